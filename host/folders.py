@@ -1,0 +1,127 @@
+"""Where the host reads and writes: input, output, temp, user and models folders under one base folder.
+
+Names that come from a graph or the network are resolved and confined here; no other file joins such paths.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+import time
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parent.parent
+KINDS = ("input", "output", "temp", "user", "models")
+MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
+
+_base = Path(os.environ.get("VDIT_BASE", PACK))
+_moved: dict[str, Path] = {}
+
+
+class OutsideFolder(ValueError):
+    """A name leads out of the folder it has to stay in."""
+
+
+def use(base: str | Path | None = None, **kinds: str | Path | None) -> None:
+    """Choose the base folder, or single folders: use(output="renders"). None leaves as it is."""
+    global _base
+    if base is not None:
+        _base = Path(base).resolve()
+        _moved.clear()
+    for kind, path in kinds.items():
+        if kind not in KINDS:
+            raise ValueError(f"no folder named {kind!r}; there are {', '.join(KINDS)}")
+        if path is not None:
+            _moved[kind] = Path(path).resolve()
+
+
+def base() -> Path:
+    return _base
+
+
+def directory(kind: str) -> Path:
+    """The folder, made if it is missing. Kinds: input, output, temp, user, models."""
+    if kind not in KINDS:
+        raise OutsideFolder(f"no folder named {kind!r}; there are {', '.join(KINDS)}")
+    path = _moved.get(kind, _base / kind)
+    path.mkdir(parents=True, exist_ok=True)
+    return path.resolve()
+
+
+def confined(folder: Path, name: str) -> Path:
+    """folder/name with links and ".." resolved. Raises OutsideFolder when that lies outside the folder."""
+    if "\0" in name:
+        raise OutsideFolder(f"{name!r} holds a NUL character; give a plain file name")
+    root = os.path.realpath(folder)
+    path = os.path.realpath(os.path.join(root, name))
+    try:
+        inside = os.path.commonpath((root, path)) == root
+    except ValueError:  # another drive
+        inside = False
+    if not inside:
+        raise OutsideFolder(f"{name!r} leads outside {root}; give a name inside that folder, without '..'")
+    return Path(path)
+
+
+def resolve(name: str, kind: str = "input") -> Path:
+    """A file as nodes name it: "clip.mp4", "sub/clip.mp4", "clip.mp4 [output]". It need not exist."""
+    match = re.fullmatch(r"(.*?) ?\[(input|output|temp)\]", name, re.DOTALL)
+    if match:
+        name, kind = match.groups()
+    return confined(directory(kind), name)
+
+
+def listing(kind: str, content: str) -> list[str]:
+    """Names of the files directly in a folder whose type is `content`: "image", "video", "audio"."""
+    guessed = ((path.name, mimetypes.guess_type(path.name, strict=False)[0]) for path in directory(kind).iterdir()
+               if path.is_file())
+    return sorted(name for name, mime in guessed if mime and mime.split("/")[0] == content)
+
+
+def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, str, int, str]:
+    """Where the next file of a series goes: (folder, name, counter, subfolder), as ComfyUI numbers `name_00001_.ext`.
+
+    %width%, %height%, %year% ... %second% in the prefix are filled in. Raises OutsideFolder.
+    """
+    now = time.localtime()
+    values = {
+        "width": str(width),
+        "height": str(height),
+        "year": f"{now.tm_year}",
+        "month": f"{now.tm_mon:02}",
+        "day": f"{now.tm_mday:02}",
+        "hour": f"{now.tm_hour:02}",
+        "minute": f"{now.tm_min:02}",
+        "second": f"{now.tm_sec:02}",
+    }
+    prefix = re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
+    root = directory(kind)
+    target = confined(root, os.path.normpath(prefix))
+    if target == root:
+        raise OutsideFolder(f"{prefix!r} names no file; give a prefix such as video/VDiT")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    numbered = re.compile(re.escape(target.name) + r"_(\d+)_?", re.IGNORECASE if os.name == "nt" else 0)
+    taken = (numbered.match(path.name) for path in target.parent.iterdir())
+    counter = max((int(match[1]) for match in taken if match), default=0) + 1
+    subfolder = target.parent.relative_to(root).as_posix()
+    return target.parent, target.name, counter, "" if subfolder == "." else subfolder
+
+
+def model_files(folder: str) -> list[str]:
+    """Model files below models/<folder>, by their path relative to it."""
+    root = confined(directory("models"), folder)
+    if not root.is_dir():
+        return []
+    found = (path for path in root.rglob("*") if path.suffix.lower() in MODEL_SUFFIXES and path.is_file())
+    return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def model_path(folder: str, name: str) -> Path:
+    """The file behind a name from model_files. Raises FileNotFoundError with what is there, or OutsideFolder."""
+    root = confined(directory("models"), folder)
+    path = confined(root, name)
+    if not path.is_file():
+        there = ", ".join(model_files(folder)) or "no model files"
+        raise FileNotFoundError(f"{path}: no such file; {root} holds {there}")
+    return path

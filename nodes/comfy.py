@@ -1,0 +1,125 @@
+"""The one seam to ComfyUI: schema classes, folders, memory, progress and cancel, with or without ComfyUI.
+
+    io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
+    model_files(folder)             names of model files in ComfyUI's folder of that name
+    model_path(folder, name)        the file; raises FileNotFoundError with what was found
+    torch_device()                  where models run
+    use_model(module, device)       the module, loaded there under ComfyUI's memory management
+    progress(total)                 update(step, preview); raises when the run was cancelled
+    check_interrupted()             raises when the run was cancelled
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    import torch
+
+IN_COMFYUI = importlib.util.find_spec("comfy_api") is not None and importlib.util.find_spec("folder_paths") is not None
+
+if IN_COMFYUI:
+    from comfy_api.latest import ComfyExtension, io, ui
+else:
+    from ..host.api import ComfyExtension, io, ui
+
+__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "io", "model_files", "model_path", "progress",
+           "torch_device", "ui", "use_model"]
+
+
+def model_files(folder: str) -> list[str]:
+    """Model files in ComfyUI's model folder ("diffusion_models", "text_encoders", "vae", ...), relative to it."""
+    if not IN_COMFYUI:
+        from ..host import folders
+
+        return folders.model_files(folder)
+    import folder_paths
+
+    return [name for name in folder_paths.get_filename_list(folder) if name.endswith((".safetensors", ".sft", ".gguf"))]
+
+
+def model_path(folder: str, name: str) -> Path:
+    """The file behind a name from model_files. Raises FileNotFoundError; ValueError when the name leads outside."""
+    if not IN_COMFYUI:
+        from ..host import folders
+
+        return folders.model_path(folder, name)
+    import folder_paths
+
+    path = folder_paths.get_full_path(folder, name)  # confined by ComfyUI
+    if path is None:
+        there = ", ".join(model_files(folder)) or "no model files"
+        where = ", ".join(folder_paths.get_folder_paths(folder))
+        raise FileNotFoundError(f"{name}: no such file in ComfyUI's {folder} folders ({where}); they hold {there}")
+    return Path(path)
+
+
+def torch_device() -> torch.device:
+    """The device models run on: ComfyUI's choice, else CUDA, else MPS, else the CPU."""
+    if IN_COMFYUI:
+        import comfy.model_management
+
+        return comfy.model_management.get_torch_device()
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def use_model(module: torch.nn.Module, device: torch.device | None = None) -> torch.nn.Module:
+    """The module, ready to run on `device` (default torch_device()).
+
+    In ComfyUI a ModelPatcher of the module's own is loaded through model management, so that it makes room for
+    other models and gives way to them. Ask again before each use: meanwhile it may have been moved off.
+    """
+    device = device or torch_device()
+    if not IN_COMFYUI:
+        return module.to(device)
+    import comfy.model_management as management
+    from comfy.model_patcher import ModelPatcher
+
+    patcher = getattr(module, "_vdit_patcher", None)
+    if patcher is None or patcher.load_device != device:
+        patcher = ModelPatcher(module, load_device=device, offload_device=management.unet_offload_device())
+        object.__setattr__(module, "_vdit_patcher", patcher)  # not a submodule: it refers back to the module
+    management.load_models_gpu([patcher])
+    return module
+
+
+def check_interrupted() -> None:
+    """Call between any two pieces of long work; raises ComfyUI's (or the host's) interrupt when cancelled."""
+    if IN_COMFYUI:
+        import comfy.model_management
+
+        comfy.model_management.throw_exception_if_processing_interrupted()
+    else:
+        from ..host import running
+
+        running.check_interrupted()
+
+
+def progress(total: int) -> Callable[..., None]:
+    """A progress bar for the running node: call update(step, preview=None) after each of `total` steps.
+
+    preview: a PIL image, or the frames of the forming video as a list of them. ComfyUI shows one image a step, so
+    there the step picks the frame: over the run the video plays once. Raises on cancel.
+    """
+    if not IN_COMFYUI:
+        from ..host import running
+
+        return running.progress(total)
+    import comfy.utils
+
+    bar = comfy.utils.ProgressBar(total)
+
+    def update(step: int, preview=None) -> None:
+        if isinstance(preview, (list, tuple)):
+            preview = preview[min(len(preview) - 1, step * len(preview) // max(1, total))] if preview else None
+        bar.update_absolute(step, total, preview=("JPEG", preview, 512) if preview is not None else None)
+        check_interrupted()
+
+    check_interrupted()
+    return update
