@@ -1,0 +1,66 @@
+"""Pictures that people hand in: checked when they arrive, fitted to the video's size when it is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIN_SIDE = 16  # pixels; below one cell of the codec there is nothing to follow
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used, with the reason."""
+
+
+def as_pictures(image: Tensor, name: str) -> tuple[Tensor, list[str]]:
+    """Check IMAGE [T,H,W,C] and return (pictures [T,H,W,3] fp32 in 0..1 on the CPU, remarks for the user).
+
+    Alpha is composited over white and said so. Raises PictureError (naming `name`) for another rank or channel
+    count, a side under 16 pixels, NaN or infinity, and values that are plainly not 0..1.
+    """
+    import torch
+
+    if not isinstance(image, torch.Tensor) or image.ndim != 4:
+        found = list(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
+        raise PictureError(f"{name} is {found}; expected an IMAGE [pictures, height, width, 3]")
+    count, height, width, channels = image.shape
+    if count == 0:
+        raise PictureError(f"{name} holds no picture; expected at least one")
+    if min(height, width) < MIN_SIDE:
+        raise PictureError(f"{name} is {width}x{height} pixels; expected at least {MIN_SIDE}x{MIN_SIDE}")
+    if channels not in (3, 4):
+        raise PictureError(f"{name} has {channels} channels; expected 3 (RGB) or 4 (RGB and alpha)")
+    pictures = image.detach().to("cpu", torch.float32)
+    if not torch.isfinite(pictures).all():
+        raise PictureError(f"{name} holds NaN or infinity; the node that made it has failed")
+    low, high = pictures.min().item(), pictures.max().item()
+    if low < -0.5 or high > 1.5:
+        raise PictureError(f"{name} has values {low:.3g} to {high:.3g}; expected 0 to 1")
+    pictures = pictures.clamp(0.0, 1.0)
+    remarks = []
+    if channels == 4:
+        alpha = pictures[..., 3:]
+        pictures = pictures[..., :3] * alpha + (1.0 - alpha)
+        remarks.append(f"{name} has transparency: it was composited over white")
+    return pictures, remarks
+
+
+def cover(pictures: Tensor, width: int, height: int) -> Tensor:
+    """Resize [T,H,W,3] (antialiased bicubic, aspect kept) until it covers width x height, then crop to the centre.
+
+    A picture that has the size already comes back bit for bit.
+    """
+    import torch
+
+    _, h, w, _ = pictures.shape
+    if (h, w) == (height, width):
+        return pictures
+    scale = max(width / w, height / h)
+    rows, columns = max(height, round(h * scale)), max(width, round(w * scale))
+    resized = torch.nn.functional.interpolate(
+        pictures.permute(0, 3, 1, 2), size=(rows, columns), mode="bicubic", antialias=True, align_corners=False
+    )
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return resized[:, :, top : top + height, left : left + width].permute(0, 2, 3, 1).clamp(0.0, 1.0)

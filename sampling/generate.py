@@ -1,0 +1,70 @@
+"""From a world model and a conditioning to a latent video: the whole run in one call, for nodes and scripts alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable
+
+from .guidance import guided
+from .known import KnownFrames
+from .lattice import Lattice
+from .sample import Step, noise_from_seed, sample
+from .schedule import schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def lattice_of(model: Any) -> Lattice:
+    """The lengths and sizes that this model's codec and patches can make."""
+    return Lattice(model.codec.temporal, model.codec.spatial * model.config.patch[-1])
+
+
+def generate(
+    model: Any,
+    conditioning: Any,
+    *,
+    seed: int,
+    frames: int,
+    width: int,
+    height: int,
+    steps: int = 20,
+    guidance: float = 4.0,
+    shift: float = 3.0,
+    solver: str = "unipc",
+    device: Any = "cpu",
+    on_step: Callable[[Step], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> Tensor:
+    """Sample a latent video [1,C,T',h,w] in the codec's raw scale, on the CPU.
+
+    model: a WorldModel whose transformer and codec are on `device`; conditioning: control.Conditioning.
+    Step.x0 given to on_step is in raw scale too. The same arguments give the same bits on the same machine.
+    Raises LatticeError, ValueError for unusable pictures or settings: all before the first step.
+    """
+    import torch
+
+    lattice_of(model).check_frames(frames)
+    lattice_of(model).check_size(width, height)
+    sigmas = schedule(steps, shift)
+    codec = model.codec
+    count = (frames - 1) // codec.temporal + 1
+    grid = (height // codec.spatial, width // codec.spatial)
+
+    with torch.no_grad():
+        # An end picture is one more latent frame behind the last, seen while sampling and dropped after it.
+        raw, held = conditioning.known_latents(codec, count, width, height, device)
+        extra = raw.shape[2] - count
+        noise = noise_from_seed(seed, (1, codec.channels, count, *grid), extra_frames=extra, device=device)
+        known = None
+        if bool(held.any()) and conditioning.strength > 0:
+            known = KnownFrames(codec.normalize(raw), held, conditioning.strength)
+        denoise = guided(
+            model.transformer, conditioning.positive.to(device), conditioning.negative.to(device), guidance
+        )
+
+        def report(step: Step) -> None:
+            if on_step is not None:
+                on_step(Step(step.done, step.total, step.sigma, codec.denormalize(step.x0[:, :, :count])))
+
+        latent = sample(denoise, noise, sigmas, solver, known, report, check)
+        return codec.denormalize(latent[:, :, :count]).cpu()
