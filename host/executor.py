@@ -1,0 +1,265 @@
+"""Runs a checked prompt: in the order of its links, each node once, remembering results by what went into them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import threading
+import time
+import traceback
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from . import api
+from .running import Interrupted, Running, current
+from .validation import Checked, Prompt, accepted, is_link, overrides
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[str, dict], None]  # (event, data): ComfyUI's websocket messages, and "preview" with its picture
+
+
+class NodeFailed(RuntimeError):
+    """A node raised. `report` is ComfyUI's execution_error message: node, exception, traceback, inputs."""
+
+    def __init__(self, report: dict, title: str):
+        super().__init__(f"{title} (node {report['node_id']}): {report['exception_message']}")
+        self.report = report
+
+
+@dataclass
+class NodeResult:
+    """What one node gave: values for its output slots, and what it shows (`ui`, as ComfyUI sends it)."""
+
+    outputs: tuple
+    ui: dict | None
+    seconds: float = 0.0
+
+
+@dataclass
+class RunResult:
+    """A finished run: the result of every node, and which of them were remembered rather than run."""
+
+    nodes: dict[str, NodeResult]
+    cached: list[str]
+    executed: list[str] = field(default_factory=list)
+
+    @property
+    def ui(self) -> dict[str, dict]:
+        return {node_id: result.ui for node_id, result in self.nodes.items() if result.ui}
+
+
+class Executor:
+    """Holds the results of the last run, so that the next one re-runs only what a change reaches. One run at a time."""
+
+    def __init__(self, nodes: dict[str, type]):
+        self.nodes = nodes
+        self.remembered: dict[str, NodeResult] = {}
+        self.lock = threading.Lock()
+
+    def forget(self) -> None:
+        """Drops remembered results, and with them the memory they hold."""
+        with self.lock:
+            self.remembered.clear()
+
+    def run(self, checked: Checked, *, prompt_id: str = "", extra_data: dict | None = None,
+            listener: Listener = lambda event, data: None, stop: threading.Event | None = None) -> RunResult:
+        """Runs the checked outputs and all they need, in the calling thread. Raises NodeFailed or Interrupted;
+        what had finished by then stays remembered. `stop`: set it from anywhere to cancel.
+        """
+        with self.lock:
+            return _Run(self, checked, prompt_id, extra_data or {}, listener, stop or threading.Event()).run()
+
+
+class _Run:
+    def __init__(self, executor: Executor, checked: Checked, prompt_id: str, extra_data: dict, listener: Listener,
+                 stop: threading.Event):
+        self.executor, self.prompt, self.prompt_id = executor, checked.prompt, prompt_id
+        self.extra_data, self.listener, self.stop = extra_data, listener, stop
+        self.order = execution_order(checked.prompt, checked.outputs)
+        self.states: dict[str, dict] = {}
+        self.result = RunResult({}, [])
+
+    def run(self) -> RunResult:
+        self._tell("execution_start")
+        keys = cache_keys(self.prompt, self.order, self.executor.nodes)
+        remembered = self.executor.remembered
+        self.result.cached = [node_id for node_id in self.order if keys[node_id] in remembered]
+        self._tell("execution_cached", nodes=self.result.cached)
+        try:
+            with inference_mode():
+                for node_id in self.order:
+                    known = remembered.get(keys[node_id])
+                    if known is None:
+                        known = remembered[keys[node_id]] = self._run_node(node_id)
+                    elif known.ui:
+                        self._executed(node_id, known.ui)
+                    self.result.nodes[node_id] = known
+        finally:
+            kept = set(keys.values())
+            for key in [key for key in remembered if key not in kept]:
+                del remembered[key]
+        self._send("executing", {"node": None, "display_node": None, "prompt_id": self.prompt_id})
+        self._tell("execution_success")
+        return self.result
+
+    def _run_node(self, node_id: str) -> NodeResult:
+        node = self.prompt[node_id]
+        cls = self.executor.nodes[node["class_type"]]
+        inputs: dict[str, Any] = {}
+        token = current.set(Running(node_id, lambda *step: self._progress(node_id, *step), self.stop))
+        started = time.perf_counter()
+        try:
+            self._raise_if_stopped()
+            self._send("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id})
+            self._progress(node_id, 0, 1)
+            inputs = self._inputs(node)
+            output = api.call(cls, accepted(cls.execute, inputs), self._hidden(node_id))
+            outputs = self._outputs(cls, output)
+            self._raise_if_stopped()
+        except Interrupted:
+            self._tell("execution_interrupted", node_id=node_id, node_type=node["class_type"],
+                       executed=self.result.executed)
+            raise
+        except Exception as reason:
+            raise self._failure(node_id, inputs, reason) from reason
+        finally:
+            current.reset(token)
+        total = self.states[node_id]["max"]
+        self._progress(node_id, total, total, state="finished")
+        self.result.executed.append(node_id)
+        ui = output.ui_dict()
+        if ui:
+            self._executed(node_id, ui)
+        return NodeResult(outputs, ui, time.perf_counter() - started)
+
+    def _inputs(self, node: dict) -> dict[str, Any]:
+        """Links replaced by what their nodes gave; inputs the node does not know are left out."""
+        known = {name for group in self.executor.nodes[node["class_type"]].object_info()["input"].items()
+                 if group[0] != "hidden" for name in group[1]}
+        return {name: self.result.nodes[value[0]].outputs[value[1]] if is_link(value) else value
+                for name, value in node["inputs"].items() if name in known}
+
+    def _outputs(self, cls: type, output: api.NodeOutput) -> tuple:
+        if output.block_execution:
+            raise RuntimeError(output.block_execution)
+        count = len(cls.object_info()["output"])
+        if output.args and len(output.args) != count:
+            raise ValueError(f"{cls.__name__} returned {len(output.args)} values, its schema names {count} outputs")
+        return output.args or (None,) * count
+
+    def _hidden(self, node_id: str) -> dict[api.io.Hidden, Any]:
+        Hidden = api.io.Hidden
+        return {Hidden.unique_id: node_id, Hidden.prompt: self.prompt,
+                Hidden.extra_pnginfo: self.extra_data.get("extra_pnginfo")}
+
+    def _raise_if_stopped(self) -> None:
+        if self.stop.is_set():
+            raise Interrupted("cancelled")
+
+    def _failure(self, node_id: str, inputs: dict[str, Any], reason: Exception) -> NodeFailed:
+        node = self.prompt[node_id]
+        title = (node.get("_meta") or {}).get("title") or node["class_type"]
+        log.debug("%s (node %s) failed", title, node_id, exc_info=reason)
+        kind = type(reason)
+        report = {
+            "prompt_id": self.prompt_id, "timestamp": milliseconds(), "node_id": node_id, "node_type": node["class_type"],
+            "executed": list(self.result.executed), "exception_message": str(reason) or kind.__name__,
+            "exception_type": kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}",
+            "traceback": traceback.format_tb(reason.__traceback__),
+            "current_inputs": {name: [brief(value)] for name, value in inputs.items()}, "current_outputs": [],
+        }
+        self._send("execution_error", report)
+        return NodeFailed(report, title)
+
+    def _progress(self, node_id: str, value: int, total: int, preview: Any = None, state: str = "running") -> None:
+        ids = {"node_id": node_id, "display_node_id": node_id, "parent_node_id": None, "real_node_id": node_id}
+        self.states[node_id] = {"value": value, "max": total, "state": state, "prompt_id": self.prompt_id, **ids}
+        self._send("progress_state", {"prompt_id": self.prompt_id, "nodes": dict(self.states)})
+        self._send("progress", {"value": value, "max": total, "prompt_id": self.prompt_id, "node": node_id})
+        if preview is not None:
+            self._send("preview", {"prompt_id": self.prompt_id, "image": preview, **ids})
+
+    def _executed(self, node_id: str, ui: dict) -> None:
+        self._send("executed", {"node": node_id, "display_node": node_id, "output": ui, "prompt_id": self.prompt_id})
+
+    def _tell(self, event: str, **data: Any) -> None:
+        self._send(event, {"prompt_id": self.prompt_id, "timestamp": milliseconds(), **data})
+
+    def _send(self, event: str, data: dict) -> None:
+        self.listener(event, data)
+
+
+def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:
+    """Everything the outputs need, sources first; siblings in the order of the node's inputs. The prompt has no cycle."""
+    order: list[str] = []
+    done: set[str] = set()
+    stack = [(output, False) for output in reversed(outputs)]
+    while stack:
+        node_id, ready = stack.pop()
+        if node_id in done:
+            continue
+        if ready:
+            done.add(node_id)
+            order.append(node_id)
+            continue
+        stack.append((node_id, True))
+        sources = [value[0] for value in prompt[node_id]["inputs"].values() if is_link(value)]
+        stack.extend((source, False) for source in reversed(sources) if source not in done)
+    return order
+
+
+def cache_keys(prompt: Prompt, order: list[str], nodes: dict[str, type]) -> dict[str, str]:
+    """A key for each node that changes when anything upstream of its result does, and only then.
+
+    A node's own id is no part of it, nor are title, prompt and workflow, which only label files.
+    """
+    keys: dict[str, str] = {}
+    for node_id in order:
+        node = prompt[node_id]
+        inputs = {name: {"link": [keys[value[0]], value[1]]} if is_link(value) else value
+                  for name, value in node["inputs"].items()}
+        mark = fingerprint(nodes[node["class_type"]], node["inputs"])
+        text = json.dumps([node["class_type"], repr(mark), inputs], sort_keys=True, default=repr)
+        keys[node_id] = hashlib.sha256(text.encode()).hexdigest()
+    return keys
+
+
+def fingerprint(cls: type, inputs: dict[str, Any]) -> Any:
+    """What the node says its result depends on beside its inputs; NaN, as in ComfyUI, means it must always run."""
+    if not overrides(cls, "fingerprint_inputs"):
+        return None
+    constants = {name: value for name, value in inputs.items() if not is_link(value)}
+    try:
+        mark = cls.fingerprint_inputs(**accepted(cls.fingerprint_inputs, constants))
+    except Exception as reason:
+        log.warning("%s: fingerprint_inputs failed (%s); the node runs again", cls.__name__, reason)
+        mark = math.nan
+    return uuid.uuid4().hex if isinstance(mark, float) and math.isnan(mark) else mark
+
+
+def inference_mode() -> contextlib.AbstractContextManager:
+    """Nodes run without autograd, as in ComfyUI."""
+    try:
+        import torch
+    except ImportError:
+        return contextlib.nullcontext()
+    return torch.inference_mode()
+
+
+def brief(value: Any) -> Any:
+    """An input as an error report shows it: plain values whole, the rest by kind and shape."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= 500 else value[:500] + "..."
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + (f" {tuple(shape)}" if shape is not None else "")
+
+
+def milliseconds() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,266 @@
+"""Is a prompt fit to run? The checks ComfyUI makes, with errors of the same shape, so the front end marks the node."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
+
+MISSING_NODE_HELP = (
+    "Not one of the nodes that run here (VDiT's own, and ComfyUI's for loading and saving pictures and video). "
+    "Install the pack that brings it into ComfyUI and run this workflow there, or delete the node."
+)
+
+
+class InvalidPrompt(ValueError):
+    """No output of the prompt can run. `error` and `node_errors` are what ComfyUI's POST /prompt answers."""
+
+    def __init__(self, error: dict, node_errors: dict[str, dict]):
+        lines = [error["message"] if not node_errors else "The workflow cannot run:"]
+        for node_id, entry in node_errors.items():
+            for reason in entry["errors"]:
+                details = f": {reason['details']}" if reason["details"] else ""
+                lines.append(f"  {entry['title']} (node {node_id}): {reason['message']}{details}")
+        super().__init__("\n".join(lines))
+        self.error, self.node_errors = error, node_errors
+
+
+@dataclass
+class Checked:
+    """What may run: the prompt with values converted to their types, its good outputs, and the bad nodes' errors."""
+
+    prompt: Prompt
+    outputs: list[str]
+    node_errors: dict[str, dict] = field(default_factory=dict)
+
+
+def is_link(value: Any) -> bool:
+    """ComfyUI's rule: a list is a link; list values travel as {"__value__": [...]}."""
+    return isinstance(value, list)
+
+
+def error(kind: str, message: str, details: str = "", **extra: Any) -> dict:
+    return {"type": kind, "message": message, "details": details, "extra_info": extra}
+
+
+def input_specs(info: dict) -> dict[str, tuple[Any, dict, bool]]:
+    """object_info's entry -> {input name: (type, options, required)}."""
+    specs = {}
+    for group in ("required", "optional"):
+        for name, spec in info["input"].get(group, {}).items():
+            specs[name] = (spec[0], spec[1] if len(spec) > 1 else {}, group == "required")
+    return specs
+
+
+def types_fit(sent: str, wanted: str) -> bool:
+    """A union is written "A,B"; "*" fits anything. One type in common suffices."""
+    if sent == wanted or "*" in (sent, wanted):
+        return True
+    return bool({part.strip() for part in sent.split(",")} & {part.strip() for part in wanted.split(",")})
+
+
+def accepted(function: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of `values` that the function takes by name, or all when it takes **kwargs."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(values)
+    return {name: value for name, value in values.items() if name in parameters}
+
+
+def overrides(cls: type, name: str) -> bool:
+    """Whether a node class, not the schema's base class, defines `name`."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    return owner is not None and ".api" not in owner.__module__ and owner.__module__ != "comfy_api.latest._io"
+
+
+def validate(prompt: Prompt, nodes: dict[str, type], targets: list[str] | None = None) -> Checked:
+    """Checks every node that an output needs. `targets`: run only these output nodes (partial execution).
+
+    Outputs whose branch is bad are left out and reported; raises InvalidPrompt when none is left.
+    """
+    if not isinstance(prompt, dict) or not prompt:
+        raise InvalidPrompt(error("no_prompt", "No prompt provided", "The prompt holds no node."), {})
+    return _Validation(prompt, nodes, targets).check()
+
+
+class _Validation:
+    def __init__(self, prompt: Prompt, nodes: dict[str, type], targets: list[str] | None):
+        self.prompt = {node_id: dict(node, inputs=dict(node.get("inputs") or {})) if isinstance(node, dict) else {}
+                       for node_id, node in prompt.items()}
+        self.nodes, self.targets = nodes, targets
+        self.infos: dict[str, dict] = {}
+        self.reasons: dict[str, list[dict]] = {}  # node id -> its own errors, once checked
+
+    def check(self) -> Checked:
+        outputs = self._outputs()
+        if not outputs:
+            raise InvalidPrompt(error("prompt_no_outputs", "Prompt has no outputs",
+                                      "Add a node that saves or shows something, such as Save Video."), {})
+        node_errors: dict[str, dict] = {}
+        good = []
+        for output in outputs:
+            bad = [node_id for node_id in self._needed_by(output) if self.reasons[node_id]]
+            for node_id in bad:
+                entry = node_errors.setdefault(node_id, self._entry(node_id))
+                entry["dependent_outputs"].append(output)
+            if not bad:
+                good.append(output)
+        if not good:
+            details = "\n".join(f"{r['message']}: {r['details']}" for e in node_errors.values() for r in e["errors"])
+            kind = "prompt_outputs_failed_validation"
+            raise InvalidPrompt(error(kind, "Prompt outputs failed validation", details), node_errors)
+        return Checked(self.prompt, good, node_errors)
+
+    def _outputs(self) -> list[str]:
+        found = []
+        missing: dict[str, dict] = {}
+        for node_id, node in self.prompt.items():
+            kind = node.get("class_type")
+            if kind is None:
+                raise InvalidPrompt(error("invalid_prompt", "Cannot execute because a node is missing the class_type "
+                                          "property.", f"Node ID '#{node_id}'"), {})
+            if kind not in self.nodes:
+                missing[node_id] = {
+                    "errors": [error("missing_node_type", f"Node '{kind}' is not installed", MISSING_NODE_HELP)],
+                    "class_type": kind, "title": self._title(node_id), "dependent_outputs": [],
+                }
+                continue
+            if kind not in self.infos:
+                self.infos[kind] = self.nodes[kind].object_info()
+            if self.infos[kind].get("output_node") and (self.targets is None or node_id in self.targets):
+                found.append(node_id)
+        if missing:
+            names = ", ".join(sorted({entry["class_type"] for entry in missing.values()}))
+            first = next(iter(missing))
+            raise InvalidPrompt({
+                "type": "missing_node_type", "message": f"This workflow needs nodes that are not installed: {names}",
+                "details": MISSING_NODE_HELP,
+                "extra_info": {"node_id": first, "class_type": missing[first]["class_type"],
+                               "node_title": missing[first]["title"]},
+            }, missing)
+        return found
+
+    def _title(self, node_id: str) -> str:
+        node = self.prompt[node_id]
+        return (node.get("_meta") or {}).get("title") or node["class_type"]
+
+    def _entry(self, node_id: str) -> dict:
+        return {"errors": self.reasons[node_id], "class_type": self.prompt[node_id]["class_type"],
+                "title": self._title(node_id), "dependent_outputs": []}
+
+    def _needed_by(self, output: str) -> list[str]:
+        """The output and everything upstream of it, each node checked once; a cycle is its closing node's error."""
+        order: list[str] = []
+        state: dict[str, int] = {}  # 1: being walked, 2: done
+        stack = [(output, False)]
+        while stack:
+            node_id, leaving = stack.pop()
+            if leaving:
+                state[node_id] = 2
+                order.append(node_id)
+                continue
+            if state.get(node_id) == 2:
+                continue
+            state[node_id] = 1
+            stack.append((node_id, True))
+            if node_id not in self.reasons:
+                self.reasons[node_id] = self._check_node(node_id)
+            for name, value in self.prompt[node_id]["inputs"].items():
+                if not (is_link(value) and len(value) == 2 and value[0] in self.prompt):
+                    continue
+                if state.get(value[0]) == 1:
+                    self._add_cycle(node_id, name, value)
+                elif state.get(value[0]) is None:
+                    stack.append((value[0], False))
+        return order
+
+    def _add_cycle(self, node_id: str, name: str, link: list) -> None:
+        if not any(reason["type"] == "dependency_cycle" for reason in self.reasons[node_id]):
+            loop = f"{name} comes from {self._title(link[0])} (node {link[0]}), which needs this node's result. Cut one link."
+            self.reasons[node_id].append(error("dependency_cycle", "The nodes form a loop", loop, input_name=name))
+
+    def _check_node(self, node_id: str) -> list[dict]:
+        node = self.prompt[node_id]
+        cls, specs = self.nodes[node["class_type"]], input_specs(self.infos[node["class_type"]])
+        inputs, errors = node["inputs"], []
+        own_checks = inspect.signature(cls.validate_inputs).parameters if overrides(cls, "validate_inputs") else {}
+        for name, (kind, options, required) in specs.items():
+            if name not in inputs:
+                if required:
+                    errors.append(error("required_input_missing", "Required input is missing", name, input_name=name))
+                continue
+            value = inputs[name]
+            if is_link(value):
+                errors += self._check_link(name, value, kind, options)
+                continue
+            try:
+                value = inputs[name] = convert(value, kind)
+            except (TypeError, ValueError, OverflowError) as reason:
+                errors.append(error("invalid_input_type", f"Failed to convert an input value to a {kind} value",
+                                    f"{name}, {value}, {reason}", input_name=name, input_config=[kind, options],
+                                    received_value=value, exception_message=str(reason)))
+                continue
+            if name not in own_checks:
+                errors += check_range(name, value, kind, options)
+        if own_checks and not errors:
+            constants = {name: value for name, value in inputs.items() if name in specs and not is_link(value)}
+            verdict = cls.validate_inputs(**accepted(cls.validate_inputs, constants))
+            if verdict is not True:
+                details = "" if verdict is False else str(verdict)
+                errors.append(error("custom_validation_failed", "Custom validation failed for node", details))
+        return errors
+
+    def _check_link(self, name: str, link: list, kind: Any, options: dict) -> list[dict]:
+        where = {"input_name": name, "input_config": [kind, options]}
+        if len(link) != 2 or not isinstance(link[1], int):
+            return [error("bad_linked_input", "Bad linked input, must be a length-2 list of [node_id, slot_index]", name,
+                          received_value=link, **where)]
+        source, slot = link
+        if source not in self.prompt:
+            return [error("bad_linked_input", "Linked to a node that is not in the prompt", f"{name}: node {source}",
+                          received_value=link, **where)]
+        outputs = self.infos[self.prompt[source]["class_type"]]["output"]
+        if not 0 <= slot < len(outputs):
+            found = f"{name}: output {slot} of {self._title(source)} (node {source}), which has {len(outputs)}"
+            return [error("bad_linked_input", "Linked to an output that does not exist", found, received_value=link, **where)]
+        sent = outputs[slot] if isinstance(outputs[slot], str) else "COMBO"
+        wanted = kind if isinstance(kind, str) else "COMBO"
+        if not types_fit(sent, wanted):
+            return [error("return_type_mismatch", "Return type mismatch between linked nodes",
+                          f"{name}, received_type({sent}) mismatch input_type({wanted})",
+                          received_type=sent, linked_node=link, **where)]
+        return []
+
+
+def convert(value: Any, kind: Any) -> Any:
+    """A widget's value as its type; raises ValueError, TypeError or OverflowError where it is none."""
+    if isinstance(value, dict) and "__value__" in value:
+        value = value["__value__"]
+    if kind == "INT":
+        return int(value)
+    if kind == "FLOAT":
+        return float(value)
+    if kind == "STRING":
+        return str(value)
+    if kind == "BOOLEAN":
+        return bool(value)
+    return value
+
+
+def check_range(name: str, value: Any, kind: Any, options: dict) -> list[dict]:
+    where = {"input_name": name, "input_config": [kind, options], "received_value": value}
+    if kind in ("INT", "FLOAT"):
+        if not value == value:
+            return [error("invalid_input_type", f"Failed to convert an input value to a {kind} value",
+                          f"{name}, {value}, not a number", **where)]
+        if "min" in options and value < options["min"]:
+            return [error("value_smaller_than_min", f"Value {value} smaller than min of {options['min']}", name, **where)]
+        if "max" in options and value > options["max"]:
+            return [error("value_bigger_than_max", f"Value {value} bigger than max of {options['max']}", name, **where)]
+    choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
+    if choices is not None and not options.get("multiselect") and not options.get("remote") and value not in choices:
+        shown = str(choices) if len(choices) <= 20 else f"(list of length {len(choices)})"
+        return [error("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}", **where)]
+    return []
