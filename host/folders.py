@@ -13,6 +13,7 @@ from pathlib import Path
 
 PACK = Path(__file__).resolve().parent.parent
 KINDS = ("input", "output", "temp", "user", "models")
+EARLY_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".webm": "video/webm"}  # not in every system's list
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
 
 _base = Path(os.environ.get("VDIT_BASE", PACK))
@@ -74,9 +75,12 @@ def resolve(name: str, kind: str = "input") -> Path:
 
 def listing(kind: str, content: str) -> list[str]:
     """Names of the files directly in a folder whose type is `content`: "image", "video", "audio"."""
-    guessed = ((path.name, mimetypes.guess_type(path.name, strict=False)[0]) for path in directory(kind).iterdir()
-               if path.is_file())
-    return sorted(name for name, mime in guessed if mime and mime.split("/")[0] == content)
+
+    def type_of(path: Path) -> str:
+        return EARLY_TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name, strict=False)[0] or ""
+
+    files = (path for path in directory(kind).iterdir() if path.is_file())
+    return sorted(path.name for path in files if type_of(path).startswith(content + "/"))
 
 
 def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, str, int, str]:

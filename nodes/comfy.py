@@ -3,6 +3,7 @@
     io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
     model_files(folder)             names of model files in ComfyUI's folder of that name
     model_path(folder, name)        the file; raises FileNotFoundError with what was found
+    input_folder()                  where Load Image finds its pictures
     torch_device()                  where models run
     use_model(module, device)       the module, loaded there under ComfyUI's memory management
     progress(total)                 update(step, preview); raises when the run was cancelled
@@ -25,8 +26,8 @@ if IN_COMFYUI:
 else:
     from ..host.api import ComfyExtension, io, ui
 
-__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "io", "model_files", "model_path", "progress",
-           "torch_device", "ui", "use_model"]
+__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "input_folder", "io", "model_files", "model_path",
+           "progress", "torch_device", "ui", "use_model"]
 
 
 def model_files(folder: str) -> list[str]:
@@ -54,6 +55,17 @@ def model_path(folder: str, name: str) -> Path:
         where = ", ".join(folder_paths.get_folder_paths(folder))
         raise FileNotFoundError(f"{name}: no such file in ComfyUI's {folder} folders ({where}); they hold {there}")
     return Path(path)
+
+
+def input_folder() -> Path:
+    """The folder of pictures and videos that people hand in."""
+    if not IN_COMFYUI:
+        from ..host import folders
+
+        return folders.directory("input")
+    import folder_paths
+
+    return Path(folder_paths.get_input_directory())
 
 
 def torch_device() -> torch.device:

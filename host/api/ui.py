@@ -7,7 +7,7 @@ import logging
 import uuid
 from pathlib import Path
 
-from .. import folders
+from .. import folders, provenance
 from ..safe_write import written
 from .types import FolderType
 
@@ -58,11 +58,16 @@ class PreviewImage:
 
 
 def embedded(cls) -> dict[str, str]:
-    """What a saved file carries so that the graph can be restored from it: {"prompt": JSON, "workflow": JSON}."""
+    """What a saved file carries: {"workflow": JSON, "prompt": JSON}, which restore the graph, and its provenance.
+
+    cls: the calling node; it must ask for the hidden prompt and extra_pnginfo (output nodes do).
+    """
     if cls is None:
         return {}
     texts = {key: json.dumps(value) for key, value in (cls.hidden.extra_pnginfo or {}).items()}
-    return texts | ({"prompt": json.dumps(cls.hidden.prompt)} if cls.hidden.prompt else {})
+    if cls.hidden.prompt:
+        texts["prompt"] = json.dumps(cls.hidden.prompt)
+    return texts | provenance.tags(cls.hidden.prompt)
 
 
 def _pil_images(images) -> list:

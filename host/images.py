@@ -1,0 +1,91 @@
+"""Picture files -> tensors, and tensors scaled, as ComfyUI's own nodes do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+
+
+def load(path: Path):
+    """(IMAGE [B, H, W, 3], MASK [B, H, W]): B frames of an animated file, else 1, turned as its EXIF data says.
+
+    The mask is 1 where the picture is transparent; without an alpha channel it is [B, 64, 64] of zeros.
+    Raises ValueError, naming the file, when it is no picture, is cut short or is empty.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+    frames, masks = [], []
+    try:
+        with Image.open(path) as picture:
+            for page in ImageSequence.Iterator(picture):
+                page = ImageOps.exif_transpose(page)
+                rgb = _rgb(page)
+                if frames and rgb.shape != frames[0].shape:
+                    continue
+                frames.append(rgb)
+                masks.append(_transparency(page))
+                if picture.format == "MPO":  # a phone's depth and gain maps follow the photograph
+                    break
+    except UnidentifiedImageError as reason:
+        size = path.stat().st_size
+        found = f"{size} bytes that are no picture" if size else "an empty file"
+        raise ValueError(f"{path}: found {found}, expected PNG, JPEG, WebP or another picture. Save it again as PNG") from reason
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
+        raise ValueError(f"{path}: the picture cannot be read ({reason}). Save it again as PNG") from reason
+    if not frames:
+        raise ValueError(f"{path}: holds no picture")
+    images = torch.from_numpy(np.stack(frames))
+    if all(mask is None for mask in masks):
+        return images, torch.zeros(len(masks), 64, 64)
+    masks = [np.zeros(frames[0].shape[:2], np.float32) if mask is None else mask for mask in masks]
+    return images, torch.from_numpy(np.stack(masks))
+
+
+def _rgb(page):
+    import numpy as np
+
+    if page.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip them to 8
+        grey = np.asarray(page).astype(np.float32) / 65535
+        return np.repeat(grey.clip(0, 1)[..., None], 3, axis=-1)
+    return np.asarray(page.convert("RGB")).astype(np.float32) / 255
+
+
+def _transparency(page):
+    import numpy as np
+
+    if "A" not in page.getbands():
+        if page.mode != "P" or "transparency" not in page.info:
+            return None
+        page = page.convert("RGBA")
+    return 1 - np.asarray(page.getchannel("A")).astype(np.float32) / 255
+
+
+def scaled(images, width: int, height: int, method: str, crop: bool):
+    """[B, H, W, C] at another size; a side of 0 keeps the proportions. crop: cut to the new proportions first."""
+    import torch
+
+    if not width and not height:
+        return images
+    high, wide = images.shape[1:3]
+    width = width or max(1, round(wide * height / high))
+    height = height or max(1, round(high * width / wide))
+    if crop:
+        left = round((wide - high * width / height) / 2) if wide * height > high * width else 0
+        top = round((high - wide * height / width) / 2) if wide * height < high * width else 0
+        images = images[:, top : high - top, left : wide - left]
+    if method == "lanczos":
+        return _lanczos(images, width, height)
+    return torch.nn.functional.interpolate(images.movedim(-1, 1), size=(height, width), mode=method).movedim(1, -1)
+
+
+def _lanczos(images, width: int, height: int):
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    pixels = (images.float().cpu() * 255).clamp(0, 255).byte().numpy()
+    resized = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.LANCZOS)) for p in pixels]
+    return (torch.from_numpy(np.stack(resized)).float() / 255).to(images)

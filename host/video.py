@@ -1,0 +1,231 @@
+"""Video values on VIDEO wires: frames in memory or a file, saved as H.264 mp4 with the graph embedded.
+
+The same names and methods as ComfyUI's VideoInput family, so that nodes of either kind take either.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+
+from .safe_write import written
+
+
+class VideoContainer(str, Enum):
+    AUTO = "auto"
+    MP4 = "mp4"
+
+
+class VideoCodec(str, Enum):
+    AUTO = "auto"
+    H264 = "h264"
+
+
+@dataclass
+class VideoComponents:
+    """images: Tensor [T, H, W, 3] in 0..1; frame_rate in frames/s; audio: {"waveform" [1, C, S], "sample_rate"}."""
+
+    images: object
+    frame_rate: Fraction
+    audio: dict | None = None
+    metadata: dict | None = None
+
+
+class VideoInput:
+    """What travels on a VIDEO wire."""
+
+    def get_components(self) -> VideoComponents:
+        raise NotImplementedError
+
+    def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata: dict | None = None) -> None:
+        """Write the video to a path, whole or not at all, with `metadata` (str, or JSON-able) as mp4 tags."""
+        raise NotImplementedError
+
+    def get_dimensions(self) -> tuple[int, int]:
+        """(width, height)"""
+        images = self.get_components().images
+        return images.shape[2], images.shape[1]
+
+    def get_frame_count(self) -> int:
+        return int(self.get_components().images.shape[0])
+
+    def get_frame_rate(self) -> Fraction:
+        return Fraction(self.get_components().frame_rate)
+
+    def get_duration(self) -> float:
+        """Seconds."""
+        return float(self.get_frame_count() / self.get_frame_rate())
+
+
+class VideoFromComponents(VideoInput):
+    def __init__(self, components: VideoComponents):
+        self._components = components
+
+    def get_components(self) -> VideoComponents:
+        return self._components
+
+    def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None):
+        VideoContainer(format), VideoCodec(codec)  # ValueError names the unknown one
+        with written(Path(path)) as beside:
+            encode_mp4(beside, self._components, metadata or {})
+
+
+class VideoFromFile(VideoInput):
+    """A video file. Raises ValueError, naming the file, where it holds no readable video."""
+
+    def __init__(self, file: str | Path | io.BytesIO):
+        self._file = file
+
+    def __str__(self):
+        return "the video in memory" if isinstance(self._file, io.BytesIO) else str(self._file)
+
+    def _open(self):
+        import av
+
+        if isinstance(self._file, io.BytesIO):
+            self._file.seek(0)
+        try:
+            container = av.open(self._file if isinstance(self._file, io.BytesIO) else str(self._file))
+        except FileNotFoundError:
+            raise
+        except av.error.FFmpegError as reason:
+            raise ValueError(f"{self}: not a video that can be read ({reason.strerror}); re-export it as mp4") from reason
+        if not container.streams.video:
+            container.close()
+            raise ValueError(f"{self}: holds no video stream")
+        return container
+
+    def get_stream_source(self):
+        return self._file if isinstance(self._file, io.BytesIO) else str(self._file)
+
+    def get_dimensions(self):
+        with self._open() as container:
+            stream = container.streams.video[0]
+            return stream.width, stream.height
+
+    def get_frame_rate(self):
+        with self._open() as container:
+            return Fraction(container.streams.video[0].average_rate or 1)
+
+    def get_frame_count(self):
+        with self._open() as container:
+            return container.streams.video[0].frames or sum(1 for _ in container.decode(video=0))
+
+    def get_components(self):
+        import av
+        import numpy as np
+        import torch
+
+        frames = []
+        with self._open() as container:
+            stream = container.streams.video[0]
+            rate = Fraction(stream.average_rate or 1)
+            try:
+                for frame in container.decode(stream):
+                    frames.append(frame.to_ndarray(format="rgb24"))
+            except av.error.FFmpegError as reason:
+                raise ValueError(f"{self}: broken after {len(frames)} frames ({reason.strerror}); re-export it") from reason
+            if not frames:
+                raise ValueError(f"{self}: holds no frames")
+            images = torch.from_numpy(np.stack(frames)).float() / 255
+            metadata, audio = dict(container.metadata), None
+            if container.streams.audio:
+                container.seek(0)
+                resampler = av.AudioResampler(format="fltp")
+                decoded = (piece for frame in container.decode(audio=0) for piece in resampler.resample(frame))
+                pieces = [piece.to_ndarray() for piece in decoded]
+                if pieces:
+                    waveform = torch.from_numpy(np.concatenate(pieces, axis=1))[None]
+                    audio = {"waveform": waveform, "sample_rate": int(container.streams.audio[0].sample_rate)}
+        return VideoComponents(images=images, frame_rate=rate, audio=audio, metadata=metadata)
+
+    def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None):
+        """Copies an H.264 mp4 packet by packet; anything else is encoded anew."""
+        VideoContainer(format), VideoCodec(codec)
+        with self._open() as source:
+            as_it_is = "mp4" in source.format.name.split(",") and source.streams.video[0].codec.name == "h264"
+            if as_it_is:
+                with written(Path(path)) as beside:
+                    _remux(source, beside, dict(source.metadata) | (metadata or {}))
+                return
+        components = self.get_components()
+        VideoFromComponents(components).save_to(path, format, codec, (components.metadata or {}) | (metadata or {}))
+
+
+def _create(path: Path):
+    """An mp4 for writing: free-named tags (where ComfyUI's front end looks for the graph), index before the data."""
+    import av
+
+    # faststart: editors and browsers read only the file's beginning
+    return av.open(str(path), "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"})
+
+
+def _tag(output, metadata: dict) -> None:
+    for key, value in metadata.items():
+        output.metadata[key] = value if isinstance(value, str) else json.dumps(value)
+
+
+def encode_mp4(path: Path, video: VideoComponents, metadata: dict) -> None:
+    """H.264, yuv420p, AAC sound if there is any.
+
+    Raises ValueError for frames that H.264 cannot hold, OSError when the disk is full.
+    """
+    import av
+
+    images = video.images
+    if images.ndim != 4 or images.shape[0] == 0 or images.shape[-1] not in (3, 4):
+        raise ValueError(f"the frames have the shape {tuple(images.shape)}, expected [frames >= 1, height, width, 3]")
+    height, width = images.shape[1:3]
+    if width % 2 or height % 2 or min(width, height) < 16:
+        fit = [max(16, side - side % 2) for side in (width, height)]
+        raise ValueError(f"the frames are {width}x{height}; H.264 video needs even sides of at least 16 pixels. "
+                         f"Scale or crop them (Upscale Image), for example to {fit[0]}x{fit[1]}")
+    rate = Fraction(round(Fraction(video.frame_rate) * 1000), 1000)
+    if not 0 < rate <= 1000:
+        raise ValueError(f"the frame rate is {float(video.frame_rate)} frames/s, expected more than 0 and at most 1000")
+    try:
+        with _create(path) as output:
+            _tag(output, metadata)
+            # crf 18: the first frame stays within 1/255 of the picture it was made from, at 0.1-0.3 MB for 5 s
+            stream = output.add_stream("h264", rate=rate, options={"crf": "18"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            sound = output.add_stream("aac", rate=int(video.audio["sample_rate"])) if video.audio else None
+            for image in images:
+                pixels = (image[..., :3].detach().float().cpu() * 255).round().clamp(0, 255).nan_to_num(0).byte().numpy()
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+            if sound:
+                _encode_sound(output, sound, video.audio, len(images) / rate)
+    except av.error.FFmpegError as reason:
+        if isinstance(reason, OSError) and reason.errno:
+            raise OSError(reason.errno, reason.strerror, str(path)) from reason
+        raise
+
+
+def _encode_sound(output, stream, audio: dict, seconds: Fraction) -> None:
+    import av
+    import numpy as np
+
+    waveform = audio["waveform"][0, :2, : math.ceil(audio["sample_rate"] * seconds)].float().cpu().numpy()
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform), "fltp", "stereo" if len(waveform) > 1 else "mono")
+    frame.sample_rate, frame.pts = int(audio["sample_rate"]), 0
+    output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+
+
+def _remux(source, path: Path, metadata: dict) -> None:
+    with _create(path) as output:
+        _tag(output, metadata)
+        copies = {stream: output.add_stream_from_template(stream) for stream in source.streams
+                  if stream.type in ("video", "audio")}
+        for packet in source.demux(*copies):
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream]
+                output.mux(packet)
+
