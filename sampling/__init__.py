@@ -3,16 +3,17 @@
 x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v = noise - x0.
 """
 
-from .generate import generate
+from .decode import check_latent, decode_frames
+from .generate import generate, lattice_of, outside_training
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice, LatticeError
-from .preview import PreviewBudget
+from .preview import Forming, PreviewBudget
 from .sample import Step, noise_from_seed, sample
 from .schedule import schedule, shift_sigma
 from .solvers import SOLVERS
 
 __all__ = [
-    "SOLVERS", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget", "Step",
-    "generate", "guided", "noise_from_seed", "sample", "schedule", "shift_sigma",
+    "SOLVERS", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget", "Step", "check_latent",
+    "decode_frames", "generate", "guided", "lattice_of", "noise_from_seed", "outside_training", "sample", "schedule", "shift_sigma",
 ]

@@ -19,6 +19,21 @@ def lattice_of(model: Any) -> Lattice:
     return Lattice(model.codec.temporal, model.codec.spatial * model.config.patch[-1])
 
 
+def outside_training(model: Any, frames: int, fps: float, width: int, height: int) -> list[str]:
+    """What to tell a user who asks for a video unlike those the model was trained on; empty when it is like them."""
+    known, remarks = model.defaults, []
+    if fps != known["fps"]:
+        remarks.append(
+            f"the model knows motion at {known['fps']:g} frames per second; at {fps:g} it plays "
+            f"{fps / known['fps']:.3g} times as fast"
+        )
+    if frames > known["frames"]:
+        remarks.append(f"{frames} frames are more than the {known['frames']} it was trained on: expect drift at the end")
+    if (width, height) != (known["width"], known["height"]):
+        remarks.append(f"{width}x{height} is not the {known['width']}x{known['height']} it was trained on")
+    return remarks
+
+
 def generate(
     model: Any,
     conditioning: Any,

@@ -1,10 +1,20 @@
-"""How often a forming video may be shown: as often as a fixed share of the sampling time pays for."""
+"""The forming video, shown while it is sampled, for at most a fixed share of the sampling time."""
 
 from __future__ import annotations
 
 import time
+import weakref
 from contextlib import contextmanager
-from typing import Callable
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .sample import Step
+
+LONG_SIDE = 128  # pixels of a preview picture, at most
+
+_fitted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # codec -> {detail: (weight, bias)}
 
 
 class PreviewBudget:
@@ -33,3 +43,91 @@ class PreviewBudget:
             cost = self.clock() - begin
             self.spent += cost
             self.dearest = max(self.dearest, cost)
+
+
+class Forming:
+    """An on_step that tells update(done, pictures): the predicted clean video as a list of PIL images, or None.
+
+    Pictures come from a linear map of each latent cell to a few pixels a side and `temporal` frames: 100 times
+    cheaper than the codec's decoder, and enough to see colours, places and motion.
+    """
+
+    def __init__(self, codec: Any, update: Callable, share: float = 0.05):
+        self.codec, self.update = codec, update
+        self.budget = PreviewBudget(share)
+
+    def __call__(self, step: Step) -> None:
+        if not self.budget.affordable():
+            return self.update(step.done, None)
+        with self.budget.spending():
+            self.update(step.done, pictures(quick_decode(self.codec, step.x0)))
+
+
+def pictures(frames: Tensor) -> list:
+    """Frames [T,H,W,3] in 0..1 -> PIL images."""
+    from PIL import Image
+
+    return [Image.fromarray(frame) for frame in (frames * 255).round().byte().cpu().numpy()]
+
+
+def quick_decode(codec: Any, latent: Tensor) -> Tensor:
+    """Raw-scale latent [1,C,T,h,w] -> small frames [4T-3,h*d,w*d,3] in 0..1; d as many pixels as LONG_SIDE allows."""
+    _, _, count, h, w = latent.shape
+    detail = codec.spatial
+    while detail > 1 and detail * max(h, w) > LONG_SIDE // 2:
+        detail //= 2
+    weight, bias = _projection(codec, detail, latent.device)
+    cells = latent[0].permute(1, 2, 3, 0).float() @ weight + bias  # [T,h,w, temporal*d*d*3]
+    cells = cells.reshape(count, h, w, codec.temporal, detail, detail, 3)
+    frames = cells.permute(0, 3, 1, 4, 2, 5, 6).reshape(count * codec.temporal, h * detail, w * detail, 3)
+    return frames[codec.temporal - 1 :].clamp(0.0, 1.0)
+
+
+def _projection(codec: Any, detail: int, device: Any) -> tuple[Tensor, Tensor]:
+    """The map of quick_decode, fitted once a codec by least squares on invented clips that it encodes."""
+    import torch
+
+    fitted = _fitted.setdefault(codec, {})
+    if detail not in fitted:
+        clips = invented_clips(codec.temporal, codec.spatial)
+        with torch.no_grad():
+            latent = codec.encode(clips.to(device)).float().cpu()
+        small = torch.nn.functional.avg_pool2d(
+            clips.flatten(0, 1).permute(0, 3, 1, 2), codec.spatial // detail
+        ).unflatten(0, clips.shape[:2])  # [B,T,3,h*d,w*d]
+        b, _, count, h, w = latent.shape
+        small = small[:, 1:].reshape(b, count - 1, codec.temporal, 3, h, detail, w, detail)
+        target = small.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(b * (count - 1) * h * w, -1)
+        cells = latent[:, :, 1:].permute(0, 2, 3, 4, 1).reshape(len(target), -1)
+        mean = cells.mean(0)
+        centred = cells - mean
+        ridge = 1e-3 * centred.var() * len(centred) * torch.eye(centred.shape[1])
+        weight = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ (target - target.mean(0)))
+        fitted[detail] = weight, target.mean(0) - mean @ weight
+    weight, bias = fitted[detail]
+    return weight.to(device), bias.to(device)
+
+
+def invented_clips(temporal: int, spatial: int, count: int = 4) -> Tensor:
+    """Clips [count, 2*temporal+1, 8*spatial, 8*spatial, 3] of soft colours and moving discs, always the same."""
+    import torch
+
+    generator = torch.Generator("cpu").manual_seed(0)
+    frames, side = 2 * temporal + 1, 8 * spatial
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    ground = torch.nn.functional.interpolate(
+        uniform(count, 3, 4, 4), size=(side, side), mode="bilinear", align_corners=True
+    )
+    clips = ground.permute(0, 2, 3, 1)[:, None].repeat(1, frames, 1, 1, 1)
+    time_ = torch.linspace(0.0, 1.0, frames)[None, :, None, None]
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
+    for _ in range(6):
+        start, move = uniform(2, count, 1, 1, 1), (uniform(2, count, 1, 1, 1) - 0.5) * 0.6
+        row, column = start[0] + move[0] * time_, start[1] + move[1] * time_
+        distance = ((rows - row) ** 2 + (columns - column) ** 2).sqrt()
+        cover = ((0.05 + 0.12 * uniform(count, 1, 1, 1) - distance) * side / 2).clamp(0, 1)[..., None]
+        clips = clips * (1 - cover) + cover * uniform(count, 1, 1, 1, 3)
+    return clips

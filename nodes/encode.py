@@ -1,0 +1,67 @@
+"""Encode Conditioning: words and key pictures become what the sampler is told."""
+
+from __future__ import annotations
+
+from .comfy import io, use_model
+from .types import CATEGORY, VDiTConditioning, VDiTModel, shown
+
+
+class VDiTEncodeConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VDiTEncodeConditioning",
+            display_name="VDiT Encode Conditioning",
+            category=CATEGORY,
+            description="States the shot: a prompt, and pictures that it starts from or ends with.",
+            inputs=[
+                VDiTModel.Input("model", tooltip="The world model whose text encoder reads the prompts."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What should happen, in plain words; up to 2,000 characters. Words that the model does "
+                    "not know are ignored, and named on this node with the nearest known words.",
+                ),
+                io.String.Input(
+                    "negative_prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What to steer away from; up to 2,000 characters, empty for nothing in particular. "
+                    "Has an effect only where guidance is not 1.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How firmly the pictures are held, 0 to 1. 1: the video shows exactly them. Lower: they "
+                    "are let go earlier during sampling and the model may change them. 0: ignored.",
+                ),
+                io.Image.Input(
+                    "start_image",
+                    optional=True,
+                    tooltip="The picture the video starts from: its first frame. 4k+1 pictures (5, 9, ...) are taken "
+                    "as the video's first frames. At least 16x16 pixels; resized to cover the video's size and cropped "
+                    "to the centre; transparency is shown over white.",
+                ),
+                io.Image.Input(
+                    "end_image",
+                    optional=True,
+                    tooltip="One picture that the video moves towards and ends with. Fitted like start_image.",
+                ),
+                # Camera, depth and flow come last: widgets are stored by position.
+            ],
+            outputs=[VDiTConditioning.Output(display_name="conditioning", tooltip="The shot, for VDiT Sample.")],
+        )
+
+    @classmethod
+    def execute(cls, model, prompt, negative_prompt, strength, start_image=None, end_image=None) -> io.NodeOutput:
+        from ..control import encode_conditioning
+
+        use_model(model.text)
+        conditioning = encode_conditioning(model, prompt, negative_prompt, start_image, end_image, strength)
+        return io.NodeOutput(conditioning, ui=shown("VDiT Encode Conditioning", conditioning.remarks))

@@ -1,0 +1,54 @@
+// Shows what a VDiT node remarked (words it does not know, sizes it was not trained on) as text on the node.
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const NAME = "vdit_remarks";
+
+function show(node, text) {
+  let widget = node.widgets?.find((w) => w.name === NAME);
+  if (!text) {
+    if (widget) {
+      node.widgets = node.widgets.filter((w) => w !== widget);
+      widget.onRemove?.();
+      app.graph.setDirtyCanvas(true, true);
+    }
+    return;
+  }
+  if (!widget) {
+    const element = document.createElement("div");
+    element.style.cssText =
+      "min-height:48px; overflow:auto; white-space:pre-wrap; font-size:12px; padding:6px; box-sizing:border-box;" +
+      "border-radius:4px; color:#f0d9a0; background:#3a2f12; user-select:text;";
+    widget = node.addDOMWidget(NAME, "VDIT_REMARKS", element, {
+      serialize: false, // neither in the prompt
+      hideOnZoom: false,
+      getMinHeight: () => 60,
+      getValue: () => element.textContent,
+      setValue: () => {},
+    });
+    widget.serialize = false; // nor in the saved workflow: it belongs to a run
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
+  }
+  widget.element.textContent = text;
+  app.graph.setDirtyCanvas(true, true);
+}
+
+app.registerExtension({
+  name: "VDiT.Remarks",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (!nodeData.name.startsWith("VDiT")) return;
+    const executed = nodeType.prototype.onExecuted;
+    nodeType.prototype.onExecuted = function (output) {
+      executed?.apply(this, arguments);
+      show(this, output?.text?.join("\n"));
+    };
+  },
+  setup() {
+    // A node that runs again may have nothing left to remark.
+    api.addEventListener("executing", ({ detail }) => {
+      const node = detail ? app.graph.getNodeById(detail) ?? app.graph.getNodeById(Number(detail)) : null;
+      if (node?.comfyClass?.startsWith("VDiT")) show(node, "");
+    });
+  },
+});
