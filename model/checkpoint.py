@@ -1,0 +1,167 @@
+"""Files to modules and back: one safetensors bundle holds config, transformer, codec, text encoder and training facts."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .codec.tiny import TinyCodec, TinyCodecConfig
+from .config import VDiTConfig
+from .text import WordEncoder
+from .vdit import VDiT, init_weights
+
+BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
+FORMAT = 1
+PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder."}
+DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=2.0, shift=1.0, solver="unipc")
+
+
+class CheckpointError(ValueError):
+    """A model file that cannot be used; the message names it, what it is and what would do."""
+
+
+@dataclass
+class WorldModel:
+    config: VDiTConfig
+    transformer: VDiT
+    codec: TinyCodec
+    text: WordEncoder
+    defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
+    facts: dict = field(default_factory=dict)  # how it was trained
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return {name: getattr(self, name) for name in PREFIXES}
+
+
+def save_world_model(model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:
+    """Write the bundle (beside, fsync, rename). Raises CheckpointError when a weight is not finite."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {
+        PREFIXES[part] + name: value.detach().cpu().to(dtype).contiguous()
+        for part, module in model.parts.items()
+        for name, value in module.state_dict().items()
+    }
+    _check_finite(path, tensors)
+    header = {
+        "format": FORMAT,
+        "transformer": asdict(model.config),
+        "codec": asdict(model.codec.config),
+        "text": {"vocabulary": model.text.vocabulary, "max_words": model.text.max_words},
+        "defaults": model.defaults,
+        "facts": model.facts,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"vdit": json.dumps(header)})
+    with open(partial, "rb+") as f:
+        os.fsync(f.fileno())
+    partial.replace(path)
+    return path
+
+
+def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> WorldModel:
+    """Read a bundle, in float32. Raises CheckpointError naming the file, what was found and what is expected."""
+    path = Path(path)
+    header, tensors = _read(path)
+    try:
+        model = WorldModel(
+            VDiTConfig(**header["transformer"]),
+            VDiT(VDiTConfig(**header["transformer"])),
+            TinyCodec(TinyCodecConfig(**header["codec"])),
+            WordEncoder(**header["text"], dim=header["transformer"]["text_dim"]),
+            {**DEFAULTS, **header["defaults"]},
+            header["facts"],
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
+    _check_finite(path, tensors)
+    wanted = {PREFIXES[p] + n: v for p, m in model.parts.items() for n, v in m.state_dict().items()}
+    _check_names(path, tensors, wanted)
+    for part, module in model.parts.items():
+        prefix = PREFIXES[part]
+        module.load_state_dict({k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)})
+        module.requires_grad_(False).eval().to(device)
+    return model
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; the bundled model is {BUNDLED.name} in the pack's weights folder")
+    with open(path, "rb") as f:
+        start = f.read(4)
+    if start.startswith((b"PK", b"\x80\x02", b"\x80\x04")):
+        raise CheckpointError(f"{path}: this is a pickle file, which can run code when read; only safetensors is loaded")
+    if start == b"GGUF":
+        raise CheckpointError(f"{path}: this is a GGUF file; this version reads VDiT's own safetensors bundles only")
+    try:
+        with safe_open(path, "pt") as f:
+            names, meta = list(f.keys()), (f.metadata() or {}).get("vdit")
+            if meta is None:
+                raise CheckpointError(f"{path}: {_describe(names)}; this version reads VDiT's own bundles only")
+            header = json.loads(meta)
+            if header.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path}: bundle format {header.get('format')!r}; this version reads format {FORMAT}: update the pack"
+                )
+            return header, {n: f.get_tensor(n) for n in names}
+    except (SafetensorError, json.JSONDecodeError, OSError) as e:
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({e}; {size:,} bytes): it is damaged or was cut short, get it again"
+        ) from e
+
+
+def _describe(names: list[str]) -> str:
+    """What a foreign safetensors file seems to be, from its tensor names alone."""
+    joined = " ".join(names)
+    if "lora" in joined:
+        return "this is a LoRA, not a model"
+    if "head.modulation" in joined and "time_projection" in joined:
+        return "this is a transformer of the Wan family"
+    if "input_blocks." in joined or "double_blocks." in joined:
+        return "this is an image model of another family"
+    return f"this is not a video model known here ({len(names)} tensors, first {names[0] if names else 'none'})"
+
+
+def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    bad = [n for n, v in tensors.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise CheckpointError(f"{path}: NaN or infinite values in {len(bad)} tensors, first {bad[0]}; get the file again")
+
+
+def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or extra:
+        parts = [f"{len(names)} {what} tensors (first {names[0]})" for what, names in
+                 (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
+        raise CheckpointError(f"{path}: {' and '.join(parts)}; the file does not hold what its header says")
+    for name, value in found.items():
+        if value.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(value.shape)}, its header says {tuple(wanted[name].shape)}"
+            )
+
+
+def random_world_model(seed: int = 0, config: VDiTConfig | None = None) -> WorldModel:
+    """An untrained model of small size, for tests: the same seed gives the same weights."""
+    config = config or VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, width=16, deep=32, blocks=(1, 1)))
+        text = WordEncoder(["a", "red", "blue", "ball", "box", "falls", "rolls", "left", "right", "to", "the"], config.text_dim)
+        transformer = init_weights(VDiT(config), seed)
+        torch.nn.init.normal_(transformer.head.head.weight, std=0.02)
+    model = WorldModel(config, transformer, codec, text)
+    for module in model.parts.values():
+        module.requires_grad_(False).eval()
+    return model

@@ -1,0 +1,166 @@
+"""A small causal video codec: 2-D convolutions and a memory of one frame; 16x16 pixels and 4 frames a latent cell.
+
+Frame 0 alone makes latent 0, then every four frames make one: 4k+1 frames <-> k+1 latents. The same weights run over a
+whole clip or chunk by chunk (each memory block carries its last frame), with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class TinyCodecConfig:
+    channels: int = 32  # of a latent
+    unshuffle: int = 8  # pixels a side folded into channels before the first convolution
+    width: int = 64  # features at 1/8 of the size, at full frame rate
+    deep: int = 128  # features at 1/16
+    blocks: tuple[int, int] = (2, 3)  # memory blocks at 1/8 and at 1/16
+
+
+class Spatial(nn.Module):
+    """Applies a per-frame module to [B, T, C, H, W]."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2]), None
+
+
+class MemoryBlock(nn.Module):
+    """Residual block that sees the frame before; before the first frame it sees the first frame itself."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.mix = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        before = torch.cat((x[:, :1] if past is None else past, x[:, :-1]), 1)
+        both = torch.cat((x, before), 2).flatten(0, 1)
+        y = self.out(F.relu(self.mix(both))).unflatten(0, x.shape[:2])
+        return F.relu(x + y), x[:, -1:]
+
+
+class HalveTime(nn.Module):
+    """Two frames -> one, by a 1x1 convolution of both."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.pair = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, None]:
+        b, t, c, h, w = x.shape
+        return self.pair(x.reshape(b * t // 2, 2 * c, h, w)).unflatten(0, (b, t // 2)), None
+
+
+class DoubleTime(nn.Module):
+    """One frame -> two."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.split = nn.Conv2d(width, 2 * width, 1)
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, None]:
+        b, t, c, h, w = x.shape
+        return self.split(x.flatten(0, 1)).reshape(b, 2 * t, c, h, w), None
+
+
+def _run(layers: nn.ModuleList, x: Tensor, memory: list | None) -> tuple[Tensor, list]:
+    memory = memory or [None] * len(layers)
+    kept = []
+    for layer, past in zip(layers, memory):
+        x, last = layer(x, past)
+        kept.append(last)
+    return x, kept
+
+
+class TinyCodec(nn.Module):
+    spatial = 16  # pixels a side of a latent cell
+    temporal = 4  # frames of a latent cell
+
+    def __init__(self, config: TinyCodecConfig = TinyCodecConfig()):
+        super().__init__()
+        self.config = config
+        c = config
+        pixels = 3 * c.unshuffle**2
+        shallow, deep = c.blocks
+        self.encoder = nn.ModuleList(
+            [Spatial(nn.Sequential(nn.PixelUnshuffle(c.unshuffle), nn.Conv2d(pixels, c.width, 3, padding=1), nn.ReLU()))]
+            + [MemoryBlock(c.width) for _ in range(shallow)]
+            + [HalveTime(c.width), Spatial(nn.Conv2d(c.width, c.deep, 2, stride=2)), HalveTime(c.deep)]
+            + [MemoryBlock(c.deep) for _ in range(deep)]
+            + [Spatial(nn.Conv2d(c.deep, c.channels, 3, padding=1))]
+        )
+        self.decoder = nn.ModuleList(
+            [Spatial(nn.Sequential(nn.Conv2d(c.channels, c.deep, 3, padding=1), nn.ReLU()))]
+            + [MemoryBlock(c.deep) for _ in range(deep)]
+            + [DoubleTime(c.deep), Spatial(nn.Sequential(nn.Conv2d(c.deep, 4 * c.width, 1), nn.PixelShuffle(2)))]
+            + [DoubleTime(c.width)]
+            + [MemoryBlock(c.width) for _ in range(shallow)]
+            + [Spatial(nn.Sequential(nn.Conv2d(c.width, pixels, 3, padding=1), nn.PixelShuffle(c.unshuffle)))]
+        )
+        # Statistics of raw latents over the training clips; the transformer sees (latent - mean) / std.
+        self.register_buffer("latent_mean", torch.zeros(c.channels))
+        self.register_buffer("latent_std", torch.ones(c.channels))
+
+    @property
+    def channels(self) -> int:
+        return self.config.channels
+
+    def latent_frames(self, frames: int) -> int:
+        """Latents of a clip of 4k+1 frames. Raises ValueError for any other count, with the two nearest."""
+        if frames < 1 or frames % self.temporal != 1:
+            low = max(1, (frames - 1) // self.temporal * self.temporal + 1)
+            raise ValueError(
+                f"{frames} frames do not fit this codec, which takes {self.temporal}k+1: "
+                f"use {low} or {low + self.temporal}"
+            )
+        return frames // self.temporal + 1
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, H/16, W/16]. Raises ValueError."""
+        b, t, h, w, c = frames.shape
+        self.latent_frames(t)
+        if c != 3 or h % self.spatial or w % self.spatial or not h or not w:
+            raise ValueError(
+                f"frames are {w}x{h} with {c} channels; the codec takes RGB with sides that are multiples "
+                f"of {self.spatial} pixels"
+            )
+        x = torch.cat((frames[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), frames), 1)
+        x, _ = _run(self.encoder, x.permute(0, 1, 4, 2, 3) * 2 - 1, None)
+        return x.transpose(1, 2)
+
+    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
+        """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, 16h, 16w, 3], clipped to 0..1 (training turns that off)."""
+        return next(self.decode_stream(latent, chunk=latent.shape[2], clip=clip))
+
+    def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
+        """As `decode`, but yields the frames of `chunk` latents at a time, in constant memory."""
+        if latent.ndim != 5 or latent.shape[1] != self.channels:
+            raise ValueError(f"latents have shape {tuple(latent.shape)}; expected [B, {self.channels}, T, h, w]")
+        memory = None
+        for a in range(0, latent.shape[2], chunk):
+            x, memory = _run(self.decoder, latent[:, :, a : a + chunk].transpose(1, 2), memory)
+            x = x if a else x[:, self.temporal - 1 :]
+            frames = ((x + 1) / 2).permute(0, 1, 3, 4, 2)
+            yield frames.clamp(0, 1) if clip else frames
+
+    def normalize(self, latent: Tensor) -> Tensor:
+        """Raw latents [B, C, ...] -> zero mean, unit variance a channel."""
+        shape = (1, -1) + (1,) * (latent.ndim - 2)
+        return (latent - self.latent_mean.view(shape)) / self.latent_std.view(shape)
+
+    def denormalize(self, latent: Tensor) -> Tensor:
+        """The inverse of `normalize`."""
+        shape = (1, -1) + (1,) * (latent.ndim - 2)
+        return latent * self.latent_std.view(shape) + self.latent_mean.view(shape)

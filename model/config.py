@@ -1,0 +1,35 @@
+"""Sizes of the transformer, one dataclass for every variant of the Wan architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD_DIM = 128  # in every released variant; loaders derive the head count from it
+
+
+@dataclass(frozen=True)
+class VDiTConfig:
+    """Defaults are the bundled model's. `text_len` tokens reach cross-attention, zero-padded as in Wan."""
+
+    dim: int = 256
+    ffn_dim: int = 768
+    layers: int = 6
+    in_channels: int = 32
+    out_channels: int = 32
+    text_dim: int = 128
+    text_len: int = 32
+    freq_dim: int = 256
+    patch: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns in a token
+    eps: float = 1e-6
+
+    def __post_init__(self):
+        if self.dim % HEAD_DIM:
+            raise ValueError(f"dim is {self.dim}; it must be a multiple of the head size, {HEAD_DIM}")
+        object.__setattr__(self, "patch", tuple(self.patch))  # JSON gives a list
+
+    @property
+    def heads(self) -> int:
+        return self.dim // HEAD_DIM
+
+
+WAN_T2V_1_3B = VDiTConfig(dim=1536, ffn_dim=8960, layers=30, in_channels=16, out_channels=16, text_dim=4096, text_len=512)

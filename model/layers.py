@@ -1,0 +1,78 @@
+"""The transformer's parts, with Wan's tensor names (Wan-Video/Wan2.1, wan/modules/model.py)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import HEAD_DIM, VDiTConfig
+from .rope import apply_rope
+
+
+def sinusoid(t: Tensor, size: int) -> Tensor:
+    """Embedding [..., size] of times t [...] in thousandths: cosines, then sines."""
+    half = size // 2
+    frequency = 10000 ** (-torch.arange(half, dtype=torch.float64, device=t.device) / half)
+    angle = t.double()[..., None] * frequency
+    return torch.cat((angle.cos(), angle.sin()), -1).float()
+
+
+class Attention(nn.Module):
+    """Multi-head attention with RMS-normalised queries and keys; normalised over all heads together, as in Wan."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.norm_q, self.norm_k = nn.RMSNorm(dim, eps), nn.RMSNorm(dim, eps)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, rope: Tensor | None = None) -> Tensor:
+        """x [B, L, D] attends to itself, or to context [B, M, D]; rope turns queries and keys."""
+        context = x if context is None else context
+        heads = (-1, HEAD_DIM)
+        q = self.norm_q(self.q(x)).unflatten(-1, heads)
+        k = self.norm_k(self.k(context)).unflatten(-1, heads)
+        v = self.v(context).unflatten(-1, heads)
+        if rope is not None:
+            q, k = apply_rope(q, rope), apply_rope(k, rope)
+        y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        return self.o(y.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """Self-attention over space and time, cross-attention to text, feed-forward; adaLN-single from the time."""
+
+    def __init__(self, c: VDiTConfig):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
+        self.self_attn = Attention(c.dim, c.eps)
+        self.norm3 = nn.LayerNorm(c.dim, c.eps)
+        self.cross_attn = Attention(c.dim, c.eps)
+        self.norm2 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
+        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
+        self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor, rope: Tensor) -> Tensor:
+        """x [B, T, S, D] tokens by latent frame; time [B, T or 1, 6, D]; context [B, M, D]."""
+        frames = x.shape[1:3]
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation + time).unsqueeze(2).unbind(3)
+        y = self.norm1(x) * (1 + scale_a) + shift_a
+        x = x + gate_a * self.self_attn(y.flatten(1, 2), rope=rope).unflatten(1, frames)
+        x = x + self.cross_attn(self.norm3(x).flatten(1, 2), context).unflatten(1, frames)
+        return x + gate_f * self.ffn(self.norm2(x) * (1 + scale_f) + shift_f)
+
+
+class Head(nn.Module):
+    """Last modulation and the projection of each token to its patch."""
+
+    def __init__(self, c: VDiTConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
+        pt, ph, pw = c.patch
+        self.head = nn.Linear(c.dim, c.out_channels * pt * ph * pw)
+        self.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / c.dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x [B, T, S, D], time [B, T or 1, D] -> [B, T, S, patch * channels]."""
+        shift, scale = (self.modulation + time[:, :, None]).unsqueeze(2).unbind(3)
+        return self.head(self.norm(x) * (1 + scale) + shift)

@@ -1,0 +1,33 @@
+"""3-D rotary positions: each head's channels are shared out between time, height and width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+THETA = 10000.0
+
+
+def axis_sizes(head_dim: int) -> tuple[int, int, int]:
+    """Channels of (t, h, w): the two space axes take a sixth of the pairs each, time the rest."""
+    space = 2 * (head_dim // 6)
+    return head_dim - 2 * space, space, space
+
+
+def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None) -> Tensor:
+    """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan."""
+    parts = []
+    for axis, (length, size) in enumerate(zip(grid, axis_sizes(head_dim))):
+        frequency = THETA ** (-torch.arange(0, size, 2, dtype=torch.float64, device=device) / size)
+        angle = torch.outer(torch.arange(length, dtype=torch.float64, device=device), frequency)
+        shape = [1, 1, 1, size // 2]
+        shape[axis] = length
+        parts.append(angle.view(shape).expand(*grid, -1))
+    angle = torch.cat(parts, -1).reshape(-1, head_dim // 2)
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def apply_rope(x: Tensor, table: Tensor) -> Tensor:
+    """Rotate the interleaved pairs of x [B, L, heads, head_dim] by table [L, head_dim/2]."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table[:, None]).flatten(-2).to(x.dtype)

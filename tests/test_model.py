@@ -1,0 +1,245 @@
+"""The transformer, the codec, the text encoder and their file."""
+
+import json
+
+import pytest
+import torch
+from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model, save_world_model
+from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
+from vdit.model.config import VDiTConfig
+from vdit.model.vdit import VDiT, init_weights
+
+SIZES = [  # config, latent grid
+    (VDiTConfig(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8), (5, 4, 6)),
+    (VDiTConfig(dim=256, ffn_dim=512, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12), (3, 6, 2)),
+    (VDiTConfig(dim=384, ffn_dim=640, layers=2, in_channels=32, out_channels=32, text_dim=32, text_len=16), (11, 8, 8)),
+]
+
+
+def randomised(config: VDiTConfig) -> VDiT:
+    model = init_weights(VDiT(config), 0)
+    generator = torch.Generator().manual_seed(1)
+    for p in model.parameters():
+        p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
+    return model.requires_grad_(False).eval()
+
+
+def diffusers_twin(model: VDiT):
+    """diffusers' transformer with the same weights, by its own conversion of native names."""
+    from diffusers import WanTransformer3DModel
+    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+
+    c = model.config
+    twin = WanTransformer3DModel(
+        patch_size=c.patch, num_attention_heads=c.heads, attention_head_dim=128, in_channels=c.in_channels,
+        out_channels=c.out_channels, text_dim=c.text_dim, freq_dim=c.freq_dim, ffn_dim=c.ffn_dim, num_layers=c.layers,
+        cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=c.eps,
+    )  # fmt: skip
+    twin.load_state_dict(convert_wan_transformer_to_diffusers(dict(model.state_dict())), strict=True)
+    return twin.eval()
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("config, grid", SIZES)
+@pytest.mark.parametrize("per_frame", [False, True], ids=["one time", "a time per token"])
+def test_transformer_equals_diffusers_wan(config, grid, per_frame):
+    model = randomised(config)
+    twin = diffusers_twin(model)
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(2, config.in_channels, *grid, generator=g)
+    context = torch.randn(2, config.text_len, config.text_dim, generator=g)
+    sigma = torch.rand(2, grid[0], generator=g) if per_frame else torch.rand(2, generator=g)
+    if per_frame:
+        sigma[:, 0] = 0.0
+        tokens = grid[1] * grid[2] // 4
+        timestep = (1000 * sigma).repeat_interleave(tokens, dim=1)
+    else:
+        timestep = 1000 * sigma
+    with torch.no_grad():
+        ours = model(x, sigma, context)
+        theirs = twin(x, timestep, context, return_dict=False)[0]
+    assert ours.abs().mean() > 0.01, "a silent model proves nothing"
+    assert relative(ours, theirs) <= 1e-5
+
+
+def test_short_text_is_zero_padded_as_in_wan():
+    config, grid = SIZES[0]
+    model = randomised(config)
+    x, context = torch.randn(1, 4, *grid), torch.randn(1, 3, 16)
+    whole = torch.nn.functional.pad(context, (0, 0, 0, config.text_len - 3))
+    assert torch.equal(model(x, torch.tensor([0.5]), context), model(x, torch.tensor([0.5]), whole))
+
+
+@pytest.mark.parametrize(
+    "x, sigma, context, says",
+    [
+        ((1, 3, 5, 4, 6), (1,), (1, 8, 16), "expected \\[B, 4"),
+        ((1, 4, 5, 3, 6), (1,), (1, 8, 16), "patches"),
+        ((1, 4, 5, 4, 6), (1, 4), (1, 8, 16), "each latent frame"),
+        ((1, 4, 5, 4, 6), (1,), (1, 9, 16), "at most 8"),
+        ((1, 4, 5, 4, 6), (1,), (1, 8, 17), "at most 8, 16"),
+    ],
+)
+def test_wrong_shapes_are_refused_with_the_numbers(x, sigma, context, says):
+    model = VDiT(SIZES[0][0])
+    with pytest.raises(ValueError, match=says):
+        model(torch.zeros(x), torch.zeros(sigma), torch.zeros(context))
+
+
+def awake_codec() -> TinyCodec:
+    torch.manual_seed(0)
+    codec = TinyCodec(TinyCodecConfig(channels=8, width=16, deep=24)).requires_grad_(False)
+    for p in codec.parameters():
+        p.add_(torch.randn_like(p) * 0.05)  # memory blocks start at zero
+    return codec.eval()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_streamed_decoding_equals_parallel(chunk):
+    codec = awake_codec()
+    latent = torch.randn(2, 8, 5, 2, 3)
+    whole = codec.decode(latent)
+    pieces = list(codec.decode_stream(latent, chunk))
+    assert whole.shape == (2, 17, 32, 48, 3)
+    assert pieces[0].shape[1] == 4 * chunk - 3
+    assert whole.std() > 0.01
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=0, atol=1e-6)
+
+
+def test_codec_is_causal():
+    codec = awake_codec()
+    x = torch.rand(1, 9, 32, 32, 3)
+    later = x.clone()
+    later[:, 5:] = torch.rand_like(later[:, 5:])
+    torch.testing.assert_close(codec.encode(later)[:, :, :2], codec.encode(x)[:, :, :2])
+    torch.testing.assert_close(codec.encode(x[:, :1])[:, :, 0], codec.encode(x)[:, :, 0])
+    assert not torch.allclose(codec.encode(later)[:, :, 2], codec.encode(x)[:, :, 2])
+
+
+@pytest.mark.parametrize("frames, nearest", [(2, "1 or 5"), (16, "13 or 17"), (40, "37 or 41"), (0, "1 or 5")])
+def test_codec_refuses_counts_off_its_lattice(frames, nearest):
+    with pytest.raises(ValueError, match=nearest):
+        TinyCodec().encode(torch.zeros(1, frames, 32, 32, 3))
+
+
+def test_normalize_and_denormalize_are_inverse():
+    codec = TinyCodec()
+    codec.latent_mean.uniform_(-2, 2)
+    codec.latent_std.uniform_(0.5, 3)
+    z = torch.randn(2, 32, 3, 4, 4)
+    torch.testing.assert_close(codec.denormalize(codec.normalize(z)), z)
+
+
+def test_text_names_unknown_words_with_their_nearest():
+    text = random_world_model().text
+    got = text.encode(["A red bal falls!", "the xylophone; spheres?"])
+    assert dict(got.unknown)["bal"][0] == "ball"
+    assert "xylophone" in dict(got.unknown)
+    assert got.tokens.shape[0] == 2
+
+
+def test_text_order_and_synonyms():
+    text = random_world_model().text
+    assert text.words("Grey SPHERE rolling") == ["gray", "ball", "rolls"]
+    a, b = text.encode(["red ball blue box"]).tokens, text.encode(["blue ball red box"]).tokens
+    assert not torch.allclose(a, b)
+
+
+def test_text_padding_changes_nothing():
+    text = random_world_model().text
+    alone = text.encode(["a red ball"]).tokens
+    beside = text.encode(["a red ball", "a red ball falls to the left"]).tokens
+    torch.testing.assert_close(beside[0, :3], alone[0])
+    assert beside[0, 3:].abs().max() == 0
+
+
+def test_long_prompt_is_cut_and_says_so():
+    text = random_world_model().text
+    got = text.encode(["red ball " * 500])
+    assert got.tokens.shape[1] == text.max_words
+    assert got.cut == 1000 - text.max_words
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    model = random_world_model(3)
+    model.facts = {"steps": 1}
+    return save_world_model(model, tmp_path / "m.safetensors", torch.float32)
+
+
+def test_bundle_round_trip(bundle):
+    model, again = random_world_model(3), load_world_model(bundle)
+    assert again.facts == {"steps": 1} and again.text.vocabulary == model.text.vocabulary
+    x, s = torch.randn(1, 8, 2, 4, 4), torch.tensor([0.3])
+    c = model.text.encode(["red ball"]).tokens
+    assert torch.equal(model.transformer(x, s, c), again.transformer(x, s, again.text.encode(["red ball"]).tokens))
+
+
+def damaged(bundle, how):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    data = bundle.read_bytes()
+    if how == "missing":
+        return bundle.with_name("nothing.safetensors")
+    if how == "truncated":
+        bundle.write_bytes(data[: len(data) // 2])
+    elif how == "garbage":
+        bundle.write_bytes(b"\x13" * 4000)
+    elif how == "empty":
+        bundle.write_bytes(b"")
+    elif how == "pickle":
+        torch.save({"a": torch.zeros(2)}, bundle)
+    else:
+        tensors = load_file(bundle)
+        with safe_open(bundle, "pt") as f:
+            meta = f.metadata()
+        name = "diffusion_model.blocks.0.self_attn.q.weight"
+        if how == "nan":
+            tensors[name][0, 0] = float("nan")
+        elif how == "lacking":
+            del tensors[name]
+        elif how == "shape":
+            tensors[name] = tensors[name][:, :100].contiguous()
+        elif how == "foreign":
+            meta, tensors = None, {"model.diffusion_model.input_blocks.0.weight": torch.zeros(2)}
+        elif how == "wan":
+            meta = None
+        elif how == "newer":
+            meta["vdit"] = json.dumps({**json.loads(meta["vdit"]), "format": 99})
+        save_file(tensors, bundle, metadata=meta)
+    return bundle
+
+
+@pytest.mark.parametrize(
+    "how, says",
+    [
+        ("missing", "no such file"),
+        ("truncated", "cut short"),
+        ("garbage", "cut short"),
+        ("empty", "cut short"),
+        ("pickle", "pickle"),
+        ("nan", "NaN"),
+        ("lacking", "missing"),
+        ("shape", "shape"),
+        ("foreign", "another family"),
+        ("wan", "Wan family"),
+        ("newer", "update the pack"),
+    ],
+)
+def test_bad_files_are_refused_by_name(bundle, how, says):
+    path = damaged(bundle, how)
+    with pytest.raises(CheckpointError, match=says) as e:
+        load_world_model(path)
+    assert str(path) in str(e.value)
+
+
+def test_nan_weights_are_not_saved(tmp_path):
+    model = random_world_model()
+    model.transformer.head.head.weight[0, 0] = float("nan")
+    with pytest.raises(CheckpointError, match="NaN"):
+        save_world_model(model, tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
