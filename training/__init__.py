@@ -1,0 +1,1 @@
+"""Training: every bundled weight can be made again from here."""

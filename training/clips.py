@@ -1,0 +1,44 @@
+"""Rendered clips on disk, in shards that several processes can fill and a training run can read while they grow."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+SHARD = 32  # clips a file: about 64 MB of 41 frames at 128x128
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    return sorted(Path(folder).glob("clips-*.npy"))
+
+
+def write_shards(
+    folder: Path, first: int, count: int, *, split: str = "train", size: int = 128, frames: int = 41, fps: float = 8.0
+) -> None:
+    """Fill shards number first .. first+count-1: uint8 frames [SHARD, T, H, W, 3] and captions beside them.
+
+    Clip i of shard k has seed k*SHARD+i. Shards that exist are kept, so an interrupted run goes on where it stopped.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from ..world.clip import make_clip
+
+    torch.set_num_threads(1)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in tqdm(range(first, first + count), unit="shard", desc=f"clips {split}"):
+        path = folder / f"clips-{k:05d}.npy"
+        if path.exists():
+            continue
+        made = [make_clip(k * SHARD + i, split=split, width=size, height=size, frames=frames, fps=fps) for i in range(SHARD)]
+        rgb = np.stack([(c.render.rgb.numpy() * 255).round().astype(np.uint8) for c in made])
+        notes = [{"seed": c.scene.seed, "family": c.scene.family, "caption": c.caption} for c in made]
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        with open(partial, "wb") as f:
+            np.save(f, rgb)
+        path.with_suffix(".json").write_text(json.dumps(notes))
+        partial.rename(path)

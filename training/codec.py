@@ -1,0 +1,116 @@
+"""Trains the tiny codec on rendered clips: `vdit train codec`.
+
+Latents carry noise of fixed size during training and pay for their energy, as in a VAE of fixed variance: so the
+decoder forgives what diffusion leaves, and the latent space stays small and smooth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..model.codec.tiny import TinyCodec, TinyCodecConfig
+from .clips import shard_paths
+from .run import Run, cosine
+from .textures import dead_leaves
+
+NOISE, ENERGY = 0.1, 1e-3
+TEXTURES = 1 / 8  # share of a batch
+
+
+def _crop(rng: np.random.Generator, clips: np.ndarray, frames: int, size: int) -> np.ndarray:
+    """One random window [frames, size, size, 3] of a shard [N, T, H, W, 3]; half of them follow what moves."""
+    clip = clips[rng.integers(len(clips))]
+    t = rng.integers(len(clip) - frames + 1)
+    room = clip.shape[1] - size
+    corners = [(rng.integers(room + 1), rng.integers(room + 1)) for _ in range(5 if rng.random() < 0.6 else 1)]
+
+    def motion(corner):
+        y, x = corner
+        ends = clip[[t, t + frames // 2, t + frames - 1], y : y + size : 2, x : x + size : 2].astype(np.int16)
+        return np.abs(np.diff(ends, axis=0)).sum()
+
+    y, x = max(corners, key=motion) if room else corners[0]
+    return clip[t : t + frames, y : y + size, x : x + size]
+
+
+def _batch(rng: np.random.Generator, shards: list[Path], count: int, frames: int, size: int) -> Tensor:
+    """Frames [count, frames, size, size, 3] in 0..1, mirrored and with colours exchanged at random."""
+    out = []
+    for _ in range(count):
+        if rng.random() < TEXTURES:
+            clip = dead_leaves(rng, frames, size)
+        else:
+            clip = _crop(rng, np.load(shards[rng.integers(len(shards))], mmap_mode="r"), frames, size)
+        clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
+        clip = clip[..., rng.permutation(3)] if rng.random() < 0.5 else clip
+        out.append(np.ascontiguousarray(clip))
+    return torch.from_numpy(np.stack(out)).float() / 255
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of values in 0..1."""
+    return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
+
+
+@torch.no_grad()
+def validate(codec: TinyCodec, folder: Path, count: int = 24) -> float:
+    """Mean PSNR (dB) over whole held-out clips."""
+    clips = np.load(shard_paths(folder)[0], mmap_mode="r")[:count]
+    scores = []
+    for clip in clips:
+        x = torch.from_numpy(np.ascontiguousarray(clip))[None].float() / 255
+        scores.append(psnr(codec.decode(codec.encode(x)), x))
+    return float(np.mean(scores))
+
+
+def train(
+    clips: Path, held_out: Path, out: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, seed: int = 0,
+    config: TinyCodecConfig = TinyCodecConfig(), validate_every: int = 200,
+) -> TinyCodec:  # fmt: skip
+    """Train for `steps`, resuming from `out` when it holds a state. The last fifth sees whole frames. Returns the codec."""
+    from tqdm import trange
+
+    shards = shard_paths(clips)
+    if not shards or not shard_paths(held_out):
+        raise FileNotFoundError(f"no clips-*.npy in {clips} or {held_out}; make them with `vdit train clips`")
+    run = Run(out)
+    torch.manual_seed(seed)
+    codec = TinyCodec(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)
+    first = 0
+    if state := run.load():
+        codec.load_state_dict(state["codec"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    else:
+        run.log(event="start", config=asdict(config), steps=steps, batch=batch, peak=peak, seed=seed)
+    bar = trange(first, steps, initial=first, total=steps, desc="codec", unit="step")
+    for step in bar:
+        rng = np.random.default_rng([seed, step])
+        whole = step >= steps * 4 // 5
+        shards = shard_paths(clips) if step % 100 == 0 else shards
+        x = _batch(rng, shards, *((4, 13, 128) if whole else (batch, 9, 64)))
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(step, steps, peak, warmup=50)
+        latent = codec.encode(x)
+        noisy = latent + NOISE * torch.randn_like(latent)
+        y = codec.decode(noisy, clip=False)
+        loss = F.l1_loss(y, x) + 4 * F.mse_loss(y, x) + ENERGY * latent.square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        optimizer.step()
+        state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+        run.save(state, force=step + 1 == steps)
+        if step % 20 == 0:
+            run.log(step=step, loss=round(loss.item(), 5), psnr=round(psnr(y.detach(), x), 2))
+            bar.set_postfix(psnr=f"{psnr(y.detach(), x):.1f}")
+        if (step + 1) % validate_every == 0:
+            run.log(step=step + 1, held_out_psnr=round(validate(codec, held_out), 2))
+    return codec

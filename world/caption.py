@@ -1,0 +1,75 @@
+"""Words for a scene: what is there, what happens, how the camera moves, in many wordings from a closed vocabulary."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from .scene import SPLITS, Ball, Scene
+
+_SIZE = {"small": ("small", "little"), "large": ("large", "big")}
+_VERBS = {
+    "fall": ("falls down and bounces", "drops to the floor and bounces", "falls and bounces on the floor", "drops and bounces"),
+    "throw": ("is thrown to the {side} and bounces", "flies to the {side} and bounces", "jumps to the {side}"),
+    "roll": ("rolls to the {side}", "moves to the {side} along the floor", "rolls across the floor to the {side}"),
+    "behind": ("rolls to the {side} behind {box}", "passes behind {box} to the {side}", "rolls behind {box} to the {side}"),
+    "arc": ("flies to the {side} behind {box}", "is thrown to the {side} behind {box}", "bounces to the {side} behind {box}"),
+    "look": ("lies on the floor", "rests on the floor", "stays on the floor"),
+}  # fmt: skip
+_CAMERA = {
+    "still": ("the camera is still", "the camera does not move", "static camera", ""),
+    "orbit": ("the camera orbits to the {side}", "the camera circles to the {side}"),
+    "pan": ("the camera pans to the {side}", "the camera turns to the {side}"),
+    "move in": ("the camera moves in", "the camera moves closer"),
+    "move out": ("the camera moves out", "the camera moves back"),
+}
+
+
+def _noun(b: Ball, rng: np.random.Generator) -> str:
+    size = ""
+    if rng.random() < 0.4:
+        if b.radius < 0.39:
+            size = str(rng.choice(_SIZE["small"])) + " "
+        elif b.radius > 0.48:
+            size = str(rng.choice(_SIZE["large"])) + " "
+    return f"a {size}{b.color} ball"
+
+
+def caption(scene: Scene, wording: int = 0) -> str:
+    """One English sentence or two for the scene; `wording` picks among the ways to say it."""
+    rng = np.random.default_rng([SPLITS.index(scene.split), scene.seed, 7, wording])
+    box = f"a {scene.boxes[0].color} box" if scene.boxes else ""
+    first = scene.balls[0]
+    side = "right" if first.velocity[0] > 0 else "left"
+    nouns = [_noun(b, rng) for b in scene.balls]
+    if scene.family == "look":
+        verb = str(rng.choice(_VERBS["look"]))
+        if len(nouns) > 1:
+            verb = verb.replace("lies", "lie").replace("rests", "rest").replace("stays", "stay")
+        subject = ", ".join(nouns[:-1]) + " and " + nouns[-1] if len(nouns) > 1 else nouns[0]
+        text = f"{subject} {verb}"
+        if box:
+            text += f" with {box}"
+    else:
+        text = f"{nouns[0]} {rng.choice(_VERBS[scene.family]).format(side=side, box=box)}"
+        if len(nouns) > 1:
+            text += f", {nouns[1]} {'falls too' if scene.family == 'fall' else 'lies there'}"
+        if box and scene.family == "throw":
+            text += f" off {box}" if "bounces" in text else f" near {box}"
+    move = scene.camera_move
+    key = move if move in _CAMERA else move.split()[0]
+    camera = str(rng.choice(_CAMERA[key])).format(side=move.split()[-1])
+    if rng.random() < 0.35:
+        text += f", on a {scene.floor.color} floor"
+    return f"{text}, {camera}" if camera else text
+
+
+def vocabulary() -> list[str]:
+    """Every word a caption can hold, sorted."""
+    from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS
+
+    phrases = [p for ways in (*_SIZE.values(), *_VERBS.values(), *_CAMERA.values()) for p in ways]
+    phrases += [*BALL_COLORS, *BOX_COLORS, *FLOOR_COLORS, "a ball box and on off near with there too lies falls left right"]
+    phrases += ["lie rest stay"]
+    return sorted({w for p in phrases for w in re.findall(r"[a-z]+", re.sub(r"\{.*?\}", " ", p))})
