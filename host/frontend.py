@@ -1,0 +1,165 @@
+"""What the ComfyUI front end is served: its own pages, the pack's templates, help and widgets, and honest empty answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from aiohttp import web
+
+from . import files, folders
+from .catalog import PACK_NAME
+
+WEB = folders.PACK / "web"
+WORKFLOWS = folders.PACK / "workflows"
+NO_CACHE = {"Cache-Control": "no-cache"}
+FEATURES = {"supports_preview_metadata": True, "max_upload_size": 512 * 1024 * 1024}
+
+# What the front end asks for and this host has none of.
+EMPTY: dict[str, object] = {
+    "/embeddings": [], "/models": [], "/experiment/models": [], "/global_subgraphs": {}, "/node_replacements": {},
+    "/internal/logs/raw": {"entries": [], "size": {"cols": 80, "rows": 24}}, "/internal/logs": "",
+    "/assets": {"assets": [], "total": 0, "has_more": False},
+}
+
+routes = web.RouteTableDef()
+
+
+class FrontEndMissing(RuntimeError):
+    """The package with the graph editor is not installed."""
+
+
+def static_root() -> Path:
+    """Where comfyui-frontend-package keeps its pages. Raises FrontEndMissing."""
+    spec = importlib.util.find_spec("comfyui_frontend_package")
+    root = Path(spec.submodule_search_locations[0]) / "static" if spec and spec.submodule_search_locations else None
+    if root is None or not (root / "index.html").is_file():
+        raise FrontEndMissing("The graph editor (comfyui-frontend-package) is not installed. Run `python start.py studio`, "
+                              "which installs it, or: pip install 'vdit[standalone]'")
+    return root
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+@routes.get("/extensions")
+async def list_extensions(request: web.Request) -> web.Response:
+    """Scripts the front end loads at its start: its own, then the pack's."""
+    root = static_root()
+    own = [f"/{path.relative_to(root).as_posix()}" for path in sorted((root / "extensions").rglob("*.js"))]
+    ours = [f"/extensions/{PACK_NAME}/{path.relative_to(WEB).as_posix()}" for path in sorted(WEB.rglob("*.js"))]
+    return web.json_response(own + ours)
+
+
+@routes.get("/workflow_templates")
+async def list_templates(request: web.Request) -> web.Response:
+    return web.json_response({PACK_NAME: [path.stem for path in sorted(WORKFLOWS.glob("*.json"))]})
+
+
+@routes.get("/i18n")
+async def translations(request: web.Request) -> web.Response:
+    return web.json_response({})
+
+
+@routes.get("/user.css")
+@routes.get("/userdata/user.css")
+async def user_css(request: web.Request) -> web.StreamResponse:
+    """The user's own styles, if there are any."""
+    path = files.user_folder() / "user.css"
+    if path.is_file():
+        return web.FileResponse(path)
+    return web.Response(content_type="text/css")
+
+
+@routes.get("/users")
+async def users(request: web.Request) -> web.Response:
+    return web.json_response({"storage": "server", "migrated": True})
+
+
+@routes.get("/features")
+async def features(request: web.Request) -> web.Response:
+    return web.json_response(FEATURES)
+
+
+@routes.get("/internal/folder_paths")
+async def folder_paths(request: web.Request) -> web.Response:
+    return web.json_response({kind: [str(folders.directory(kind))] for kind in folders.KINDS})
+
+
+@routes.patch("/internal/logs/subscribe")
+async def subscribe_logs(request: web.Request) -> web.Response:
+    return web.Response()
+
+
+@routes.get("/system_stats")
+async def system_stats(request: web.Request) -> web.Response:
+    total, free = memory_bytes()
+    return web.json_response({
+        "system": {
+            "os": platform.system().lower(), "python_version": sys.version, "embedded_python": False,
+            "comfyui_version": f"none, vdit {installed('vdit')}", "pytorch_version": installed("torch"),
+            "required_frontend_version": None, "installed_templates_version": None, "required_templates_version": None,
+            "argv": sys.argv[:1], "ram_total": total, "ram_free": free,
+        },
+        "devices": devices(total, free),
+    })
+
+
+def memory_bytes() -> tuple[int, int]:
+    """(total, free) of this machine; zeros where the system does not tell through the standard library."""
+    import os
+
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+    except (AttributeError, ValueError, OSError):
+        return 0, 0
+
+
+def devices(ram_total: int, ram_free: int) -> list[dict]:
+    """The device models run on, as far as torch is loaded already: asking must not import it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        name, kind = torch.cuda.get_device_name(), "cuda"
+    else:
+        total, free, name, kind = ram_total, ram_free, "cpu", "cpu"
+    return [{"name": name, "type": kind, "index": 0, "vram_total": total, "vram_free": free,
+             "torch_vram_total": total, "torch_vram_free": free}]
+
+
+def add_to(router: web.UrlDispatcher, root: Path) -> None:
+    """Pages and folders, after all other routes: the front end's own files take every path that is left."""
+    async def index(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(root / "index.html", headers=NO_CACHE)
+
+    async def no_templates(request: web.Request) -> web.Response:
+        return web.json_response([])
+
+    async def no_logos(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    router.add_get("/", index)
+    router.add_get("/templates/index_logo.json", no_logos)
+    router.add_get(r"/templates/{name:index[^/]*\.json}", no_templates)
+    if WEB.is_dir():
+        router.add_static(f"/extensions/{PACK_NAME}", WEB)
+    for prefix in ("", "/api"):
+        router.add_static(f"{prefix}/workflow_templates/{PACK_NAME}", WORKFLOWS)
+    router.add_static("/", root)
+
+
+def empty_answers() -> list[web.RouteDef]:
+    def answering(value: object):
+        async def answer(request: web.Request) -> web.Response:
+            return web.json_response(value)
+        return answer
+
+    return [web.get(path, answering(value)) for path, value in EMPTY.items()]

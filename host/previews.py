@@ -1,0 +1,72 @@
+"""The forming video on its node: the latest preview is played as single frames, whatever the front end can draw.
+
+A canvas shows only the first frame of an animated picture, so the frames are sent one after another.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+from typing import Any, Callable
+
+PREVIEW_WITH_METADATA = 4  # ComfyUI's binary websocket message: type, metadata length, metadata JSON, picture
+FRAMES_PER_SECOND = 12
+LONGEST_SIDE = 512  # pixels
+
+
+class PreviewPlayer:
+    """Plays what `show` was last given until `clear`. `send(message, data)` is called from the player's thread."""
+
+    def __init__(self, send: Callable[[bytes, dict], None]):
+        self.send = send
+        self.data: dict[str, Any] | None = None
+        self.frame = 0
+        self.closing = False
+        self.moved = threading.Condition()
+        threading.Thread(target=self._work, name="vdit-previews", daemon=True).start()
+
+    def show(self, data: dict[str, Any]) -> None:
+        """data: the executor's preview event; its "image" is a PIL image or a list of them."""
+        with self.moved:
+            self.data = data
+            self.moved.notify_all()
+
+    def clear(self) -> None:
+        with self.moved:
+            self.data, self.frame = None, 0
+
+    def close(self) -> None:
+        with self.moved:
+            self.closing = True
+            self.moved.notify_all()
+
+    def _work(self) -> None:
+        last = None
+        while True:
+            with self.moved:
+                self.moved.wait_for(lambda: self.closing or self.data is not None
+                                    and (self.data is not last or isinstance(self.data["image"], list)))
+                if self.closing:
+                    return
+                last = data = self.data
+            images = data["image"] if isinstance(data["image"], list) else [data["image"]]
+            if images:
+                message = encode(images[self.frame % len(images)], data)
+                if self.data is not None:
+                    self.send(message, data)
+            with self.moved:
+                self.frame += 1
+                self.moved.wait_for(lambda: self.closing, timeout=1 / FRAMES_PER_SECOND)
+
+
+def encode(image: Any, data: dict[str, Any]) -> bytes:
+    """A PIL image and whose it is -> one binary websocket message."""
+    if max(image.size) > LONGEST_SIDE:
+        image = image.copy()
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    picture = io.BytesIO()
+    image.convert("RGB").save(picture, format="JPEG", quality=90)
+    metadata = json.dumps({key: value for key, value in data.items() if key != "image"} | {"image_type": "image/jpeg"}).encode()
+    return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + picture.getvalue()

@@ -1,0 +1,158 @@
+"""`vdit run`: one workflow, without a browser. Progress goes to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from . import folders, overrides, workflow
+from .catalog import load_nodes, object_infos
+from .cli import Refused
+from .executor import Executor, NodeFailed, RunResult
+from .running import Interrupted
+from .validation import Checked, InvalidPrompt, validate
+
+log = logging.getLogger(__name__)
+
+
+def command(options: argparse.Namespace) -> int:
+    """Runs options.workflow. Raises Refused with what was found and what to do; KeyboardInterrupt on Ctrl+C."""
+    started = time.perf_counter()
+    folders.use(options.base, output=options.out)
+    nodes = load_nodes()
+    infos = object_infos(nodes)
+    try:
+        loaded = workflow.load(find(options.workflow), infos)
+        for change in options.changes:
+            overrides.apply(loaded, change, infos)
+        checked = validate(loaded.prompt, nodes)
+    except (workflow.WorkflowError, InvalidPrompt) as reason:
+        raise Refused(str(reason)) from None
+    if checked.node_errors:  # some output cannot run: say so before the long work
+        raise Refused(str(InvalidPrompt({"message": ""}, checked.node_errors)))
+    bars = Bars(checked)
+    stop = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupt(stop, previous))
+    try:
+        extra_data = {"extra_pnginfo": {"workflow": loaded.ui}} if loaded.ui else {}
+        result = Executor(nodes).run(checked, extra_data=extra_data, listener=bars.hear, stop=stop)
+    except NodeFailed as failure:
+        log.info("%s", "".join(failure.report["traceback"]))
+        raise Refused(str(failure)) from None
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        bars.close()
+        signal.signal(signal.SIGINT, previous)
+    report(options, checked, result, time.perf_counter() - started)
+    return 0
+
+
+def find(name: str) -> Path:
+    """The file as given, else one the pack ships: "workflows/text-to-video.json" or "text-to-video"."""
+    shipped = (Path(name), folders.PACK / name, folders.PACK / "workflows" / f"{name}.json")
+    return next((path for path in shipped if path.is_file()), Path(name))
+
+
+def interrupt(stop: threading.Event, previous: object) -> None:
+    """First Ctrl+C: the running node stops at its next step. Second: at once."""
+    if stop.is_set():
+        signal.signal(signal.SIGINT, previous)
+        raise KeyboardInterrupt
+    stop.set()
+
+
+class Bars:
+    """One progress bar a node on a terminal; elsewhere one line a node when it is done."""
+
+    def __init__(self, checked: Checked):
+        self.titles = {node_id: overrides.title(node) for node_id, node in checked.prompt.items()}
+        self.width = max(map(len, self.titles.values()))
+        self.bar = None
+        self.live = sys.stderr.isatty()
+
+    def hear(self, event: str, data: dict) -> None:
+        if event == "executing":
+            self.close()
+            if data["node"] is not None:
+                self._open(self.titles[data["node"]])
+        elif event == "progress" and self.bar is not None and (data["value"], data["max"]) != (0, 1):
+            self.bar.total = data["max"]
+            self.bar.update(data["value"] - self.bar.n)
+        elif event == "executed":
+            for text in data["output"].get("text", ()):
+                self._say(f"{self.titles[data['node']]}: {text}")
+
+    def _open(self, title: str) -> None:
+        from tqdm import tqdm
+
+        columns = "{desc} {bar:30} {n_fmt:>3}/{total_fmt:<3} {elapsed}"
+        self.started, self.title = time.perf_counter(), title
+        self.bar = tqdm(total=1, desc=title.ljust(self.width), bar_format=columns, disable=not self.live, file=sys.stderr)
+
+    def _say(self, text: str) -> None:
+        if self.live and self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+            if not self.live:
+                print(f"{self.title.ljust(self.width)} {time.perf_counter() - self.started:6.2f} s", file=sys.stderr)
+
+
+def report(options: argparse.Namespace, checked: Checked, result: RunResult, seconds: float) -> None:
+    saved = [(node_id, item) for node_id, shown in result.ui.items() for items in shown.values()
+             for item in items if isinstance(item, dict) and item.get("type") == "output"]
+    paths = [(node_id, folders.directory("output") / item["subfolder"] / item["filename"]) for node_id, item in saved]
+    if options.json:
+        print(json.dumps({
+            "files": [{"path": str(path), "node": node_id, **media_facts(path)} for node_id, path in paths],
+            "seconds": round(seconds, 3),
+            "nodes": {node_id: {"title": overrides.title(checked.prompt[node_id]),
+                                "type": checked.prompt[node_id]["class_type"], "seconds": round(done.seconds, 3)}
+                      for node_id, done in result.nodes.items()},
+            "remarks": {node_id: list(shown["text"]) for node_id, shown in result.ui.items() if "text" in shown},
+            "peak_memory_bytes": peak_memory_bytes(),
+        }, indent=2))
+        return
+    for _, path in paths:
+        print(path)
+    if not paths:
+        print("Nothing was saved: the workflow only shows previews. Add Save Video or Save Image.", file=sys.stderr)
+
+
+def media_facts(path: Path) -> dict:
+    """frames, fps, seconds, width and height of a video; width and height of a picture."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            facts = {"width": stream.codec_context.width, "height": stream.codec_context.height}
+            if container.format.name.startswith(("mov", "matroska", "webm", "avi")):
+                frames = stream.frames or sum(1 for _ in container.decode(stream))
+                fps = float(stream.average_rate or 0)
+                facts = {"frames": frames, "fps": fps, "seconds": round(frames / fps, 3) if fps else None, **facts}
+            return facts
+    except (av.FFmpegError, IndexError):
+        return {}
+
+
+def peak_memory_bytes() -> int | None:
+    """The most main memory this process held; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

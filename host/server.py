@@ -1,0 +1,290 @@
+"""The studio's server: ComfyUI's API over our executor, for the real ComfyUI front end in a local browser."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import socket
+import uuid
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from . import files, folders, frontend
+from .catalog import load_nodes, object_infos
+from .executor import Executor
+from .jobs import Job, JobQueue
+from .previews import PreviewPlayer
+from .validation import InvalidPrompt, validate
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 8189  # ComfyUI's is 8188: both may run
+CONTENT_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+                  "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+                  "worker-src 'self' blob:; frame-ancestors 'self'; object-src 'none'")  # no request leaves this machine
+
+
+class PortTaken(OSError):
+    """Another program listens there."""
+
+
+class Studio:
+    """The application and what it holds: nodes, queue, open websockets."""
+
+    def __init__(self, nodes: dict[str, type] | None = None):
+        self.nodes = load_nodes() if nodes is None else nodes
+        self.sockets: dict[str, web.WebSocketResponse] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.previews = PreviewPlayer(self._send_preview)
+        self.queue = JobQueue(Executor(self.nodes), self._hear, self._queue_changed)
+
+    def app(self, allowed_hosts: set[str] | None = None) -> web.Application:
+        """The aiohttp application. allowed_hosts: names it may be called by beside loopback's; None in tests too."""
+        app = web.Application(client_max_size=frontend.FEATURES["max_upload_size"],
+                              middlewares=[same_origin_only(allowed_hosts or set())])
+        handlers = [
+            web.get("/ws", self.websocket), web.get("/prompt", self.get_prompt), web.post("/prompt", self.post_prompt),
+            web.post("/interrupt", self.interrupt), web.get("/object_info", self.object_info),
+            web.get("/object_info/{name}", self.object_info), web.get("/queue", self.get_queue),
+            web.post("/queue", self.post_queue), web.get("/history", self.get_history),
+            web.get("/history/{id}", self.get_history), web.post("/history", self.post_history),
+            web.get("/jobs", self.list_jobs), web.post("/jobs/cancel", self.cancel_jobs),
+            web.get("/jobs/{id}", self.get_job), web.post("/jobs/{id}/cancel", self.cancel_jobs),
+            web.post("/free", self.free), *frontend.routes, *frontend.empty_answers(), *files.routes,
+        ]
+        for route in handlers:
+            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, f"/api{route.path}", route.handler)
+        frontend.add_to(app.router, frontend.static_root())
+        app.on_startup.append(self._started)
+        app.on_shutdown.append(self._stopping)
+        return app
+
+    async def _started(self, app: web.Application) -> None:
+        self.loop = asyncio.get_running_loop()
+
+    async def _stopping(self, app: web.Application) -> None:
+        for ws in list(self.sockets.values()):
+            await ws.close()
+        self.previews.close()
+        await asyncio.to_thread(self.queue.close)
+
+    # From the executor's and the previews' threads to the browsers
+
+    def _hear(self, event: str, data: dict, job: Job) -> None:
+        if event == "preview":
+            self.previews.show({**data, "client_id": job.client_id})
+            return
+        if event in ("executing", "execution_success", "execution_error", "execution_interrupted"):
+            self.previews.clear()
+        self._post(json.dumps({"type": event, "data": data}), job.client_id)
+
+    def _send_preview(self, message: bytes, data: dict) -> None:
+        self._post(message, data["client_id"])
+
+    def _queue_changed(self) -> None:
+        self._post(json.dumps({"type": "status", "data": {"status": self._status()}}), None)
+
+    def _status(self) -> dict:
+        return {"exec_info": {"queue_remaining": self.queue.remaining()}}
+
+    def _post(self, message: str | bytes, client_id: str | None) -> None:
+        """To that client if it is connected, else to all; from any thread."""
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._send(message, client_id)))
+
+    async def _send(self, message: str | bytes, client_id: str | None) -> None:
+        sockets = [self.sockets[client_id]] if client_id in self.sockets else list(self.sockets.values())
+        for ws in sockets:
+            try:
+                await (ws.send_bytes(message) if isinstance(message, bytes) else ws.send_str(message))
+            except (ConnectionError, RuntimeError):
+                log.debug("a browser went away while it was sent to")
+
+    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(heartbeat=30)
+        await ws.prepare(request)
+        sid = request.rel_url.query.get("clientId") or uuid.uuid4().hex
+        self.sockets[sid] = ws
+        try:
+            await ws.send_json({"type": "status", "data": {"status": self._status(), "sid": sid}})
+            async for message in ws:
+                if message.type is WSMsgType.TEXT and '"feature_flags"' in message.data:
+                    await ws.send_json({"type": "feature_flags", "data": frontend.FEATURES})
+        finally:
+            if self.sockets.get(sid) is ws:
+                del self.sockets[sid]
+        return ws
+
+    # Prompts
+
+    async def get_prompt(self, request: web.Request) -> web.Response:
+        return web.json_response(self._status())
+
+    async def post_prompt(self, request: web.Request) -> web.Response:
+        body = await json_body(request)
+        try:
+            checked = await asyncio.to_thread(validate, body.get("prompt"), self.nodes, body.get("partial_execution_targets"))
+        except InvalidPrompt as refused:
+            log.warning("%s", refused)
+            return web.json_response({"error": refused.error, "node_errors": refused.node_errors}, status=400)
+        job_id = str(body.get("prompt_id") or uuid.uuid4())
+        job = self.queue.put(job_id, checked, body.get("extra_data") or {}, body.get("client_id"), bool(body.get("front")))
+        return web.json_response({"prompt_id": job.id, "number": job.number, "node_errors": checked.node_errors})
+
+    async def interrupt(self, request: web.Request) -> web.Response:
+        body = await json_body(request)
+        self.queue.cancel(body.get("prompt_id"))
+        return web.Response()
+
+    async def object_info(self, request: web.Request) -> web.Response:
+        name = request.match_info.get("name")
+        wanted = self.nodes if name is None else {key: cls for key, cls in self.nodes.items() if key == name}
+        return web.json_response(await asyncio.to_thread(object_infos, wanted))
+
+    # Queue, history and jobs: three views of the same list
+
+    async def get_queue(self, request: web.Request) -> web.Response:
+        jobs = self.queue.all()
+        return web.json_response({"queue_running": [job.queue_entry() for job in jobs if job.status == "in_progress"],
+                                  "queue_pending": [job.queue_entry() for job in jobs if job.status == "pending"]})
+
+    async def post_queue(self, request: web.Request) -> web.Response:
+        body = await json_body(request)
+        if body.get("clear"):
+            self.queue.clear_pending()
+        for job_id in body.get("delete") or []:
+            self.queue.cancel(job_id)
+        return web.Response()
+
+    async def get_history(self, request: web.Request) -> web.Response:
+        wanted = request.match_info.get("id")
+        jobs = [job for job in self.queue.all() if job.ended and wanted in (None, job.id)]
+        return web.json_response({job.id: job.history_entry() for job in reversed(jobs[:count(request, "max_items", 200)])})
+
+    async def post_history(self, request: web.Request) -> web.Response:
+        body = await json_body(request)
+        if body.get("clear"):
+            self.queue.forget()
+        for job_id in body.get("delete") or []:
+            self.queue.forget(job_id)
+        return web.Response()
+
+    async def list_jobs(self, request: web.Request) -> web.Response:
+        query = request.rel_url.query
+        statuses = set(filter(None, query.get("status", "").split(",")))
+        jobs = [job for job in self.queue.all() if not statuses or job.status in statuses]
+        if query.get("workflow_id"):
+            jobs = [job for job in jobs if job.summary().get("workflow_id") == query["workflow_id"]]
+        if query.get("sort_order") == "asc":
+            jobs.reverse()
+        offset, limit = count(request, "offset", 0), count(request, "limit", 200)
+        page = [job.summary() for job in jobs[offset:offset + limit]]
+        return web.json_response({"jobs": page, "pagination": {
+            "offset": offset, "limit": limit, "total": len(jobs), "has_more": offset + len(page) < len(jobs)}})
+
+    async def get_job(self, request: web.Request) -> web.Response:
+        job = self.queue.find(request.match_info["id"])
+        if job is None:
+            raise files.refuse(404, "no such job")
+        return web.json_response(job.details())
+
+    async def cancel_jobs(self, request: web.Request) -> web.Response:
+        one = request.match_info.get("id")
+        wanted = [one] if one else (await json_body(request)).get("job_ids") or []
+        return web.json_response({"cancelled": [job_id for job_id in wanted if self.queue.cancel(job_id)]})
+
+    async def free(self, request: web.Request) -> web.Response:
+        await asyncio.to_thread(self.queue.executor.forget)
+        return web.Response()
+
+
+async def json_body(request: web.Request) -> dict:
+    """The request's JSON object; {} for an empty body."""
+    text = await request.text()
+    try:
+        body = json.loads(text) if text.strip() else {}
+    except json.JSONDecodeError as reason:
+        raise files.refuse(400, f"the request is not JSON ({reason})") from None
+    if not isinstance(body, dict):
+        raise files.refuse(400, "the request is not a JSON object")
+    return body
+
+
+def count(request: web.Request, name: str, default: int) -> int:
+    text = request.rel_url.query.get(name, "")
+    return int(text) if text.isdigit() else default
+
+
+def same_origin_only(allowed_hosts: set[str]):
+    """Refuses pages of other sites (Origin, Sec-Fetch-Site) and foreign names for this server (DNS rebinding)."""
+    @web.middleware
+    async def middleware(request: web.Request, handler):
+        host = urlsplit(f"//{request.headers.get('Host', '')}")
+        if not (is_loopback(host.hostname) or host.hostname in allowed_hosts):
+            raise files.refuse(403, f"this server is not {host.hostname}; open it by the address it printed")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.netloc.lower():
+            raise files.refuse(403, f"pages of {origin} may not use this server")
+        if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not (
+                request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"):
+            raise files.refuse(403, "pages of other sites may not use this server")
+        return await handler(request)
+
+    return middleware
+
+
+def is_loopback(name: str | None) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return name is not None and ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+async def add_safety_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+
+
+def bind(listen: str, port: int | None) -> socket.socket:
+    """A listening socket; without a port given, the default or the next one free. Raises PortTaken."""
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    wanted = [port] if port is not None else range(DEFAULT_PORT, DEFAULT_PORT + 20)
+    for number in wanted:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((listen, number))
+            sock.listen(128)
+            return sock
+        except OSError as reason:
+            sock.close()
+            failure = reason
+    raise PortTaken(failure.errno, f"{listen}:{wanted[0]} cannot be listened on ({failure.strerror}). "
+                    "Stop the program that uses it, or choose another: --port NUMBER")
+
+
+async def serve(listen: str = "127.0.0.1", port: int | None = None, ready=lambda url: None) -> None:
+    """Serves until cancelled; calls `ready` with the address once a browser may open it. Raises PortTaken."""
+    sock = bind(listen, port)
+    studio = await asyncio.to_thread(Studio)
+    app = studio.app(set() if is_loopback(listen) else {listen, socket.gethostname()})
+    app.on_response_prepare.append(add_safety_headers)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, sock).start()
+        name = f"[{listen}]" if ":" in listen else listen
+        folders.directory("temp")
+        ready(f"http://{name}:{sock.getsockname()[1]}/")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()

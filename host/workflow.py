@@ -1,0 +1,283 @@
+"""A workflow as the graph editor saves it (UI format, 0.4) -> the prompt that an executor runs.
+
+Gives what the front end's app.graphToPrompt() gives: muted and bypassed nodes, reroutes, primitives, subgraphs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+from .validation import MISSING_NODE_HELP, Prompt
+
+VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
+MUTED, BYPASSED = 2, 4
+SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = -10, -20  # ids of a subgraph's own in- and output panels
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+UPLOADS = ("image_upload", "video_upload", "audio_upload")
+NO_VALUE = object()
+
+
+class WorkflowError(ValueError):
+    """A workflow that cannot become a prompt; says where and what to do."""
+
+
+@dataclass
+class Workflow:
+    """A prompt, and the workflow it came from (None for a file that held a prompt already)."""
+
+    prompt: Prompt
+    ui: dict | None
+
+
+def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
+    """Reads a workflow or prompt JSON file. infos: object_info by node type. Raises WorkflowError."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except OSError as reason:
+        raise WorkflowError(f"{path}: cannot be read ({reason.strerror}). Give the path of a workflow .json file.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as reason:
+        raise WorkflowError(f"{path}: is not JSON ({reason}). Save the workflow again from the graph editor.") from None
+    try:
+        return read(data, infos)
+    except WorkflowError as reason:
+        raise WorkflowError(f"{path}: {reason}") from None
+
+
+def read(data: Any, infos: dict[str, dict]) -> Workflow:
+    """Workflow, prompt, or the body of POST /prompt, told apart by their shape."""
+    if isinstance(data, dict) and isinstance(data.get("nodes"), list):
+        return Workflow(to_prompt(data, infos), data)
+    if isinstance(data, dict) and isinstance(data.get("prompt"), dict):
+        pnginfo = (data.get("extra_data") or {}).get("extra_pnginfo") or {}
+        return Workflow(data["prompt"], pnginfo.get("workflow"))
+    if isinstance(data, dict) and data and all(isinstance(n, dict) and "class_type" in n for n in data.values()):
+        return Workflow(data, None)
+    raise WorkflowError("holds neither a workflow (it has no list 'nodes') nor a prompt (nodes with 'class_type'). "
+                        "Save it with Workflow > Save or Export (API).")
+
+
+def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
+    """UI workflow -> {node id: {"class_type", "inputs", "_meta"}}. Raises WorkflowError naming missing node types."""
+    definitions = {d["id"]: d for d in (workflow.get("definitions") or {}).get("subgraphs") or []}
+    try:
+        root = _Graph(workflow, definitions)
+        nodes = list(root.executable())
+        missing = [node for node in nodes if node.type not in infos]
+        if missing:
+            raise WorkflowError(_missing_message(missing))
+        prompt = {node.path: {"inputs": node.prompt_inputs(infos[node.type]), "class_type": node.type,
+                              "_meta": {"title": node.title(infos)}} for node in nodes}
+    except (KeyError, IndexError, TypeError, AttributeError) as reason:
+        raise WorkflowError(f"is damaged: {type(reason).__name__} {reason}. Open it in the graph editor and save it again.") from reason
+    except RecursionError:
+        raise WorkflowError("has links that go round in a circle through reroutes or bypassed nodes. Cut one of them.") from None
+    for node in prompt.values():
+        node["inputs"] = {name: value for name, value in node["inputs"].items()
+                          if not (isinstance(value, list) and value[0] not in prompt)}
+    return prompt
+
+
+def _missing_message(missing: list[_Node]) -> str:
+    places: dict[str, list[str]] = {}
+    for node in missing:
+        pack = node.data.get("properties", {}).get("cnr_id")
+        places.setdefault(f"{node.type} (pack {pack})" if pack else node.type, []).append(node.path)
+    lines = [f"  {name}: node {', '.join(ids)}" for name, ids in sorted(places.items())]
+    return "needs nodes that are not installed:\n" + "\n".join(lines) + f"\n{MISSING_NODE_HELP}"
+
+
+class _Graph:
+    """The root graph or one instance of a subgraph: its nodes and links, and the way out to the graph around it."""
+
+    def __init__(self, data: dict, definitions: dict[str, dict], instance: _Node | None = None):
+        self.data, self.definitions, self.instance = data, definitions, instance
+        self.links = dict(_link(link) for link in data.get("links") or [])
+        self.nodes = {node["id"]: _Node(node, self) for node in data["nodes"]}
+        self.primitives = dict(self._primitive_values())
+
+    def executable(self) -> Iterator[_Node]:
+        """Nodes that go into the prompt, subgraphs opened up."""
+        for node in self.nodes.values():
+            if node.type in VIRTUAL or node.mode in (MUTED, BYPASSED):
+                continue
+            if node.inner is not None:
+                yield from node.inner.executable()
+            else:
+                yield node
+
+    def _primitive_values(self) -> Iterator[tuple[tuple[Any, int], Any]]:
+        """A primitive writes its value into the widgets it is wired to: ((node id, input slot), value)."""
+        for node in self.nodes.values():
+            values = node.data.get("widgets_values")
+            if node.type == "PrimitiveNode" and values:
+                for _, _, target, slot in (link for link in self.links.values() if link[0] == node.data["id"]):
+                    yield (target, slot), values[0]
+
+
+def _link(link: list | dict) -> tuple[Any, tuple]:
+    """Either written form -> (id, (source node, output slot, target node, input slot))."""
+    if isinstance(link, dict):
+        return link["id"], (link["origin_id"], link["origin_slot"], link["target_id"], link["target_slot"])
+    return link[0], (link[1], link[2], link[3], link[4])
+
+
+class _Node:
+    """One node in its graph: where its inputs really come from, and what its widgets hold."""
+
+    def __init__(self, data: dict, graph: _Graph):
+        self.data, self.graph = data, graph
+        self.type, self.mode = data["type"], data.get("mode", 0)
+        self.inputs, self.outputs = data.get("inputs") or [], data.get("outputs") or []
+        around = graph.instance
+        self.path: str = f"{around.path}:{data['id']}" if around else str(data["id"])
+        definition = graph.definitions.get(self.type)
+        if definition is not None and self._depth() > 50:
+            raise WorkflowError(f"has a subgraph that holds itself (node {self.path}). Take one of them out.")
+        self.inner = _Graph(definition, graph.definitions, self) if definition is not None else None
+
+    def _depth(self) -> int:
+        return self.path.count(":")
+
+    def title(self, infos: dict[str, dict]) -> str:
+        return self.data.get("title") or infos[self.type].get("display_name") or self.type
+
+    def prompt_inputs(self, info: dict) -> dict[str, Any]:
+        inputs = {name: _wrapped(value) for name, value in widget_values(self.data.get("widgets_values"), info)}
+        for slot, entry in enumerate(self.inputs):
+            primitive = self.graph.primitives.get((self.data["id"], slot), NO_VALUE)
+            if primitive is not NO_VALUE:
+                inputs[entry["name"]] = _wrapped(primitive)
+                continue
+            source = self.source(slot)
+            if isinstance(source, _Value):
+                inputs[entry["name"]] = _wrapped(source.value)
+            elif source is not None:
+                inputs[entry["name"]] = [source[0].path, source[1]]
+        return inputs
+
+    def source(self, slot: int, kind: str | None = None) -> tuple[_Node, int] | _Value | None:
+        """What feeds an input: a node's output, a value set on the subgraph around, or nothing."""
+        if slot >= len(self.inputs) or self.inputs[slot].get("link") is None:
+            return None
+        kind = kind or self.inputs[slot].get("type", "*")
+        origin, out, _, _ = self.graph.links[self.inputs[slot]["link"]]
+        if origin == SUBGRAPH_INPUTS and self.graph.instance is not None:
+            return self.graph.instance.promoted(out)
+        return self.graph.nodes[origin].output(out, kind)
+
+    def output(self, slot: int, kind: str) -> tuple[_Node, int] | _Value | None:
+        """The node behind an output: this one, or what a reroute, a bypass or a subgraph passes on."""
+        if self.mode == BYPASSED:
+            through = self._bypass_slot(slot, kind)
+            return None if through is None else self.source(through)
+        if self.inner is not None:
+            for origin, out, target, target_slot in self.inner.links.values():
+                if target == SUBGRAPH_OUTPUTS and target_slot == slot:
+                    if origin == SUBGRAPH_INPUTS:
+                        return self.source(out, kind)
+                    return self.inner.nodes[origin].output(out, kind)
+            return None
+        if self.type in VIRTUAL:
+            return self.source(slot, kind)
+        return self, slot
+
+    def promoted(self, slot: int) -> tuple[_Node, int] | _Value | None:
+        """What the outside of a subgraph gives its input `slot`: a link, or a widget's value on the instance."""
+        if slot >= len(self.inputs):
+            return None
+        if self.inputs[slot].get("link") is not None:
+            return self.source(slot)
+        values = self.data.get("widgets_values")
+        if not self.inputs[slot].get("widget") or not isinstance(values, list):
+            return None
+        position = sum(1 for entry in self.inputs[:slot] if entry.get("widget"))
+        return _Value(values[position]) if position < len(values) else None
+
+    def _bypass_slot(self, slot: int, kind: str) -> int | None:
+        """The input that a bypassed node passes to its output: same slot, else same type, else one that fits."""
+        if kind in ("*", ""):
+            return slot if slot < len(self.inputs) else 0
+        sent, kinds = self.outputs[slot].get("type", "*"), [entry.get("type", "*") for entry in self.inputs]
+        fits = [_connects(k, sent) and _connects(k, kind) for k in kinds]
+        if slot < len(kinds) and fits[slot]:
+            return slot
+        if kind in kinds:
+            return kinds.index(kind)
+        return fits.index(True) if True in fits else None
+
+
+@dataclass
+class _Value:
+    value: Any
+
+
+def _connects(a: str, b: str) -> bool:
+    if "*" in (a, b) or "" in (a, b):
+        return True
+    return bool(set(str(a).lower().split(",")) & set(str(b).lower().split(",")))
+
+
+def _wrapped(value: Any) -> Any:
+    """A bare list in a prompt would be read as a link."""
+    return {"__value__": value} if isinstance(value, list) else value
+
+
+def widget_values(values: Any, info: dict) -> Iterator[tuple[str, Any]]:
+    """(input name, value) for each widget of a node; stored by position, with slots that are the editor's own:
+
+    one after a seed (what happens to it after a run), one for an upload button after the required inputs.
+    """
+    if isinstance(values, dict):
+        for name, spec in _widgets(info):
+            if spec is not None:
+                yield name, values.get(name, default_value(spec))
+        return
+    values = list(values or [])
+    for position, (name, spec) in enumerate(_widgets(info)):
+        if spec is not None:
+            yield name, values[position] if position < len(values) else default_value(spec)
+
+
+def _widgets(info: dict) -> Iterator[tuple[str, list | None]]:
+    """(name, spec) of each widget in stored order; spec None for a slot that is the editor's own."""
+    for group in ("required", "optional"):
+        specs = info["input"].get(group, {})
+        uploads = False
+        for name in info.get("input_order", {}).get(group, specs):
+            spec = specs[name]
+            options = spec[1] if len(spec) > 1 else {}
+            if not is_widget(spec):
+                continue
+            yield name, spec
+            if options.get("control_after_generate", spec[0] == "INT" and name in ("seed", "noise_seed")):
+                yield "control_after_generate", None
+                if spec[0] != "INT":
+                    yield "control_filter_list", None
+            uploads = uploads or any(options.get(kind) for kind in UPLOADS)
+        if uploads:
+            yield "upload", None
+
+
+def widget_position(name: str, info: dict) -> int:
+    """Where in a node's stored values the widget `name` is."""
+    return next(position for position, (widget, spec) in enumerate(_widgets(info)) if widget == name and spec is not None)
+
+
+def is_widget(spec: list | tuple) -> bool:
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    return (isinstance(kind, list) or kind in WIDGET_TYPES or "widgetType" in options) and not options.get("forceInput")
+
+
+def default_value(spec: list | tuple) -> Any:
+    """What a new widget holds."""
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    if "default" in options:
+        return options["default"]
+    choices = kind if isinstance(kind, list) else options.get("options")
+    if choices is not None:
+        return choices[0] if choices else None
+    return {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False}.get(kind)
