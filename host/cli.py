@@ -106,7 +106,3 @@ def open_studio(options: argparse.Namespace) -> int:
     except (server.PortTaken, FrontEndMissing) as reason:
         raise Refused(reason.strerror if isinstance(reason, OSError) else str(reason)) from None
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Runs VDiT on a machine that has only Python: makes .venv beside itself once, then hands over to the `vdit` command.
+
+    python start.py run WORKFLOW [...]    a workflow to a video file
+    python start.py studio                the node graph in the browser
+    python start.py test [...]            the tests (arguments go to pytest)
+    python start.py COMMAND --help        options; any other `vdit` command works the same way
+
+The first run downloads about a gigabyte, most of it PyTorch; later runs change and download nothing.
+On Linux pip takes the CUDA build of PyTorch. For another build (CPU, ROCm; CUDA on Windows) install it first, it is kept:
+    python -m venv .venv
+    .venv/bin/python -m pip install torch==2.13.0 ...    (as pytorch.org says for your machine)
+"""
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("start.py: this is Python %d.%d; VDiT needs 3.11 or newer. Get it from python.org, then run start.py "
+             "with it." % sys.version_info[:2])
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "vdit-installed.json"
+PROBE = ["torch", "numpy", "safetensors", "tokenizers", "av", "PIL", "tqdm", "aiohttp", "comfyui_frontend_package", "vdit"]
+EXTRAS = {"test": "test", "train": "train", "simulate": "world"}  # what a command needs; everything needs "standalone"
+
+
+class CannotInstall(Exception):
+    """What failed, and what to do."""
+
+
+def main(arguments):
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return 0
+    try:
+        install(EXTRAS.get(arguments[0]))
+    except CannotInstall as reason:
+        print(f"start.py: {reason}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("start.py: interrupted; run it again to go on with the install.", file=sys.stderr)
+        return 130
+    if arguments[0] == "test":
+        return hand_over(["-m", "pytest", *arguments[1:]], ROOT)
+    return hand_over(["-m", "vdit.host", *arguments], None)
+
+
+def hand_over(arguments, folder):
+    """Becomes the venv's Python; -P keeps this folder's packages from being importable under bare names."""
+    command = [str(PYTHON), "-P", *arguments]
+    if os.name == "nt":  # exec there detaches from the console
+        try:
+            return subprocess.call(command, cwd=folder)
+        except KeyboardInterrupt:
+            return 130
+    if folder is not None:
+        os.chdir(folder)
+    os.execv(command[0], command)
+
+
+def install(extra):
+    """Installs what a command needs and the stamp does not name yet. Without such a need, touches nothing."""
+    done = installed_extras()
+    wanted = {"standalone", extra} - {None}
+    if wanted <= done:
+        return
+    STAMP.unlink(missing_ok=True)
+    print(f"Installing what VDiT needs into {VENV} (once; it takes some minutes) ...", file=sys.stderr, flush=True)
+    make_venv()
+    pip_install(wanted | done)
+    if not complete():  # an earlier install was cut off in the middle of a package
+        print("A package is damaged; installing everything anew ...", file=sys.stderr, flush=True)
+        shutil.rmtree(VENV)
+        make_venv()
+        pip_install(wanted | done)
+        if not complete():
+            raise CannotInstall(f"the packages were installed but do not work:\n{probe().stderr.strip()}\n"
+                                "Please report this, with the lines above.")
+    beside = STAMP.with_suffix(".part")
+    beside.write_text(json.dumps({"mark": fingerprint(), "extras": sorted(wanted | done)}), "utf-8")
+    os.replace(beside, STAMP)
+
+
+def installed_extras():
+    """The extras of the last install that finished, if it was for these requirements, this place and this Python."""
+    try:
+        stamp = json.loads(STAMP.read_text("utf-8"))
+        return set(stamp["extras"]) if stamp["mark"] == fingerprint() and PYTHON.exists() else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def pip_install(extras):
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-e", f"{ROOT}[{','.join(sorted(extras))}]"]
+    status = subprocess.call(command + ([] if sys.stderr.isatty() else ["-q"]), stdout=sys.stderr)
+    if status != 0:
+        raise CannotInstall(f"pip could not install the requirements (its message is above; exit status {status}).\n"
+                            "  - No network, or behind a proxy? Connect, or set HTTPS_PROXY, and run this again: it goes on "
+                            "where it stopped.\n"
+                            "  - 'No matching distribution' for torch? It may not support Python "
+                            f"{sys.version_info[0]}.{sys.version_info[1]} yet: use Python 3.11 to 3.13.\n"
+                            f"  - 'No space left on device'? {shutil.disk_usage(ROOT).free / 1e9:.1f} GB are free here; "
+                            "8 GB are enough.")
+
+
+def probe():
+    return subprocess.run([str(PYTHON), "-P", "-c", f"import {', '.join(PROBE)}"], capture_output=True, text=True)
+
+
+def complete():
+    return probe().returncode == 0
+
+
+def make_venv():
+    """A venv whose Python runs and has pip; a half-made or broken one is made anew."""
+    if PYTHON.exists() and works("-m", "pip", "--version"):
+        return
+    if VENV.exists():
+        print(f"{VENV} is incomplete; making it anew ...", file=sys.stderr)
+        shutil.rmtree(VENV)
+    run = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
+    if run.returncode != 0 or not works("-m", "pip", "--version"):
+        shutil.rmtree(VENV, ignore_errors=True)
+        said = (run.stdout + run.stderr).strip()
+        raise CannotInstall(f"{sys.executable} cannot make a virtual environment.\n{said}\n"
+                            "On Debian and Ubuntu: apt install python3-venv. Elsewhere: use the Python of python.org.")
+
+
+def works(*arguments):
+    try:
+        return subprocess.run([str(PYTHON), *arguments], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def fingerprint():
+    """Changes with the requirements, the place (an editable install holds its path) and the Python."""
+    parts = [(ROOT / "pyproject.toml").read_text("utf-8"), str(ROOT), sys.version]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
