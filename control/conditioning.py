@@ -103,6 +103,8 @@ def encode_conditioning(
     for word, nearest in encoding.unknown:
         hint = f"; nearest known: {', '.join(nearest)}" if nearest else ""
         remarks.append(f"the model does not know the word “{word}” and ignores it{hint}")
+    if encoding.cut:
+        remarks.append(f"the prompts are {encoding.cut} words longer than the model reads; the last ones are ignored")
     return Conditioning(
         positive=encoding.tokens[:1],
         negative=encoding.tokens[1:],

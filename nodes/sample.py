@@ -34,7 +34,7 @@ class VDiTSample(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=3.0,
+                    default=2.0,
                     min=0.0,
                     max=30.0,
                     step=0.1,
@@ -43,7 +43,7 @@ class VDiTSample(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "shift",
-                    default=3.0,
+                    default=1.0,
                     min=0.1,
                     max=100.0,
                     step=0.1,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LONG_SIDE = 128  # pixels of a preview picture, at most
 
-_fitted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # codec -> {detail: (weight, bias)}
+_fitted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # codec -> map
 
 
 class PreviewBudget:
@@ -71,44 +71,52 @@ def pictures(frames: Tensor) -> list:
 
 
 def quick_decode(codec: Any, latent: Tensor) -> Tensor:
-    """Raw-scale latent [1,C,T,h,w] -> small frames [4T-3,h*d,w*d,3] in 0..1; d as many pixels as LONG_SIDE allows."""
+    """Raw-scale latent [1,C,T,h,w] -> small frames [4T-3,H,W,3] in 0..1, their long side at most LONG_SIDE pixels.
+
+    The map is the codec's own `preview_map`, fitted where it was trained, or else fitted here, once a codec.
+    """
     _, _, count, h, w = latent.shape
-    detail = codec.spatial
-    while detail > 1 and detail * max(h, w) > LONG_SIDE // 2:
-        detail //= 2
-    weight, bias = _projection(codec, detail, latent.device)
-    cells = latent[0].permute(1, 2, 3, 0).float() @ weight + bias  # [T,h,w, temporal*d*d*3]
+    detail = codec.spatial // 2
+    fitted = getattr(codec, "preview_map", None)
+    if fitted is None:
+        if codec not in _fitted:
+            _fitted[codec] = fit_preview_map(codec, invented_clips(codec.temporal, codec.spatial), latent.device)
+        fitted = _fitted[codec]
+    fitted = fitted.to(latent.device)
+    cells = latent[0].permute(1, 2, 3, 0).float() @ fitted[1:] + fitted[0]  # [T,h,w, temporal*d*d*3]
     cells = cells.reshape(count, h, w, codec.temporal, detail, detail, 3)
+    every = 1
+    while detail // every * max(h, w) > LONG_SIDE and every < detail:
+        every *= 2
+    cells = cells[..., ::every, ::every, :]
+    detail //= every
     frames = cells.permute(0, 3, 1, 4, 2, 5, 6).reshape(count * codec.temporal, h * detail, w * detail, 3)
     return frames[codec.temporal - 1 :].clamp(0.0, 1.0)
 
 
-def _projection(codec: Any, detail: int, device: Any) -> tuple[Tensor, Tensor]:
-    """The map of quick_decode, fitted once a codec by least squares on invented clips that it encodes."""
+def fit_preview_map(codec: Any, clips: Tensor, device: Any = "cpu") -> Tensor:
+    """Least squares from latent cells to pixels at half size: [1 + C, temporal*d*d*3], d = spatial/2; row 0 is the bias.
+
+    clips [B,T,H,W,3] in 0..1, T = temporal*k + 1 with k >= 1.
+    """
     import torch
 
-    fitted = _fitted.setdefault(codec, {})
-    if detail not in fitted:
-        clips = invented_clips(codec.temporal, codec.spatial)
-        with torch.no_grad():
-            latent = codec.encode(clips.to(device)).float().cpu()
-        small = torch.nn.functional.avg_pool2d(
-            clips.flatten(0, 1).permute(0, 3, 1, 2), codec.spatial // detail
-        ).unflatten(0, clips.shape[:2])  # [B,T,3,h*d,w*d]
+    detail, spans = codec.spatial // 2, codec.temporal
+    with torch.no_grad():
+        latent = codec.encode(clips.to(device)).float().cpu()[:, :, 1:]  # latent 0 stands for one frame only
         b, _, count, h, w = latent.shape
-        small = small[:, 1:].reshape(b, count - 1, codec.temporal, 3, h, detail, w, detail)
-        target = small.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(b * (count - 1) * h * w, -1)
-        cells = latent[:, :, 1:].permute(0, 2, 3, 4, 1).reshape(len(target), -1)
-        mean = cells.mean(0)
-        centred = cells - mean
-        ridge = 1e-3 * centred.var() * len(centred) * torch.eye(centred.shape[1])
-        weight = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ (target - target.mean(0)))
-        fitted[detail] = weight, target.mean(0) - mean @ weight
-    weight, bias = fitted[detail]
-    return weight.to(device), bias.to(device)
+        small = torch.nn.functional.avg_pool2d(clips[:, 1:].flatten(0, 1).permute(0, 3, 1, 2), 2)
+        target = small.reshape(b, count, spans, 3, h, detail, w, detail).permute(0, 1, 4, 6, 2, 5, 7, 3)
+        target = target.reshape(b * count * h * w, -1)
+        cells = latent.permute(0, 2, 3, 4, 1).reshape(len(target), -1)
+        mean, middle = cells.mean(0), target.mean(0)
+        cells = cells - mean
+        ridge = 1e-4 * len(cells) * cells.var() * torch.eye(cells.shape[1])
+        weight = torch.linalg.solve(cells.T @ cells + ridge, cells.T @ (target - middle))
+    return torch.cat([(middle - mean @ weight)[None], weight])
 
 
-def invented_clips(temporal: int, spatial: int, count: int = 4) -> Tensor:
+def invented_clips(temporal: int, spatial: int, count: int = 2) -> Tensor:
     """Clips [count, 2*temporal+1, 8*spatial, 8*spatial, 3] of soft colours and moving discs, always the same."""
     import torch
 
@@ -118,16 +126,14 @@ def invented_clips(temporal: int, spatial: int, count: int = 4) -> Tensor:
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
 
-    ground = torch.nn.functional.interpolate(
-        uniform(count, 3, 4, 4), size=(side, side), mode="bilinear", align_corners=True
-    )
+    ground = torch.nn.functional.interpolate(uniform(count, 3, 5, 5), size=(side, side), mode="bilinear")
     clips = ground.permute(0, 2, 3, 1)[:, None].repeat(1, frames, 1, 1, 1)
-    time_ = torch.linspace(0.0, 1.0, frames)[None, :, None, None]
+    moment = torch.linspace(0.0, 1.0, frames)[None, :, None, None]
     rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     for _ in range(6):
         start, move = uniform(2, count, 1, 1, 1), (uniform(2, count, 1, 1, 1) - 0.5) * 0.6
-        row, column = start[0] + move[0] * time_, start[1] + move[1] * time_
+        row, column = start[0] + move[0] * moment, start[1] + move[1] * moment
         distance = ((rows - row) ** 2 + (columns - column) ** 2).sqrt()
-        cover = ((0.05 + 0.12 * uniform(count, 1, 1, 1) - distance) * side / 2).clamp(0, 1)[..., None]
-        clips = clips * (1 - cover) + cover * uniform(count, 1, 1, 1, 3)
+        inside = ((0.05 + 0.12 * uniform(count, 1, 1, 1) - distance) * side / 2).clamp(0, 1)[..., None]
+        clips = clips + inside * (uniform(count, 1, 1, 1, 3) - clips)
     return clips

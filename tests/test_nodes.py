@@ -173,6 +173,10 @@ def test_unknown_words_are_named_in_the_log_and_on_the_node(model, caplog):
     assert encode(model, prompt="a red ball falls").ui is None
 
 
+def test_a_prompt_longer_than_the_model_reads_is_remarked(model):
+    assert "words longer than the model reads" in encode(model, prompt="ball " * 60).ui["text"][0]
+
+
 def test_what_the_model_was_not_trained_on_is_remarked(model):
     output = VDiTSample.execute(model, encode(model)[0], **{**SMALL, "fps": 16.0})
     assert "2 times as fast" in output.ui["text"][0] and "64x64 is not the" in output.ui["text"][0]
@@ -237,9 +241,9 @@ def test_start_pictures_that_do_not_fit_are_refused(model, pictures, said):
     "latent, said",
     [
         (torch.zeros(1, 4, 8, 8), r"the latent is \[1, 4, 8, 8\]; .* made for another model, or for still pictures"),
-        (torch.zeros(1, 16, 3, 4, 4), "another model"),
-        (torch.full((1, 32, 2, 4, 4), math.nan), "NaN"),
-        (torch.zeros(2, 32, 2, 4, 4), "2 videos"),
+        (torch.zeros(1, 32, 3, 4, 4), "another model"),
+        (torch.full((1, 8, 2, 4, 4), math.nan), "NaN"),
+        (torch.zeros(2, 8, 2, 4, 4), "2 videos"),
     ],
 )
 def test_a_latent_of_another_kind_is_refused(model, latent, said):
