@@ -280,6 +280,13 @@ class PreviewAny(io.ComfyNode):
         )
 
     @classmethod
+    def object_info(cls):
+        """ComfyUI's is of the older kind, whose output nodes are told nothing unasked."""
+        info = super().object_info()
+        del info["input"]["hidden"], info["input_order"]["hidden"]
+        return info
+
+    @classmethod
     def execute(cls, source=None):
         text = source if isinstance(source, str) else json.dumps(source, indent=4, default=str)
         return io.NodeOutput(ui=ui.PreviewText(text))

@@ -6,6 +6,7 @@
     input_folder()                  where Load Image finds its pictures
     torch_device()                  where models run
     use_model(module, device)       the module, loaded there under ComfyUI's memory management
+    use_models(modules, device)     several that are needed at the same time
     progress(total)                 update(step, preview); raises when the run was cancelled
     check_interrupted()             raises when the run was cancelled
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Sequence
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ else:
     from ..host.api import ComfyExtension, io, ui
 
 __all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "input_folder", "io", "model_files", "model_path",
-           "progress", "torch_device", "ui", "use_model"]
+           "progress", "torch_device", "ui", "use_model", "use_models"]
 
 
 def model_files(folder: str) -> list[str]:
@@ -82,23 +83,37 @@ def torch_device() -> torch.device:
 
 
 def use_model(module: torch.nn.Module, device: torch.device | None = None) -> torch.nn.Module:
-    """The module, ready to run on `device` (default torch_device()).
+    """The module, ready to run on `device` (default torch_device()). Ask again before each use; see use_models."""
+    use_models([module], device)
+    return module
 
-    In ComfyUI a ModelPatcher of the module's own is loaded through model management, so that it makes room for
-    other models and gives way to them. Ask again before each use: meanwhile it may have been moved off.
+
+def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None = None) -> None:
+    """Loads modules that are needed at the same time, so that none is moved off to make room for another.
+
+    In ComfyUI each has a ModelPatcher of its own under model management: it makes room for other models and gives
+    way to them, so between two uses it may have been moved off.
     """
     device = device or torch_device()
     if not IN_COMFYUI:
-        return module.to(device)
-    import comfy.model_management as management
+        for module in modules:
+            module.to(device)
+        return
+    import comfy.model_management
+
+    comfy.model_management.load_models_gpu([_patcher(module, device) for module in modules])
+
+
+def _patcher(module: torch.nn.Module, device: torch.device):
+    """The module's one ModelPatcher; it is kept on the module and lives as long."""
+    import comfy.model_management
     from comfy.model_patcher import ModelPatcher
 
-    patcher = getattr(module, "_vdit_patcher", None)
+    patcher = vars(module).get("_vdit_patcher")
     if patcher is None or patcher.load_device != device:
-        patcher = ModelPatcher(module, load_device=device, offload_device=management.unet_offload_device())
-        object.__setattr__(module, "_vdit_patcher", patcher)  # not a submodule: it refers back to the module
-    management.load_models_gpu([patcher])
-    return module
+        patcher = ModelPatcher(module, load_device=device, offload_device=comfy.model_management.unet_offload_device())
+        object.__setattr__(module, "_vdit_patcher", patcher)
+    return patcher
 
 
 def check_interrupted() -> None:
@@ -117,7 +132,7 @@ def progress(total: int) -> Callable[..., None]:
     """A progress bar for the running node: call update(step, preview=None) after each of `total` steps.
 
     preview: a PIL image, or the frames of the forming video as a list of them. ComfyUI shows one image a step, so
-    there the step picks the frame: over the run the video plays once. Raises on cancel.
+    there the step picks the frame of the newest list: over the run the video plays once. Raises on cancel.
     """
     if not IN_COMFYUI:
         from ..host import running
@@ -127,9 +142,14 @@ def progress(total: int) -> Callable[..., None]:
 
     bar = comfy.utils.ProgressBar(total)
 
+    frames: list = []
+
     def update(step: int, preview=None) -> None:
         if isinstance(preview, (list, tuple)):
-            preview = preview[min(len(preview) - 1, step * len(preview) // max(1, total))] if preview else None
+            frames[:] = preview
+            preview = None
+        if preview is None and frames:
+            preview = frames[min(len(frames) - 1, step * len(frames) // max(1, total))]
         bar.update_absolute(step, total, preview=("JPEG", preview, 512) if preview is not None else None)
         check_interrupted()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comfy import check_interrupted, io, progress, torch_device, use_model
+from .comfy import check_interrupted, io, progress, torch_device, use_models
 from .types import CATEGORY, VDiTConditioning, VDiTModel, shown
 
 
@@ -110,8 +110,7 @@ class VDiTSample(io.ComfyNode):
         lattice_of(model).check_size(width, height)
         remarks = shown("VDiT Sample", outside_training(model, frames, fps, width, height))
         device = torch_device()
-        use_model(model.codec, device)
-        use_model(model.transformer, device)
+        use_models([model.transformer, model.codec], device)  # the codec draws the previews
         latent = generate(
             model,
             conditioning,

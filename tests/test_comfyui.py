@@ -1,0 +1,354 @@
+"""The pack in a real ComfyUI: same schemas as on the host, every shipped workflow runs, progress, cancel, memory.
+
+COMFYUI_PATH=/path/to/ComfyUI [COMFYUI_PYTHON=/its/python] pytest tests/test_comfyui.py
+The checkout is not touched: base folder, database and custom_nodes are temporary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from vdit.host import core_nodes, workflow
+from vdit.host.api import call
+from vdit.nodes import NODES
+
+PACK = Path(__file__).resolve().parent.parent
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+COMFYUI = os.environ.get("COMFYUI_PATH")
+
+if not COMFYUI:
+    pytest.skip("NOT CHECKED AGAINST A REAL COMFYUI: set COMFYUI_PATH to a ComfyUI checkout (and COMFYUI_PYTHON to its "
+                "python) to run the shipped workflows there", allow_module_level=True)
+
+HOST = {cls.GET_SCHEMA().node_id: cls for cls in [*core_nodes.NODES, *NODES]}
+
+# What core nodes changed after this version; the host has the later form. (node, field) -> first version that has it.
+LATER = {
+    ("PreviewAny", "display_name"): (0, 3, 65),
+    ("PrimitiveFloat", "input"): (0, 3, 65),
+}
+
+
+@dataclass
+class Core:
+    """A running ComfyUI."""
+
+    url: str
+    base: Path
+    version: tuple[int, ...]
+    infos: dict
+    log: Path
+    ready_s: float
+
+
+@dataclass
+class Run:
+    """What one prompt did."""
+
+    status: str
+    messages: list[dict]
+    previews: list[bytes]
+    outputs: dict
+    seconds: float
+    node_errors: dict = field(default_factory=dict)
+
+
+def version_of(core: Path) -> tuple[int, ...]:
+    text = (core / "comfyui_version.py").read_text()
+    return tuple(int(part) for part in text.split('"')[1].split("."))
+
+
+def python_of(core: Path) -> str:
+    own = [core / folder / "bin/python" for folder in (".venv", "venv")]
+    return os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in own if path.exists()), sys.executable)
+
+
+def fetch(url: str) -> str:
+    with urlopen(url, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def get(url: str):
+    return json.loads(fetch(url))
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    path = Path(COMFYUI).resolve()
+    base = tmp_path_factory.mktemp("comfyui")
+    for folder in ("custom_nodes", "input", "output", "temp", "user", "models/diffusion_models"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes" / "vdit").symlink_to(PACK, target_is_directory=True)
+    (base / "custom_nodes" / "probe.py").write_text(PROBE)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [python_of(path), "main.py", "--cpu", "--disable-api-nodes", "--listen", "127.0.0.1", "--port", str(port),
+               "--base-directory", str(base), "--database-url", "sqlite:///:memory:", "--preview-method", "none"]
+    log, start = base / "core.log", time.monotonic()
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=path, stdout=out, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                infos = get(f"{url}/object_info")
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() - start > 300:
+                    pytest.fail(f"ComfyUI did not start:\n{log.read_text()[-4000:]}")
+                time.sleep(0.5)
+        yield Core(url, base, version_of(path), infos, log, time.monotonic() - start)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+# --- schemas
+
+
+def canonical(entry: dict) -> dict:
+    """One spelling for what ComfyUI itself spells in several ways:
+
+    a combo as [options, {...}] or ["COMBO", {"options": ...}]; an input without options as [type] or [type, {}];
+    a hidden input as "PROMPT" or ["PROMPT"]; a flag that is off as false or left out.
+    """
+
+    def spec(value):
+        kind, options = (value[0], dict(value[1]) if len(value) > 1 else {}) if isinstance(value, list) else (value, {})
+        if isinstance(kind, list):
+            kind, options = "COMBO", options | {"options": kind}
+        return [kind, {key: option for key, option in options.items() if option is not False}]
+
+    inputs = {group: {name: spec(value) for name, value in group_inputs.items()}
+              for group, group_inputs in entry["input"].items()}
+    return json.loads(json.dumps(entry | {"input": inputs}))
+
+
+@pytest.mark.parametrize("name", HOST)
+def test_the_node_is_described_as_on_the_host(core, name):
+    """Equal in every field that this core version emits."""
+    real = canonical(core.infos[name])
+    ours = canonical(json.loads(json.dumps(HOST[name].object_info())))
+    if name in ("LoadImage", "LoadVideo"):  # the files of two different input folders
+        for info in (real, ours):
+            next(iter(info["input"]["required"].values()))[1].pop("options")
+    if ours["display_name"] is None and real["display_name"] == name:  # the older kind's way to say that it has none
+        real["display_name"] = None
+    for key, value in real.items():
+        if core.version < LATER.get((name, key), ()):
+            continue
+        assert ours.get(key) == value, f"{name}.{key}"
+
+
+@pytest.mark.parametrize("cls", NODES, ids=lambda cls: cls.GET_SCHEMA().node_id)
+def test_our_node_is_described_word_for_word(core, cls):
+    """Without any leniency, but for fields that this core version does not know."""
+    real, ours = core.infos[cls.GET_SCHEMA().node_id], json.loads(json.dumps(cls.object_info()))
+    assert {key: ours[key] for key in real} == real
+
+
+def test_the_pack_loads_without_a_warning(core):
+    lines = [line for line in core.log.read_text().splitlines() if "vdit" in line.lower()]
+    assert any("0.0 seconds" in line or "0.1 seconds" in line for line in lines), lines
+    assert not any("error" in line.lower() or "cannot import" in line.lower() for line in lines), lines
+
+
+def test_templates_and_help_are_served(core):
+    assert set(get(f"{core.url}/workflow_templates")["vdit"]) == {path.stem for path in WORKFLOWS}
+    for path in WORKFLOWS:
+        assert get(f"{core.url}/api/workflow_templates/vdit/{path.name}") == json.loads(path.read_text("utf-8"))
+    for cls in NODES:
+        assert fetch(f"{core.url}/extensions/vdit/docs/{cls.GET_SCHEMA().node_id}.md").startswith("# ")
+
+
+# --- runs
+
+PROBE = '''
+import json
+import comfy.model_management as management
+
+class Probe:
+    """Tells which models ComfyUI's memory management holds, then frees them all."""
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "run", True, "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": ("*",), "salt": ("INT", {"default": 0})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):
+        return True
+
+    def run(self, after, salt):
+        names = [type(loaded.model.model).__name__ for loaded in management.current_loaded_models]
+        management.unload_all_models()
+        return {"ui": {"text": (json.dumps(names),)}}
+
+NODE_CLASS_MAPPINGS = {"Probe": Probe}
+'''
+
+
+async def _queue(core: Core, prompt: dict, ui: dict | None, cancel_at_step: int | None) -> Run:
+    import aiohttp
+
+    messages, previews, start = [], [], time.monotonic()
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"{core.url}/ws?clientId=test", max_msg_size=0) as socket:
+            body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": ui}}}
+            async with session.post(f"{core.url}/prompt", json=body) as answer:
+                queued = await answer.json()
+            if "prompt_id" not in queued:
+                return Run("refused", [], [], {}, 0.0, queued["node_errors"])
+            async for message in socket:
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    previews.append(message.data)
+                    continue
+                data = json.loads(message.data)
+                messages.append(data | {"at": time.monotonic()})
+                if data["type"] == "progress" and data["data"]["value"] == cancel_at_step:
+                    cancel_at_step = None
+                    await session.post(f"{core.url}/interrupt")
+                    messages.append({"type": "cancelled", "at": time.monotonic()})
+                if data["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                    break
+        seconds, history = time.monotonic() - start, None
+        while history is None:  # written a moment after the last message
+            async with session.get(f"{core.url}/history/{queued['prompt_id']}") as answer:
+                history = (await answer.json()).get(queued["prompt_id"])
+    return Run(data["type"].removeprefix("execution_"), messages, previews, history["outputs"], seconds)
+
+
+def run(core: Core, prompt: dict, ui: dict | None = None, cancel_at_step: int | None = None) -> Run:
+    return asyncio.run(asyncio.wait_for(_queue(core, prompt, ui, cancel_at_step), 300))
+
+
+def node_of(prompt: dict, kind: str) -> str:
+    return next(number for number, node in prompt.items() if node["class_type"] == kind)
+
+
+@pytest.fixture(scope="module")
+def random_model(core):
+    """A model of random weights in ComfyUI's own model folder."""
+    from vdit.model.checkpoint import random_world_model, save_world_model
+
+    name = "random.safetensors"
+    save_world_model(random_world_model(0), core.base / "models/diffusion_models" / name)
+    return name
+
+
+def shipped(core: Core, path: Path, model: str | None = None) -> tuple[dict, dict]:
+    """(prompt, workflow) of a shipped workflow; the conversion is the host's, on the core's own object_info."""
+    ui = json.loads(path.read_text("utf-8"))
+    prompt = workflow.to_prompt(ui, core.infos)
+    if model:
+        prompt[node_of(prompt, "VDiTLoadModel")]["inputs"]["file"] = model
+    return prompt, ui
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_shipped_workflow_runs_to_a_video(core, random_model, path):
+    import av
+    from PIL import Image
+    from vdit.model.checkpoint import BUNDLED
+
+    prompt, ui = shipped(core, path, None if BUNDLED.exists() else random_model)
+    done = run(core, prompt, ui)
+    assert done.status == "success", (done.messages[-1:], done.node_errors, core.log.read_text()[-3000:])
+
+    sample = node_of(prompt, "VDiTSample")
+    steps = [m["data"]["value"] for m in done.messages if m["type"] == "progress" and m["data"].get("node") == sample]
+    assert steps == sorted(steps) and steps[-1] == prompt[sample]["inputs"]["steps"]
+    pictures = [data for data in done.previews if int.from_bytes(data[:4], "big") in (1, 4)]
+    assert len(pictures) >= 3, "the forming video is shown"
+    start = pictures[-1].find(b"\xff\xd8\xff")
+    with Image.open(BytesIO(pictures[-1][start:])) as picture:
+        assert min(picture.size) >= 32
+
+    (saved,) = done.outputs[node_of(prompt, "SaveVideo")]["images"]
+    with av.open(str(core.base / "output" / saved["subfolder"] / saved["filename"])) as video:
+        stream, tags = video.streams.video[0], video.metadata
+        inputs = prompt[sample]["inputs"]
+        assert stream.codec.name == "h264" and stream.frames == round(inputs["seconds"] * inputs["fps"]) + 1
+        assert float(stream.average_rate) == inputs["fps"]
+        embedded = json.loads(tags["prompt"])
+        for node in embedded.values():
+            node.pop("is_changed", None)  # the core's own note of fingerprint_inputs
+        assert embedded == prompt and json.loads(tags["workflow"]) == ui
+
+
+def test_a_run_is_cancelled_at_once(core, random_model):
+    prompt, ui = shipped(core, WORKFLOWS[0], random_model)
+    prompt[node_of(prompt, "VDiTSample")]["inputs"] |= {"steps": 1000, "seed": 5}
+    done = run(core, prompt, ui, cancel_at_step=2)
+    pressed = next(message["at"] for message in done.messages if message["type"] == "cancelled")
+    assert done.status == "interrupted" and done.messages[-1]["at"] - pressed <= 0.5
+
+
+def test_models_are_in_comfyuis_hands_and_come_back_after_being_freed(core, random_model):
+    prompt, ui = shipped(core, WORKFLOWS[0], random_model)
+    sample, decode = node_of(prompt, "VDiTSample"), node_of(prompt, "VDiTDecode")
+    prompt["900"] = {"class_type": "Probe", "inputs": {"after": [sample, 0], "salt": 1}}
+    for seed in (11, 12):
+        prompt[sample]["inputs"] |= {"seed": seed, "steps": 2}
+        prompt["900"]["inputs"]["salt"] = seed
+        done = run(core, prompt, ui)
+        assert done.status == "success", done.messages[-1:]
+        assert {"VDiT", "TinyCodec"} <= set(json.loads(done.outputs["900"]["text"][0]))
+        assert decode in prompt
+
+
+def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, tmp_path):
+    """Bit for bit with the same torch; otherwise as near as two builds of torch come."""
+    import numpy as np
+    import torch
+    from vdit.model.checkpoint import load_world_model
+    from PIL import Image
+
+    prompt, ui = shipped(core, PACK / "workflows" / "text-to-video.json", random_model)
+    sample, decode = node_of(prompt, "VDiTSample"), node_of(prompt, "VDiTDecode")
+    prompt[sample]["inputs"] |= {"steps": 4, "seconds": 0.5}
+    prompt = {number: node for number, node in prompt.items() if node["class_type"].startswith("VDiT")}
+    prompt["800"] = {"class_type": "SaveImage", "inputs": {"images": [decode, 0], "filename_prefix": "same"}}
+    done = run(core, prompt, ui)
+    assert done.status == "success", done.messages[-1:]
+    theirs = np.stack([np.asarray(Image.open(core.base / "output" / image["filename"])) for image in done.outputs["800"]["images"]])
+
+    nodes = {cls.GET_SCHEMA().node_id: cls for cls in NODES}
+    inputs = {kind: prompt[node_of(prompt, kind)]["inputs"] for kind in nodes}
+    widgets = {kind: {key: value for key, value in inputs[kind].items() if not isinstance(value, list)} for kind in nodes}
+    model = load_world_model(core.base / "models/diffusion_models" / random_model)
+    with torch.inference_mode():
+        conditioning = call(nodes["VDiTEncodeConditioning"], widgets["VDiTEncodeConditioning"] | {"model": model})[0]
+        latent = call(nodes["VDiTSample"], widgets["VDiTSample"] | {"model": model, "conditioning": conditioning})[0]
+        images = call(nodes["VDiTDecode"], {"model": model, "latent": latent})[0]
+    ours = (images * 255).clamp(0, 255).byte().numpy()
+    assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 1
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"VDiTSample": {"seconds": 5.1}}, "4.875|5"),
+    ({"VDiTLoadModel": {"file": "gone.safetensors"}}, "gone.safetensors"),
+    ({"VDiTSample": {"steps": 0}}, "min"),
+])
+def test_a_wrong_value_is_told_on_its_node(core, random_model, change, words):
+    import re
+
+    prompt, ui = shipped(core, WORKFLOWS[0], random_model)
+    ((kind, values),) = change.items()
+    prompt[node_of(prompt, kind)]["inputs"] |= values
+    done = run(core, prompt, ui)
+    told = json.dumps(done.node_errors.get(node_of(prompt, kind)) or done.messages[-1]["data"])
+    assert done.status in ("refused", "error") and re.search(words, told), told
