@@ -7,12 +7,21 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from ..world.clip import make_clip
 
 SHARD = 32  # clips a file: about 64 MB of 41 frames at 128x128
 
 
 def shard_paths(folder: Path) -> list[Path]:
     return sorted(Path(folder).glob("clips-*.npy"))
+
+
+def as_frames(clip: np.ndarray) -> Tensor:
+    """One stored clip uint8 [T, H, W, 3] -> [1, T, H, W, 3] in 0..1."""
+    return torch.from_numpy(clip.astype(np.float32))[None] / 255
 
 
 def write_shards(
@@ -22,10 +31,7 @@ def write_shards(
 
     Clip i of shard k has seed k*SHARD+i. Shards that exist are kept, so an interrupted run goes on where it stopped.
     """
-    import torch
     from tqdm import tqdm
-
-    from ..world.clip import make_clip
 
     torch.set_num_threads(1)
     folder = Path(folder)

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
-from .clips import shard_paths
+from .clips import as_frames, shard_paths
 from .run import Run, cosine
 from .textures import dead_leaves
 
@@ -53,6 +52,11 @@ def _batch(rng: np.random.Generator, shards: list[Path], count: int, frames: int
     return torch.from_numpy(np.stack(out)).float() / 255
 
 
+def error_db(y: Tensor, x: Tensor) -> Tensor:
+    """Mean over clips of the squared error in dB: each clip counts the same, however hard it is to keep."""
+    return 10 * torch.log10((y - x).square().flatten(1).mean(1) + 1e-4).mean()
+
+
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of values in 0..1."""
     return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
@@ -64,7 +68,7 @@ def validate(codec: TinyCodec, folder: Path, count: int = 24) -> float:
     clips = np.load(shard_paths(folder)[0], mmap_mode="r")[:count]
     scores = []
     for clip in clips:
-        x = torch.from_numpy(np.ascontiguousarray(clip))[None].float() / 255
+        x = as_frames(clip)
         scores.append(psnr(codec.decode(codec.encode(x)), x))
     return float(np.mean(scores))
 
@@ -101,12 +105,13 @@ def train(
         latent = codec.encode(x)
         noisy = latent + NOISE * torch.randn_like(latent)
         y = codec.decode(noisy, clip=False)
-        loss = F.l1_loss(y, x) + 4 * F.mse_loss(y, x) + ENERGY * latent.square().mean()
+        loss = error_db(y, x) / 10 + ENERGY * latent.square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimizer.step()
-        state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+        state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
+                 "config": asdict(config)}  # fmt: skip
         run.save(state, force=step + 1 == steps)
         if step % 20 == 0:
             run.log(step=step, loss=round(loss.item(), 5), psnr=round(psnr(y.detach(), x), 2))
