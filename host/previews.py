@@ -12,8 +12,8 @@ import threading
 from typing import Any, Callable
 
 PREVIEW_WITH_METADATA = 4  # ComfyUI's binary websocket message: type, metadata length, metadata JSON, picture
-FRAMES_PER_SECOND = 12
-LONGEST_SIDE = 512  # pixels
+FRAMES_PER_SECOND = 8  # each makes the browser draw the whole graph
+SIDE = 384  # pixels, longest side: the front end shows a preview at its own size
 
 
 class PreviewPlayer:
@@ -63,10 +63,8 @@ class PreviewPlayer:
 
 def encode(image: Any, data: dict[str, Any]) -> bytes:
     """A PIL image and whose it is -> one binary websocket message."""
-    if max(image.size) > LONGEST_SIDE:
-        image = image.copy()
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    scale = SIDE / max(image.size)
     picture = io.BytesIO()
-    image.convert("RGB").save(picture, format="JPEG", quality=90)
+    image.convert("RGB").resize([max(1, round(side * scale)) for side in image.size]).save(picture, format="JPEG", quality=90)
     metadata = json.dumps({key: value for key, value in data.items() if key != "image"} | {"image_type": "image/jpeg"}).encode()
     return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + picture.getvalue()

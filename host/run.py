@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 def command(options: argparse.Namespace) -> int:
     """Runs options.workflow. Raises Refused with what was found and what to do; KeyboardInterrupt on Ctrl+C."""
     started = time.perf_counter()
+    logging.getLogger("vdit").setLevel(logging.ERROR)  # nodes' warnings are shown below, with their titles
     folders.use(options.base, output=options.out)
     nodes = load_nodes()
     infos = object_infos(nodes)
@@ -86,8 +87,8 @@ class Bars:
             self.bar.total = data["max"]
             self.bar.update(data["value"] - self.bar.n)
         elif event == "executed":
-            for text in data["output"].get("text", ()):
-                self._say(f"{self.titles[data['node']]}: {text}")
+            for line in "\n".join(map(str, data["output"].get("text", ()))).splitlines():
+                self._say(f"{self.titles[data['node']]}: {line}")
 
     def _open(self, title: str) -> None:
         from tqdm import tqdm

@@ -1,0 +1,262 @@
+"""The studio over HTTP: what the front end asks for, what it is refused, and files that stay in their folders."""
+
+import asyncio
+import io
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from vdit.host import folders
+from vdit.host.catalog import load_nodes, object_infos
+from vdit.host.server import PortTaken, bind, is_loopback
+from vdit.host.workflow import load
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+
+
+def ask(studio, method, path, **options):
+    """-> (status, headers, body)"""
+    async def go():
+        async with aiohttp.ClientSession() as session:
+            async with session.request(method, studio.rstrip("/") + path, **options) as response:
+                return response.status, response.headers, await response.read()
+    return asyncio.run(go())
+
+
+def png(color="red", size=(40, 30)):
+    out = io.BytesIO()
+    Image.new("RGB", size, color).save(out, "PNG")
+    return out.getvalue()
+
+
+def upload(studio, name, content, **fields):
+    form = aiohttp.FormData(fields, quote_fields=False)
+    form.add_field("image", content, filename=name)
+    return ask(studio, "POST", "/upload/image", data=form)
+
+
+def quick_prompt(**sample):
+    """The shipped text-to-video workflow, made small."""
+    prompt = load(WORKFLOWS / "text-to-video.json", object_infos(load_nodes())).prompt
+    node = next(node for node in prompt.values() if node["class_type"] == "VDiTSample")
+    node["inputs"].update({"steps": 2, "seconds": 1.0, "width": 64, "height": 64, **sample})
+    return prompt
+
+
+def queue(studio, prompt, **more):
+    status, _, body = ask(studio, "POST", "/api/prompt", json={"prompt": prompt, "client_id": "test", **more})
+    return status, json.loads(body)
+
+
+def finished(studio, job_id, within=60):
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        job = json.loads(ask(studio, "GET", f"/api/jobs/{job_id}")[2])
+        if job.get("status") in ("completed", "failed", "cancelled"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"still {job}")
+
+
+@pytest.mark.parametrize("path", [
+    "/", "/system_stats", "/features", "/users", "/settings", "/extensions", "/object_info", "/embeddings", "/queue", "/prompt",
+    "/history", "/jobs?status=completed", "/i18n", "/global_subgraphs", "/experiment/models", "/workflow_templates",
+    "/internal/folder_paths", "/internal/logs/raw", "/userdata?dir=workflows&full_info=true", "/user.css", "/userdata/user.css",
+])
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_what_the_front_end_asks_for_is_there(studio, prefix, path):
+    if not (prefix and path == "/"):
+        assert ask(studio, "GET", prefix + path)[0] == 200
+
+
+def test_nodes_templates_help_and_scripts_of_the_pack_are_served(studio):
+    infos = json.loads(ask(studio, "GET", "/api/object_info")[2])
+    assert {"VDiTLoadModel", "VDiTSample", "LoadImage", "SaveVideo"} <= set(infos)
+    names = json.loads(ask(studio, "GET", "/api/workflow_templates")[2])["vdit"]
+    assert "first-frame-to-video" in names
+    for name in names:
+        assert ask(studio, "GET", f"/api/workflow_templates/vdit/{name}.json")[0] == 200
+    assert all(ask(studio, "GET", f"/extensions/vdit/docs/{node}.md")[0] == 200 for node in infos if node.startswith("VDiT"))
+    for script in json.loads(ask(studio, "GET", "/api/extensions")[2]):
+        assert ask(studio, "GET", script)[0] == 200, script
+
+
+@pytest.mark.parametrize("headers", [
+    {"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+    {"Host": "127.0.0.1.evil.example"},
+])
+def test_other_sites_and_names_are_refused(studio, headers):
+    assert ask(studio, "GET", "/api/object_info", headers=headers)[0] == 403
+    assert ask(studio, "POST", "/api/prompt", headers=headers, json={})[0] == 403
+
+
+def test_only_loopback_names_are_loopback():
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1")))
+    assert not any(map(is_loopback, (None, "", "0.0.0.0", "192.168.0.1", "localhost.evil.example")))
+
+
+@pytest.mark.parametrize("path", [
+    "/view?filename=../../secret.txt", "/view?filename=/etc/passwd", "/view?filename=x&subfolder=../..",
+    "/view?filename=x&type=user", "/userdata/..%2F..%2Fsecret.txt", "/userdata/%2Fetc%2Fpasswd", "/userdata?dir=../..",
+    "/extensions/vdit/../../pyproject.toml", "/api/workflow_templates/vdit/..%2F..%2Fpyproject.toml",
+    "/internal/files/models", "/..%2f..%2fsecret.txt",
+])
+def test_paths_stay_in_their_folders(studio, path):
+    (folders.base() / "secret.txt").write_text("secret")
+    status, _, body = ask(studio, "GET", path)
+    assert status in (400, 403, 404) and b"secret" != body
+
+
+def test_an_uploaded_picture_is_kept_once_and_never_overwrites_another(studio):
+    assert json.loads(upload(studio, "pic.png", png())[2]) == {"name": "pic.png", "subfolder": "", "type": "input"}
+    assert json.loads(upload(studio, "pic.png", png())[2])["name"] == "pic.png"
+    assert json.loads(upload(studio, "pic.png", png("blue"))[2])["name"] == "pic (1).png"
+    assert ask(studio, "GET", "/view?filename=pic.png&type=input")[2] == png()
+    assert "pic.png" in ask(studio, "GET", "/api/object_info/LoadImage")[2].decode()
+
+
+@pytest.mark.parametrize(("name", "content", "fields", "status"), [
+    ("script.html", b"<script>", {}, 415), ("drawing.svg", b"<svg/>", {}, 415), ("no-picture.png", b"text", {}, 415),
+    ("half.png", png()[:40], {}, 415), ("pic.png", png(), {"subfolder": "../../x"}, 403), ("pic.png", png(), {"type": "user"}, 400),
+])
+def test_uploads_are_pictures_or_videos_in_the_input_folder(studio, name, content, fields, status):
+    assert upload(studio, name, content, **fields)[0] == status
+    assert not (folders.directory("input") / name).exists() or name == "pic.png"
+
+
+def test_an_upload_named_by_a_path_lands_in_the_input_folder(studio):
+    assert json.loads(upload(studio, "../../evil.png", png())[2])["name"] == "evil.png"
+    assert (folders.directory("input") / "evil.png").is_file()
+
+
+def test_files_are_served_in_ranges_and_never_as_active_pages(studio):
+    path = folders.directory("output") / "page.html"
+    path.write_text("<script>alert(1)</script>")
+    status, headers, body = ask(studio, "GET", "/api/view?filename=page.html", headers={"Range": "bytes=0-7"})
+    assert (status, body) == (206, b"<script>")
+    assert headers["Content-Type"] == "application/octet-stream" and headers["X-Content-Type-Options"] == "nosniff"
+    assert "connect-src 'self'" in headers["Content-Security-Policy"]
+
+
+def test_previews_and_channels_of_a_picture(studio):
+    upload(studio, "channels.png", png())
+    for query, kind in (("preview=webp;70", "WEBP"), ("preview=jpeg", "JPEG"), ("channel=rgb", "PNG"), ("channel=a", "PNG")):
+        body = ask(studio, "GET", f"/api/view?filename=channels.png&type=input&{query}")[2]
+        assert Image.open(io.BytesIO(body)).format == kind
+
+
+def test_workflows_are_saved_listed_moved_and_deleted(studio):
+    name = "/api/userdata/workflows%2Fmine.json"
+    assert ask(studio, "POST", name + "?overwrite=false&full_info=true", data=b'{"a": 1}')[0] == 200
+    assert ask(studio, "POST", name + "?overwrite=false", data=b"{}")[0] == 409
+    assert json.loads(ask(studio, "GET", name)[2]) == {"a": 1}
+    listed = json.loads(ask(studio, "GET", "/api/userdata?dir=workflows&recurse=true&split=false&full_info=true")[2])
+    assert "mine.json" in [entry["path"] for entry in listed]
+    status, _, body = ask(studio, "POST", name + "/move/workflows%2Fyours.json?overwrite=false")
+    assert (status, json.loads(body)) == (200, "workflows/yours.json")
+    assert ask(studio, "GET", name)[0] == 404
+    assert ask(studio, "DELETE", "/api/userdata/workflows%2Fyours.json")[0] == 204
+
+
+def test_settings_survive(studio):
+    assert ask(studio, "POST", "/api/settings/Comfy.Locale", json="de")[0] == 200
+    assert ask(studio, "POST", "/api/settings", json={"a.b": [1]})[0] == 200
+    settings = json.loads(ask(studio, "GET", "/api/settings")[2])
+    assert settings["Comfy.Locale"] == "de" and settings["a.b"] == [1]
+    ask(studio, "POST", "/api/settings/Comfy.Locale", json="en")
+
+
+def test_a_prompt_runs_and_its_video_can_be_fetched(studio):
+    status, answer = queue(studio, quick_prompt())
+    assert status == 200, answer
+    job = finished(studio, answer["prompt_id"])
+    assert job["status"] == "completed", job.get("execution_error")
+    shown = job["preview_output"]
+    assert shown["filename"].endswith(".mp4") and shown["mediaType"] == "images"
+    query = f"filename={shown['filename']}&subfolder={shown['subfolder']}&type={shown['type']}"
+    status, headers, body = ask(studio, "GET", f"/api/view?{query}")
+    assert (status, headers["Content-Type"]) == (200, "video/mp4") and body[4:8] == b"ftyp"
+    history = json.loads(ask(studio, "GET", f"/api/history/{answer['prompt_id']}")[2])
+    assert history[answer["prompt_id"]]["status"]["status_str"] == "success"
+
+
+def test_a_bad_prompt_is_answered_with_the_nodes_errors(studio):
+    status, answer = queue(studio, quick_prompt(steps=0))
+    assert status == 400
+    (entry,) = answer["node_errors"].values()
+    assert entry["class_type"] == "VDiTSample" and entry["errors"][0]["type"] == "value_smaller_than_min"
+    assert ask(studio, "POST", "/api/prompt", data=b"not json")[0] == 400
+    assert queue(studio, {"1": {"class_type": "KSampler", "inputs": {}}})[1]["error"]["type"] == "missing_node_type"
+
+
+def test_a_failing_node_is_reported_on_its_job(studio):
+    job = finished(studio, queue(studio, quick_prompt(seconds=1.13))[1]["prompt_id"])  # no length the codec can make
+    assert job["status"] == "failed" and job["execution_error"]["node_type"] == "VDiTSample"
+    assert "frames" in job["execution_error"]["exception_message"]
+
+
+def test_waiting_jobs_can_be_cancelled_and_the_running_one_stops_at_once(studio):
+    first = queue(studio, quick_prompt(steps=500, seed=5))[1]["prompt_id"]
+    second = queue(studio, quick_prompt(seed=6))[1]["prompt_id"]
+    assert json.loads(ask(studio, "POST", f"/api/jobs/{second}/cancel")[2]) == {"cancelled": [second]}
+    deadline = time.monotonic() + 30
+    while json.loads(ask(studio, "GET", f"/api/jobs/{first}")[2])["status"] != "in_progress":
+        assert time.monotonic() < deadline
+    ask(studio, "POST", "/api/interrupt", json={"prompt_id": "another"})
+    time.sleep(0.3)
+    pressed = time.monotonic()
+    ask(studio, "POST", "/api/interrupt", json={"prompt_id": first})
+    assert finished(studio, first)["status"] == "cancelled"
+    assert time.monotonic() - pressed < 0.5
+    assert ask(studio, "GET", f"/api/jobs/{second}")[0] == 404
+
+
+def test_the_websocket_tells_how_a_run_goes(studio):
+    prompt, said, previews = quick_prompt(seed=77), [], []
+
+    async def go():
+        async with aiohttp.ClientSession() as session, session.ws_connect(studio + "ws?clientId=listener") as ws:
+            await ws.send_str(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            async with session.post(studio + "prompt", json={"prompt": prompt, "client_id": "listener"}) as response:
+                assert response.status == 200
+            async for message in ws:
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    previews.append(message.data)
+                    continue
+                said.append(json.loads(message.data))
+                if said[-1]["type"] in ("execution_success", "execution_error"):
+                    return
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+    kinds = [message["type"] for message in said]
+    assert kinds[0] == "status" and said[0]["data"]["sid"] == "listener"
+    assert {"feature_flags", "execution_start", "execution_cached", "executing", "progress", "progress_state",
+            "executed", "execution_success"} <= set(kinds)
+    assert previews and previews[0][:4] == b"\x00\x00\x00\x04" and b"image/jpeg" in previews[0]
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortTaken, match="--port"):
+            bind("127.0.0.1", taken.getsockname()[1])
+
+
+def test_two_requests_at_once_are_answered(studio):
+    """The executor's thread does not hold up the server."""
+    job = queue(studio, quick_prompt(steps=500, seed=9))[1]["prompt_id"]
+    slowest = 0.0
+    for _ in range(5):
+        started = time.monotonic()
+        assert ask(studio, "GET", "/api/queue")[0] == 200
+        slowest = max(slowest, time.monotonic() - started)
+    ask(studio, "POST", "/api/interrupt")
+    finished(studio, job)
+    assert slowest < 2 and threading.active_count() < 100
