@@ -11,6 +11,9 @@ from pathlib import Path
 class CannotSave(OSError):
     """A file could not be written; nothing of it was left behind."""
 
+    def __str__(self):
+        return self.strerror  # the sentence, without "[Errno 28]"
+
 
 @contextmanager
 def written(path: Path):
@@ -32,9 +35,9 @@ def written(path: Path):
 
 def _explained(path: Path, reason: OSError) -> OSError:
     if reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return CannotSave(reason.errno, f"{path}: the disk is full; nothing was saved. Free some space in "
+        return CannotSave(reason.errno, f"{path}: the disk is full, this file was not saved. Free some space in "
                           f"{path.parent} or choose another output folder, then run again")
     if reason.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return CannotSave(reason.errno, f"{path}: this folder may not be written to; nothing was saved. "
+        return CannotSave(reason.errno, f"{path}: this folder may not be written to, the file was not saved. "
                           "Choose another output folder or change its permissions")
     return reason

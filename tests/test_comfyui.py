@@ -7,8 +7,10 @@ The checkout is not touched: base folder, database and custom_nodes are temporar
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -352,3 +354,57 @@ def test_a_wrong_value_is_told_on_its_node(core, random_model, change, words):
     done = run(core, prompt, ui)
     told = json.dumps(done.node_errors.get(node_of(prompt, kind)) or done.messages[-1]["data"])
     assert done.status in ("refused", "error") and re.search(words, told), told
+
+
+# --- the real front end on the real core
+
+CHROMIUM = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync").split()
+
+
+@pytest.fixture(scope="module")
+def page(core):
+    """A page of the core's own front end; the network beyond this machine is blocked. Fails on page errors."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="THE FRONT END IS NOT CHECKED: playwright is missing")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    errors = []
+    with playwright.sync_playwright() as started:
+        try:
+            browser = started.chromium.launch(executable_path=chromium, args=CHROMIUM)
+        except playwright.Error:
+            pytest.skip("THE FRONT END IS NOT CHECKED: no chromium; install Debian's")
+        page = browser.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.route(lambda url: "//127.0.0.1" not in url and not url.startswith(("data:", "blob:")), lambda route: route.abort())
+        page.goto(f"{core.url}/?template=first-frame-to-video&source=vdit")
+        page.wait_for_function("window.app?.graph?._nodes?.some(node => node.type === 'SaveVideo')", timeout=120_000)
+        yield page
+        browser.close()
+    assert not errors
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_front_end_makes_the_same_prompt(core, page, path):
+    ui = json.loads(path.read_text("utf-8"))
+    page.evaluate("async ui => { await app.loadGraphData(ui) }", ui)
+    theirs = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
+    assert theirs == workflow.to_prompt(ui, core.infos)
+
+
+def test_a_video_of_the_hosts_dropped_into_the_editor_restores_its_graph(page, tmp_path):
+    import torch
+    from fractions import Fraction
+    from vdit.host import video
+
+    ui = json.loads(WORKFLOWS[0].read_text("utf-8"))
+    frames = torch.rand(41, 128, 128, 3, generator=torch.Generator().manual_seed(0))
+    clip = video.VideoFromComponents(video.VideoComponents(frames, Fraction(8)))
+    clip.save_to(tmp_path / "clip.mp4", metadata={"workflow": ui, "prompt": {}, "ai_generated": "true"})
+    page.evaluate("() => app.graph.clear()")
+    page.evaluate("""async text => {
+        const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+        await app.handleFile(new File([bytes], "clip.mp4", { type: "video/mp4" }));
+    }""", base64.b64encode((tmp_path / "clip.mp4").read_bytes()).decode())
+    page.wait_for_function("app.graph._nodes.length > 0")
+    types = json.loads(page.evaluate("() => JSON.stringify(app.graph._nodes.map(node => node.type))"))
+    assert sorted(types) == sorted(node["type"] for node in ui["nodes"])
