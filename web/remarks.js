@@ -22,7 +22,7 @@ function show(node, text) {
     widget = node.addDOMWidget(NAME, "VDIT_REMARKS", element, {
       serialize: false, // neither in the prompt
       hideOnZoom: false,
-      getMinHeight: () => 60,
+      getMinHeight: () => Math.min(180, 20 + 32 * text.split("\n").length),
       getValue: () => element.textContent,
       setValue: () => {},
     });

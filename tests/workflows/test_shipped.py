@@ -1,0 +1,145 @@
+"""Every shipped workflow, run for real through the command: a playable video that follows its pictures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vdit.host import catalog, cli, folders, workflow
+
+PACK = Path(workflow.__file__).resolve().parent.parent
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path):
+    """The command moves the host's folders; put them back."""
+    base, moved = folders._base, dict(folders._moved)
+    yield
+    folders._base = base
+    folders._moved.clear()
+    folders._moved.update(moved)
+
+
+def run(path, tmp_path, capsys, *more):
+    assert cli.main(["run", str(path), "--base", str(tmp_path), "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def frames_of(path):
+    """uint8 [T,H,W,3] of a video file."""
+    import av
+    import numpy as np
+
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def psnr(frame, picture_file):
+    """dB between a frame and the picture, resized to cover it and cropped to the centre."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    size = (frame.shape[1], frame.shape[0])
+    picture = ImageOps.fit(Image.open(picture_file).convert("RGB"), size, Image.Resampling.BICUBIC)
+    error = ((np.asarray(picture, dtype=float) - frame) ** 2).mean()
+    return float(10 * np.log10(255**2 / error))
+
+
+def nodes_of(path, kind):
+    return [node for node in json.loads(path.read_text("utf-8"))["nodes"] if node["type"] == kind]
+
+
+def test_the_three_workflows_are_shipped():
+    assert {"first-frame-to-video", "text-to-video", "first-last-frame"} <= {path.stem for path in WORKFLOWS}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_runs_and_leaves_a_playable_video(path, tmp_path, capsys):
+    result = run(path, tmp_path, capsys)
+    (file,) = result["files"]
+    assert (file["frames"], file["fps"], file["seconds"]) == (41, 8.0, 5.125)
+    frames = frames_of(file["path"])
+    assert len(frames) == 41 and frames.std() > 1
+    assert result["remarks"] == {}, "a shipped workflow must not draw warnings"
+    assert result["peak_memory_bytes"] <= 2 * 1024**3
+
+    pictures = [tmp_path / "input" / node["widgets_values"][0] for node in nodes_of(path, "LoadImage")]
+    if pictures:
+        assert psnr(frames[0], pictures[0]) >= 24
+    if len(pictures) == 2:
+        assert psnr(frames[-1], pictures[1]) > psnr(frames[0], pictures[1])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_saved_video_opens_as_its_workflow_again(path, tmp_path, capsys):
+    import av
+
+    result = run(path, tmp_path, capsys, "--set", "Sample.steps=1", "--set", "Sample.seconds=0.5")
+    with av.open(result["files"][0]["path"]) as container:
+        embedded = json.loads(container.metadata["workflow"])
+        prompt = json.loads(container.metadata["prompt"])
+    assert [node["id"] for node in embedded["nodes"]] == [n["id"] for n in json.loads(path.read_text("utf-8"))["nodes"]]
+    sample = next(node for node in prompt.values() if node["class_type"] == "VDiTSample")
+    assert sample["inputs"]["steps"] == 1
+
+
+def test_a_picture_of_ones_own_takes_the_place_of_the_example(tmp_path, capsys):
+    from PIL import Image
+
+    mine = tmp_path / "mine.png"
+    Image.radial_gradient("L").convert("RGB").resize((300, 200)).save(mine)
+    result = run(
+        PACK / "workflows" / "first-frame-to-video.json", tmp_path, capsys,
+        "--set", f"Start picture.image={mine}", "--set", "Sample.steps=1", "--set", "Sample.seconds=0.5",
+    )  # fmt: skip
+    assert psnr(frames_of(result["files"][0]["path"])[0], mine) > 15
+
+
+# As files
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_is_laid_out_for_reading(path):
+    data = json.loads(path.read_text("utf-8"))
+    assert data["version"] == 0.4 and data["groups"] and nodes_of(path, "MarkdownNote")
+    assert path.with_suffix(".jpg").is_file(), "no thumbnail"
+    nodes = {node["id"]: node for node in data["nodes"]}
+    for _, source, out, target, slot, kind in data["links"]:
+        assert nodes[source]["pos"][0] <= nodes[target]["pos"][0], "links run from left to right"
+        assert nodes[source]["outputs"][out]["type"] == kind
+        assert nodes[target]["inputs"][slot]["type"] == kind
+    boxes = [(*node["pos"], *node["size"]) for node in data["nodes"]]
+    for i, (x, y, w, h) in enumerate(boxes):
+        for x2, y2, w2, h2 in boxes[:i]:
+            apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 - 30 or y2 + h2 <= y - 30  # 30: the title bar
+            assert apart, f"nodes overlap at {x},{y}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_links_are_the_same_from_both_ends(path):
+    data = json.loads(path.read_text("utf-8"))
+    nodes = {node["id"]: node for node in data["nodes"]}
+    ids = [link[0] for link in data["links"]]
+    assert len(set(ids)) == len(ids) and data["last_link_id"] >= max(ids) and data["last_node_id"] >= max(nodes)
+    into = {i["link"] for node in data["nodes"] for i in node["inputs"] if i["link"] is not None}
+    out_of = {link for node in data["nodes"] for o in node["outputs"] for link in o["links"]}
+    assert into == out_of == set(ids)
+    for id, source, out, target, slot, _ in data["links"]:
+        assert id in nodes[source]["outputs"][out]["links"] and nodes[target]["inputs"][slot]["link"] == id
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_widget_values_are_in_the_schema_s_order(path):
+    infos = catalog.object_infos(catalog.load_nodes())
+    for node in json.loads(path.read_text("utf-8"))["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        given = dict(workflow.widget_values(node.get("widgets_values"), infos[node["type"]]))
+        groups = infos[node["type"]]["input"]
+        for name, value in given.items():
+            kind, options = {**groups["required"], **groups.get("optional", {})}[name]
+            expected = {"INT": int, "FLOAT": (int, float), "STRING": str, "COMBO": str}.get(kind, object)
+            assert isinstance(value, expected), f"{node['type']}.{name} holds {value!r}"
+        widgets = [i for i in node["inputs"] if "widget" in i and i["type"] != "IMAGEUPLOAD"]
+        assert set(given) == {i["name"] for i in widgets}, node["type"]
