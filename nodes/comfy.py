@@ -150,7 +150,8 @@ def progress(total: int) -> Callable[..., None]:
             preview = None
         if preview is None and frames:
             preview = frames[min(len(frames) - 1, step * len(frames) // max(1, total))]
-        bar.update_absolute(step, total, preview=("JPEG", preview, None) if preview is not None else None)
+        # the front end shows a preview at its own size and never enlarges it, so ComfyUI is asked for 512 pixels
+        bar.update_absolute(step, total, preview=("JPEG", preview, 512) if preview is not None else None)
         check_interrupted()
 
     check_interrupted()
