@@ -83,6 +83,9 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     _check_finite(path, tensors)
+    if PREFIXES["codec"] + "preview_map" in tensors:  # optional in a bundle
+        codec = model.codec
+        codec.preview_map = torch.zeros(1 + codec.channels, codec.temporal * (codec.spatial // 2) ** 2 * 3)
     wanted = {PREFIXES[p] + n: v for p, m in model.parts.items() for n, v in m.state_dict().items()}
     _check_names(path, tensors, wanted)
     for part, module in model.parts.items():

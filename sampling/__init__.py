@@ -8,12 +8,13 @@ from .generate import generate, lattice_of, outside_training
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice, LatticeError
-from .preview import Forming, PreviewBudget
+from .preview import Forming, PreviewBudget, fit_preview_map
 from .sample import Step, noise_from_seed, sample
 from .schedule import schedule, shift_sigma
 from .solvers import SOLVERS
 
 __all__ = [
     "SOLVERS", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget", "Step", "check_latent",
-    "decode_frames", "generate", "guided", "lattice_of", "noise_from_seed", "outside_training", "sample", "schedule", "shift_sigma",
+    "decode_frames", "fit_preview_map", "generate", "guided", "lattice_of", "noise_from_seed", "outside_training",
+    "sample", "schedule", "shift_sigma",
 ]

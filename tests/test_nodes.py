@@ -285,6 +285,24 @@ def test_every_step_is_reported_and_previews_show_the_whole_forming_video(model)
     assert all(frame.mode == "RGB" and max(frame.size) <= 128 for frames in previews for frame in frames)
 
 
+def test_a_codec_brings_its_own_preview_map(model, tmp_path):
+    from vdit.model.checkpoint import load_world_model, save_world_model
+    from vdit.sampling import fit_preview_map
+    from vdit.sampling.preview import invented_clips, quick_decode
+
+    copy = random_world_model(0)
+    clips = invented_clips(copy.codec.temporal, copy.codec.spatial, count=1)
+    copy.codec.preview_map = fit_preview_map(copy.codec, clips)
+    loaded = load_world_model(save_world_model(copy, tmp_path / "m.safetensors", torch.float32))
+    with torch.no_grad():
+        latent = loaded.codec.encode(clips)
+    frames = quick_decode(loaded.codec, latent)
+    half = torch.nn.functional.avg_pool2d(clips[0].permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+    assert frames.shape == half.shape
+    flat = (half[1:] - half.mean((0, 1, 2))).square().mean()
+    assert (frames[1:] - half[1:]).square().mean() < 0.8 * flat, "the map explains the clips it was fitted to"
+
+
 def test_cancel_stops_sampling_within_half_a_second(model, monkeypatch):
     stop, asked = threading.Event(), []
     forward = type(model.transformer).forward

@@ -112,6 +112,9 @@ class TinyCodec(nn.Module):
         # Statistics of raw latents over the training clips; the transformer sees (latent - mean) / std.
         self.register_buffer("latent_mean", torch.zeros(c.channels))
         self.register_buffer("latent_std", torch.ones(c.channels))
+        # Latent cell -> pixels at half size, [1 + C, temporal * (spatial / 2)^2 * 3], row 0 the bias: for quick previews.
+        # None until fitted to training clips (sampling.fit_preview_map).
+        self.register_buffer("preview_map", None)
 
     @property
     def channels(self) -> int:
