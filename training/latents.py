@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
+from ..sampling import fit_preview_map
 from ..world.caption import caption
 from ..world.scene import sample_scene
 from .clips import as_frames, shard_paths
@@ -29,7 +30,10 @@ def mirrored(text: str) -> str:
 
 
 def measure_statistics(codec: TinyCodec, clips: Path, count: int = 192) -> None:
-    """Set the codec's latent_mean and latent_std [C] from about `count` clips, spread over the folder's shards."""
+    """Set the codec's latent_mean and latent_std [C] from about `count` clips, spread over the folder's shards.
+
+    Its map for quick previews is fitted to one clip of each of the first 16 shards.
+    """
     paths = shard_paths(clips)
     if not paths:
         raise FileNotFoundError(f"no clips-*.npy in {clips}; make them with `vdit train clips`")
@@ -39,6 +43,8 @@ def measure_statistics(codec: TinyCodec, clips: Path, count: int = 192) -> None:
     z = torch.cat(latents).transpose(0, 1).flatten(1)
     codec.latent_mean.copy_(z.mean(1))
     codec.latent_std.copy_(z.std(1).clamp_min(1e-3))
+    some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in paths[:16]]
+    codec.preview_map = fit_preview_map(codec, torch.cat(some))
 
 
 def load_codec(run: Path, clips: Path) -> TinyCodec:
@@ -54,9 +60,11 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
         statistics = torch.load(kept, weights_only=True)
         codec.latent_mean.copy_(statistics["mean"])
         codec.latent_std.copy_(statistics["std"])
+        codec.preview_map = statistics["preview_map"]
     else:
         measure_statistics(codec, clips)
-        save_atomic({"mean": codec.latent_mean, "std": codec.latent_std}, kept)
+        found = {"mean": codec.latent_mean, "std": codec.latent_std, "preview_map": codec.preview_map}
+        save_atomic(found, kept)
     return codec
 
 
