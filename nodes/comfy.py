@@ -101,7 +101,8 @@ def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None =
         return
     import comfy.model_management
 
-    comfy.model_management.load_models_gpu([_patcher(module, device) for module in modules])
+    # whole: in part, ComfyUI streams the layers it knows and would leave our blocks' modulation on the CPU
+    comfy.model_management.load_models_gpu([_patcher(module, device) for module in modules], force_full_load=True)
 
 
 def _patcher(module: torch.nn.Module, device: torch.device):
