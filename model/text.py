@@ -15,7 +15,7 @@ SYNONYMS = {
     "dropping": "drops", "dropped": "drops", "fall": "falls", "falling": "falls", "roll": "rolls", "rolling": "rolls",
     "bounce": "bounces", "bouncing": "bounces", "pass": "passes", "passing": "passes", "fly": "flies", "flying": "flies",
     "jump": "jumps", "jumping": "jumps", "throws": "thrown", "tossed": "thrown", "rotates": "orbits", "zooms": "moves",
-    "forward": "in", "backward": "out", "towards": "to", "toward": "to", "an": "a", "one": "a", "fixed": "static",
+    "forward": "in", "backward": "out", "towards": "to", "toward": "to", "one": "a", "fixed": "static",
     "lying": "lies", "resting": "rests", "moving": "moves", "move": "moves", "pan": "pans", "orbit": "orbits",
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ def _noun(b: Ball, rng: np.random.Generator) -> str:
             size = str(rng.choice(_SIZE["small"])) + " "
         elif b.radius > 0.48:
             size = str(rng.choice(_SIZE["large"])) + " "
-    return f"a {size}{b.color} ball"
+    return f"{'an' if not size and b.color == 'orange' else 'a'} {size}{b.color} ball"
 
 
 def caption(scene: Scene, wording: int = 0) -> str:
@@ -70,6 +70,6 @@ def vocabulary() -> list[str]:
     from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS
 
     phrases = [p for ways in (*_SIZE.values(), *_VERBS.values(), *_CAMERA.values()) for p in ways]
-    phrases += [*BALL_COLORS, *BOX_COLORS, *FLOOR_COLORS, "a ball box and on off near with there too lies falls left right"]
+    phrases += [*BALL_COLORS, *BOX_COLORS, *FLOOR_COLORS, "a an ball box and on off near with there too lies falls left right"]
     phrases += ["lie rest stay"]
     return sorted({w for p in phrases for w in re.findall(r"[a-z]+", re.sub(r"\{.*?\}", " ", p))})
