@@ -5,7 +5,6 @@ A type is a class with `io_type`, an `Input` and an `Output`. `Input.entry()` is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 
@@ -187,31 +186,16 @@ class _BooleanInput(WidgetInput):
         return super().options() | {"label_on": self.label_on, "label_off": self.label_off}
 
 
-@dataclass
-class RemoteOptions:
-    """A combo whose options the front end fetches from `route`; timeout and refresh in milliseconds."""
-
-    route: str
-    refresh_button: bool
-    control_after_refresh: str = "first"
-    timeout: int = None
-    max_retries: int = None
-    refresh: int = None
-
-    def as_dict(self) -> dict:
-        return pruned(vars(self))
-
-
 class _ComboInput(WidgetInput):
     def __init__(self, id, options=None, display_name=None, optional=False, tooltip=None, lazy=None, default=None,
-                 control_after_generate=None, upload=None, image_folder=None, remote=None, socketless=None,
+                 control_after_generate=None, upload=None, image_folder=None, socketless=None,
                  extra_dict=None, raw_link=None):
         super().__init__(id, display_name, optional, tooltip, lazy, default, socketless, None, None, extra_dict,
                          raw_link)
         if isinstance(options, type) and issubclass(options, Enum):
             options = [member.value for member in options]
         self.choices, self.control_after_generate = options, control_after_generate
-        self.upload, self.image_folder, self.remote = upload, image_folder, remote
+        self.upload, self.image_folder = upload, image_folder
 
     def options(self):
         return super().options() | {
@@ -220,7 +204,6 @@ class _ComboInput(WidgetInput):
             "control_after_generate": self.control_after_generate,
             **({self.upload.value: True} if self.upload else {}),
             "image_folder": self.image_folder,
-            "remote": self.remote.as_dict() if self.remote else None,
         }
 
 
@@ -282,27 +265,3 @@ class Audio(ComfyType):
 
 class AnyType(ComfyType):
     io_type = "*"
-
-
-class Model(ComfyType):
-    io_type = "MODEL"
-
-
-class Vae(ComfyType):
-    io_type = "VAE"
-
-
-class Clip(ComfyType):
-    io_type = "CLIP"
-
-
-class ClipVisionOutput(ComfyType):
-    io_type = "CLIP_VISION_OUTPUT"
-
-
-class Sigmas(ComfyType):
-    io_type = "SIGMAS"
-
-
-class Noise(ComfyType):
-    io_type = "NOISE"
