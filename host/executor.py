@@ -138,11 +138,9 @@ class _Run:
         return NodeResult(outputs, ui, time.perf_counter() - started)
 
     def _inputs(self, node: dict) -> dict[str, Any]:
-        """Links replaced by what their nodes gave; inputs the node does not know are left out."""
-        known = {name for group in self.executor.nodes[node["class_type"]].object_info()["input"].items()
-                 if group[0] != "hidden" for name in group[1]}
+        """Links replaced by what their nodes gave."""
         return {name: self.result.nodes[value[0]].outputs[value[1]] if is_link(value) else value
-                for name, value in node["inputs"].items() if name in known}
+                for name, value in node["inputs"].items()}
 
     def _outputs(self, cls: type, output: api.NodeOutput) -> tuple:
         if output.block_execution:
@@ -216,15 +214,16 @@ def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:
 def cache_keys(prompt: Prompt, order: list[str], nodes: dict[str, type]) -> dict[str, str]:
     """A key for each node that changes when anything upstream of its result does, and only then.
 
-    A node's own id is no part of it, nor are title, prompt and workflow, which only label files.
+    Title, prompt and workflow are no part of it: they only label files. Nor is the node's id, unless it asks for it.
     """
     keys: dict[str, str] = {}
     for node_id in order:
         node = prompt[node_id]
         inputs = {name: {"link": [keys[value[0]], value[1]]} if is_link(value) else value
                   for name, value in node["inputs"].items()}
-        mark = fingerprint(nodes[node["class_type"]], node["inputs"])
-        text = json.dumps([node["class_type"], repr(mark), inputs], sort_keys=True, default=repr)
+        cls = nodes[node["class_type"]]
+        own = node_id if "unique_id" in cls.object_info()["input"].get("hidden", {}) else None  # it may act on its id
+        text = json.dumps([node["class_type"], repr(fingerprint(cls, node["inputs"])), own, inputs], sort_keys=True, default=repr)
         keys[node_id] = hashlib.sha256(text.encode()).hexdigest()
     return keys
 

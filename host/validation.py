@@ -29,7 +29,8 @@ class InvalidPrompt(ValueError):
 
 @dataclass
 class Checked:
-    """What may run: the prompt with values converted to their types, its good outputs, and the bad nodes' errors."""
+    """What may run: the prompt with values converted to their types and without inputs that a node does not know,
+    its good outputs, and the bad nodes' errors."""
 
     prompt: Prompt
     outputs: list[str]
@@ -184,6 +185,8 @@ class _Validation:
     def _check_node(self, node_id: str) -> list[dict]:
         node = self.prompt[node_id]
         cls, specs = self.nodes[node["class_type"]], input_specs(self.infos[node["class_type"]])
+        for name in [name for name in node["inputs"] if name not in specs]:  # the front end sends widgets of its own along
+            del node["inputs"][name]
         inputs, errors = node["inputs"], []
         own_checks = inspect.signature(cls.validate_inputs).parameters if overrides(cls, "validate_inputs") else {}
         for name, (kind, options, required) in specs.items():
@@ -205,7 +208,7 @@ class _Validation:
             if name not in own_checks:
                 errors += check_range(name, value, kind, options)
         if own_checks and not errors:
-            constants = {name: value for name, value in inputs.items() if name in specs and not is_link(value)}
+            constants = {name: value for name, value in inputs.items() if not is_link(value)}
             verdict = cls.validate_inputs(**accepted(cls.validate_inputs, constants))
             if verdict is not True:
                 details = "" if verdict is False else str(verdict)

@@ -70,7 +70,7 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
         if missing:
             raise WorkflowError(_missing_message(missing))
         prompt = {node.path: {"inputs": node.prompt_inputs(infos[node.type]), "class_type": node.type,
-                              "_meta": {"title": node.title(infos)}} for node in nodes}
+                              "_meta": node.meta(infos)} for node in nodes}
     except (KeyError, IndexError, TypeError, AttributeError) as reason:
         raise WorkflowError(f"is damaged: {type(reason).__name__} {reason}. Open it in the graph editor and save it again.") from reason
     except RecursionError:
@@ -142,8 +142,11 @@ class _Node:
     def _depth(self) -> int:
         return self.path.count(":")
 
-    def title(self, infos: dict[str, dict]) -> str:
-        return self.data.get("title") or infos[self.type].get("display_name") or self.type
+    def meta(self, infos: dict[str, dict]) -> dict[str, str]:
+        """What labels the node in a prompt: its title, and the pack and version it was saved with."""
+        properties = self.data.get("properties") or {}
+        title = self.data.get("title") or infos[self.type].get("display_name") or self.type
+        return {"title": title, **{key: properties[key] for key in ("cnr_id", "aux_id", "ver") if properties.get(key)}}
 
     def prompt_inputs(self, info: dict) -> dict[str, Any]:
         inputs = {name: _wrapped(value) for name, value in widget_values(self.data.get("widgets_values"), info)}

@@ -1,0 +1,217 @@
+"""The studio as a person uses it: the real ComfyUI front end in a real browser, driven by playwright.
+
+Takes Debian's chromium or Playwright's own; with neither, every test here is skipped and says so.
+"""
+
+import json
+import os
+import shutil
+import time
+import urllib.request
+import warnings
+from pathlib import Path
+
+import pytest
+
+from vdit.host.workflow import load
+
+WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
+FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+         "--disable-component-update --disable-sync").split()
+SLOW = 90_000  # ms; the front end takes seconds to start, and more where other work shares the cores
+NEEDED = "NOT TESTED: no browser. Install Debian's chromium (apt install chromium), or: python -m playwright install chromium"
+
+KEEP_EVENTS = """() => {
+    window.seen = [];
+    for (const kind of ['execution_start', 'execution_cached', 'executing', 'progress', 'executed', 'b_preview_with_metadata',
+                        'execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, (event) => window.seen.push([kind, kind.startsWith('b_') ? null : event.detail]));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        path = os.environ.get("VDIT_CHROMIUM") or shutil.which("chromium") or (own if Path(own).exists() else None)
+        if path is None:
+            warnings.warn(NEEDED, stacklevel=1)
+            pytest.skip(NEEDED)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, studio):
+    """Opens a template by its deep link, as in a browser of its own that was never here before.
+
+    Checks at the end that no page raised and none asked another host.
+    """
+    contexts, faults, foreign = [], [], []
+
+    def only_here(route):
+        if route.request.url.startswith((studio, "data:", "blob:")):
+            route.continue_()
+        else:
+            foreign.append(route.request.url)
+            route.abort()
+
+    def open_template(name):
+        contexts.append(browser.new_context(viewport={"width": 1600, "height": 900}))
+        contexts[-1].route("**/*", only_here)
+        page = contexts[-1].new_page()
+        page.set_default_timeout(SLOW)
+        page.on("pageerror", lambda fault: faults.append(f"{name}: {fault}"))
+        page.goto(f"{studio}?template={name}&source=vdit")
+        page.wait_for_function("(name) => window.app?.extensionManager?.workflow?.activeWorkflow?.filename === name", arg=name)
+        wait_for_graph(page)
+        return page
+
+    yield open_template
+    for context in contexts:
+        context.close()
+    assert faults == []
+    assert foreign == []
+
+
+@pytest.fixture(scope="module")
+def page(opened):
+    """The first-frame workflow, made small so that a run takes a second or two."""
+    page = opened("first-frame-to-video")
+    set_widgets(page, "VDiTSample", seconds=1.0, steps=8)
+    return page
+
+
+def wait_for_graph(page):
+    page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type === 'VDiTSample')")
+    page.evaluate(KEEP_EVENTS)
+
+
+def set_widgets(page, node_type, **values):
+    page.evaluate("""([type, values]) => {
+        const node = app.graph.nodes.find((node) => node.type === type);
+        for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value;
+    }""", [node_type, values])
+
+
+def widget(page, node_type, name):
+    return page.evaluate("([type, name]) => app.graph.nodes.find((n) => n.type === type).widgets.find((w) => w.name === name)"
+                         ".value", [node_type, name])
+
+
+def seen(page):
+    return json.loads(page.evaluate("() => JSON.stringify(window.seen)"))
+
+
+def press_run(page, until="execution_success"):
+    page.evaluate("() => { window.seen.length = 0; }")
+    page.click('[data-testid="queue-button"]')
+    ends = json.dumps([until, "execution_error"])
+    page.wait_for_function(f"() => window.seen.some(([kind]) => {ends}.includes(kind))")
+    events = seen(page)
+    assert until in [kind for kind, _ in events], events[-1]
+    return events
+
+
+def ran(events):
+    return [detail for kind, detail in events if kind == "executing" and detail is not None]
+
+
+def prompt_of(page):
+    """As the front end would send it, less the player that it puts on a node once it shows a video."""
+    prompt = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
+    for node in prompt.values():
+        node["inputs"].pop("video-preview", None)
+    return prompt
+
+
+def ids(page):
+    """Node type -> id, as in the graph."""
+    return {kind: str(id) for kind, id in page.evaluate("() => app.graph.nodes.map((node) => [node.type, node.id])")}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_our_prompt_is_the_front_ends(opened, studio, path):
+    page = opened(path.stem)
+    with urllib.request.urlopen(f"{studio}object_info") as answer:
+        infos = json.load(answer)
+    assert load(path, infos).prompt == prompt_of(page)
+    page.context.close()
+
+
+def test_run_shows_progress_the_forming_video_and_the_video(page):
+    events = press_run(page)
+    kinds = [kind for kind, _ in events]
+    assert kinds.index("progress") < kinds.index("executed") and "b_preview_with_metadata" in kinds
+    steps = [detail["value"] for kind, detail in events if kind == "progress" and detail["node"] == ids(page)["VDiTSample"]]
+    assert set(range(9)) <= set(steps)
+    (saved,) = [detail["output"] for kind, detail in events if kind == "executed" and "animated" in detail["output"]]
+    assert saved["images"][0]["filename"].endswith(".mp4")
+    page.wait_for_function("() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0 && video.duration > 1)")
+
+
+def test_the_same_again_runs_nothing(page):
+    assert ran(press_run(page)) == []
+
+
+def test_another_seed_reruns_sampling_and_what_follows_only(page):
+    types = {id: kind for kind, id in ids(page).items()}
+    set_widgets(page, "VDiTSample", seed=widget(page, "VDiTSample", "seed") + 1)
+    again = [types[str(id)] for id in ran(press_run(page))]
+    assert again[0] == "VDiTSample" and again[-1] == "SaveVideo"
+    assert not {"VDiTLoadModel", "LoadImage", "VDiTEncodeConditioning"} & set(again)
+
+
+def test_cancel_stops_the_run_and_the_next_one_works(page):
+    set_widgets(page, "VDiTSample", steps=1000)
+    page.evaluate("() => { window.seen.length = 0; }")
+    page.click('[data-testid="queue-button"]')
+    page.wait_for_function("() => window.seen.some(([kind, detail]) => kind === 'progress' && detail.value > 1)")
+    pressed = time.monotonic()
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Interrupt')")
+    page.wait_for_function("() => window.seen.some(([kind]) => kind === 'execution_interrupted')")
+    assert time.monotonic() - pressed < 5  # the executor's own half second is held in test_executor
+    set_widgets(page, "VDiTSample", steps=4)
+    press_run(page)
+
+
+def test_a_failing_node_is_marked_with_its_reason(page):
+    set_widgets(page, "VDiTSample", seconds=1.13)
+    events = press_run(page, until="execution_error")
+    failure = events[-1][1]
+    assert failure["node_id"] == ids(page)["VDiTSample"] and "nearest that fit" in failure["exception_message"]
+    page.wait_for_function("() => document.body.innerText.includes('nearest that fit') || document.body.innerText.includes('error')")
+    page.keyboard.press("Escape")
+    set_widgets(page, "VDiTSample", seconds=1.0)
+
+
+def test_a_workflow_survives_save_and_reload(page, studio):
+    set_widgets(page, "VDiTSample", seed=4242)
+    before = prompt_of(page)
+    name = "workflows%2Fkept.json"
+    page.evaluate("""async (name) => {
+        const graph = app.graph.serialize();
+        const answer = await app.api.fetchApi(`/userdata/${name}?overwrite=true`, {method: 'POST', body: JSON.stringify(graph)});
+        if (!answer.ok) throw new Error(`not saved: ${answer.status}`);
+    }""", name)
+    page.goto(studio)
+    page.wait_for_function("() => window.app?.graph != null && app.extensionManager?.workflow != null")
+    page.evaluate("async (name) => app.loadGraphData(await (await app.api.fetchApi(`/userdata/${name}`)).json())", name)
+    wait_for_graph(page)
+    assert prompt_of(page) == before
+    assert widget(page, "VDiTSample", "seed") == 4242
+    press_run(page)
+
+
+def test_the_graph_works_in_nodes_2(page):
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        page.wait_for_selector("[data-node-id]")
+        set_widgets(page, "VDiTSample", seed=4243)
+        press_run(page)
+        page.wait_for_function("() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)")
+    finally:
+        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
