@@ -28,7 +28,7 @@ def outside_training(model: Any, frames: int, fps: float, width: int, height: in
             f"{fps / known['fps']:.3g} times as fast"
         )
     if frames > known["frames"]:
-        remarks.append(f"{frames} frames are more than the {known['frames']} it was trained on: expect drift at the end")
+        remarks.append(f"{frames} frames are more than the {known['frames']} it was trained on: expect drift")
     if (width, height) != (known["width"], known["height"]):
         remarks.append(f"{width}x{height} is not the {known['width']}x{known['height']} it was trained on")
     return remarks

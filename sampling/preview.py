@@ -21,18 +21,18 @@ class PreviewBudget:
     """Keeps time spent on previews within `share` of the time spent on everything else since construction.
 
     Ask `affordable()`, then do the work inside `with budget.spending():`. The first preview goes ahead
-    unmeasured; each later one waits until what the dearest so far cost has been earned.
+    unmeasured; each later one waits until the sampling has earned what the latest cost.
     """
 
     def __init__(self, share: float = 0.05, clock: Callable[[], float] = time.perf_counter):
         self.share, self.clock = share, clock
         self.start = clock()
         self.spent = 0.0
-        self.dearest = 0.0
+        self.latest = 0.0
 
     def affordable(self) -> bool:
         sampling = self.clock() - self.start - self.spent
-        return self.spent + self.dearest <= self.share * sampling
+        return self.spent + self.latest <= self.share * sampling
 
     @contextmanager
     def spending(self):
@@ -42,14 +42,14 @@ class PreviewBudget:
         finally:
             cost = self.clock() - begin
             self.spent += cost
-            self.dearest = max(self.dearest, cost)
+            self.latest = cost
 
 
 class Forming:
     """An on_step that tells update(done, pictures): the predicted clean video as a list of PIL images, or None.
 
-    Pictures come from a linear map of each latent cell to a few pixels a side and `temporal` frames: 100 times
-    cheaper than the codec's decoder, and enough to see colours, places and motion.
+    Pictures come from a linear map of each latent cell to a few pixels a side and `temporal` frames: about 50
+    times cheaper than the codec's decoder, and enough to see colours, places and motion.
     """
 
     def __init__(self, codec: Any, update: Callable, share: float = 0.05):
@@ -95,9 +95,9 @@ def quick_decode(codec: Any, latent: Tensor) -> Tensor:
 
 
 def fit_preview_map(codec: Any, clips: Tensor, device: Any = "cpu") -> Tensor:
-    """Least squares from latent cells to pixels at half size: [1 + C, temporal*d*d*3], d = spatial/2; row 0 is the bias.
+    """Least squares from latent cells to pixels at half size: [1 + C, temporal*d*d*3], d = spatial/2.
 
-    clips [B,T,H,W,3] in 0..1, T = temporal*k + 1 with k >= 1.
+    Row 0 is the bias. clips [B,T,H,W,3] in 0..1, T = temporal*k + 1 with k >= 1.
     """
     import torch
 
