@@ -388,7 +388,11 @@ def test_the_front_end_makes_the_same_prompt(core, page, path):
     ui = json.loads(path.read_text("utf-8"))
     page.evaluate("async ui => { await app.loadGraphData(ui) }", ui)
     theirs = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
-    assert theirs == workflow.to_prompt(ui, core.infos)
+    ours = workflow.to_prompt(ui, core.infos)
+    for prompt in (theirs, ours):
+        for node in prompt.values():
+            node["_meta"].pop("cnr_id", None)  # only newer front ends note the pack
+    assert theirs == ours
 
 
 def test_a_video_of_the_hosts_dropped_into_the_editor_restores_its_graph(page, tmp_path):
