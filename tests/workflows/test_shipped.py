@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from vdit.host import catalog, cli, folders, workflow
+from vdit.model import checkpoint
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path):
-    """The command moves the host's folders; put them back."""
+def own_folders(monkeypatch):
+    """The command moves the host's folders; put them back. And the weights are those that ship, not a test's."""
+    monkeypatch.setattr(checkpoint, "BUNDLED", PACK / "weights" / "vdit-small.safetensors")
     base, moved = folders._base, dict(folders._moved)
     yield
     folders._base = base
