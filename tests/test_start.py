@@ -1,0 +1,129 @@
+"""start.py: installs once, repairs what was cut off, says what is wrong. No test here touches the network."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """start.py in a folder of its own, with a venv and a pip that only note what they were asked."""
+    spec = importlib.util.spec_from_file_location("start_under_test", ROOT / "start.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    venv = tmp_path / ".venv"
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "VENV", venv)
+    monkeypatch.setattr(module, "PYTHON", venv / "python")
+    monkeypatch.setattr(module, "STAMP", venv / "vdit-installed.json")
+    (tmp_path / "pyproject.toml").write_text("one")
+    module.did, module.real_pip_install, module.real_make_venv = [], module.pip_install, module.make_venv
+
+    def make_venv():
+        venv.mkdir(exist_ok=True)
+        module.PYTHON.touch()
+
+    monkeypatch.setattr(module, "make_venv", make_venv)
+    monkeypatch.setattr(module, "pip_install", lambda extras: module.did.append(sorted(extras)))
+    monkeypatch.setattr(module, "complete", lambda: True)
+    monkeypatch.setattr(module, "hand_over", lambda arguments, folder: module.did.append(arguments) or 0)
+    return module
+
+
+def test_the_second_run_installs_nothing(start):
+    assert start.main(["run", "w.json"]) == 0
+    assert start.main(["run", "w.json"]) == 0
+    command = ["-m", "vdit.host", "run", "w.json"]
+    assert start.did == [["standalone"], command, command]
+
+
+def test_a_command_that_needs_more_installs_more_and_keeps_the_rest(start):
+    start.main(["studio"])
+    start.main(["test", "-k", "x"])
+    start.main(["studio"])
+    assert [did for did in start.did if did[0] != "-m"] == [["standalone"], ["standalone", "test"]]
+    assert ["-m", "pytest", "-k", "x"] in start.did
+
+
+def test_changed_requirements_or_a_moved_folder_are_installed_again(start, tmp_path, monkeypatch):
+    start.main(["studio"])
+    (tmp_path / "pyproject.toml").write_text("two")
+    start.main(["studio"])
+    stamp = json.loads(start.STAMP.read_text())
+    start.STAMP.write_text(json.dumps({**stamp, "mark": "of another place"}))
+    start.main(["studio"])
+    assert start.did.count(["standalone"]) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"mark": 1}'])
+def test_a_damaged_stamp_counts_as_none(start, content):
+    start.make_venv()
+    start.STAMP.write_text(content)
+    start.main(["studio"])
+    assert ["standalone"] in start.did
+
+
+def test_an_install_that_was_cut_off_is_done_again(start, monkeypatch, capsys):
+    whole = start.pip_install
+    monkeypatch.setattr(start, "pip_install", lambda extras: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert start.main(["studio"]) == 130
+    assert "run it again" in capsys.readouterr().err
+    monkeypatch.setattr(start, "pip_install", whole)
+    assert start.main(["studio"]) == 0
+    assert start.did[0] == ["standalone"]
+
+
+def test_a_half_written_package_is_replaced_by_a_new_venv(start, monkeypatch):
+    start.make_venv()
+    (start.VENV / "half").touch()
+    monkeypatch.setattr(start, "complete", lambda: not (start.VENV / "half").exists())
+    assert start.main(["studio"]) == 0
+    assert start.did.count(["standalone"]) == 2 and not (start.VENV / "half").exists()
+
+
+def test_a_failing_pip_is_explained(start, monkeypatch, capsys):
+    monkeypatch.setattr(start, "pip_install", start.real_pip_install)
+    monkeypatch.setattr(start.subprocess, "call", lambda *command, **options: 1)
+    assert start.main(["studio"]) == 1
+    said = capsys.readouterr().err
+    assert "No network" in said and "run this again" in said and not start.STAMP.exists()
+
+
+def test_a_python_without_venv_is_explained(start, monkeypatch, capsys):
+    monkeypatch.setattr(start, "make_venv", start.real_make_venv)
+    failed = subprocess.CompletedProcess([], 1, "", "No module named venv")
+    monkeypatch.setattr(start.subprocess, "run", lambda *command, **options: failed)
+    assert start.main(["studio"]) == 1
+    assert "python3-venv" in capsys.readouterr().err
+
+
+def test_a_python_too_old_is_named():
+    code = f"import sys; sys.version_info = (3, 8, 1); sys.argv = ['start.py']; exec(open({str(ROOT / 'start.py')!r}).read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "Python 3.8; VDiT needs 3.11 or newer" in done.stderr
+
+
+def test_without_arguments_it_says_what_it_can_do_and_installs_nothing(start, capsys):
+    assert start.main([]) == 0 and start.did == []
+    assert "python start.py studio" in capsys.readouterr().out
+
+
+def test_every_package_folder_is_named_for_installing():
+    found = {".".join(("vdit", *file.parent.relative_to(ROOT).parts)) for file in ROOT.rglob("__init__.py")
+             if not {".venv", "tests", "build"} & set(file.relative_to(ROOT).parts)}
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_requirements_are_pinned_and_torch_is_never_forced_on_comfyui():
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert all("==" in line or line.startswith("vdit[") for lines in extras.values() for line in lines)
+    assert not any(line.startswith("torch") for line in PROJECT["project"]["dependencies"])
+    assert "torch" not in [line.split(">")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()]
