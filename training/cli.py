@@ -16,7 +16,7 @@ def _clips(a: argparse.Namespace) -> None:
 def _codec(a: argparse.Namespace) -> None:
     from .codec import train
 
-    train(a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed)
+    train(a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from)
 
 
 def _latents(a: argparse.Namespace) -> None:
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     p = command("codec", _codec, "train the video codec", clips="runs/clips", held_out="runs/clips-val", out="runs/codec")
     p.add_argument("--steps", type=int, default=1200)
     p.add_argument("--batch", type=int, default=16, help="clips of 9 frames at 64x64 a step")
+    p.add_argument("--start-from", type=Path, help="a finished run whose weights this one begins with")
     p.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command("latents", _latents, "encode clips once, ahead", codec="runs/codec", clips="runs/clips", out="runs/latents")

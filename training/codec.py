@@ -18,8 +18,8 @@ from .clips import as_frames, shard_paths
 from .run import Run, cosine
 from .textures import dead_leaves
 
-NOISE, ENERGY = 0.1, 1e-3
-TEXTURES = 1 / 8  # share of a batch
+NOISE, ENERGY = 0.05, 1e-3
+TEXTURES, RECOLORED = 1 / 16, 1 / 4  # shares of the clips
 
 
 def _crop(rng: np.random.Generator, clips: np.ndarray, frames: int, size: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def _batch(rng: np.random.Generator, shards: list[Path], count: int, frames: int
         else:
             clip = _crop(rng, np.load(shards[rng.integers(len(shards))], mmap_mode="r"), frames, size)
         clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
-        clip = clip[..., rng.permutation(3)] if rng.random() < 0.5 else clip
+        clip = clip[..., rng.permutation(3)] if rng.random() < RECOLORED else clip
         out.append(np.ascontiguousarray(clip))
     return torch.from_numpy(np.stack(out)).float() / 255
 
@@ -75,9 +75,12 @@ def validate(codec: TinyCodec, folder: Path, count: int = 24) -> float:
 
 def train(
     clips: Path, held_out: Path, out: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, seed: int = 0,
-    config: TinyCodecConfig = TinyCodecConfig(), validate_every: int = 200,
+    config: TinyCodecConfig = TinyCodecConfig(), validate_every: int = 200, start_from: Path | None = None,
 ) -> TinyCodec:  # fmt: skip
-    """Train for `steps`, resuming from `out` when it holds a state. The last fifth sees whole frames. Returns the codec."""
+    """Train for `steps`, resuming from `out` when it holds a state. The last fifth sees whole frames. Returns the codec.
+
+    A fresh run begins with the weights of the run `start_from`, or at random.
+    """
     from tqdm import trange
 
     shards = shard_paths(clips)
@@ -88,18 +91,21 @@ def train(
     codec = TinyCodec(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(codec.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)
     first = 0
+    if start_from is not None and not run.state_path.exists():
+        codec.load_state_dict(Run(start_from).load()["codec"])
     if state := run.load():
         codec.load_state_dict(state["codec"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     else:
-        run.log(event="start", config=asdict(config), steps=steps, batch=batch, peak=peak, seed=seed)
+        run.log(event="start", config=asdict(config), steps=steps, batch=batch, peak=peak, seed=seed,
+                start_from=start_from and str(start_from))  # fmt: skip
     bar = trange(first, steps, initial=first, total=steps, desc="codec", unit="step")
     for step in bar:
         rng = np.random.default_rng([seed, step])
         whole = step >= steps * 4 // 5
         shards = shard_paths(clips) if step % 100 == 0 else shards
-        x = _batch(rng, shards, *((4, 13, 128) if whole else (batch, 9, 64)))
+        x = _batch(rng, shards, *((max(1, batch // 4), 13, 128) if whole else (batch, 9, 64)))
         for group in optimizer.param_groups:
             group["lr"] = cosine(step, steps, peak, warmup=50)
         latent = codec.encode(x)
