@@ -1,0 +1,104 @@
+"""The `vdit` command: what it prints where, and how it refuses. A small model of random weights stands in."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vdit.host import cli, folders
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+SMALL = ["--set", "Sample.steps=2", "--set", "Sample.seconds=1.0", "--set", "Sample.width=64", "--set", "Sample.height=64"]
+
+
+@pytest.fixture
+def base(tmp_path, monkeypatch):
+    from vdit.model import checkpoint
+
+    monkeypatch.setattr(folders, "_base", tmp_path)
+    monkeypatch.setattr(folders, "_moved", {})
+    weights = tmp_path / "random.safetensors"
+    checkpoint.save_world_model(checkpoint.random_world_model(0), weights)
+    monkeypatch.setattr(checkpoint, "BUNDLED", weights)
+    return tmp_path
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(base, capsys):
+    assert cli.main(["run", "text-to-video", "--out", str(base / "here"), *SMALL]) == 0
+    out, err = capsys.readouterr()
+    (line,) = out.splitlines()
+    assert Path(line).is_file() and Path(line).is_relative_to(base / "here")
+    assert "Sample" in err and "Save Video" in err
+
+
+def test_json_tells_files_frames_seconds_and_memory(base, capsys):
+    assert cli.main(["run", str(WORKFLOWS / "text-to-video.json"), "--json", *SMALL]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (file,) = told["files"]
+    assert (file["frames"], file["fps"]) == (9, 8.0) and Path(file["path"]).is_file()
+    assert {node["title"] for node in told["nodes"].values()} >= {"Load Model", "Sample", "Save Video"}
+    assert told["peak_memory_bytes"] > 1e6 and told["seconds"] >= sum(node["seconds"] for node in told["nodes"].values())
+
+
+def test_the_saved_video_carries_the_graph_that_made_it(base, capsys):
+    import av
+
+    assert cli.main(["run", "text-to-video", "--set", "Sample.seed=99", *SMALL]) == 0
+    with av.open(capsys.readouterr().out.strip()) as video:
+        prompt, workflow = (json.loads(video.metadata[key]) for key in ("prompt", "workflow"))
+    assert [node["inputs"]["seed"] for node in prompt.values() if node["class_type"] == "VDiTSample"] == [99]
+    assert [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "VDiTSample"] == [99]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["nowhere.json"], "nowhere.json: cannot be read"),
+    (["text-to-video", "--set", "Sample.steps=0"], "Sample (node 4): Value 0 smaller than min of 1"),
+    (["text-to-video", "--set", "Smple.steps=1"], "'Sample' (4)"),
+    (["text-to-video", "--set", "Sample.seconds=3.3"], "the nearest that fit"),
+    (["text-to-video", "--set", "Save Video.filename_prefix=../../x"], "leads outside"),
+])
+def test_what_cannot_be_done_is_refused_in_words(base, capsys, arguments, words):
+    assert cli.main(["run", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and words in err and "Traceback" not in err
+
+
+def test_a_workflow_with_a_cycle_or_a_missing_node_is_refused(base, capsys):
+    workflow = json.loads((WORKFLOWS / "text-to-video.json").read_text("utf-8"))
+    workflow["nodes"].append({"id": 99, "type": "KSampler", "inputs": [], "outputs": [], "mode": 0})
+    (base / "missing.json").write_text(json.dumps(workflow))
+    assert cli.main(["run", str(base / "missing.json")]) == 1
+    assert "KSampler: node 99" in capsys.readouterr().err
+    loop = {"1": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "lanczos", "width": 8,
+                                                        "height": 8, "crop": "disabled"}},
+            "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    (base / "loop.json").write_text(json.dumps(loop))
+    assert cli.main(["run", str(base / "loop.json")]) == 1
+    assert "form a loop" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_a_run_and_leaves_no_file(base, capsys):
+    threading.Timer(2.0, signal.raise_signal, [signal.SIGINT]).start()
+    started = time.perf_counter()
+    assert cli.main(["run", "text-to-video", "--set", "Sample.steps=1000"]) == cli.INTERRUPTED
+    assert time.perf_counter() - started < 30
+    assert "Cancelled" in capsys.readouterr().err and not list((base / "output").rglob("*.mp4"))
+
+
+def test_help_needs_nothing_but_python():
+    code = ("import sys; sys.modules.update(dict.fromkeys(['torch', 'av', 'aiohttp', 'PIL', 'numpy', 'tqdm']));"
+            "from vdit.host.cli import main; main(['run', '--help'])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "--json" in done.stdout, done.stderr
+
+
+def test_a_missing_package_is_explained(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "vdit.host.server", raising=False)
+    assert cli.main(["studio", "--no-browser"]) == 1
+    assert "python start.py" in capsys.readouterr().err
