@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("workflow", metavar="WORKFLOW", help="a workflow .json, as saved or as exported for the API")
     run.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", dest="changes",
                      help="set a widget; NODE is a title, id or type: --set 'Sample.seed=7'. A picture may be given as a path")
-    run.add_argument("--out", metavar="DIR", help="where files go (default: output/ beside the pack)")
+    run.add_argument("--out", metavar="DIR", help="where files go (default: output/ in the base folder)")
     run.add_argument("--json", action="store_true", help="print one JSON object: files, frames, fps, seconds per node, peak memory")
     add_base(run)
     run.set_defaults(command=lambda options: importlib.import_module(".run", __package__).command(options))
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 def add_base(command: argparse.ArgumentParser) -> None:
     command.add_argument("--base", metavar="DIR", help="folder that holds input, output, temp, user and models "
-                         "(default: the pack's folder, or VDIT_BASE)")
+                         "(default: VDIT_BASE, else the clone's folder)")
 
 
 def open_studio(options: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ KINDS = ("input", "output", "temp", "user", "models")
 EARLY_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".webm": "video/webm"}  # not in every system's list
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
 
-_base = Path(os.environ.get("VDIT_BASE", PACK))
+# Beside the code, as in a clone; an installed wheel's folder is no place for a person's files.
+_base = Path(os.environ.get("VDIT_BASE") or (Path.cwd() if "site-packages" in PACK.parts else PACK))
 _moved: dict[str, Path] = {}
 
 
