@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 
+from . import text_replacements
 from .validation import MISSING_NODE_HELP, Prompt
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
@@ -78,6 +79,10 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
     for node in prompt.values():
         node["inputs"] = {name: value for name, value in node["inputs"].items()
                           if not (isinstance(value, list) and value[0] not in prompt)}
+    for node in prompt.values():
+        prefix = node["inputs"].get("filename_prefix")
+        if node["class_type"] in text_replacements.SAVE_NODES and isinstance(prefix, str):
+            node["inputs"]["filename_prefix"] = text_replacements.filled(prefix, lambda *names: root.value(*names, infos))
     return prompt
 
 
@@ -108,6 +113,20 @@ class _Graph:
                 yield from node.inner.executable()
             else:
                 yield node
+
+    def every(self) -> Iterator[_Node]:
+        for node in self.nodes.values():
+            yield node
+            if node.inner is not None:
+                yield from node.inner.every()
+
+    def value(self, title: str, name: str, infos: dict[str, dict]) -> Any:
+        """A widget's value by its node's title, whether that node runs or not; None where there is none."""
+        for node in self.every():
+            if node.type in infos and node.meta(infos)["title"] == title:
+                value = node.prompt_inputs(infos[node.type]).get(name)
+                return None if isinstance(value, list) else value
+        return None
 
     def _primitive_values(self) -> Iterator[tuple[tuple[Any, int], Any]]:
         """A primitive writes its value into the widgets it is wired to: ((node id, input slot), value)."""

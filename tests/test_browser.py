@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vdit.host.workflow import load
+from vdit.host.workflow import load, to_prompt
 
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
 FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -85,6 +85,12 @@ def page(opened):
     return page
 
 
+@pytest.fixture(scope="module")
+def infos(studio):
+    with urllib.request.urlopen(f"{studio}object_info") as answer:
+        return json.load(answer)
+
+
 def wait_for_graph(page):
     page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type === 'VDiTSample')")
     page.evaluate(KEEP_EVENTS)
@@ -134,12 +140,46 @@ def ids(page):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_our_prompt_is_the_front_ends(opened, studio, path):
+def test_our_prompt_is_the_front_ends(opened, infos, path):
     page = opened(path.stem)
-    with urllib.request.urlopen(f"{studio}object_info") as answer:
-        infos = json.load(answer)
     assert load(path, infos).prompt == prompt_of(page)
     page.context.close()
+
+
+def test_our_prompt_is_the_front_ends_for_all_that_an_editor_can_do(opened, infos):
+    """Bypass, mute, reroute, primitive, subgraph, a date in a file name: put into a shipped workflow by the editor itself."""
+    page = opened("first-last-frame")
+    page.evaluate("""() => {
+        const graph = app.graph, find = (type) => graph.nodes.find((node) => node.type === type);
+        const add = (type) => { const node = LiteGraph.createNode(type); graph.add(node); return node; };
+        find('ImageScale').mode = 4;
+        const preview = add('PreviewImage');
+        find('VDiTDecode').connect(0, preview, 0);
+        preview.mode = 2;
+        const reroute = add('Reroute');
+        find('VDiTLoadModel').connect(0, reroute, 0);
+        reroute.connect(0, find('VDiTSample'), find('VDiTSample').findInputSlot('model'));
+        const primitive = add('PrimitiveNode'), sample = find('VDiTSample');
+        primitive.connect(0, sample, sample.findInputSlot('steps'));
+        primitive.widgets[0].value = 11;
+        find('SaveVideo').widgets.find((w) => w.name === 'filename_prefix').value = 'clips/%date:yyyy-MM-dd%/%Sample.seed%_%no.thing%';
+    }""")
+    compare(page, infos)
+    page.evaluate("""() => {
+        const inner = app.graph.nodes.filter((node) => ['VDiTDecode', 'ImageScale', 'VDiTSample'].includes(node.type));
+        app.graph.convertToSubgraph(new Set(inner));
+    }""")
+    compare(page, infos)
+    assert any(":" in node_id for node_id in prompt_of(page))
+    page.evaluate("() => { app.graph.nodes.find((node) => node.subgraph).mode = 4; }")
+    compare(page, infos)
+    page.context.close()
+
+
+def compare(page, infos):
+    saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
+    theirs = prompt_of(page)
+    assert to_prompt(saved, infos) == theirs
 
 
 def test_run_shows_progress_the_forming_video_and_the_video(page):

@@ -2,11 +2,12 @@
 
 import copy
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from vdit.host import folders, overrides
+from vdit.host import folders, overrides, text_replacements
 from vdit.host.catalog import load_nodes, object_infos
 from vdit.host.workflow import Workflow, WorkflowError, load, read, to_prompt
 
@@ -183,3 +184,11 @@ def test_shipped_workflows_convert_and_hold_no_unknown_value(path):
     workflow = load(path, infos)
     assert json.loads(path.read_text("utf-8"))["version"] == 0.4
     assert any(infos[node["class_type"]]["output_node"] for node in workflow.prompt.values())
+
+
+def test_dates_and_widgets_in_a_file_name_are_filled_in():
+    moment = time.strptime("2026-03-04 05:06:07", "%Y-%m-%d %H:%M:%S")
+    values = {("Soft", "radius"): 2.0, ("Soft", "note"): "a/b:c"}
+    filled = text_replacements.filled("%date:yyyy-MM-dd hhmmss yy M%/%Soft.radius%_%Soft.note%_%No.thing% 100%",
+                                      lambda *names: values.get(names), moment)
+    assert filled == "2026-03-04 050607 26 3/2.0_a_b_c_%No.thing% 100%"

@@ -1,0 +1,36 @@
+"""%date:yyyy-MM-dd% and %Node.widget% in a file name prefix, filled in as the front end does before it sends a prompt."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Callable
+
+SAVE_NODES = {"SaveImage", "SaveVideo", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM"}
+UNSAFE = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
+
+
+def filled(text: str, value_of: Callable[[str, str], Any], now: time.struct_time | None = None) -> str:
+    """value_of(node name, widget name) -> its value, or None where there is no such widget: then the text stays."""
+    now = now or time.localtime()
+
+    def replace(match: re.Match) -> str:
+        inner = match[1]
+        if inner.startswith("date:"):
+            return date(inner[len("date:"):], now)
+        node, dot, widget = inner.partition(".")
+        value = value_of(node, widget) if dot else None
+        return match[0] if value is None else UNSAFE.sub("_", str(value))
+
+    return re.sub(r"%([^%]+)%", replace, text)
+
+
+def date(pattern: str, now: time.struct_time) -> str:
+    """d, M, h, m, s alone or doubled, yy or yyyy; everything else stays."""
+    parts = {"d": now.tm_mday, "M": now.tm_mon, "h": now.tm_hour, "m": now.tm_min, "s": now.tm_sec}
+
+    def replace(match: re.Match) -> str:
+        token = match[0]
+        return f"{now.tm_year}"[4 - len(token):] if token[0] == "y" else f"{parts[token[0]]:0{len(token)}}"
+
+    return re.sub(r"dd?|MM?|hh?|mm?|ss?|yyy?y?", replace, pattern)
