@@ -6,7 +6,7 @@
     python start.py COMMAND --help        options; any other `vdit` command works the same way
 
 The first run downloads about a gigabyte, most of it PyTorch; later runs change and download nothing.
-On Linux pip takes the CUDA build of PyTorch. For another build (CPU, ROCm; CUDA on Windows) install it first, it is kept:
+On Linux pip takes the CUDA build of PyTorch. Another one (CPU, ROCm; CUDA on Windows) is kept if installed first:
     python -m venv .venv
     .venv/bin/python -m pip install torch==2.13.0 ...    (as pytorch.org says for your machine)
 """
@@ -14,8 +14,10 @@ On Linux pip takes the CUDA build of PyTorch. For another build (CPU, ROCm; CUDA
 import sys
 
 if sys.version_info < (3, 11):
-    sys.exit("start.py: this is Python %d.%d; VDiT needs 3.11 or newer. Get it from python.org, then run start.py "
-             "with it." % sys.version_info[:2])
+    sys.exit(
+        "start.py: this is Python %d.%d; VDiT needs 3.11 or newer. Get it from python.org, then run start.py "
+        "with it." % sys.version_info[:2]
+    )
 
 import hashlib
 import json
@@ -28,7 +30,18 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "vdit-installed.json"
-PROBE = ["torch", "numpy", "safetensors", "tokenizers", "av", "PIL", "tqdm", "aiohttp", "comfyui_frontend_package", "vdit"]
+PROBE = [
+    "torch",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+    "av",
+    "PIL",
+    "tqdm",
+    "aiohttp",
+    "comfyui_frontend_package",
+    "vdit",
+]
 EXTRAS = {"test": "test", "train": "train", "simulate": "world"}  # what a command needs; everything needs "standalone"
 
 
@@ -82,8 +95,10 @@ def install(extra):
         make_venv()
         pip_install(wanted | done)
         if not complete():
-            raise CannotInstall(f"the packages were installed but do not work:\n{probe().stderr.strip()}\n"
-                                "Please report this, with the lines above.")
+            raise CannotInstall(
+                f"the packages were installed but do not work:\n{probe().stderr.strip()}\n"
+                "Please report this, with the lines above."
+            )
     beside = STAMP.with_suffix(".part")
     beside.write_text(json.dumps({"mark": fingerprint(), "extras": sorted(wanted | done)}), "utf-8")
     os.replace(beside, STAMP)
@@ -99,16 +114,26 @@ def installed_extras():
 
 
 def pip_install(extras):
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-e", f"{ROOT}[{','.join(sorted(extras))}]"]
+    command = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "-e",
+        f"{ROOT}[{','.join(sorted(extras))}]",
+    ]
     status = subprocess.call(command + ([] if sys.stderr.isatty() else ["-q"]), stdout=sys.stderr)
     if status != 0:
-        raise CannotInstall(f"pip could not install the requirements (its message is above; exit status {status}).\n"
-                            "  - No network, or behind a proxy? Connect, or set HTTPS_PROXY, and run this again: it goes on "
-                            "where it stopped.\n"
-                            "  - 'No matching distribution' for torch? It may not support Python "
-                            f"{sys.version_info[0]}.{sys.version_info[1]} yet: use Python 3.11 to 3.13.\n"
-                            f"  - 'No space left on device'? {shutil.disk_usage(ROOT).free / 1e9:.1f} GB are free here; "
-                            "8 GB are enough.")
+        raise CannotInstall(
+            f"pip could not install the requirements (its message is above; exit status {status}).\n"
+            "  - No network, or behind a proxy? Connect, or set HTTPS_PROXY, and run this again: it goes on "
+            "where it stopped.\n"
+            "  - 'No matching distribution' for torch? It may not support Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]} yet: use Python 3.11 to 3.13.\n"
+            f"  - 'No space left on device'? {shutil.disk_usage(ROOT).free / 1e9:.1f} GB are free here; "
+            "8 GB are enough."
+        )
 
 
 def probe():
@@ -130,8 +155,10 @@ def make_venv():
     if run.returncode != 0 or not works("-m", "pip", "--version"):
         shutil.rmtree(VENV, ignore_errors=True)
         said = (run.stdout + run.stderr).strip()
-        raise CannotInstall(f"{sys.executable} cannot make a virtual environment.\n{said}\n"
-                            "On Debian and Ubuntu: apt install python3-venv. Elsewhere: use the Python of python.org.")
+        raise CannotInstall(
+            f"{sys.executable} cannot make a virtual environment.\n{said}\n"
+            "On Debian and Ubuntu: apt install python3-venv. Elsewhere: use the Python of python.org."
+        )
 
 
 def works(*arguments):

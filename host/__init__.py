@@ -1,1 +1,1 @@
-"""Runs graphs where ComfyUI is not installed: nodes' schema, prompts, execution, the studio's server, the `vdit` command."""
+"""Runs graphs where ComfyUI is not installed: schema, prompts, execution, the studio, the `vdit` command."""

@@ -7,7 +7,6 @@ import importlib
 import logging
 import sys
 
-
 OTHER_COMMANDS = {  # command -> (module with main(argv), what it does); imported only when called
     "train": ("..training.cli", "train the codec or the world model: vdit train codec|teacher ..."),
     "simulate": ("..world.cli", "make clips of simulated physics: vdit simulate ..."),
@@ -37,8 +36,11 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as reason:
         if (reason.name or "").split(".")[0] in ("vdit", __package__.split(".")[0]):
             raise
-        print(f"vdit: the Python package '{reason.name}' is not installed. Run the command as `python start.py ...`, which "
-              f"installs what is needed, or: pip install 'vdit[{extra_for(argv)}]'", file=sys.stderr)
+        print(
+            f"vdit: the Python package '{reason.name}' is not installed. Run the command as `python start.py ...`, "
+            f"which installs what is needed, or: pip install 'vdit[{extra_for(argv)}]'",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -50,22 +52,39 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vdit", description="A video world model in a node graph.")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    run = commands.add_parser("run", help="run a workflow and save what it makes",
-                              description="Runs a workflow without a browser: progress to stderr, one line per output file "
-                              "to stdout.")
+    run = commands.add_parser(
+        "run",
+        help="run a workflow and save what it makes",
+        description="Runs a workflow without a browser: progress to stderr, one line per output file to stdout.",
+    )
     run.add_argument("workflow", metavar="WORKFLOW", help="a workflow .json, as saved or as exported for the API")
-    run.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", dest="changes",
-                     help="set a widget; NODE is a title, id or type: --set 'Sample.seed=7'. A picture may be given as a path")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        dest="changes",
+        help="set a widget; NODE is a title, id or type: --set 'Sample.seed=7'. A picture may be given as a path",
+    )
     run.add_argument("--out", metavar="DIR", help="where files go (default: output/ in the base folder)")
-    run.add_argument("--json", action="store_true", help="print one JSON object: files, frames, fps, seconds per node, peak memory")
+    run.add_argument(
+        "--json", action="store_true", help="print one JSON object: files, frames, fps, seconds per node, peak memory"
+    )
     add_base(run)
     run.set_defaults(command=lambda options: importlib.import_module(".run", __package__).command(options))
 
-    studio = commands.add_parser("studio", help="open the node graph in the browser",
-                                 description="Serves the ComfyUI front end with VDiT's nodes and workflows on this machine.")
+    studio = commands.add_parser(
+        "studio",
+        help="open the node graph in the browser",
+        description="Serves the ComfyUI front end with VDiT's nodes and workflows on this machine.",
+    )
     studio.add_argument("--port", type=int, metavar="NUMBER", help="default: 8189, or the next one free")
-    studio.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS",
-                        help="default: 127.0.0.1, this machine only. Any other lets everyone on that network run graphs here")
+    studio.add_argument(
+        "--listen",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="default: 127.0.0.1, this machine only. Any other lets everyone on that network run graphs here",
+    )
     studio.add_argument("--no-browser", action="store_true", help="only print the address")
     studio.add_argument("--verbose", action="store_true", help="log every run")
     add_base(studio)
@@ -77,8 +96,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_base(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--base", metavar="DIR", help="folder that holds input, output, temp, user and models "
-                         "(default: VDIT_BASE, else the clone's folder)")
+    command.add_argument(
+        "--base",
+        metavar="DIR",
+        help="folder that holds input, output, temp, user and models (default: VDIT_BASE, else the clone's folder)",
+    )
 
 
 def open_studio(options: argparse.Namespace) -> int:
@@ -90,11 +112,12 @@ def open_studio(options: argparse.Namespace) -> int:
     from .frontend import FrontEndMissing
 
     folders.use(options.base)
-    logging.getLogger("vdit" if __package__.startswith("vdit") else __package__.split(".")[0]).setLevel(
-        logging.INFO if options.verbose else logging.WARNING)
+    logging.getLogger(__package__).setLevel(logging.INFO if options.verbose else logging.WARNING)
     if not server.is_loopback(options.listen):
-        print(f"vdit: anyone who reaches {options.listen} can run graphs and read output/ here; there is no password.",
-              file=sys.stderr)
+        print(
+            f"vdit: anyone who reaches {options.listen} can run graphs and read output/ here; there is no password.",
+            file=sys.stderr,
+        )
 
     def ready(url: str) -> None:
         print(f"VDiT studio: {url}  (Ctrl+C stops it)", flush=True)
@@ -105,4 +128,6 @@ def open_studio(options: argparse.Namespace) -> int:
         asyncio.run(server.serve(options.listen, options.port, ready))
     except (server.PortTaken, FrontEndMissing) as reason:
         raise Refused(reason.strerror if isinstance(reason, OSError) else str(reason)) from None
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
     return 0

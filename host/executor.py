@@ -66,8 +66,15 @@ class Executor:
         with self.lock:
             self.remembered.clear()
 
-    def run(self, checked: Checked, *, prompt_id: str = "", extra_data: dict | None = None,
-            listener: Listener = lambda event, data: None, stop: threading.Event | None = None) -> RunResult:
+    def run(
+        self,
+        checked: Checked,
+        *,
+        prompt_id: str = "",
+        extra_data: dict | None = None,
+        listener: Listener = lambda event, data: None,
+        stop: threading.Event | None = None,
+    ) -> RunResult:
         """Runs the checked outputs and all they need, in the calling thread. Raises NodeFailed or Interrupted;
         what had finished by then stays remembered. `stop`: set it from anywhere to cancel.
         """
@@ -76,8 +83,15 @@ class Executor:
 
 
 class _Run:
-    def __init__(self, executor: Executor, checked: Checked, prompt_id: str, extra_data: dict, listener: Listener,
-                 stop: threading.Event):
+    def __init__(
+        self,
+        executor: Executor,
+        checked: Checked,
+        prompt_id: str,
+        extra_data: dict,
+        listener: Listener,
+        stop: threading.Event,
+    ):
         self.executor, self.prompt, self.prompt_id = executor, checked.prompt, prompt_id
         self.extra_data, self.listener, self.stop = extra_data, listener, stop
         self.order = execution_order(checked.prompt, checked.outputs)
@@ -122,8 +136,9 @@ class _Run:
             outputs = self._outputs(cls, output)
             self._raise_if_stopped()
         except Interrupted:
-            self._tell("execution_interrupted", node_id=node_id, node_type=node["class_type"],
-                       executed=self.result.executed)
+            self._tell(
+                "execution_interrupted", node_id=node_id, node_type=node["class_type"], executed=self.result.executed
+            )
             raise
         except Exception as reason:
             raise self._failure(node_id, inputs, reason) from reason
@@ -139,8 +154,10 @@ class _Run:
 
     def _inputs(self, node: dict) -> dict[str, Any]:
         """Links replaced by what their nodes gave."""
-        return {name: self.result.nodes[value[0]].outputs[value[1]] if is_link(value) else value
-                for name, value in node["inputs"].items()}
+        return {
+            name: self.result.nodes[value[0]].outputs[value[1]] if is_link(value) else value
+            for name, value in node["inputs"].items()
+        }
 
     def _outputs(self, cls: type, output: api.NodeOutput) -> tuple:
         if output.block_execution:
@@ -152,8 +169,11 @@ class _Run:
 
     def _hidden(self, node_id: str) -> dict[api.io.Hidden, Any]:
         Hidden = api.io.Hidden
-        return {Hidden.unique_id: node_id, Hidden.prompt: self.prompt,
-                Hidden.extra_pnginfo: self.extra_data.get("extra_pnginfo")}
+        return {
+            Hidden.unique_id: node_id,
+            Hidden.prompt: self.prompt,
+            Hidden.extra_pnginfo: self.extra_data.get("extra_pnginfo"),
+        }
 
     def _raise_if_stopped(self) -> None:
         if self.stop.is_set():
@@ -165,11 +185,16 @@ class _Run:
         log.debug("%s (node %s) failed", title, node_id, exc_info=reason)
         kind = type(reason)
         report = {
-            "prompt_id": self.prompt_id, "timestamp": milliseconds(), "node_id": node_id, "node_type": node["class_type"],
-            "executed": list(self.result.executed), "exception_message": str(reason) or kind.__name__,
+            "prompt_id": self.prompt_id,
+            "timestamp": milliseconds(),
+            "node_id": node_id,
+            "node_type": node["class_type"],
+            "executed": list(self.result.executed),
+            "exception_message": str(reason) or kind.__name__,
             "exception_type": kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}",
             "traceback": traceback.format_tb(reason.__traceback__),
-            "current_inputs": {name: [brief(value)] for name, value in inputs.items()}, "current_outputs": [],
+            "current_inputs": {name: [brief(value)] for name, value in inputs.items()},
+            "current_outputs": [],
         }
         self._send("execution_error", report)
         return NodeFailed(report, title)
@@ -193,7 +218,7 @@ class _Run:
 
 
 def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:
-    """Everything the outputs need, sources first; siblings in the order of the node's inputs. The prompt has no cycle."""
+    """Everything the outputs need, sources first; siblings in the order of the inputs. The prompt has no cycle."""
     order: list[str] = []
     done: set[str] = set()
     stack = [(output, False) for output in reversed(outputs)]
@@ -219,11 +244,15 @@ def cache_keys(prompt: Prompt, order: list[str], nodes: dict[str, type]) -> dict
     keys: dict[str, str] = {}
     for node_id in order:
         node = prompt[node_id]
-        inputs = {name: {"link": [keys[value[0]], value[1]]} if is_link(value) else value
-                  for name, value in node["inputs"].items()}
+        inputs = {
+            name: {"link": [keys[value[0]], value[1]]} if is_link(value) else value
+            for name, value in node["inputs"].items()
+        }
         cls = nodes[node["class_type"]]
         own = node_id if "unique_id" in cls.object_info()["input"].get("hidden", {}) else None  # it may act on its id
-        text = json.dumps([node["class_type"], repr(fingerprint(cls, node["inputs"])), own, inputs], sort_keys=True, default=repr)
+        text = json.dumps(
+            [node["class_type"], repr(fingerprint(cls, node["inputs"])), own, inputs], sort_keys=True, default=repr
+        )
         keys[node_id] = hashlib.sha256(text.encode()).hexdigest()
     return keys
 

@@ -19,7 +19,14 @@ routes = web.RouteTableDef()
 VIEWABLE = ("input", "output", "temp")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".m4v", ".avi"}
-ACTIVE = {"text/html", "text/javascript", "application/javascript", "text/css", "image/svg+xml", "application/xhtml+xml"}
+ACTIVE = {
+    "text/html",
+    "text/javascript",
+    "application/javascript",
+    "text/css",
+    "image/svg+xml",
+    "application/xhtml+xml",
+}
 USER = "default"  # one user, as in ComfyUI without --multi-user
 SETTINGS = "comfy.settings.json"
 USUAL_SETTINGS = {  # until the user chooses otherwise
@@ -32,8 +39,14 @@ USUAL_SETTINGS = {  # until the user chooses otherwise
 def refuse(status: int, message: str) -> web.HTTPException:
     """An error with its message in the status line, which is what the front end shows, and in the body."""
     line = " ".join(message.split())
-    return {400: web.HTTPBadRequest, 403: web.HTTPForbidden, 404: web.HTTPNotFound, 409: web.HTTPConflict,
-            415: web.HTTPUnsupportedMediaType, 507: web.HTTPInsufficientStorage}[status](reason=line, text=line)
+    return {
+        400: web.HTTPBadRequest,
+        403: web.HTTPForbidden,
+        404: web.HTTPNotFound,
+        409: web.HTTPConflict,
+        415: web.HTTPUnsupportedMediaType,
+        507: web.HTTPInsufficientStorage,
+    }[status](reason=line, text=line)
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -174,8 +187,12 @@ def user_file(request: web.Request, key: str = "file", must_exist: bool = False)
 
 def file_info(path: Path, root: Path) -> dict:
     facts = path.stat()
-    return {"path": path.relative_to(root).as_posix(), "size": facts.st_size, "modified": int(facts.st_mtime * 1000),
-            "created": int(facts.st_ctime * 1000)}
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "size": facts.st_size,
+        "modified": int(facts.st_mtime * 1000),
+        "created": int(facts.st_ctime * 1000),
+    }
 
 
 @routes.get("/userdata")
@@ -199,7 +216,9 @@ async def list_user_files(request: web.Request) -> web.Response:
 @routes.get("/userdata/{file}")
 async def get_user_file(request: web.Request) -> web.StreamResponse:
     response = web.FileResponse(user_file(request, must_exist=True))
-    response.content_type = "application/json" if request.match_info["file"].endswith(".json") else "application/octet-stream"
+    response.content_type = (
+        "application/json" if request.match_info["file"].endswith(".json") else "application/octet-stream"
+    )
     return response
 
 

@@ -1,4 +1,4 @@
-"""What the ComfyUI front end is served: its own pages, the pack's templates, help and widgets, and honest empty answers."""
+"""What the ComfyUI front end is served: its own pages, the pack's templates, help and widgets, else an empty answer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ FEATURES = {"supports_preview_metadata": True, "max_upload_size": 512 * 1024 * 1
 
 # What the front end asks for and this host has none of.
 EMPTY: dict[str, object] = {
-    "/embeddings": [], "/models": [], "/experiment/models": [], "/global_subgraphs": {}, "/node_replacements": {},
-    "/internal/logs/raw": {"entries": [], "size": {"cols": 80, "rows": 24}}, "/internal/logs": "",
+    "/embeddings": [],
+    "/models": [],
+    "/experiment/models": [],
+    "/global_subgraphs": {},
+    "/node_replacements": {},
+    "/internal/logs/raw": {"entries": [], "size": {"cols": 80, "rows": 24}},
+    "/internal/logs": "",
     "/assets": {"assets": [], "total": 0, "has_more": False},
 }
 
@@ -37,8 +42,10 @@ def static_root() -> Path:
     spec = importlib.util.find_spec("comfyui_frontend_package")
     root = Path(spec.submodule_search_locations[0]) / "static" if spec and spec.submodule_search_locations else None
     if root is None or not (root / "index.html").is_file():
-        raise FrontEndMissing("The graph editor (comfyui-frontend-package) is not installed. Run `python start.py studio`, "
-                              "which installs it, or: pip install 'vdit[standalone]'")
+        raise FrontEndMissing(
+            "The graph editor (comfyui-frontend-package) is not installed. Run `python start.py studio`, "
+            "which installs it, or: pip install 'vdit[standalone]'"
+        )
     return root
 
 
@@ -101,15 +108,24 @@ async def subscribe_logs(request: web.Request) -> web.Response:
 @routes.get("/system_stats")
 async def system_stats(request: web.Request) -> web.Response:
     total, free = memory_bytes()
-    return web.json_response({
-        "system": {
-            "os": platform.system().lower(), "python_version": sys.version, "embedded_python": False,
-            "comfyui_version": f"none, vdit {installed('vdit')}", "pytorch_version": installed("torch"),
-            "required_frontend_version": None, "installed_templates_version": None, "required_templates_version": None,
-            "argv": sys.argv[:1], "ram_total": total, "ram_free": free,
-        },
-        "devices": devices(total, free),
-    })
+    return web.json_response(
+        {
+            "system": {
+                "os": platform.system().lower(),
+                "python_version": sys.version,
+                "embedded_python": False,
+                "comfyui_version": f"none, vdit {installed('vdit')}",
+                "pytorch_version": installed("torch"),
+                "required_frontend_version": None,
+                "installed_templates_version": None,
+                "required_templates_version": None,
+                "argv": sys.argv[:1],
+                "ram_total": total,
+                "ram_free": free,
+            },
+            "devices": devices(total, free),
+        }
+    )
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -131,12 +147,22 @@ def devices(ram_total: int, ram_free: int) -> list[dict]:
         name, kind = torch.cuda.get_device_name(), "cuda"
     else:
         total, free, name, kind = ram_total, ram_free, "cpu", "cpu"
-    return [{"name": name, "type": kind, "index": 0, "vram_total": total, "vram_free": free,
-             "torch_vram_total": total, "torch_vram_free": free}]
+    return [
+        {
+            "name": name,
+            "type": kind,
+            "index": 0,
+            "vram_total": total,
+            "vram_free": free,
+            "torch_vram_total": total,
+            "torch_vram_free": free,
+        }
+    ]
 
 
 def add_to(router: web.UrlDispatcher, root: Path) -> None:
     """Pages and folders, after all other routes: the front end's own files take every path that is left."""
+
     async def index(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(root / "index.html", headers=NO_CACHE)
 
@@ -160,6 +186,7 @@ def empty_answers() -> list[web.RouteDef]:
     def answering(value: object):
         async def answer(request: web.Request) -> web.Response:
             return web.json_response(value)
+
         return answer
 
     return [web.get(path, answering(value)) for path, value in EMPTY.items()]

@@ -41,28 +41,46 @@ class Job:
         return [self.number, self.id, self.checked.prompt, self.extra_data, self.checked.outputs]
 
     def history_entry(self) -> dict:
-        status = {"status_str": "success" if self.status == "completed" else "error",
-                  "completed": self.status == "completed", "messages": self.messages}
+        status = {
+            "status_str": "success" if self.status == "completed" else "error",
+            "completed": self.status == "completed",
+            "messages": self.messages,
+        }
         return {"prompt": self.queue_entry(), "outputs": self.outputs, "status": status, "meta": {}}
 
     def summary(self) -> dict:
         """As in ComfyUI's /jobs."""
-        shown = [{**item, "nodeId": node_id, "mediaType": kind} for node_id, output in self.outputs.items()
-                 for kind, items in output.items() if kind in ("images", "video", "audio")
-                 for item in items if isinstance(item, dict)]
+        shown = [
+            {**item, "nodeId": node_id, "mediaType": kind}
+            for node_id, output in self.outputs.items()
+            for kind, items in output.items()
+            if kind in ("images", "video", "audio")
+            for item in items
+            if isinstance(item, dict)
+        ]
         saved = [item for item in shown if item.get("type") == "output"]
         entry = {
-            "id": self.id, "status": self.status, "priority": self.number, "create_time": self.create_time,
-            "execution_start_time": self.started, "execution_end_time": self.ended, "outputs_count": len(shown),
-            "preview_output": (saved or shown or [None])[0], "execution_error": self.error,
+            "id": self.id,
+            "status": self.status,
+            "priority": self.number,
+            "create_time": self.create_time,
+            "execution_start_time": self.started,
+            "execution_end_time": self.ended,
+            "outputs_count": len(shown),
+            "preview_output": (saved or shown or [None])[0],
+            "execution_error": self.error,
             "workflow_id": ((self.extra_data.get("extra_pnginfo") or {}).get("workflow") or {}).get("id"),
         }
         return {key: value for key, value in entry.items() if value is not None}
 
     def details(self) -> dict:
         workflow = {"prompt": self.checked.prompt, "extra_data": self.extra_data}
-        return {**self.summary(), "outputs": self.outputs, "workflow": workflow,
-                "execution_status": self.history_entry()["status"]}
+        return {
+            **self.summary(),
+            "outputs": self.outputs,
+            "workflow": workflow,
+            "execution_status": self.history_entry()["status"],
+        }
 
 
 class JobQueue:
@@ -155,8 +173,9 @@ class JobQueue:
     def _run(self, job: Job) -> str:
         started = time.perf_counter()
         try:
-            self.executor.run(job.checked, prompt_id=job.id, extra_data=job.extra_data, stop=job.stop,
-                              listener=self._listener(job))
+            self.executor.run(
+                job.checked, prompt_id=job.id, extra_data=job.extra_data, stop=job.stop, listener=self._listener(job)
+            )
             log.info("Prompt executed in %.2f seconds", time.perf_counter() - started)
             return "completed"
         except Interrupted:
@@ -176,4 +195,5 @@ class JobQueue:
             elif event.startswith("execution_"):
                 job.messages.append((event, data))
             self.listener(event, data, job)
+
         return hear

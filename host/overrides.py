@@ -1,4 +1,4 @@
-"""`--set NODE.INPUT=VALUE`: a widget of a workflow changed from the command line, in the prompt and in the saved graph."""
+"""`--set NODE.INPUT=VALUE`: a widget changed from the command line, in the prompt and in the graph saved with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def apply(workflow: Workflow, change: str, infos: dict[str, dict]) -> None:
     specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
     widgets = [key for key, spec in specs.items() if is_widget(spec)]
     if input_name not in widgets:
-        raise WorkflowError(f"--set {change!r}: {title(node)} has no value '{input_name}'; it has {', '.join(widgets) or 'none'}")
+        raise WorkflowError(
+            f"--set {change!r}: {title(node)} has no value '{input_name}'; it has {', '.join(widgets) or 'none'}"
+        )
     if is_link(node["inputs"].get(input_name)):
         source = workflow.prompt[node["inputs"][input_name][0]]
         raise WorkflowError(f"--set {change!r}: '{input_name}' is wired from {title(source)}; set the value there")
@@ -50,7 +52,9 @@ def find_node(prompt: dict, name: str) -> str:
         if len(found) == 1:
             return found[0]
         if found:
-            raise WorkflowError(f"--set: {len(found)} nodes are called '{name}'; say which by its id: {', '.join(found)}")
+            raise WorkflowError(
+                f"--set: {len(found)} nodes are called '{name}'; say which by its id: {', '.join(found)}"
+            )
     there = ", ".join(f"'{title(node)}' ({node_id})" for node_id, node in prompt.items())
     raise WorkflowError(f"--set: no node is called '{name}'; there are {there}")
 
@@ -84,8 +88,10 @@ def offered(text: str, change: str) -> str:
     """A file from anywhere, copied into the input folder as an upload would be -> its name there."""
     path = Path(text).expanduser()
     if not path.is_file():
-        raise WorkflowError(f"--set {change!r}: there is no file {path.absolute()}, and none of that name in "
-                            f"{folders.directory('input')}")
+        raise WorkflowError(
+            f"--set {change!r}: there is no file {path.absolute()}, and none of that name in "
+            f"{folders.directory('input')}"
+        )
     target = folders.directory("input") / path.name
     count = 0
     while target.exists() and target.read_bytes() != path.read_bytes():

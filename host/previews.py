@@ -43,14 +43,8 @@ class PreviewPlayer:
             self.moved.notify_all()
 
     def _work(self) -> None:
-        last = None
-        while True:
-            with self.moved:
-                self.moved.wait_for(lambda: self.closing or self.data is not None
-                                    and (self.data is not last or isinstance(self.data["image"], list)))
-                if self.closing:
-                    return
-                last = data = self.data
+        data = None
+        while (data := self._next(data)) is not None:
             images = data["image"] if isinstance(data["image"], list) else [data["image"]]
             if images:
                 message = encode(images[self.frame % len(images)], data)
@@ -60,11 +54,24 @@ class PreviewPlayer:
                 self.frame += 1
                 self.moved.wait_for(lambda: self.closing, timeout=1 / FRAMES_PER_SECOND)
 
+    def _next(self, last: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Waits for a preview with something new to send: a later one, or any moving one. None when closing."""
+        with self.moved:
+            while not self.closing:
+                if self.data is not None and (self.data is not last or isinstance(self.data["image"], list)):
+                    return self.data
+                self.moved.wait()
+        return None
+
 
 def encode(image: Any, data: dict[str, Any]) -> bytes:
     """A PIL image and whose it is -> one binary websocket message."""
     scale = SIDE / max(image.size)
     picture = io.BytesIO()
-    image.convert("RGB").resize([max(1, round(side * scale)) for side in image.size]).save(picture, format="JPEG", quality=90)
-    metadata = json.dumps({key: value for key, value in data.items() if key != "image"} | {"image_type": "image/jpeg"}).encode()
+    image.convert("RGB").resize([max(1, round(side * scale)) for side in image.size]).save(
+        picture, format="JPEG", quality=90
+    )
+    metadata = json.dumps(
+        {key: value for key, value in data.items() if key != "image"} | {"image_type": "image/jpeg"}
+    ).encode()
     return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + picture.getvalue()

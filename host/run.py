@@ -93,9 +93,11 @@ class Bars:
     def _open(self, title: str) -> None:
         from tqdm import tqdm
 
-        columns = "{desc} {bar:30} {n_fmt:>3}/{total_fmt:<3} {elapsed}"
+        columns = "{desc} {bar:30} {n_fmt:>3}/{total_fmt:<3} {elapsed}<{remaining}"
         self.started, self.title = time.perf_counter(), title
-        self.bar = tqdm(total=1, desc=title.ljust(self.width), bar_format=columns, disable=not self.live, file=sys.stderr)
+        self.bar = tqdm(
+            total=1, desc=title.ljust(self.width), bar_format=columns, disable=not self.live, file=sys.stderr
+        )
 
     def _say(self, text: str) -> None:
         if self.live and self.bar is not None:
@@ -112,19 +114,36 @@ class Bars:
 
 
 def report(options: argparse.Namespace, checked: Checked, result: RunResult, seconds: float) -> None:
-    saved = [(node_id, item) for node_id, shown in result.ui.items() for items in shown.values()
-             for item in items if isinstance(item, dict) and item.get("type") == "output"]
+    saved = [
+        (node_id, item)
+        for node_id, shown in result.ui.items()
+        for items in shown.values()
+        for item in items
+        if isinstance(item, dict) and item.get("type") == "output"
+    ]
     paths = [(node_id, folders.directory("output") / item["subfolder"] / item["filename"]) for node_id, item in saved]
     if options.json:
-        print(json.dumps({
-            "files": [{"path": str(path), "node": node_id, **media_facts(path)} for node_id, path in paths],
-            "seconds": round(seconds, 3),
-            "nodes": {node_id: {"title": overrides.title(checked.prompt[node_id]),
-                                "type": checked.prompt[node_id]["class_type"], "seconds": round(done.seconds, 3)}
-                      for node_id, done in result.nodes.items()},
-            "remarks": {node_id: list(shown["text"]) for node_id, shown in result.ui.items() if "text" in shown},
-            "peak_memory_bytes": peak_memory_bytes(),
-        }, indent=2))
+        print(
+            json.dumps(
+                {
+                    "files": [{"path": str(path), "node": node_id, **media_facts(path)} for node_id, path in paths],
+                    "seconds": round(seconds, 3),
+                    "nodes": {
+                        node_id: {
+                            "title": overrides.title(checked.prompt[node_id]),
+                            "type": checked.prompt[node_id]["class_type"],
+                            "seconds": round(done.seconds, 3),
+                        }
+                        for node_id, done in result.nodes.items()
+                    },
+                    "remarks": {
+                        node_id: list(shown["text"]) for node_id, shown in result.ui.items() if "text" in shown
+                    },
+                    "peak_memory_bytes": peak_memory_bytes(),
+                },
+                indent=2,
+            )
+        )
         return
     for _, path in paths:
         print(path)

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import threading
+import time
 import uuid
 from urllib.parse import urlsplit
 
@@ -23,9 +24,11 @@ from .validation import InvalidPrompt, validate
 log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8189  # ComfyUI's is 8188: both may run
-CONTENT_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-                  "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-                  "worker-src 'self' blob:; frame-ancestors 'self'; object-src 'none'")  # no request leaves this machine
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; frame-ancestors 'self'; object-src 'none'"
+)  # no request leaves this machine
 
 
 class PortTaken(OSError):
@@ -43,19 +46,31 @@ class Studio:
         self.previews = PreviewPlayer(self._send_preview)
         self.queue = JobQueue(Executor(self.nodes), self._hear, self._queue_changed)
 
-    def app(self, allowed_hosts: set[str] | None = None) -> web.Application:
-        """The aiohttp application. allowed_hosts: names it may be called by beside loopback's; None in tests too."""
-        app = web.Application(client_max_size=frontend.FEATURES["max_upload_size"],
-                              middlewares=[same_origin_only(allowed_hosts or set())])
+    def app(self, public: bool = False) -> web.Application:
+        """The aiohttp application. public: answers to this machine's name and to any address too."""
+        app = web.Application(
+            client_max_size=frontend.FEATURES["max_upload_size"], middlewares=[same_origin_only(public)]
+        )
         handlers = [
-            web.get("/ws", self.websocket), web.get("/prompt", self.get_prompt), web.post("/prompt", self.post_prompt),
-            web.post("/interrupt", self.interrupt), web.get("/object_info", self.object_info),
-            web.get("/object_info/{name}", self.object_info), web.get("/queue", self.get_queue),
-            web.post("/queue", self.post_queue), web.get("/history", self.get_history),
-            web.get("/history/{id}", self.get_history), web.post("/history", self.post_history),
-            web.get("/jobs", self.list_jobs), web.post("/jobs/cancel", self.cancel_jobs),
-            web.get("/jobs/{id}", self.get_job), web.post("/jobs/{id}/cancel", self.cancel_jobs),
-            web.post("/free", self.free), *frontend.routes, *frontend.empty_answers(), *files.routes,
+            web.get("/ws", self.websocket),
+            web.get("/prompt", self.get_prompt),
+            web.post("/prompt", self.post_prompt),
+            web.post("/interrupt", self.interrupt),
+            web.get("/object_info", self.object_info),
+            web.get("/object_info/{name}", self.object_info),
+            web.get("/queue", self.get_queue),
+            web.post("/queue", self.post_queue),
+            web.get("/history", self.get_history),
+            web.get("/history/{id}", self.get_history),
+            web.post("/history", self.post_history),
+            web.get("/jobs", self.list_jobs),
+            web.post("/jobs/cancel", self.cancel_jobs),
+            web.get("/jobs/{id}", self.get_job),
+            web.post("/jobs/{id}/cancel", self.cancel_jobs),
+            web.post("/free", self.free),
+            *frontend.routes,
+            *frontend.empty_answers(),
+            *files.routes,
         ]
         for route in handlers:
             app.router.add_route(route.method, route.path, route.handler)
@@ -136,12 +151,16 @@ class Studio:
     async def post_prompt(self, request: web.Request) -> web.Response:
         body = await json_body(request)
         try:
-            checked = await asyncio.to_thread(validate, body.get("prompt"), self.nodes, body.get("partial_execution_targets"))
+            checked = await asyncio.to_thread(
+                validate, body.get("prompt"), self.nodes, body.get("partial_execution_targets")
+            )
         except InvalidPrompt as refused:
             log.warning("%s", refused)
             return web.json_response({"error": refused.error, "node_errors": refused.node_errors}, status=400)
         job_id = str(body.get("prompt_id") or uuid.uuid4())
-        job = self.queue.put(job_id, checked, body.get("extra_data") or {}, body.get("client_id"), bool(body.get("front")))
+        job = self.queue.put(
+            job_id, checked, body.get("extra_data") or {}, body.get("client_id"), bool(body.get("front"))
+        )
         return web.json_response({"prompt_id": job.id, "number": job.number, "node_errors": checked.node_errors})
 
     async def interrupt(self, request: web.Request) -> web.Response:
@@ -158,8 +177,12 @@ class Studio:
 
     async def get_queue(self, request: web.Request) -> web.Response:
         jobs = self.queue.all()
-        return web.json_response({"queue_running": [job.queue_entry() for job in jobs if job.status == "in_progress"],
-                                  "queue_pending": [job.queue_entry() for job in jobs if job.status == "pending"]})
+        return web.json_response(
+            {
+                "queue_running": [job.queue_entry() for job in jobs if job.status == "in_progress"],
+                "queue_pending": [job.queue_entry() for job in jobs if job.status == "pending"],
+            }
+        )
 
     async def post_queue(self, request: web.Request) -> web.Response:
         body = await json_body(request)
@@ -172,7 +195,9 @@ class Studio:
     async def get_history(self, request: web.Request) -> web.Response:
         wanted = request.match_info.get("id")
         jobs = [job for job in self.queue.all() if job.ended and wanted in (None, job.id)]
-        return web.json_response({job.id: job.history_entry() for job in reversed(jobs[:count(request, "max_items", 200)])})
+        return web.json_response(
+            {job.id: job.history_entry() for job in reversed(jobs[: count(request, "max_items", 200)])}
+        )
 
     async def post_history(self, request: web.Request) -> web.Response:
         body = await json_body(request)
@@ -191,9 +216,18 @@ class Studio:
         if query.get("sort_order") == "asc":
             jobs.reverse()
         offset, limit = count(request, "offset", 0), count(request, "limit", 200)
-        page = [job.summary() for job in jobs[offset:offset + limit]]
-        return web.json_response({"jobs": page, "pagination": {
-            "offset": offset, "limit": limit, "total": len(jobs), "has_more": offset + len(page) < len(jobs)}})
+        page = [job.summary() for job in jobs[offset : offset + limit]]
+        return web.json_response(
+            {
+                "jobs": page,
+                "pagination": {
+                    "offset": offset,
+                    "limit": limit,
+                    "total": len(jobs),
+                    "has_more": offset + len(page) < len(jobs),
+                },
+            }
+        )
 
     async def get_job(self, request: web.Request) -> web.Response:
         job = self.queue.find(request.match_info["id"])
@@ -228,31 +262,36 @@ def count(request: web.Request, name: str, default: int) -> int:
     return int(text) if text.isdigit() else default
 
 
-def same_origin_only(allowed_hosts: set[str]):
+def same_origin_only(public: bool):
     """Refuses pages of other sites (Origin, Sec-Fetch-Site) and foreign names for this server (DNS rebinding)."""
+    names = {socket.gethostname().lower()} if public else set()
+
     @web.middleware
     async def middleware(request: web.Request, handler):
         host = urlsplit(f"//{request.headers.get('Host', '')}")
-        if not (is_loopback(host.hostname) or host.hostname in allowed_hosts):
+        if not (is_loopback(host.hostname) or host.hostname in names or public and is_address(host.hostname)):
             raise files.refuse(403, f"this server is not {host.hostname}; open it by the address it printed")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.netloc.lower():
             raise files.refuse(403, f"pages of {origin} may not use this server")
         if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not (
-                request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"):
+            request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
+        ):
             raise files.refuse(403, "pages of other sites may not use this server")
         return await handler(request)
 
     return middleware
 
 
-def is_loopback(name: str | None) -> bool:
-    if name == "localhost":
-        return True
+def is_address(name: str | None) -> bool:
     try:
-        return name is not None and ipaddress.ip_address(name).is_loopback
+        return bool(ipaddress.ip_address(name or ""))
     except ValueError:
         return False
+
+
+def is_loopback(name: str | None) -> bool:
+    return name == "localhost" or is_address(name) and ipaddress.ip_address(name).is_loopback
 
 
 async def add_safety_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -277,22 +316,32 @@ def bind(listen: str, port: int | None) -> socket.socket:
         except OSError as reason:
             sock.close()
             failure = reason
-    raise PortTaken(failure.errno, f"{listen}:{wanted[0]} cannot be listened on ({failure.strerror}). "
-                    "Stop the program that uses it, or choose another: --port NUMBER")
+    raise PortTaken(
+        failure.errno,
+        f"{listen}:{wanted[0]} cannot be listened on ({failure.strerror}). "
+        "Stop the program that uses it, or choose another: --port NUMBER",
+    )
+
+
+def clear_temp(older_than_hours: float = 24) -> None:
+    """Previews of days gone by; what another studio on the same folder made just now stays."""
+    for path in folders.directory("temp").iterdir():
+        if path.is_file() and time.time() - path.stat().st_mtime > older_than_hours * 3600:
+            path.unlink(missing_ok=True)
 
 
 async def serve(listen: str = "127.0.0.1", port: int | None = None, ready=lambda url: None) -> None:
     """Serves until cancelled; calls `ready` with the address once a browser may open it. Raises PortTaken."""
     sock = bind(listen, port)
     studio = await asyncio.to_thread(Studio)
-    app = studio.app(set() if is_loopback(listen) else {listen, socket.gethostname()})
+    app = studio.app(public=not is_loopback(listen))
     app.on_response_prepare.append(add_safety_headers)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         await web.SockSite(runner, sock).start()
-        name = f"[{listen}]" if ":" in listen else listen
-        folders.directory("temp")
+        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, f"[{listen}]" if ":" in listen else listen)
+        clear_temp()
         ready(f"http://{name}:{sock.getsockname()[1]}/")
         await asyncio.Event().wait()
     finally:

@@ -1,4 +1,4 @@
-"""%date:yyyy-MM-dd% and %Node.widget% in a file name prefix, filled in as the front end does before it sends a prompt."""
+"""%date:yyyy-MM-dd% and %Node.widget% in a file name prefix, filled in as the front end does before sending."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def filled(text: str, value_of: Callable[[str, str], Any], now: time.struct_time
     def replace(match: re.Match) -> str:
         inner = match[1]
         if inner.startswith("date:"):
-            return date(inner[len("date:"):], now)
+            return date(inner[len("date:") :], now)
         node, dot, widget = inner.partition(".")
         value = value_of(node, widget) if dot else None
         return match[0] if value is None else UNSAFE.sub("_", str(value))
@@ -31,6 +31,6 @@ def date(pattern: str, now: time.struct_time) -> str:
 
     def replace(match: re.Match) -> str:
         token = match[0]
-        return f"{now.tm_year}"[4 - len(token):] if token[0] == "y" else f"{parts[token[0]]:0{len(token)}}"
+        return f"{now.tm_year}"[4 - len(token) :] if token[0] == "y" else f"{parts[token[0]]:0{len(token)}}"
 
     return re.sub(r"dd?|MM?|hh?|mm?|ss?|yyy?y?", replace, pattern)

@@ -88,8 +88,10 @@ def validate(prompt: Prompt, nodes: dict[str, type], targets: list[str] | None =
 
 class _Validation:
     def __init__(self, prompt: Prompt, nodes: dict[str, type], targets: list[str] | None):
-        self.prompt = {node_id: dict(node, inputs=dict(node.get("inputs") or {})) if isinstance(node, dict) else {}
-                       for node_id, node in prompt.items()}
+        self.prompt = {
+            node_id: dict(node, inputs=dict(node.get("inputs") or {})) if isinstance(node, dict) else {}
+            for node_id, node in prompt.items()
+        }
         self.nodes, self.targets = nodes, targets
         self.infos: dict[str, dict] = {}
         self.reasons: dict[str, list[dict]] = {}  # node id -> its own errors, once checked
@@ -97,8 +99,14 @@ class _Validation:
     def check(self) -> Checked:
         outputs = self._outputs()
         if not outputs:
-            raise InvalidPrompt(error("prompt_no_outputs", "Prompt has no outputs",
-                                      "Add a node that saves or shows something, such as Save Video."), {})
+            raise InvalidPrompt(
+                error(
+                    "prompt_no_outputs",
+                    "Prompt has no outputs",
+                    "Add a node that saves or shows something, such as Save Video.",
+                ),
+                {},
+            )
         node_errors: dict[str, dict] = {}
         good = []
         for output in outputs:
@@ -120,12 +128,20 @@ class _Validation:
         for node_id, node in self.prompt.items():
             kind = node.get("class_type")
             if kind is None:
-                raise InvalidPrompt(error("invalid_prompt", "Cannot execute because a node is missing the class_type "
-                                          "property.", f"Node ID '#{node_id}'"), {})
+                raise InvalidPrompt(
+                    error(
+                        "invalid_prompt",
+                        "Cannot execute because a node is missing the class_type property.",
+                        f"Node ID '#{node_id}'",
+                    ),
+                    {},
+                )
             if kind not in self.nodes:
                 missing[node_id] = {
                     "errors": [error("missing_node_type", f"Node '{kind}' is not installed", MISSING_NODE_HELP)],
-                    "class_type": kind, "title": self._title(node_id), "dependent_outputs": [],
+                    "class_type": kind,
+                    "title": self._title(node_id),
+                    "dependent_outputs": [],
                 }
                 continue
             if kind not in self.infos:
@@ -135,12 +151,19 @@ class _Validation:
         if missing:
             names = ", ".join(sorted({entry["class_type"] for entry in missing.values()}))
             first = next(iter(missing))
-            raise InvalidPrompt({
-                "type": "missing_node_type", "message": f"This workflow needs nodes that are not installed: {names}",
-                "details": MISSING_NODE_HELP,
-                "extra_info": {"node_id": first, "class_type": missing[first]["class_type"],
-                               "node_title": missing[first]["title"]},
-            }, missing)
+            raise InvalidPrompt(
+                {
+                    "type": "missing_node_type",
+                    "message": f"This workflow needs nodes that are not installed: {names}",
+                    "details": MISSING_NODE_HELP,
+                    "extra_info": {
+                        "node_id": first,
+                        "class_type": missing[first]["class_type"],
+                        "node_title": missing[first]["title"],
+                    },
+                },
+                missing,
+            )
         return found
 
     def _title(self, node_id: str) -> str:
@@ -148,8 +171,12 @@ class _Validation:
         return (node.get("_meta") or {}).get("title") or node["class_type"]
 
     def _entry(self, node_id: str) -> dict:
-        return {"errors": self.reasons[node_id], "class_type": self.prompt[node_id]["class_type"],
-                "title": self._title(node_id), "dependent_outputs": []}
+        return {
+            "errors": self.reasons[node_id],
+            "class_type": self.prompt[node_id]["class_type"],
+            "title": self._title(node_id),
+            "dependent_outputs": [],
+        }
 
     def _needed_by(self, output: str) -> list[str]:
         """The output and everything upstream of it, each node checked once; a cycle is its closing node's error."""
@@ -179,13 +206,16 @@ class _Validation:
 
     def _add_cycle(self, node_id: str, name: str, link: list) -> None:
         if not any(reason["type"] == "dependency_cycle" for reason in self.reasons[node_id]):
-            loop = f"{name} comes from {self._title(link[0])} (node {link[0]}), which needs this node's result. Cut one link."
+            source = f"{self._title(link[0])} (node {link[0]})"
+            loop = f"{name} comes from {source}, which needs this node's result. Cut one link."
             self.reasons[node_id].append(error("dependency_cycle", "The nodes form a loop", loop, input_name=name))
 
     def _check_node(self, node_id: str) -> list[dict]:
         node = self.prompt[node_id]
         cls, specs = self.nodes[node["class_type"]], input_specs(self.infos[node["class_type"]])
-        for name in [name for name in node["inputs"] if name not in specs]:  # the front end sends widgets of its own along
+        for name in [
+            name for name in node["inputs"] if name not in specs
+        ]:  # the front end sends widgets of its own along
             del node["inputs"][name]
         inputs, errors = node["inputs"], []
         own_checks = inspect.signature(cls.validate_inputs).parameters if overrides(cls, "validate_inputs") else {}
@@ -201,9 +231,17 @@ class _Validation:
             try:
                 value = inputs[name] = convert(value, kind)
             except (TypeError, ValueError, OverflowError) as reason:
-                errors.append(error("invalid_input_type", f"Failed to convert an input value to a {kind} value",
-                                    f"{name}, {value}, {reason}", input_name=name, input_config=[kind, options],
-                                    received_value=value, exception_message=str(reason)))
+                errors.append(
+                    error(
+                        "invalid_input_type",
+                        f"Failed to convert an input value to a {kind} value",
+                        f"{name}, {value}, {reason}",
+                        input_name=name,
+                        input_config=[kind, options],
+                        received_value=value,
+                        exception_message=str(reason),
+                    )
+                )
                 continue
             if name not in own_checks:
                 errors += check_range(name, value, kind, options)
@@ -218,22 +256,47 @@ class _Validation:
     def _check_link(self, name: str, link: list, kind: Any, options: dict) -> list[dict]:
         where = {"input_name": name, "input_config": [kind, options]}
         if len(link) != 2 or not isinstance(link[1], int):
-            return [error("bad_linked_input", "Bad linked input, must be a length-2 list of [node_id, slot_index]", name,
-                          received_value=link, **where)]
+            return [
+                error(
+                    "bad_linked_input",
+                    "Bad linked input, must be a length-2 list of [node_id, slot_index]",
+                    name,
+                    received_value=link,
+                    **where,
+                )
+            ]
         source, slot = link
         if source not in self.prompt:
-            return [error("bad_linked_input", "Linked to a node that is not in the prompt", f"{name}: node {source}",
-                          received_value=link, **where)]
+            return [
+                error(
+                    "bad_linked_input",
+                    "Linked to a node that is not in the prompt",
+                    f"{name}: node {source}",
+                    received_value=link,
+                    **where,
+                )
+            ]
         outputs = self.infos[self.prompt[source]["class_type"]]["output"]
         if not 0 <= slot < len(outputs):
             found = f"{name}: output {slot} of {self._title(source)} (node {source}), which has {len(outputs)}"
-            return [error("bad_linked_input", "Linked to an output that does not exist", found, received_value=link, **where)]
+            return [
+                error(
+                    "bad_linked_input", "Linked to an output that does not exist", found, received_value=link, **where
+                )
+            ]
         sent = outputs[slot] if isinstance(outputs[slot], str) else "COMBO"
         wanted = kind if isinstance(kind, str) else "COMBO"
         if not types_fit(sent, wanted):
-            return [error("return_type_mismatch", "Return type mismatch between linked nodes",
-                          f"{name}, received_type({sent}) mismatch input_type({wanted})",
-                          received_type=sent, linked_node=link, **where)]
+            return [
+                error(
+                    "return_type_mismatch",
+                    "Return type mismatch between linked nodes",
+                    f"{name}, received_type({sent}) mismatch input_type({wanted})",
+                    received_type=sent,
+                    linked_node=link,
+                    **where,
+                )
+            ]
         return []
 
 
@@ -256,10 +319,18 @@ def check_range(name: str, value: Any, kind: Any, options: dict) -> list[dict]:
     where = {"input_name": name, "input_config": [kind, options], "received_value": value}
     if kind in ("INT", "FLOAT"):
         if not value == value:
-            return [error("invalid_input_type", f"Failed to convert an input value to a {kind} value",
-                          f"{name}, {value}, not a number", **where)]
+            return [
+                error(
+                    "invalid_input_type",
+                    f"Failed to convert an input value to a {kind} value",
+                    f"{name}, {value}, not a number",
+                    **where,
+                )
+            ]
         if "min" in options and value < options["min"]:
-            return [error("value_smaller_than_min", f"Value {value} smaller than min of {options['min']}", name, **where)]
+            return [
+                error("value_smaller_than_min", f"Value {value} smaller than min of {options['min']}", name, **where)
+            ]
         if "max" in options and value > options["max"]:
             return [error("value_bigger_than_max", f"Value {value} bigger than max of {options['max']}", name, **where)]
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None

@@ -39,7 +39,9 @@ def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
     try:
         data = json.loads(path.read_text("utf-8"))
     except OSError as reason:
-        raise WorkflowError(f"{path}: cannot be read ({reason.strerror}). Give the path of a workflow .json file.") from None
+        raise WorkflowError(
+            f"{path}: cannot be read ({reason.strerror}). Give the path of a workflow .json file."
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as reason:
         raise WorkflowError(f"{path}: is not JSON ({reason}). Save the workflow again from the graph editor.") from None
     try:
@@ -57,8 +59,10 @@ def read(data: Any, infos: dict[str, dict]) -> Workflow:
         return Workflow(data["prompt"], pnginfo.get("workflow"))
     if isinstance(data, dict) and data and all(isinstance(n, dict) and "class_type" in n for n in data.values()):
         return Workflow(data, None)
-    raise WorkflowError("holds neither a workflow (it has no list 'nodes') nor a prompt (nodes with 'class_type'). "
-                        "Save it with Workflow > Save or Export (API).")
+    raise WorkflowError(
+        "holds neither a workflow (it has no list 'nodes') nor a prompt (nodes with 'class_type'). "
+        "Save it with Workflow > Save or Export (API)."
+    )
 
 
 def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
@@ -70,19 +74,34 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
         missing = [node for node in nodes if node.type not in infos]
         if missing:
             raise WorkflowError(_missing_message(missing))
-        prompt = {node.path: {"inputs": node.prompt_inputs(infos[node.type]), "class_type": node.type,
-                              "_meta": node.meta(infos)} for node in nodes}
+        prompt = {
+            node.path: {
+                "inputs": node.prompt_inputs(infos[node.type]),
+                "class_type": node.type,
+                "_meta": node.meta(infos),
+            }
+            for node in nodes
+        }
     except (KeyError, IndexError, TypeError, AttributeError) as reason:
-        raise WorkflowError(f"is damaged: {type(reason).__name__} {reason}. Open it in the graph editor and save it again.") from reason
+        raise WorkflowError(
+            f"is damaged: {type(reason).__name__} {reason}. Open it in the graph editor and save it again."
+        ) from reason
     except RecursionError:
-        raise WorkflowError("has links that go round in a circle through reroutes or bypassed nodes. Cut one of them.") from None
+        raise WorkflowError(
+            "has links that go round in a circle through reroutes or bypassed nodes. Cut one of them."
+        ) from None
     for node in prompt.values():
-        node["inputs"] = {name: value for name, value in node["inputs"].items()
-                          if not (isinstance(value, list) and value[0] not in prompt)}
+        node["inputs"] = {
+            name: value
+            for name, value in node["inputs"].items()
+            if not (isinstance(value, list) and value[0] not in prompt)
+        }
     for node in prompt.values():
         prefix = node["inputs"].get("filename_prefix")
         if node["class_type"] in text_replacements.SAVE_NODES and isinstance(prefix, str):
-            node["inputs"]["filename_prefix"] = text_replacements.filled(prefix, lambda *names: root.value(*names, infos))
+            node["inputs"]["filename_prefix"] = text_replacements.filled(
+                prefix, lambda *names: root.value(*names, infos)
+            )
     return prompt
 
 
@@ -286,7 +305,9 @@ def _widgets(info: dict) -> Iterator[tuple[str, list | None]]:
 
 def widget_position(name: str, info: dict) -> int:
     """Where in a node's stored values the widget `name` is."""
-    return next(position for position, (widget, spec) in enumerate(_widgets(info)) if widget == name and spec is not None)
+    return next(
+        position for position, (widget, spec) in enumerate(_widgets(info)) if widget == name and spec is not None
+    )
 
 
 def is_widget(spec: list | tuple) -> bool:

@@ -12,12 +12,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-
 from vdit.host.workflow import load, to_prompt
 
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
-FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync").split()
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
 SLOW = 90_000  # ms; the front end takes seconds to start, and more where other work shares the cores
 NEEDED = "NOT TESTED: no browser. Install Debian's chromium (apt install chromium), or: python -m playwright install chromium"
 
@@ -66,7 +67,9 @@ def opened(browser, studio):
         page.set_default_timeout(SLOW)
         page.on("pageerror", lambda fault: faults.append(f"{name}: {fault}"))
         page.goto(f"{studio}?template={name}&source=vdit")
-        page.wait_for_function("(name) => window.app?.extensionManager?.workflow?.activeWorkflow?.filename === name", arg=name)
+        page.wait_for_function(
+            "(name) => window.app?.extensionManager?.workflow?.activeWorkflow?.filename === name", arg=name
+        )
         wait_for_graph(page)
         return page
 
@@ -97,15 +100,20 @@ def wait_for_graph(page):
 
 
 def set_widgets(page, node_type, **values):
-    page.evaluate("""([type, values]) => {
+    page.evaluate(
+        """([type, values]) => {
         const node = app.graph.nodes.find((node) => node.type === type);
         for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value;
-    }""", [node_type, values])
+    }""",
+        [node_type, values],
+    )
 
 
 def widget(page, node_type, name):
-    return page.evaluate("([type, name]) => app.graph.nodes.find((n) => n.type === type).widgets.find((w) => w.name === name)"
-                         ".value", [node_type, name])
+    return page.evaluate(
+        "([type, name]) => app.graph.nodes.find((n) => n.type === type).widgets.find((w) => w.name === name).value",
+        [node_type, name],
+    )
 
 
 def seen(page):
@@ -147,7 +155,7 @@ def test_our_prompt_is_the_front_ends(opened, infos, path):
 
 
 def test_our_prompt_is_the_front_ends_for_all_that_an_editor_can_do(opened, infos):
-    """Bypass, mute, reroute, primitive, subgraph, a date in a file name: put into a shipped workflow by the editor itself."""
+    """Bypass, mute, reroute, primitive, subgraph, a date in a name: put into a shipped workflow by the editor itself."""
     page = opened("first-last-frame")
     page.evaluate("""() => {
         const graph = app.graph, find = (type) => graph.nodes.find((node) => node.type === type);
@@ -186,11 +194,15 @@ def test_run_shows_progress_the_forming_video_and_the_video(page):
     events = press_run(page)
     kinds = [kind for kind, _ in events]
     assert kinds.index("progress") < kinds.index("executed") and "b_preview_with_metadata" in kinds
-    steps = [detail["value"] for kind, detail in events if kind == "progress" and detail["node"] == ids(page)["VDiTSample"]]
+    steps = [
+        detail["value"] for kind, detail in events if kind == "progress" and detail["node"] == ids(page)["VDiTSample"]
+    ]
     assert set(range(9)) <= set(steps)
     (saved,) = [detail["output"] for kind, detail in events if kind == "executed" and "animated" in detail["output"]]
     assert saved["images"][0]["filename"].endswith(".mp4")
-    page.wait_for_function("() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0 && video.duration > 1)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0 && video.duration > 1)"
+    )
 
 
 def test_the_same_again_runs_nothing(page):
@@ -223,7 +235,9 @@ def test_a_failing_node_is_marked_with_its_reason(page):
     events = press_run(page, until="execution_error")
     failure = events[-1][1]
     assert failure["node_id"] == ids(page)["VDiTSample"] and "nearest that fit" in failure["exception_message"]
-    page.wait_for_function("() => document.body.innerText.includes('nearest that fit') || document.body.innerText.includes('error')")
+    page.wait_for_function(
+        "() => document.body.innerText.includes('nearest that fit') || document.body.innerText.includes('error')"
+    )
     page.keyboard.press("Escape")
     set_widgets(page, "VDiTSample", seconds=1.0)
 
@@ -232,11 +246,14 @@ def test_a_workflow_survives_save_and_reload(page, studio):
     set_widgets(page, "VDiTSample", seed=4242)
     before = prompt_of(page)
     name = "workflows%2Fkept.json"
-    page.evaluate("""async (name) => {
+    page.evaluate(
+        """async (name) => {
         const graph = app.graph.serialize();
         const answer = await app.api.fetchApi(`/userdata/${name}?overwrite=true`, {method: 'POST', body: JSON.stringify(graph)});
         if (!answer.ok) throw new Error(`not saved: ${answer.status}`);
-    }""", name)
+    }""",
+        name,
+    )
     page.goto(studio)
     page.wait_for_function("() => window.app?.graph != null && app.extensionManager?.workflow != null")
     page.evaluate("async (name) => app.loadGraphData(await (await app.api.fetchApi(`/userdata/${name}`)).json())", name)

@@ -9,11 +9,19 @@ import time
 from pathlib import Path
 
 import pytest
-
 from vdit.host import cli, folders
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
-SMALL = ["--set", "Sample.steps=2", "--set", "Sample.seconds=1.0", "--set", "Sample.width=64", "--set", "Sample.height=64"]
+SMALL = [
+    "--set",
+    "Sample.steps=2",
+    "--set",
+    "Sample.seconds=1.0",
+    "--set",
+    "Sample.width=64",
+    "--set",
+    "Sample.height=64",
+]
 
 
 @pytest.fixture
@@ -42,7 +50,9 @@ def test_json_tells_files_frames_seconds_and_memory(base, capsys):
     (file,) = told["files"]
     assert (file["frames"], file["fps"]) == (9, 8.0) and Path(file["path"]).is_file()
     assert {node["title"] for node in told["nodes"].values()} >= {"Load Model", "Sample", "Save Video"}
-    assert told["peak_memory_bytes"] > 1e6 and told["seconds"] >= sum(node["seconds"] for node in told["nodes"].values())
+    assert told["peak_memory_bytes"] > 1e6 and told["seconds"] >= sum(
+        node["seconds"] for node in told["nodes"].values()
+    )
 
 
 def test_the_saved_video_carries_the_graph_that_made_it(base, capsys):
@@ -55,13 +65,16 @@ def test_the_saved_video_carries_the_graph_that_made_it(base, capsys):
     assert [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "VDiTSample"] == [99]
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["nowhere.json"], "nowhere.json: cannot be read"),
-    (["text-to-video", "--set", "Sample.steps=0"], "Sample (node 4): Value 0 smaller than min of 1"),
-    (["text-to-video", "--set", "Smple.steps=1"], "'Sample' (4)"),
-    (["text-to-video", "--set", "Sample.seconds=3.3"], "the nearest that fit"),
-    (["text-to-video", "--set", "Save Video.filename_prefix=../../x"], "leads outside"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.json"], "nowhere.json: cannot be read"),
+        (["text-to-video", "--set", "Sample.steps=0"], "Sample (node 4): Value 0 smaller than min of 1"),
+        (["text-to-video", "--set", "Smple.steps=1"], "'Sample' (4)"),
+        (["text-to-video", "--set", "Sample.seconds=3.3"], "the nearest that fit"),
+        (["text-to-video", "--set", "Save Video.filename_prefix=../../x"], "leads outside"),
+    ],
+)
 def test_what_cannot_be_done_is_refused_in_words(base, capsys, arguments, words):
     assert cli.main(["run", *arguments]) == 1
     out, err = capsys.readouterr()
@@ -74,9 +87,13 @@ def test_a_workflow_with_a_cycle_or_a_missing_node_is_refused(base, capsys):
     (base / "missing.json").write_text(json.dumps(workflow))
     assert cli.main(["run", str(base / "missing.json")]) == 1
     assert "KSampler: node 99" in capsys.readouterr().err
-    loop = {"1": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "lanczos", "width": 8,
-                                                        "height": 8, "crop": "disabled"}},
-            "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    loop = {
+        "1": {
+            "class_type": "ImageScale",
+            "inputs": {"image": ["1", 0], "upscale_method": "lanczos", "width": 8, "height": 8, "crop": "disabled"},
+        },
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
     (base / "loop.json").write_text(json.dumps(loop))
     assert cli.main(["run", str(base / "loop.json")]) == 1
     assert "form a loop" in capsys.readouterr().err
@@ -91,8 +108,10 @@ def test_ctrl_c_stops_a_run_and_leaves_no_file(base, capsys):
 
 
 def test_help_needs_nothing_but_python():
-    code = ("import sys; sys.modules.update(dict.fromkeys(['torch', 'av', 'aiohttp', 'PIL', 'numpy', 'tqdm']));"
-            "from vdit.host.cli import main; main(['run', '--help'])")
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'av', 'aiohttp', 'PIL', 'numpy', 'tqdm']));"
+        "from vdit.host.cli import main; main(['run', '--help'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "--json" in done.stdout, done.stderr
 

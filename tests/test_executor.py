@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-
 from vdit.host import running
 from vdit.host.api import io
 from vdit.host.executor import Executor, NodeFailed
@@ -33,8 +32,11 @@ class Number(io.ComfyNode):
 class Add(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema("Add", inputs=[io.Int.Input("a"), io.Int.Input("b"), io.Combo.Input("mode", ["plus", "minus"])],
-                         outputs=[io.Int.Output(), io.String.Output()])
+        return io.Schema(
+            "Add",
+            inputs=[io.Int.Input("a"), io.Int.Input("b"), io.Combo.Input("mode", ["plus", "minus"])],
+            outputs=[io.Int.Output(), io.String.Output()],
+        )
 
     @classmethod
     async def execute(cls, a, b, mode):
@@ -46,8 +48,9 @@ class Add(io.ComfyNode):
 class Show(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema("Show", inputs=[io.Int.Input("number", force_input=True)], is_output_node=True,
-                         hidden=[io.Hidden.unique_id])
+        return io.Schema(
+            "Show", inputs=[io.Int.Input("number", force_input=True)], is_output_node=True, hidden=[io.Hidden.unique_id]
+        )
 
     @classmethod
     def execute(cls, number):
@@ -108,8 +111,12 @@ def node(class_type, **inputs):
 
 
 def sum_prompt(a=2, b=3, mode="plus"):
-    return {"1": node("Number", value=a), "2": node("Number", value=b),
-            "3": node("Add", a=["1", 0], b=["2", 0], mode=mode), "4": node("Show", number=["3", 0])}
+    return {
+        "1": node("Number", value=a),
+        "2": node("Number", value=b),
+        "3": node("Add", a=["1", 0], b=["2", 0], mode=mode),
+        "4": node("Show", number=["3", 0]),
+    }
 
 
 def run(executor, prompt, **options):
@@ -188,8 +195,11 @@ def test_cancel_stops_within_half_a_second_and_keeps_what_was_done():
 def test_a_failing_node_is_named_with_its_reason():
     events = []
     with pytest.raises(NodeFailed, match="the disk is full") as caught:
-        run(Executor(NODES), {"1": node("Broken", number=5), "2": node("Show", number=["1", 0])},
-            listener=lambda event, data: events.append((event, data)))
+        run(
+            Executor(NODES),
+            {"1": node("Broken", number=5), "2": node("Show", number=["1", 0])},
+            listener=lambda event, data: events.append((event, data)),
+        )
     report = caught.value.report
     assert (report["node_id"], report["node_type"], report["exception_type"]) == ("1", "Broken", "RuntimeError")
     assert report["current_inputs"] == {"number": [5]}
@@ -205,18 +215,21 @@ def test_progress_ends_full_and_events_come_in_comfyuis_order():
     assert {state["state"] for state in last["nodes"].values()} == {"finished"}
 
 
-@pytest.mark.parametrize(("change", "node_id", "kind", "words"), [
-    ({"1": node("Number", value=101)}, "1", "value_bigger_than_max", "101"),
-    ({"1": node("Number", value=-1)}, "1", "value_smaller_than_min", "-1"),
-    ({"1": node("Number", value="many")}, "1", "invalid_input_type", "INT"),
-    ({"1": node("Number", value=float("inf"))}, "1", "invalid_input_type", "INT"),
-    ({"1": node("Number")}, "1", "required_input_missing", "missing"),
-    ({"3": node("Add", a=["1", 0], b=["2", 0], mode="times")}, "3", "value_not_in_list", "not in list"),
-    ({"4": node("Show", number=["3", 1])}, "4", "return_type_mismatch", "mismatch"),
-    ({"4": node("Show", number=["3", 9])}, "4", "bad_linked_input", "output"),
-    ({"4": node("Show", number=["77", 0])}, "4", "bad_linked_input", "not in the prompt"),
-    ({"1": node("Watched", file="missing")}, "1", "custom_validation_failed", "alidation"),
-])
+@pytest.mark.parametrize(
+    ("change", "node_id", "kind", "words"),
+    [
+        ({"1": node("Number", value=101)}, "1", "value_bigger_than_max", "101"),
+        ({"1": node("Number", value=-1)}, "1", "value_smaller_than_min", "-1"),
+        ({"1": node("Number", value="many")}, "1", "invalid_input_type", "INT"),
+        ({"1": node("Number", value=float("inf"))}, "1", "invalid_input_type", "INT"),
+        ({"1": node("Number")}, "1", "required_input_missing", "missing"),
+        ({"3": node("Add", a=["1", 0], b=["2", 0], mode="times")}, "3", "value_not_in_list", "not in list"),
+        ({"4": node("Show", number=["3", 1])}, "4", "return_type_mismatch", "mismatch"),
+        ({"4": node("Show", number=["3", 9])}, "4", "bad_linked_input", "output"),
+        ({"4": node("Show", number=["77", 0])}, "4", "bad_linked_input", "not in the prompt"),
+        ({"1": node("Watched", file="missing")}, "1", "custom_validation_failed", "alidation"),
+    ],
+)
 def test_bad_input_is_refused_on_its_node(change, node_id, kind, words):
     (reason,) = errors_of({**sum_prompt(), **change}, node_id)
     assert reason["type"] == kind and words in reason["message"]

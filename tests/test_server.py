@@ -10,11 +10,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from PIL import Image
-
 from vdit.host import folders
 from vdit.host.catalog import load_nodes, object_infos
-from vdit.host.server import PortTaken, bind, is_loopback
+from vdit.host.server import PortTaken, bind, is_loopback, same_origin_only
 from vdit.host.workflow import load
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
@@ -22,10 +22,12 @@ WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 
 def ask(studio, method, path, **options):
     """-> (status, headers, body)"""
+
     async def go():
         async with aiohttp.ClientSession() as session:
             async with session.request(method, studio.rstrip("/") + path, **options) as response:
                 return response.status, response.headers, await response.read()
+
     return asyncio.run(go())
 
 
@@ -64,11 +66,32 @@ def finished(studio, job_id, within=60):
     raise AssertionError(f"still {job}")
 
 
-@pytest.mark.parametrize("path", [
-    "/", "/system_stats", "/features", "/users", "/settings", "/extensions", "/object_info", "/embeddings", "/queue", "/prompt",
-    "/history", "/jobs?status=completed", "/i18n", "/global_subgraphs", "/experiment/models", "/workflow_templates",
-    "/internal/folder_paths", "/internal/logs/raw", "/userdata?dir=workflows&full_info=true", "/user.css", "/userdata/user.css",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/system_stats",
+        "/features",
+        "/users",
+        "/settings",
+        "/extensions",
+        "/object_info",
+        "/embeddings",
+        "/queue",
+        "/prompt",
+        "/history",
+        "/jobs?status=completed",
+        "/i18n",
+        "/global_subgraphs",
+        "/experiment/models",
+        "/workflow_templates",
+        "/internal/folder_paths",
+        "/internal/logs/raw",
+        "/userdata?dir=workflows&full_info=true",
+        "/user.css",
+        "/userdata/user.css",
+    ],
+)
 @pytest.mark.parametrize("prefix", ["", "/api"])
 def test_what_the_front_end_asks_for_is_there(studio, prefix, path):
     if not (prefix and path == "/"):
@@ -82,15 +105,40 @@ def test_nodes_templates_help_and_scripts_of_the_pack_are_served(studio):
     assert "first-frame-to-video" in names
     for name in names:
         assert ask(studio, "GET", f"/api/workflow_templates/vdit/{name}.json")[0] == 200
-    assert all(ask(studio, "GET", f"/extensions/vdit/docs/{node}.md")[0] == 200 for node in infos if node.startswith("VDiT"))
+    assert all(
+        ask(studio, "GET", f"/extensions/vdit/docs/{node}.md")[0] == 200 for node in infos if node.startswith("VDiT")
+    )
     for script in json.loads(ask(studio, "GET", "/api/extensions")[2]):
         assert ask(studio, "GET", script)[0] == 200, script
 
 
-@pytest.mark.parametrize("headers", [
-    {"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
-    {"Host": "127.0.0.1.evil.example"},
-])
+def test_a_studio_for_the_network_still_refuses_foreign_names_and_sites():
+    guard = same_origin_only(public=True)
+
+    async def answer(request):
+        return "in"
+
+    def get(**headers):
+        request = make_mocked_request("GET", "/api/queue", headers=headers)
+        try:
+            return asyncio.run(guard(request, answer))
+        except aiohttp.web.HTTPForbidden:
+            return "refused"
+
+    assert get(Host="192.168.0.7:8189") == get(Host=f"{socket.gethostname()}:1") == "in"
+    assert get(Host="rebound.example") == get(Host="192.168.0.7", Origin="http://192.168.0.8") == "refused"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "127.0.0.1.evil.example"},
+    ],
+)
 def test_other_sites_and_names_are_refused(studio, headers):
     assert ask(studio, "GET", "/api/object_info", headers=headers)[0] == 403
     assert ask(studio, "POST", "/api/prompt", headers=headers, json={})[0] == 403
@@ -101,12 +149,22 @@ def test_only_loopback_names_are_loopback():
     assert not any(map(is_loopback, (None, "", "0.0.0.0", "192.168.0.1", "localhost.evil.example")))
 
 
-@pytest.mark.parametrize("path", [
-    "/view?filename=../../secret.txt", "/view?filename=/etc/passwd", "/view?filename=x&subfolder=../..",
-    "/view?filename=x&type=user", "/userdata/..%2F..%2Fsecret.txt", "/userdata/%2Fetc%2Fpasswd", "/userdata?dir=../..",
-    "/extensions/vdit/../../pyproject.toml", "/api/workflow_templates/vdit/..%2F..%2Fpyproject.toml",
-    "/internal/files/models", "/..%2f..%2fsecret.txt",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/view?filename=../../secret.txt",
+        "/view?filename=/etc/passwd",
+        "/view?filename=x&subfolder=../..",
+        "/view?filename=x&type=user",
+        "/userdata/..%2F..%2Fsecret.txt",
+        "/userdata/%2Fetc%2Fpasswd",
+        "/userdata?dir=../..",
+        "/extensions/vdit/../../pyproject.toml",
+        "/api/workflow_templates/vdit/..%2F..%2Fpyproject.toml",
+        "/internal/files/models",
+        "/..%2f..%2fsecret.txt",
+    ],
+)
 def test_paths_stay_in_their_folders(studio, path):
     (folders.base() / "secret.txt").write_text("secret")
     status, _, body = ask(studio, "GET", path)
@@ -121,10 +179,17 @@ def test_an_uploaded_picture_is_kept_once_and_never_overwrites_another(studio):
     assert "pic.png" in ask(studio, "GET", "/api/object_info/LoadImage")[2].decode()
 
 
-@pytest.mark.parametrize(("name", "content", "fields", "status"), [
-    ("script.html", b"<script>", {}, 415), ("drawing.svg", b"<svg/>", {}, 415), ("no-picture.png", b"text", {}, 415),
-    ("half.png", png()[:40], {}, 415), ("pic.png", png(), {"subfolder": "../../x"}, 403), ("pic.png", png(), {"type": "user"}, 400),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "status"),
+    [
+        ("script.html", b"<script>", {}, 415),
+        ("drawing.svg", b"<svg/>", {}, 415),
+        ("no-picture.png", b"text", {}, 415),
+        ("half.png", png()[:40], {}, 415),
+        ("pic.png", png(), {"subfolder": "../../x"}, 403),
+        ("pic.png", png(), {"type": "user"}, 400),
+    ],
+)
 def test_uploads_are_pictures_or_videos_in_the_input_folder(studio, name, content, fields, status):
     assert upload(studio, name, content, **fields)[0] == status
     assert not (folders.directory("input") / name).exists() or name == "pic.png"
@@ -146,7 +211,12 @@ def test_files_are_served_in_ranges_and_never_as_active_pages(studio):
 
 def test_previews_and_channels_of_a_picture(studio):
     upload(studio, "channels.png", png())
-    for query, kind in (("preview=webp;70", "WEBP"), ("preview=jpeg", "JPEG"), ("channel=rgb", "PNG"), ("channel=a", "PNG")):
+    for query, kind in (
+        ("preview=webp;70", "WEBP"),
+        ("preview=jpeg", "JPEG"),
+        ("channel=rgb", "PNG"),
+        ("channel=a", "PNG"),
+    ):
         body = ask(studio, "GET", f"/api/view?filename=channels.png&type=input&{query}")[2]
         assert Image.open(io.BytesIO(body)).format == kind
 
@@ -236,8 +306,16 @@ def test_the_websocket_tells_how_a_run_goes(studio):
     asyncio.run(asyncio.wait_for(go(), 60))
     kinds = [message["type"] for message in said]
     assert kinds[0] == "status" and said[0]["data"]["sid"] == "listener"
-    assert {"feature_flags", "execution_start", "execution_cached", "executing", "progress", "progress_state",
-            "executed", "execution_success"} <= set(kinds)
+    assert {
+        "feature_flags",
+        "execution_start",
+        "execution_cached",
+        "executing",
+        "progress",
+        "progress_state",
+        "executed",
+        "execution_success",
+    } <= set(kinds)
     assert previews and previews[0][:4] == b"\x00\x00\x00\x04" and b"image/jpeg" in previews[0]
 
 

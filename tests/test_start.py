@@ -4,10 +4,10 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -117,8 +117,11 @@ def test_without_arguments_it_says_what_it_can_do_and_installs_nothing(start, ca
 
 
 def test_every_package_folder_is_named_for_installing():
-    found = {".".join(("vdit", *file.parent.relative_to(ROOT).parts)) for file in ROOT.rglob("__init__.py")
-             if not {".venv", "tests", "build"} & set(file.relative_to(ROOT).parts)}
+    found = {
+        ".".join(("vdit", *file.parent.relative_to(ROOT).parts))
+        for file in ROOT.rglob("__init__.py")
+        if not {".venv", "tests", "build"} & set(file.relative_to(ROOT).parts)
+    }
     assert found == set(PROJECT["tool"]["setuptools"]["packages"])
 
 

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from vdit.host import folders, overrides, text_replacements
 from vdit.host.catalog import load_nodes, object_infos
 from vdit.host.workflow import Workflow, WorkflowError, load, read, to_prompt
@@ -14,38 +13,68 @@ from vdit.host.workflow import Workflow, WorkflowError, load, read, to_prompt
 SHIPPED = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
 
 INFOS = {
-    "Load": {"display_name": "Load It", "input": {"required": {
-        "image": [["a.png", "b.png"], {"image_upload": True}]}}, "output": ["IMAGE", "MASK"]},
-    "Blur": {"display_name": "Blur", "input": {"required": {
-        "image": ["IMAGE", {}], "seed": ["INT", {"default": 0, "control_after_generate": True}],
-        "radius": ["FLOAT", {"default": 1.5}]}, "optional": {"mask": ["MASK", {}], "note": ["STRING", {"default": "n"}]}},
-        "output": ["IMAGE"]},
-    "Sizes": {"display_name": "Sizes", "input": {"required": {"sizes": ["STRING", {"widgetType": "VDIT_SIZES"}]}},
-              "output": []},
+    "Load": {
+        "display_name": "Load It",
+        "input": {"required": {"image": [["a.png", "b.png"], {"image_upload": True}]}},
+        "output": ["IMAGE", "MASK"],
+    },
+    "Blur": {
+        "display_name": "Blur",
+        "input": {
+            "required": {
+                "image": ["IMAGE", {}],
+                "seed": ["INT", {"default": 0, "control_after_generate": True}],
+                "radius": ["FLOAT", {"default": 1.5}],
+            },
+            "optional": {"mask": ["MASK", {}], "note": ["STRING", {"default": "n"}]},
+        },
+        "output": ["IMAGE"],
+    },
+    "Sizes": {
+        "display_name": "Sizes",
+        "input": {"required": {"sizes": ["STRING", {"widgetType": "VDIT_SIZES"}]}},
+        "output": [],
+    },
     "Save": {"display_name": "Save", "input": {"required": {"image": ["IMAGE", {}]}}, "output": []},
 }
 
 
 def ui_node(id, type, inputs=(), outputs=(), values=(), mode=0, **more):
-    return {"id": id, "type": type, "mode": mode, "widgets_values": list(values), **more,
-            "inputs": [{"name": name, "type": kind, "link": link} for name, kind, link in inputs],
-            "outputs": [{"name": kind, "type": kind} for kind in outputs]}
+    return {
+        "id": id,
+        "type": type,
+        "mode": mode,
+        "widgets_values": list(values),
+        **more,
+        "inputs": [{"name": name, "type": kind, "link": link} for name, kind, link in inputs],
+        "outputs": [{"name": kind, "type": kind} for kind in outputs],
+    }
 
 
 def chain(**middle):
     """Load -> Blur -> Save; `middle` changes the Blur node."""
-    blur = ui_node(2, "Blur", [("image", "IMAGE", 1), ("mask", "MASK", None)], ["IMAGE"], [7, "randomize", 2.0, "hello"])
-    return {"version": 0.4, "nodes": [
-        ui_node(1, "Load", [], ["IMAGE", "MASK"], ["b.png", "image"]), {**blur, **middle},
-        ui_node(3, "Save", [("image", "IMAGE", 2)])],
-        "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]]}
+    blur = ui_node(
+        2, "Blur", [("image", "IMAGE", 1), ("mask", "MASK", None)], ["IMAGE"], [7, "randomize", 2.0, "hello"]
+    )
+    return {
+        "version": 0.4,
+        "nodes": [
+            ui_node(1, "Load", [], ["IMAGE", "MASK"], ["b.png", "image"]),
+            {**blur, **middle},
+            ui_node(3, "Save", [("image", "IMAGE", 2)]),
+        ],
+        "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]],
+    }
 
 
 def test_widgets_are_read_by_position_past_the_editors_own_slots():
     prompt = to_prompt(chain(title="Soft"), INFOS)
     assert prompt["1"]["inputs"] == {"image": "b.png"}
-    assert prompt["2"] == {"class_type": "Blur", "_meta": {"title": "Soft"},
-                           "inputs": {"image": ["1", 0], "seed": 7, "radius": 2.0, "note": "hello"}}
+    assert prompt["2"] == {
+        "class_type": "Blur",
+        "_meta": {"title": "Soft"},
+        "inputs": {"image": ["1", 0], "seed": 7, "radius": 2.0, "note": "hello"},
+    }
     assert prompt["1"]["_meta"]["title"] == "Load It"
 
 
@@ -82,9 +111,14 @@ def test_a_primitive_sets_the_widget_it_is_wired_to():
 
 
 def test_a_subgraph_is_opened_up_under_its_own_ids():
-    inner = {"id": "abc", "nodes": [ui_node(5, "Blur", [("image", "IMAGE", 1)], ["IMAGE"], [7, "fixed", 2.0, "in"])],
-             "links": [{"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 5, "target_slot": 0, "type": "IMAGE"},
-                       {"id": 2, "origin_id": 5, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"}]}
+    inner = {
+        "id": "abc",
+        "nodes": [ui_node(5, "Blur", [("image", "IMAGE", 1)], ["IMAGE"], [7, "fixed", 2.0, "in"])],
+        "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 5, "target_slot": 0, "type": "IMAGE"},
+            {"id": 2, "origin_id": 5, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"},
+        ],
+    }
     workflow = chain(type="abc", widgets_values=[])
     workflow["definitions"] = {"subgraphs": [inner]}
     prompt = to_prompt(workflow, INFOS)
@@ -107,18 +141,28 @@ def test_missing_node_types_are_named_with_their_pack_and_what_to_do():
 
 
 def test_links_that_go_round_in_a_circle_are_refused():
-    workflow = {"nodes": [ui_node(1, "Reroute", [("", "*", 2)], ["*"]), ui_node(2, "Reroute", [("", "*", 1)], ["*"]),
-                          ui_node(3, "Save", [("image", "IMAGE", 3)])],
-                "links": [[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 2, 0, 3, 0, "*"]]}
+    workflow = {
+        "nodes": [
+            ui_node(1, "Reroute", [("", "*", 2)], ["*"]),
+            ui_node(2, "Reroute", [("", "*", 1)], ["*"]),
+            ui_node(3, "Save", [("image", "IMAGE", 3)]),
+        ],
+        "links": [[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 2, 0, 3, 0, "*"]],
+    }
     with pytest.raises(WorkflowError, match="circle"):
         to_prompt(workflow, INFOS)
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (b"\x89PNG not json", "is not JSON"), (b"[1, 2]", "neither a workflow"), (b"{}", "neither a workflow"),
-    (b'{"nodes": [{"id": 1}], "links": []}', "damaged"),
-    (b'{"nodes": [{"id": 1, "type": "Save", "inputs": [{"name": "image", "link": 9}]}], "links": []}', "damaged"),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x89PNG not json", "is not JSON"),
+        (b"[1, 2]", "neither a workflow"),
+        (b"{}", "neither a workflow"),
+        (b'{"nodes": [{"id": 1}], "links": []}', "damaged"),
+        (b'{"nodes": [{"id": 1, "type": "Save", "inputs": [{"name": "image", "link": 9}]}], "links": []}', "damaged"),
+    ],
+)
 def test_a_file_that_is_no_workflow_is_named(tmp_path, content, words):
     file = tmp_path / "w.json"
     file.write_bytes(content)
@@ -143,10 +187,15 @@ def loaded():
     return read(copy.deepcopy(chain(title="Soft")), INFOS)
 
 
-@pytest.mark.parametrize(("change", "name", "value"), [
-    ("Soft.seed=0x10", "seed", 16), ("2.radius=3", "radius", 3.0), ("Blur.note=a=b.c", "note", "a=b.c"),
-    ("soft.seed=1", "seed", 1),
-])
+@pytest.mark.parametrize(
+    ("change", "name", "value"),
+    [
+        ("Soft.seed=0x10", "seed", 16),
+        ("2.radius=3", "radius", 3.0),
+        ("Blur.note=a=b.c", "note", "a=b.c"),
+        ("soft.seed=1", "seed", 1),
+    ],
+)
 def test_set_finds_a_node_by_title_id_or_type(change, name, value):
     workflow = loaded()
     overrides.apply(workflow, change, INFOS)
@@ -154,11 +203,19 @@ def test_set_finds_a_node_by_title_id_or_type(change, name, value):
     assert to_prompt(workflow.ui, INFOS)["2"]["inputs"][name] == value  # and the saved graph agrees
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ("Soft.seed", "expected NODE.INPUT=VALUE"), ("seed=3", "expected NODE.INPUT=VALUE"), ("Hard.seed=3", "'Soft' \\(2\\)"),
-    ("Soft.size=3", "has no value 'size'; it has seed, radius, note"), ("Soft.image=x", "has no value 'image'"),
-    ("Soft.seed=1.5", "no whole number"), ("Soft.radius=big", "no number"), ("1.image=../c.png", "there is no file"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("Soft.seed", "expected NODE.INPUT=VALUE"),
+        ("seed=3", "expected NODE.INPUT=VALUE"),
+        ("Hard.seed=3", "'Soft' \\(2\\)"),
+        ("Soft.size=3", "has no value 'size'; it has seed, radius, note"),
+        ("Soft.image=x", "has no value 'image'"),
+        ("Soft.seed=1.5", "no whole number"),
+        ("Soft.radius=big", "no number"),
+        ("1.image=../c.png", "there is no file"),
+    ],
+)
 def test_set_refuses_what_it_cannot_do(change, words):
     with pytest.raises(WorkflowError, match=words):
         overrides.apply(loaded(), change, INFOS)
@@ -189,6 +246,9 @@ def test_shipped_workflows_convert_and_hold_no_unknown_value(path):
 def test_dates_and_widgets_in_a_file_name_are_filled_in():
     moment = time.strptime("2026-03-04 05:06:07", "%Y-%m-%d %H:%M:%S")
     values = {("Soft", "radius"): 2.0, ("Soft", "note"): "a/b:c"}
-    filled = text_replacements.filled("%date:yyyy-MM-dd hhmmss yy M%/%Soft.radius%_%Soft.note%_%No.thing% 100%",
-                                      lambda *names: values.get(names), moment)
+    filled = text_replacements.filled(
+        "%date:yyyy-MM-dd hhmmss yy M%/%Soft.radius%_%Soft.note%_%No.thing% 100%",
+        lambda *names: values.get(names),
+        moment,
+    )
     assert filled == "2026-03-04 050607 26 3/2.0_a_b_c_%No.thing% 100%"
