@@ -119,5 +119,6 @@ def test_help_needs_nothing_but_python():
 def test_a_missing_package_is_explained(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     monkeypatch.delitem(sys.modules, "vdit.host.server", raising=False)
+    monkeypatch.delattr("vdit.host.server", raising=False)
     assert cli.main(["studio", "--no-browser"]) == 1
     assert "python start.py" in capsys.readouterr().err

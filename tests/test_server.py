@@ -288,7 +288,7 @@ def test_waiting_jobs_can_be_cancelled_and_the_running_one_stops_at_once(studio)
 
 
 def test_the_websocket_tells_how_a_run_goes(studio):
-    prompt, said, previews = quick_prompt(seed=77), [], []
+    prompt, said, previews = quick_prompt(seed=77, steps=60), [], []
 
     async def go():
         async with aiohttp.ClientSession() as session, session.ws_connect(studio + "ws?clientId=listener") as ws:
