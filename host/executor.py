@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from . import api
 from .running import Interrupted, Running, current
-from .validation import Checked, Prompt, accepted, is_link, overrides
+from .validation import Checked, Prompt, accepted, is_link, overrides, title
 
 log = logging.getLogger(__name__)
 
@@ -181,8 +181,7 @@ class _Run:
 
     def _failure(self, node_id: str, inputs: dict[str, Any], reason: Exception) -> NodeFailed:
         node = self.prompt[node_id]
-        title = (node.get("_meta") or {}).get("title") or node["class_type"]
-        log.debug("%s (node %s) failed", title, node_id, exc_info=reason)
+        log.debug("%s (node %s) failed", title(node), node_id, exc_info=reason)
         kind = type(reason)
         report = {
             "prompt_id": self.prompt_id,
@@ -197,7 +196,7 @@ class _Run:
             "current_outputs": [],
         }
         self._send("execution_error", report)
-        return NodeFailed(report, title)
+        return NodeFailed(report, title(node))
 
     def _progress(self, node_id: str, value: int, total: int, preview: Any = None, state: str = "running") -> None:
         ids = {"node_id": node_id, "display_node_id": node_id, "parent_node_id": None, "real_node_id": node_id}

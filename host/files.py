@@ -137,20 +137,11 @@ async def upload(request: web.Request) -> web.Response:
     folder = inside(folders.directory(kind), subfolder)
     path = inside(folder, name)
     if form.get("overwrite") not in ("true", "1"):
-        path = free_name(path, content)
+        path = folders.free_name(path, content)
     if not (path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content):
         with saved(path) as beside:
             beside.write_bytes(content)
     return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
-
-
-def free_name(path: Path, content: bytes) -> Path:
-    """`path`, or "name (1).png" and so on until one is free or holds this very content."""
-    candidate, count = path, 0
-    while candidate.exists() and candidate.read_bytes() != content:
-        count += 1
-        candidate = path.with_name(f"{path.stem} ({count}){path.suffix}")
-    return candidate
 
 
 def is_picture(content: bytes) -> bool:

@@ -74,6 +74,15 @@ def resolve(name: str, kind: str = "input") -> Path:
     return confined(directory(kind), name)
 
 
+def free_name(path: Path, content: bytes) -> Path:
+    """`path`, or "name (1).png" and so on until one is free or holds this very content already."""
+    candidate, count = path, 0
+    while candidate.exists() and candidate.read_bytes() != content:
+        count += 1
+        candidate = path.with_name(f"{path.stem} ({count}){path.suffix}")
+    return candidate
+
+
 def listing(kind: str, content: str) -> list[str]:
     """Names of the files directly in a folder whose type is `content`: "image", "video", "audio"."""
 

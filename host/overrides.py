@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import folders
-from .validation import is_link
+from .validation import is_link, title
 from .workflow import UPLOADS, Workflow, WorkflowError, is_widget, widget_position
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -36,10 +36,6 @@ def apply(workflow: Workflow, change: str, infos: dict[str, dict]) -> None:
     value = parsed(text, specs[input_name], change)
     node["inputs"][input_name] = value
     write_widget(workflow.ui, node_id, widget_position(input_name, info), input_name, value)
-
-
-def title(node: dict) -> str:
-    return (node.get("_meta") or {}).get("title") or node["class_type"]
 
 
 def find_node(prompt: dict, name: str) -> str:
@@ -92,11 +88,7 @@ def offered(text: str, change: str) -> str:
             f"--set {change!r}: there is no file {path.absolute()}, and none of that name in "
             f"{folders.directory('input')}"
         )
-    target = folders.directory("input") / path.name
-    count = 0
-    while target.exists() and target.read_bytes() != path.read_bytes():
-        count += 1
-        target = target.with_name(f"{path.stem} ({count}){path.suffix}")
+    target = folders.free_name(folders.directory("input") / path.name, path.read_bytes())
     if not target.exists():
         shutil.copyfile(path, target)
     return target.name

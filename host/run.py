@@ -16,7 +16,7 @@ from .catalog import load_nodes, object_infos
 from .cli import Refused
 from .executor import Executor, NodeFailed, RunResult
 from .running import Interrupted
-from .validation import Checked, InvalidPrompt, validate
+from .validation import Checked, InvalidPrompt, title, validate
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 def command(options: argparse.Namespace) -> int:
     """Runs options.workflow. Raises Refused with what was found and what to do; KeyboardInterrupt on Ctrl+C."""
     started = time.perf_counter()
-    logging.getLogger("vdit").setLevel(logging.ERROR)  # nodes' warnings are shown below, with their titles
     folders.use(options.base, output=options.out)
     nodes = load_nodes()
     infos = object_infos(nodes)
@@ -40,6 +39,7 @@ def command(options: argparse.Namespace) -> int:
     bars = Bars(checked)
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: interrupt(stop, previous))
+    logging.getLogger("vdit").addFilter(shown_anyway)
     try:
         extra_data = {"extra_pnginfo": {"workflow": loaded.ui}} if loaded.ui else {}
         result = Executor(nodes).run(checked, extra_data=extra_data, listener=bars.hear, stop=stop)
@@ -51,6 +51,7 @@ def command(options: argparse.Namespace) -> int:
     finally:
         bars.close()
         signal.signal(signal.SIGINT, previous)
+        logging.getLogger("vdit").removeFilter(shown_anyway)
     report(options, checked, result, time.perf_counter() - started)
     return 0
 
@@ -69,11 +70,16 @@ def interrupt(stop: threading.Event, previous: object) -> None:
     stop.set()
 
 
+def shown_anyway(record: logging.LogRecord) -> bool:
+    """Drops what nodes/types.py logs: the bars show the same remarks, under the nodes' own titles."""
+    return False
+
+
 class Bars:
     """One progress bar a node on a terminal; elsewhere one line a node when it is done."""
 
     def __init__(self, checked: Checked):
-        self.titles = {node_id: overrides.title(node) for node_id, node in checked.prompt.items()}
+        self.titles = {node_id: title(node) for node_id, node in checked.prompt.items()}
         self.width = max(map(len, self.titles.values()))
         self.bar = None
         self.live = sys.stderr.isatty()
@@ -130,7 +136,7 @@ def report(options: argparse.Namespace, checked: Checked, result: RunResult, sec
                     "seconds": round(seconds, 3),
                     "nodes": {
                         node_id: {
-                            "title": overrides.title(checked.prompt[node_id]),
+                            "title": title(checked.prompt[node_id]),
                             "type": checked.prompt[node_id]["class_type"],
                             "seconds": round(done.seconds, 3),
                         }

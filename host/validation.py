@@ -42,6 +42,11 @@ def is_link(value: Any) -> bool:
     return isinstance(value, list)
 
 
+def title(node: dict) -> str:
+    """What a person calls a node of a prompt."""
+    return (node.get("_meta") or {}).get("title") or node["class_type"]
+
+
 def error(kind: str, message: str, details: str = "", **extra: Any) -> dict:
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
 
@@ -167,8 +172,7 @@ class _Validation:
         return found
 
     def _title(self, node_id: str) -> str:
-        node = self.prompt[node_id]
-        return (node.get("_meta") or {}).get("title") or node["class_type"]
+        return title(self.prompt[node_id])
 
     def _entry(self, node_id: str) -> dict:
         return {
