@@ -30,18 +30,13 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "vdit-installed.json"
-PROBE = [
-    "torch",
-    "numpy",
-    "safetensors",
-    "tokenizers",
-    "av",
-    "PIL",
-    "tqdm",
-    "aiohttp",
-    "comfyui_frontend_package",
-    "vdit",
-]
+PROBE = """
+import importlib.metadata, torch, numpy, safetensors, tokenizers, av, PIL, tqdm, aiohttp, comfyui_frontend_package, vdit
+for package in importlib.metadata.distributions():
+    for file in package.files or ():
+        if file.suffix in (".py", ".so", ".pyd", ".dll") and not file.locate().exists():
+            raise SystemExit(f"{package.name}: {file} is missing")
+"""
 EXTRAS = {"test": "test", "train": "train", "simulate": "world"}  # what a command needs; everything needs "standalone"
 
 
@@ -137,7 +132,7 @@ def pip_install(extras):
 
 
 def probe():
-    return subprocess.run([str(PYTHON), "-P", "-c", f"import {', '.join(PROBE)}"], capture_output=True, text=True)
+    return subprocess.run([str(PYTHON), "-P", "-c", PROBE], capture_output=True, text=True)
 
 
 def complete():
