@@ -5,7 +5,7 @@
     python start.py test [...]            the tests (arguments go to pytest)
     python start.py COMMAND --help        options; any other `vdit` command works the same way
 
-The first run downloads about a gigabyte, most of it PyTorch; later runs change and download nothing.
+The first run downloads one to four gigabytes, nearly all of it PyTorch; later runs change and download nothing.
 On Linux pip takes the CUDA build of PyTorch. Another one (CPU, ROCm; CUDA on Windows) is kept if installed first:
     python -m venv .venv
     .venv/bin/python -m pip install torch==2.13.0 ...    (as pytorch.org says for your machine)
@@ -127,7 +127,7 @@ def pip_install(extras):
             "  - 'No matching distribution' for torch? It may not support Python "
             f"{sys.version_info[0]}.{sys.version_info[1]} yet: use Python 3.11 to 3.13.\n"
             f"  - 'No space left on device'? {shutil.disk_usage(ROOT).free / 1e9:.1f} GB are free here; "
-            "8 GB are enough."
+            "10 GB are enough."
         )
 
 
