@@ -18,7 +18,7 @@ from .vdit import VDiT, init_weights
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
 FORMAT = 1
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder."}
-DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=2.0, shift=1.0, solver="unipc")
+DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
 
 
 class CheckpointError(ValueError):

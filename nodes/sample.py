@@ -34,7 +34,7 @@ class VDiTSample(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=2.0,
+                    default=3.0,
                     min=0.0,
                     max=30.0,
                     step=0.1,

@@ -43,7 +43,7 @@ def generate(
     width: int,
     height: int,
     steps: int = 20,
-    guidance: float = 2.0,
+    guidance: float = 3.0,
     shift: float = 1.0,
     solver: str = "unipc",
     device: Any = "cpu",

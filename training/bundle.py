@@ -21,6 +21,12 @@ def _last(log: Path, key: str) -> float | None:
     return values[-1] if values else None
 
 
+def _lineage(run: Path) -> list[Path]:
+    """A run and those whose weights it began with, newest first."""
+    start = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+    return [run] + (_lineage(Path(start["start_from"])) if start.get("start_from") else [])
+
+
 def trained_model(codec_run: Path, teacher_run: Path) -> WorldModel:
     """The model as trained so far, with averaged weights. Raises FileNotFoundError without both states."""
     codec = load_codec(codec_run, Path())
@@ -33,15 +39,15 @@ def trained_model(codec_run: Path, teacher_run: Path) -> WorldModel:
     text.load_state_dict({n[5:]: v for n, v in state["average"].items() if n.startswith("text.")})
     for module in (transformer, text):
         module.eval().requires_grad_(False)
-    codec_state = Run(codec_run).load()
+    codec_states = [Run(run).load() for run in _lineage(Path(codec_run))]
     facts = {
-        "codec_steps": codec_state["step"],
-        "codec_hours": round(codec_state["seconds"] / 3600, 2),
+        "codec_steps": sum(s["step"] for s in codec_states),
+        "codec_hours": round(sum(s["seconds"] for s in codec_states) / 3600, 2),
         "codec_held_out_psnr_db": _last(Path(codec_run) / "log.jsonl", "held_out_psnr"),
         "teacher_steps": state["step"],
         "teacher_hours": round(state["seconds"] / 3600, 2),
         "teacher_held_out_loss": _last(Path(teacher_run) / "log.jsonl", "held_out_loss"),
-        "distinct_clips": _last(Path(teacher_run) / "log.jsonl", "clips"),
+        "clips_and_mirror_images": _last(Path(teacher_run) / "log.jsonl", "clips"),
     }
     return WorldModel(config, transformer, codec, text, dict(DEFAULTS), facts)
 
