@@ -30,6 +30,3 @@ class VDiTConfig:
     @property
     def heads(self) -> int:
         return self.dim // HEAD_DIM
-
-
-WAN_T2V_1_3B = VDiTConfig(dim=1536, ffn_dim=8960, layers=30, in_channels=16, out_channels=16, text_dim=4096, text_len=512)

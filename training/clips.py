@@ -41,7 +41,7 @@ def write_shards(
         if path.exists():
             continue
         made = [make_clip(k * SHARD + i, split=split, width=size, height=size, frames=frames, fps=fps) for i in range(SHARD)]
-        rgb = np.stack([(c.render.rgb.numpy() * 255).round().astype(np.uint8) for c in made])
+        rgb = np.stack([c.render.rgb_uint8() for c in made])
         notes = [{"seed": c.scene.seed, "family": c.scene.family, "caption": c.caption} for c in made]
         partial = path.with_suffix(f".{os.getpid()}.tmp")
         with open(partial, "wb") as f:

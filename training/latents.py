@@ -74,8 +74,9 @@ def encode_shards(codec: TinyCodec, clips: Path, out: Path, *, split: str = "tra
     from tqdm import tqdm
 
     out.mkdir(parents=True, exist_ok=True)
-    todo = [p for p in shard_paths(clips) if not (out / p.name.replace("clips", "latents")).with_suffix(".pt").exists()]
-    for path in tqdm(todo, unit="shard", desc="latents"):
+    targets = {p: out / p.with_suffix(".pt").name.replace("clips", "latents") for p in shard_paths(clips)}
+    todo = {p: target for p, target in targets.items() if not target.exists()}
+    for path, target in tqdm(todo.items(), unit="shard", desc="latents"):
         rgb, notes = np.load(path, mmap_mode="r"), json.loads(path.with_suffix(".json").read_text())
         video, last, captions = [], [], []
         for clip, note in zip(rgb, notes):
@@ -86,9 +87,12 @@ def encode_shards(codec: TinyCodec, clips: Path, out: Path, *, split: str = "tra
                 video.append(codec.normalize(codec.encode(x))[0].half())
                 last.append(codec.normalize(codec.encode(x[:, -1:]))[0].half())
                 captions.append(words)
-        name = (out / path.name.replace("clips", "latents")).with_suffix(".pt")
-        save_atomic({"video": torch.stack(video), "last": torch.stack(last), "captions": captions}, name)
+        save_atomic({"video": torch.stack(video), "last": torch.stack(last), "captions": captions}, target)
     return len(todo)
+
+
+def latent_paths(folder: Path) -> list[Path]:
+    return sorted(Path(folder).glob("latents-*.pt"))
 
 
 @dataclass
@@ -100,7 +104,7 @@ class Latents:
     @staticmethod
     def load(folder: Path) -> Latents:
         """All shards of a folder, in memory (a 5-s clip is 45 kB). Raises FileNotFoundError when there is none."""
-        parts = [torch.load(p, weights_only=True) for p in sorted(Path(folder).glob("latents-*.pt"))]
+        parts = [torch.load(p, weights_only=True) for p in latent_paths(folder)]
         if not parts:
             raise FileNotFoundError(f"no latents-*.pt in {folder}; make them with `vdit train latents`")
         return Latents(

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights
 from ..world.caption import vocabulary
-from .latents import Latents
+from .latents import Latents, latent_paths
 from .run import Run, cosine
 
 NO_TEXT = 0.12  # share of clips without words, for guidance
@@ -78,6 +77,7 @@ def train(
     """
     from tqdm import tqdm
 
+    shards = latent_paths(latents)  # listed before they are read: one that appears meanwhile is seen next time
     data, check = Latents.load(latents), Latents.load(held_out)
     run = Run(out)
     model, text = fresh(config, seed)
@@ -126,7 +126,8 @@ def train(
         bar.update(round(run.seconds) - bar.n)
         if step % validate_every == 0:
             run.log(step=step, held_out_loss=round(validate(model, text, check), 4))
-            data = Latents.load(latents)
+            if (there := latent_paths(latents)) != shards:
+                data, shards = Latents.load(latents), there
         run.save(snapshot())
     run.log(step=step, held_out_loss=round(validate(model, text, check), 4), event="end")
     run.save(snapshot(), force=True)

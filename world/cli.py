@@ -11,12 +11,12 @@ from .scene import FAMILIES, SPLITS
 LAYOUT = "per clip: NAME.mp4, NAME.npz (rgb uint8 [T,H,W,3], depth float16 m [T,H,W], instance uint8 [T,H,W]), NAME.json"
 
 
-def write_clip(folder: Path, name: str, clip, fps: float) -> None:
+def write_clip(folder: Path, name: str, clip, fps: int) -> None:
     """Write one clip in the layout named by LAYOUT; the JSON holds caption, camera (c2w, fov) and ball tracks."""
     import av
     import numpy as np
 
-    rgb = (clip.render.rgb.numpy() * 255).round().astype(np.uint8)
+    rgb = clip.render.rgb_uint8()
     np.savez_compressed(
         folder / f"{name}.npz",
         rgb=rgb,
@@ -35,7 +35,7 @@ def write_clip(folder: Path, name: str, clip, fps: float) -> None:
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(labels))
     with av.open(str(folder / f"{name}.mp4"), "w") as out:
-        stream = out.add_stream("libx264", rate=round(fps * 1000) / 1000 if fps % 1 else int(fps), options={"crf": "12"})
+        stream = out.add_stream("libx264", rate=fps, options={"crf": "12"})
         stream.height, stream.width = rgb.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for image in rgb:

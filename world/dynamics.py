@@ -24,7 +24,7 @@ def contact_damping(restitution: float, stiffness: float = STIFFNESS) -> float:
     return 2.0 * ratio * math.sqrt(stiffness)
 
 
-def _ball_xml(i: int, b: Ball) -> str:
+def _ball_xml(b: Ball) -> str:
     x, y, z = b.position
     # priority=1: the ball's own contact parameters decide, whatever it hits; direct (negative) solref form.
     return (
@@ -43,7 +43,7 @@ def simulate(scene: Scene) -> np.ndarray:
     """Ball centres [T, N, 3] in metres, one row per frame; frame 0 is the scene as given."""
     import mujoco
 
-    bodies = "".join(_ball_xml(i, b) for i, b in enumerate(scene.balls)) + "".join(map(_box_xml, scene.boxes))
+    bodies = "".join((*map(_ball_xml, scene.balls), *map(_box_xml, scene.boxes)))
     model = mujoco.MjModel.from_xml_string(
         f'<mujoco><compiler angle="degree"/><option timestep="{STEP_S}" gravity="0 0 {-scene.gravity}"/>'
         f'<worldbody><geom type="plane" size="50 50 1"/>{bodies}</worldbody></mujoco>'

@@ -25,6 +25,10 @@ class Render:
     depth: Tensor  # [T, H, W] metres along the optical axis
     instance: Tensor  # [T, H, W] uint8: FLOOR_ID, WALL_ID, FIRST_BALL_ID + i, FIRST_BOX_ID + i
 
+    def rgb_uint8(self) -> np.ndarray:
+        """The colours as files hold them: [T, H, W, 3] uint8."""
+        return (self.rgb.numpy() * 255).round().astype(np.uint8)
+
 
 def camera_rays(c2w: Tensor, u: Tensor, v: Tensor, width: int, height: int, fov_deg: float) -> tuple[Tensor, Tensor]:
     """Origins [..., 3] and directions [..., 3] with unit length along the optical axis, at pixel positions u, v.
