@@ -155,15 +155,19 @@ def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]
             )
 
 
-def random_world_model(seed: int = 0, config: VDiTConfig | None = None) -> WorldModel:
-    """An untrained model of small size, for tests: the same seed gives the same weights."""
-    config = config or VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
+def random_world_model(seed: int = 0, config: VDiTConfig | None = None, *, controls: bool = False) -> WorldModel:
+    """An untrained model of small size, for tests: the same seed gives the same weights. `controls`: all of them."""
+    branches = dict(camera_rays=2, vace_channels=257, vace_layers=(0,)) if controls else {}
+    config = config or VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, **branches)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, width=16, deep=32, blocks=(1, 1)))
         text = WordEncoder(["a", "red", "blue", "ball", "box", "falls", "rolls", "left", "right", "to", "the"], config.text_dim)
         transformer = init_weights(VDiT(config), seed)
         torch.nn.init.normal_(transformer.head.head.weight, std=0.02)
+        if controls:
+            torch.nn.init.normal_(transformer.control_adapter.conv.weight, std=0.02)
+            torch.nn.init.normal_(transformer.vace_blocks[0].after_proj.weight, std=0.02)
     model = WorldModel(config, transformer, codec, text)
     for module in model.parts.values():
         module.requires_grad_(False).eval()

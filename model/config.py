@@ -21,11 +21,19 @@ class VDiTConfig:
     freq_dim: int = 256
     patch: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns in a token
     eps: float = 1e-6
+    camera_rays: int = 0  # camera rays a side for each latent cell; 0: no camera adapter
+    vace_channels: int = 0  # of the control branch's input; 0: no such branch
+    vace_layers: tuple[int, ...] = ()  # blocks that receive a hint from the branch, 0 the first
 
     def __post_init__(self):
         if self.dim % HEAD_DIM:
             raise ValueError(f"dim is {self.dim}; it must be a multiple of the head size, {HEAD_DIM}")
         object.__setattr__(self, "patch", tuple(self.patch))  # JSON gives a list
+        object.__setattr__(self, "vace_layers", tuple(self.vace_layers))
+        if bool(self.vace_channels) != bool(self.vace_layers) or any(not 0 <= n < self.layers for n in self.vace_layers):
+            raise ValueError(
+                f"vace_layers {self.vace_layers} with {self.vace_channels} channels do not fit {self.layers} layers"
+            )
 
     @property
     def heads(self) -> int:

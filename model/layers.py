@@ -62,6 +62,41 @@ class Block(nn.Module):
         return x + gate_f * self.ffn(self.norm2(x) * (1 + scale_f) + shift_f)
 
 
+class VaceBlock(Block):
+    """A block of the control branch; its hint is added behind a block of the main path (ali-vilab/VACE)."""
+
+    def __init__(self, c: VDiTConfig, first: bool):
+        super().__init__(c)
+        if first:
+            self.before_proj = nn.Linear(c.dim, c.dim)
+        self.after_proj = nn.Linear(c.dim, c.dim)
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(dim, dim, 3, padding=1), nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class CameraAdapter(nn.Module):
+    """Plücker rays to tokens, added to the patch embedding (aigc-apps/VideoX-Fun, wan_camera_adapter.py)."""
+
+    def __init__(self, c: VDiTConfig, ray_channels: int = 24):
+        super().__init__()
+        patch = c.patch[1:]
+        self.rays = c.camera_rays
+        self.conv = nn.Conv2d(ray_channels * self.rays**2, c.dim, patch, patch)
+        self.residual_blocks = nn.Sequential(ResidualBlock(c.dim))
+
+    def forward(self, rays: Tensor) -> Tensor:
+        """rays [B, 24, T, h*rays, w*rays] -> tokens [B, T, S, D]."""
+        x = F.pixel_unshuffle(rays.transpose(1, 2).flatten(0, 1), self.rays)
+        return self.residual_blocks(self.conv(x)).flatten(2).transpose(1, 2).unflatten(0, (len(rays), -1))
+
+
 class Head(nn.Module):
     """Last modulation and the projection of each token to its patch."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import HEAD_DIM, VDiTConfig
-from .layers import Block, Head, sinusoid
+from .layers import Block, CameraAdapter, Head, VaceBlock, sinusoid
 from .rope import rope_table
 
 
@@ -20,25 +20,47 @@ class VDiT(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.head = Head(c)
+        if c.camera_rays:
+            self.control_adapter = CameraAdapter(c)
+        if c.vace_layers:
+            self.vace_patch_embedding = nn.Conv3d(c.vace_channels, c.dim, c.patch, c.patch)
+            self.vace_blocks = nn.ModuleList(VaceBlock(c, first=i == 0) for i in range(len(c.vace_layers)))
 
-    def forward(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None, vace: Tensor | None = None,
+        camera_scale: Tensor | float = 1.0, vace_scale: float = 1.0,
+    ) -> Tensor:  # fmt: skip
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma.
 
-        sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len.
-        Raises ValueError when shapes do not fit.
+        sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len;
+        camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale [B] or a number;
+        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale. Raises ValueError on misfits.
         """
-        self._check(x, sigma, context)
+        self._check(x, sigma, context, camera, vace)
         c = self.config
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
-        x = self.patch_embedding(x).flatten(3).permute(0, 2, 3, 1)  # [B, T, S, D]
+        x = _tokens(self.patch_embedding, x)  # [B, T, S, D]
+        if camera is not None:
+            x = x + torch.as_tensor(camera_scale, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1) * self.control_adapter(camera)
         context = nn.functional.pad(context, (0, 0, 0, c.text_len - context.shape[1]))
         context = self.text_embedding(context)
         time = self.time_embedding(sinusoid(1000 * sigma.reshape(len(sigma), -1), c.freq_dim))  # [B, T or 1, D]
         modulation = self.time_projection(time).unflatten(-1, (6, c.dim))
         rope = rope_table(grid, HEAD_DIM, x.device)
-        for block in self.blocks:
+        hints = self._hints(x, vace, modulation, context, rope) if vace is not None else {}
+        for i, block in enumerate(self.blocks):
             x = block(x, modulation, context, rope)
+            if i in hints:
+                x = x + vace_scale * hints[i]
         return self._unpatchify(self.head(x, time), grid)
+
+    def _hints(self, x: Tensor, vace: Tensor, modulation: Tensor, context: Tensor, rope: Tensor) -> dict[int, Tensor]:
+        """What the control branch adds behind each block that it serves."""
+        hints, y = {}, _tokens(self.vace_patch_embedding, vace)
+        for i, (layer, block) in enumerate(zip(self.config.vace_layers, self.vace_blocks)):
+            y = block(block.before_proj(y) + x if i == 0 else y, modulation, context, rope)
+            hints[layer] = block.after_proj(y)
+        return hints
 
     def _unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """[B, T, S, pt*ph*pw*C] -> [B, C, T*pt, H*ph, W*pw]."""
@@ -46,8 +68,16 @@ class VDiT(nn.Module):
         x = x.reshape(b, t, h, w, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(b, -1, t * pt, h * ph, w * pw)
 
-    def _check(self, x: Tensor, sigma: Tensor, context: Tensor) -> None:
+    def _check(self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None, vace: Tensor | None) -> None:
         c = self.config
+        for name, given, has, shape in (
+            ("camera", camera, c.camera_rays, (24, x.shape[2], *(n * c.camera_rays for n in x.shape[3:]))),
+            ("vace", vace, c.vace_channels, (c.vace_channels, *x.shape[2:])),
+        ):
+            if given is not None and not has:
+                raise ValueError(f"the transformer has no module for `{name}`")
+            if given is not None and tuple(given.shape) != (len(x), *shape):
+                raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {(len(x), *shape)}")
         if x.ndim != 5 or x.shape[1] != c.in_channels:
             raise ValueError(f"latents have shape {tuple(x.shape)}; expected [B, {c.in_channels}, T, h, w]")
         if any(n % p for n, p in zip(x.shape[2:], c.patch)):
@@ -60,8 +90,13 @@ class VDiT(nn.Module):
             )
 
 
+def _tokens(embed: nn.Conv3d, x: Tensor) -> Tensor:
+    """Patches of [B, C, T, h, w] as tokens [B, T, S, D]."""
+    return embed(x).flatten(3).permute(0, 2, 3, 1)
+
+
 def init_weights(model: VDiT, seed: int) -> VDiT:
-    """Fresh weights for training: Xavier for matrices, a head that starts at zero. Returns the model."""
+    """Fresh weights for training: Xavier for matrices; head and controls start at zero. Returns the model."""
     generator = torch.Generator().manual_seed(seed)
     for name, p in model.named_parameters():
         if p.ndim >= 2 and "modulation" not in name:
@@ -71,4 +106,9 @@ def init_weights(model: VDiT, seed: int) -> VDiT:
         elif "modulation" in name:
             p.data.normal_(0, model.config.dim**-0.5, generator=generator)
     nn.init.zeros_(model.head.head.weight)
+    if model.config.camera_rays:  # controls start without effect
+        nn.init.zeros_(model.control_adapter.conv.weight)
+        nn.init.zeros_(model.control_adapter.residual_blocks[0].conv2.weight)
+    for block in getattr(model, "vace_blocks", ()):
+        nn.init.zeros_(block.after_proj.weight)
     return model

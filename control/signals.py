@@ -1,0 +1,97 @@
+"""Controls as the transformer reads them: camera rays, and depth and flow folded into latent cells.
+
+One latent frame stands for four video frames; the first for frame 0 alone, which is therefore repeated four times.
+Training and sampling share these functions, so that what was learned is what is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POOL = 4  # pixels a side over which depth and flow are averaged before they are folded
+SUBFRAMES = 4  # video frames of a latent frame
+FLOW_UNIT = 16.0  # pixels a frame that read as 1: one latent cell
+RAY_CHANNELS = 6 * SUBFRAMES
+
+
+def context_channels(spatial: int = 16) -> int:
+    """Channels of `vace_context` for latent cells of `spatial` pixels: depth, its trust, flow (x, y), its trust."""
+    return 4 * SUBFRAMES * (spatial // POOL) ** 2 + 1
+
+
+def fold(maps: Tensor, cells: int) -> Tensor:
+    """Per-frame maps [B, 4k+1, C, h*cells, w*cells] -> [B, C*4*cells*cells, k+1, h, w]; frame 0 is repeated."""
+    import torch
+
+    b, t, c, hh, ww = maps.shape
+    maps = torch.cat((maps[:, :1].expand(-1, SUBFRAMES - 1, -1, -1, -1), maps), 1)
+    x = maps.reshape(b, -1, SUBFRAMES, c, hh // cells, cells, ww // cells, cells)
+    x = x.permute(0, 3, 2, 5, 7, 1, 4, 6)  # [B, C, sub, row, column, T', h, w]
+    return x.reshape(b, c * SUBFRAMES * cells * cells, *x.shape[5:])
+
+
+def pool(maps: Tensor) -> Tensor:
+    """Area mean over POOL x POOL pixels: [..., H, W] -> [..., H/4, W/4]."""
+    import torch
+
+    flat = maps.reshape(-1, 1, *maps.shape[-2:])
+    return torch.nn.functional.avg_pool2d(flat, POOL).reshape(*maps.shape[:-2], *(n // POOL for n in maps.shape[-2:]))
+
+
+def plucker(c2w: Tensor, fov_deg: Tensor, width: int, height: int, rays: int, spatial: int = 16) -> Tensor:
+    """Plücker rays (o x d, d) [24, k+1, h*rays, w*rays] of a path [4k+1, 4, 4] relative to its first pose.
+
+    OpenCV axes, metres; fov_deg [T] vertical; rays a side per latent cell of `spatial` pixels (one per pixel when equal).
+    Channel*4 + subframe, as in the camera adapter of Wan-Fun (aigc-apps/VideoX-Fun, wan_camera_adapter.py).
+    """
+    import torch
+
+    step = spatial / rays
+    pose = torch.linalg.inv(c2w[0].double()) @ c2w.double()
+    v, u = torch.meshgrid(
+        (torch.arange(round(height / step), dtype=torch.float64) + 0.5) * step,
+        (torch.arange(round(width / step), dtype=torch.float64) + 0.5) * step,
+        indexing="ij",
+    )
+    focal = (0.5 * height / torch.tan(torch.deg2rad(fov_deg.double()) / 2))[:, None, None]
+    local = torch.stack(torch.broadcast_tensors((u - width / 2) / focal, (v - height / 2) / focal, torch.ones(())), -1)
+    d = torch.einsum("tij,tyxj->tyxi", pose[:, :3, :3], local / local.norm(dim=-1, keepdim=True))
+    o = pose[:, None, None, :3, 3].expand_as(d)
+    maps = torch.cat((torch.linalg.cross(o, d, dim=-1), d), -1).permute(0, 3, 1, 2).float()  # [T, 6, H, W]
+    return fold(maps[None], 1)[0]
+
+
+def vace_context(
+    depth: Tensor | None, depth_trust: Tensor | None, flow: Tensor | None, flow_trust: Tensor | None, spatial: int = 16
+) -> Tensor:
+    """The VACE branch's input [B, context_channels, k+1, h, w] from pooled maps; a control that is None reads as absent.
+
+    depth [B, 4k+1, 1, H/4, W/4] inverse, 0..1, 1 near; depth_trust [B] in 0..1. flow [B, 4k, 2, H/4, W/4] in pixels a
+    frame, of the frame it leaves; flow_trust [B, 4k, 1, H/4, W/4] in 0..1: 0 where the model is free. Raises ValueError
+    when both are None.
+    """
+    import torch
+
+    if depth is None and flow is None:
+        raise ValueError("vace_context needs depth, flow or both")
+    cells = spatial // POOL
+    shape = (len(depth), depth.shape[1], *depth.shape[3:]) if depth is not None else (
+        len(flow), flow.shape[1] + 1, *flow.shape[3:])  # fmt: skip
+    b, t, hh, ww = shape
+    empty = lambda c: torch.zeros(b, t, c, hh, ww)  # noqa: E731
+    if depth is None:
+        depth, depth_trust = empty(1), torch.zeros(b)
+    else:
+        depth = (2 * depth - 1) * (depth_trust > 0).float().view(b, 1, 1, 1, 1)
+    if flow is None:
+        flow, flow_trust = empty(2), empty(1)
+    else:  # the last frame moves nowhere that the clip could show
+        pad = (0, 0, 0, 0, 0, 0, 0, 1)
+        flow = torch.nn.functional.pad(flow * (flow_trust > 0) / FLOW_UNIT, pad)
+        flow_trust = torch.nn.functional.pad(flow_trust.expand(b, t - 1, 1, hh, ww), pad)
+    folded = fold(torch.cat((depth, flow, flow_trust), 2), cells)
+    trust = depth_trust.view(b, 1, 1, 1, 1).expand(b, 1, *folded.shape[2:])
+    return torch.cat((folded, trust), 1)
