@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 
 import numpy as np
 
@@ -31,12 +30,13 @@ def blob(frames: np.ndarray, color: np.ndarray, start: np.ndarray) -> tuple[np.n
 
 
 def measure(video: np.ndarray, clip) -> dict[str, float | None]:
-    from vdit.world.render import FIRST_BALL_ID, FIRST_BOX_ID, render
+    from vdit.world.clip import clean_background
+    from vdit.world.render import FIRST_BALL_ID, FIRST_BOX_ID
 
     truth, masks = clip.render.rgb.numpy(), clip.render.instance.numpy()
     error = (video[0] - truth[0]) ** 2
     scene = clip.scene
-    empty = render(replace(scene, balls=()), clip.centers[:, :0], *truth.shape[2:0:-1]).rgb.numpy()
+    empty = clean_background(scene, *truth.shape[2:0:-1]).numpy()
     is_ball = (masks >= FIRST_BALL_ID) & (masks < FIRST_BOX_ID)
     color = truth[0][masks[0] == FIRST_BALL_ID].mean(0) if (masks[0] == FIRST_BALL_ID).any() else None
     out: dict[str, float | None] = {"first_frame_psnr_db": float(-10 * np.log10(error.mean() + 1e-10))}

@@ -4,39 +4,65 @@ from __future__ import annotations
 
 import argparse
 import json
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .scene import FAMILIES, SPLITS
 
-LAYOUT = "per clip: NAME.mp4, NAME.npz (rgb uint8 [T,H,W,3], depth float16 m [T,H,W], instance uint8 [T,H,W]), NAME.json"
+if TYPE_CHECKING:
+    from .clip import Clip
 
 
-def write_clip(folder: Path, name: str, clip, fps: int) -> None:
-    """Write one clip in the layout named by LAYOUT; the JSON holds caption, camera (c2w, fov) and ball tracks."""
+LAYOUT = (
+    "per clip: NAME.mp4; NAME.npz (rgb uint8 [T,H,W,3], depth float16 m along the optical axis [T,H,W], instance uint8 "
+    "[T,H,W], flow float16 px/frame forward x,y [T-1,H,W,2], visible bool [T-1,H,W]: the flow's point is seen in the next "
+    "frame); NAME.json (caption, camera c2w and intrinsics a frame, tracks of balls and boxes)"
+)
+
+
+def write_clip(folder: Path, name: str, clip: Clip) -> None:
+    """Write one clip in the layout named by LAYOUT."""
     import av
     import numpy as np
 
+    from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
+
     rgb = clip.render.rgb_uint8()
+    height, width = rgb.shape[1:3]
     np.savez_compressed(
         folder / f"{name}.npz",
         rgb=rgb,
         depth=clip.render.depth.numpy().astype(np.float16),
         instance=clip.render.instance.numpy(),
+        flow=clip.flow.numpy().astype(np.float16),
+        visible=clip.visible.numpy(),
     )
     s = clip.scene
+    focal = 0.5 * height / np.tan(np.radians(s.fov_deg) / 2)
     labels = {
-        "seed": s.seed, "split": s.split, "family": s.family, "caption": clip.caption, "fps": fps, "gravity_m_s2": s.gravity,
-        "camera": {"move": s.camera_move, "fov_deg": s.fov_deg, "axes": "OpenCV", "c2w": s.c2w.round(6).tolist()},
+        "seed": s.seed, "split": s.split, "family": s.family, "caption": clip.caption, "fps": s.fps,
+        "width": width, "height": height, "gravity_m_s2": s.gravity, "restitution": s.restitution,
+        "camera": {
+            "move": s.camera_move, "axes": "OpenCV: x right, y down, z forward; c2w in metres; pixel centres at +0.5",
+            "c2w": s.c2w.round(6).tolist(), "fov_deg": s.fov_deg.round(4).tolist(),
+            "fx_fy_cx_cy": [[round(f, 4), round(f, 4), width / 2, height / 2] for f in focal.tolist()],
+        },
+        "instances": {"floor": FLOOR_ID, "wall": WALL_ID, "first_ball": FIRST_BALL_ID, "first_box": FIRST_BOX_ID},
         "balls": [
-            {"color": b.color, "radius_m": b.radius, "restitution": b.restitution, "center_m": clip.centers[:, i].round(5).tolist()}
+            {"color": b.color, "radius_m": b.radius, "center_m": clip.centers[:, i].round(5).tolist()}
             for i, b in enumerate(s.balls)
         ],
-        "boxes": [{"color": b.color, "center_m": b.center, "half_m": b.half, "yaw_deg": b.yaw_deg} for b in s.boxes],
+        "boxes": [
+            {"color": b.color, "half_m": b.half, "movable": b.mass is not None,
+             "box_to_world": clip.motion.box_poses[:, i].round(5).tolist()}
+            for i, b in enumerate(s.boxes)
+        ],
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(labels))
     with av.open(str(folder / f"{name}.mp4"), "w") as out:
-        stream = out.add_stream("libx264", rate=fps, options={"crf": "12"})
-        stream.height, stream.width = rgb.shape[1:3]
+        stream = out.add_stream("libx264", rate=Fraction(s.fps).limit_denominator(1000), options={"crf": "12"})
+        stream.height, stream.width = height, width
         stream.pix_fmt = "yuv420p"
         for image in rgb:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -50,21 +76,24 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--count", type=int, default=4)
     p.add_argument("--seed", type=int, default=0, help="seed of the first clip; the others count up")
     p.add_argument("--split", choices=SPLITS, default="test")
-    p.add_argument("--size", type=int, default=128, help="pixels a side, even")
+    p.add_argument("--width", type=int, default=128, help="pixels, even")
+    p.add_argument("--height", type=int, default=128, help="pixels, even")
     p.add_argument("--frames", type=int, default=41)
     p.add_argument("--fps", type=int, default=8)
     p.add_argument("--out", type=Path, default=Path("output/world"))
     a = p.parse_args(argv)
-    if a.count < 1 or a.seed < 0 or a.frames < 1 or a.fps < 1 or a.size < 8 or a.size % 2:
-        p.error("count, frames and fps must be at least 1, seed at least 0, size an even number from 8")
+    if a.count < 1 or a.seed < 0 or a.frames < 1 or a.fps < 1:
+        p.error("count, frames and fps must be at least 1, seed at least 0")
+    if min(a.width, a.height) < 8 or a.width % 2 or a.height % 2:
+        p.error(f"size is {a.width}x{a.height}; both sides must be even and at least 8 pixels")
     from tqdm import tqdm
 
     from .clip import make_clip
 
     a.out.mkdir(parents=True, exist_ok=True)
     for seed in tqdm(range(a.seed, a.seed + a.count), unit="clip"):
-        clip = make_clip(seed, a.family, split=a.split, width=a.size, height=a.size, frames=a.frames, fps=a.fps)
+        clip = make_clip(seed, a.family, split=a.split, width=a.width, height=a.height, frames=a.frames, fps=a.fps)
         name = f"{a.split}-{clip.scene.family}-{seed:06d}"
-        write_clip(a.out, name, clip, a.fps)
+        write_clip(a.out, name, clip)
         print(a.out / f"{name}.mp4", "-", clip.caption)
     return 0

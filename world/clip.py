@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from torch import Tensor
 
 from .caption import caption
-from .dynamics import simulate
+from .dynamics import Motion, simulate
+from .flow import forward_flow
 from .render import Render, render
 from .scene import Scene, sample_scene
 
@@ -15,9 +18,28 @@ from .scene import Scene, sample_scene
 @dataclass
 class Clip:
     scene: Scene
-    centers: np.ndarray  # [T, N, 3] ball centres, metres
+    motion: Motion
     render: Render
     caption: str
+
+    @property
+    def centers(self) -> np.ndarray:
+        """Ball centres [T, N, 3], metres."""
+        return self.motion.centers
+
+    @cached_property
+    def _flow(self) -> tuple[Tensor, Tensor]:
+        return forward_flow(self.scene, self.motion, self.render)
+
+    @property
+    def flow(self) -> Tensor:
+        """Forward optical flow [T-1, H, W, 2], pixels a frame."""
+        return self._flow[0]
+
+    @property
+    def visible(self) -> Tensor:
+        """Where the flow's point is still seen in the next frame: [T-1, H, W] bool."""
+        return self._flow[1]
 
 
 def make_clip(
@@ -33,6 +55,17 @@ def make_clip(
     """Simulate and render one clip; the same arguments give the same pixels. Raises ValueError on unknown names."""
     if frames < 1 or fps <= 0:
         raise ValueError(f"{frames} frames at {fps} fps were asked; at least 1 frame and a positive rate are needed")
-    scene = sample_scene(seed, family, split=split, frames=frames, fps=fps)
-    centers = simulate(scene)
-    return Clip(scene, centers, render(scene, centers, width, height), caption(scene))
+    return render_scene(sample_scene(seed, family, split=split, frames=frames, fps=fps), width, height)
+
+
+def render_scene(scene: Scene, width: int, height: int) -> Clip:
+    """Simulate and render a scene that is already drawn."""
+    motion = simulate(scene)
+    return Clip(scene, motion, render(scene, motion, width, height), caption(scene))
+
+
+def clean_background(scene: Scene, width: int, height: int) -> Tensor:
+    """The scene's pictures [T, H, W, 3] without balls and movable boxes."""
+    fixed = tuple(b for b in scene.boxes if b.mass is None)
+    empty = replace(scene, balls=(), boxes=fixed)
+    return render(empty, simulate(empty), width, height).rgb.clone()

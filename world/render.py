@@ -1,7 +1,7 @@
 """Ray-cast renderer for spheres, boxes, a tiled floor and a back wall: exact colour, depth and instance masks.
 
-Every quantity broadcasts over [frames, pixels]: what does not move (a still camera's rays, boxes) keeps a frame axis of
-one and is worked out once. Pixels on an edge are then re-shot with four rays each.
+Every quantity broadcasts over [frames, pixels]: what does not move (a still camera's rays, fixed boxes) keeps a frame
+axis of one and is worked out once. Pixels on an edge are then re-shot with four rays each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .dynamics import Motion, box_rotation
 from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS, Scene
 
 FAR = 1e6
@@ -30,13 +31,14 @@ class Render:
         return (self.rgb.numpy() * 255).round().astype(np.uint8)
 
 
-def camera_rays(c2w: Tensor, u: Tensor, v: Tensor, width: int, height: int, fov_deg: float) -> tuple[Tensor, Tensor]:
+def camera_rays(c2w: Tensor, u: Tensor, v: Tensor, width: int, height: int, fov_deg: Tensor) -> tuple[Tensor, Tensor]:
     """Origins [..., 3] and directions [..., 3] with unit length along the optical axis, at pixel positions u, v.
 
-    c2w [..., 4, 4] (OpenCV axes); u, v in pixels with centres at +0.5; fov_deg is vertical.
+    c2w [..., 4, 4] (OpenCV axes); u, v in pixels with centres at +0.5; fov_deg [...] is vertical. All broadcast.
     """
-    focal = 0.5 * height / np.tan(np.radians(fov_deg) / 2)
-    local = torch.stack(((u - width / 2) / focal, (v - height / 2) / focal, torch.ones_like(u)), -1)
+    focal = 0.5 * height / torch.tan(torch.deg2rad(fov_deg) / 2)
+    x, y = (u - width / 2) / focal, (v - height / 2) / focal
+    local = torch.stack((x, y, torch.ones_like(x)), -1)
     return c2w[..., :3, 3], (c2w[..., :3, :3] @ local[..., None])[..., 0]
 
 
@@ -52,20 +54,24 @@ def _hit_sphere(o: Tensor, d: Tensor, dd: Tensor, center: Tensor, radius: float)
 
 
 def _hit_box(o: Tensor, d: Tensor, center: Tensor, rot: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Ray parameter (FAR: no hit) and outward normal [..., 3] at the entry point; rot [3, 3] is box-to-world."""
-    shape = torch.broadcast_shapes(o.shape, d.shape)
+    """Ray parameter (FAR: no hit) and outward normal [..., 3] at the entry point; rot [..., 3, 3] is box-to-world."""
+    shape = torch.broadcast_shapes(o.shape, d.shape, center.shape)
     depth, normal = torch.full(shape[:-1], FAR), torch.zeros(shape)
     # Few rays pass near a box: the slabs are worked out only inside its bounding sphere.
     away = center - o
     along = (away * d).sum(-1)
     miss2 = (away * away).sum(-1) - along * along / (d * d).sum(-1)  # squared distance of the line from the centre
     where = (miss2 < (half * half).sum()).expand(shape[:-1]).nonzero(as_tuple=True)
-    lo, ld = (o.expand(shape)[where] - center) @ rot, d.expand(shape)[where] @ rot
+    if rot.ndim > 2:
+        rot = rot.expand(*shape[:-1], 3, 3)[where]
+    into = lambda x: (x[:, None, :] @ rot)[:, 0] if rot.ndim > 2 else x @ rot  # world to box  # noqa: E731
+    lo, ld = into(-away.expand(shape)[where]), into(d.expand(shape)[where])
     inverse = 1.0 / torch.where(ld.abs() < 1e-9, 1e-9, ld)
     enter, axis = ((-half * ld.sign() - lo) * inverse).max(-1)
     leave = ((half * ld.sign() - lo) * inverse).amin(-1)
     depth[where] = torch.where((enter < leave) & (enter > 1e-4), enter, FAR)
-    normal[where] = -(torch.nn.functional.one_hot(axis, 3).float() * ld.sign()) @ rot.T
+    face = -torch.nn.functional.one_hot(axis, 3).float() * ld.sign()
+    normal[where] = (rot @ face[..., None])[..., 0] if rot.ndim > 2 else face @ rot.T
     return depth, normal
 
 
@@ -79,21 +85,36 @@ def _tiles(x: Tensor, y: Tensor, footprint: Tensor, tile: float) -> Tensor:
     return wave(x) * wave(y)
 
 
-class _Tracer:
-    """Shades rays of one scene. `centers` of the balls broadcast against the rays' leading axes."""
+@dataclass
+class _Body:
+    """One box as the tracer holds it; center [..., 3] and rot [..., 3, 3] (box to world) broadcast against rays."""
 
-    def __init__(self, scene: Scene, width: int, height: int):
+    instance: int
+    color: Tensor
+    half: Tensor
+    center: Tensor
+    rot: Tensor
+
+
+class _Tracer:
+    """Shades rays of one scene. Centres and poses of what moves broadcast against the rays' leading axes."""
+
+    def __init__(self, scene: Scene, height: int):
         self.scene = scene
         self.light = torch.tensor(scene.light, dtype=torch.float32)
-        self.pixel = 2 * np.tan(np.radians(scene.fov_deg) / 2) / height  # angular size of a pixel, rad
-        self.boxes = []
-        for b in scene.boxes:
-            a = np.radians(b.yaw_deg)
-            rot = torch.tensor([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]], dtype=torch.float32)
-            self.boxes.append((torch.tensor(b.center), rot, torch.tensor(b.half), torch.tensor(BOX_COLORS[b.color])))
+        self.pixel = 2 * np.tan(np.radians(scene.fov_deg.min()) / 2) / height  # angular size of a pixel, rad
+        self.fixed = [
+            self._body(i, torch.tensor(b.center), torch.tensor(box_rotation(b), dtype=torch.float32))
+            for i, b in enumerate(scene.boxes)
+            if b.mass is None
+        ]
+
+    def _body(self, i: int, center: Tensor, rot: Tensor) -> _Body:
+        box = self.scene.boxes[i]
+        return _Body(FIRST_BOX_ID + i, torch.tensor(BOX_COLORS[box.color]), torch.tensor(box.half), center, rot)
 
     def _background(self, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Floor, wall and boxes: depth, albedo, normal, instance."""
+        """Floor, wall and fixed boxes: depth, albedo, normal, instance."""
         floor = self.scene.floor
         color, wall_color = torch.tensor(FLOOR_COLORS[floor.color]), torch.tensor(FLOOR_COLORS[floor.wall_color])
         oy, oz, dy, dz = o[..., 1], o[..., 2], d[..., 1], d[..., 2]
@@ -109,56 +130,67 @@ class _Tracer:
         albedo = torch.where(on_floor[..., None], color * shade[..., None], wall)
         normal = torch.where(on_floor[..., None], torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, -1.0, 0.0]))
         instance = torch.where(on_floor, FLOOR_ID, WALL_ID).to(torch.uint8)
-        for i, (center, rot, half, box_color) in enumerate(self.boxes):
-            t, n = _hit_box(o, d, center, rot, half)
+        for box in self.fixed:
+            t, n = _hit_box(o, d, box.center, box.rot, box.half)
             closer = t < depth
             depth = torch.where(closer, t, depth)
-            albedo = torch.where(closer[..., None], box_color, albedo)
+            albedo = torch.where(closer[..., None], box.color, albedo)
             normal = torch.where(closer[..., None], n, normal)
-            instance = torch.where(closer, FIRST_BOX_ID + i, instance).to(torch.uint8)
+            instance = torch.where(closer, box.instance, instance).to(torch.uint8)
         return depth, albedo, normal, instance
 
-    def trace(self, o: Tensor, d: Tensor, centers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Colour [..., 3], depth, instance, shadow (bool) for rays o, d [..., 3]."""
-        light = self.light
-        depth, albedo, normal, instance = self._background(o, d)
-        p = o + d * depth[..., None] + 1e-3 * normal
-        to_light = (normal * light).sum(-1).clamp_min(0)
-        box_shadow = torch.zeros_like(depth, dtype=torch.bool)
-        for center, rot, half, _ in self.boxes:
-            box_shadow |= _hit_box(p, light, center, rot, half)[0] < FAR
-        shadow = box_shadow
+    def _in_shadow(self, p: Tensor, centers: list[Tensor], boxes: list[_Body], skip: int = -1) -> Tensor:
+        """Whether the light is hidden from points p [..., 3] (bool); ball number `skip` casts none."""
         one = torch.ones(())
-        for center, ball in zip(centers, self.scene.balls):
-            shadow = shadow | (_hit_sphere(p, light, one, center, ball.radius) < FAR)
-        sun = SUN * to_light * ~shadow
-        rgb = albedo * (AMBIENT + sun)[..., None]
+        dark = torch.zeros(p.shape[:-1], dtype=torch.bool)
+        for box in self.fixed + boxes:
+            dark = dark | (_hit_box(p, self.light, box.center, box.rot, box.half)[0] < FAR)
+        for j, (center, ball) in enumerate(zip(centers, self.scene.balls)):
+            if j != skip:
+                dark = dark | (_hit_sphere(p, self.light, one, center, ball.radius) < FAR)
+        return dark
 
+    def trace(self, o: Tensor, d: Tensor, centers: list[Tensor], poses: list[tuple[int, Tensor]]) -> tuple[Tensor, ...]:
+        """Colour [..., 3], depth, instance, shadow (bool) for rays o, d [..., 3]; centers of the balls [..., 3], poses of
+        the movable boxes (number, [..., 4, 4])."""
+        boxes = [self._body(i, pose[..., :3, 3], pose[..., :3, :3]) for i, pose in poses]
+        depth, albedo, normal, instance = self._background(o, d)
+        shadow = self._in_shadow(o + d * depth[..., None] + 1e-3 * normal, centers, boxes)
+        sun = SUN * (normal * self.light).sum(-1).clamp_min(0) * ~shadow
+        rgb = albedo * (AMBIENT + sun)[..., None]
+        full = shadow.shape  # every frame, wherever something moves
+        depth, instance = depth.expand(full).clone(), instance.expand(full).clone()
+        rgb = rgb.expand(*full, 3).clone()
+
+        at = lambda x, where: x.expand(*full, *x.shape[-1:])[where]  # noqa: E731
+        matrix_at = lambda x, where: x.expand(*full, 3, 3)[where]  # noqa: E731
+        there = lambda where: (  # the balls and boxes as seen from a list of points  # noqa: E731
+            [at(c, where) for c in centers],
+            [_Body(b.instance, b.color, b.half, at(b.center, where), matrix_at(b.rot, where)) for b in boxes],
+        )
+        for box in boxes:
+            t, n = _hit_box(o, d, box.center, box.rot, box.half)
+            where = (t < depth).nonzero(as_tuple=True)
+            if len(where[0]):
+                depth[where], n = t.expand(full)[where], n.expand(*full, 3)[where]
+                start = at(o, where) + at(d, where) * depth[where][:, None] + 1e-3 * n
+                dark = self._in_shadow(start, *there(where))
+                sun = SUN * (n @ self.light).clamp_min(0) * ~dark
+                rgb[where], instance[where], shadow[where] = box.color * (AMBIENT + sun)[:, None], box.instance, dark
         dd = (d * d).sum(-1)
         for i, (center, ball) in enumerate(zip(centers, self.scene.balls)):
             t = _hit_sphere(o, d, dd, center, ball.radius)
-            closer = t < depth  # broadcasts depth to every frame
-            where = closer.nonzero(as_tuple=True)
-            depth = torch.minimum(t, depth)
-            rgb, instance = rgb.expand(*depth.shape, 3), instance.expand(depth.shape)
-            if i == 0:
-                rgb, instance, shadow = rgb.clone(), instance.clone(), shadow.expand(depth.shape).clone()
+            where = (t < depth).nonzero(as_tuple=True)
             if not len(where[0]):
                 continue
-            full = depth.shape
-            at = lambda x: x.expand(*full, x.shape[-1])[where]  # noqa: E731
-            hit = at(o) + at(d) * depth[where][:, None]
-            n = (hit - at(center)) / ball.radius
-            lambert = (n @ light).clamp_min(0)
-            start = hit + 1e-3 * n
-            dark = torch.zeros_like(lambert, dtype=torch.bool)
-            for box_center, rot, half, _ in self.boxes:
-                dark |= _hit_box(start, light, box_center, rot, half)[0] < FAR
-            for j, (other, other_ball) in enumerate(zip(centers, self.scene.balls)):
-                if j != i:
-                    dark |= _hit_sphere(start, light, one, at(other), other_ball.radius) < FAR
-            view = -at(d) / at(d).norm(dim=-1, keepdim=True)
-            gloss = ((2 * (n @ light)[:, None] * n - light) * view).sum(-1).clamp_min(0) ** 24
+            depth[where] = t.expand(full)[where]
+            ray = at(d, where)
+            hit = at(o, where) + ray * depth[where][:, None]
+            n = (hit - at(center, where)) / ball.radius
+            lambert = (n @ self.light).clamp_min(0)
+            dark = self._in_shadow(hit + 1e-3 * n, *there(where), skip=i)
+            view = -ray / ray.norm(dim=-1, keepdim=True)
+            gloss = ((2 * (n @ self.light)[:, None] * n - self.light) * view).sum(-1).clamp_min(0) ** 24
             lit = (~dark).float()
             sky = 0.75 + 0.25 * n[:, 2]  # the floor side is darker
             color = torch.tensor(BALL_COLORS[ball.color])
@@ -168,49 +200,54 @@ class _Tracer:
         return rgb, depth, instance, shadow
 
 
-def render(scene: Scene, centers: np.ndarray, width: int, height: int, *, frames_at_once: int = 21) -> Render:
-    """Images of a scene whose ball centres [T, N, 3] are known. Sizes in pixels, at least 8."""
+def render(scene: Scene, motion: Motion, width: int, height: int, *, frames_at_once: int = 21) -> Render:
+    """Images of a scene whose motion is known. Sizes in pixels, at least 8. Raises ValueError."""
     if min(width, height) < 8:
         raise ValueError(f"size is {width}x{height} pixels; at least 8x8 is needed")
-    tracer = _Tracer(scene, width, height)
-    c2w = torch.tensor(scene.c2w, dtype=torch.float32)
-    moving = bool((c2w[1:] != c2w[:1]).any())
-    where = torch.tensor(centers, dtype=torch.float32)  # [T, N, 3]
+    tracer = _Tracer(scene, height)
+    c2w, fov = torch.tensor(scene.c2w, dtype=torch.float32), torch.tensor(scene.fov_deg, dtype=torch.float32)
+    moving = bool((c2w[1:] != c2w[:1]).any() or (fov[1:] != fov[:1]).any())
+    centers = torch.tensor(motion.centers, dtype=torch.float32)  # [T, N, 3]
+    poses = torch.tensor(motion.box_poses, dtype=torch.float32)  # [T, M, 4, 4]
+    movable = [i for i, b in enumerate(scene.boxes) if b.mass is not None]
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     u, v = u.reshape(1, -1), v.reshape(1, -1)
     out = []
     for a in range(0, scene.frames, frames_at_once):
-        pose = c2w[a : a + frames_at_once]
-        part = where[a : a + frames_at_once]
-        count = len(pose)
-        pose = pose if moving else pose[:1]
-        o, d = camera_rays(pose[:, None], u.expand(len(pose), -1), v.expand(len(pose), -1), width, height, scene.fov_deg)
-        balls = [part[:, n, None] for n in range(part.shape[1])]  # [F, 1, 3] each
-        rgb, depth, instance, shadow = tracer.trace(o, d, balls)
+        part = slice(a, a + frames_at_once)
+        count = len(centers[part])
+        pose, angle = (c2w[part], fov[part]) if moving else (c2w[:1], fov[:1])
+        o, d = camera_rays(pose[:, None], u, v, width, height, angle[:, None])
+        balls = [centers[part, n, None] for n in range(centers.shape[1])]  # [F, 1, 3] each
+        rgb, depth, instance, shadow = tracer.trace(o, d, balls, [(i, poses[part, i, None]) for i in movable])
         shape = (count, height, width)
         rgb = rgb.expand(count, -1, 3).reshape(*shape, 3).clone()
         depth, instance, shadow = (x.expand(count, -1).reshape(shape) for x in (depth, instance, shadow))
-        _smooth_edges(tracer, rgb, instance.int() * 2 + shadow, pose, part, u, v)
+        frame, pixel = _edges(instance.int() * 2 + shadow)
+        if len(frame):
+            rgb.view(count, -1, 3)[frame, pixel] = _mean_of_four(
+                tracer, pose.expand(count, 4, 4)[frame], angle.expand(count)[frame], u[0, pixel], v[0, pixel], width, height,
+                [centers[part][frame, n] for n in range(centers.shape[1])], [(i, poses[part][frame, i]) for i in movable],
+            )  # fmt: skip
         out.append((rgb.clamp_(0, 1), depth, instance))
     return Render(*(torch.cat(x) for x in zip(*out)))
 
 
-def _smooth_edges(tracer: _Tracer, rgb: Tensor, label: Tensor, pose: Tensor, part: Tensor, u: Tensor, v: Tensor) -> None:
-    """Replace pixels beside another instance or a shadow's border by the mean of four rays, in place."""
-    frames, height, width = label.shape
+def _edges(label: Tensor) -> tuple[Tensor, Tensor]:
+    """Frame and pixel numbers beside another label (instance, or a shadow's border)."""
     edge = torch.zeros_like(label, dtype=torch.bool)
     across, down = label[:, :, 1:] != label[:, :, :-1], label[:, 1:] != label[:, :-1]
     edge[:, :, 1:] |= across
     edge[:, :, :-1] |= across
     edge[:, 1:] |= down
     edge[:, :-1] |= down
-    frame, pixel = edge.reshape(frames, -1).nonzero(as_tuple=True)
-    if not len(frame):
-        return
-    pose = pose.expand(frames, 4, 4)[frame]
-    balls = [part[frame, n] for n in range(part.shape[1])]
+    return edge.flatten(1).nonzero(as_tuple=True)
+
+
+def _mean_of_four(tracer: _Tracer, pose, angle, u, v, width, height, centers, poses) -> Tensor:
+    """Mean colour [N, 3] of four rays within each pixel, on a rotated grid."""
     total = 0
-    for du, dv in ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125)):  # rotated grid
-        o, d = camera_rays(pose, u[0, pixel] + du, v[0, pixel] + dv, width, height, tracer.scene.fov_deg)
-        total = total + tracer.trace(o, d, balls)[0]
-    rgb.view(frames, -1, 3)[frame, pixel] = total / 4
+    for du, dv in ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125)):
+        o, d = camera_rays(pose, u + du, v + dv, width, height, angle)
+        total = total + tracer.trace(o, d, centers, poses)[0]
+    return total / 4

@@ -1,7 +1,6 @@
 """What a clip contains: balls, boxes, a floor, a light and a camera path, sampled from one integer seed.
 
-World axes: x right, y away from the viewer, z up; metres, seconds. Cameras are camera-to-world matrices in OpenCV
-axes (x right, y down, z forward).
+World axes: x right, y away from the viewer, z up; metres, seconds.
 """
 
 from __future__ import annotations
@@ -10,9 +9,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .camera import MOVES, camera_path
+
 GRAVITY = 5.0  # m/s^2: a drop from 2.5 m takes one second, eight frames at 8 fps
-FAMILIES = ("fall", "throw", "roll", "behind", "arc", "look")
-SPLITS = ("train", "validation", "test")
+RESTITUTION = 0.7  # speed after / before a bounce: the same for all, so that five frames tell what follows
+FOV_DEG = 40.0  # vertical
+FAMILIES = {  # and how often a seed draws each
+    "fall": 0.17, "throw": 0.11, "roll": 0.06, "behind": 0.14, "arc": 0.15, "wall": 0.13, "collide": 0.06, "stack": 0.05,
+    "slope": 0.05, "push": 0.04, "look": 0.04,
+}  # fmt: skip
+OUT_OF_DISTRIBUTION = ("ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera")
+SPLITS = ("train", "validation", "test", *OUT_OF_DISTRIBUTION)
 
 BALL_COLORS = {
     "red": (0.85, 0.10, 0.10), "green": (0.12, 0.62, 0.18), "blue": (0.12, 0.25, 0.85), "yellow": (0.95, 0.82, 0.12),
@@ -27,15 +34,17 @@ FLOOR_COLORS = {
     "gray": (0.55, 0.55, 0.56), "brown": (0.60, 0.47, 0.35), "green": (0.42, 0.55, 0.38), "blue": (0.42, 0.50, 0.62),
     "white": (0.80, 0.79, 0.77), "pink": (0.68, 0.52, 0.54),
 }  # fmt: skip
+# Ball and box colours that meet only in the split ood-color.
+UNSEEN_PAIRS = {("orange", "blue"), ("purple", "brown"), ("cyan", "red"), ("yellow", "green"), ("pink", "gray")}
+DISTINCT = 0.38  # least RGB distance between a ball's colour and what is around it
 
 
 @dataclass(frozen=True)
 class Ball:
     color: str
     radius: float  # m
-    position: tuple[float, float, float]  # centre at frame 0, m
+    position: tuple[float, float, float]  # centre at time 0, m
     velocity: tuple[float, float, float]  # m/s
-    restitution: float  # speed after / before a bounce on the floor
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Box:
     center: tuple[float, float, float]
     half: tuple[float, float, float]  # half extents, m
     yaw_deg: float = 0.0
+    pitch_deg: float = 0.0  # positive: its right end goes down
+    mass: float | None = None  # kg; None: it never moves. A ball of 0.45 m has 1 kg
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,12 @@ class Scene:
     floor: Floor
     light: tuple[float, float, float]  # unit vector towards the light
     camera_move: str
-    c2w: np.ndarray = field(repr=False)  # [T, 4, 4] float64
-    fov_deg: float = 40.0  # vertical
+    c2w: np.ndarray = field(repr=False)  # [T, 4, 4] float64, OpenCV axes
+    fov_deg: np.ndarray = field(repr=False)  # [T], vertical
     gravity: float = GRAVITY
+    restitution: float = RESTITUTION
+    friction: float = 0.8
+    start_s: float = 0.0  # time at frame 0: later clips find the balls on their way or at rest
 
     @property
     def frames(self) -> int:
@@ -84,41 +98,155 @@ def rng_for(seed: int, split: str) -> np.random.Generator:
     return np.random.default_rng([SPLITS.index(split), seed])
 
 
-def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Camera-to-world matrix [..., 4, 4], OpenCV axes, for eye and target [..., 3] in metres."""
-    forward = target - eye
-    forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
-    right = np.cross(forward, (0.0, 0.0, 1.0))
-    right = right / np.linalg.norm(right, axis=-1, keepdims=True)
-    down = np.cross(forward, right)
-    c2w = np.zeros(eye.shape[:-1] + (4, 4))
-    c2w[..., :3, 0], c2w[..., :3, 1], c2w[..., :3, 2], c2w[..., :3, 3] = right, down, forward, eye
-    c2w[..., 3, 3] = 1.0
-    return c2w
+class _Draw:
+    """A scene in the making: its generator, and what the families share."""
+
+    def __init__(self, rng: np.random.Generator, split: str):
+        self.rng, self.split = rng, split
+        self.side = float(rng.choice((-1.0, 1.0)))  # +1: things go to the right
+        self.balls: list[Ball] = []
+        self.boxes: list[Box] = []
+        self.friction = 0.8
+        self.floor = Floor(self.pick(FLOOR_COLORS), self(0.0, 0.45), self(0.6, 1.4), self(3.5, 6.0), self.pick(FLOOR_COLORS))
+        self.radius = self.choice(self(0.22, 0.29), self(0.6, 0.7)) if split == "ood-size" else self(0.34, 0.54)
+
+    def __call__(self, low: float, high: float) -> float:
+        return float(self.rng.uniform(low, high))
+
+    def choice(self, *options: float) -> float:
+        return float(self.rng.choice(options))
+
+    def chance(self, p: float) -> bool:
+        return bool(self.rng.random() < p)
+
+    def pick(self, table: dict) -> str:
+        return str(self.rng.choice(list(table)))
+
+    def box(self, center, half, **more) -> Box:
+        self.boxes.append(Box(self.pick(BOX_COLORS), tuple(map(float, center)), tuple(map(float, half)), **more))
+        return self.boxes[-1]
+
+    def ball(self, position, velocity, radius: float | None = None) -> None:
+        """A ball whose colour differs from the boxes made so far, the floor, the wall and the other balls."""
+        radius = radius or self.radius
+        around = [FLOOR_COLORS[self.floor.color], FLOOR_COLORS[self.floor.wall_color]]
+        around += [BOX_COLORS[b.color] for b in self.boxes] + [BALL_COLORS[b.color] for b in self.balls]
+        clear = [c for c, rgb in BALL_COLORS.items() if min(np.linalg.norm(np.subtract(rgb, a)) for a in around) > DISTINCT]
+        unseen = {c for c in clear if any((c, b.color) in UNSEEN_PAIRS for b in self.boxes)}
+        if self.split == "ood-color":
+            clear = sorted(unseen) or clear
+        else:
+            clear = [c for c in clear if c not in unseen] or clear
+        fast = 1.6 if self.split == "ood-speed" else 1.0
+        velocity = (velocity[0] * fast, velocity[1] * fast, velocity[2] * (1.0 + (fast - 1.0) / 2))
+        self.balls.append(Ball(str(self.rng.choice(clear)), radius, tuple(map(float, position)), tuple(map(float, velocity))))
+
+    def occluder(self, low: float, high: float, half_width: tuple[float, float] = (0.6, 0.85)) -> Box:
+        """A box in front of where the ball passes."""
+        half = (self(*half_width), 0.25, self(low, high))
+        return self.box((self(-0.3, 0.3), self(-0.6, -0.2), half[2]), half, yaw_deg=self(-8, 8))
 
 
-CAMERA_MOVES = ("still", "orbit left", "orbit right", "pan left", "pan right", "move in", "move out")
+def _fall(d: _Draw) -> None:
+    d.ball((d(-1.6, 1.6), d(-0.5, 1.0), d(1.8, 3.2)), (d(-0.4, 0.4), 0.0, 0.0))
+    if d.chance(0.3):
+        other = -np.sign(d.balls[0].position[0]) * d(0.7, 1.7)
+        d.ball((other, d(-0.5, 1.0), d(1.2, 3.2)), (0.0, 0.0, 0.0), d(0.34, 0.54))
 
 
-def camera_path(move: str, amount: float, frames: int, eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Eased path [frames, 4, 4]. amount in 0..1 of the largest move (30 deg of orbit, 12 deg of pan, 2 m of travel)."""
-    if move not in CAMERA_MOVES:
-        raise ValueError(f"camera move {move!r} is unknown; choose one of {', '.join(CAMERA_MOVES)}")
-    s = np.linspace(0.0, 1.0, frames)
-    s = (s * s * (3 - 2 * s) * amount)[:, None]
-    eyes, targets = np.repeat(eye[None], frames, 0), np.repeat(target[None], frames, 0)
-    kind, _, side = move.partition(" ")
-    if kind == "orbit":  # the eye goes round the target
-        angle = np.radians(30.0) * s[:, 0] * (1 if side == "right" else -1)
-        arm = eye - target
-        cos, sin = np.cos(angle), np.sin(angle)
-        eyes = target + np.stack([cos * arm[0] - sin * arm[1], sin * arm[0] + cos * arm[1], 0 * s[:, 0] + arm[2]], -1)
-    elif kind == "pan":
-        reach = np.linalg.norm(target - eye) * np.tan(np.radians(12.0) * s)
-        targets = targets + reach * np.array([[1.0 if side == "right" else -1.0, 0, 0]])
-    elif kind == "move":
-        eyes = eyes + (target - eye) / np.linalg.norm(target - eye) * 2.0 * s * (1 if side == "in" else -1)
-    return look_at(eyes, targets)
+def _throw(d: _Draw) -> None:
+    if d.chance(0.4):  # a wall to bounce off
+        d.box((d.side * 2.1, 0.3, 0.8), (0.15, 1.1, 0.8))
+    d.ball((-d.side * d(1.5, 2.2), d(-0.4, 0.8), d(0.5, 1.6)), (d.side * d(0.8, 1.7), 0.0, d(1.5, 3.6)))
+
+
+def _roll(d: _Draw) -> None:
+    d.ball((-d.side * d(1.3, 2.2), d(-0.7, 0.9), d.radius), (d.side * d(0.6, 1.5), 0.0, 0.0))
+
+
+def _behind(d: _Draw) -> None:
+    d.occluder(0.6, 0.85)
+    d.ball((-d.side * d(1.7, 2.3), d(0.75, 1.1), d.radius), (d.side * d(0.85, 1.5), 0.0, 0.0))
+
+
+def _arc(d: _Draw) -> None:
+    d.occluder(0.7, 1.05)
+    d.ball((-d.side * d(1.7, 2.3), d(0.75, 1.1), d(0.5, 1.2)), (d.side * d(0.9, 1.5), 0.0, d(1.8, 3.4)))
+
+
+def _wall(d: _Draw) -> None:
+    """The ball meets a wall while it is hidden; the wall itself is seen above the box."""
+    front = d.occluder(0.55, 0.75)
+    depth = d(0.75, 1.0)
+    tall = front.half[2] + d(0.25, 0.45)
+    d.box((front.center[0] + d.side * (d(0.0, 0.3) + d.radius), depth, tall), (0.12, 0.55, tall))
+    d.friction = 0.01  # spin would brake the ball behind the box until it hardly comes out
+    d.ball((-d.side * d(1.8, 2.3), depth, d.radius), (d.side * d(1.1, 1.9), 0.0, 0.0))
+
+
+def _collide(d: _Draw) -> None:
+    depth, other = d(-0.5, 0.8), d(0.36, 0.5)
+    d.ball((-d.side * d(1.4, 2.2), depth, d.radius), (d.side * d(0.9, 1.6), 0.0, 0.0))
+    meet = -d.side * d(0.5, 1.4) if d.chance(0.4) else 0.0  # head-on, or the other one rests
+    d.ball((d.side * d(0.3, 1.5), depth + d(-0.12, 0.12), other), (meet, 0.0, 0.0), other)
+
+
+def _stack(d: _Draw) -> None:
+    half, count = d(0.24, 0.34), int(d.rng.integers(2, 4))
+    x, y = d.side * d(0.1, 0.7), d(-0.3, 0.6)
+    for i in range(count):
+        d.box((x + d(-0.05, 0.05), y + d(-0.05, 0.05), half * (2 * i + 1)), (half, half, half), yaw_deg=d(-12, 12), mass=0.12)
+    d.ball((-d.side * d(1.6, 2.2), y, d.radius), (d.side * d(1.8, 2.8), 0.0, 0.0))
+
+
+def _slope(d: _Draw) -> None:
+    pitch, length = d(14, 26), d(0.8, 1.1)
+    x, y = -d.side * d(0.7, 1.0), d(-0.2, 0.8)
+    rise = length * np.sin(np.radians(pitch))
+    d.box((x, y, rise), (length, 0.6, 0.06), pitch_deg=pitch * d.side)
+    along = d(0.55, 0.8) * length  # from the middle towards the upper end
+    cos, sin = np.cos(np.radians(pitch)), np.sin(np.radians(pitch))
+    lift = d.radius + 0.06
+    d.ball((x - d.side * along * cos + d.side * lift * sin, y, rise + along * sin + lift * cos), (0.0, 0.0, 0.0))
+
+
+def _push(d: _Draw) -> None:
+    half, y = (d(0.25, 0.4), d(0.3, 0.45), d(0.25, 0.45)), d(-0.4, 0.6)
+    d.box((d.side * d(0.0, 0.6), y, half[2]), half, yaw_deg=d(-10, 10), mass=d(0.1, 0.3))
+    d.ball((-d.side * d(1.5, 2.2), y, d.radius), (d.side * d(1.6, 2.6), 0.0, 0.0))
+
+
+def _look(d: _Draw) -> None:
+    """Nothing moves but the camera; the scene may be empty."""
+    if d.chance(0.5):
+        half = (d(0.3, 0.6), d(0.3, 0.5), d(0.3, 0.8))
+        d.box((d(-1, 1), 2.2, half[2]), half, yaw_deg=d(-40, 40))
+    spots = d.rng.permutation([-1.4, 0.0, 1.4])
+    for spot in spots[: int(d.rng.integers(0, 4))]:
+        r = d(0.34, 0.54)
+        d.ball((spot + d(-0.3, 0.3), d(-0.5, 1.2), r), (0.0, 0.0, 0.0), r)
+
+
+_BUILD = {
+    "fall": _fall, "throw": _throw, "roll": _roll, "behind": _behind, "arc": _arc, "wall": _wall, "collide": _collide,
+    "stack": _stack, "slope": _slope, "push": _push, "look": _look,
+}  # fmt: skip
+
+
+def _camera(d: _Draw, family: str, frames: int) -> tuple[str, np.ndarray, np.ndarray]:
+    eye = np.array([d(-0.6, 0.6), d(-7.2, -6.2), d(1.5, 2.8)])
+    if d.split == "ood-camera":
+        eye = np.array([d.choice(-1, 1) * d(1.6, 2.6), d(-7.0, -6.0), d(3.2, 4.0)])
+    target = np.array([0.0, 0.2, d(1.0, 1.3)])
+    move, amounts = "still", {}
+    if family == "look" or d.chance(0.4):
+        move = str(d.rng.choice([*list(MOVES)[1:], *["free"] * 4]))
+        kinds = [move] if move != "free" else [str(m) for m in d.rng.choice(list(MOVES)[1:], size=3, replace=False)]
+        for kind in kinds:
+            share = d(0.4, 1.0) * (0.7 if move == "free" else 1.0)
+            for name, most in MOVES[kind].items():
+                amounts[name] = 1 + (most - 1) * share if name == "zoom" else amounts.get(name, 0.0) + most * share
+    return move, *camera_path(amounts, frames, eye, target, FOV_DEG, eased=d.chance(0.6))
 
 
 def sample_scene(
@@ -128,58 +256,16 @@ def sample_scene(
     if family is not None and family not in FAMILIES:
         raise ValueError(f"family {family!r} is unknown; choose one of {', '.join(FAMILIES)}")
     rng = rng_for(seed, split)
-    drawn = rng.choice(FAMILIES, p=(0.2, 0.16, 0.16, 0.2, 0.16, 0.12))
+    drawn = rng.choice(list(FAMILIES), p=list(FAMILIES.values()))
     family = family or str(drawn)
-    u = lambda lo, hi: float(rng.uniform(lo, hi))  # noqa: E731
-    pick = lambda table: str(rng.choice(list(table)))  # noqa: E731
-
-    floor = Floor(pick(FLOOR_COLORS), u(0.0, 0.45), u(0.6, 1.4), u(3.5, 6.0), pick(FLOOR_COLORS))
-    eye = np.array([u(-0.6, 0.6), u(-7.2, -6.2), u(1.5, 2.8)])
-    target = np.array([0.0, 0.2, u(1.0, 1.3)])
-    moves = rng.random() < (1.0 if family == "look" else 0.3)
-    move = str(rng.choice(CAMERA_MOVES[1:])) if moves else "still"
-    c2w = camera_path(move, u(0.5, 1.0), frames, eye, target)
-    azimuth, height = u(-2.4, -0.7), u(0.9, 1.25)  # from the viewer's side and above, so that faces are lit
+    d = _Draw(rng, split)
+    _BUILD[family](d)
+    move, c2w, fov_deg = _camera(d, family, frames)
+    azimuth, height = d(-2.4, -0.7), d(0.9, 1.25)  # from the viewer's side and above, so that faces are lit
     light = (np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height))
-
-    side = float(rng.choice((-1.0, 1.0)))
-    colors = [str(c) for c in rng.choice(list(BALL_COLORS), size=3, replace=False)]
-    radius = u(0.34, 0.54)
-    balls: list[Ball] = []
-    boxes: list[Box] = []
-
-    def ball(position, velocity, r=radius):
-        balls.append(Ball(colors[len(balls)], r, tuple(position), tuple(velocity), u(0.5, 0.85)))
-
-    if family == "fall":
-        ball((u(-1.6, 1.6), u(-0.5, 1.0), u(1.8, 3.2)), (u(-0.4, 0.4), 0.0, 0.0))
-        if rng.random() < 0.35:
-            other = -np.sign(balls[0].position[0]) * u(0.7, 1.7)
-            ball((other, u(-0.5, 1.0), u(1.2, 3.2)), (0.0, 0.0, 0.0), u(0.34, 0.54))
-    elif family == "throw":
-        ball((-side * u(1.5, 2.2), u(-0.4, 0.8), u(0.5, 1.6)), (side * u(0.8, 1.7), 0.0, u(1.5, 3.6)))
-        if rng.random() < 0.5:  # a wall to bounce off
-            boxes.append(Box(pick(BOX_COLORS), (side * 2.1, 0.3, 0.8), (0.15, 1.1, 0.8)))
-    elif family == "roll":
-        ball((-side * u(1.3, 2.2), u(-0.7, 0.9), radius), (side * u(0.6, 1.5), 0.0, 0.0))
-        if rng.random() < 0.4:
-            ball((side * u(0.3, 1.5), u(-0.7, 1.2), 0.42), (0.0, 0.0, 0.0), 0.42)
-    elif family in ("behind", "arc"):
-        half = (u(0.6, 0.85), 0.25, u(0.6, 0.85) if family == "behind" else u(0.7, 1.05))
-        boxes.append(Box(pick(BOX_COLORS), (u(-0.3, 0.3), u(-0.6, -0.2), half[2]), half, u(-8, 8)))
-        depth = u(0.75, 1.1)
-        if family == "behind":
-            ball((-side * u(1.7, 2.3), depth, radius), (side * u(0.85, 1.5), 0.0, 0.0))
-        else:
-            ball((-side * u(1.7, 2.3), depth, u(0.5, 1.2)), (side * u(0.9, 1.5), 0.0, u(1.8, 3.4)))
-    else:  # look: things at rest, the camera moves
-        spots = rng.permutation([-1.4, 0.0, 1.4])
-        for i in range(int(rng.integers(1, 4))):
-            r = u(0.34, 0.54)
-            ball((spots[i] + u(-0.3, 0.3), u(-0.5, 1.2), r), (0.0, 0.0, 0.0), r)
-        if rng.random() < 0.6:
-            half = (u(0.3, 0.6), u(0.3, 0.5), u(0.3, 0.8))
-            boxes.append(Box(pick(BOX_COLORS), (u(-1, 1), 2.2, half[2]), half, u(-40, 40)))
+    late = d(0.5, 5.0) if split == "train" and d.chance(0.15) else 0.0  # for videos that go on beyond five seconds
+    gravity = d.choice(d(2.5, 3.5), d(7.0, 9.0)) if split == "ood-gravity" else GRAVITY
     return Scene(
-        family, seed, split, fps, tuple(balls), tuple(boxes), floor, tuple(float(v) for v in light), move, c2w
-    )
+        family, seed, split, fps, tuple(d.balls), tuple(d.boxes), d.floor, tuple(float(v) for v in light), move, c2w,
+        fov_deg, gravity, friction=d.friction, start_s=late,
+    )  # fmt: skip
