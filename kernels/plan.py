@@ -1,0 +1,300 @@
+"""Which tokens attend to which, as lists of key blocks for every query block: whole blocks and partly visible ones.
+
+A pattern is a tuple of parts; a key is visible when any part shows it. Every part is a product of one relation per
+axis (time, height, width), which is why a plan is built from three small matrices a part and is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .grid import FAR, SLOTS, Grid, TileOrder, choose_tile, pack, tile_order, unpack
+
+
+@dataclass(frozen=True)
+class Box:
+    """Keys within t frames, h rows and w columns of the query; causal: no later frame.
+
+    clamped: near an edge the window moves inwards, so that every query sees as many keys (as NATTEN does).
+    """
+
+    t: int = FAR
+    h: int = FAR
+    w: int = FAR
+    causal: bool = False
+    clamped: bool = False
+
+    @property
+    def reach(self) -> tuple[int, int, int]:
+        return self.t, self.h, self.w
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Keys in the t x h x w tiles around the query's own tile; at an edge the window moves inwards.
+
+    Sliding Tile Attention (arXiv 2502.04507): whole tiles only, so no block is masked. Even counts reach further back.
+    """
+
+    t: int
+    h: int
+    w: int
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        return self.t, self.h, self.w
+
+
+Pattern = tuple[Box | Tiles, ...]
+FULL: Pattern = (Box(),)
+SPATIAL: Pattern = (Box(t=0),)
+TEMPORAL: Pattern = (Box(h=0, w=0),)
+FRAME_CAUSAL: Pattern = (Box(causal=True),)
+
+
+class PlanTensors(NamedTuple):
+    """A plan as kernels take it, all int32. n query blocks, m key blocks; *_t: lists of query blocks per key block.
+
+    Rows of full_idx: each real key (slot below kv_len of its block) is visible to each real query. Rows of part_idx:
+    visible when both coordinates are >= 0 and any box holds |dt| <= rt, |dh| <= rh, |dw| <= rw (and t_k <= t_q).
+    Padding rows, and rows that see nothing: out 0, lse -inf, no gradient.
+    """
+
+    coords_q: Tensor  # [slots_q], moved inwards for a clamped box
+    coords_k: Tensor  # [slots_k]
+    kv_len: Tensor  # [m] real keys at the block's start
+    boxes: Tensor  # [boxes, 4]: rt, rh, rw, causal
+    full_ptr: Tensor  # [n + 1]
+    full_idx: Tensor
+    part_ptr: Tensor  # [n + 1]
+    part_idx: Tensor
+    full_ptr_t: Tensor  # [m + 1]
+    full_idx_t: Tensor
+    part_ptr_t: Tensor  # [m + 1]
+    part_idx_t: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPlan:
+    """A pattern worked out for one grid, one tile and one pair of block sizes, on one device."""
+
+    pattern: Pattern
+    order_q: TileOrder
+    order_k: TileOrder
+    block_q: int
+    block_k: int
+    tensors: PlanTensors
+    visible: int  # (query, key) pairs of tokens that the pattern shows
+
+    @property
+    def slots_q(self) -> int:
+        return self.order_q.slots
+
+    @property
+    def slots_k(self) -> int:
+        return self.order_k.slots
+
+    @property
+    def is_full(self) -> bool:
+        """Every query sees every key: plain dense attention."""
+        return self.visible == self.order_q.grid.tokens * self.order_k.grid.tokens
+
+    @property
+    def density(self) -> float:
+        """Visible pairs of tokens as a share of all."""
+        return self.visible / (self.order_q.grid.tokens * self.order_k.grid.tokens)
+
+    @property
+    def work(self) -> float:
+        """Pairs of slots that a kernel multiplies, as a share of all pairs of tokens."""
+        blocks = len(self.tensors.full_idx) + len(self.tensors.part_idx)
+        return blocks * self.block_q * self.block_k / (self.order_q.grid.tokens * self.order_k.grid.tokens)
+
+    @property
+    def waste(self) -> float:
+        """Work over density: 1 where every multiplied pair is visible."""
+        return self.work / self.density
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self.tensors)
+
+    def explain(self) -> str:
+        """What is attended to and what it costs, for people."""
+        full, part = len(self.tensors.full_idx), len(self.tensors.part_idx)
+        tile = "x".join(map(str, self.order_k.tile))
+        grids = str(self.order_k.grid)
+        if self.order_q.grid != self.order_k.grid:
+            grids = f"{self.order_q.grid} onto {grids}"
+        return (
+            f"{describe(self.pattern)}; {grids} tokens in tiles of {tile}, {self.order_k.padding:.1%} padding; "
+            f"density {self.density:.1%}, work {self.work:.1%} ({self.waste:.2f}x) in {full} whole and {part} partial "
+            f"blocks of {self.block_q}x{self.block_k}; lists {self.nbytes / 1e6:.1f} MB"
+        )
+
+    def to(self, device: torch.device | str) -> BlockPlan:
+        moved = PlanTensors(*(t.to(device) for t in self.tensors))
+        orders = self.order_q.to(device), self.order_k.to(device)
+        return BlockPlan(self.pattern, *orders, self.block_q, self.block_k, moved, self.visible)
+
+
+def window(t: int, h: int, w: int, clamped: bool = False) -> Pattern:
+    """Keys at most t frames, h rows and w columns away, to the token. Wastes up to 5x; see sliding_tiles."""
+    return (Box(t, h, w, clamped=clamped),)
+
+
+def sliding_tiles(t: int, h: int, w: int) -> Pattern:
+    """The t x h x w tiles around each tile: a 3-D window snapped to tiles, which wastes nothing but padding."""
+    return (Tiles(t, h, w),)
+
+
+def describe(pattern: Pattern) -> str:
+    """A pattern in words."""
+    return " or ".join(_describe(part) for part in pattern)
+
+
+@lru_cache(maxsize=32)
+def plan(
+    grid: Grid, pattern: Pattern, block_q: int = SLOTS, block_k: int = SLOTS, tile: tuple[int, int, int] | None = None,
+    query_frames: tuple[int, int] | None = None, device: torch.device | str = "cpu",
+) -> BlockPlan:  # fmt: skip
+    """The plan of a pattern for keys on `grid`; kept, so that a second call costs nothing.
+
+    block_q, block_k: 16, 32, 64 or 128; a tile has as many slots as the larger, at least 64. tile: its sides (t, h, w),
+    chosen when None. query_frames: (first, last + 1) when only these frames of the grid ask.
+    Raises ValueError on misfits.
+    """
+    if str(device) != "cpu":
+        return plan(grid, pattern, block_q, block_k, tile, query_frames).to(device)
+    _check(grid, pattern, block_q, block_k, query_frames)
+    slots = max(SLOTS, block_q, block_k)
+    tile = tile or choose_tile(grid, *_reach(pattern), slots)
+    first, end = query_frames or (0, grid.t)
+    if any(isinstance(p, Tiles) for p in pattern) and (first % tile[0] or (end % tile[0] and end != grid.t)):
+        raise ValueError(f"query frames {first} to {end} cut through tiles of {tile[0]} frames")
+    order_k = tile_order(grid, tile, slots)
+    order_q = tile_order(Grid(end - first, grid.h, grid.w), tile, slots, first)
+
+    # a pair of tiles is whole when one part shows all of it, partial when any part shows some of it
+    relations = [_relations(part, grid, tile, first, end) for part in pattern]
+    full = part = torch.zeros((), dtype=torch.bool)
+    for axes in relations:
+        full = full | _tile_pairs(axes, tile, torch.all)
+        part = part | _tile_pairs(axes, tile, torch.any)
+    kv_len = (order_k.tile_len[:, None] - torch.arange(0, slots, block_k)).clamp(0, block_k).flatten().int()
+    part = _blocks(part & ~full, slots // block_q, slots // block_k) & (kv_len > 0)
+    full = _blocks(full, slots // block_q, slots // block_k) & (kv_len > 0)
+
+    boxes = [[*b.reach, int(b.causal)] for b in pattern if isinstance(b, Box)]
+    tensors = PlanTensors(
+        _centres(order_q.coords, pattern, grid), order_k.coords, kv_len,
+        torch.tensor(boxes, dtype=torch.int32).view(-1, 4),
+        *_lists(full), *_lists(part), *_lists(full.T), *_lists(part.T),
+    )  # fmt: skip
+    return BlockPlan(pattern, order_q, order_k, block_q, block_k, tensors, _visible(relations))
+
+
+def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frames: tuple[int, int] | None) -> None:
+    if not {block_q, block_k} <= {16, 32, 64, 128}:
+        raise ValueError(f"blocks of {block_q} queries by {block_k} keys; both must be 16, 32, 64 or 128")
+    if not isinstance(pattern, tuple) or not pattern or not all(isinstance(part, (Box, Tiles)) for part in pattern):
+        raise ValueError(f"a pattern is a tuple of Box and Tiles, found {pattern!r}")
+    for part in pattern:
+        if isinstance(part, Box) and not all(0 <= r <= FAR for r in part.reach):
+            raise ValueError(f"{part}: a reach is 0 to {FAR} tokens")
+        if isinstance(part, Tiles) and min(part.counts) < 1:
+            raise ValueError(f"{part}: a window has at least one tile on each axis")
+    if any(isinstance(b, Box) and b.clamped for b in pattern) and sum(isinstance(b, Box) for b in pattern) > 1:
+        raise ValueError("a clamped box moves its queries inwards, so it cannot be joined with another box")
+    if query_frames and not 0 <= query_frames[0] < query_frames[1] <= grid.t:
+        raise ValueError(f"query frames {query_frames} do not lie in a grid of {grid.t} frames")
+
+
+def _reach(pattern: Pattern) -> tuple[tuple[int, int, int] | None, bool]:
+    """Reach and causality that tiles should suit: the first box's, unless there are sliding tiles."""
+    boxes = [part for part in pattern if isinstance(part, Box)]
+    return (boxes[0].reach, boxes[0].causal) if len(boxes) == len(pattern) else (None, False)
+
+
+def _relations(part: Box | Tiles, grid: Grid, tile: tuple[int, int, int], first: int, end: int) -> list[Tensor]:
+    """For each axis, bool [queries, keys]: the key's coordinate is visible from the query's."""
+    out = []
+    for axis, (n, side) in enumerate(zip(grid.sides, tile)):
+        q = torch.arange(first, end) if axis == 0 else torch.arange(n)
+        k = torch.arange(n)
+        if isinstance(part, Box):
+            r = part.reach[axis]
+            centre = _inwards(q, r, n) if part.clamped else q
+            seen = (k - centre[:, None]).abs() <= r
+            if axis == 0 and part.causal:
+                seen &= k <= q[:, None]
+        else:
+            q, k, tiles = q // side, k // side, -(-n // side)
+            count = min(part.counts[axis], tiles)
+            low = (q - count // 2).clamp(0, tiles - count)[:, None]
+            seen = (k >= low) & (k < low + count)
+        out.append(seen)
+    return out
+
+
+def _inwards(q: Tensor, r: int, n: int) -> Tensor:
+    """Window centres at least r from both ends; the middle where the window is wider than the grid."""
+    return q.clamp(min(r, n // 2), max(n - 1 - r, n // 2))
+
+
+def _centres(coords: Tensor, pattern: Pattern, grid: Grid) -> Tensor:
+    box = next((b for b in pattern if isinstance(b, Box) and b.clamped), None)
+    if box is None:
+        return coords
+    moved = torch.stack([_inwards(q, r, n) for q, r, n in zip(unpack(coords), box.reach, grid.sides)], -1)
+    return torch.where(coords < 0, coords, pack(moved))
+
+
+def _tile_pairs(axes: list[Tensor], tile: tuple[int, int, int], reduce) -> Tensor:
+    """Relations of the axes' tokens -> bool [query tiles, key tiles]: any, or all, of the pairs of two tiles."""
+    small = []
+    for seen, side in zip(axes, tile):
+        rows = torch.stack([reduce(m, 0) for m in seen.split(side)])
+        small.append(torch.stack([reduce(m, 1) for m in rows.split(side, 1)], 1))
+    t, h, w = small
+    pairs = t[:, None, None, :, None, None] & (h[:, None, :, None] & w[None, :, None, :])[None, :, :, None]
+    return pairs.reshape(len(t) * len(h) * len(w), -1)
+
+
+def _blocks(pairs: Tensor, q: int, k: int) -> Tensor:
+    """Pairs of tiles -> pairs of blocks, q query blocks and k key blocks to a tile."""
+    pairs = pairs.repeat_interleave(q, 0) if q > 1 else pairs
+    return pairs.repeat_interleave(k, 1) if k > 1 else pairs
+
+
+def _lists(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """bool [n, m] -> CSR: pointers [n + 1] and, row after row, the columns that are true."""
+    ptr = torch.cat((torch.zeros(1, dtype=torch.long), pairs.sum(1).cumsum(0)))
+    return ptr.int(), pairs.nonzero()[:, 1].int()
+
+
+def _visible(relations: list[list[Tensor]]) -> int:
+    """Pairs that any part shows: inclusion and exclusion over products of axis relations."""
+    total = 0
+    for n in range(1, len(relations) + 1):
+        for parts in combinations(relations, n):
+            product = 1
+            for axes in zip(*parts):
+                product *= int(torch.stack(axes).all(0).sum())
+            total += product if n % 2 else -product
+    return total
+
+
+def _describe(part: Box | Tiles) -> str:
+    if isinstance(part, Tiles):
+        return f"the {part.t}x{part.h}x{part.w} tiles around"
+    units = ("frames", "rows", "columns")
+    near = [f"the same {unit[:-1]}" if r == 0 else f"{r} {unit}" for r, unit in zip(part.reach, units) if r < FAR]
+    words = "within " + ", ".join(near) if near else "every token"
+    return words + (", no later frame" if part.causal else "") + (", moved inwards at edges" if part.clamped else "")
