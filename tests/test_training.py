@@ -8,12 +8,18 @@ import torch
 from vdit.model.checkpoint import load_world_model
 from vdit.model.codec.tiny import TinyCodecConfig
 from vdit.model.config import VDiTConfig
-from vdit.training import bundle, clips, codec, latents, teacher
+from vdit.control.signals import context_channels
+from vdit.training import bundle, clips, codec, dataset, latents, teacher
+from vdit.training.muon import orthogonal
 from vdit.training.run import Run, cosine
 from vdit.training.textures import dead_leaves
 
 TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1))
-TINY = VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16)
+TINY = VDiTConfig(
+    dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16,
+    camera_rays=2, vace_channels=context_channels(), vace_layers=(0,),
+)  # fmt: skip
+SHAPES = ((64, 64, 41), (96, 64, 21))  # width, height, frames
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,11 @@ def made(tmp_path_factory):
     finally:
         clips.SHARD = shard
     codec.train(root / "clips", root / "clips", root / "codec", steps=6, batch=2, config=TINY_CODEC, validate_every=6)
-    latents.encode_shards(latents.load_codec(root / "codec", root / "clips"), root / "clips", root / "latents")
+    kept, latents.SHARD, latents.SHAPES = (latents.SHARD, latents.SHAPES), 3, SHAPES
+    try:
+        latents.write_shards(latents.load_codec(root / "codec", root / "clips"), root / "latents", 0, 2)
+    finally:
+        latents.SHARD, latents.SHAPES = kept
     teacher.train(root / "latents", root / "latents", root / "teacher", hours=4 / 3600, batch=4, config=TINY)
     return root
 
@@ -46,33 +56,108 @@ def test_codec_run_resumes_where_it_stopped(made):
     assert rows[0]["event"] == "start" and any("held_out_psnr" in r for r in rows)
 
 
-def test_latents_are_normalised_and_mirrored_with_their_words(made):
-    data = latents.Latents.load(made / "latents")
-    assert data.video.shape == (16, 4, 4, 8, 8) and data.last.shape == (16, 4, 1, 8, 8)
-    assert abs(float(data.video.float().mean())) < 0.2
-    assert [latents.mirrored(c) for c in data.captions[0]] == data.captions[1]
+def test_shards_hold_clips_and_their_mirror_images_with_words_and_controls(made):
+    data = dataset.Dataset.load(made / "latents")
+    assert len(data) == 12 and {data.shape(n) for n in data.shards} == set(SHAPES)
+    both = data.batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
+    assert both.video.shape == (2, 4, 11, 4, 4) and both.last.shape == (2, 4, 1, 4, 4) and both.size == (64, 64)
+    assert both.depth.shape == (2, 41, 1, 16, 16) and both.flow.shape == (2, 40, 2, 16, 16)
+    assert [latents.mirrored(c) for c in both.captions[0]] == both.captions[1]
     assert latents.mirrored("rolls to the left, the camera pans right") == "rolls to the right, the camera pans left"
+    assert torch.equal(both.depth[0], both.depth[1].flip(3))
+    assert torch.equal(both.flow[0, :, 0], -both.flow[1, :, 0].flip(2))
 
 
-def test_teacher_resumes_and_loss_ignores_known_frames(made):
+def test_a_mirrored_camera_sees_the_mirrored_world(made):
+    both = dataset.Dataset.load(made / "latents").batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
+    point = torch.tensor([0.7, 1.0, 0.5, 1.0], dtype=torch.float64)
+    mirrored = point * torch.tensor([-1.0, 1, 1, 1])
+    a = torch.linalg.inv(both.c2w[0]) @ point
+    b = torch.linalg.inv(both.c2w[1]) @ mirrored
+    torch.testing.assert_close(a * torch.tensor([-1.0, 1, 1, 1]), b)
+
+
+def test_stored_controls_are_the_simulators(made):
+    from vdit.world.clip import make_clip
+
+    row = dataset.Dataset.load(made / "latents").batch([("latents-00001.pt", 0)])
+    clip = make_clip(latents.SHARD * 0 + 3, width=96, height=64, frames=21)
+    flow = clip.flow.permute(0, 3, 1, 2).unflatten(2, (16, 4)).unflatten(4, (24, 4)).mean((3, 5))
+    assert (row.flow[0] - flow).abs().max() <= latents.FLOW_STEP / 2 + 1e-4
+    nearest = latents.inverse_depth(clip.render.depth)
+    assert nearest.min() == 0 and nearest.max() == 1
+    assert nearest.flatten()[clip.render.depth.argmin()] == 1
+
+
+def test_batches_have_one_shape_and_long_clips_come_fewer(made):
+    data = dataset.Dataset.load(made / "latents")
+    seen = set()
+    for i in range(20):
+        batch = data.draw(6, np.random.default_rng(i))
+        seen.add((*batch.size, batch.depth.shape[1]))
+        assert len(batch.video) == 6 and batch.video.shape[2] == (batch.depth.shape[1] + 3) // 4
+    assert seen == set(SHAPES)
+    long = {**data.shards["latents-00000.pt"], "depth": torch.zeros(6, 81, 1, 16, 16)}
+    data.shards = {"latents-00000.pt": long}
+    assert len(data.draw(6, np.random.default_rng(0)).video) == 3
+
+
+def test_teacher_resumes_and_may_start_from_another_run(made, tmp_path):
     step = Run(made / "teacher").load()["step"]
     assert step > 0
     teacher.train(made / "latents", made / "latents", made / "teacher", hours=6 / 3600, batch=4, config=TINY)
     assert Run(made / "teacher").load()["step"] > step
+    teacher.train(
+        made / "latents", made / "latents", tmp_path, hours=1 / 3600, batch=4, config=TINY, start_from=made / "teacher",
+        cooldown_hours=1 / 3600,
+    )  # fmt: skip
+    state = Run(tmp_path).load()
+    assert state["step"] > step and state["hours"] >= 6 / 3600
 
 
 def test_flow_loss_of_an_untrained_model_is_the_energy_of_its_target(made):
-    data = latents.Latents.load(made / "latents")
+    data = dataset.Dataset.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)  # its head is zero: it predicts no velocity
-    loss = teacher.validate(model, text, data, count=16, batch=8)
-    assert loss == pytest.approx(1 + float(data.video.float().square().mean()), rel=0.15)
+    energy = float(torch.cat([s["video"].float().flatten() for s in data.shards.values()]).square().mean())
+    assert teacher.validate(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
 
 
 def test_the_same_step_gives_the_same_loss(made):
-    data = latents.Latents.load(made / "latents")
+    data = dataset.Dataset.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)
     torch.nn.init.normal_(model.head.head.weight)
-    assert teacher.validate(model, text, data, 8) == teacher.validate(model, text, data, 8)
+    one, two = (teacher.validate(model, text, data, controlled=True) for _ in range(2))
+    assert one == two
+
+
+def test_every_control_reaches_the_weights_that_read_it(made):
+    data = dataset.Dataset.load(made / "latents")
+    model, text = teacher.fresh(TINY, 0)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.05)
+    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+    teacher.flow_loss(model, text, data.draw(6, rng), rng, generator, controlled=True).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_a_flow_may_be_told_in_part(made):
+    flow = torch.zeros(4, 2, 16, 16)
+    flow[:, 0, 4:8, 4:8] = 3.0
+    regions = [teacher.told_region(flow, np.random.default_rng(i)) for i in range(40)]
+    shares = {round(float(r.mean()), 3) for r in regions}
+    assert 1.0 in shares and len(shares) > 3
+    assert any((r[:, 0, 4:8, 4:8] == 1).all() and r.mean() < 0.2 for r in regions)
+
+
+def test_muon_pushes_singular_values_towards_one():
+    g = torch.randn(3, 24, 10, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    values = torch.linalg.svdvals(orthogonal(g))
+    assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_learning_rate_warms_up_stays_and_cools_down():
+    rates = [teacher.rate_at(s, 1000, 1.0, 200, warmup=60) for s in range(1000)]
+    assert rates[0] < 0.05 and rates[100] == rates[799] == 1.0 and rates[-1] < 0.01
 
 
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
@@ -92,7 +177,7 @@ def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="vdit train clips"):
         codec.train(tmp_path, tmp_path, tmp_path / "c", steps=1)
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
-        latents.Latents.load(tmp_path)
+        dataset.Dataset.load(tmp_path)
     assert main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
 
 

@@ -45,7 +45,8 @@ def trained_model(codec_run: Path, teacher_run: Path) -> WorldModel:
         "codec_hours": round(sum(s["seconds"] for s in codec_states) / 3600, 2),
         "codec_held_out_psnr_db": _last(Path(codec_run) / "log.jsonl", "held_out_psnr"),
         "teacher_steps": state["step"],
-        "teacher_hours": round(state["seconds"] / 3600, 2),
+        "teacher_clips_seen": state["samples"],
+        "teacher_hours": round(state["hours"] + state["seconds"] / 3600, 2),
         "teacher_held_out_loss": _last(Path(teacher_run) / "log.jsonl", "held_out_loss"),
         "clips_and_mirror_images": _last(Path(teacher_run) / "log.jsonl", "clips"),
     }

@@ -1,26 +1,29 @@
-"""Clips encoded once, ahead of the teacher's training: latents, captions, and the statistics that normalise them.
+"""Clips simulated, rendered and encoded once, ahead of the teacher's training: latents, captions, controls.
 
-Every clip is stored twice, as it is and mirrored (with left and right exchanged in its captions).
+A shard is a pure function of its number, so many machines can fill a folder. Every clip is stored twice, as it is and
+mirrored (with left and right exchanged in its captions).
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..control.signals import pool
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
 from ..world.caption import caption
-from ..world.scene import sample_scene
+from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
 from .run import Run, save_atomic
 
 WORDINGS = 4  # captions kept for a clip
+SHARD = 32  # clips a file, each stored twice
+FLOW_STEP = 0.25  # pixels a frame that one count of a stored flow stands for
+SHAPES = ((128, 128, 41),) * 7 + ((160, 96, 41), (96, 160, 41), (128, 128, 81))  # width, height, frames, by shard number
 
 
 def mirrored(text: str) -> str:
@@ -68,50 +71,49 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
     return codec
 
 
-@torch.no_grad()
-def encode_shards(codec: TinyCodec, clips: Path, out: Path, *, split: str = "train") -> int:
-    """Write latents-*.pt (float16, normalised) for every clip shard that has none yet. Returns how many were made."""
+def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0) -> None:
+    """Fill shards number first .. first+count-1 with clips of seed number*SHARD+i; shards that exist are kept."""
     from tqdm import tqdm
 
     out.mkdir(parents=True, exist_ok=True)
-    targets = {p: out / p.with_suffix(".pt").name.replace("clips", "latents") for p in shard_paths(clips)}
-    todo = {p: target for p, target in targets.items() if not target.exists()}
-    for path, target in tqdm(todo.items(), unit="shard", desc="latents"):
-        rgb, notes = np.load(path, mmap_mode="r"), json.loads(path.with_suffix(".json").read_text())
-        video, last, captions = [], [], []
-        for clip, note in zip(rgb, notes):
-            scene = sample_scene(note["seed"], split=split, frames=len(clip))
-            ways = [caption(scene, i) for i in range(WORDINGS)]
-            for side, words in ((clip, ways), (clip[:, :, ::-1], [mirrored(w) for w in ways])):
-                x = as_frames(side)
-                video.append(codec.normalize(codec.encode(x))[0].half())
-                last.append(codec.normalize(codec.encode(x[:, -1:]))[0].half())
-                captions.append(words)
-        save_atomic({"video": torch.stack(video), "last": torch.stack(last), "captions": captions}, target)
-    return len(todo)
+    for number in tqdm(range(first, first + count), unit="shard", desc=f"latents {split}"):
+        path = out / f"latents-{number:05d}.pt"
+        if path.exists():
+            continue
+        width, height, frames = SHAPES[number % len(SHAPES)]
+        seeds = range(number * SHARD, (number + 1) * SHARD)
+        clips = [make_clip(s, split=split, width=width, height=height, frames=frames, fps=fps) for s in seeds]
+        rows = [row for clip in clips for row in (encoded(codec, clip), encoded(codec, clip, mirror=True))]
+        stacked = {k: torch.stack([r[k] for r in rows]) for k in rows[0] if k != "captions"}
+        save_atomic({**stacked, "captions": [r["captions"] for r in rows], "size": (width, height)}, path)
 
 
-def latent_paths(folder: Path) -> list[Path]:
-    return sorted(Path(folder).glob("latents-*.pt"))
+@torch.no_grad()
+def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
+    """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
+    depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T]."""
+    images, scene = clip.render, clip.scene
+    rgb, depth, flow = images.rgb, inverse_depth(images.depth), clip.flow.permute(0, 3, 1, 2)
+    c2w, ways = torch.tensor(scene.c2w), [caption(scene, i) for i in range(WORDINGS)]
+    if mirror:
+        flip = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))  # the world's x and the camera's
+        rgb, depth, c2w, ways = rgb.flip(2), depth.flip(2), flip @ c2w @ flip, [mirrored(w) for w in ways]
+        flow = flow.flip(3) * torch.tensor([-1.0, 1.0])[:, None, None]
+    x = (rgb * 255).round()[None] / 255  # as files hold colours
+    return {
+        "video": codec.normalize(codec.encode(x))[0].half(),
+        "last": codec.normalize(codec.encode(x[:, -1:]))[0].half(),
+        "captions": ways,
+        "depth": (pool(depth[:, None]) * 255).round().to(torch.uint8),
+        "flow": (pool(flow) / FLOW_STEP).round().clamp(-127, 127).to(torch.int8),
+        "c2w": c2w,
+        "fov_deg": torch.tensor(scene.fov_deg),
+    }
 
 
-@dataclass
-class Latents:
-    video: Tensor  # [N, C, T, h, w] float16, normalised
-    last: Tensor  # [N, C, 1, h, w]: the last frame as a picture of its own
-    captions: list[list[str]]
-
-    @staticmethod
-    def load(folder: Path) -> Latents:
-        """All shards of a folder, in memory (a 5-s clip is 45 kB). Raises FileNotFoundError when there is none."""
-        parts = [torch.load(p, weights_only=True) for p in latent_paths(folder)]
-        if not parts:
-            raise FileNotFoundError(f"no latents-*.pt in {folder}; make them with `vdit train latents`")
-        return Latents(
-            torch.cat([p["video"] for p in parts]),
-            torch.cat([p["last"] for p in parts]),
-            [c for p in parts for c in p["captions"]],
-        )
-
-    def __len__(self) -> int:
-        return len(self.video)
+def inverse_depth(depth: Tensor) -> Tensor:
+    """Metric depth [T,H,W] -> inverse depth between its 1st and 99th percentiles over the clip, in 0..1, 1 near."""
+    inverse = 1 / depth
+    some = inverse[::4, ::3, ::3].flatten()
+    low, high = torch.quantile(some, 0.01), torch.quantile(some, 0.99)
+    return ((inverse - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)

@@ -1,6 +1,7 @@
 """Trains the transformer and the word encoder on encoded clips by flow matching: `vdit train teacher`.
 
-One model, all conditionings, by dropout: words or none, 0, 1 or 5 first frames, a last frame or none.
+One model, all conditionings, by dropout: words or none, 0, 1 or 5 first frames, a last frame or none, a camera path or
+none, depth and flow or either or none.
 """
 
 from __future__ import annotations
@@ -12,17 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..control.signals import context_channels, plucker, vace_context
 from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights
 from ..world.caption import vocabulary
-from .latents import Latents, latent_paths
-from .run import Run, cosine
+from .dataset import Batch, Dataset
+from .muon import Muon
+from .run import Run
 
+CONFIG = VDiTConfig(camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3))  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
-START_FRAMES = ((0, 0.15), (1, 0.70), (2, 0.15))  # known latent frames at the start, and their share
-END_FRAME = 0.25  # share of batches with the last frame known
-EMA = 0.998
+START_FRAMES = ((0, 0.12), (1, 0.33), (2, 0.55))  # known latent frames at the start, and their share
+END_FRAME = 0.12  # share of batches with the last frame known
+SHORT = 0.10  # share of batches cut to 21 frames
+CAMERA = 0.5  # share of clips whose camera path is told
+CONTROLLED = 0.3  # share of batches with depth or flow
+FREE = 0.4  # share of flows that are told only in part
+LOOSE = 0.3  # share of controls that are told with less than full trust
+MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
+EMA = 0.9995
 
 
 def fresh(config: VDiTConfig, seed: int) -> tuple[VDiT, WordEncoder]:
@@ -30,104 +40,187 @@ def fresh(config: VDiTConfig, seed: int) -> tuple[VDiT, WordEncoder]:
     return init_weights(VDiT(config), seed), WordEncoder(vocabulary(), config.text_dim, config.text_len)
 
 
+def camera_rays(batch: Batch, rays: int) -> Tensor:
+    """Plücker rays [B, 24, T', h*rays, w*rays] of each clip's camera path."""
+    return torch.stack([plucker(c, f, *batch.size, rays) for c, f in zip(batch.c2w, batch.fov_deg)])
+
+
+def told_region(flow: Tensor, rng: np.random.Generator) -> Tensor:
+    """Where a flow [T-1, 2, H, W] is told to the model, [T-1, 1, H, W]: everywhere, at what moves, or in a rectangle."""
+    if rng.random() > FREE:
+        return torch.ones_like(flow[:, :1])
+    if rng.random() < 0.6:
+        rest = flow.flatten(2).median(-1).values[:, :, None, None]
+        moving = ((flow - rest).norm(dim=1, keepdim=True) > 0.6).float()
+        return torch.nn.functional.max_pool2d(moving, 3, 1, 1)
+    mask = torch.zeros_like(flow[:, :1])
+    (top, bottom), (left, right) = (sorted(rng.integers(0, n + 1, size=2)) for n in flow.shape[2:])
+    mask[:, :, top : bottom + 1, left : right + 1] = 1
+    return mask
+
+
+def trust(shape: int, rng: np.random.Generator) -> Tensor:
+    """How far each clip's control can be trusted, [B]: mostly 1."""
+    return torch.tensor(np.where(rng.random(shape) < LOOSE, rng.uniform(0.15, 1.0, shape), 1.0), dtype=torch.float32)
+
+
+def controls(batch: Batch, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """The VACE input of a batch: depth, flow, both or neither, a clip. What is trusted less is told less exactly."""
+    b = len(batch.video)
+    kind = rng.choice(4, size=b, p=(0.32, 0.32, 0.30, 0.06))  # depth, flow, both, none
+    has = lambda *kinds: torch.tensor(np.isin(kind, kinds)).float()  # noqa: E731
+    depth_trust, flow_trust = trust(b, rng) * has(0, 2), trust(b, rng) * has(1, 2)
+    wide = lambda x: x.view(b, 1, 1, 1, 1)  # noqa: E731
+    noise = lambda like: torch.randn(like.shape, generator=generator)  # noqa: E731
+    depth = batch.depth + 0.3 * wide(1 - depth_trust) * noise(batch.depth)
+    flow = batch.flow + 4.0 * wide(1 - flow_trust) * noise(batch.flow)
+    region = torch.stack([told_region(f, rng) for f in batch.flow]) * wide(flow_trust)
+    return vace_context(depth, depth_trust, flow, region)
+
+
 def flow_loss(
-    model: VDiT, text: WordEncoder, data: Latents, index: Tensor, rng: np.random.Generator, generator: torch.Generator
-) -> Tensor:
+    model: VDiT, text: WordEncoder, batch: Batch, rng: np.random.Generator, generator: torch.Generator,
+    *, controlled: bool, weighted: bool = True,
+) -> Tensor:  # fmt: skip
     """Mean squared error of the velocity over the frames that are not known."""
-    x0 = data.video[index].float()
-    if rng.random() < END_FRAME:
-        x0 = torch.cat((x0, data.last[index].float()), 2)
-    b, t = len(x0), x0.shape[2]
-    words = [data.captions[i][rng.integers(len(data.captions[i]))] if rng.random() > NO_TEXT else "" for i in index]
-    context = text(text.batch_ids([text.token_ids(w)[0] for w in words]))
+    c = model.config
+    if batch.video.shape[2] > 6 and rng.random() < SHORT:
+        batch = batch.first(6)
+    elif batch.video.shape[2] > 11 and rng.random() < 0.5:
+        batch = batch.first(11)
+    x0 = batch.video
+    b = len(x0)
+    camera = camera_rays(batch, c.camera_rays) if c.camera_rays else None
+    vace = controls(batch, rng, generator) if controlled and c.vace_channels else None
+    ended = rng.random() < END_FRAME and x0.shape[2] == (len(batch.c2w[0]) + 3) // 4 and x0.shape[2] == 11
+    if ended:  # one latent frame more, of which the controls say nothing
+        x0 = torch.cat((x0, batch.last), 2)
+        pad = lambda x: x if x is None else torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 1))  # noqa: E731
+        camera, vace = pad(camera), pad(vace)
+    t = x0.shape[2]
+    words = [rng.choice(ways) if rng.random() > NO_TEXT else "" for ways in batch.captions]
+    context = text(text.batch_ids([text.token_ids(str(w))[0] for w in words]))
     # Logit-normal noise levels, a little more at the noisy end, where motion is decided.
     sigma = torch.sigmoid(torch.randn(b, generator=generator) * 1.2 + 0.5)
     known = torch.zeros(b, t, dtype=torch.bool)
     counts, shares = zip(*START_FRAMES)
     for i, k in enumerate(rng.choice(counts, size=b, p=shares)):
         known[i, :k] = True
-    if t > data.video.shape[2]:
+    if ended:
         known[:, -1] = True
+    told = torch.tensor(rng.random(b) < CAMERA).float()
     noise = torch.randn(x0.shape, generator=generator)
     level = torch.where(known, 0.0, sigma[:, None])
     s = level[:, None, :, None, None]
-    velocity = model((1 - s) * x0 + s * noise, level, context)
-    error = (velocity - (noise - x0)).square().mean((1, 3, 4))  # [B, T]
-    return (error * ~known).sum() / (~known).sum()
+    velocity = model((1 - s) * x0 + s * noise, level, context, camera, vace, camera_scale=told)
+    error = (velocity - (noise - x0)).square().mean(1)  # [B, T, h, w]
+    weight = (~known)[:, :, None, None].expand_as(error).float()
+    if weighted:
+        change = (x0 - x0.mean(2, keepdim=True)).square().mean(1)
+        weight = weight * (1 + MOVING * (change / change.mean((1, 2, 3), keepdim=True)).clamp_max(6))
+    return (error * weight).sum() / weight.sum()
 
 
 @torch.no_grad()
-def validate(model: VDiT, text: WordEncoder, data: Latents, count: int = 128, batch: int = 16) -> float:
-    """The loss on the same held-out clips, noise and conditionings every time."""
+def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool, batch: int = 16) -> float:
+    """The unweighted loss on the same held-out clips (every seventh), noise and conditionings every time."""
     rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(5)
-    losses = [
-        flow_loss(model, text, data, torch.arange(a, min(a + batch, len(data))), rng, generator).item()
-        for a in range(0, min(count, len(data)), batch)
-    ]
+    losses = []
+    for name in sorted(data.shards):
+        rows = range(0, len(data.shards[name]["video"]), 7)
+        for a in range(0, len(rows), batch):
+            clips = data.batch([(name, i) for i in rows[a : a + batch]])
+            losses.append(flow_loss(model, text, clips, rng, generator, controlled=controlled, weighted=False).item())
     return float(np.mean(losses))
+
+
+def optimizers(params: dict[str, Tensor], peak: float, muon: bool) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices of the blocks when asked."""
+    matrix = [p for n, p in params.items() if muon and "blocks." in n and p.ndim == 2]
+    kept = {id(p) for p in matrix}
+    rest = [p for p in params.values() if id(p) not in kept]
+    out: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)]
+    return out + ([Muon(matrix, lr=peak)] if matrix else [])
+
+
+def rate_at(seconds: float, total: float, peak: float, cooldown: float, warmup: float = 60.0) -> float:
+    """Learning rate: linear warm-up, constant, then linear to zero over the last `cooldown` seconds of `total`."""
+    down = min(1.0, max(0.0, (total - seconds) / cooldown)) if cooldown else 1.0
+    return peak * min(1.0, (seconds + 1) / warmup) * down
 
 
 def train(
     latents: Path, held_out: Path, out: Path, *, hours: float, batch: int = 8, peak: float = 1e-3, seed: int = 0,
-    config: VDiTConfig = VDiTConfig(), validate_every: int = 250,
+    muon: bool = False, cooldown_hours: float = 0.0, start_from: Path | None = None, config: VDiTConfig = CONFIG,
+    validate_every: int = 500,
 ) -> None:  # fmt: skip
-    """Train for `hours` of this machine, resuming from `out`; the learning rate follows the time spent.
+    """Train for `hours` of this machine, resuming from `out`; a fresh run begins at random or where `start_from` is.
 
     New latent shards are picked up as they appear. The state holds the weights and their moving average.
     """
     from tqdm import tqdm
 
-    shards = latent_paths(latents)  # listed before they are read: one that appears meanwhile is seen next time
-    data, check = Latents.load(latents), Latents.load(held_out)
+    data, check = Dataset.load(latents), Dataset.load(held_out)
     run = Run(out)
     model, text = fresh(config, seed)
     params = {**{f"model.{n}": p for n, p in model.named_parameters()}, **{f"text.{n}": p for n, p in text.named_parameters()}}
-    optimizer = torch.optim.AdamW(params.values(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    opts = optimizers(params, peak, muon)
     average = {n: p.detach().clone() for n, p in params.items()}
-    step = 0
-    if state := run.load():
+    step, samples = 0, 0
+    resumed = run.load()
+    if state := resumed or (Run(start_from).load() if start_from else None):
         for n, p in params.items():
             p.data.copy_(state["weights"][n])
             average[n].copy_(state["average"][n])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-    else:
-        run.log(event="start", config=asdict(config), hours=hours, batch=batch, peak=peak, seed=seed, clips=len(data))
-    total = round(hours * 3600)
-    bar = tqdm(total=total, initial=min(total, round(run.seconds)), desc="teacher", unit="s")
+        for opt, saved in zip(opts, state["optimizers"], strict=True):
+            opt.load_state_dict(saved)
+        step, samples = state["step"], state["samples"]
+    before = state["hours"] if state else 0.0  # of runs that this one goes on from
+    if not resumed:
+        if start_from and state is None:
+            raise FileNotFoundError(f"no state.pt in {start_from}; nothing to start from")
+        before += state["seconds"] / 3600 if state else 0.0
+        run.log(event="start", config=asdict(config), hours=hours, batch=batch, peak=peak, seed=seed, muon=muon,
+                cooldown_hours=cooldown_hours, start_from=start_from and str(start_from), clips=len(data))  # fmt: skip
+    total = hours * 3600
+    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="teacher", unit="s")
 
     def snapshot() -> dict:
         weights = {n: p.data for n, p in params.items()}
-        return {"weights": weights, "average": average, "optimizer": optimizer.state_dict(), "step": step,
-                "config": asdict(config)}  # fmt: skip
+        return {"weights": weights, "average": average, "optimizers": [o.state_dict() for o in opts], "step": step,
+                "samples": samples, "hours": before, "config": asdict(config)}  # fmt: skip
+
+    def check_now(**more) -> None:
+        plain, told = (validate(model, text, check, controlled=c) for c in (False, True))
+        run.log(step=step, samples=samples, held_out_loss=round(plain, 4), held_out_controlled=round(told, 4), **more)
 
     losses: list[float] = []
     while run.tick() < total:
         rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rate = cosine(round(run.seconds), total, peak, warmup=120)
-        for group in optimizer.param_groups:
+        rate = rate_at(run.seconds, total, peak, cooldown_hours * 3600, warmup=60.0 if step < 1000 else 0.1)
+        for group in (g for o in opts for g in o.param_groups):
             group["lr"] = rate
-        index = torch.randint(len(data), (batch,), generator=generator)
-        loss = flow_loss(model, text, data, index, rng, generator)
-        optimizer.zero_grad(set_to_none=True)
+        clips = data.draw(batch, rng)
+        loss = flow_loss(model, text, clips, rng, generator, controlled=rng.random() < CONTROLLED)
+        for opt in opts:
+            opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
-        optimizer.step()
-        step += 1
+        for opt in opts:
+            opt.step()
+        step, samples = step + 1, samples + len(clips.video)
         with torch.no_grad():
             keep = min(EMA, (1 + step) / (10 + step))
-            for n, p in params.items():
-                average[n].lerp_(p, 1 - keep)
+            torch._foreach_lerp_(list(average.values()), list(params.values()), 1 - keep)
         losses.append(loss.item())
-        if step % 25 == 0:
-            run.log(step=step, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data))
+        if step % 50 == 0:
+            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data))
             bar.set_postfix(step=step, loss=f"{np.mean(losses):.3f}")
             losses.clear()
+            data.refresh()
         bar.update(round(run.seconds) - bar.n)
         if step % validate_every == 0:
-            run.log(step=step, held_out_loss=round(validate(model, text, check), 4))
-            if (there := latent_paths(latents)) != shards:
-                data, shards = Latents.load(latents), there
+            check_now()
         run.save(snapshot())
-    run.log(step=step, held_out_loss=round(validate(model, text, check), 4), event="end")
+    check_now(event="end")
     run.save(snapshot(), force=True)

@@ -1,0 +1,83 @@
+"""Reads encoded clips while their folder grows, and draws batches of one size and length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .latents import FLOW_STEP
+
+ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg")
+
+
+@dataclass
+class Batch:
+    """Clips of one size: fields as `latents.encoded` gives them, stacked, depth in 0..1 and flow in pixels a frame."""
+
+    video: Tensor  # [B, C, T', h, w] normalised
+    last: Tensor  # [B, C, 1, h, w]
+    depth: Tensor  # [B, T, 1, H/4, W/4]
+    flow: Tensor  # [B, T-1, 2, H/4, W/4]
+    c2w: Tensor  # [B, T, 4, 4]
+    fov_deg: Tensor  # [B, T]
+    captions: list[list[str]]
+    size: tuple[int, int]  # width, height in pixels
+
+    def first(self, latents: int) -> Batch:
+        """The same clips cut to their first latent frames; the last frame's own latent then belongs to a later time."""
+        frames = 4 * latents - 3
+        return Batch(
+            self.video[:, :, :latents], self.last, self.depth[:, :frames], self.flow[:, : frames - 1],
+            self.c2w[:, :frames], self.fov_deg[:, :frames], self.captions, self.size,
+        )  # fmt: skip
+
+
+@dataclass
+class Dataset:
+    """Shards of a folder, in memory (about 170 kB a clip of 5 s)."""
+
+    folder: Path
+    shards: dict[str, dict] = field(default_factory=dict)
+
+    @staticmethod
+    def load(folder: Path) -> Dataset:
+        """All shards of a folder. Raises FileNotFoundError when there is none."""
+        data = Dataset(Path(folder))
+        data.refresh()
+        if not data.shards:
+            raise FileNotFoundError(f"no latents-*.pt in {folder}; make them with `vdit train latents`")
+        return data
+
+    def refresh(self) -> None:
+        """Read the shards that have been added since the last time."""
+        for path in sorted(self.folder.glob("latents-*.pt")):
+            if path.name not in self.shards:
+                self.shards[path.name] = torch.load(path, weights_only=True)
+
+    def __len__(self) -> int:
+        return sum(len(s["video"]) for s in self.shards.values())
+
+    def shape(self, name: str) -> tuple:
+        return (*self.shards[name]["size"], self.shards[name]["depth"].shape[1])
+
+    def draw(self, count: int, rng: np.random.Generator) -> Batch:
+        """A random batch; its size is that of a random shard. Longer clips come in smaller batches: equal tokens."""
+        names = list(self.shards)
+        shape = self.shape(names[rng.integers(len(names))])
+        alike = [n for n in names if self.shape(n) == shape]
+        count = max(1, count * 41 // max(41, shape[2]))
+        picks = [(alike[i], int(rng.integers(len(self.shards[alike[i]]["video"])))) for i in rng.integers(len(alike), size=count)]
+        return self.batch(picks)
+
+    def batch(self, picks: list[tuple[str, int]]) -> Batch:
+        """The clips named by shard and row."""
+        stacked = {k: torch.stack([self.shards[n][k][i] for n, i in picks]) for k in ROW}
+        return Batch(
+            stacked["video"].float(), stacked["last"].float(), stacked["depth"].float() / 255,
+            stacked["flow"].float() * FLOW_STEP, stacked["c2w"], stacked["fov_deg"],
+            [self.shards[n]["captions"][i] for n, i in picks], tuple(self.shards[picks[0][0]]["size"]),
+        )  # fmt: skip
