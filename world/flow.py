@@ -19,32 +19,36 @@ def forward_flow(scene: Scene, motion: Motion, images: Render) -> tuple[Tensor, 
     Visible: the same point is still seen at its new place in frame t+1, neither hidden nor outside the picture.
     """
     depth, instance = images.depth, images.instance
-    frames, height, width = depth.shape
+    _, height, width = depth.shape
     c2w, fov = torch.tensor(scene.c2w, dtype=torch.float32), torch.tensor(scene.fov_deg, dtype=torch.float32)
-    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    o, d = camera_rays(c2w[:-1, None, None], u, v, width, height, fov[:-1, None, None])
-    point = o + d * depth[:-1, ..., None]  # [T-1, H, W, 3]
-    ids = instance[:-1].long()
+    moving = (c2w[1:] != c2w[:-1]).flatten(1).any(1) | (fov[1:] != fov[:-1])
+    # What stands still before a still camera flows nowhere; all other pixels are worked out one by one.
+    flow = torch.zeros(*instance[1:].shape, 2)
+    visible = instance[1:] == instance[:-1]
+    t, y, x = where = (moving[:, None, None] | (instance[:-1] >= FIRST_BALL_ID)).nonzero(as_tuple=True)
+    ids, u, v = instance[where].long(), x + 0.5, y + 0.5
+    o, d = camera_rays(c2w[t], u, v, width, height, fov[t])
+    point = o + d * depth[where][:, None]
     centers = torch.tensor(motion.centers, dtype=torch.float32)
     for i in range(centers.shape[1]):
-        step = (centers[1:, i] - centers[:-1, i])[:, None, None]
-        point = torch.where((ids == FIRST_BALL_ID + i)[..., None], point + step, point)
+        own = ids == FIRST_BALL_ID + i
+        point[own] += (centers[1:, i] - centers[:-1, i])[t[own]]
     poses = torch.tensor(motion.box_poses, dtype=torch.float32)
     for i, box in enumerate(scene.boxes):
         if box.mass is not None:
-            move = poses[1:, i] @ torch.linalg.inv(poses[:-1, i])
-            moved = torch.einsum("tij,tyxj->tyxi", move[:, :3, :3], point) + move[:, None, None, :3, 3]
-            point = torch.where((ids == FIRST_BOX_ID + i)[..., None], moved, point)
-    local = torch.einsum("tji,tyxj->tyxi", c2w[1:, :3, :3], point - c2w[1:, None, None, :3, 3])
-    z = local[..., 2].clamp_min(1e-3)
-    focal = (0.5 * height / torch.tan(torch.deg2rad(fov[1:]) / 2))[:, None, None]
-    u2, v2 = local[..., 0] / z * focal + width / 2, local[..., 1] / z * focal + height / 2
-    flow = torch.stack((u2 - u, v2 - v), -1)
+            own = ids == FIRST_BOX_ID + i
+            move = (poses[1:, i] @ torch.linalg.inv(poses[:-1, i]))[t[own]]
+            point[own] = (move[:, :3, :3] @ point[own][..., None])[..., 0] + move[:, :3, 3]
+    after = c2w[t + 1]
+    local = ((point - after[:, :3, 3])[:, None] @ after[:, :3, :3])[:, 0]  # world to camera
+    z = local[:, 2].clamp_min(1e-3)
+    focal = 0.5 * height / torch.tan(torch.deg2rad(fov[t + 1]) / 2)
+    u2, v2 = local[:, 0] / z * focal + width / 2, local[:, 1] / z * focal + height / 2
+    flow[where] = torch.stack((u2 - u, v2 - v), -1)
 
-    inside = (u2 >= 0) & (u2 < width) & (v2 >= 0) & (v2 < height) & (local[..., 2] > 0)
-    column, row = u2.long().clamp(0, width - 1), v2.long().clamp(0, height - 1)
-    t = torch.arange(1, frames)[:, None, None]
-    same = instance[t, row, column] == instance[:-1]
+    inside = (u2 >= 0) & (u2 < width) & (v2 >= 0) & (v2 < height) & (local[:, 2] > 0)
+    there = (t + 1, v2.long().clamp(0, height - 1), u2.long().clamp(0, width - 1))
     plane = (ids == FLOOR_ID) | (ids == WALL_ID)  # a ray meets a plane once: the same plane is the same point
-    near = (depth[t, row, column] - z).abs() < 0.1 + 0.02 * z
-    return flow, inside & same & (plane | near)
+    near = (depth[there] - z).abs() < 0.1 + 0.02 * z
+    visible[where] = inside & (instance[there] == ids) & (plane | near)
+    return flow, visible
