@@ -28,12 +28,12 @@ class VDiT(nn.Module):
 
     def forward(
         self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None, vace: Tensor | None = None,
-        camera_scale: Tensor | float = 1.0, vace_scale: float = 1.0,
+        camera_scale: float = 1.0, vace_scale: float = 1.0,
     ) -> Tensor:  # fmt: skip
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma.
 
         sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len;
-        camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale [B] or a number;
+        camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
         vace: control input [B, vace_channels, T, h, w], its hints times vace_scale. Raises ValueError on misfits.
         """
         self._check(x, sigma, context, camera, vace)
@@ -41,7 +41,7 @@ class VDiT(nn.Module):
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
         x = _tokens(self.patch_embedding, x)  # [B, T, S, D]
         if camera is not None:
-            x = x + torch.as_tensor(camera_scale, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1) * self.control_adapter(camera)
+            x = x + camera_scale * self.control_adapter(camera)
         context = nn.functional.pad(context, (0, 0, 0, c.text_len - context.shape[1]))
         context = self.text_embedding(context)
         time = self.time_embedding(sinusoid(1000 * sigma.reshape(len(sigma), -1), c.freq_dim))  # [B, T or 1, D]
