@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..clip import Clip, clean_background, project
+from ..camera import project
+from ..clip import Clip, clean_background
 from ..render import FIRST_BALL_ID, FIRST_BOX_ID
 
 SHADES = 8  # colours that stand for a ball from its dark side to its gloss
@@ -35,6 +36,7 @@ class Labels:
     shades: np.ndarray  # [SHADES, 3] its colours as drawn
     other_shades: np.ndarray  # [n, 3] those of the other balls
     still: bool  # the camera does not move
+    movable: bool  # the scene has boxes that can move
 
     @property
     def frames(self) -> int:
@@ -56,39 +58,28 @@ def label(clip: Clip) -> Labels:
     scene, render = clip.scene, clip.render
     if not scene.balls:
         raise ValueError(f"scene {scene.family} of seed {scene.seed} has no ball; there is nothing to judge")
-    truth, instance = _array(render.rgb).astype(np.float32), _array(render.instance)
+    truth, instance = clip.render.rgb.numpy().astype(np.float32), clip.render.instance.numpy()
     frames, height, width = instance.shape
-    first, fov = scene.balls[0], np.broadcast_to(np.asarray(scene.fov_deg, np.float64), frames)
-    at = clip.centers[:, 0]
-    u, v, depth = (_array(x) for x in project(at, scene.c2w, scene.fov_deg, width, height))
-    floor = at.copy()
-    floor[:, 2] = first.radius
-    focal = 0.5 * height / np.tan(np.radians(fov) / 2)
+    first, at = scene.balls[0], clip.centers[:, 0]
+    u, v, depth = project(at, scene.c2w, scene.fov_deg, width, height)
+    lying = np.concatenate([at[:, :2], np.full((frames, 1), first.radius)], 1)
+    focal = 0.5 * height / np.tan(np.radians(scene.fov_deg) / 2)
     radius = focal * first.radius / np.sqrt(np.maximum(depth**2 - first.radius**2, 1e-6))
     ball = instance == FIRST_BALL_ID
-    still = bool(np.allclose(scene.c2w, scene.c2w[:1])) and bool(np.allclose(fov, fov[0]))
-    background = _array(clean_background(scene, width, height)).astype(np.float32)
+    still = bool(np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[0]))
+    empty = replace(scene, c2w=scene.c2w[:1], fov_deg=scene.fov_deg[:1]) if still else scene
+    others = [_shades(truth, instance == FIRST_BALL_ID + i) for i in range(1, len(scene.balls))]
     return Labels(
         family=scene.family, seed=scene.seed, split=scene.split, fps=float(scene.fps), truth=truth,
-        background=background[:1] if still and not _any_movable(scene) else background,
+        background=clean_background(empty, width, height).numpy().astype(np.float32),
         center=np.stack([u, v], -1), radius=radius,
         visible=np.minimum(ball.sum((1, 2)) / (np.pi * radius**2), 1.0),
         inside=(u >= radius) & (u <= width - radius) & (v >= radius) & (v <= height - radius) & (depth > 0),
-        contact=_array(project(floor, scene.c2w, scene.fov_deg, width, height)[1]),
+        contact=project(lying, scene.c2w, scene.fov_deg, width, height)[1],
         ball=ball, balls=(instance >= FIRST_BALL_ID) & (instance < FIRST_BOX_ID), boxes=instance >= FIRST_BOX_ID,
-        shades=_shades(truth, ball), still=still,
-        other_shades=np.concatenate(
-            [_shades(truth, instance == FIRST_BALL_ID + i) for i in range(1, len(scene.balls))] or [np.zeros((0, 3))]
-        ).astype(np.float32),
+        shades=_shades(truth, ball), other_shades=np.concatenate([*others, np.zeros((0, 3), np.float32)]),
+        still=still, movable=any(b.mass is not None for b in scene.boxes),
     )  # fmt: skip
-
-
-def _any_movable(scene) -> bool:
-    return any(getattr(b, "mass", None) is not None for b in scene.boxes)
-
-
-def _array(x) -> np.ndarray:
-    return np.asarray(x.numpy() if hasattr(x, "numpy") else x)
 
 
 def _shades(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:

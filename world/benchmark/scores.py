@@ -15,8 +15,10 @@ from .track import Track, fitted, follow
 
 # C's background terms: (dead zone, scale), RGB 0..1. Set on validation scenes of the renderer by
 # `vdit benchmark --suite calibrate --seed 0 --count 24`.
-STILLNESS = (0.010, 0.05)
+STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
+SMOOTH = 0.2  # C's tolerance of acceleration, in r; steps below it are no motion
+LEAST_PATH = 16  # of the ball, in r, where C is judged: a video that rests is coherent in any order
 SHADOWED = 0.03  # a pixel of the truth that differs more from the clean background is a shadow's, not background
 
 
@@ -58,8 +60,10 @@ def _check(name: str, value: float, limit: float, *, at_least: bool = False, uni
     return Check(name, shown, f"{'>=' if at_least else '<='} {limit:.4g}{unit}", ok)
 
 
-def _share(ok: np.ndarray) -> float:
-    return float(np.mean(ok)) if len(ok) else 1.0
+def _share(ok: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Share that is true, 1 where there is nothing to ask."""
+    weight = np.ones(len(ok)) if weight is None else weight
+    return float((ok * weight).sum() / weight.sum()) if weight.sum() > 0 else 1.0
 
 
 def _error(labels: Labels, track: Track) -> np.ndarray:
@@ -215,11 +219,13 @@ def physics(frames: np.ndarray, labels: Labels, track: Track, known: int) -> Sco
     t = np.arange(labels.frames)
     judged = labels.in_view & (t >= known)
     error, r = _error(labels, track), labels.radius
-    seen = np.isfinite(track.center[:, 0])
-    own = impacts(track.center[:, 1], r, known - 1)
-    found = flight(track.center, known, own[0], own[1] if len(own) > 1 else next_hit) if own else None
+    seen = track.blobs == 1  # two balls of its colour are not the ball
+    center = np.where(seen[:, None], track.center, np.nan)
+    error = np.where(seen, error, np.inf)
+    own = impacts(center[:, 1], r, known - 1)
+    found = flight(center, known, own[0], own[1] if len(own) > 1 else next_hit) if own else None
     nan = float("nan")
-    deepest = (track.center[:, 1] - labels.contact)[judged & seen] / r[judged & seen]
+    deepest = (center[:, 1] - labels.contact)[judged & seen] / r[judged & seen]
     checks = (
         _check("detected", _share(seen[judged]), 0.9, at_least=True),
         _check("gravity off by", abs(found.gravity - true.gravity) if found else nan,
@@ -240,12 +246,12 @@ def physics(frames: np.ndarray, labels: Labels, track: Track, known: int) -> Sco
 def unfit_for_coherence(labels: Labels, known: int) -> str | None:
     if not labels.still:
         return "the camera moves"
-    if len(labels.background) > 1:
+    if labels.movable:
         return "boxes move"
     if labels.in_view.mean() < 0.7 or not labels.in_view[: known + 1].all():
         return "the ball is in view for less than 70% of the clip, or not at its start"
-    if _path(labels.center, labels.in_view) < 4 * labels.radius[0]:
-        return "the ball hardly moves"
+    if _path(labels.center, labels.in_view) < LEAST_PATH * labels.radius[0]:
+        return f"the ball's way is shorter than {LEAST_PATH} of its radii"
     return None
 
 
@@ -274,23 +280,27 @@ def background_terms(frames: np.ndarray, labels: Labels) -> tuple[np.ndarray, fl
 
 def coherence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> Score:
     """Is it still the same ball, moving without jumps, before the same background, ten seconds on?"""
-    judged, r = labels.in_view, labels.radius
+    judged, r = labels.in_view & (np.arange(labels.frames) >= known - 1), labels.radius
     path, true_path = _path(track.center, judged), _path(labels.center, judged)
     moved = min(1.0, path / (0.7 * true_path))
     ratio = track.area / _disc(labels)
     identity = _share(((track.blobs == 1) & (ratio >= 0.6) & (ratio <= 1.5))[judged])
 
-    pair = judged[1:] & judged[:-1]
+    # Continuity and smoothness are shares of the video's motion, not of its frames: rest is no merit. A step counts by
+    # its length (at most three times the longest true one; a missing ball costs that one); one below SMOOTH * r is rest.
     true_step = np.linalg.norm(np.diff(labels.center, axis=0), axis=-1)
     step = np.nan_to_num(np.linalg.norm(np.diff(track.center, axis=0), axis=-1), nan=np.inf)
-    continuity = _share((step <= 1.5 * true_step[pair].max() + 0.1 * r[1:])[pair])
+    pair = judged[1:] & judged[:-1]
+    longest = true_step[pair].max()
+    motion = np.where(np.isinf(step), longest, step.clip(max=3 * longest)) * pair
+    motion[motion < SMOOTH * r[1:]] = 0.0
+    continuity = _share(step <= 1.5 * longest + 0.1 * r[1:], motion)
 
-    triple = pair[1:] & pair[:-1]
     true_turn = np.linalg.norm(np.diff(labels.center, 2, axis=0), axis=-1)
     turn = np.nan_to_num(np.linalg.norm(np.diff(track.center, 2, axis=0), axis=-1), nan=np.inf)
     around = np.pad(true_turn, 2)
     local = np.max([around[i : i + len(true_turn)] for i in range(5)], axis=0)
-    smoothness = _share((turn <= local + 0.35 * r[1:-1])[triple])
+    smoothness = _share(turn <= local + SMOOTH * r[1:-1], (motion[1:] + motion[:-1]) * (pair[1:] & pair[:-1]))
 
     change, away = background_terms(frames, labels)
     stillness = float(np.mean(1 - ((change - STILLNESS[0]) / STILLNESS[1]).clip(0, 1)))
