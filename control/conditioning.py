@@ -1,21 +1,26 @@
-"""Everything the sampler is told besides noise: encoded words, key pictures, and how firmly to hold those."""
+"""Everything the sampler is told besides noise: encoded words, key pictures, camera, depth and flow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .fit import check_agreement, check_model
 from .pictures import PictureError, as_pictures, cover
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .camera import CameraPath
+    from .depth import DepthMaps
+    from .flow import FlowField
 
 MAX_PROMPT = 2000  # characters; more than any text encoder here reads
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """One shot, stated. Pictures keep their own size; the sampler fits them to the video's.
+    """One shot, stated. Pictures and controls keep their own size; the sampler fits them to the video's.
 
     positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; strength 0..1.
     remarks: what the user should know about how the inputs were read.
@@ -29,6 +34,9 @@ class Conditioning:
     end: Tensor | None = None
     strength: float = 1.0
     remarks: tuple[str, ...] = field(default=())
+    camera: CameraPath | None = None
+    depth: DepthMaps | None = None
+    flow: FlowField | None = None
 
     def known_latents(self, codec: Any, count: int, width: int, height: int, device: Any) -> tuple[Tensor, Tensor]:
         """Raw-scale latents [1,C,count(+1),h,w] and held [count(+1)] bool; the +1 carries the end picture.
@@ -74,12 +82,19 @@ def encode_conditioning(
     start: Tensor | None = None,
     end: Tensor | None = None,
     strength: float = 1.0,
+    camera: CameraPath | None = None,
+    depth: DepthMaps | None = None,
+    flow: FlowField | None = None,
 ) -> Conditioning:
     """Encode words with the model's text encoder and check the pictures (IMAGE [T,H,W,3 or 4], 0..1).
 
-    Raises ValueError for a prompt over 2000 characters or a strength outside 0..1, PictureError for pictures.
+    Raises ValueError for a prompt over 2000 characters or a strength outside 0..1, PictureError for pictures,
+    ControlError for controls that disagree or that the model has no module for.
     """
     import torch
+
+    check_model(model.config, camera, depth, flow)
+    check_agreement(camera, depth, flow)
 
     for name, words in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if len(words) > MAX_PROMPT:
@@ -114,4 +129,7 @@ def encode_conditioning(
         end=end,
         strength=strength,
         remarks=tuple(remarks),
+        camera=camera,
+        depth=depth,
+        flow=flow,
     )

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from . import examples
+from .brush import VDiTMotionBrush
+from .camera import VDiTCameraPath
 from .comfy import ComfyExtension, io
 from .decode import VDiTDecode
+from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
+from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .load import VDiTLoadModel
 from .sample import VDiTSample
 
-NODES: list[type[io.ComfyNode]] = [VDiTLoadModel, VDiTEncodeConditioning, VDiTSample, VDiTDecode]
+NODES: list[type[io.ComfyNode]] = [
+    VDiTLoadModel,
+    VDiTEncodeConditioning,
+    VDiTSample,
+    VDiTDecode,
+    VDiTCameraPath,
+    VDiTDepthControl,
+    VDiTFlowControl,
+    VDiTMotionBrush,
+    VDiTFlowFromVideo,
+]
 
 
 class VDiTExtension(ComfyExtension):

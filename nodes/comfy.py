@@ -4,6 +4,7 @@
     model_files(folder)             names of model files in ComfyUI's folder of that name
     model_path(folder, name)        the file; raises FileNotFoundError with what was found
     input_folder()                  where Load Image finds its pictures
+    input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
     torch_device()                  where models run
     use_model(module, device)       the module, loaded there under ComfyUI's memory management
     use_models(modules, device)     several that are needed at the same time
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Sequence
 
@@ -27,8 +29,8 @@ if IN_COMFYUI:
 else:
     from ..host.api import ComfyExtension, io, ui
 
-__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "input_folder", "io", "model_files", "model_path",
-           "progress", "torch_device", "ui", "use_model", "use_models"]
+__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "input_file", "input_folder", "io", "model_files",
+           "model_path", "progress", "torch_device", "ui", "use_model", "use_models"]
 
 
 def model_files(folder: str) -> list[str]:
@@ -67,6 +69,21 @@ def input_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.get_input_directory())
+
+
+def input_file(name: str) -> Path:
+    """A file in input_folder() by its name there. Raises FileNotFoundError; ValueError when the name leads outside."""
+    root = os.path.realpath(input_folder())
+    path = os.path.realpath(os.path.join(root, name))
+    try:
+        inside = os.path.commonpath((root, path)) == root
+    except ValueError:  # another drive
+        inside = False
+    if not inside:
+        raise ValueError(f"{name!r} leads outside {root}; give a name inside that folder, without '..'")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file; put it into that folder, or clear the input")
+    return Path(path)
 
 
 def torch_device() -> torch.device:

@@ -1,9 +1,9 @@
-"""Encode Conditioning: words and key pictures become what the sampler is told."""
+"""Encode Conditioning: words, key pictures and controls become what the sampler is told."""
 
 from __future__ import annotations
 
 from .comfy import io, use_model
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown
+from .types import CATEGORY, VDiTCamera, VDiTConditioning, VDiTDepth, VDiTFlow, VDiTModel, shown
 
 
 class VDiTEncodeConditioning(io.ComfyNode):
@@ -13,7 +13,7 @@ class VDiTEncodeConditioning(io.ComfyNode):
             node_id="VDiTEncodeConditioning",
             display_name="VDiT Encode Conditioning",
             category=CATEGORY,
-            description="States the shot: a prompt, and pictures that it starts from or ends with.",
+            description="States the shot: a prompt, pictures it starts from or ends with, camera, depth, optical flow.",
             inputs=[
                 VDiTModel.Input("model", tooltip="The world model whose text encoder reads the prompts."),
                 io.String.Input(
@@ -53,15 +53,44 @@ class VDiTEncodeConditioning(io.ComfyNode):
                     optional=True,
                     tooltip="One picture that the video moves towards and ends with. Fitted like start_image.",
                 ),
-                # Camera, depth and flow come last: widgets are stored by position.
+                VDiTCamera.Input(
+                    "camera",
+                    optional=True,
+                    tooltip="How the camera moves, from VDiT Camera Path. The model needs a camera adapter.",
+                ),
+                VDiTDepth.Input(
+                    "depth",
+                    optional=True,
+                    tooltip="How near everything is, frame by frame, from VDiT Depth Control. Needs a control branch.",
+                ),
+                VDiTFlow.Input(
+                    "flow",
+                    optional=True,
+                    tooltip="Where the picture moves, from Motion Brush, Flow From Video or Flow Control. The model "
+                    "needs a control branch, or how set to warped noise on Flow Control.",
+                ),
+                # What is added comes last: widgets are stored by position.
             ],
             outputs=[VDiTConditioning.Output(display_name="conditioning", tooltip="The shot, for VDiT Sample.")],
         )
 
     @classmethod
-    def execute(cls, model, prompt, negative_prompt, strength, start_image=None, end_image=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        prompt,
+        negative_prompt,
+        strength,
+        start_image=None,
+        end_image=None,
+        camera=None,
+        depth=None,
+        flow=None,
+    ) -> io.NodeOutput:
         from ..control import encode_conditioning
 
         use_model(model.text)
-        conditioning = encode_conditioning(model, prompt, negative_prompt, start_image, end_image, strength)
+        conditioning = encode_conditioning(
+            model, prompt, negative_prompt, start_image, end_image, strength, camera, depth, flow
+        )
         return io.NodeOutput(conditioning, ui=shown("VDiT Encode Conditioning", conditioning.remarks))

@@ -104,11 +104,12 @@ class VDiTSample(io.ComfyNode):
     def execute(
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height
     ) -> io.NodeOutput:
-        from ..sampling import Forming, generate, lattice_of, outside_training
+        from ..sampling import Forming, generate, lattice_of, outside_training, unused
 
         frames = lattice_of(model).frames(seconds, fps)
         lattice_of(model).check_size(width, height)
-        remarks = shown("VDiT Sample", outside_training(model, frames, fps, width, height))
+        remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, steps)
+        remarks = shown("VDiT Sample", remarks)
         device = torch_device()
         use_models([model.transformer, model.codec], device)  # the codec draws the previews
         latent = generate(

@@ -9,6 +9,9 @@ from .comfy import io
 
 VDiTModel = io.Custom("VDIT_MODEL")  # model.checkpoint.WorldModel
 VDiTConditioning = io.Custom("VDIT_CONDITIONING")  # control.Conditioning
+VDiTCamera = io.Custom("VDIT_CAMERA")  # control.camera.CameraPath
+VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps
+VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
 
 CATEGORY = "VDiT"
 
@@ -20,3 +23,49 @@ def shown(node_id: str, remarks: Sequence[str]) -> dict | None:
     for remark in remarks:
         log.warning("%s: %s", node_id, remark)
     return {"text": ("\n".join(remarks),)} if remarks else None
+
+
+# Inputs that every control has, said the same way.
+
+
+def strength_input(what: str):
+    return io.Float.Input(
+        "strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=f"{what}, 0 to 1. 1: fully. 0: not at all."
+    )
+
+
+def start_input(more: str = ""):
+    return io.Float.Input(
+        "start", default=0.0, min=0.0, max=1.0, step=0.05,
+        tooltip=f"Where in the sampling it begins to apply, 0 (first step) to 1 (last). {more}".strip(),
+    )  # fmt: skip
+
+
+def end_input(more: str = ""):
+    return io.Float.Input(
+        "end", default=1.0, min=0.0, max=1.0, step=0.05,
+        tooltip="Where in the sampling it ceases to apply, 0 to 1, after start. Motion is decided in the first half; "
+        f"an earlier end leaves the rest to the model. {more}".strip(),
+    )  # fmt: skip
+
+
+def width_input(more: str = ""):
+    return io.Int.Input(
+        "width",
+        default=128,
+        min=32,
+        max=2048,
+        step=32,
+        tooltip=f"The video's width in pixels, 32 to 2048. {more}".strip(),
+    )
+
+
+def height_input(more: str = ""):
+    return io.Int.Input(
+        "height",
+        default=128,
+        min=32,
+        max=2048,
+        step=32,
+        tooltip=f"The video's height in pixels, 32 to 2048. {more}".strip(),
+    )

@@ -3,6 +3,7 @@
 x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v = noise - x0.
 """
 
+from .controls import Controls, unused
 from .decode import check_latent, decode_frames
 from .generate import generate, lattice_of, outside_training
 from .guidance import guided
@@ -14,7 +15,7 @@ from .schedule import schedule, shift_sigma
 from .solvers import SOLVERS
 
 __all__ = [
-    "SOLVERS", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget", "Step", "check_latent",
+    "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget", "Step", "check_latent",
     "decode_frames", "fit_preview_map", "generate", "guided", "lattice_of", "noise_from_seed", "outside_training",
-    "sample", "schedule", "shift_sigma",
+    "sample", "schedule", "shift_sigma", "unused",
 ]

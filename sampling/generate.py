@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
+from .controls import Controls, controlled
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice
@@ -54,7 +55,7 @@ def generate(
 
     model: a WorldModel whose transformer and codec are on `device`; conditioning: control.Conditioning.
     Step.x0 given to on_step is in raw scale too. The same arguments give the same bits on the same machine.
-    Raises LatticeError, ValueError for unusable pictures or settings: all before the first step.
+    Raises LatticeError, ValueError for unusable pictures, controls or settings: all before the first step.
     """
     import torch
 
@@ -69,13 +70,14 @@ def generate(
         # An end picture is one more latent frame behind the last, seen while sampling and dropped after it.
         raw, held = conditioning.known_latents(codec, count, width, height, device)
         extra = raw.shape[2] - count
+        controls = Controls(model, conditioning, frames, width, height, extra)
         noise = noise_from_seed(seed, (1, codec.channels, count, *grid), extra_frames=extra, device=device)
+        noise = torch.cat((controls.noise(noise[:, :, :count]), noise[:, :, count:]), 2)
         known = None
         if bool(held.any()) and conditioning.strength > 0:
             known = KnownFrames(codec.normalize(raw), held, conditioning.strength)
-        denoise = guided(
-            model.transformer, conditioning.positive.to(device), conditioning.negative.to(device), guidance
-        )
+        transformer = controlled(model.transformer, controls, sigmas)
+        denoise = guided(transformer, conditioning.positive.to(device), conditioning.negative.to(device), guidance)
 
         def report(step: Step) -> None:
             if on_step is not None:

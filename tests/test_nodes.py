@@ -64,9 +64,9 @@ def test_a_seed_can_change_after_each_run():
     assert VDiTSample.object_info()["input"]["required"]["seed"][1]["control_after_generate"] is True
 
 
-def test_pictures_come_last_so_that_controls_can_follow_them():
+def test_what_was_added_to_a_node_came_last():
     schema = VDiTEncodeConditioning.GET_SCHEMA()
-    assert [i.id for i in schema.inputs][-2:] == ["start_image", "end_image"]
+    assert [i.id for i in schema.inputs][-5:] == ["start_image", "end_image", "camera", "depth", "flow"]
 
 
 def test_the_extension_lists_the_nodes_and_offers_the_example_pictures(tmp_path, monkeypatch):

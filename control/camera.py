@@ -1,0 +1,160 @@
+"""A camera path: where the camera is in every frame, and how wide it sees.
+
+Poses are camera-to-world in metres, in OpenCV axes (x right, y down, z forward). Only the motion relative to the
+first frame reaches a model. fov_deg is vertical.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .span import ControlError, check_span
+
+NO_ROTATION = 1e-3  # largest |R R^T - 1|: text files round to five digits or so
+FOV_DEG = (1.0, 170.0)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPath:
+    """c2w [T,4,4], fov_deg [T] or one number; kept as float64 on the CPU. Raises ControlError naming the frame.
+
+    stretch: the path is a shape in time (a preset, key frames) and is resampled to any clip; else each pose is one
+    frame's and the clip must have as many. strength, start, end: see span.py.
+    """
+
+    c2w: Tensor
+    fov_deg: Tensor
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    stretch: bool = False
+
+    def __post_init__(self):
+        c2w = torch.as_tensor(self.c2w, dtype=torch.float64).detach().cpu()
+        fov = torch.as_tensor(self.fov_deg, dtype=torch.float64).detach().cpu()
+        if c2w.ndim != 3 or tuple(c2w.shape[1:]) != (4, 4) or not len(c2w):
+            raise ControlError(f"camera path: poses are {list(c2w.shape)}; expected [frames, 4, 4] camera-to-world")
+        if fov.ndim == 0:
+            fov = fov.expand(len(c2w)).clone()
+        if fov.shape != (len(c2w),):
+            raise ControlError(f"camera path: {len(c2w)} poses but {list(fov.shape)} fields of view; expected one each")
+        _check_poses(c2w)
+        wrong = ~((fov >= FOV_DEG[0]) & (fov <= FOV_DEG[1]))
+        if wrong.any():
+            t = int(wrong.nonzero()[0])
+            raise ControlError(
+                f"camera path, frame {t}: the vertical field of view is {fov[t]:g} degrees; expected "
+                f"{FOV_DEG[0]:g} to {FOV_DEG[1]:g}"
+            )
+        check_span("camera path", self.strength, self.start, self.end)
+        object.__setattr__(self, "c2w", c2w)
+        object.__setattr__(self, "fov_deg", fov)
+
+    @property
+    def frames(self) -> int:
+        return len(self.c2w)
+
+    def relative(self) -> CameraPath:
+        """The same motion, with the first camera at the origin looking along z."""
+        return replace(self, c2w=torch.linalg.inv(self.c2w[0]) @ self.c2w)
+
+    def resampled(self, frames: int) -> CameraPath:
+        """The same path in `frames` poses: positions and focal lengths linear, rotations slerped between poses."""
+        if frames < 1:
+            raise ControlError(f"a camera path of {frames} frames was asked; expected at least 1")
+        if frames == self.frames:
+            return self
+        c2w, focal = between(self.c2w, focal_of(self.fov_deg), torch.linspace(0, self.frames - 1, frames).double())
+        return replace(self, c2w=c2w, fov_deg=fov_of(focal))
+
+    def then(self, other: CameraPath) -> CameraPath:
+        """This path and then the other, which starts in this one's last pose and at its zoom: T1 + T2 - 1 frames.
+
+        Strength, start and end are the other's; the whole stretches if both do.
+        """
+        moved = self.c2w[-1] @ torch.linalg.inv(other.c2w[0]) @ other.c2w
+        focal = focal_of(other.fov_deg)
+        focal = focal / focal[0] * focal_of(self.fov_deg[-1])
+        return replace(
+            other,
+            c2w=torch.cat((self.c2w, moved[1:])),
+            fov_deg=torch.cat((self.fov_deg, fov_of(focal)[1:])),
+            stretch=self.stretch and other.stretch,
+        )
+
+
+def focal_of(fov_deg: Tensor) -> Tensor:
+    """Focal length in half picture heights."""
+    return 1.0 / torch.tan(torch.deg2rad(fov_deg) / 2)
+
+
+def fov_of(focal: Tensor) -> Tensor:
+    return torch.rad2deg(2 * torch.atan(1.0 / focal))
+
+
+def between(c2w: Tensor, focal: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Poses [N,4,4] and focal lengths [N] at fractional indices `at` [N] of a sequence [T,4,4], [T]."""
+    low = at.floor().long().clamp(0, max(0, len(c2w) - 2))
+    high = (low + 1).clamp(max=len(c2w) - 1)
+    s = (at - low).clamp(0, 1)
+    pose = torch.eye(4, dtype=torch.float64).repeat(len(at), 1, 1)
+    pose[:, :3, :3] = slerp(c2w[low, :3, :3], c2w[high, :3, :3], s)
+    pose[:, :3, 3] = torch.lerp(c2w[low, :3, 3], c2w[high, :3, 3], s[:, None])
+    return pose, torch.lerp(focal[low], focal[high], s)
+
+
+def slerp(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+    """Rotations [N,3,3] on the shortest arc from a to b, at shares s [N]: a * exp(s * log(a^T b))."""
+    step = a.transpose(-1, -2) @ b
+    cos = ((step.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+    twist = torch.stack(
+        (step[:, 2, 1] - step[:, 1, 2], step[:, 0, 2] - step[:, 2, 0], step[:, 1, 0] - step[:, 0, 1]), -1
+    )
+    angle = torch.atan2(twist.norm(dim=-1) / 2, cos)
+    # Half a turn has no twist to read the axis from; there (1 + step)/2 is axis times axis.
+    outer = (step + torch.eye(3, dtype=step.dtype)) / 2
+    column = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    fallback = outer[torch.arange(len(step)), :, column]
+    axis = torch.where((cos < -1 + 1e-9)[:, None], fallback, twist)
+    axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+    return a @ about(axis, s * angle)
+
+
+def about(axis: Tensor, angle: Tensor) -> Tensor:
+    """Rotations [N,3,3] by angle [N] (radians) about unit axes [N,3] (Rodrigues)."""
+    x, y, z = axis.unbind(-1)
+    o = torch.zeros_like(x)
+    k = torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).unflatten(-1, (3, 3))
+    sin, cos = angle.sin()[:, None, None], angle.cos()[:, None, None]
+    return torch.eye(3, dtype=axis.dtype) + sin * k + (1 - cos) * (k @ k)
+
+
+def turned(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
+    """Rotations [N,3,3] of a camera: yaw to the right, then pitch up, then roll clockwise, in degrees [N]."""
+    x, y, z = torch.eye(3, dtype=torch.float64)
+    yaw, pitch, roll = (torch.deg2rad(torch.as_tensor(d, dtype=torch.float64)) for d in (yaw_deg, pitch_deg, roll_deg))
+    return about(y.expand(len(yaw), 3), yaw) @ about(x.expand(len(yaw), 3), pitch) @ about(z.expand(len(yaw), 3), roll)
+
+
+def _check_poses(c2w: Tensor) -> None:
+    bad = ~torch.isfinite(c2w).flatten(1).all(1)
+    if bad.any():
+        raise ControlError(f"camera path, frame {int(bad.nonzero()[0])}: the pose holds NaN or infinity")
+    last = (c2w[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0])).abs().amax(1)
+    if (last > 1e-6).any():
+        t = int(last.argmax())
+        row = ", ".join(f"{v:g}" for v in c2w[t, 3])
+        raise ControlError(f"camera path, frame {t}: the pose's last row is {row}; expected 0, 0, 0, 1")
+    r = c2w[:, :3, :3]
+    off = (r @ r.transpose(1, 2) - torch.eye(3)).abs().amax((1, 2))
+    det = torch.linalg.det(r)
+    if (off > NO_ROTATION).any() or (det < 0).any():
+        t = int(torch.where(det < 0, torch.inf, off).argmax())
+        hint = "it mirrors: flip one axis" if off[t] <= NO_ROTATION else "remove scale and shear from the matrix"
+        raise ControlError(
+            f"camera path, frame {t}: the 3x3 part is no rotation (R R^T is off the identity by {off[t]:.3g}, expected "
+            f"at most {NO_ROTATION:g}; determinant {det[t]:.3g}, expected 1): {hint}"
+        )

@@ -1,0 +1,204 @@
+"""Depth as a control: how near everything is, per frame, as inverse depth from 0 (far) to 1 (near)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .pictures import cover
+from .signals import POOL, pool
+from .span import ControlError, check_span
+
+PERCENTILES = (0.01, 0.99)  # of a clip's inverse depth: what becomes 0 and 1 when near and far are not given
+READINGS = ("brighter is nearer", "darker is nearer", "metres")
+SAMPLES = 1_000_000  # pixels that the percentiles are taken from, at most
+
+
+@dataclass(frozen=True, eq=False)
+class DepthMaps:
+    """inverse [T,H,W] float32 in 0..1, 1 nearest; near, far: the metres that 1 and 0 stand for, None when unknown.
+
+    strength, start, end: see span.py. Raises ControlError for another shape, NaN, and values outside 0..1.
+    """
+
+    inverse: Tensor
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    near: float | None = None
+    far: float | None = None
+
+    def __post_init__(self):
+        inverse = torch.as_tensor(self.inverse, dtype=torch.float32).detach().cpu()
+        _check_maps(inverse, "depth")
+        low, high = inverse.min().item(), inverse.max().item()
+        if low < -1e-4 or high > 1 + 1e-4:
+            raise ControlError(
+                f"depth: inverse depth runs from {low:.4g} to {high:.4g}; expected 0 (far) to 1 (near): "
+                "use VDiT Depth Control, which normalises it"
+            )
+        check_span("depth", self.strength, self.start, self.end)
+        _check_range(self.near, self.far)
+        object.__setattr__(self, "inverse", inverse.clamp(0, 1))
+
+    @property
+    def frames(self) -> int:
+        return len(self.inverse)
+
+    def metres(self) -> Tensor:
+        """Depth [T,H,W] in metres. Raises ControlError when near and far are not known."""
+        if self.near is None or self.far is None:
+            raise ControlError(
+                "depth: how many metres it stands for is not known; set near and far on VDiT Depth Control"
+            )
+        low = 1.0 / self.far
+        return 1.0 / (self.inverse * (1.0 / self.near - low) + low).clamp_min(1e-6)
+
+    def resized(self, width: int, height: int) -> DepthMaps:
+        """For a clip of another size and the same shape. Raises ControlError for another shape, with the numbers."""
+        h, w = self.inverse.shape[1:]
+        if (w, h) == (width, height):
+            return self
+        check_same_shape("depth", w, h, width, height)
+        maps = torch.nn.functional.interpolate(
+            self.inverse[:, None], size=(height, width), mode="bilinear", antialias=True, align_corners=False
+        )
+        return replace(self, inverse=maps[:, 0].clamp(0, 1))
+
+    def seen(self) -> Tensor:
+        """IMAGE [T,H,W,3] of what a model is told: means over cells of 4 pixels, white near."""
+        h, w = self.inverse.shape[1:]
+        cells = pool(self.inverse[:, : h // POOL * POOL, : w // POOL * POOL])
+        shown = torch.nn.functional.interpolate(cells[:, None], size=(h, w), mode="nearest")
+        return shown.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
+
+
+def depth_from_metres(metres: Tensor, near: float | None = None, far: float | None = None, **span: float) -> DepthMaps:
+    """Metric depth [T,H,W] (along the optical axis; infinity is sky) as DepthMaps.
+
+    Without near and far those are the clip's 1st and 99th percentile of inverse depth. Raises ControlError for
+    NaN, depth that is not positive, and depth that is the same everywhere.
+    """
+    metres = torch.as_tensor(metres).detach().cpu().float()
+    _check_maps(torch.where(torch.isposinf(metres), 1.0, metres), "depth")
+    low = metres.min().item()
+    if low <= 0:
+        t = int((metres <= 0).flatten(1).any(1).nonzero()[0])
+        raise ControlError(
+            f"depth, frame {t}: the smallest value is {low:.4g} m; expected more than 0: fill pixels without depth"
+        )
+    inverse = 1.0 / metres
+    _check_varies(inverse, f"{low:.4g} m everywhere")
+    ends = _ends(inverse)
+    near, far = near or 1.0 / ends[1], far or 1.0 / max(ends[0], 1e-6)
+    _check_range(near, far)
+    scaled = (inverse - 1.0 / far) / (1.0 / near - 1.0 / far)
+    return DepthMaps(scaled.clamp(0, 1), near=near, far=far, **span)
+
+
+def depth_from_pictures(
+    pictures: Tensor, reading: str = READINGS[0], near: float | None = None, far: float | None = None,
+    width: int | None = None, height: int | None = None, **span: float,
+) -> DepthMaps:  # fmt: skip
+    """IMAGE [T,H,W,C] as DepthMaps. reading: one of READINGS; colour channels must agree (a grey picture).
+
+    "brighter is nearer": inverse depth; stretched to the clip's percentiles unless near and far say what white and
+    black are. "darker is nearer": distance, black at `near`, white at `far`, both needed. "metres": values are metres.
+    With width and height the maps are fitted as start pictures are: resized to cover, cropped to the centre.
+    """
+    if reading not in READINGS:
+        raise ControlError(f"depth: reading is {reading!r}; expected one of {', '.join(READINGS)}")
+    if not isinstance(pictures, torch.Tensor) or pictures.ndim != 4 or pictures.shape[-1] not in (1, 3, 4):
+        found = list(pictures.shape) if isinstance(pictures, torch.Tensor) else type(pictures).__name__
+        raise ControlError(f"depth: the pictures are {found}; expected an IMAGE [frames, height, width, 3]")
+    pictures = pictures.detach().cpu().float()
+    color = pictures[..., :3]
+    spread = (color.amax(-1) - color.amin(-1)).nan_to_num(0, 0, 0)
+    if spread.max() > 0.1 * max(1.0, color.nan_to_num(0, 0, 0).abs().max().item()):
+        raise ControlError(
+            f"depth: the pictures are coloured (channels differ by up to {spread.max():.2g}); expected grey depth "
+            "maps: turn off the colour map in the node that made them"
+        )
+    maps = color.mean(-1)
+    _check_maps(torch.where(torch.isposinf(maps), 1.0, maps) if reading == "metres" else maps, "depth")
+    if width is not None and height is not None and tuple(maps.shape[1:]) != (height, width):
+        maps = cover_maps(maps, width, height, inverse=reading == "metres")
+    if reading == "metres":
+        return depth_from_metres(maps, near, far, **span)
+    low, high = maps.min().item(), maps.max().item()
+    if low < 0 or high > 1 + 1e-3:
+        raise ControlError(
+            f"depth: the pictures have values {low:.4g} to {high:.4g}; expected 0 to 1, or set reading to metres"
+        )
+    _check_varies(maps, f"{low:.4g} everywhere")
+    if reading == "darker is nearer":
+        if not near or not far:
+            raise ControlError(
+                "depth: pictures in which darker is nearer need near and far, the metres of black and white; set both, "
+                "or invert the pictures and choose brighter is nearer"
+            )
+        _check_range(near, far)
+        return depth_from_metres(near + maps.clamp(0, 1) * (far - near), near, far, **span)
+    if near and far:
+        return DepthMaps(maps.clamp(0, 1), near=near, far=far, **span)
+    ends = _ends(maps)
+    return DepthMaps(((maps - ends[0]) / (ends[1] - ends[0])).clamp(0, 1), **span)
+
+
+def cover_maps(maps: Tensor, width: int, height: int, inverse: bool = False) -> Tensor:
+    """Maps [T,H,W] resized to cover and cropped to the centre. inverse: average 1/value, as depth should be."""
+    values = 1.0 / maps.clamp_min(1e-6) if inverse else maps
+    top = values.max().clamp_min(1e-12)
+    fitted = cover((values / top)[..., None].expand(-1, -1, -1, 3), width, height)[..., 0] * top
+    return 1.0 / fitted.clamp_min(1e-9) if inverse else fitted
+
+
+def check_same_shape(name: str, w: int, h: int, width: int, height: int) -> None:
+    """Raise ControlError unless w:h is width:height to within a pixel of rounding."""
+    if abs(w * height - h * width) > max(w, h, width, height):
+        raise ControlError(
+            f"{name} is {w}x{h} pixels and the video {width}x{height}: another shape; make the video a multiple of "
+            f"{w}:{h}, or make the {name} {width}x{height}"
+        )
+
+
+def _check_maps(maps: Tensor, name: str) -> None:
+    if maps.ndim != 3 or 0 in maps.shape:
+        raise ControlError(f"{name}: the maps are {list(maps.shape)}; expected [frames, height, width]")
+    if min(maps.shape[1:]) < POOL:
+        raise ControlError(f"{name} is {maps.shape[2]}x{maps.shape[1]} pixels; expected at least {POOL}x{POOL}")
+    bad = ~torch.isfinite(maps).flatten(1).all(1)
+    if bad.any():
+        t = int(bad.nonzero()[0])
+        count = int((~torch.isfinite(maps[t])).sum())
+        raise ControlError(
+            f"{name}, frame {t}: {count:,} values are NaN or infinite; the node that made them has failed"
+        )
+
+
+def _check_varies(values: Tensor, said: str) -> None:
+    low, high = _ends(values)
+    if high - low <= 1e-6 * max(abs(high), 1e-6):
+        raise ControlError(
+            f"depth is constant ({said}); expected depth that tells near from far: check what is wired in"
+        )
+
+
+def _ends(values: Tensor) -> tuple[float, float]:
+    """The percentiles; where they coincide (a small thing before a flat wall) the extremes."""
+    flat = values.flatten()
+    flat = flat[:: math.ceil(len(flat) / SAMPLES)]
+    low, high = (float(v) for v in torch.quantile(flat, torch.tensor(PERCENTILES)))
+    if high - low <= 1e-6 * max(abs(high), 1e-6):
+        low, high = values.min().item(), values.max().item()
+    return low, high
+
+
+def _check_range(near: float | None, far: float | None) -> None:
+    if near is None and far is None:
+        return
+    if near is None or far is None or not 0 < near < far:
+        raise ControlError(f"depth: near is {near} and far {far} m; expected 0 < near < far, or neither")

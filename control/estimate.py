@@ -1,0 +1,79 @@
+"""Optical flow of a driving video, estimated with OpenCV's DIS (Kroeger et al., 2016)."""
+
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+import torch
+from torch import Tensor
+
+from .flow import FlowField, grid, look_up
+from .pictures import as_pictures, cover
+from .span import ControlError
+
+QUALITIES = ("medium", "fast", "ultrafast")
+AT_LEAST = 256  # pixels: DIS searches in a pyramid, and on smaller pictures it is left with two levels
+MISSING = (
+    "OpenCV is not installed, and flow from a video is measured with it: run `pip install opencv-python-headless` "
+    "(tested: 5.0.0.93) with the Python that runs the graph, and start it again"
+)
+
+
+def flow_from_video(
+    images: Tensor, width: int, height: int, frames: int = 0, quality: str = "medium", check: bool = True,
+    on_frame: Callable[[int], None] | None = None, **span: float,
+) -> FlowField:  # fmt: skip
+    """Flow [T-1,height,width,2] of IMAGE [T,H,W,3], fitted as start pictures are: resized to cover, cropped.
+
+    frames: use the first so many (0: all). check: a pixel is told (valid 1) only where flow forth and back agree
+    (Sundaram et al., 2010). on_frame(done) may raise to stop. Raises ControlError, also when OpenCV is missing.
+    """
+    try:
+        import cv2
+    except ImportError as e:
+        raise ControlError(MISSING) from e
+    if quality not in QUALITIES:
+        raise ControlError(f"flow from video: quality is {quality!r}; expected one of {', '.join(QUALITIES)}")
+    if not isinstance(images, torch.Tensor) or images.ndim != 4:
+        found = list(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+        raise ControlError(f"flow from video: the video is {found}; expected an IMAGE [frames, height, width, 3]")
+    given = len(images)
+    if frames and given < frames:
+        raise ControlError(
+            f"flow from video: the video has {given} frames and {frames} were asked for; give a longer video, or set "
+            f"frames to {given} or 0"
+        )
+    images = images[: frames or given]
+    if len(images) < 2:
+        raise ControlError(f"flow from video: the video has {len(images)} frame; expected at least 2")
+    pictures, _ = as_pictures(images, "flow from video: the video")
+    # Measured larger than asked where the source has the detail: half-pixel motion is then seen.
+    source = min(pictures.shape[1] / height, pictures.shape[2] / width, 4.0, 1024 / max(width, height))
+    scale = max(1.0, AT_LEAST / min(width, height), source)
+    size = (math.ceil(width * scale), math.ceil(height * scale))
+    dis = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{quality.upper()}"))
+
+    def grey(t: int):
+        return cv2.cvtColor((cover(pictures[t : t + 1], *size)[0] * 255).round().byte().numpy(), cv2.COLOR_RGB2GRAY)
+
+    fields, valids = [], []
+    now = grey(0)
+    for t in range(len(pictures) - 1):
+        then = grey(t + 1)
+        forth = torch.from_numpy(dis.calc(now, then, None))
+        valid = torch.ones(forth.shape[:2])
+        if check:
+            back = torch.from_numpy(dis.calc(then, now, None))
+            there = grid(*size) + forth
+            error = (forth + look_up(back, there)).square().sum(-1)
+            reach = forth.square().sum(-1) + look_up(back, there).square().sum(-1)
+            inside = ((there >= 0) & (there <= torch.tensor(size))).all(-1)
+            valid = ((error < 0.01 * reach + 0.5 * scale**2) & inside).float()
+        small = FlowField(forth[None], valid[None]).resized(width, height)
+        fields.append(small.flow)
+        valids.append(small.valid)
+        now = then
+        if on_frame is not None:
+            on_frame(t + 1)
+    return FlowField(torch.cat(fields), torch.cat(valids), **span)

@@ -1,0 +1,85 @@
+"""Do the controls fit each other, the model and the clip? Misfits are refused with the numbers and what would do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .span import ControlError
+
+if TYPE_CHECKING:
+    from .camera import CameraPath
+    from .depth import DepthMaps
+    from .flow import FlowField
+
+WORDS = {
+    "camera": ("camera adapter", "camera_rays"),
+    "depth": ("control branch for depth", "vace_channels"),
+    "flow": ("control branch for optical flow", "vace_channels"),
+}
+
+
+def check_agreement(camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None) -> None:
+    """Raise ControlError when two controls are for clips of different length or shape."""
+    fixed = {name: control.frames for name, control in (("camera", camera), ("depth", depth), ("flow", flow))
+             if control is not None and not getattr(control, "stretch", False)}  # fmt: skip
+    if len(set(fixed.values())) > 1:
+        each = ", ".join(f"{name} is for {frames} frames" for name, frames in fixed.items())
+        raise ControlError(f"the controls disagree in length: {each}; make them for the same clip")
+    if depth is not None and flow is not None:
+        (h, w), (fh, fw) = depth.inverse.shape[1:], flow.flow.shape[1:3]
+        if abs(w * fh - h * fw) > max(w, h, fw, fh):
+            raise ControlError(
+                f"the controls disagree in shape: depth is {w}x{h} pixels, flow {fw}x{fh}; make both of one shape"
+            )
+
+
+def check_model(config: Any, camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None) -> None:
+    """Raise ControlError naming the input when the model (its config) has no module that reads a control."""
+    for name, control in (("camera", camera), ("depth", depth), ("flow", flow)):
+        if control is None or control.strength == 0 or (name == "flow" and not control.by_branch):
+            continue
+        module, field = WORDS[name]
+        if not getattr(config, field, 0):
+            way_out = "set how to “warped noise” on VDiT Flow Control, which needs none, " if name == "flow" else ""
+            raise ControlError(
+                f"this checkpoint has no {module}: {way_out}load one that has, or remove the input `{name}`"
+            )
+
+
+def fitted(
+    camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None, frames: int, width: int, height: int
+) -> tuple[CameraPath | None, DepthMaps | None, FlowField | None]:
+    """The controls for a clip of this length and size: stretched and resized where they may be.
+
+    Controls without strength come back as None. Raises ControlError for a wrong length or shape, with the numbers.
+    """
+    camera, depth, flow = (None if c is None or c.strength == 0 else c for c in (camera, depth, flow))
+    check_agreement(camera, depth, flow)
+    if camera is not None:
+        if camera.stretch:
+            camera = camera.resampled(frames)
+        _check_length("the camera path", camera.frames, frames, "give a path with a pose for every frame")
+    if depth is not None:
+        _check_length("the depth", depth.frames, frames, "give one map for every frame")
+        depth = depth.resized(width, height)
+    if flow is not None:
+        _check_length("the flow", flow.frames, frames, f"give {frames - 1} steps")
+        flow = flow.resized(width, height)
+    return camera, depth, flow
+
+
+def _check_length(name: str, given: int, frames: int, what: str) -> None:
+    if given == frames:
+        return
+    short = "fewer" if given < frames else "more"
+    fix = f"{what}, or make a video of {given} frames"
+    if (given - 1) % 4:  # no model here makes such a length
+        below = max(5, (given - 1) // 4 * 4 + 1)
+        fix = f"{what}, or cut it to {below} frames and make a video of as many" if given > 5 else what
+    raise ControlError(f"{name} is for {given} frames, {short} than the video's {frames}: {fix}")
+
+
+def with_span(control: Any, strength: float, start: float, end: float) -> Any:
+    """The same control with another strength, start and end."""
+    return replace(control, strength=strength, start=start, end=end)

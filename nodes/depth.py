@@ -1,0 +1,90 @@
+"""Depth Control: depth pictures or metric depth become what the model is told about near and far."""
+
+from __future__ import annotations
+
+from .comfy import input_file, io
+from .types import CATEGORY, VDiTDepth, end_input, height_input, start_input, strength_input, width_input
+
+
+class VDiTDepthControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VDiTDepthControl",
+            display_name="VDiT Depth Control",
+            category=CATEGORY,
+            description="Says how near everything is in every frame, from depth pictures or depth in metres.",
+            inputs=[
+                io.Combo.Input(
+                    "reading",
+                    options=["brighter is nearer", "darker is nearer", "metres"],
+                    default="brighter is nearer",
+                    tooltip="What the values mean. brighter is nearer: inverse depth, as most depth estimators draw "
+                    "it. darker is nearer: distance, black at near and white at far (set both). metres: metres.",
+                ),
+                io.Float.Input(
+                    "near",
+                    default=0.0,
+                    min=0.0,
+                    max=10000.0,
+                    step=0.1,
+                    tooltip="Metres of the nearest value, 0 to 10,000. 0, with far 0: the clip's own nearest and "
+                    "farthest percent are used, as in training.",
+                ),
+                io.Float.Input(
+                    "far",
+                    default=0.0,
+                    min=0.0,
+                    max=10000.0,
+                    step=0.1,
+                    tooltip="Metres of the farthest value, 0 to 10,000; more than near, or 0 with near 0. With both "
+                    "set Flow Control can work out the flow of a camera path through this depth.",
+                ),
+                width_input(),
+                height_input(),
+                io.String.Input(
+                    "file",
+                    default="",
+                    tooltip="An array of depth in metres in ComfyUI's input folder instead of pictures: .npy [frames, "
+                    "height, width], or .npz with an array named depth. Empty: the pictures.",
+                ),
+                strength_input("How firmly depth is obeyed"),
+                start_input(),
+                end_input(),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="Depth, one picture for every frame of the video. Resized to cover the video's size and "
+                    "cropped to the centre, as a start picture is.",
+                ),
+            ],
+            outputs=[
+                VDiTDepth.Output(
+                    display_name="depth", tooltip="Normalised inverse depth, for VDiT Encode Conditioning."
+                ),
+                io.Image.Output(display_name="seen", tooltip="What the model sees: means over 4x4 pixels, white near."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, reading, near, far, width, height, file, strength, start, end, images=None) -> io.NodeOutput:
+        from ..control.arrays import read_depth
+        from ..control.depth import depth_from_pictures
+        from ..control.span import ControlError
+
+        if (images is None) == (not file.strip()):
+            found = "both pictures and a file" if images is not None else "neither pictures nor a file"
+            raise ControlError(f"depth: {found}; connect images, or name a file of depth in metres")
+        if file.strip():
+            images, reading = read_depth(input_file(file.strip()))[..., None], "metres"
+        span = dict(strength=strength, start=start, end=end)
+        maps = depth_from_pictures(images, reading, near or None, far or None, width, height, **span)
+        return io.NodeOutput(maps, maps.seen())
+
+    @classmethod
+    def fingerprint_inputs(cls, file="", **_):
+        try:
+            stat = input_file(file.strip()).stat() if file.strip() else None
+        except (OSError, ValueError):
+            return "missing"  # execute says what is wrong with it
+        return (stat.st_mtime_ns, stat.st_size) if stat else ""

@@ -1,0 +1,188 @@
+"""Flow Control and Flow From Video: where the picture moves, from what is known about it."""
+
+from __future__ import annotations
+
+from .comfy import io, progress
+from .types import (
+    CATEGORY,
+    VDiTCamera,
+    VDiTDepth,
+    VDiTFlow,
+    end_input,
+    height_input,
+    start_input,
+    strength_input,
+    width_input,
+)  # fmt: skip
+
+
+class VDiTFlowControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VDiTFlowControl",
+            display_name="VDiT Flow Control",
+            category=CATEGORY,
+            description="Sets how optical flow steers, and joins what objects do with what the camera does.",
+            inputs=[
+                io.Combo.Input(
+                    "how",
+                    options=["branch", "warped noise", "both"],
+                    default="branch",
+                    tooltip="branch: the model's own branch for flow reads the field. warped noise: the noise itself "
+                    "moves along the field; works, more loosely, with any checkpoint. both: both.",
+                ),
+                io.Combo.Input(
+                    "join",
+                    options=["over", "carried"],
+                    default="carried",
+                    tooltip="When flow and camera (or colors) are both connected. carried: the flow is motion within "
+                    "the scene, so it is added to the camera's and moves along with it. over: the flow replaces the "
+                    "camera's where it says something.",
+                ),
+                io.Float.Input(
+                    "distance",
+                    default=7.0,
+                    min=0.1,
+                    max=1000.0,
+                    step=0.1,
+                    tooltip="For a camera without depth: the scene is a wall so many metres ahead, 0.1 to 1000.",
+                ),
+                io.Float.Input(
+                    "full_pixels",
+                    default=16.0,
+                    min=0.1,
+                    max=1000.0,
+                    step=0.1,
+                    tooltip="For colors: the motion in pixels a frame that full colour stands for, 0.1 to 1000.",
+                ),
+                width_input("Used for a camera without depth."),
+                height_input("Used for a camera without depth."),
+                strength_input("How firmly the flow is obeyed; of warped noise: its share of the noise"),
+                start_input("Warped noise is there from the start."),
+                end_input("Warped noise is there from the start."),
+                VDiTFlow.Input(
+                    "flow",
+                    optional=True,
+                    tooltip="The field to use: from Motion Brush, Flow From Video or Simulate Scene.",
+                ),
+                VDiTCamera.Input(
+                    "camera",
+                    optional=True,
+                    tooltip="A camera path: the flow that it causes in a still scene is worked out and joined.",
+                ),
+                VDiTDepth.Input(
+                    "depth",
+                    optional=True,
+                    tooltip="The scene's depth in metres, for the camera's flow: one map for every frame, or one for "
+                    "the first. Set near and far on Depth Control.",
+                ),
+                io.Image.Input(
+                    "colors",
+                    optional=True,
+                    tooltip="Flow drawn with the colour wheel of RAFT and Middlebury on white, one picture fewer than "
+                    "the video has frames; used like a camera's flow.",
+                ),
+            ],
+            outputs=[
+                VDiTFlow.Output(display_name="flow", tooltip="The field, for VDiT Encode Conditioning."),
+                io.Image.Output(
+                    display_name="colors",
+                    tooltip="The field as RAFT and VACE draw it: hue is direction, full colour its fastest motion.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, how, join, distance, full_pixels, width, height, strength, start, end, flow=None, camera=None, depth=None,
+        colors=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        from dataclasses import replace
+
+        from ..control.flow import carried, over
+        from ..control.reproject import flow_from_camera
+        from ..control.span import ControlError
+        from ..control.wheel import from_colors, to_colors
+
+        if flow is None and camera is None and colors is None:
+            raise ControlError("flow: nothing is connected; connect flow, camera or colors")
+        if camera is not None and colors is not None:
+            raise ControlError(
+                "flow: camera and colors are both connected; disconnect one, both say how the scene moves"
+            )
+        if depth is not None and camera is None:
+            raise ControlError(
+                "flow: depth is connected without a camera, and says nothing alone; connect a camera too"
+            )
+        scene = None
+        if colors is not None:
+            scene = from_colors(colors, full_pixels)
+        elif camera is not None:
+            if flow is not None:
+                height, width = flow.flow.shape[1:3]
+                camera = camera.resampled(flow.frames) if camera.stretch else camera
+            scene = flow_from_camera(camera, distance if depth is None else depth, width, height)
+        made = flow if scene is None else scene
+        if scene is not None and flow is not None:
+            made = carried(scene, flow) if join == "carried" else over(scene, flow)
+        made = replace(made, how=how, strength=strength, start=start, end=end)
+        return io.NodeOutput(made, to_colors(made))
+
+
+class VDiTFlowFromVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VDiTFlowFromVideo",
+            display_name="VDiT Flow From Video",
+            category=CATEGORY,
+            description="Measures how a driving video moves, so that the shot moves like it.",
+            inputs=[
+                io.Image.Input(
+                    "images",
+                    tooltip="The driving video's frames, at least 2. Resized to cover the video's size and cropped to "
+                    "the centre, as a start picture is.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=0,
+                    min=0,
+                    max=1001,
+                    tooltip="Use the first so many frames, 2 to 1001: as many as the video to be made has. 0: all.",
+                ),
+                io.Combo.Input(
+                    "quality",
+                    options=["medium", "fast", "ultrafast"],
+                    default="medium",
+                    tooltip="Presets of OpenCV's DIS. medium: finest, about 25 ms a frame on one core. ultrafast: "
+                    "about 5 times as quick, coarse.",
+                ),
+                io.Boolean.Input(
+                    "check",
+                    default=True,
+                    tooltip="Trust only motion that agrees forth and back; elsewhere (things that come out of hiding, "
+                    "the border) the model is free. Off: all of it is told.",
+                ),
+                width_input(),
+                height_input(),
+            ],
+            outputs=[
+                VDiTFlow.Output(
+                    display_name="flow",
+                    tooltip="The field, for VDiT Encode Conditioning; for strength and more go by VDiT Flow Control.",
+                ),
+                io.Image.Output(
+                    display_name="colors", tooltip="The field as RAFT and VACE draw it; white: at rest or free."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images, frames, quality, check, width, height) -> io.NodeOutput:
+        from ..control.estimate import flow_from_video
+        from ..control.wheel import to_colors
+
+        update = progress(max(1, (frames or len(images)) - 1))
+        field = flow_from_video(images, width, height, frames, quality, check, on_frame=update)
+        return io.NodeOutput(field, to_colors(field))

@@ -1,0 +1,114 @@
+"""Camera, depth and flow on their way into a transformer: signals built once, given in the steps they apply to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from ..control.fit import check_model, fitted
+from ..control.span import applies
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Controls:
+    """The fitted controls of one run. Raises ControlError when they fit neither the model nor the clip.
+
+    Of the `extra` latent frames behind the clip (end pictures) the controls say nothing, as in training.
+    """
+
+    def __init__(self, model: Any, conditioning: Any, frames: int, width: int, height: int, extra: int = 0):
+        given = conditioning.camera, conditioning.depth, conditioning.flow
+        check_model(model.config, *given)
+        self.camera, self.depth, self.flow = fitted(*given, frames, width, height)
+        self.codec, self.size, self.extra = model.codec, (width, height), extra
+        self.rays = getattr(model.config, "camera_rays", 0)
+        self._built: dict = {}
+
+    def __bool__(self) -> bool:
+        return any(control is not None for control in (self.camera, self.depth, self.flow))
+
+    def noise(self, noise: Tensor) -> Tensor:
+        """The clip's noise [B,C,T',h,w], moved by the flow if that is to steer by noise."""
+        if self.flow is None or not self.flow.by_noise:
+            return noise
+        from ..control.warp import warped_noise
+
+        return warped_noise(noise, self.flow, self.codec.temporal, self.codec.spatial)
+
+    def at(self, place: float, device: Any) -> dict[str, Any]:
+        """The transformer's keyword arguments in the step that begins at `place` (0 the first, towards 1 the last)."""
+        named = {}
+        if applies(self.camera, place):
+            named |= {"camera": self._once("camera", self._camera, device), "camera_scale": self.camera.strength}
+        depth = applies(self.depth, place)
+        flow = applies(self.flow, place) and self.flow.by_branch
+        if depth or flow:
+            named["vace"] = self._once((depth, flow), lambda: self._vace(depth, flow), device)
+        return named
+
+    def _once(self, key: Any, build: Callable[[], Tensor], device: Any) -> Tensor:
+        import torch
+
+        if key not in self._built:
+            self._built[key] = torch.nn.functional.pad(build(), (0, 0, 0, 0, 0, self.extra)).to(device)
+        return self._built[key]
+
+    def _camera(self) -> Tensor:
+        from ..control.signals import plucker
+
+        return plucker(self.camera.c2w, self.camera.fov_deg, *self.size, self.rays, self.codec.spatial)[None]
+
+    def _vace(self, with_depth: bool, with_flow: bool) -> Tensor:
+        import torch
+
+        from ..control.signals import pool, vace_context
+
+        depth = depth_trust = flow = flow_trust = None
+        if with_depth:
+            depth = pool(self.depth.inverse[:, None])[None]
+            depth_trust = torch.tensor([float(self.depth.strength)])
+        if with_flow:
+            # Pixels that are free say nothing about their cell's motion; how many they are, the trust says.
+            told = pool(self.flow.valid[:, None])
+            flow = pool((self.flow.flow * self.flow.valid[..., None]).permute(0, 3, 1, 2)) / told.clamp_min(1e-4)
+            flow, flow_trust = flow[None], (told * self.flow.strength)[None]
+        return vace_context(depth, depth_trust, flow, flow_trust, self.codec.spatial)
+
+
+def controlled(transformer: Callable, controls: Controls, sigmas: Sequence[float]) -> Callable:
+    """The transformer as (x, sigma, context) -> v with the controls of the step that x is in, for a batch of any size.
+
+    A step is known by its sigma; known frames, which have 0 of their own, do not count.
+    """
+    if not controls:
+        return transformer
+    steps = len(sigmas) - 1
+
+    def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        now = float(sigma.max())
+        step = min(range(steps + 1), key=lambda i: abs(sigmas[i] - now))
+        named = controls.at(min(step / steps, 1.0), x.device)
+        for name in ("camera", "vace"):
+            if name in named:
+                named[name] = named[name].to(x.dtype).expand(len(x), *named[name].shape[1:])
+        return transformer(x, sigma, context, **named)
+
+    return model
+
+
+def unused(conditioning: Any, steps: int) -> list[str]:
+    """Controls that act in none of the steps, said for a user."""
+    remarks = []
+    for name in ("camera", "depth", "flow"):
+        control = getattr(conditioning, name)
+        if control is None:
+            continue
+        if control.strength == 0:
+            remarks.append(f"the strength of {name} is 0: it has no influence")
+        elif getattr(control, "by_branch", True) and not any(applies(control, i / steps) for i in range(steps)):
+            remarks.append(
+                f"{name} applies from {control.start:g} to {control.end:g} of the sampling, in which none of {steps} "
+                "steps begins: it has no influence; use more steps or a wider range"
+            )
+    return remarks
