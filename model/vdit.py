@@ -17,6 +17,8 @@ class VDiT(nn.Module):
         self.patch_embedding = nn.Conv3d(c.in_channels, c.dim, c.patch, c.patch)
         self.text_embedding = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU("tanh"), nn.Linear(c.dim, c.dim))
         self.time_embedding = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
+        if c.flow_map:
+            self.delta_embedder = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.head = Head(c)
@@ -28,15 +30,17 @@ class VDiT(nn.Module):
 
     def forward(
         self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None, vace: Tensor | None = None,
-        camera_scale: float = 1.0, vace_scale: float = 1.0,
+        camera_scale: float = 1.0, vace_scale: float = 1.0, *, target: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma.
+        """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
 
         sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len;
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
-        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale. Raises ValueError on misfits.
+        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale.
+        target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
+        x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
         """
-        self._check(x, sigma, context, camera, vace)
+        self._check(x, sigma, context, camera, vace, target)
         c = self.config
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
         x = _tokens(self.patch_embedding, x)  # [B, T, S, D]
@@ -44,7 +48,7 @@ class VDiT(nn.Module):
             x = x + camera_scale * self.control_adapter(camera)
         context = nn.functional.pad(context, (0, 0, 0, c.text_len - context.shape[1]))
         context = self.text_embedding(context)
-        time = self.time_embedding(sinusoid(1000 * sigma.reshape(len(sigma), -1), c.freq_dim))  # [B, T or 1, D]
+        time = self._time(sigma, target)  # [B, T or 1, D]
         modulation = self.time_projection(time).unflatten(-1, (6, c.dim))
         rope = rope_table(grid, HEAD_DIM, x.device)
         hints = self._hints(x, vace, modulation, context, rope) if vace is not None else {}
@@ -53,6 +57,14 @@ class VDiT(nn.Module):
             if i in hints:
                 x = x + vace_scale * hints[i]
         return self._unpatchify(self.head(x, time), grid)
+
+    def _time(self, sigma: Tensor, target: Tensor | None) -> Tensor:
+        embed = lambda net, s: net(sinusoid(1000 * s.reshape(len(s), -1), self.config.freq_dim))  # noqa: E731
+        time = embed(self.time_embedding, sigma)
+        if not self.config.flow_map:
+            return time
+        # Both sigmas share the modulation by a fixed gate (AnyFlow, arXiv 2605.13724; diffusers, transformer_anyflow.py).
+        return time.lerp(embed(self.delta_embedder, sigma if target is None else target), self.config.delta_gate)
 
     def _hints(self, x: Tensor, vace: Tensor, modulation: Tensor, context: Tensor, rope: Tensor) -> dict[int, Tensor]:
         """What the control branch adds behind each block that it serves."""
@@ -68,8 +80,14 @@ class VDiT(nn.Module):
         x = x.reshape(b, t, h, w, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(b, -1, t * pt, h * ph, w * pw)
 
-    def _check(self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None, vace: Tensor | None) -> None:
+    def _check(
+        self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None, vace: Tensor | None, target: Tensor | None
+    ) -> None:
         c = self.config
+        if target is not None and not c.flow_map:
+            raise ValueError("the transformer is no flow map: it has no module for `target`")
+        if target is not None and target.shape != sigma.shape:
+            raise ValueError(f"target has shape {tuple(target.shape)}; expected sigma's, {tuple(sigma.shape)}")
         for name, given, has, shape in (
             ("camera", camera, c.camera_rays, (24, x.shape[2], *(n * c.camera_rays for n in x.shape[3:]))),
             ("vace", vace, c.vace_channels, (c.vace_channels, *x.shape[2:])),
