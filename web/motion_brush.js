@@ -5,9 +5,11 @@ import { along, arrowheads, distance, simplified } from "./lines.js";
 import { findPicture } from "./picture.js";
 
 const COLORS = ["#ff9f43", "#4fc3f7", "#a5d66a", "#f48fb1", "#ffd54f", "#b39ddb"];
-const NEW = { radius: 0.12, falloff: 0.5, start: 0, end: 1 };
+const NEW = { radius: 0.1, falloff: 0.5, start: 0, end: 1 };
 const HANDLE = 9; // px around a line or a start dot that still count as a hit
 const ARROWS = 46; // px between arrowheads
+const BEYOND = 0.5; // of the picture: how far a stroke may leave it
+const DOUBLE = 400; // ms
 const SHORTEST = 0.02; // of the clip: start and end keep this distance
 
 let made = 0;
@@ -111,9 +113,13 @@ class MotionBrush extends Drawing {
     this.change(() => this.shift(this.data.strokes[this.selected].points, ...step));
   }
 
-  /** Moves a whole stroke, as far as it stays on the picture. */
+  /** Moves a whole stroke, as far as its start stays on the picture and its way not too far out of it. */
   shift(points, dx, dy) {
-    const within = (by, values) => clamp(by, -Math.min(...values), 1 - Math.max(...values));
+    const within = (by, values) => {
+      const low = Math.max(-values[0], -BEYOND - Math.min(...values));
+      const high = Math.min(1 - values[0], 1 + BEYOND - Math.max(...values));
+      return low <= high ? clamp(by, low, high) : 0;
+    };
     const x = within(dx, points.map((point) => point[0]));
     const y = within(dy, points.map((point) => point[1]));
     this.data.strokes[this.selected].points = points.map((point) => [point[0] + x, point[1] + y]);
@@ -139,7 +145,7 @@ class MotionBrush extends Drawing {
           stroke = { ...this.next, points: [inside(place)] };
           this.selected = this.data.strokes.push(stroke) - 1;
         }
-        stroke.points.push(inside(this.toPicture(point)));
+        stroke.points.push(this.toPicture(point).map((value) => clamp(value, -BEYOND, 1 + BEYOND)));
         this.preview();
       },
       end: () => {
@@ -147,11 +153,23 @@ class MotionBrush extends Drawing {
         stroke.points = simplified(stroke.points, (point) => [point[0] * width, point[1] * height]);
         this.commit();
       },
-      click: (point) => this.select(this.hit(point)),
+      click: (point) => this.click(point),
     };
   }
 
-  /** The stroke under a point: the nearest line, the selected one's neighbours before itself when clicked again. */
+  /** Selects what is there; twice on a free place: a stroke of one point, which keeps its place still. */
+  click(point) {
+    const now = performance.now();
+    const again = this.clicked && now - this.clicked.at < DOUBLE && near(this.clicked, point);
+    this.clicked = { ...point, at: now };
+    const hit = this.hit(point);
+    if (hit >= 0 || !again) return this.select(hit);
+    this.change(() => {
+      this.selected = this.data.strokes.push({ ...this.next, points: [inside(this.toPicture(point))] }) - 1;
+    });
+  }
+
+  /** The stroke whose line is nearest to a point, -1 where none is near. */
   hit(point) {
     let best = -1;
     let least = HANDLE;
@@ -256,11 +274,12 @@ class MotionBrush extends Drawing {
     this.says.textContent = this.fault
       ? `Not a drawing: ${this.fault}`
       : stroke
-        ? `Stroke ${this.selected + 1} of ${count}`
+        ? `Stroke ${this.selected + 1} of ${count}${stroke.points.length > 1 ? "" : ": stays still"}`
         : count
           ? "Click a stroke to change it"
           : "Drag to draw how something moves";
-    this.says.title = this.fault || "Drag: draw a stroke from where something is to where it goes. Click a stroke: select it. "
+    this.says.title = this.fault || "Drag: draw a stroke from where something is to where it goes. Double-click: keep a place still. "
+      + "Click a stroke: select it. "
       + "Drag a selected stroke's number: move it. Arrow keys: nudge it. Delete: delete it. Ctrl+Z: undo.";
     this.buttons.play.disabled = this.buttons.clear.disabled = !count;
     if (this.fault) this.buttons.clear.disabled = false;
