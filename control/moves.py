@@ -130,13 +130,12 @@ def keys_of(text: str, name: str = "path") -> list[dict] | None:
 
 def _key(i: int, key: Any, fov_deg: float) -> dict:
     def numbers(name: str, count: int, default: Any = None) -> list[float]:
-        value = key.get(name, default)
-        value = [value] if count == 1 else value
-        good = isinstance(value, list) and len(value) == count and all(_finite(v) for v in value)
-        if not good:
+        found = key.get(name, default)
+        values = [found] if count == 1 else found
+        if not (isinstance(values, list) and len(values) == count and all(_finite(v) for v in values)):
             what = "a number" if count == 1 else f"{count} numbers"
-            raise ControlError(f"camera path, key {i}: {name} is {value!r:.60}; expected {what}")
-        return [float(v) for v in value]
+            raise ControlError(f"camera path, key {i}: {name} is {found!r:.60}; expected {what}")
+        return [float(v) for v in values]
 
     if not isinstance(key, dict):
         raise ControlError(f"camera path, key {i}: found {key!r:.60}; expected an object with t, position and look")

@@ -1,0 +1,284 @@
+"""Camera paths: moves, key frames, files; what is refused, and how it is said."""
+
+import json
+import math
+
+import pytest
+import torch
+from vdit.control import ControlError
+from vdit.control.camera import CameraPath, slerp, turned
+from vdit.control.camera_files import from_text, to_json
+from vdit.control.camera_plot import angles_deg, plot
+from vdit.control.depth import DepthMaps
+from vdit.control.flow import FlowField
+from vdit.control.moves import EASINGS, MOVES, from_keys, keys_of, move
+
+F64 = torch.float64
+
+
+# Camera: moves
+
+
+@pytest.mark.parametrize(
+    "name, angles, place",
+    [
+        ("static", (0, 0, 0), (0, 0, 0)),
+        ("pan", (12, 0, 0), (0, 0, 0)),
+        ("tilt", (0, 8, 0), (0, 0, 0)),
+        ("roll", (0, 0, 10), (0, 0, 0)),
+        ("dolly", (0, 0, 0), (0, 0, 2)),
+        ("truck", (0, 0, 0), (1, 0, 0)),
+        ("pedestal", (0, 0, 0), (0, -0.6, 0)),
+        ("orbit", (-30, 0, 0), (3.5, 0, 7 - 7 * math.cos(math.pi / 6))),
+        ("zoom", (0, 0, 0), (0, 0, 0)),
+    ],
+)
+def test_a_preset_goes_where_it_says(name, angles, place):
+    path = move(name, frames=9)
+    assert torch.allclose(path.c2w[0], torch.eye(4, dtype=F64)), "it starts where the start picture was taken"
+    assert torch.allclose(angles_deg(path)[-1], torch.tensor(angles, dtype=F64), atol=1e-6)
+    assert torch.allclose(path.c2w[-1, :3, 3], torch.tensor(place, dtype=F64), atol=1e-9)
+    zoomed = math.tan(math.radians(20)) / math.tan(math.radians(float(path.fov_deg[-1]) / 2))
+    assert zoomed == pytest.approx(1.5 if name == "zoom" else 1.0)
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_half_the_amount_is_half_the_way_and_a_negative_amount_the_other_way(name):
+    one, half, back = (angles_deg(move(name, a, frames=9))[-1] for a in (1.0, 0.5, -1.0))
+    assert torch.allclose(half, one / 2, atol=0.05) and torch.allclose(back, -one, atol=0.05)
+
+
+def test_an_orbit_keeps_its_point_in_the_middle_of_the_picture():
+    path = move("orbit", 3.0, frames=7, distance=5.0, look_down_deg=20.0)
+    pivot = torch.tensor([0.0, 0.0, 5.0, 1.0], dtype=F64)
+    seen = torch.linalg.inv(path.c2w) @ pivot
+    assert torch.allclose(seen[:, :3], pivot[:3].expand(7, 3), atol=1e-9)
+
+
+def test_a_camera_that_looks_down_turns_and_rises_by_the_true_vertical():
+    down = turned(*torch.tensor([[0.0], [-30.0], [0.0]], dtype=F64))[0]
+    upright = lambda path: down @ path.c2w[:, :3, :3]  # noqa: E731  poses in the upright world
+    pan = upright(move("pan", 5.0, frames=5, look_down_deg=30.0))
+    assert torch.allclose(pan[:, 1, 2], pan[0, 1, 2].expand(5)), "its height of gaze changed"
+    rise = move("pedestal", frames=5, look_down_deg=30.0).c2w[:, :3, 3] @ down.T
+    assert torch.allclose(rise[-1], torch.tensor([0.0, -0.6, 0.0], dtype=F64))
+
+
+def test_handheld_is_small_restless_and_the_same_every_time():
+    path = move("handheld", frames=41)
+    assert torch.equal(path.c2w, move("handheld", frames=41).c2w)
+    assert 0.3 < angles_deg(path).abs().max() < 3 and path.c2w[:, :3, 3].abs().max() < 0.1
+    assert (angles_deg(path).diff(dim=0).abs().amax(1) > 0).all()
+
+
+@pytest.mark.parametrize("easing", EASINGS)
+def test_easings_begin_at_0_end_at_1_and_never_turn_back(easing):
+    s = move("truck", easing=easing, frames=11).c2w[:, 0, 3]
+    assert s[0] == 0 and s[-1] == pytest.approx(1) and (s.diff() >= 0).all()
+    gentle = {"smooth": (True, True), "linear": (False, False), "in": (True, False), "out": (False, True)}[easing]
+    assert (float(s.diff()[0]) < 0.05, float(s.diff()[-1]) < 0.05) == gentle
+
+
+# Camera: key frames, joining, files
+
+
+def test_between_two_keys_positions_are_linear_and_rotations_turn_the_short_way():
+    keys = [{"t": 0.0}, {"t": 1.0, "position": [1, 0, 2], "look": [170, 0, 0], "fov_deg": 20}]
+    path = from_keys(keys, 5, 40.0)
+    assert torch.allclose(path.c2w[:, 2, 3], torch.linspace(0, 2, 5).double())
+    assert torch.allclose(angles_deg(path)[:, 0], torch.linspace(0, 170, 5).double())
+    assert path.fov_deg[0] == pytest.approx(40) and path.fov_deg[-1] == pytest.approx(20)
+
+
+def test_keys_hold_before_the_first_and_after_the_last_and_ease_as_told():
+    keys = [{"t": 0.75, "position": [4, 0, 0]}, {"t": 0.25, "position": [0, 0, 0], "ease": "in"}]
+    x = from_keys(keys, 9).c2w[:, 0, 3].tolist()
+    assert x == pytest.approx([0, 0, 0, 0.25, 1.0, 2.25, 4, 4, 4])
+
+
+def test_slerp_stays_a_rotation_at_half_a_turn():
+    a = torch.eye(3, dtype=F64)[None]
+    for axis in range(3):
+        angles = torch.zeros(3, 1, dtype=F64)
+        angles[axis] = 180
+        half = slerp(a, turned(*angles), torch.tensor([0.5], dtype=F64))
+        assert torch.allclose(half @ half.transpose(1, 2), a, atol=1e-9)
+        assert half[0].diagonal().sum() == pytest.approx(1), "a quarter turn"
+
+
+def test_joined_paths_go_on_from_pose_and_zoom():
+    first, second = move("zoom", frames=5), move("pan", 2.0, frames=9)
+    path = first.then(second)
+    assert path.frames == 13 and path.stretch
+    assert torch.allclose(path.fov_deg[4:], path.fov_deg[4].expand(9)), "the zoom was lost"
+    assert angles_deg(path)[-1, 0] == pytest.approx(24, abs=1e-6)
+    again = move("dolly", frames=5).then(move("dolly", frames=5))
+    assert again.c2w[-1, 2, 3] == pytest.approx(4)
+
+
+def test_a_path_is_resampled_without_moving_its_ends():
+    path = move("orbit", 2.0, frames=41)
+    for frames in (5, 41, 81):
+        again = path.resampled(frames)
+        assert again.frames == frames and torch.allclose(again.c2w[[0, -1]], path.c2w[[0, -1]])
+    assert torch.allclose(path.resampled(81).c2w[::2], path.c2w, atol=1e-9)
+
+
+def test_json_gives_the_path_back_to_the_bit():
+    path = CameraPath(move("handheld", frames=7).c2w, torch.linspace(40, 50, 7), 0.5, 0.1, 0.9)
+    again = from_text(to_json(path))
+    assert torch.equal(again.c2w, path.c2w) and torch.equal(again.fov_deg, path.fov_deg)
+    assert (again.strength, again.start, again.end, again.stretch) == (0.5, 0.1, 0.9, False)
+
+
+def numbers(values):
+    return " ".join(f"{float(v):.9f}" for v in values)
+
+
+def lens(fov_deg=50.0):
+    fy = 0.5 / math.tan(math.radians(fov_deg) / 2)
+    return [fy, fy, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("form", ["12", "19", "22", "23", "json"])
+def test_lines_that_other_tools_write_are_read(form):
+    path = move("orbit", frames=5)
+    rows = []
+    for t, c2w in enumerate(path.c2w):
+        w2c = torch.linalg.inv(c2w)
+        rows.append({
+            "12": w2c[:3].flatten().tolist(),
+            "19": [t * 1e5, *lens(), 0, 0, *w2c[:3].flatten().tolist()],
+            "22": [*lens(), 0, 0, *c2w.flatten().tolist()],
+            "23": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
+            "json": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
+        }[form])  # fmt: skip
+    text = json.dumps(rows) if form == "json" else "\n".join(numbers(row) for row in rows)
+    if form == "19":
+        text = "https://example.com/a_video\n\n" + text
+    read = from_text(text, "mine.txt", fov_deg=33.0)
+    assert torch.allclose(read.c2w, path.c2w, atol=1e-6) and not read.stretch
+    assert read.fov_deg[0] == pytest.approx(33.0 if form == "12" else 50.0, abs=1e-6)
+
+
+def test_a_plot_shows_the_path():
+    drawn = plot(move("orbit"))
+    assert drawn.shape[0] == 1 and drawn.shape[-1] == 3 and drawn.std() > 0.05
+    assert not torch.equal(drawn, plot(move("dolly")))
+
+
+ROTATED = torch.eye(4, dtype=F64).repeat(3, 1, 1)
+
+
+def pose(**changes):
+    """Three poses, of which the second is spoilt."""
+    c2w = ROTATED.clone()
+    for place, value in changes.items():
+        c2w[1, int(place[1]), int(place[2])] = value
+    return c2w
+
+
+@pytest.mark.parametrize(
+    "c2w, fov, said",
+    [
+        (
+            pose(m00=1.2),
+            40,
+            "frame 1: the 3x3 part is no rotation .*off the identity by 0.44, expected.*determinant 1.2",
+        ),
+        (pose(m00=-1.0), 40, "frame 1.*determinant -1, expected 1.*it mirrors"),
+        (pose(m03=math.nan), 40, "frame 1: the pose holds NaN"),
+        (pose(m30=0.5), 40, "frame 1: the pose's last row is 0.5, 0, 0, 1; expected 0, 0, 0, 1"),
+        (ROTATED[:, :3], 40, r"poses are \[3, 3, 4\]; expected \[frames, 4, 4\]"),
+        (ROTATED, [40, 40], r"3 poses but \[2\] fields of view"),
+        (ROTATED, [40, 0.1, 40], "frame 1: the vertical field of view is 0.1 degrees; expected 1 to 170"),
+        (ROTATED, math.nan, "field of view is nan"),
+    ],
+)
+def test_a_path_that_is_none_is_refused_with_the_numbers(c2w, fov, said):
+    with pytest.raises(ControlError, match=said):
+        CameraPath(c2w, fov)
+
+
+@pytest.mark.parametrize(
+    "span, said",
+    [
+        (dict(strength=1.5), "strength is 1.5; expected 0"),
+        (dict(strength=math.nan), "strength is nan"),
+        (dict(start=0.6, end=0.4), "start is 0.6 and end 0.4; expected 0 <= start < end <= 1"),
+        (dict(start=0.5, end=0.5), "start < end"),
+    ],
+)
+def test_a_strength_or_a_span_out_of_range_is_refused_for_every_control(span, said):
+    for make in (
+        lambda: CameraPath(ROTATED, 40, **span),
+        lambda: DepthMaps(torch.rand(2, 8, 8), **span),
+        lambda: FlowField(torch.zeros(1, 8, 8, 2), **span),
+    ):
+        with pytest.raises(ControlError, match=said):
+            make()
+
+
+LINE = numbers(torch.eye(4)[:3].flatten())
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "mine.txt is empty"),
+        ("1 2 3", "line 1: found 3 numbers; expected 12 .*19.*22 or 23"),
+        (LINE + "\n1 2 3", "line 2: found 3 numbers; expected 12 as before"),
+        (LINE + "\nhello", "line 2: 'hello' is no line of numbers"),
+        (LINE.replace("1.000000000", "inf", 1), "line 1: holds NaN"),
+        (numbers([2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]), "frame 0: the 3x3 part is no rotation"),
+        (numbers([0, 1, 1, 0.7, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: the lens is centred at 0.7, 0.5"),
+        (numbers([0, 1, 0, 0.5, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: fy is 0"),
+        ("{", "is no JSON"),
+        ("{}", "expected"),
+        ('{"version": 2, "c2w": []}', 'expected {"version": 1'),
+        ('{"version": 1, "c2w": "x"}', "holds something that is no number"),
+        ('{"version": 1, "c2w": []}', "holds 0 poses"),
+        ("[]", "holds 0 poses"),
+        ("[1]", "entry 0: found int"),
+        ('[["a", 1]]', "entry 0: found 2 numbers"),
+        ("\n".join([LINE] * 1002), "holds 1002 poses; expected 1 to 1001"),
+    ],
+)
+def test_a_file_that_holds_no_path_is_named_with_the_line(text, said):
+    with pytest.raises(ControlError, match=said):
+        from_text(text, "mine.txt")
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ([], "0 of them"),
+        ("x", "its keys are str"),
+        ([1], "key 0: found 1"),
+        ([{"t": 2}], "key 0: t is 2; expected 0"),
+        ([{"t": "a"}], "key 0: t is 'a'; expected a number"),
+        ([{"t": 0.5}, {"t": 0.5}], "two keys are at t = 0.5"),
+        ([{"t": 0, "position": [1, 2]}], r"key 0: position is \[1, 2\]; expected 3 numbers"),
+        ([{"t": 0, "look": [0, 0, math.inf]}], "key 0: look is"),
+        ([{"t": 0, "fov_deg": 300}], "key 0: fov_deg is 300"),
+        ([{"t": 0, "ease": "bounce"}], "key 0: ease is 'bounce'; expected one of smooth"),
+    ],
+)
+def test_keys_that_are_none_are_refused_by_number(keys, said):
+    with pytest.raises(ControlError, match=said):
+        from_keys(keys)
+
+
+@pytest.mark.parametrize(
+    "text, said", [("nonsense", "path is no JSON"), ("[]", "expected"), ('{"version": 1}', "expected")]
+)
+def test_a_widgets_value_that_is_no_path_is_refused(text, said):
+    with pytest.raises(ControlError, match=said):
+        keys_of(text)
+    assert keys_of("") is None and keys_of('{"version": 1, "keys": []}') is None
+
+
+@pytest.mark.parametrize("changes", [dict(name="spin"), dict(amount=math.nan), dict(easing="x"), dict(frames=0)])
+def test_a_move_that_does_not_exist_is_refused(changes):
+    with pytest.raises(ControlError, match="expected"):
+        move(**{"name": "pan", **changes})
