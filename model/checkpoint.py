@@ -19,6 +19,7 @@ BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safet
 FORMAT = 1
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder."}
 DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
+STUDENT_DEFAULTS = {**DEFAULTS, "steps": 4, "guidance": 1.0, "solver": "euler"}  # guidance is baked in
 
 
 class CheckpointError(ValueError):
@@ -155,10 +156,13 @@ def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]
             )
 
 
-def random_world_model(seed: int = 0, config: VDiTConfig | None = None, *, controls: bool = False) -> WorldModel:
+def random_world_model(
+    seed: int = 0, config: VDiTConfig | None = None, *, controls: bool = False, student: bool = False
+) -> WorldModel:
     """An untrained model of small size, for tests: the same seed gives the same weights. `controls`: all of them."""
     branches = dict(camera_rays=2, vace_channels=257, vace_layers=(0,)) if controls else {}
-    config = config or VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, **branches)
+    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, flow_map=student)
+    config = config or VDiTConfig(**small, **branches)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, width=16, deep=32, blocks=(1, 1)))
@@ -168,7 +172,7 @@ def random_world_model(seed: int = 0, config: VDiTConfig | None = None, *, contr
         if controls:
             torch.nn.init.normal_(transformer.control_adapter.conv.weight, std=0.02)
             torch.nn.init.normal_(transformer.vace_blocks[0].after_proj.weight, std=0.02)
-    model = WorldModel(config, transformer, codec, text)
+    model = WorldModel(config, transformer, codec, text, dict(STUDENT_DEFAULTS if config.flow_map else DEFAULTS))
     for module in model.parts.values():
         module.requires_grad_(False).eval()
     return model

@@ -5,6 +5,7 @@ x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v =
 
 from .controls import Controls, unused
 from .decode import check_latent, decode_frames
+from .flowmap import MAX_FLOW_MAP_STEPS, check_flow_map
 from .generate import generate, lattice_of, outside_training
 from .guidance import guided
 from .known import KnownFrames
@@ -15,7 +16,7 @@ from .schedule import schedule, shift_sigma
 from .solvers import SOLVERS
 
 __all__ = [
-    "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget", "Step", "check_latent",
-    "decode_frames", "fit_preview_map", "generate", "guided", "lattice_of", "noise_from_seed", "outside_training",
-    "sample", "schedule", "shift_sigma", "unused",
+    "MAX_FLOW_MAP_STEPS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget",
+    "Step", "check_flow_map", "check_latent", "decode_frames", "fit_preview_map", "generate", "guided", "lattice_of",
+    "noise_from_seed", "outside_training", "sample", "schedule", "shift_sigma", "unused",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable
 
 from .controls import Controls, controlled
+from .flowmap import check_flow_map, toward
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice
@@ -43,8 +44,8 @@ def generate(
     frames: int,
     width: int,
     height: int,
-    steps: int = 20,
-    guidance: float = 3.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     shift: float = 1.0,
     solver: str = "unipc",
     device: Any = "cpu",
@@ -54,6 +55,7 @@ def generate(
     """Sample a latent video [1,C,T',h,w] in the codec's raw scale, on the CPU.
 
     model: a WorldModel whose transformer and codec are on `device`; conditioning: control.Conditioning.
+    steps and guidance are by default the model's own. A student (config.flow_map) goes its own way, whatever the solver.
     Step.x0 given to on_step is in raw scale too. The same arguments give the same bits on the same machine.
     Raises LatticeError, ValueError for unusable pictures, controls or settings: all before the first step.
     """
@@ -61,7 +63,14 @@ def generate(
 
     lattice_of(model).check_frames(frames)
     lattice_of(model).check_size(width, height)
+    steps = model.defaults["steps"] if steps is None else steps
+    guidance = model.defaults["guidance"] if guidance is None else guidance
+    if model.config.flow_map:
+        check_flow_map(steps, guidance, model.facts.get("guidance_baked"))
     sigmas = schedule(steps, shift)
+    transformer = model.transformer
+    if model.config.flow_map:
+        transformer, solver = toward(transformer, sigmas), "euler"
     codec = model.codec
     count = (frames - 1) // codec.temporal + 1
     grid = (height // codec.spatial, width // codec.spatial)
@@ -76,7 +85,7 @@ def generate(
         known = None
         if bool(held.any()) and conditioning.strength > 0:
             known = KnownFrames(codec.normalize(raw), held, conditioning.strength)
-        transformer = controlled(model.transformer, controls, sigmas)
+        transformer = controlled(transformer, controls, sigmas)
         denoise = guided(transformer, conditioning.positive.to(device), conditioning.negative.to(device), guidance)
 
         def report(step: Step) -> None:
