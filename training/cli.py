@@ -34,15 +34,34 @@ def _teacher(a: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def _trajectories(a: argparse.Namespace) -> None:
+    from .trajectories import load_teacher, write_trajectories
+
+    write_trajectories(
+        load_teacher(a.teacher, a.guidance), a.latents, a.cache, a.first, a.files, steps=a.teacher_steps,
+        limit_gb=a.cache_gb,
+    )  # fmt: skip
+
+
+def _student(a: argparse.Namespace) -> None:
+    from .student import train
+
+    train(
+        a.teacher, a.latents, a.held_out, a.cache, a.out, hours=a.hours, files=a.files, cache_gb=a.cache_gb,
+        layers=a.layers, guidance=a.guidance, teacher_steps=a.teacher_steps, batch=a.batch, peak=a.peak, muon=a.muon,
+        start_from=a.start_from, seed=a.seed,
+    )  # fmt: skip
+
+
 def _bundle(a: argparse.Namespace) -> None:
     from .bundle import bundle
 
-    print(json.dumps(bundle(a.codec, a.teacher, a.out), indent=2))
+    print(json.dumps(bundle(a.codec, a.student or a.teacher, a.out), indent=2))
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vdit train", description=__doc__)
-    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|teacher|bundle")
+    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|teacher|trajectories|student|bundle")
 
     def command(name: str, run, help: str, **paths: str) -> argparse.ArgumentParser:
         p = steps.add_parser(name, help=help, description=help)
@@ -80,10 +99,37 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cooldown", type=float, default=0.0, help="hours at the end over which the rate falls to zero")
     p.add_argument("--start-from", type=Path, help="a run whose weights and optimizer this one begins with")
     p.add_argument("--seed", type=int, default=0)
-    command(
+
+    def solved(p: argparse.ArgumentParser) -> None:
+        p.add_argument("--guidance", type=float, help="to be baked into students; default: the teacher's own")
+        p.add_argument("--teacher-steps", type=int, default=16, help="steps of a trajectory, two model calls each")
+        p.add_argument("--files", type=int, default=128, help="trajectory files, of 16 clips each")
+        p.add_argument("--cache-gb", type=float, default=4.0, help="size at which the cache stops growing")
+
+    p = command(
+        "trajectories", _trajectories, "solve the teacher's trajectories ahead of a student; several may run at once",
+        teacher="runs/teacher", latents="runs/latents", cache="runs/trajectories",
+    )  # fmt: skip
+    solved(p)
+    p.add_argument("--first", type=int, default=0, help="number of the first file")
+    p = command(
+        "student", _student, "distil a teacher (a run's folder or a .safetensors file) into a model of 1 to 32 steps",
+        teacher="runs/teacher", latents="runs/latents", held_out="runs/latents-val", cache="runs/trajectories",
+        out="runs/student",
+    )  # fmt: skip
+    solved(p)
+    p.add_argument("--hours", type=float, default=1.0, help="time to train for, beside the trajectories' solving")
+    p.add_argument("--layers", type=int, help="layers of a smaller student; default: all of the teacher's")
+    p.add_argument("--batch", type=int, default=8)
+    p.add_argument("--peak", type=float, default=5e-4, help="highest learning rate")
+    p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
+    p.add_argument("--start-from", type=Path, help="a run whose weights this one begins with, instead of the teacher's")
+    p.add_argument("--seed", type=int, default=0)
+    p = command(
         "bundle", _bundle, "put codec, transformer and words into one file",
         codec="runs/codec", teacher="runs/teacher", out="weights/vdit-small.safetensors",
     )  # fmt: skip
+    p.add_argument("--student", type=Path, help="a student's run, bundled instead of the teacher's")
     return top
 
 
@@ -92,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         args.run(args)
-    except FileNotFoundError as e:
+    except (FileNotFoundError, ValueError) as e:
         print(f"vdit train {args.what}: {e}")
         return 2
     except KeyboardInterrupt:

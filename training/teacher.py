@@ -6,7 +6,7 @@ none, depth and flow or either or none.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +78,21 @@ def controls(batch: Batch, rng: np.random.Generator, generator: torch.Generator)
     return vace_context(depth, depth_trust, flow, region)
 
 
-def flow_loss(
-    model: VDiT, text: WordEncoder, batch: Batch, rng: np.random.Generator, generator: torch.Generator,
-    *, controlled: bool, weighted: bool = True,
-) -> Tensor:  # fmt: skip
-    """Mean squared error of the velocity over the frames that are not known."""
-    c = model.config
+@dataclass
+class Shots:
+    """Clips and what is told of them: words, frames that are known, camera paths and VACE input or None."""
+
+    x0: Tensor  # [B, C, T, h, w]
+    known: Tensor  # [B, T] bool
+    words: list[str]
+    camera: Tensor | None
+    vace: Tensor | None
+
+
+def draw_shots(
+    batch: Batch, c: VDiTConfig, rng: np.random.Generator, generator: torch.Generator, *, controlled: bool
+) -> Shots:
+    """Cut a batch to some length and decide what is told of it."""
     if batch.video.shape[2] > 6 and rng.random() < SHORT:
         batch = batch.first(6)
     elif batch.video.shape[2] > 11 and rng.random() < 0.5:
@@ -97,26 +106,44 @@ def flow_loss(
         x0 = torch.cat((x0, batch.last), 2)
         pad = lambda x: x if x is None else torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 1))  # noqa: E731
         camera, vace = pad(camera), pad(vace)
-    t = x0.shape[2]
-    words = [rng.choice(ways) if rng.random() > NO_TEXT else "" for ways in batch.captions]
-    context = text(text.batch_ids([text.token_ids(str(w))[0] for w in words]))
-    # Logit-normal noise levels, a little more at the noisy end, where motion is decided.
-    sigma = torch.sigmoid(torch.randn(b, generator=generator) * 1.2 + 0.5)
-    known = torch.zeros(b, t, dtype=torch.bool)
+    words = [str(rng.choice(ways)) if rng.random() > NO_TEXT else "" for ways in batch.captions]
+    known = torch.zeros(b, x0.shape[2], dtype=torch.bool)
     counts, shares = zip(*START_FRAMES)
     for i, k in enumerate(rng.choice(counts, size=b, p=shares)):
         known[i, :k] = True
     if ended:
         known[:, -1] = True
+    return Shots(x0, known, words, camera, vace)
+
+
+def encode_words(text: WordEncoder, words: list[str]) -> Tensor:
+    """Text context [B, longest, D] of captions of known words."""
+    return text(text.batch_ids([text.token_ids(w)[0] for w in words]))
+
+
+def loss_weight(x0: Tensor, known: Tensor, *, moving: float) -> Tensor:
+    """Weight [B, T, h, w] of each latent cell in a loss: none where frames are known, more where the clip changes."""
+    change = (x0 - x0.mean(2, keepdim=True)).square().mean(1)
+    more = 1 + moving * (change / change.mean((1, 2, 3), keepdim=True).clamp_min(1e-12)).clamp_max(6)
+    return (~known)[:, :, None, None] * more
+
+
+def flow_loss(
+    model: VDiT, text: WordEncoder, batch: Batch, rng: np.random.Generator, generator: torch.Generator,
+    *, controlled: bool, weighted: bool = True,
+) -> Tensor:  # fmt: skip
+    """Mean squared error of the velocity over the frames that are not known."""
+    shots = draw_shots(batch, model.config, rng, generator, controlled=controlled)
+    x0 = shots.x0
+    # Logit-normal noise levels, a little more at the noisy end, where motion is decided.
+    sigma = torch.sigmoid(torch.randn(len(x0), generator=generator) * 1.2 + 0.5)
     noise = torch.randn(x0.shape, generator=generator)
-    level = torch.where(known, 0.0, sigma[:, None])
+    level = torch.where(shots.known, 0.0, sigma[:, None])
     s = level[:, None, :, None, None]
-    velocity = model((1 - s) * x0 + s * noise, level, context, camera, vace)
+    context = encode_words(text, shots.words)
+    velocity = model((1 - s) * x0 + s * noise, level, context, shots.camera, shots.vace)
     error = (velocity - (noise - x0)).square().mean(1)  # [B, T, h, w]
-    weight = (~known)[:, :, None, None].expand_as(error).float()
-    if weighted:
-        change = (x0 - x0.mean(2, keepdim=True)).square().mean(1)
-        weight = weight * (1 + MOVING * (change / change.mean((1, 2, 3), keepdim=True)).clamp_max(6))
+    weight = loss_weight(x0, shots.known, moving=MOVING if weighted else 0.0)
     return (error * weight).sum() / weight.sum()
 
 
@@ -168,6 +195,9 @@ def train(
     step, samples = 0, 0
     resumed = run.load()
     if state := resumed or (Run(start_from).load() if start_from else None):
+        if VDiTConfig(**state["config"]) != config:
+            kind = "a student" if VDiTConfig(**state["config"]).flow_map else "a transformer of other sizes"
+            raise ValueError(f"{run.folder if resumed else start_from} holds {kind}; name the run of a teacher like this one")
         for n, p in params.items():
             p.data.copy_(state["weights"][n])
             average[n].copy_(state["average"][n])

@@ -1,0 +1,250 @@
+"""Distils the teacher into a flow map that makes a video in 1 to 32 steps: `vdit train student`.
+
+The student learns the average velocity between any two sigmas of the teacher's own guided trajectories, over intervals
+that double from stage to stage (progressive distillation), and the velocity of the moment beside them. So the same noise
+leads it where it leads the teacher: a preview predicts the render.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..model.config import VDiTConfig
+from ..model.vdit import VDiT
+from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
+from .run import Run
+from .teacher import MOVING, loss_weight, optimizers, rate_at
+from .trajectories import STEPS, Teacher, Trajectories, averaged, load_teacher, on_the_way, write_trajectories
+
+STAGES = ((32, 0.06), (16, 0.06), (8, 0.12), (4, 0.24), (2, 0.20), (1, 0.32))  # fewest steps so far, share of the time
+MIX = (0.30, 0.25, 0.25, 0.10, 0.05, 0.05)  # shares of a stage's fewest steps, twice as many, ...
+ANY = 0.15  # share of pairs with any number of steps
+SHIFTED = 0.15  # share of pairs on a shifted schedule
+INSTANT = 0.45  # share of rows with r = t
+OWN = 0.3  # share of batches whose states are the student's own, one step after the teacher's
+COOLDOWN = 0.3  # share of the time over which the rate falls to zero
+EMA = 0.999
+STEP_COUNTS = (1, 2, 4, 8)  # of the fidelity in the log
+
+
+def kept_layers(layers: int, count: int, needed: Sequence[int]) -> list[int]:
+    """`count` of 0..layers-1: the needed ones, the last, then always the one farthest from those. ValueError if too few."""
+    if not len(set(needed)) <= count <= layers:
+        raise ValueError(f"a student of {count} layers; expected {len(set(needed)) or 1} to the teacher's {layers}")
+    kept = list(dict.fromkeys((*needed, layers - 1, 0)))[:count]
+    while len(kept) < count:
+        kept.append(max((i for i in range(layers) if i not in kept), key=lambda i: min(abs(i - k) for k in kept)))
+    return sorted(kept)
+
+
+def from_teacher(teacher: VDiT, layers: int | None = None) -> VDiT:
+    """A student with the teacher's weights, of all its layers or fewer; at target = sigma, with all, it is the teacher."""
+    c = teacher.config
+    kept = kept_layers(c.layers, layers or c.layers, c.vace_layers)
+    config = replace(
+        c, layers=len(kept), vace_layers=tuple(kept.index(n) for n in c.vace_layers), flow_map=True
+    )  # fmt: skip
+    weights = {}
+    for name, value in teacher.state_dict().items():
+        if name.startswith("blocks."):
+            _, layer, rest = name.split(".", 2)
+            if int(layer) not in kept:
+                continue
+            name = f"blocks.{kept.index(int(layer))}.{rest}"
+        weights[name] = value.clone()
+    for name in [n for n in weights if n.startswith("time_embedding.")]:
+        weights.setdefault(name.replace("time_embedding", "delta_embedder"), weights[name].clone())
+    student = VDiT(config)
+    student.load_state_dict(weights)
+    return student
+
+
+def fewest_at(share: float) -> int:
+    """The fewest steps trained so far when `share` 0..1 of the time has passed."""
+    for fewest, part in STAGES:
+        share -= part
+        if share < 0:
+            return fewest
+    return STAGES[-1][0]
+
+
+def draw_times(count: int, fewest: int, rng: np.random.Generator) -> Tensor:
+    """Sigmas [3, count]: one step before t (or t), t, and the target r; every row a step of some schedule, or r = t."""
+    powers = [fewest * 2**k for k in range(6) if fewest * 2**k <= MAX_FLOW_MAP_STEPS]
+    shares = np.array(MIX[: len(powers)]) / sum(MIX[: len(powers)])
+    rows = []
+    for _ in range(count):
+        if rng.random() < INSTANT:
+            t = 1.0 if rng.random() < 0.1 else rng.uniform(0.01, 1.0)
+            rows.append((t, t, t))
+            continue
+        steps = int(rng.choice(powers, p=shares))
+        if rng.random() < ANY:
+            steps = int(np.exp(rng.uniform(np.log(fewest), np.log(MAX_FLOW_MAP_STEPS + 1))))
+        shift = float(np.exp(rng.uniform(np.log(0.5), np.log(5.0)))) if rng.random() < SHIFTED else 1.0
+        i = int(rng.integers(steps))
+        rows.append(tuple(shift_sigma(min(k, steps) / steps, shift) for k in (i + 2, i + 1, i)))
+    return torch.tensor(rows, dtype=torch.float32).T
+
+
+def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:
+    """The context and the controls of cached trajectories."""
+    return {n: found[n][rows].float() for n in ("context", "camera", "vace") if n in found}
+
+
+def moved(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:
+    """The student's average velocity [B, C, T, h, w] from t to r [B], seeing the known frames of `end` at sigma 0."""
+    seen = end.where(known[:, None, :, None, None], x)
+    return student(seen, torch.where(known, 0.0, t[:, None]), target=torch.where(known, 0.0, r[:, None]), **told)
+
+
+def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *, own: bool) -> Tensor:
+    """Mean squared error of the average velocity from t to r over the frames that are not known.
+
+    times as `draw_times` gives them. With `own`, wide steps begin where the student's step before leads, and aim at the
+    teacher's trajectory from there: so it learns to make its own errors good.
+    """
+    before, t, r = times
+    end, known, told = found["states"][rows, -1].float(), found["known"][rows], conditions(found, rows)
+    wide = lambda v: v.view(-1, 1, 1, 1, 1)  # noqa: E731
+    x, v = on_the_way(found, rows, t)
+    astray = (before > t) & (t - r > 0.1)
+    if own and bool(astray.any()):
+        with torch.no_grad():
+            some = {n: value[astray] for n, value in told.items()}
+            start, _ = on_the_way(found, rows[astray], before[astray])
+            u = moved(student, start, before[astray], t[astray], end[astray], known[astray], some)
+            x[astray] = start - wide((before - t)[astray]) * u
+    target, _ = on_the_way(found, rows, r)
+    aim = torch.where(wide(t > r), (x - target) / wide((t - r).clamp_min(1e-6)), v)
+    error = (moved(student, x, t, r, end, known, told) - aim).square().mean(1)
+    weight = loss_weight(end, known, moving=MOVING)
+    return (error * weight).sum() / weight.sum()
+
+
+@torch.no_grad()
+def fidelity(student: VDiT, held_out: Trajectories, steps: int) -> float:
+    """Relative error of the student's videos in `steps` steps against the teacher's from the same noise, both latent."""
+    wrong = power = 0.0
+    for found in held_out.files.values():
+        rows = torch.arange(len(found["known"]))
+        known, told = found["known"], conditions(found, rows)
+        x, end = found["states"][:, 0].float(), found["states"][:, -1].float()
+        for s, t in zip(schedule(steps), schedule(steps)[1:]):
+            ends = torch.full((2, len(rows)), s)
+            ends[1] = t
+            x = x - (s - t) * moved(student, x, *ends, end, known, told)
+        free = (~known)[:, None, :, None, None]
+        wrong += ((x - end) * free).square().sum().item()
+        power += (end * free).square().sum().item()
+    return (wrong / power) ** 0.5
+
+
+def train(
+    teacher: Path, latents: Path, held_out: Path, cache: Path, out: Path, *, hours: float, files: int = 128,
+    cache_gb: float = 4.0, layers: int | None = None, guidance: float | None = None, teacher_steps: int = STEPS,
+    batch: int = 8, peak: float = 5e-4, muon: bool = False, start_from: Path | None = None, seed: int = 0,
+    validate_every: int = 500,
+) -> None:  # fmt: skip
+    """Fill the cache with `files` files of trajectories, then distil for `hours`; both go on where they stopped.
+
+    A fresh student has the weights of the teacher's layers (`layers` of them), or of the finished student `start_from`.
+    Trajectories that other processes add meanwhile are used too. Raises ValueError for a teacher that is a student.
+    """
+    source = load_teacher(teacher, guidance)
+    write_trajectories(source, latents, cache, 0, files, steps=teacher_steps, limit_gb=cache_gb, seed=seed)
+    write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, steps=teacher_steps, seed=seed + 1)
+    data, check = Trajectories.load(cache), Trajectories.load(Path(cache) / "held-out")
+    student = from_teacher(source.transformer if start_from is None else averaged(start_from)[0], layers)
+    distil(student, source, data, check, Run(out), hours, batch, peak, muon, start_from, seed, validate_every)
+
+
+def distil(
+    student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, hours: float, batch: int,
+    peak: float, muon: bool, start_from: Path | None, seed: int, validate_every: int,
+) -> None:  # fmt: skip
+    """The training loop. The state is laid out as a teacher's, the teacher's words among its averaged weights."""
+    from tqdm import tqdm
+
+    params = dict(student.named_parameters())
+    for p in params.values():
+        p.requires_grad_(True)
+    opts = optimizers(params, peak, muon)
+    average = {n: p.detach().clone() for n, p in params.items()}
+    step, samples, total = 0, 0, hours * 3600
+    if state := run.load():
+        if VDiTConfig(**state["config"]) != student.config or state["teacher"] != teacher.fingerprint:
+            raise ValueError(f"{run.folder} holds a student of another teacher or size; name another folder with --out")
+        for n, p in params.items():
+            p.data.copy_(state["weights"]["model." + n])
+            average[n].copy_(state["average"]["model." + n])
+        for opt, saved in zip(opts, state["optimizers"], strict=True):
+            opt.load_state_dict(saved)
+        step, samples = state["step"], state["samples"]
+    else:
+        run.log(
+            event="start", config=asdict(student.config), hours=hours, batch=batch, peak=peak, muon=muon, seed=seed,
+            teacher=teacher.name, guidance=teacher.guidance, trajectories=len(data), held_out=len(check),
+            start_from=start_from and str(start_from),
+        )  # fmt: skip
+    words = {"text." + n: p for n, p in teacher.text.state_dict().items()}
+
+    def snapshot() -> dict:
+        named = lambda values: {"model." + n: v for n, v in values.items()}  # noqa: E731
+        return {
+            "weights": named({n: p.data for n, p in params.items()}), "average": {**named(average), **words},
+            "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": 0.0,
+            "config": asdict(student.config), "teacher": teacher.fingerprint, "guidance": teacher.guidance,
+            "teacher_facts": teacher.facts, "trajectories": len(data),
+        }  # fmt: skip
+
+    def check_now(**more) -> None:
+        kept = {n: p.data.clone() for n, p in params.items()}
+        for n, p in params.items():
+            p.data.copy_(average[n])
+        scores = {f"error_{n}": round(fidelity(student, check, n), 4) for n in STEP_COUNTS}
+        for n, p in params.items():
+            p.data.copy_(kept[n])
+        run.log(step=step, samples=samples, **scores, **more)
+
+    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="student", unit="s")
+    losses: list[float] = []
+    if step == 0:
+        check_now()
+    while run.tick() < total:
+        rng = np.random.default_rng([seed, step])
+        rate = rate_at(run.seconds, total, peak, COOLDOWN * total, warmup=30.0)
+        for group in (g for o in opts for g in o.param_groups):
+            group["lr"] = rate
+        fewest = fewest_at(run.seconds / total)
+        found, rows = data.draw(batch, rng)
+        times = draw_times(len(rows), fewest, rng)
+        loss = distillation_loss(student, found, rows, times, own=fewest <= 8 and rng.random() < OWN)
+        for opt in opts:
+            opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+        for opt in opts:
+            opt.step()
+        step, samples = step + 1, samples + len(rows)
+        with torch.no_grad():
+            keep = min(EMA, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.values()), list(params.values()), 1 - keep)
+        losses.append(loss.item())
+        if step % 50 == 0:
+            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), fewest=fewest)
+            bar.set_postfix(step=step, fewest=fewest, loss=f"{np.mean(losses):.3f}")
+            losses.clear()
+            data.refresh()
+        bar.update(round(run.seconds) - bar.n)
+        if step % validate_every == 0:
+            check_now()
+        run.save(snapshot())
+    check_now(event="end")
+    run.save(snapshot(), force=True)

@@ -1,0 +1,216 @@
+"""The teacher's own ways from noise to video, solved once and kept on disk, for students to learn from.
+
+A trajectory holds the states x at the sigmas of a guided run and the guided velocity at each, so that any pair of sigmas
+gives a student's exact target, (x_t - x_r) / (t - r), with no further call of the teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..model.checkpoint import DEFAULTS, load_world_model
+from ..model.config import VDiTConfig
+from ..model.text import WordEncoder
+from ..model.vdit import VDiT
+from ..sampling import guided, sample, schedule
+from .dataset import Dataset
+from .run import Run, save_atomic
+from .teacher import CONTROLLED, Shots, draw_shots, encode_words, fresh
+
+BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
+STEPS = 16  # UniPC's ends are then 2% from its limit, and other seeds 140% (first bundled model)
+
+
+@dataclass
+class Teacher:
+    transformer: VDiT
+    text: WordEncoder
+    guidance: float
+    name: str
+    facts: dict
+    fingerprint: str  # of all weights
+
+
+def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
+    """A teacher from a bundle (.safetensors) or a training run's folder, its averaged weights.
+
+    guidance None: the bundle's default. Raises FileNotFoundError without a state, ValueError for a student.
+    """
+    source = Path(source)
+    if source.is_dir():
+        transformer, text, state = averaged(source)
+        usual, facts = DEFAULTS["guidance"], {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"]}
+    else:
+        model = load_world_model(source)
+        transformer, text, usual, facts = model.transformer, model.text, model.defaults["guidance"], model.facts
+    if transformer.config.flow_map:
+        raise ValueError(f"{source} is a student; students are distilled from a teacher: give the teacher's file or run")
+    digest = hashlib.sha256()
+    for module in (transformer, text):
+        for name, value in module.state_dict().items():
+            digest.update(name.encode() + value.half().numpy().tobytes())
+    return Teacher(
+        transformer, text, usual if guidance is None else guidance, source.name, facts, digest.hexdigest()[:16]
+    )  # fmt: skip
+
+
+def averaged(run: Path) -> tuple[VDiT, WordEncoder, dict]:
+    """Transformer and words of a training run with their averaged weights, and its whole state."""
+    state = Run(run).load() if Path(run).is_dir() else None
+    if state is None or "average" not in state:
+        raise FileNotFoundError(f"no transformer's state.pt in {run}; train it with `vdit train teacher`")
+    transformer, text = fresh(VDiTConfig(**state["config"]), 0)
+    transformer.load_state_dict({n[6:]: v for n, v in state["average"].items() if n.startswith("model.")})
+    text.load_state_dict({n[5:]: v for n, v in state["average"].items() if n.startswith("text.")})
+    for module in (transformer, text):
+        module.eval().requires_grad_(False)
+    return transformer, text, state
+
+
+@torch.no_grad()
+def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int) -> dict:
+    """Guided trajectories of a batch of shots, ready to be stored: states [B, steps+1, C, T, h, w] (float16) at `sigmas`,
+    velocities [B, steps, ...] there, known [B, T], the text context and the controls."""
+    sigmas = schedule(steps)
+    noise = torch.randn(shots.x0.shape, generator=generator)
+    context = encode_words(teacher.text, [*shots.words, *[""] * len(shots.words)])
+    named = {n: getattr(shots, n) for n in ("camera", "vace") if getattr(shots, n) is not None}
+    states, velocities = [], []
+
+    def transformer(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        double = {n: torch.cat((v, v)) if len(x) > len(v) else v for n, v in named.items()}
+        return teacher.transformer(x, sigma, context, **double)
+
+    denoise = guided(transformer, *context.chunk(2), teacher.guidance)
+    mask = shots.known[:, None, :, None, None]
+
+    def held(x: Tensor, sigma: Tensor) -> Tensor:
+        """As sampling.hold, for clips of which different frames are known."""
+        seen = shots.x0.where(mask, x)
+        v = (noise - shots.x0).where(mask, denoise(seen, sigma.masked_fill(shots.known, 0.0)))
+        states.append(x.half())
+        velocities.append(v.half())
+        return v
+
+    end = sample(held, noise, sigmas, "unipc")
+    states.append(shots.x0.where(mask, end).half())
+    kept = {n: v.half() for n, v in named.items()}
+    return {
+        "sigmas": torch.tensor(sigmas), "states": torch.stack(states, 1), "velocities": torch.stack(velocities, 1),
+        "known": shots.known, "context": context[: len(noise)].half(), **kept,
+    }  # fmt: skip
+
+
+def write_trajectories(
+    teacher: Teacher, latents: Path, out: Path, first: int, count: int, *, steps: int = STEPS, limit_gb: float = 4.0,
+    seed: int = 0, batch: int = BATCH,
+) -> int:  # fmt: skip
+    """Fill files number first .. first+count-1 of the cache; those that exist are kept. Returns how many there are then.
+
+    Stops at `limit_gb` of the whole folder. Raises ValueError when the folder holds another teacher's trajectories.
+    """
+    from tqdm import tqdm
+
+    data, out = Dataset.load(latents), Path(out)
+    _claim(out, {"teacher": teacher.fingerprint, "guidance": teacher.guidance, "steps": steps, "name": teacher.name})
+    bar = tqdm(range(first, first + count), unit="file", desc="trajectories")
+    for number in bar:
+        path = out / f"trajectories-{number:05d}.pt"
+        if path.exists():
+            continue
+        used = sum(p.stat().st_size for p in trajectory_paths(out)) / 1e9
+        bar.set_postfix(GB=f"{used:.2f}")
+        if used >= limit_gb:
+            bar.write(f"{out} holds {used:.2f} GB of at most {limit_gb:g} (--cache-gb); no more are made")
+            break
+        rng, generator = np.random.default_rng([seed, number]), torch.Generator().manual_seed(seed * 1_000_003 + number)
+        shots = draw_shots(
+            data.draw(batch, rng), teacher.transformer.config, rng, generator, controlled=rng.random() < CONTROLLED
+        )
+        save_atomic(solve(teacher, shots, generator, steps), path)
+    return len(trajectory_paths(out))
+
+
+def trajectory_paths(folder: Path) -> list[Path]:
+    return sorted(Path(folder).glob("trajectories-*.pt"))
+
+
+def _claim(folder: Path, made_by: dict) -> None:
+    """Note whose trajectories a folder holds; ValueError when it already holds others."""
+    note = folder / "made_by.json"
+    if note.exists():
+        found = json.loads(note.read_text())
+        differ = {k: (found.get(k), v) for k, v in made_by.items() if k != "name" and found.get(k) != v}
+        if differ:
+            what = ", ".join(f"{k} {a} there, {b} now" for k, (a, b) in differ.items())
+            raise ValueError(f"{folder} holds other trajectories ({what}); delete the folder or name another one")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = note.with_suffix(f".{os.getpid()}.tmp")
+    partial.write_text(json.dumps(made_by))
+    partial.replace(note)
+
+
+@dataclass
+class Trajectories:
+    """Cached trajectories, read from disk a few rows at a time."""
+
+    folder: Path
+    files: dict[str, dict] = field(default_factory=dict)
+
+    @staticmethod
+    def load(folder: Path) -> Trajectories:
+        """Raises FileNotFoundError when there is none."""
+        cache = Trajectories(Path(folder))
+        cache.refresh()
+        if not cache.files:
+            raise FileNotFoundError(f"no trajectories-*.pt in {folder}; make them with `vdit train trajectories`")
+        return cache
+
+    def refresh(self) -> None:
+        """Open the files that have been added since the last time (memory-mapped: pages are read when used)."""
+        for path in trajectory_paths(self.folder):
+            if path.name not in self.files:
+                self.files[path.name] = torch.load(path, weights_only=True, mmap=True)
+
+    def __len__(self) -> int:
+        return sum(len(f["known"]) for f in self.files.values())
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[dict, Tensor]:
+        """A random file and rows of it [count at most]: all of one size, told the same kinds of control.
+
+        Longer clips come fewer, so that a batch holds about `count` clips of 11 latent frames.
+        """
+        names = list(self.files)
+        sizes = np.array([len(self.files[n]["known"]) for n in names])
+        found = self.files[names[rng.choice(len(names), p=sizes / sizes.sum())]]
+        have, frames = found["known"].shape
+        count = min(have, max(1, count * 11 // max(11, frames - 1)))
+        return found, torch.from_numpy(rng.permutation(have)[:count])
+
+
+def on_the_way(found: dict, rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """State x and velocity dx/dsigma [B, C, T, h, w] of trajectories `rows` at sigmas t [B], between the stored ones.
+
+    Cubic Hermite between two stored states; in the last step, at whose end no velocity is known, a parabola.
+    """
+    sigmas = found["sigmas"]
+    last = len(sigmas) - 2
+    j = (sigmas[None] >= t[:, None] - 1e-9).sum(1).sub(1).clamp(0, last)
+    step = sigmas[j] - sigmas[j + 1]
+    wide = lambda v: v.float().view(-1, 1, 1, 1, 1)  # noqa: E731
+    h, u = wide(step), wide((sigmas[j] - t) / step)  # u from 0 to 1 through the step
+    a, b = found["states"][rows, j].float(), found["states"][rows, j + 1].float()
+    ma = -h * found["velocities"][rows, j].float()
+    mb = -h * found["velocities"][rows, (j + 1).clamp_max(last)].float()
+    mb = torch.where(wide(j == last) > 0, 2 * (b - a) - ma, mb)  # the cubic with this slope is the parabola
+    c2, c3 = 3 * (b - a) - 2 * ma - mb, ma + mb - 2 * (b - a)
+    return a + u * (ma + u * (c2 + u * c3)), -(ma + u * (2 * c2 + 3 * u * c3)) / h
