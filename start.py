@@ -37,7 +37,8 @@ for package in importlib.metadata.distributions():
         if file.suffix in (".py", ".so", ".pyd", ".dll") and not file.locate().exists():
             raise SystemExit(f"{package.name}: {file} is missing")
 """
-EXTRAS = {"test": "test", "train": "train", "simulate": "world"}  # what a command needs; everything needs "standalone"
+# What a command needs; everything needs "standalone".
+EXTRAS = {"test": "test", "train": "train", "simulate": "world", "benchmark": "world"}
 
 
 class CannotInstall(Exception):

@@ -1,4 +1,4 @@
-"""The `vdit` command: run a workflow, open the studio, train, simulate."""
+"""The `vdit` command: run a workflow, open the studio, train, simulate, benchmark."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ OTHER_COMMANDS = {  # command -> (module with main(argv), what it does); importe
     "train": ("..training.cli", "train the codec or the world model: vdit train codec|teacher ..."),
     "simulate": ("..world.cli", "make clips of simulated physics: vdit simulate ..."),
 }
+BENCHMARK = "score a model on simulated physics, or the scores themselves: vdit benchmark [--controls] ..."
 INTERRUPTED = 130  # the shell's code for Ctrl+C
 
 
@@ -23,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
+        if argv and argv[0] == "benchmark":
+            return benchmark(argv[1:])
         if argv and argv[0] in OTHER_COMMANDS:
             return importlib.import_module(OTHER_COMMANDS[argv[0]][0], __package__).main(argv[1:]) or 0
         options = parser().parse_args(argv)
@@ -45,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def extra_for(argv: list[str]) -> str:
-    return {"train": "train", "simulate": "world"}.get(argv[0] if argv else "", "standalone")
+    return {"train": "train", "simulate": "world", "benchmark": "world"}.get(argv[0] if argv else "", "standalone")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,9 +93,29 @@ def parser() -> argparse.ArgumentParser:
     add_base(studio)
     studio.set_defaults(command=open_studio)
 
-    for name, (_, text) in OTHER_COMMANDS.items():
+    for name, (_, text) in {**OTHER_COMMANDS, "benchmark": (None, BENCHMARK)}.items():
         commands.add_parser(name, help=text, add_help=False)
     return top
+
+
+def benchmark(argv: list[str]) -> int:
+    """The benchmark knows no models and no sampler: they are handed in here."""
+    from ..world.benchmark import cli
+
+    def load(file: str | None, **settings):
+        import hashlib
+        from pathlib import Path
+
+        from ..model import checkpoint
+        from ..sampling.predict import contestant
+        from ..world.benchmark.measure import Contestant
+
+        path = Path(file or checkpoint.BUNDLED)
+        model = checkpoint.load_world_model(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        return Contestant(f"{path.name} {digest}", **contestant(model, **settings))
+
+    return cli.main(argv, load)
 
 
 def add_base(command: argparse.ArgumentParser) -> None:

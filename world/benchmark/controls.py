@@ -1,4 +1,4 @@
-"""Videos whose score is known beforehand: the benchmark's own test. A control that leaves its band means a broken score.
+"""Videos whose score is known beforehand: the benchmark's own test. One that leaves its band means a broken score.
 
 Each control is the simulator's clip with one thing wrong from the known frames on, rendered anew where bodies move.
 """
@@ -21,7 +21,7 @@ AWAY = np.array([0.0, -60.0, 0.0])  # metres: behind any camera here
 
 
 def _drawn(clip: Clip, centers: np.ndarray, *, color: str | None = None, twin: bool = False) -> np.ndarray:
-    """The clip with its balls elsewhere [T, N, 3]; the first in another colour, or with a twin as the last of centers."""
+    """The clip with its balls elsewhere [T, N, 3]; the first in another colour, or with a twin, last of centers."""
     scene = clip.scene
     if color:
         scene = replace(scene, balls=(replace(scene.balls[0], color=color), *scene.balls[1:]))
@@ -166,7 +166,7 @@ def _h264(crf: int) -> Callable:
 
 @dataclass(frozen=True)
 class Control:
-    """make(clip, labels, known, rng) -> frames; bands: suite (or suite/family) -> least and most per cent it may score."""
+    """make(clip, labels, known, rng) -> frames; bands: suite (or suite/family) -> least and most per cent allowed."""
 
     make: Callable
     bands: dict[str, tuple[float, float]]
@@ -184,7 +184,9 @@ CONTROLS: dict[str, Control] = {
     "static": Control(static, _BAD),
     "shuffled": Control(shuffled, _BAD),
     "blank": Control(blank, _BAD),
-    "linear": Control(linear, {"permanence/arc": (0, 0), "permanence/wall": (0, 0), "physics": (0, 2), "coherence": (0, 30)}),
+    "linear": Control(
+        linear, {"permanence/arc": (0, 0), "permanence/wall": (0, 0), "physics": (0, 2), "coherence": (0, 30)}
+    ),
     "vanish": Control(vanish, {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 60)}),
     "recolour": Control(recolour, {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 60)}),
     "duplicate": Control(duplicate, {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 75)}),

@@ -55,7 +55,7 @@ class Labels:
 
 def label(clip: Clip) -> Labels:
     """The truth of a clip's first ball. Raises ValueError when the scene has no ball."""
-    scene, render = clip.scene, clip.render
+    scene = clip.scene
     if not scene.balls:
         raise ValueError(f"scene {scene.family} of seed {scene.seed} has no ball; there is nothing to judge")
     truth, instance = clip.render.rgb.numpy().astype(np.float32), clip.render.instance.numpy()
@@ -68,7 +68,7 @@ def label(clip: Clip) -> Labels:
     ball = instance == FIRST_BALL_ID
     still = bool(np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[0]))
     empty = replace(scene, c2w=scene.c2w[:1], fov_deg=scene.fov_deg[:1]) if still else scene
-    others = [_shades(truth, instance == FIRST_BALL_ID + i) for i in range(1, len(scene.balls))]
+    others = [shades_of(truth, instance == FIRST_BALL_ID + i) for i in range(1, len(scene.balls))]
     return Labels(
         family=scene.family, seed=scene.seed, split=scene.split, fps=float(scene.fps), truth=truth,
         background=clean_background(empty, width, height).numpy().astype(np.float32),
@@ -77,12 +77,12 @@ def label(clip: Clip) -> Labels:
         inside=(u >= radius) & (u <= width - radius) & (v >= radius) & (v <= height - radius) & (depth > 0),
         contact=project(lying, scene.c2w, scene.fov_deg, width, height)[1],
         ball=ball, balls=(instance >= FIRST_BALL_ID) & (instance < FIRST_BOX_ID), boxes=instance >= FIRST_BOX_ID,
-        shades=_shades(truth, ball), other_shades=np.concatenate([*others, np.zeros((0, 3), np.float32)]),
+        shades=shades_of(truth, ball), other_shades=np.concatenate([*others, np.zeros((0, 3), np.float32)]),
         still=still, movable=any(b.mass is not None for b in scene.boxes),
     )  # fmt: skip
 
 
-def _shades(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def shades_of(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean colours [<= SHADES, 3] of a ball's pixels in equal parts from dark to bright; border pixels left out."""
     import cv2
 

@@ -186,9 +186,7 @@ def flight(center: np.ndarray, known: int, hit: int, next_hit: int) -> Flight | 
     solution = np.linalg.lstsq(matrix, center[rows, 1], rcond=None)[0]
     rest = float(((matrix @ solution - center[rows, 1]) ** 2).sum())
     longest = max(parts, key=len)
-    return Flight(
-        float(solution[0]), float(np.polyfit(longest, center[longest, 0], 1)[0]), 1 - rest / max(total, 1e-9)
-    )
+    return Flight(float(solution[0]), float(np.polyfit(longest, center[longest, 0], 1)[0]), 1 - rest / max(total, 1e-9))
 
 
 def true_flight(labels: Labels, known: int) -> tuple[int, int, Flight] | None:
@@ -287,7 +285,7 @@ def coherence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> S
     identity = _share(((track.blobs == 1) & (ratio >= 0.6) & (ratio <= 1.5))[judged])
 
     # Continuity and smoothness are shares of the video's motion, not of its frames: rest is no merit. A step counts by
-    # its length (at most three times the longest true one; a missing ball costs that one); one below SMOOTH * r is rest.
+    # its length (at most three times the longest true one; a missing ball costs that one); below SMOOTH * r is rest.
     true_step = np.linalg.norm(np.diff(labels.center, axis=0), axis=-1)
     step = np.nan_to_num(np.linalg.norm(np.diff(track.center, axis=0), axis=-1), nan=np.inf)
     pair = judged[1:] & judged[:-1]
@@ -305,7 +303,13 @@ def coherence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> S
     change, away = background_terms(frames, labels)
     stillness = float(np.mean(1 - ((change - STILLNESS[0]) / STILLNESS[1]).clip(0, 1)))
     drift = 1 - float(np.clip((away - DRIFT[0]) / DRIFT[1], 0, 1))
-    parts = {"identity": identity, "continuity": continuity, "smoothness": smoothness, "stillness": stillness, "drift": drift}
+    parts = {
+        "identity": identity,
+        "continuity": continuity,
+        "smoothness": smoothness,
+        "stillness": stillness,
+        "drift": drift,
+    }
     value = moved * min(parts.values())
     checks = tuple(_check(n, v, 0.9, at_least=True) for n, v in {"motion": moved, **parts}.items())
     return Score("coherence", value, checks, track)

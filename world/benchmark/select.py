@@ -1,4 +1,4 @@
-"""Which clips are scored: drawn from one seed, kept when the score's definition makes sense on them, and nothing else."""
+"""Which clips are scored: drawn from one seed, kept when the score's definition makes sense on them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..clip import Clip, render_scene
 from ..dynamics import simulate
 from ..scene import sample_scene
 from .labels import Labels, label
+from .obedience import unfit_for_obedience
 from .scores import LEAST_PATH, UNFIT
 
 DISTINCT = 0.20  # least RGB distance between a ball's drawn colours and the background behind it
@@ -31,6 +32,7 @@ SUITES = {
     "permanence": Suite("object permanence", ("behind", "arc", "wall"), 41, "the ball comes back from behind the box"),
     "physics": Suite("physics accuracy", ("fall", "throw"), 41, "the ball falls, bounces and moves on as it must"),
     "coherence": Suite("10-s coherence", ("fall", "throw"), 81, "ten seconds on it is the same world"),
+    "obedience": Suite("obedience", ("fall", "throw", "arc", "look"), 41, "it moves as camera, depth and flow say"),
 }
 
 
@@ -50,6 +52,11 @@ class Format:
     height: int = 128
     fps: float = 8.0
     known: int = 5
+    frames: int | None = None  # of the clips of 41; None: as the suite says
+
+    def frames_of(self, suite: str) -> int:
+        usual = SUITES[suite].frames
+        return usual if self.frames is None or suite == "coherence" else self.frames
 
 
 def candidates(seed: int, suite: str, family: str, split: str) -> Iterator[int]:
@@ -62,7 +69,7 @@ def candidates(seed: int, suite: str, family: str, split: str) -> Iterator[int]:
 
 def unfit(clip: Clip, labels: Labels, suite: str, known: int) -> str | None:
     """Why this clip cannot be judged, or None."""
-    if reason := UNFIT[suite](labels, known):
+    if reason := (UNFIT | {"obedience": unfit_for_obedience})[suite](labels, known):
         return reason
     names = [b.color for b in clip.scene.balls]
     if len(set(names)) < len(names):
@@ -78,10 +85,14 @@ def unfit(clip: Clip, labels: Labels, suite: str, known: int) -> str | None:
 
 def _hopeless(scene, motion, suite: str, form: Format) -> str | None:
     """A cheap look before rendering: geometry alone."""
-    if not (np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[:1])):
+    if suite != "obedience" and not (
+        np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[:1])
+    ):
         return "the camera moves"
     if not scene.balls:
         return "there is no ball"
+    if suite == "obedience":
+        return None
     u, v, depth = project(motion.centers[:, 0], scene.c2w, scene.fov_deg, form.width, form.height)
     inside = (u > 0) & (u < form.width) & (v > 0) & (v < form.height) & (depth > 0)
     if inside.mean() < (0.25 if suite == "permanence" else 0.7):
@@ -112,7 +123,7 @@ def draw(
 
 def take(suite: str, family: str, split: str, seed: int, form: Format = Format()) -> tuple[Clip, Labels] | str:
     """The clip of one scene seed with its labels, or why the suite cannot judge it."""
-    scene = sample_scene(seed, family, split=split, frames=SUITES[suite].frames, fps=form.fps)
+    scene = sample_scene(seed, family, split=split, frames=form.frames_of(suite), fps=form.fps)
     if reason := _hopeless(scene, simulate(scene), suite, form):
         return reason
     clip = render_scene(scene, form.width, form.height)

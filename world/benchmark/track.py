@@ -42,7 +42,9 @@ def fitted(frames, labels: Labels) -> np.ndarray:
         )
     if not np.isfinite(x).all():
         bad = sorted({int(t) for t in np.nonzero(~np.isfinite(x))[0]})
-        raise FramesError(f"NaN or infinity in {len(bad)} frames, first frame {bad[0]}; the node that made them has failed")
+        raise FramesError(
+            f"NaN or infinity in {len(bad)} frames, first frame {bad[0]}; the node that made them has failed"
+        )
     low, high = float(x.min()), float(x.max())
     if low < -0.5 or high > 1.5:
         raise FramesError(f"the frames have values {low:.3g} to {high:.3g}; expected 0 to 1")
@@ -61,10 +63,14 @@ def fitted(frames, labels: Labels) -> np.ndarray:
     return np.stack([cv2.resize(f, (width, height), interpolation=how) for f in x]).clip(0.0, 1.0)
 
 
-def ball_mask(frames: np.ndarray, labels: Labels, shades: np.ndarray | None = None) -> np.ndarray:
-    """[T,H,W] bool: pixels nearer to the ball's colours than to the background, lit or in shadow, and to other balls'."""
+def ball_mask(
+    frames: np.ndarray, labels: Labels, shades: np.ndarray | None = None, *, rivals: bool = True
+) -> np.ndarray:
+    """[T,H,W] bool: pixels nearer to the ball's colours than to the background, lit or in shadow.
+
+    shades: of another ball than the first. rivals: pixels nearer to another ball's colour are left to that.
+    """
     shades = labels.shades if shades is None else shades
-    rivals = labels.other_shades
     back = np.broadcast_to(labels.background, frames.shape)
     mask = np.zeros(frames.shape[:3], bool)
     where = np.abs(frames - back).max(-1) > CHANGED / 2
@@ -73,9 +79,9 @@ def ball_mask(frames: np.ndarray, labels: Labels, shades: np.ndarray | None = No
     factor = (pixel * ground).sum(-1) / np.maximum((ground * ground).sum(-1), 1e-6)
     to_ground = np.linalg.norm(pixel - factor.clip(SHADOW, 1.05)[:, None] * ground, axis=-1)
     to_ball = _nearest(pixel, shades)
-    found = (to_ground > CHANGED) & (to_ball < to_ground) & (to_ball < LIKE)
-    if len(rivals):
-        found &= to_ball <= _nearest(pixel, rivals)
+    found = (to_ground > CHANGED) & (to_ball < np.minimum(to_ground, LIKE))
+    if rivals and len(labels.other_shades):
+        found &= to_ball <= _nearest(pixel, labels.other_shades)
     mask[where] = found
     return mask
 
@@ -85,10 +91,9 @@ def _nearest(pixel: np.ndarray, shades: np.ndarray) -> np.ndarray:
     if not len(shades):
         return np.full(len(pixel), np.inf, np.float32)
     steps = [shades[:-1] + (shades[1:] - shades[:-1]) * s for s in (0.0, 1 / 3, 2 / 3)]
-    best = np.full(len(pixel), np.inf, np.float32)
-    for shade in np.concatenate([*steps, shades[-1:]]).astype(np.float32):
-        best = np.minimum(best, ((pixel - shade) ** 2).sum(-1))
-    return np.sqrt(best)
+    line = np.concatenate([*steps, shades[-1:]]).astype(np.float32)
+    square = (pixel * pixel).sum(-1) + ((line * line).sum(-1) - 2 * pixel @ line.T).min(-1)
+    return np.sqrt(np.maximum(square, 0.0))
 
 
 def follow(frames: np.ndarray, labels: Labels) -> Track:

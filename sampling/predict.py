@@ -1,0 +1,95 @@
+"""A world model as a plain callable: first frames and words of a clip in, what happens next out. For benchmarks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from .extend import long_video
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONTROLS = ("camera", "depth", "flow")
+SETTINGS = ("steps", "guidance", "shift", "solver")
+
+
+def predictor(
+    model: Any,
+    *,
+    controls: Sequence[str] = (),
+    whole: bool = False,
+    device: Any = "cpu",
+    check: Callable[[], None] | None = None,
+    **settings: Any,
+) -> Callable[[Any, Tensor, int], Tensor]:
+    """predict(clip, known frames [k,H,W,3], seed) -> frames [T,H,W,3] of the clip's length and size.
+
+    clip: a simulated one (caption, scene.c2w, scene.fov_deg, render.depth, flow, visible); of these only the caption
+    and those named in `controls` are told. Longer clips than the model was trained on are made in windows, or in one
+    piece if `whole`. settings: steps, guidance, shift, solver; by default the model's own.
+    """
+    unknown = set(controls) - set(CONTROLS)
+    if unknown:
+        raise ValueError(f"controls {sorted(unknown)} are unknown; choose from {', '.join(CONTROLS)}")
+    own = {name: model.defaults[name] for name in SETTINGS}
+    own |= {name: value for name, value in settings.items() if value is not None}
+
+    def predict(clip: Any, known: Tensor, seed: int) -> Tensor:
+        from ..control import encode_conditioning
+
+        frames, height, width = clip.render.depth.shape
+        told = encode_conditioning(model, clip.caption, start=known, **_told(clip, controls))
+        return long_video(
+            model, told, seed=seed, frames=frames, width=width, height=height, window=frames if whole else None,
+            device=device, check=check, **own,
+        )  # fmt: skip
+
+    return predict
+
+
+def can_obey(model: Any) -> list[str]:
+    """The controls that this checkpoint has modules for."""
+    branch = bool(getattr(model.config, "vace_channels", 0))
+    has = {"camera": bool(getattr(model.config, "camera_rays", 0)), "depth": branch, "flow": branch}
+    return [name for name in CONTROLS if has[name]]
+
+
+def _told(clip: Any, controls: Sequence[str]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    if "camera" in controls:
+        from ..control.camera import CameraPath
+
+        named["camera"] = CameraPath(clip.scene.c2w, clip.scene.fov_deg)
+    if "depth" in controls:
+        from ..control.depth import depth_from_metres
+
+        named["depth"] = depth_from_metres(clip.render.depth)
+    if "flow" in controls:
+        from ..control.flow import FlowField
+
+        named["flow"] = FlowField(clip.flow)
+    return named
+
+
+def contestant(
+    model: Any, *, device: Any = "cpu", check: Callable[[], None] | None = None, whole: bool = False, **settings: Any
+) -> dict[str, Any]:
+    """What a benchmark needs of a model: predict, obeying ({name: predict told that control}), roundtrip, settings."""
+    import torch
+
+    more = {"whole": whole, "device": device, "check": check, **settings}
+    takes = can_obey(model)
+    told = {name: (name,) for name in takes} | ({"all": tuple(takes)} if len(takes) > 1 else {})
+
+    def roundtrip(frames: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model.codec.decode(model.codec.encode(frames[None].to(device)))[0].cpu()
+
+    used = {n: v if (v := settings.get(n)) is not None else model.defaults[n] for n in SETTINGS}
+    return {
+        "predict": predictor(model, **more),
+        "obeying": {name: predictor(model, controls=controls, **more) for name, controls in told.items()},
+        "roundtrip": roundtrip,
+        "settings": {**used, "long": "whole" if whole else "extended"},
+        "device": str(device),
+    }  # fmt: skip
