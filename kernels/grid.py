@@ -132,6 +132,12 @@ def tile_order(grid: Grid, tile: tuple[int, int, int], slots: int = SLOTS, first
     return TileOrder(grid, tile, len(coords), slot_token, token_slot, coords, tile_len)
 
 
+@lru_cache(maxsize=16)
+def raster_order(grid: Grid, device: torch.device | str = "cpu") -> TileOrder:
+    """The order that changes nothing: the whole grid as one tile without padding."""
+    return tile_order(grid, grid.sides, grid.tokens).to(device)
+
+
 def pack(place: Tensor) -> Tensor:
     """Coordinates [..., 3] as one int32 each."""
     t, h, w = place.long().unbind(-1)

@@ -63,7 +63,7 @@ class PlanTensors(NamedTuple):
 
     Rows of full_idx: each real key (slot below kv_len of its block) is visible to each real query. Rows of part_idx:
     visible when both coordinates are >= 0 and any box holds |dt| <= rt, |dh| <= rh, |dw| <= rw (and t_k <= t_q).
-    Padding rows, and rows that see nothing: out 0, lse -inf, no gradient.
+    Padding rows, and rows that see nothing: out 0, lse -inf, no gradient. slot_token and token_slot: see TileOrder.
     """
 
     coords_q: Tensor  # [slots_q], moved inwards for a clamped box
@@ -78,6 +78,8 @@ class PlanTensors(NamedTuple):
     full_idx_t: Tensor
     part_ptr_t: Tensor  # [m + 1]
     part_idx_t: Tensor
+    slot_token: Tensor  # [slots_q], the queries'
+    token_slot: Tensor  # [tokens of the queries]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class BlockPlan:
     order_k: TileOrder
     block_q: int
     block_k: int
+    padded: bool  # some key block ends in padding
     tensors: PlanTensors
     visible: int  # (query, key) pairs of tokens that the pattern shows
 
@@ -141,7 +144,7 @@ class BlockPlan:
     def to(self, device: torch.device | str) -> BlockPlan:
         moved = PlanTensors(*(t.to(device) for t in self.tensors))
         orders = self.order_q.to(device), self.order_k.to(device)
-        return BlockPlan(self.pattern, *orders, self.block_q, self.block_k, moved, self.visible)
+        return BlockPlan(self.pattern, *orders, self.block_q, self.block_k, self.padded, moved, self.visible)
 
 
 def window(t: int, h: int, w: int, clamped: bool = False) -> Pattern:
@@ -195,9 +198,10 @@ def plan(
     tensors = PlanTensors(
         _centres(order_q.coords, pattern, grid), order_k.coords, kv_len,
         torch.tensor(boxes, dtype=torch.int32).view(-1, 4),
-        *_lists(full), *_lists(part), *_lists(full.T), *_lists(part.T),
+        *_lists(full), *_lists(part), *_lists(full.T), *_lists(part.T), order_q.slot_token, order_q.token_slot,
     )  # fmt: skip
-    return BlockPlan(pattern, order_q, order_k, block_q, block_k, tensors, _visible(relations))
+    padded = bool((kv_len < block_k).any())
+    return BlockPlan(pattern, order_q, order_k, block_q, block_k, padded, tensors, _visible(relations))
 
 
 def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frames: tuple[int, int] | None) -> None:

@@ -1,0 +1,42 @@
+"""Attention patterns by name, as people choose them: resolved for a grid only when the video's size is known."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .grid import Grid, choose_tile
+from .plan import FRAME_CAUSAL, SPATIAL, TEMPORAL, BlockPlan, Pattern, plan, sliding_tiles
+
+NAMES = {
+    "full": "every token sees every token, as the released video models were trained",
+    "window": "each tile of about 4x4x4 tokens sees the tiles around it, up to a share of every side",
+    "axial": "each token sees its own frame, and its own place in every frame",
+    "frame-causal": "each token sees its own frame and earlier ones",
+}
+FULL = ("full", 1.0)
+
+
+def pattern_named(name: str, share: float, grid: Grid) -> Pattern | None:
+    """The pattern of that name on a grid; None is full. share: a window's sides as a share of the video's, 0 to 1.
+
+    Raises ValueError on other names and shares.
+    """
+    if name not in NAMES:
+        raise ValueError(f"attention {name!r}; expected one of {', '.join(NAMES)}")
+    if not 0 < share <= 1:
+        raise ValueError(f"an attention window of {share} of the video's sides; expected more than 0, at most 1")
+    if name == "window":
+        return sliding_tiles(*(math.ceil(share * n / side - 1e-6) for n, side in zip(grid.sides, choose_tile(grid))))
+    return {"full": None, "axial": SPATIAL + TEMPORAL, "frame-causal": FRAME_CAUSAL}[name]
+
+
+@torch.compiler.assume_constant_result
+def named_plan(name: str, share: float, grid: Grid, device: torch.device | str = "cpu") -> BlockPlan | None:
+    """The plan of a named pattern on a device, kept for the next call; None where every token sees every token."""
+    pattern = pattern_named(name, share, grid)
+    if pattern is None:
+        return None
+    found = plan(grid, pattern, device=device)
+    return None if found.is_full else found
