@@ -4,23 +4,13 @@ Takes Debian's chromium or Playwright's own; with neither, every test here is sk
 """
 
 import json
-import os
-import shutil
 import time
-import urllib.request
-import warnings
 from pathlib import Path
 
 import pytest
 from vdit.host.workflow import load, to_prompt
 
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-SLOW = 90_000  # ms; the front end takes seconds to start, and more where other work shares the cores
-NEEDED = "NOT TESTED: no browser. Install Debian's chromium (apt install chromium), or: python -m playwright install chromium"
 
 KEEP_EVENTS = """() => {
     window.seen = [];
@@ -31,53 +21,13 @@ KEEP_EVENTS = """() => {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = os.environ.get("VDIT_CHROMIUM") or shutil.which("chromium") or (own if Path(own).exists() else None)
-        if path is None:
-            warnings.warn(NEEDED, stacklevel=1)
-            pytest.skip(NEEDED)
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def opened(browser, studio):
-    """Opens a template by its deep link, as in a browser of its own that was never here before.
-
-    Checks at the end that no page raised and none asked another host.
-    """
-    contexts, faults, foreign = [], [], []
-
-    def only_here(route):
-        if route.request.url.startswith((studio, "data:", "blob:")):
-            route.continue_()
-        else:
-            foreign.append(route.request.url)
-            route.abort()
-
+def opened(opened):
     def open_template(name):
-        contexts.append(browser.new_context(viewport={"width": 1600, "height": 900}))
-        contexts[-1].route("**/*", only_here)
-        page = contexts[-1].new_page()
-        page.set_default_timeout(SLOW)
-        page.on("pageerror", lambda fault: faults.append(f"{name}: {fault}"))
-        page.goto(f"{studio}?template={name}&source=vdit")
-        page.wait_for_function(
-            "(name) => window.app?.extensionManager?.workflow?.activeWorkflow?.filename === name", arg=name
-        )
+        page = opened(name)
         wait_for_graph(page)
         return page
 
-    yield open_template
-    for context in contexts:
-        context.close()
-    assert faults == []
-    assert foreign == []
+    return open_template
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +36,6 @@ def page(opened):
     page = opened("first-frame-to-video")
     set_widgets(page, "VDiTSample", seconds=1.0, steps=8)
     return page
-
-
-@pytest.fixture(scope="module")
-def infos(studio):
-    with urllib.request.urlopen(f"{studio}object_info") as answer:
-        return json.load(answer)
 
 
 def wait_for_graph(page):

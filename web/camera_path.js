@@ -6,7 +6,7 @@ import { EASINGS, poseAt } from "./poses.js";
 
 const HIT = 11; // px
 const APART = 0.01; // of the clip: keys keep this distance in time
-const EDGE = 16; // px beside the time line
+const EDGE = 20; // px beside the time line
 const DOUBLE = 400; // ms
 
 const FIELDS = [
@@ -268,7 +268,7 @@ class CameraPath extends Drawing {
   }
 
   xToTime(x) {
-    return round(clamp((x - EDGE) / (this.line.clientWidth - 2 * EDGE), 0, 1), 3);
+    return round(clamp((x - EDGE) / (this.line.clientWidth - 2 * EDGE), 0, 1), 2);
   }
 
   subject() {

@@ -75,7 +75,7 @@ export class Drawing {
   /** A value from outside: a workflow, a paste, the graph's undo. Text that is no drawing is kept until it is edited. */
   load(text) {
     const next = typeof text === "string" ? text : "";
-    if (next === this.text && !this.before) return;
+    if (next === this.text && this.before === undefined) return;
     this.text = next;
     this.before = undefined;
     this.fault = "";
@@ -156,7 +156,7 @@ export class Drawing {
     const command = event.ctrlKey || event.metaKey;
     if (slider && command && event.key.toLowerCase() === "z" && !event.shiftKey) this.undo();
     else if (field) {
-      event.stopPropagation();
+      if (event.target instanceof HTMLSelectElement && !command) event.stopPropagation(); // no input field to the graph
       return;
     } else if (event.key === "Delete" || event.key === "Backspace") this.remove();
     else if (event.key === "Escape" && (this.before !== undefined || this.selected >= 0)) {
@@ -342,6 +342,8 @@ const STYLE = `
 .vdit-fields { display: grid; gap: 4px 6px; flex: none; }
 .vdit-fields label { display: flex; align-items: center; gap: 4px; min-width: 0; }
 .vdit-fields label span { flex: none; color: var(--descrip-text, #aaa); }
+.vdit-fields label span:first-child { width: 46px; }
+.vdit-fields label span:last-child { width: 10px; }
 .vdit-fields label input, .vdit-fields label select { flex: 1; width: 0; padding: 2px 3px; }
 .vdit-fault { color: #ffb4a8 !important; }
 `;

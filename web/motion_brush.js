@@ -277,7 +277,7 @@ class MotionBrush extends Drawing {
         ? `Stroke ${this.selected + 1} of ${count}${stroke.points.length > 1 ? "" : ": stays still"}`
         : count
           ? "Click a stroke to change it"
-          : "Drag to draw how something moves";
+          : "Drag what shall move";
     this.says.title = this.fault || "Drag: draw a stroke from where something is to where it goes. Double-click: keep a place still. "
       + "Click a stroke: select it. "
       + "Drag a selected stroke's number: move it. Arrow keys: nudge it. Delete: delete it. Ctrl+Z: undo.";
