@@ -38,7 +38,7 @@ for package in importlib.metadata.distributions():
             raise SystemExit(f"{package.name}: {file} is missing")
 """
 # What a command needs; everything needs "standalone".
-EXTRAS = {"test": "test", "train": "train", "simulate": "world", "benchmark": "world"}
+EXTRAS = {"test": "test", "train": "train", "simulate": "world", "benchmark": "world", "kernels": "kernels"}
 
 
 class CannotInstall(Exception):

@@ -10,6 +10,7 @@ import sys
 OTHER_COMMANDS = {  # command -> (module with main(argv), what it does); imported only when called
     "train": ("..training.cli", "train the codec or the world model: vdit train codec|teacher ..."),
     "simulate": ("..world.cli", "make clips of simulated physics: vdit simulate ..."),
+    "kernels": ("..kernels.report", "compile the attention kernels for every GPU, without one: vdit kernels report"),
 }
 BENCHMARK = "score a model on simulated physics, or the scores themselves: vdit benchmark [--controls] ..."
 INTERRUPTED = 130  # the shell's code for Ctrl+C
@@ -48,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def extra_for(argv: list[str]) -> str:
-    return {"train": "train", "simulate": "world", "benchmark": "world"}.get(argv[0] if argv else "", "standalone")
+    extras = {"train": "train", "simulate": "world", "benchmark": "world", "kernels": "kernels"}
+    return extras.get(argv[0] if argv else "", "standalone")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -35,6 +35,8 @@ SMALL = {  # 100 kB of shared memory: sm_86, sm_89, sm_120
 }
 AMPERE = SMALL | {"attention": Config(64, 64, 4, 3, dv=64), "attention_int8": Config(64, 64, 4, 3, dv=64)}
 WARPGROUP = AMPERE | {"attention": Config(64, 64, 4, 3), "attention_int8": Config(64, 64, 4, 3)}
+# Two buffers, not three: three are a few bytes more than half of the shared memory, and a second program has no room.
+BLACKWELL = WARPGROUP | {"attention": Config(64, 64, 4, 2), "attention_int8": Config(64, 64, 4, 2)}
 CDNA = {  # 64 kB, no asynchronous copies: one stage
     "attention": Config(64, 32, 4, 1),
     "attention_128": Config(128, 32, 4, 1),
@@ -48,7 +50,7 @@ TABLES = {
     "sm_86": SMALL,
     "sm_89": SMALL,
     "sm_90": WARPGROUP,
-    "sm_100": WARPGROUP,
+    "sm_100": BLACKWELL,
     "sm_120": SMALL,
     "gfx942": CDNA,
 }
