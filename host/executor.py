@@ -132,6 +132,8 @@ class _Run:
             self._send("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id})
             self._progress(node_id, 0, 1)
             inputs = self._inputs(node)
+            if any(isinstance(value, api.io.ExecutionBlocker) for value in inputs.values()):
+                return self._blocked(node_id, cls)
             output = api.call(cls, accepted(cls.execute, inputs), self._hidden(node_id))
             outputs = self._outputs(cls, output)
             self._raise_if_stopped()
@@ -151,6 +153,11 @@ class _Run:
         if ui:
             self._executed(node_id, ui)
         return NodeResult(outputs, ui, time.perf_counter() - started)
+
+    def _blocked(self, node_id: str, cls: type) -> NodeResult:
+        """Not run, because a node before it holds its output back; nor will what follows."""
+        self._progress(node_id, 1, 1, state="finished")
+        return NodeResult((api.io.ExecutionBlocker(),) * len(cls.object_info()["output"]), None)
 
     def _inputs(self, node: dict) -> dict[str, Any]:
         """Links replaced by what their nodes gave."""

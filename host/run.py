@@ -93,7 +93,8 @@ class Bars:
             self.bar.total = data["max"]
             self.bar.update(data["value"] - self.bar.n)
         elif event == "executed":
-            for line in "\n".join(map(str, data["output"].get("text", ()))).splitlines():
+            output = data["output"]
+            for line in "\n".join(map(str, [*output.get("vdit_line", ()), *output.get("text", ())])).splitlines():
                 self._say(f"{self.titles[data['node']]}: {line}")
 
     def _open(self, title: str) -> None:
@@ -144,6 +145,9 @@ def report(options: argparse.Namespace, checked: Checked, result: RunResult, sec
                     },
                     "remarks": {
                         node_id: list(shown["text"]) for node_id, shown in result.ui.items() if "text" in shown
+                    },
+                    "says": {  # results in words, such as a preview's speed
+                        node_id: list(shown["vdit_line"]) for node_id, shown in result.ui.items() if "vdit_line" in shown
                     },
                     "peak_memory_bytes": peak_memory_bytes(),
                 },

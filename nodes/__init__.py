@@ -11,11 +11,13 @@ from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
 from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .load import VDiTLoadModel
+from .preview import VDiTDistillPreview
 from .sample import VDiTSample
 
 NODES: list[type[io.ComfyNode]] = [
     VDiTLoadModel,
     VDiTEncodeConditioning,
+    VDiTDistillPreview,
     VDiTSample,
     VDiTDecode,
     VDiTCameraPath,

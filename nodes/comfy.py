@@ -10,6 +10,7 @@
     use_models(modules, device)     several that are needed at the same time
     progress(total)                 update(step, preview); raises when the run was cancelled
     check_interrupted()             raises when the run was cancelled
+    held_back()                     an output's value with which nothing that hangs on it runs
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if IN_COMFYUI:
 else:
     from ..host.api import ComfyExtension, io, ui
 
-__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "input_file", "input_folder", "io", "model_files",
-           "model_path", "progress", "torch_device", "ui", "use_model", "use_models"]
+__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "held_back", "input_file", "input_folder", "io",
+           "model_files", "model_path", "progress", "torch_device", "ui", "use_model", "use_models"]
 
 
 def model_files(folder: str) -> list[str]:
@@ -132,6 +133,15 @@ def _patcher(module: torch.nn.Module, device: torch.device):
         patcher = ModelPatcher(module, load_device=device, offload_device=comfy.model_management.unet_offload_device())
         object.__setattr__(module, "_vdit_patcher", patcher)
     return patcher
+
+
+def held_back() -> object:
+    """In the place of an output's value: nodes that hang on it do not run, and no error is shown."""
+    if IN_COMFYUI:
+        from comfy_execution.graph_utils import ExecutionBlocker
+
+        return ExecutionBlocker(None)
+    return io.ExecutionBlocker()
 
 
 def check_interrupted() -> None:

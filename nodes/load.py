@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .comfy import io, model_files, model_path
 from .types import CATEGORY, VDiTModel
 
 BUNDLED = "vdit-small (bundled)"
+STUDENTS = ("vdit-small-student (bundled)", "vdit-small-student-fast (bundled)")  # previews
 FOLDER = "diffusion_models"
 
 
@@ -20,10 +23,11 @@ class VDiTLoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[BUNDLED, *model_files(FOLDER)],
+                    options=[BUNDLED, *STUDENTS, *model_files(FOLDER)],
                     default=BUNDLED,
-                    tooltip="The world model. The bundled one needs no download and makes 128x128 clips of 5 seconds "
-                    "at 8 frames per second. Other files (.safetensors written by `vdit train`) are listed from "
+                    tooltip="The world model. The bundled ones need no download and make 128x128 clips of 5 seconds "
+                    "at 8 frames per second. Students are distilled from vdit-small for VDiT Distill Preview; the fast "
+                    "one is half as large. Other files (.safetensors written by `vdit train`) are listed from "
                     f"models/{FOLDER}.",
                 ),
             ],
@@ -45,9 +49,9 @@ class VDiTLoadModel(io.ComfyNode):
         return stat.st_mtime_ns, stat.st_size
 
 
-def _path(file: str):
-    if file != BUNDLED:
+def _path(file: str) -> Path:
+    if file not in (BUNDLED, *STUDENTS):
         return model_path(FOLDER, file)
     from ..model.checkpoint import BUNDLED as path
 
-    return path
+    return path if file == BUNDLED else path.with_name(file.removesuffix(" (bundled)") + path.suffix)

@@ -91,6 +91,13 @@ class VDiTSample(io.ComfyNode):
                     step=32,
                     tooltip="Height in pixels, a multiple of 32 from 32 to 2048. The bundled model is trained at 128.",
                 ),
+                io.Latent.Input(
+                    "promote",
+                    optional=True,
+                    tooltip="The latent of VDiT Distill Preview: that take is rendered. Its seed, shift, length, rate "
+                    "and size are then used in place of the widgets'.",
+                ),
+                # What is added comes last: widgets are stored by position.
             ],
             outputs=[
                 io.Latent.Output(
@@ -102,14 +109,18 @@ class VDiTSample(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height
+        cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None
     ) -> io.NodeOutput:
         from ..sampling import Forming, generate, lattice_of, outside_training, unused
 
+        says = {}
+        if promote is not None:
+            seed, shift, seconds, fps, width, height = _promoted(model, promote)
+            says["vdit_line"] = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
         frames = lattice_of(model).frames(seconds, fps)
         lattice_of(model).check_size(width, height)
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, steps)
-        remarks = shown("VDiT Sample", remarks)
+        says |= shown("VDiT Sample", remarks) or {}
         device = torch_device()
         use_models([model.transformer, model.codec], device)  # the codec draws the previews
         latent = generate(
@@ -127,4 +138,17 @@ class VDiTSample(io.ComfyNode):
             on_step=Forming(model.codec, progress(steps)),
             check=check_interrupted,
         )
-        return io.NodeOutput({"samples": latent, "fps": fps}, ui=remarks)
+        return io.NodeOutput({"samples": latent, "fps": fps}, ui=says or None)
+
+
+def _promoted(model, latent: dict) -> tuple:
+    """(seed, shift, seconds, fps, width, height) of a preview's latent. Raises ValueError for any other latent."""
+    from ..sampling import check_latent
+
+    if "vdit" not in latent:
+        raise ValueError("promote got a latent that carries no seed; wire the latent of VDiT Distill Preview to it")
+    samples, codec = latent["samples"], model.codec
+    check_latent(codec, samples)
+    _, _, count, h, w = samples.shape
+    seconds = (count - 1) * codec.temporal / latent["fps"]
+    return (latent["vdit"]["seed"], latent["vdit"]["shift"], seconds, latent["fps"], w * codec.spatial, h * codec.spatial)

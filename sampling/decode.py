@@ -25,11 +25,16 @@ def check_latent(codec: Any, latent: Tensor) -> None:
 
 
 def decode_frames(
-    codec: Any, latent: Tensor, device: Any = "cpu", on_latent_frame: Callable[[int], None] | None = None
+    codec: Any,
+    latent: Tensor,
+    device: Any = "cpu",
+    on_latent_frame: Callable[[int], None] | None = None,
+    on_frames: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
 
-    Beside the frames themselves, memory does not grow with their number. on_latent_frame(done) may raise to stop.
+    Beside the frames themselves, memory does not grow with their number. on_latent_frame(done) may raise to stop;
+    on_frames(done, frames so far) as well, which must leave the frames as they are.
     """
     import torch
 
@@ -44,6 +49,8 @@ def decode_frames(
             at += len(chunk)
             if on_latent_frame is not None:
                 on_latent_frame(done)
+            if on_frames is not None:
+                on_frames(done, frames[:at])
     if at != len(frames):
         raise ValueError(f"the codec gave {at} frames for {count} latent frames; expected {len(frames)}")
     return frames

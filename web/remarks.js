@@ -1,11 +1,12 @@
-// Shows what a VDiT node remarked (words it does not know, sizes it was not trained on) as text on the node.
+// Shows what a VDiT node remarked (words it does not know, sizes it was not trained on) or reports as text on the node.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const NAME = "vdit_remarks";
+const REMARKS = { name: "vdit_remarks", color: "#f0d9a0", background: "#3a2f12" };
+const REPORT = { name: "vdit_report", color: "#cfd8e3", background: "#1d2733" };
 
-function show(node, text) {
-  let widget = node.widgets?.find((w) => w.name === NAME);
+function show(node, text, { name, color, background }) {
+  let widget = node.widgets?.find((w) => w.name === name);
   if (!text) {
     if (widget) {
       node.widgets = node.widgets.filter((w) => w !== widget);
@@ -18,8 +19,8 @@ function show(node, text) {
     const element = document.createElement("div");
     element.style.cssText =
       "min-height:48px; overflow:auto; white-space:pre-wrap; font-size:12px; padding:6px; box-sizing:border-box;" +
-      "border-radius:4px; color:#f0d9a0; background:#3a2f12; user-select:text;";
-    widget = node.addDOMWidget(NAME, "VDIT_REMARKS", element, {
+      `border-radius:4px; color:${color}; background:${background}; user-select:text;`;
+    widget = node.addDOMWidget(name, "VDIT_REMARKS", element, {
       serialize: false, // neither in the prompt
       hideOnZoom: false,
       getMinHeight: () => Math.min(180, 20 + 32 * text.split("\n").length),
@@ -41,14 +42,15 @@ app.registerExtension({
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
-      show(this, output?.text?.join("\n"));
+      show(this, output?.text?.join("\n"), REMARKS);
+      if (!output?.vdit_takes) show(this, output?.vdit_line?.join("\n"), REPORT); // the takes have it below them
     };
   },
   setup() {
     // A node that runs again may have nothing left to remark.
     api.addEventListener("executing", ({ detail }) => {
       const node = detail ? app.graph.getNodeById(detail) ?? app.graph.getNodeById(Number(detail)) : null;
-      if (node?.comfyClass?.startsWith("VDiT")) show(node, "");
+      if (node?.comfyClass?.startsWith("VDiT")) for (const kind of [REMARKS, REPORT]) show(node, "", kind);
     });
   },
 });

@@ -97,6 +97,13 @@ class Schema:
         }
 
 
+class ExecutionBlocker:
+    """In the place of an output's value: what hangs on it does not run, and nothing is said about that."""
+
+    def __init__(self, message: str | None = None):
+        self.message = message
+
+
 class NodeOutput:
     """Values for the outputs, in order, and what the front end shows (`ui`)."""
 

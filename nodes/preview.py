@@ -1,0 +1,166 @@
+"""Distill Preview: what the render of a seed will look like, in a moment; four seeds at once, one of them to be picked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models
+from .sample import VDiTSample
+from .types import CATEGORY, VDiTConditioning, VDiTModel, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_STEPS = 8
+GRID = 4  # takes side by side
+
+
+class VDiTDistillPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        same = {i.id: i for i in VDiTSample.define_schema().inputs}  # what means the same is said the same way
+        return io.Schema(
+            node_id="VDiTDistillPreview",
+            display_name="VDiT Distill Preview",
+            category=CATEGORY,
+            description="Shows in a moment how the render of a seed will move. Four seeds at once, to pick one from.",
+            inputs=[
+                VDiTModel.Input("model", tooltip="A distilled student, from VDiT Load Model. Others work, less alike."),
+                VDiTConditioning.Input("conditioning", tooltip="The shot, from VDiT Encode Conditioning."),
+                same["seed"],
+                io.Int.Input(
+                    "steps",
+                    default=4,
+                    min=1,
+                    max=MOST_STEPS,
+                    tooltip=f"Sampling steps, 1 to {MOST_STEPS}. 4 is usual; 1 is quickest, 8 nearest to the render.",
+                ),
+                *(same[name] for name in ("seconds", "fps", "width", "height", "shift")),
+                io.Boolean.Input(
+                    "grid",
+                    default=False,
+                    label_on="four seeds",
+                    label_off="one seed",
+                    tooltip="Four takes side by side: this seed and the three after it, in four times the time. Click "
+                    "one to pick it.",
+                ),
+                io.Int.Input(
+                    "pick",
+                    default=-1,
+                    min=-1,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="With four seeds: the seed that is sent on; clicking a take sets it. -1, or a seed that is "
+                    "not among the four: none yet, and what hangs on the outputs does not run.",
+                ),
+                io.Image.Input(
+                    "render",
+                    optional=True,
+                    tooltip="The finished frames of the same seed, 0 to 1, from VDiT Sample and VDiT Decode: the node "
+                    "then shows how well the preview agreed with them.",
+                ),
+                # What is added comes last: widgets are stored by position.
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The preview's frames [T,H,W,3], 0 to 1."),
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="The preview's latent video, with its seed, rate and shift: wired to promote of VDiT "
+                    "Sample, that renders the same take.",
+                ),
+                io.Int.Output(display_name="seed", tooltip="The seed of the take that is sent on, for VDiT Sample."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
+    ) -> io.NodeOutput:
+        from ..sampling import lattice_of, outside_training, unused
+        from ..sampling.takes import FormingTakes, Takes, film_strip, seeds_from
+
+        if not 1 <= steps <= MOST_STEPS:
+            raise ValueError(
+                f"steps is {steps}; a preview takes 1 to {MOST_STEPS}: for more, render it with VDiT Sample"
+            )
+        lattice = lattice_of(model)
+        frames = lattice.frames(seconds, fps)
+        lattice.check_size(width, height)
+        if render is not None:
+            render = _comparable(render, frames, width, height)
+        remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, steps)
+        if not model.config.flow_map:
+            remarks.append(
+                f"this model is no distilled student: {steps} of its steps say little about its render; choose a "
+                "student in VDiT Load Model"
+            )
+        device = torch_device()
+        use_models([model.transformer, model.codec], device)
+
+        seeds = seeds_from(seed, GRID if grid else 1)
+        chosen = pick if grid else seed
+        latent_frames = (frames - 1) // model.codec.temporal + 1
+        forming = FormingTakes(
+            model.codec, progress(len(seeds) * (steps + latent_frames)), len(seeds), steps, latent_frames
+        )
+        takes = Takes(model, conditioning, device, forming, check_interrupted)
+        settings = dict(frames=frames, width=width, height=height, steps=steps, shift=shift)
+        strips, spent, sent = [], [], None
+        for one in seeds:
+            take = takes.take(one, **settings)
+            strip, columns = film_strip(take.frames)
+            saved = ui.PreviewImage(strip[None]).as_dict()["images"][0]
+            strips.append({**saved, "seed": str(one), "columns": columns, "frames": frames, "fps": fps})
+            spent.append(take.seconds)
+            if one == chosen:
+                sent = take
+        lines = [_speed(steps, spent, (frames - 1) / fps)]
+        if sent is None:
+            lines.append("Click a take to send it on.")
+        elif render is not None:
+            lines.append(_agreement(sent.frames, render, fps))
+        shows = {"vdit_takes": strips, "vdit_line": lines} | (shown("VDiT Distill Preview", remarks) or {})
+        if sent is None:
+            return io.NodeOutput(*(held_back() for _ in range(4)), ui=shows)
+        latent = {"samples": sent.latent, "fps": fps, "vdit": {"seed": sent.seed, "shift": shift}}
+        return io.NodeOutput(sent.frames, latent, sent.seed, float(fps), ui=shows)
+
+
+def _comparable(render: Tensor, frames: int, width: int, height: int) -> Tensor:
+    """The render at the preview's size. Raises ValueError when it is another video."""
+    from ..control import as_pictures, cover
+
+    render, _ = as_pictures(render, "render")
+    if len(render) != frames:
+        raise ValueError(
+            f"render has {len(render)} frames, this preview {frames}: give both nodes the same seconds and fps"
+        )
+    h, w = render.shape[1:3]
+    if abs(w / h / (width / height) - 1) > 0.02:
+        raise ValueError(f"render is {w}x{h}, this preview {width}x{height}: give both nodes the same width and height")
+    return cover(render, width, height)
+
+
+def _speed(steps: int, seconds: list[float], length: float) -> str:
+    """For example: 4 takes of 4 steps, 0.42 s each, 12x real time."""
+    each = sum(seconds) / len(seconds)
+    many = len(seconds) > 1
+    said = f"{steps} step{'s' if steps > 1 else ''}"
+    return f"{f'{len(seconds)} takes of ' if many else ''}{said}, {each:.2f} s{' each' if many else ''}, {_times(length / each)} real time"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2g}x"
+
+
+def _agreement(preview: Tensor, render: Tensor, fps: float) -> str:
+    from ..world.benchmark.fidelity import agreement
+
+    found: Any = agreement(preview, render, fps)
+    paths = (
+        "paths not compared: that needs OpenCV (pip install opencv-python-headless)"
+        if found.paths is None
+        else f"paths differ by {100 * found.paths:.1f}% of the width"
+    )
+    return f"Agreement with the render: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}, {paths}"
