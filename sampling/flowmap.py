@@ -22,13 +22,13 @@ def check_flow_map(steps: int, guidance: float, baked: float | None = None) -> N
     if guidance != 1.0:
         how = f" (guidance {baked:g} is part of it)" if baked else ""
         raise ValueError(
-            f"guidance is {guidance:g}, but a student has its teacher's built in{how}: set guidance to 1, "
-            "or load the teacher to choose another"
+            f"guidance is {guidance:g}, but a student has its teacher's built in{how}: "
+            "set guidance to 1, or load the teacher to choose another"
         )
 
 
 def toward(transformer: Callable, sigmas: Sequence[float]) -> Callable:
-    """A flow map as an ordinary transformer (x, sigma [B,T], context, ...) -> v that heads for the schedule's next sigma.
+    """A flow map as an ordinary transformer (x, sigma [B,T], context, ...) -> v, heading for the schedule's next sigma.
 
     Frames that are known, at sigma 0, stay there.
     """

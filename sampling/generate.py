@@ -55,7 +55,7 @@ def generate(
     """Sample a latent video [1,C,T',h,w] in the codec's raw scale, on the CPU.
 
     model: a WorldModel whose transformer and codec are on `device`; conditioning: control.Conditioning.
-    steps and guidance are by default the model's own. A student (config.flow_map) goes its own way, whatever the solver.
+    steps and guidance are by default the model's own. A student (config.flow_map) needs no solver and ignores it.
     Step.x0 given to on_step is in raw scale too. The same arguments give the same bits on the same machine.
     Raises LatticeError, ValueError for unusable pictures, controls or settings: all before the first step.
     """

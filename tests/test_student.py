@@ -1,9 +1,29 @@
-"""Students: flow maps that go from any sigma to any other in one call, distilled from the teacher's own trajectories."""
+"""Students: flow maps that go from any sigma to any other in one call, learned from the teacher's own trajectories."""
 
+import json
+from dataclasses import asdict
+from itertools import count
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from vdit.control import encode_conditioning
+from vdit.control.signals import context_channels
+from vdit.model.checkpoint import load_world_model, random_world_model
+from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.vdit import VDiT, init_weights
+from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
+from vdit.sampling.flowmap import toward
+from vdit.training import student
+from vdit.training import teacher as teacher_module
+from vdit.training.bundle import bundle
+from vdit.training.cli import main
+from vdit.training.run import Run, save_atomic
+from vdit.training.student import conditions, draw_times, fewest_at, from_teacher, kept_layers
+from vdit.training.teacher import fresh
+from vdit.training.trajectories import Trajectories, load_teacher, on_the_way, trajectory_paths, write_trajectories
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 WIDE = dict(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12)
@@ -59,3 +79,261 @@ def test_flow_map_equals_diffusers_anyflow(sizes, grid, gate, per_frame):
         elsewhere = model(x, shape(sigma), context)
     assert float((ours - theirs).norm() / theirs.norm()) <= 1e-5
     assert float((ours - elsewhere).norm() / ours.norm()) > 1e-3, "the target must matter"
+
+
+@pytest.mark.parametrize("steps, shift", [(1, 1.0), (3, 1.0), (4, 2.5), (32, 1.0)])
+def test_exact_flow_map_arrives_in_any_number_of_steps(steps, shift):
+    """On straight ways from noise to a fixed video the average velocity is known; so is the end of every way."""
+    goal = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    asked = []
+
+    def transformer(x, sigma, context, target):
+        asked.append((float(sigma.max()), float(target.max())))
+        s, r = (v[:, None, :, None, None] for v in (sigma, target))
+        return ((x - goal) / s.clamp_min(1e-9)).where(s > r, torch.zeros(()))
+
+    sigmas = schedule(steps, shift)
+    model = toward(transformer, sigmas)
+    noise = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    end = sample(lambda x, sigma: model(x, sigma, None), noise, sigmas, "euler")
+    torch.testing.assert_close(end, goal)
+    torch.testing.assert_close(torch.tensor(asked), torch.tensor(list(zip(sigmas, sigmas[1:]))))
+
+
+def test_known_frames_are_told_to_stay_where_they_are():
+    told = {}
+    model = toward(lambda x, sigma, context, target: told.update(sigma=sigma, target=target) or x, schedule(2))
+    model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 0.5, 0.5]]), None)
+    assert told["target"].tolist() == [[0.0, 0.0, 0.0]]
+    model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 1.0, 1.0]]), None)
+    assert told["target"].tolist() == [[0.0, 0.5, 0.5]]
+
+
+ASK = dict(seed=3, frames=9, width=64, height=64)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 32])
+def test_students_sample_in_any_number_of_steps(steps):
+    model = random_world_model(student=True)
+    latent = generate(model, encode_conditioning(model, "a red ball falls"), steps=steps, **ASK)
+    assert latent.shape == (1, 8, 3, 4, 4) and torch.isfinite(latent).all()
+
+
+def test_students_hold_pictures_and_obey_controls():
+    from vdit.control.camera import CameraPath
+
+    model = random_world_model(controls=True, student=True)
+    picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    plain = generate(model, encode_conditioning(model, "ball", start=picture), **ASK)
+    torch.testing.assert_close(plain[:, :, :1], model.codec.encode(picture[None]), rtol=1e-4, atol=1e-4)
+    c2w = torch.eye(4, dtype=torch.float64).repeat(9, 1, 1)
+    c2w[:, 0, 3] = torch.linspace(0, 1, 9)
+    camera = CameraPath(c2w, torch.full((9,), 40.0))
+    moving = generate(model, encode_conditioning(model, "ball", start=picture, camera=camera), **ASK)
+    assert not torch.equal(plain, moving)
+
+
+@pytest.mark.parametrize(
+    "settings, says",
+    [
+        (dict(steps=0), "steps is 0; a student takes 1 to 32"),
+        (dict(steps=33), "steps is 33; .* load its teacher"),
+        (dict(guidance=3.0), "guidance is 3, .* set guidance to 1"),
+    ],
+)
+def test_settings_that_students_cannot_follow_are_refused_with_what_would_do(settings, says):
+    model = random_world_model(student=True)
+    with pytest.raises(ValueError, match=says):
+        generate(model, encode_conditioning(model, "ball"), **{**ASK, **settings})
+
+
+def test_a_student_without_a_control_refuses_it_by_name():
+    from vdit.control.depth import DepthMaps
+
+    model = random_world_model(student=True)
+    with pytest.raises(ValueError, match="no control branch for depth"):
+        encode_conditioning(model, "ball", depth=DepthMaps(torch.rand(9, 64, 64)))
+
+
+def test_a_teacher_has_no_use_for_a_target():
+    with pytest.raises(ValueError, match="no flow map"):
+        model = random_world_model().transformer
+        model(torch.zeros(1, 8, 2, 4, 4), torch.ones(1), torch.zeros(1, 1, 32), target=torch.zeros(1))
+
+
+TOY = VDiTConfig(
+    dim=128, ffn_dim=64, layers=3, in_channels=4, out_channels=4, text_dim=16, camera_rays=2,
+    vace_channels=context_channels(), vace_layers=(0, 1),
+)  # fmt: skip
+
+
+def toy_latents(folder, clips, frames=41):
+    """A shard of clips as `vdit train latents` writes them, of noise that changes slowly."""
+    g = torch.Generator().manual_seed(clips)
+    count, side = (frames + 3) // 4, 4
+    save_atomic(
+        {
+            "video": (torch.randn(clips, 4, 1, side, side, generator=g)
+                      + 0.3 * torch.randn(clips, 4, count, side, side, generator=g)).half(),
+            "last": torch.randn(clips, 4, 1, side, side, generator=g).half(),
+            "depth": torch.randint(0, 256, (clips, frames, 1, 16, 16), generator=g, dtype=torch.uint8),
+            "flow": torch.randint(-9, 9, (clips, frames - 1, 2, 16, 16), generator=g, dtype=torch.int8),
+            "c2w": torch.eye(4, dtype=torch.float64).repeat(clips, frames, 1, 1),
+            "fov_deg": torch.full((clips, frames), 40.0),
+            "captions": [["a red ball falls", "a blue ball rolls to the left"]] * clips,
+            "size": (64, 64),
+        },
+        folder / "latents-00000.pt",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with latents, an untrained teacher's run and a cache of its trajectories."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, clips in (("latents", 8), ("held-out", 6)):
+        (root / name).mkdir()
+        toy_latents(root / name, clips)
+    transformer, text = fresh(TOY, 0)
+    g = torch.Generator().manual_seed(4)
+    for p in transformer.parameters():
+        p.data.add_(torch.randn(p.shape, generator=g) * 0.04)
+    weights = {**{f"model.{n}": p.data for n, p in transformer.named_parameters()},
+               **{f"text.{n}": p.data for n, p in text.named_parameters()}}  # fmt: skip
+    state = {"weights": weights, "average": weights, "optimizers": [], "step": 1, "samples": 8, "hours": 0.0,
+             "config": asdict(TOY)}  # fmt: skip
+    Run(root / "teacher").save(state, force=True)
+    teacher = load_teacher(root / "teacher")
+    write_trajectories(teacher, root / "latents", root / "cache", 0, 6, steps=6, batch=4)
+    return root
+
+
+def settings(made, **more):
+    return dict(
+        teacher=made / "teacher", latents=made / "latents", held_out=made / "held-out", cache=made / "cache", files=6,
+        teacher_steps=6, batch=4, peak=2e-3, **more,
+    )  # fmt: skip
+
+
+def test_trajectories_are_kept_and_know_their_teacher(made):
+    paths = trajectory_paths(made / "cache")
+    before = [p.stat().st_mtime_ns for p in paths]
+    assert len(paths) == 6
+    teacher = load_teacher(made / "teacher")
+    write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, batch=4)
+    assert [p.stat().st_mtime_ns for p in paths] == before
+    with pytest.raises(ValueError, match="other trajectories .*guidance 3.0 there, 2.0 now"):
+        write_trajectories(load_teacher(made / "teacher", 2.0), made / "latents", made / "cache", 0, 6, steps=6)
+
+
+def test_the_cache_stops_growing_at_its_limit(made, tmp_path):
+    teacher = load_teacher(made / "teacher")
+    one = trajectory_paths(made / "cache")[0].stat().st_size / 1e9
+    assert write_trajectories(teacher, made / "latents", tmp_path, 0, 5, steps=6, batch=4, limit_gb=one) <= 2
+
+
+def test_a_stored_trajectory_is_the_teachers_own(made):
+    """Solved again one clip at a time, through the same call that nodes use for known frames and guidance."""
+    teacher, found = load_teacher(made / "teacher"), Trajectories.load(made / "cache")
+    for name, file in found.files.items():
+        assert set(file) <= {"sigmas", "states", "velocities", "known", "context", "camera", "vace"}
+        row = conditions(file, torch.tensor([0]))
+        known, end = file["known"][0], file["states"][:1, -1].float()
+        named = {n: v for n, v in row.items() if n != "context"}
+
+        def transformer(x, sigma, context):
+            twice = {n: v.expand(len(x), *v.shape[1:]) for n, v in named.items()}
+            return teacher.transformer(x, sigma, context, **twice)
+
+        empty = teacher.text.encode([""]).tokens
+        empty = torch.nn.functional.pad(empty, (0, 0, 0, row["context"].shape[1] - empty.shape[1]))
+        denoise = guided(transformer, row["context"], empty, 3.0)
+        with torch.no_grad():
+            again = sample(denoise, file["states"][:1, 0].float(), schedule(6), "unipc", KnownFrames(end, known))
+        assert float((again - end).norm() / end.norm()) < 5e-3, name
+    assert any("vace" in f for f in found.files.values()) or any("camera" in f for f in found.files.values())
+
+
+def test_states_between_the_stored_ones_are_interpolated(made):
+    """On a trajectory whose course is known: x = sigma^2, the end of the last step included."""
+    sigmas = torch.tensor(schedule(4))
+    states = (sigmas**2).view(1, 5, 1, 1, 1, 1).half()
+    found = {"sigmas": sigmas, "states": states, "velocities": (2 * sigmas[:4]).view(1, 4, 1, 1, 1, 1).half()}
+    t = torch.tensor([1.0, 0.9, 0.5, 0.3, 0.1, 0.0])
+    x, v = on_the_way(found, torch.zeros(6, dtype=torch.long), t)
+    torch.testing.assert_close(x.flatten(), t**2, atol=1e-3, rtol=0)
+    torch.testing.assert_close(v.flatten(), 2 * t, atol=2e-3, rtol=0)
+
+
+def test_an_untrained_student_is_its_teacher_at_every_moment(made):
+    teacher = load_teacher(made / "teacher").transformer
+    student = from_teacher(teacher)
+    x, sigma, context = torch.randn(2, 4, 3, 4, 4), torch.tensor([0.3, 0.9]), torch.randn(2, 5, 16)
+    torch.testing.assert_close(student(x, sigma, context), teacher(x, sigma, context))
+
+
+def test_a_smaller_student_keeps_first_last_and_controlled_layers():
+    assert kept_layers(6, 3, (0, 3)) == [0, 3, 5]
+    assert kept_layers(6, 3, ()) == [0, 2, 5] or kept_layers(6, 3, ()) == [0, 3, 5]
+    assert kept_layers(4, 4, (1,)) == [0, 1, 2, 3]
+    teacher = VDiT(VDiTConfig(**{**SMALL, "layers": 6}, vace_channels=5, vace_layers=(0, 3)))
+    student = from_teacher(teacher, 3)
+    assert student.config.layers == 3 and student.config.vace_layers == (0, 1)
+    assert torch.equal(student.blocks[1].ffn[0].weight, teacher.blocks[3].ffn[0].weight)
+    with pytest.raises(ValueError, match="a student of 1 layers; expected 2"):
+        from_teacher(teacher, 1)
+
+
+def test_steps_double_and_every_pair_is_a_step_of_some_schedule(monkeypatch):
+    shifted = draw_times(200, 1, np.random.default_rng(1))
+    assert ((shifted >= 0) & (shifted <= 1)).all()
+    monkeypatch.setattr(student, "SHIFTED", 0.0)
+    assert [fewest_at(s) for s in (0, 0.07, 0.13, 0.3, 0.6, 0.99)] == [32, 16, 8, 4, 2, 1]
+    for fewest in (32, 4, 1):
+        before, t, r = draw_times(400, fewest, np.random.default_rng(0))
+        assert ((before >= t) & (t >= r)).all() and 0.3 < float((t == r).float().mean()) < 0.5
+        place = (t / (t - r))[t > r]
+        torch.testing.assert_close(place, place.round(), atol=1e-3, rtol=0)
+        assert float((t - r).max()) == pytest.approx(1 / fewest)
+
+
+def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=count().__next__)  # each look takes a second, a training step three
+    monkeypatch.setattr("vdit.training.run.time", clock)
+    student.train(**settings(made, out=tmp_path / "whole", hours=180 / 3600))
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    first, last = (next(r for r in order if "error_4" in r) for order in (rows, rows[::-1]))
+    assert rows[0]["event"] == "start" and rows[0]["trajectories"] == 24
+    assert last["step"] > 40
+    assert last["error_4"] < 0.95 * first["error_4"] and last["error_1"] < 0.95 * first["error_1"]
+    step = Run(tmp_path / "whole").load()["step"]
+    student.train(**settings(made, out=tmp_path / "whole", hours=200 / 3600))
+    assert Run(tmp_path / "whole").load()["step"] > step
+    student.train(**settings(made, out=tmp_path / "fast", hours=9 / 3600, layers=2, start_from=tmp_path / "whole"))
+
+    codec = TinyCodec(TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1)))
+    Run(tmp_path / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
+    Run(tmp_path / "codec").log(event="start")
+    statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
+    statistics["preview_map"] = fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))
+    save_atomic(statistics, tmp_path / "codec/statistics.pt")
+    facts = bundle(tmp_path / "codec", tmp_path / "fast", tmp_path / "fast.safetensors")
+    model = load_world_model(tmp_path / "fast.safetensors")
+    assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
+    assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
+    latent = generate(model, encode_conditioning(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)
+    assert torch.isfinite(latent).all()
+    for source in (tmp_path / "fast", tmp_path / "fast.safetensors"):
+        with pytest.raises(ValueError, match="is a student; .* give the teacher"):
+            load_teacher(source)
+    with pytest.raises(ValueError, match="holds a student"):
+        teacher_module.train(made / "latents", made / "latents", tmp_path / "t", hours=0, config=TOY,
+                             start_from=tmp_path / "whole")  # fmt: skip
+    with pytest.raises(ValueError, match="another teacher or size"):
+        student.train(**settings(made, out=tmp_path / "whole", hours=1, layers=2))
+
+
+def test_a_missing_stage_names_the_command_that_makes_it(tmp_path, capsys):
+    assert main(["student", "--teacher", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert "vdit train teacher" in capsys.readouterr().out

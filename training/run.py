@@ -37,8 +37,8 @@ class Run:
     folder: Path
     save_every_s: float = 180.0
     seconds: float = 0.0  # trained so far, over all sessions
-    _mark: float = field(default_factory=time.monotonic)
-    _saved: float = field(default_factory=time.monotonic)
+    _mark: float = field(default_factory=lambda: time.monotonic())
+    _saved: float = field(default_factory=lambda: time.monotonic())
 
     def __post_init__(self):
         self.folder = Path(self.folder)

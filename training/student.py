@@ -26,7 +26,7 @@ STAGES = ((32, 0.06), (16, 0.06), (8, 0.12), (4, 0.24), (2, 0.20), (1, 0.32))  #
 MIX = (0.30, 0.25, 0.25, 0.10, 0.05, 0.05)  # shares of a stage's fewest steps, twice as many, ...
 ANY = 0.15  # share of pairs with any number of steps
 SHIFTED = 0.15  # share of pairs on a shifted schedule
-INSTANT = 0.45  # share of rows with r = t
+INSTANT = 0.4  # share of rows with r = t
 OWN = 0.3  # share of batches whose states are the student's own, one step after the teacher's
 COOLDOWN = 0.3  # share of the time over which the rate falls to zero
 EMA = 0.999
@@ -47,9 +47,7 @@ def from_teacher(teacher: VDiT, layers: int | None = None) -> VDiT:
     """A student with the teacher's weights, of all its layers or fewer; at target = sigma, with all, it is the teacher."""
     c = teacher.config
     kept = kept_layers(c.layers, layers or c.layers, c.vace_layers)
-    config = replace(
-        c, layers=len(kept), vace_layers=tuple(kept.index(n) for n in c.vace_layers), flow_map=True
-    )  # fmt: skip
+    config = replace(c, layers=len(kept), vace_layers=tuple(kept.index(n) for n in c.vace_layers), flow_map=True)
     weights = {}
     for name, value in teacher.state_dict().items():
         if name.startswith("blocks."):
@@ -161,15 +159,19 @@ def train(
     write_trajectories(source, latents, cache, 0, files, steps=teacher_steps, limit_gb=cache_gb, seed=seed)
     write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, steps=teacher_steps, seed=seed + 1)
     data, check = Trajectories.load(cache), Trajectories.load(Path(cache) / "held-out")
-    student = from_teacher(source.transformer if start_from is None else averaged(start_from)[0], layers)
-    distil(student, source, data, check, Run(out), hours, batch, peak, muon, start_from, seed, validate_every)
+    begin, before = source.transformer, 0.0
+    if start_from is not None:
+        begin, _, state = averaged(start_from)
+        before = state["hours"] + state["seconds"] / 3600
+    student = from_teacher(begin, layers)
+    distil(student, source, data, check, Run(out), hours, batch, peak, muon, start_from, before, seed, validate_every)
 
 
 def distil(
     student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, hours: float, batch: int,
-    peak: float, muon: bool, start_from: Path | None, seed: int, validate_every: int,
+    peak: float, muon: bool, start_from: Path | None, before: float, seed: int, validate_every: int,
 ) -> None:  # fmt: skip
-    """The training loop. The state is laid out as a teacher's, the teacher's words among its averaged weights."""
+    """The training loop; `before`: hours of the run it starts from. The state is laid out as a teacher's, the teacher's words among its averaged weights."""
     from tqdm import tqdm
 
     params = dict(student.named_parameters())
@@ -199,9 +201,9 @@ def distil(
         named = lambda values: {"model." + n: v for n, v in values.items()}  # noqa: E731
         return {
             "weights": named({n: p.data for n, p in params.items()}), "average": {**named(average), **words},
-            "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": 0.0,
+            "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": before,
             "config": asdict(student.config), "teacher": teacher.fingerprint, "guidance": teacher.guidance,
-            "teacher_facts": teacher.facts, "trajectories": len(data),
+            "teacher_facts": teacher.facts, "trajectories": len(data), "vocabulary": teacher.text.vocabulary,
         }  # fmt: skip
 
     def check_now(**more) -> None:

@@ -21,9 +21,10 @@ from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
 from ..sampling import guided, sample, schedule
+from ..world.caption import vocabulary
 from .dataset import Dataset
 from .run import Run, save_atomic
-from .teacher import CONTROLLED, Shots, draw_shots, encode_words, fresh
+from .teacher import CONTROLLED, Shots, draw_shots, encode_words
 
 BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
 STEPS = 16  # UniPC's ends are then 2% from its limit, and other seeds 140% (first bundled model)
@@ -47,7 +48,8 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
     source = Path(source)
     if source.is_dir():
         transformer, text, state = averaged(source)
-        usual, facts = DEFAULTS["guidance"], {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"]}
+        usual, hours = DEFAULTS["guidance"], round(state["hours"] + state["seconds"] / 3600, 2)
+        facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
     else:
         model = load_world_model(source)
         transformer, text, usual, facts = model.transformer, model.text, model.defaults["guidance"], model.facts
@@ -67,7 +69,9 @@ def averaged(run: Path) -> tuple[VDiT, WordEncoder, dict]:
     state = Run(run).load() if Path(run).is_dir() else None
     if state is None or "average" not in state:
         raise FileNotFoundError(f"no transformer's state.pt in {run}; train it with `vdit train teacher`")
-    transformer, text = fresh(VDiTConfig(**state["config"]), 0)
+    config = VDiTConfig(**state["config"])
+    transformer = VDiT(config)
+    text = WordEncoder(state.get("vocabulary") or vocabulary(), config.text_dim, config.text_len)
     transformer.load_state_dict({n[6:]: v for n, v in state["average"].items() if n.startswith("model.")})
     text.load_state_dict({n[5:]: v for n, v in state["average"].items() if n.startswith("text.")})
     for module in (transformer, text):
@@ -119,18 +123,20 @@ def write_trajectories(
     """
     from tqdm import tqdm
 
-    data, out = Dataset.load(latents), Path(out)
+    out, data = Path(out), None
     _claim(out, {"teacher": teacher.fingerprint, "guidance": teacher.guidance, "steps": steps, "name": teacher.name})
-    bar = tqdm(range(first, first + count), unit="file", desc="trajectories")
+    missing = [n for n in range(first, first + count) if not (out / f"trajectories-{n:05d}.pt").exists()]
+    bar = tqdm(missing, unit="file", desc="trajectories", disable=not missing)
     for number in bar:
         path = out / f"trajectories-{number:05d}.pt"
-        if path.exists():
+        if path.exists():  # by another process meanwhile
             continue
         used = sum(p.stat().st_size for p in trajectory_paths(out)) / 1e9
         bar.set_postfix(GB=f"{used:.2f}")
         if used >= limit_gb:
             bar.write(f"{out} holds {used:.2f} GB of at most {limit_gb:g} (--cache-gb); no more are made")
             break
+        data = data or Dataset.load(latents)
         rng, generator = np.random.default_rng([seed, number]), torch.Generator().manual_seed(seed * 1_000_003 + number)
         shots = draw_shots(
             data.draw(batch, rng), teacher.transformer.config, rng, generator, controlled=rng.random() < CONTROLLED
