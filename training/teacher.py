@@ -32,7 +32,7 @@ CONTROLLED = 0.3  # share of batches with depth or flow
 FREE = 0.4  # share of flows that are told only in part
 LOOSE = 0.3  # share of controls that are told with less than full trust
 MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
-EMA = 0.9995
+EMA = 0.998
 
 
 def fresh(config: VDiTConfig, seed: int) -> tuple[VDiT, WordEncoder]:
