@@ -173,6 +173,27 @@ def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
     assert "ball" in model.text.vocabulary
 
 
+def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
+    from dataclasses import replace
+
+    from vdit.model.checkpoint import random_world_model, save_world_model
+    from vdit.training.warm import begin_with
+
+    plain = replace(TINY, camera_rays=0, vace_channels=0, vace_layers=())
+    old = random_world_model(3, plain)
+    path = save_world_model(old, tmp_path / "old.safetensors", torch.float32)
+    model, text = teacher.fresh(TINY, 0)
+    begin_with(path, model, text)
+    x, sigma, words = torch.randn(1, 4, 3, 4, 4), torch.rand(1), ["a red ball falls"]
+    torch.testing.assert_close(text.encode(words).tokens, old.text.encode(words).tokens)
+    context = old.text.encode(words).tokens
+    camera, vace = torch.randn(1, 24, 3, 8, 8), torch.randn(1, context_channels(), 3, 4, 4)
+    torch.testing.assert_close(model(x, sigma, context, camera, vace), old.transformer(x, sigma, context))
+    assert torch.equal(model.vace_blocks[0].ffn[0].weight, model.blocks[0].ffn[0].weight)
+    with pytest.raises(ValueError, match="same width and depth"):
+        begin_with(path, *teacher.fresh(replace(TINY, ffn_dim=32), 0))
+
+
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
     from vdit.training.cli import main
 

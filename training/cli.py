@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
     p.add_argument("--cooldown", type=float, default=0.0, help="hours at the end over which the rate falls to zero")
-    p.add_argument("--start-from", type=Path, help="a run whose weights and optimizer this one begins with")
+    p.add_argument("--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with")
     p.add_argument("--seed", type=int, default=0)
 
     def solved(p: argparse.ArgumentParser) -> None:

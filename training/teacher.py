@@ -21,6 +21,7 @@ from ..world.caption import vocabulary
 from .dataset import Batch, Dataset
 from .muon import Muon
 from .run import Run
+from .warm import begin_with
 
 CONFIG = VDiTConfig(camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3))  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
@@ -180,7 +181,8 @@ def train(
     muon: bool = False, cooldown_hours: float = 0.0, start_from: Path | None = None, config: VDiTConfig = CONFIG,
     validate_every: int = 500,
 ) -> None:  # fmt: skip
-    """Train for `hours` of this machine, resuming from `out`; a fresh run begins at random or where `start_from` is.
+    """Train for `hours` of this machine, resuming from `out`; a fresh run begins at random, or with `start_from`: another
+    run (its weights and optimizer) or a bundle (its weights, see begin_with).
 
     New latent shards are picked up as they appear. The state holds the weights and their moving average.
     """
@@ -194,7 +196,11 @@ def train(
     average = {n: p.detach().clone() for n, p in params.items()}
     step, samples = 0, 0
     resumed = run.load()
-    if state := resumed or (Run(start_from).load() if start_from else None):
+    from_bundle = start_from is not None and start_from.suffix == ".safetensors"
+    if from_bundle and not resumed:
+        begin_with(start_from, model, text)
+        average = {n: p.detach().clone() for n, p in params.items()}
+    if state := resumed or (Run(start_from).load() if start_from and not from_bundle else None):
         if VDiTConfig(**state["config"]) != config:
             kind = "a student" if VDiTConfig(**state["config"]).flow_map else "a transformer of other sizes"
             raise ValueError(f"{run.folder if resumed else start_from} holds {kind}; name the run of a teacher like this one")
@@ -206,7 +212,7 @@ def train(
         step, samples = state["step"], state["samples"]
     before = state["hours"] if state else 0.0  # of runs that this one goes on from
     if not resumed:
-        if start_from and state is None:
+        if start_from and state is None and not from_bundle:
             raise FileNotFoundError(f"no state.pt in {start_from}; nothing to start from")
         before += state["seconds"] / 3600 if state else 0.0
         run.log(event="start", config=asdict(config), hours=hours, batch=batch, peak=peak, seed=seed, muon=muon,
