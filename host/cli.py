@@ -117,7 +117,24 @@ def benchmark(argv: list[str]) -> int:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         return Contestant(f"{path.name} {digest}", **contestant(model, **settings))
 
-    return cli.main(argv, load)
+    def load_preview(file: str | None, students: list[str] | None, known: int):
+        from pathlib import Path
+
+        from ..model import checkpoint
+        from ..sampling.takes import maker
+        from ..world.benchmark.preview import Made, Maker
+
+        def made(path: Path, name: str) -> Maker:
+            parts = maker(checkpoint.load_world_model(path), known)
+            return Maker(name, **parts | {"make": lambda *given: Made(**parts["make"](*given))})
+
+        bundled = Path(checkpoint.BUNDLED)
+        paths = [Path(s) for s in students or sorted(bundled.parent.glob("vdit-small-student*.safetensors"))]
+        if not paths:
+            raise ValueError(f"there are no students in {bundled.parent}; name some: --students FILE ...")
+        return made(Path(file or bundled), "teacher"), [made(path, path.stem) for path in paths]
+
+    return cli.main(argv, load, load_preview)
 
 
 def add_base(command: argparse.ArgumentParser) -> None:

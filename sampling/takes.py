@@ -170,3 +170,34 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
     h, w = frames.shape[1:3]
     strip = padded.reshape(rows, columns, h, w, 3).permute(0, 2, 1, 3, 4).reshape(rows * h, columns * w, 3)
     return strip.clamp(0.0, 1.0), columns
+
+
+def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], None] | None = None) -> dict[str, Any]:
+    """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(latent), as arrays.
+
+    A shot is a simulated clip: its caption and its first `known` frames are told. Latents are the sampler's own,
+    normalised, [C,T',h,w].
+    """
+    import torch
+
+    from ..control import encode_conditioning
+
+    codec, told = model.codec, {}
+
+    def make(clip: Any, seed: int, steps: int, solver: str | None) -> dict[str, Any]:
+        if id(clip) not in told:
+            told.clear()
+            told[id(clip)] = clip, encode_conditioning(model, clip.caption, start=clip.render.rgb[:known])
+        frames, height, width = clip.render.depth.shape
+        made = take(
+            model, told[id(clip)][1], seed=seed, steps=steps, frames=frames, width=width, height=height,
+            shift=model.defaults["shift"], device=device, check=check, **({"solver": solver} if solver else {}),
+        )  # fmt: skip
+        latent = codec.normalize(made.latent.to(device))[0].cpu().numpy()
+        return {"latent": latent, "frames": made.frames.numpy(), "seconds": made.seconds, "first": made.first}
+
+    def decode(latent: Any) -> Any:
+        raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
+        return decode_frames(codec, raw, device).numpy()
+
+    return {"make": make, "decode": decode, "known": known, "device": str(device)}

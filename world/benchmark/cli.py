@@ -12,6 +12,7 @@ from ..scene import SPLITS
 from .select import SUITES, Format
 
 SUITE_NAMES = (*SUITES, "speed")
+PREVIEW = "preview"  # on its own: it compares models with each other
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,11 +25,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, required=False, default=0, help="picks the clips; the same seed, the same clips")
     p.add_argument("--model", metavar="FILE", help="a model file; left out, the bundled model")
     p.add_argument("--count", type=int, help="clips each for A and B; C and E get a fifth (default: 200; controls 24)")
-    p.add_argument("--suite", nargs="+", choices=SUITE_NAMES, metavar="SUITE",
-                   help=f"of {', '.join(SUITE_NAMES)} (default: all; obedience where the model takes controls)")  # fmt: skip
+    p.add_argument("--suite", nargs="+", choices=(*SUITE_NAMES, PREVIEW), metavar="SUITE",
+                   help=f"of {', '.join(SUITE_NAMES)} (default: all; obedience where the model takes controls); or {PREVIEW}, "
+                   "alone: how well students predict the renders of --model at 50 steps")  # fmt: skip
     p.add_argument("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"],
                    help=f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)")  # fmt: skip
-    p.add_argument("--known", type=int, default=5, help="first frames given to the model, 4k+1 (default: 5)")
+    p.add_argument("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1)")
+    p.add_argument("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
     p.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     p.add_argument("--guidance", type=float, help="guidance scale (default: the model's)")
     p.add_argument("--whole", action="store_true", help="make 10-s clips in one piece, not by extending 5-s ones")
@@ -46,19 +49,42 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None, load: Callable[..., object] | None = None) -> int:
+def main(
+    argv: list[str] | None = None,
+    load: Callable[..., object] | None = None,
+    load_preview: Callable[..., tuple] | None = None,
+) -> int:
     """Runs one benchmark; the status is 0, 1 when a control left its band or the run was refused.
 
     load(file or None, steps, guidance, whole) -> measure.Contestant: the caller knows models, this room does not.
+    load_preview(file or None, student files or None, known) -> (preview.Maker, [preview.Maker, ...]).
     """
     p = parser()
     a = p.parse_args(argv)
     splits = tuple(dict.fromkeys(s for name in a.splits for s in (_every() if name == "all" else (name,))))
     if a.width % 2 or a.height % 2 or min(a.width, a.height) < 32:
         p.error(f"size {a.width}x{a.height}: both sides must be even and at least 32 pixels")
+    if a.suite and PREVIEW in a.suite:
+        if len(a.suite) > 1 or a.controls or a.calibrate or len(splits) > 1:
+            p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
+        return _preview(a, splits[0], load_preview)
+    a.known = 5 if a.known is None else a.known
     out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
     try:
         return _run(a, splits, out, load)
+    except ValueError as reason:
+        print(f"vdit benchmark: {reason}", file=sys.stderr)
+        return 1
+
+
+def _preview(a: argparse.Namespace, split: str, load_preview) -> int:
+    from .preview import command
+
+    try:
+        return command(
+            load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128, known=a.known or 1,
+            reference_steps=a.steps, split=split, width=a.width, height=a.height, frames=a.frames, out=a.out,
+        )  # fmt: skip
     except ValueError as reason:
         print(f"vdit benchmark: {reason}", file=sys.stderr)
         return 1
