@@ -15,7 +15,6 @@ NAMES = {
     "axial": "each token sees its own frame, and its own place in every frame",
     "frame-causal": "each token sees its own frame and earlier ones",
 }
-FULL = ("full", 1.0)
 
 
 def pattern_named(name: str, share: float, grid: Grid) -> Pattern | None:
@@ -33,8 +32,11 @@ def pattern_named(name: str, share: float, grid: Grid) -> Pattern | None:
 
 
 @torch.compiler.assume_constant_result
-def named_plan(name: str, share: float, grid: Grid, device: torch.device | str = "cpu") -> BlockPlan | None:
-    """The plan of a named pattern on a device, kept for the next call; None where every token sees every token."""
+def named_plan(
+    name: str, share: float, sides: tuple[int, int, int], device: torch.device | str = "cpu"
+) -> BlockPlan | None:
+    """The plan of a named pattern on a grid (t, h, w), kept for the next call; None where everything sees everything."""
+    grid = Grid(*sides)
     pattern = pattern_named(name, share, grid)
     if pattern is None:
         return None

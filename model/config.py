@@ -27,11 +27,14 @@ class VDiTConfig:
     flow_map: bool = False  # a student: predicts the average velocity on the way to a second sigma
     delta_gate: float = 0.25  # share of that second sigma in the time embedding; AnyFlow's value
 
+    attention: tuple[str, float] = ("full", 1.0)  # what sees what: a name of kernels.patterns, and a window's share
+
     def __post_init__(self):
         if self.dim % HEAD_DIM:
             raise ValueError(f"dim is {self.dim}; it must be a multiple of the head size, {HEAD_DIM}")
         object.__setattr__(self, "patch", tuple(self.patch))  # JSON gives a list
         object.__setattr__(self, "vace_layers", tuple(self.vace_layers))
+        object.__setattr__(self, "attention", tuple(self.attention))
         if bool(self.vace_channels) != bool(self.vace_layers) or any(not 0 <= n < self.layers for n in self.vace_layers):
             raise ValueError(
                 f"vace_layers {self.vace_layers} with {self.vace_channels} channels do not fit {self.layers} layers"

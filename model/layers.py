@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels import dispatch
+from ..kernels.grid import Grid
+from ..kernels.plan import BlockPlan
 from .config import HEAD_DIM, VDiTConfig
 from .rope import apply_rope
+
+
+class Layout(NamedTuple):
+    """Where the tokens of a video lie, how their places turn queries and keys, and which of them see each other."""
+
+    grid: Grid
+    rope: Tensor  # rope_table
+    plan: BlockPlan | None = None  # None: every token sees every token
+    axes: tuple[Tensor, Tensor, int] | None = None  # axis_tables, where the fused kernels run
 
 
 def sinusoid(t: Tensor, size: int) -> Tensor:
@@ -26,17 +40,19 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps), nn.RMSNorm(dim, eps)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, rope: Tensor | None = None) -> Tensor:
-        """x [B, L, D] attends to itself, or to context [B, M, D]; rope turns queries and keys."""
+    def forward(self, x: Tensor, context: Tensor | None = None, layout: Layout | None = None) -> Tensor:
+        """x [B, L, D] attends to itself as its layout says, or to context [B, M, D]."""
         context = x if context is None else context
-        heads = (-1, HEAD_DIM)
-        q = self.norm_q(self.q(x)).unflatten(-1, heads)
-        k = self.norm_k(self.k(context)).unflatten(-1, heads)
-        v = self.v(context).unflatten(-1, heads)
-        if rope is not None:
-            q, k = apply_rope(q, rope), apply_rope(k, rope)
-        y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        return self.o(y.transpose(1, 2).flatten(-2))
+        q, k, v = self.q(x), self.k(context), self.v(context)
+        if layout is not None and layout.axes is not None:
+            norms = self.norm_q.weight, self.norm_k.weight, self.norm_q.eps
+            y = dispatch.norm_rope_attention(q, k, v, *norms, layout.axes, layout.grid, layout.plan)
+            return self.o(y.flatten(-2))
+        q, k, v = (t.unflatten(-1, (-1, HEAD_DIM)) for t in (self.norm_q(q), self.norm_k(k), v))
+        if layout is not None:
+            q, k = apply_rope(q, layout.rope), apply_rope(k, layout.rope)
+        y = dispatch.attention(q, k, v, layout.plan if layout is not None else None)
+        return self.o(y.flatten(-2))
 
 
 class Block(nn.Module):
@@ -52,14 +68,34 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor, rope: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, context: Tensor, layout: Layout) -> Tensor:
         """x [B, T, S, D] tokens by latent frame; time [B, T or 1, 6, D]; context [B, M, D]."""
         frames = x.shape[1:3]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation + time).unsqueeze(2).unbind(3)
         y = self.norm1(x) * (1 + scale_a) + shift_a
-        x = x + gate_a * self.self_attn(y.flatten(1, 2), rope=rope).unflatten(1, frames)
-        x = x + self.cross_attn(self.norm3(x).flatten(1, 2), context).unflatten(1, frames)
-        return x + gate_f * self.ffn(self.norm2(x) * (1 + scale_f) + shift_f)
+        y = self.self_attn(y.flatten(1, 2), layout=layout).unflatten(1, frames)
+        x, y = add_and_norm(x, y, gate_a, self.norm3)
+        y = self.cross_attn(y.flatten(1, 2), context).unflatten(1, frames)
+        x, y = add_and_norm(x, y, None, self.norm2, scale_f, shift_f)
+        return x + gate_f * self.ffn(y)
+
+
+def add_and_norm(
+    x: Tensor, y: Tensor, gate: Tensor | None, norm: nn.LayerNorm,
+    scale: Tensor | None = None, shift: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(x + gate y, its norm modulated), x and y [B, T, S, D], the rest [B, T or 1, 1, D]; one pass on a capable GPU.
+
+    gate None is 1; without scale and shift the norm's own weight and bias apply.
+    """
+    if not dispatch.fuses(x, HEAD_DIM):
+        x = x + y if gate is None else x + gate * y
+        return x, (norm(x) if scale is None else norm(x) * (1 + scale) + shift)
+    gate, scale, shift = (t if t is None else t[:, :, 0] for t in (gate, scale, shift))
+    mul, add = (norm.weight[None, None], norm.bias[None, None]) if scale is None else (1 + scale, shift)
+    parts = dispatch.residual_norm(x.flatten(1, 2), y.flatten(1, 2), gate, mul, add, norm.eps)
+    x, y = (t.unflatten(1, x.shape[1:3]) for t in parts)
+    return x, y
 
 
 class VaceBlock(Block):

@@ -18,13 +18,30 @@ def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device |
     """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan."""
     parts = []
     for axis, (length, size) in enumerate(zip(grid, axis_sizes(head_dim))):
-        frequency = THETA ** (-torch.arange(0, size, 2, dtype=torch.float64, device=device) / size)
-        angle = torch.outer(torch.arange(length, dtype=torch.float64, device=device), frequency)
+        angle = _angles(length, size, device)
         shape = [1, 1, 1, size // 2]
         shape[axis] = length
         parts.append(angle.view(shape).expand(*grid, -1))
     angle = torch.cat(parts, -1).reshape(-1, head_dim // 2)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def axis_tables(
+    grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor, int]:
+    """The same rotations for fused kernels: cosine and sine [longest side, head_dim/2], and how many pairs are time's.
+
+    Row p turns every pair by place p on the pair's own axis: a few kB, where rope_table's rows at 480p are 17 MB.
+    """
+    sizes = axis_sizes(head_dim)
+    angle = torch.cat([_angles(max(grid), size, device) for size in sizes], 1)
+    return angle.cos().float(), angle.sin().float(), sizes[0] // 2
+
+
+def _angles(length: int, size: int, device: torch.device | None) -> Tensor:
+    """float64 [length, size/2]: the angle of each pair of an axis at each place."""
+    frequency = THETA ** (-torch.arange(0, size, 2, dtype=torch.float64, device=device) / size)
+    return torch.outer(torch.arange(length, dtype=torch.float64, device=device), frequency)
 
 
 def apply_rope(x: Tensor, table: Tensor) -> Tensor:

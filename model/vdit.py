@@ -5,15 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..kernels.dispatch import fuses
+from ..kernels.grid import Grid
+from ..kernels.patterns import named_plan
 from .config import HEAD_DIM, VDiTConfig
-from .layers import Block, CameraAdapter, Head, VaceBlock, sinusoid
-from .rope import rope_table
+from .layers import Block, CameraAdapter, Head, Layout, VaceBlock, sinusoid
+from .rope import axis_tables, rope_table
 
 
 class VDiT(nn.Module):
     def __init__(self, config: VDiTConfig = VDiTConfig()):
         super().__init__()
         c = self.config = config
+        self.attention = c.attention  # may be set to another at any time: no weight depends on it
         self.patch_embedding = nn.Conv3d(c.in_channels, c.dim, c.patch, c.patch)
         self.text_embedding = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU("tanh"), nn.Linear(c.dim, c.dim))
         self.time_embedding = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
@@ -50,10 +54,10 @@ class VDiT(nn.Module):
         context = self.text_embedding(context)
         time = self._time(sigma, target)  # [B, T or 1, D]
         modulation = self.time_projection(time).unflatten(-1, (6, c.dim))
-        rope = rope_table(grid, HEAD_DIM, x.device)
-        hints = self._hints(x, vace, modulation, context, rope) if vace is not None else {}
+        layout = self._layout(grid, x)
+        hints = self._hints(x, vace, modulation, context, layout) if vace is not None else {}
         for i, block in enumerate(self.blocks):
-            x = block(x, modulation, context, rope)
+            x = block(x, modulation, context, layout)
             if i in hints:
                 x = x + vace_scale * hints[i]
         return self._unpatchify(self.head(x, time), grid)
@@ -66,11 +70,16 @@ class VDiT(nn.Module):
         # Both sigmas share the modulation by a fixed gate (AnyFlow, arXiv 2605.13724; diffusers, transformer_anyflow.py).
         return time.lerp(embed(self.delta_embedder, sigma if target is None else target), self.config.delta_gate)
 
-    def _hints(self, x: Tensor, vace: Tensor, modulation: Tensor, context: Tensor, rope: Tensor) -> dict[int, Tensor]:
+    def _layout(self, grid: tuple[int, int, int], x: Tensor) -> Layout:
+        plan = named_plan(*self.attention, grid, x.device)
+        axes = axis_tables(grid, HEAD_DIM, x.device) if fuses(x, HEAD_DIM) else None
+        return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, x.device), plan, axes)
+
+    def _hints(self, x: Tensor, vace: Tensor, modulation: Tensor, context: Tensor, layout: Layout) -> dict[int, Tensor]:
         """What the control branch adds behind each block that it serves."""
         hints, y = {}, _tokens(self.vace_patch_embedding, vace)
         for i, (layer, block) in enumerate(zip(self.config.vace_layers, self.vace_blocks)):
-            y = block(block.before_proj(y) + x if i == 0 else y, modulation, context, rope)
+            y = block(block.before_proj(y) + x if i == 0 else y, modulation, context, layout)
             hints[layer] = block.after_proj(y)
         return hints
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import examples
+from .attention import VDiTAttentionPatch
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
 from .comfy import ComfyExtension, io
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTFlowControl,
     VDiTMotionBrush,
     VDiTFlowFromVideo,
+    VDiTAttentionPatch,
 ]
 
 

@@ -30,18 +30,41 @@ class VDiTLoadModel(io.ComfyNode):
                     "one is half as large. Other files (.safetensors written by `vdit train`) are listed from "
                     f"models/{FOLDER}.",
                 ),
+                io.Combo.Input(
+                    "attention",
+                    options=["auto", "full", "window", "axial", "frame-causal"],
+                    default="auto",
+                    optional=True,
+                    tooltip="What each part of the video sees. auto: what the model was trained with. full: everything. "
+                    "window: its neighbourhood in time, height and width. axial: its own frame, and its own place in "
+                    "every frame. frame-causal: its own frame and earlier ones. Less is quicker in large videos, and "
+                    "worse unless the model was trained so.",
+                ),
+                io.Float.Input(
+                    "window",
+                    default=0.5,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="For window: its sides as a share of the video's length, height and width, 0.05 to 1. Work "
+                    "goes with its cube: 0.5 is about an eighth of full attention.",
+                ),
             ],
             outputs=[VDiTModel.Output(display_name="model", tooltip="The loaded world model.")],
         )
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
+    def execute(cls, file: str, attention: str = "auto", window: float = 0.5) -> io.NodeOutput:
         from ..model.checkpoint import load_world_model
 
-        return io.NodeOutput(load_world_model(_path(file)))
+        model = load_world_model(_path(file))
+        if attention != "auto":
+            model.transformer.attention = (attention, window)
+        return io.NodeOutput(model)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str):
+    def fingerprint_inputs(cls, file: str, **other):
         try:
             stat = _path(file).stat()
         except (OSError, ValueError):

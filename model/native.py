@@ -1,0 +1,98 @@
+"""Sparse self-attention for a Wan model that another program runs: stands in for its attention call, or says why not.
+
+Two hooks, both as ComfyUI calls them: `around` wraps the transformer's forward and notes the video's grid for this
+call; the object itself is the `optimized_attention_override`. They meet in that call's transformer_options.
+"""
+
+from __future__ import annotations
+
+import logging
+from math import ceil
+from typing import Any, Callable
+
+from torch import Tensor
+
+from ..kernels import dispatch
+from ..kernels.grid import Grid
+from ..kernels.patterns import named_plan, pattern_named
+
+NOTE = "vdit_attention_grid"
+FEWEST = 1024  # tokens; below, dense attention is as quick, and text may be as long as the video
+
+log = logging.getLogger("vdit")
+
+
+class SparseAttention:
+    """name, share: a pattern of kernels.patterns; patch: latent frames, rows, columns of a token.
+
+    dense_above: steps with a sigma above it keep full attention. previous: the override that was there before; it
+    still gets every call that this one does not take. Raises ValueError on an unknown pattern.
+    """
+
+    def __init__(
+        self, name: str, share: float, patch: tuple[int, int, int], dense_above: float = float("inf"),
+        previous: Callable | None = None,
+    ):  # fmt: skip
+        pattern_named(name, share, Grid(1, 1, 1))
+        self.name, self.share, self.patch = name, share, tuple(patch)
+        self.dense_above, self.previous = dense_above, previous
+        self.said: set[str] = set()
+
+    def around(self, executor: Callable, x: Tensor, *args, **kwargs) -> Any:
+        """Runs the transformer on latents x [B, C, T, h, w]; its options then hold the grid of tokens."""
+        options = kwargs.get("transformer_options") or next((a for a in reversed(args) if isinstance(a, dict)), None)
+        if options is not None:
+            sigma = options.get("sigmas")
+            early = sigma is not None and float(sigma.max()) > self.dense_above
+            options[NOTE] = None if early else tuple(ceil(n / p) for n, p in zip(x.shape[2:], self.patch))
+        return executor(x, *args, **kwargs)
+
+    def __call__(self, attend: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *args, **kwargs) -> Tensor:
+        """ComfyUI's attention call: q, k, v [B, L, heads * D], or [B, heads, L, D] with skip_reshape; alike out."""
+        if q.shape != k.shape:  # cross-attention is not ours
+            return self._dense(attend, q, k, v, heads, *args, **kwargs)
+        split = kwargs.get("skip_reshape", False)
+        plan, reason = self._plan(q, heads, split, args, kwargs)
+        if plan is None:
+            self._say(reason)
+            return self._dense(attend, q, k, v, heads, *args, **kwargs)
+        q, k, v = (t.transpose(1, 2) if split else t.unflatten(-1, (heads, -1)) for t in (q, k, v))
+        y = dispatch.attention(q, k, v, plan)
+        return y.transpose(1, 2) if kwargs.get("skip_output_reshape", False) else y.flatten(-2)
+
+    def _plan(self, q: Tensor, heads: int, split: bool, args: tuple, kwargs: dict):
+        """(plan, "") or (None, why not; "" where nothing went wrong)."""
+        options = kwargs.get("transformer_options") or {}
+        if NOTE not in options:
+            return None, "the model did not say how its tokens lie: another node calls it in a way of its own"
+        if options[NOTE] is None:
+            return None, ""  # one of the first steps
+        (_, h, w), tokens = options[NOTE], q.shape[2 if split else 1]
+        if tokens < FEWEST:
+            return None, f"{tokens} tokens are too few to gain from sparse attention"
+        if (args and args[0] is not None) or kwargs.get("mask") is not None:
+            return None, "the call brings a mask of its own"
+        if tokens % (h * w):
+            return None, f"{tokens} tokens are not whole frames of {h}x{w}"
+        grid = tokens // (h * w), h, w  # a reference or appended frames count as frames
+        plan = named_plan(self.name, self.share, grid, q.device)
+        if plan is None:
+            return None, ""  # the pattern shows everything
+        d = q.shape[-1] if split else q.shape[-1] // heads
+        name, reason = dispatch.choose(plan, q.device, q.dtype, d)
+        if name == "reference" and q.device.type != "cpu":
+            return None, reason
+        self._say(f"{plan.explain()}; computed by {name}: {reason}", sparse=True)
+        return plan, ""
+
+    def _dense(self, attend: Callable, *args, **kwargs) -> Tensor:
+        return self.previous(attend, *args, **kwargs) if self.previous else attend(*args, **kwargs)
+
+    def _say(self, message: str, sparse: bool = False) -> None:
+        """Each message once: a warning when attention stays as it was."""
+        if message and message not in self.said:
+            self.said.add(message)
+            if sparse:
+                log.info("VDiTAttentionPatch: %s", message)
+            else:
+                log.warning("VDiTAttentionPatch: attention stays as it was: %s", message)
