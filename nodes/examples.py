@@ -1,7 +1,7 @@
-"""Example pictures for the shipped workflows, offered where Load Image finds them: ComfyUI's input folder.
+"""Example pictures and videos for the shipped workflows, offered where Load Image and Load Video find them.
 
-Load Image lists that folder only. A picture that lies there runs out of the box with and without ComfyUI, and is
-swapped like any other: choose a file, or drop one on the node. A file of that name is never overwritten.
+Those list ComfyUI's input folder only. What lies there runs out of the box with and without ComfyUI, and is swapped
+like any other: choose a file, or drop one on the node. A file of that name is never overwritten.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from .comfy import input_folder
 
-PICTURES = Path(__file__).resolve().parent.parent / "workflows" / "inputs"
+EXAMPLES = Path(__file__).resolve().parent.parent / "workflows" / "inputs"
 
 
 def offer() -> None:
-    """Copy the pictures that are missing. A read-only folder costs a line in the log, nothing else."""
-    for picture in sorted(PICTURES.glob("*.png")):
+    """Copy the files that are missing. A read-only folder costs a line in the log, nothing else."""
+    for example in sorted([*EXAMPLES.glob("*.png"), *EXAMPLES.glob("*.mp4")]):
         try:
-            target = input_folder() / picture.name
+            target = input_folder() / example.name
             if target.exists():
                 continue
-            beside = target.with_name(f".{picture.name}.{os.getpid()}")
-            shutil.copyfile(picture, beside)
+            beside = target.with_name(f".{example.name}.{os.getpid()}")
+            shutil.copyfile(example, beside)
             os.replace(beside, target)
         except OSError as error:
-            logging.getLogger("vdit").warning("the example picture %s could not be offered: %s", picture.name, error)
+            logging.getLogger("vdit").warning("the example %s could not be offered: %s", example.name, error)

@@ -69,12 +69,12 @@ def test_what_was_added_to_a_node_came_last():
     assert [i.id for i in schema.inputs][-5:] == ["start_image", "end_image", "camera", "depth", "flow"]
 
 
-def test_the_extension_lists_the_nodes_and_offers_the_example_pictures(tmp_path, monkeypatch):
+def test_the_extension_lists_the_nodes_and_offers_the_examples(tmp_path, monkeypatch):
     monkeypatch.setitem(folders._moved, "input", tmp_path)
     mine = tmp_path / "vdit-falling-ball.png"
     mine.write_bytes(b"mine")
     assert asyncio.run(VDiTExtension().get_node_list()) == NODES
-    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in examples.PICTURES.glob("*.png")}
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in examples.EXAMPLES.iterdir()}
     assert mine.read_bytes() == b"mine", "a person's own file was overwritten"
 
 
