@@ -275,7 +275,7 @@ def test_an_untrained_student_is_its_teacher_at_every_moment(made):
 
 def test_a_smaller_student_keeps_first_last_and_controlled_layers():
     assert kept_layers(6, 3, (0, 3)) == [0, 3, 5]
-    assert kept_layers(6, 3, ()) == [0, 2, 5] or kept_layers(6, 3, ()) == [0, 3, 5]
+    assert kept_layers(6, 3, ()) == [0, 2, 5]
     assert kept_layers(4, 4, (1,)) == [0, 1, 2, 3]
     teacher = VDiT(VDiTConfig(**{**SMALL, "layers": 6}, vace_channels=5, vace_layers=(0, 3)))
     student = from_teacher(teacher, 3)

@@ -82,7 +82,10 @@ def averaged(run: Path) -> tuple[VDiT, WordEncoder, dict]:
 @torch.no_grad()
 def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int) -> dict:
     """Guided trajectories of a batch of shots, ready to be stored: states [B, steps+1, C, T, h, w] (float16) at `sigmas`,
-    velocities [B, steps, ...] there, known [B, T], the text context and the controls."""
+    velocities [B, steps, ...] there, known [B, T], the text context and the controls.
+
+    States are those that the solver shows the model, so that each velocity is exact for its state.
+    """
     sigmas = schedule(steps)
     noise = torch.randn(shots.x0.shape, generator=generator)
     context = encode_words(teacher.text, [*shots.words, *[""] * len(shots.words)])
