@@ -96,7 +96,7 @@ def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:
     return {n: found[n][rows].float() for n in ("context", "camera", "vace") if n in found}
 
 
-def moved(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:
+def average_velocity(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:
     """The student's average velocity [B, C, T, h, w] from t to r [B], seeing the known frames of `end` at sigma 0."""
     seen = end.where(known[:, None, :, None, None], x)
     return student(seen, torch.where(known, 0.0, t[:, None]), target=torch.where(known, 0.0, r[:, None]), **told)
@@ -117,11 +117,11 @@ def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *
         with torch.no_grad():
             some = {n: value[astray] for n, value in told.items()}
             start, _ = on_the_way(found, rows[astray], before[astray])
-            u = moved(student, start, before[astray], t[astray], end[astray], known[astray], some)
+            u = average_velocity(student, start, before[astray], t[astray], end[astray], known[astray], some)
             x[astray] = start - wide((before - t)[astray]) * u
     target, _ = on_the_way(found, rows, r)
     aim = torch.where(wide(t > r), (x - target) / wide((t - r).clamp_min(1e-6)), v)
-    error = (moved(student, x, t, r, end, known, told) - aim).square().mean(1)
+    error = (average_velocity(student, x, t, r, end, known, told) - aim).square().mean(1)
     weight = loss_weight(end, known, moving=MOVING)
     return (error * weight).sum() / weight.sum()
 
@@ -137,7 +137,7 @@ def fidelity(student: VDiT, held_out: Trajectories, steps: int) -> float:
         for s, t in zip(schedule(steps), schedule(steps)[1:]):
             ends = torch.full((2, len(rows)), s)
             ends[1] = t
-            x = x - (s - t) * moved(student, x, *ends, end, known, told)
+            x = x - (s - t) * average_velocity(student, x, *ends, end, known, told)
         free = (~known)[:, None, :, None, None]
         wrong += ((x - end) * free).square().sum().item()
         power += (end * free).square().sum().item()
