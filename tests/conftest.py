@@ -33,7 +33,7 @@ def studio(tmp_path_factory):
     patch.setattr(folders, "_base", base)
     patch.setattr(folders, "_moved", {})
     weights = base / "random.safetensors"
-    checkpoint.save_world_model(checkpoint.random_world_model(0), weights)
+    checkpoint.save_world_model(checkpoint.random_world_model(0, controls=True), weights)
     patch.setattr(checkpoint, "BUNDLED", weights)
 
     urls: list[str] = []

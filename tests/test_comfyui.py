@@ -247,7 +247,7 @@ def random_model(core):
     from vdit.model.checkpoint import random_world_model, save_world_model
 
     name = "random.safetensors"
-    save_world_model(random_world_model(0), core.base / "models/diffusion_models" / name)
+    save_world_model(random_world_model(0, controls=True), core.base / "models/diffusion_models" / name)
     return name
 
 

@@ -49,8 +49,7 @@ def model_for(path, base):
             changes += ["--set", f"{title}.file={title}.safetensors"]
         return changes, False
     config = checkpoint.load_world_model(PACK / "weights" / "vdit-small.safetensors").config
-    (encode,) = nodes_of(path, "VDiTEncodeConditioning")
-    wired = {i["name"] for i in encode["inputs"] if i["link"] is not None}
+    wired = {i["name"] for node in nodes_of(path, "VDiTEncodeConditioning") for i in node["inputs"] if i["link"] is not None}
     able = {name for name in ("camera",) if config.camera_rays} | {name for name in ("depth", "flow") if config.vace_channels}
     if wired & {"camera", "depth", "flow"} <= able:
         return [], True
