@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 from vdit.control.brush import read_strokes
-from vdit.control.moves import from_keys, keys_of
+from vdit.control.moves import EASINGS, MOVES, from_keys, keys_of, move
 from vdit.host.workflow import to_prompt
 
 START = "text-to-video"  # any workflow: opening one keeps the Templates dialog away
@@ -434,3 +434,37 @@ def test_the_view_moves_as_the_node_will_move_the_camera(page):
         )
         ours = torch.cat((path.c2w[:, :3, 3], path.c2w[:, :3, 2], path.fov_deg[:, None]), 1)
         assert torch.allclose(torch.tensor(theirs, dtype=torch.float64), ours, atol=1e-6)
+
+
+def test_a_preset_is_shown_and_can_be_made_into_keys(page):
+    page.evaluate("() => { app.graph.getNodeById(3).widgets.find((w) => w.name === 'preset').value = 'orbit'; }")
+    page.wait_for_selector("text=Preset: orbit", state="attached")
+    page.wait_for_selector(f"{ABOVE} .vdit-way", state="attached")
+    assert value(page, *PATH) == ""  # shown, not drawn: the preset still decides
+    press(page, "path", "+ Key")
+    made = keys_of(value(page, *PATH))
+    ours, theirs = from_keys(made, 21), move("orbit", 1.0, "smooth", 21, 40.0, 7.0, 8.0)
+    assert (ours.c2w - theirs.c2w).abs().max() < 0.1  # metres, on a way of 3.6
+
+
+def test_presets_look_as_the_node_makes_them(page):
+    """presets.js against control/moves.py."""
+    for name in sorted(set(MOVES) - {"handheld"}):
+        for easing, amount, look_down in zip(EASINGS, (1, -2, 0.5, 3), (8, 0, -30, 20), strict=True):
+            said = {"preset": name, "amount": amount, "easing": easing, "fov_deg": 35, "distance": 5,
+                    "look_down_deg": look_down}  # fmt: skip
+            theirs = page.evaluate(
+                """async (said) => {
+                const { presetPose } = await import('/extensions/vdit/presets.js');
+                const { forwardOf } = await import('/extensions/vdit/poses.js');
+                return Array.from({ length: 9 }, (_, i) => {
+                    const pose = presetPose(said, i / 8);
+                    return [...pose.position, ...forwardOf(pose.look), pose.look[2], pose.fov_deg];
+                });
+            }""",
+                said,
+            )
+            path = move(name, amount, easing, 9, 35.0, 5.0, look_down)
+            roll = torch.rad2deg(torch.atan2(path.c2w[:, 1, 0], path.c2w[:, 1, 1]))  # from where x and y point down
+            ours = torch.cat((path.c2w[:, :3, 3], path.c2w[:, :3, 2], roll[:, None], path.fov_deg[:, None]), 1)
+            assert torch.allclose(torch.tensor(theirs, dtype=torch.float64), ours, atol=1e-3), said

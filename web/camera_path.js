@@ -3,6 +3,7 @@ import { app } from "../../scripts/app.js";
 import { Drawing, button, clamp, html, measure, onDrag, player, round, svg } from "./drawing.js";
 import { CameraView, KEY } from "./camera_view.js";
 import { EASINGS, poseAt } from "./poses.js";
+import { presetKeys, presetPose } from "./presets.js";
 
 const HIT = 11; // px
 const APART = 0.01; // of the clip: keys keep this distance in time
@@ -26,7 +27,8 @@ class CameraPath extends Drawing {
     this.says = html("span", { class: "vdit-says" });
     this.buttons = {
       play: button("▶", "Plays the move once", player((t) => this.playAt(t))),
-      add: button("+ Key", "Adds a key at the time line's marker", () => this.insert(this.now)),
+      add: button("+ Key", "Adds a key at the time line's marker; without keys: makes the preset's, to be changed",
+        () => this.insert(this.now)),
       undo: button("Undo", "Takes back the last edit of this drawing", () => this.undo()),
       remove: button("Delete", "Deletes the selected key (Delete key)", () => this.remove()),
       clear: button("Clear", "Deletes the path: the preset decides again", () => this.clear()),
@@ -102,7 +104,31 @@ class CameraPath extends Drawing {
 
   widgetNumber(name, fallback) {
     const value = Number(this.node.widgets?.find((widget) => widget.name === name)?.value);
-    return Number.isFinite(value) && value > 0 ? value : fallback;
+    return Number.isFinite(value) ? value : fallback;
+  }
+
+  /** What the node does while nothing is drawn; null where another node or a file decides. */
+  settings() {
+    const said = (name) => this.node.widgets?.find((widget) => widget.name === name)?.value;
+    const names = ["preset", "amount", "easing", "fov_deg", "distance", "look_down_deg"];
+    const linked = this.node.inputs?.some((input) => names.includes(input.widget?.name ?? input.name) && input.link != null);
+    if (linked || said("file")?.trim?.()) return null;
+    return Object.fromEntries(names.map((name) => [name, said(name)]));
+  }
+
+  look() {
+    const now = JSON.stringify([this.settings(), this.subject()]);
+    if (now === this.looked) return;
+    this.looked = now;
+    this.render();
+  }
+
+  /** The keys that are drawn: one's own, else many along the preset's way. */
+  shown() {
+    if (this.count()) return this.data.keys;
+    const settings = this.settings();
+    if (!settings || this.fault || !presetPose(settings, 0)) return [];
+    return Array.from({ length: 33 }, (_, i) => ({ t: i / 32, ease: "linear", ...presetPose(settings, i / 32) }));
   }
 
   // Editing
@@ -141,6 +167,14 @@ class CameraPath extends Drawing {
     const taken = keys.findIndex((key) => Math.abs(key.t - t) < APART);
     if (taken >= 0 && keys.length > 1) return this.select(taken);
     this.change(() => {
+      if (!keys.length) {
+        keys.push(...(presetKeys(this.settings() ?? {}) ?? [this.firstKey()]));
+        if (keys.length > 1) {
+          this.selected = keys.length - 1;
+          this.now = 1;
+          return;
+        }
+      }
       if (keys.length < 2) return this.append((last) => last.position);
       const i = keys.filter((key) => key.t < t).length;
       const pose = structuredClone(poseAt(keys, t));
@@ -286,8 +320,9 @@ class CameraPath extends Drawing {
 
   drawViews() {
     const { keys } = this.data;
-    const state = { keys, selected: this.selected, subject: this.subject(), moving: this.before !== undefined };
-    const now = keys.length ? poseAt(keys, this.now) : this.firstKey();
+    const way = this.shown();
+    const state = { keys, way, selected: this.selected, subject: this.subject(), moving: this.before !== undefined };
+    const now = way.length ? poseAt(way, this.now) : this.firstKey();
     for (const view of this.views) view.draw({ ...state, now });
   }
 
@@ -319,13 +354,13 @@ class CameraPath extends Drawing {
     this.says.textContent = this.fault
       ? `Not a path: ${this.fault}`
       : !count
-        ? "The preset decides. Click where to go"
+        ? this.settings() ? `Preset: ${this.settings().preset}. Click where to go` : "Click where to go"
         : key
           ? `Key ${this.selected + 1} of ${count}`
           : "Double-click adds a key";
     this.says.title = this.fault || "Click a camera: select it. Drag it: move it. Drag its white dot: turn it. Double-click a "
       + "view: go there at the end. Double-click the time line: a key on the way. Arrow keys: nudge. Ctrl+Z: undo.";
-    this.buttons.play.disabled = count < 2;
+    this.buttons.play.disabled = this.shown().length < 2;
     this.buttons.clear.disabled = !count && !this.fault;
     this.buttons.undo.disabled = !this.canUndo();
     this.buttons.remove.disabled = this.selected < 1;

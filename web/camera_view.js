@@ -67,29 +67,33 @@ export class CameraView {
 
   // Drawing
 
-  /** subject: where things are said to be; now: the pose at the marker; moving: a drag goes on, the scale rests. */
-  draw({ keys, selected, subject, now, moving }) {
+  /**
+   * keys: those to grip; way: poses along which the camera goes, the keys themselves or a preset's; subject: where things
+   * are said to be; now: the pose at the marker; moving: a drag goes on, the scale rests.
+   */
+  draw({ keys, way, selected, subject, now, moving }) {
     const size = measure(this.surface);
     if (!size.width) return;
-    if (!moving || !this.scale) this.fit(size, keys, subject);
+    if (!moving || !this.scale) this.fit(size, way, subject);
     const parts = this.grid(size);
     const middle = this.toScreen(subject);
     parts.push(
       svg("circle", { cx: middle.x, cy: middle.y, r: 5, fill: "none", stroke: QUIET, "stroke-dasharray": "2 2" }),
       svg("text", { x: middle.x + 9, y: middle.y + 4, style: `fill:${QUIET}` }, `${subject[2]} m`));
-    const at = keys.map((key) => this.toScreen(key.position));
-    if (keys.length > 1) {
-      parts.push(svg("path", { d: "M" + at.map(({ x, y }) => `${x} ${y}`).join("L"), fill: "none", stroke: LINE, "stroke-width": 2 }));
+    if (way.length > 1) {
+      const at = way.map((pose) => this.toScreen(pose.position));
+      parts.push(svg("path", { class: "vdit-way", d: "M" + at.map(({ x, y }) => `${x} ${y}`).join("L"), fill: "none",
+        stroke: LINE, "stroke-width": 2 }));
       for (let i = 0; i <= 16; i++) { // evenly spaced in time: close together is slow
-        const dot = this.toScreen(poseAt(keys, i / 16).position);
+        const dot = this.toScreen(poseAt(way, i / 16).position);
         parts.push(svg("circle", { cx: dot.x, cy: dot.y, r: 2, fill: LINE }));
       }
+      if (!keys.length) parts.push(...[0, 0.5, 1].flatMap((t) => this.frustum(poseAt(way, t), QUIET, 0.12)));
     }
-    if (!keys.length) parts.push(...this.frustum(now, QUIET, 0.12));
     keys.forEach((key, i) => {
       if (i !== selected) parts.push(...this.camera(key, i, false));
     });
-    if (keys.length) parts.push(...this.frustum(now, "#fff", 0, "3 3"));
+    parts.push(...this.frustum(now, "#fff", 0, "3 3"));
     if (keys[selected]) parts.push(...this.camera(keys[selected], selected, true));
     this.surface.replaceChildren(...parts);
   }

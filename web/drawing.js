@@ -69,6 +69,7 @@ export class Drawing {
     });
     this.watchNode();
     new ResizeObserver(() => this.render()).observe(this.root);
+    drawings.add(new WeakRef(this));
     this.made = { widget: this.widget, minWidth, minHeight };
   }
 
@@ -202,6 +203,17 @@ export class Drawing {
     this.render();
   }
 }
+
+// What a drawing shows beside its value (the picture behind, the preset) changes without a word to it, in other ways in
+// each front end: every drawing may look() twice a second, which costs a glance at a few widgets.
+const drawings = new Set();
+setInterval(() => {
+  for (const ref of drawings) {
+    const drawing = ref.deref();
+    if (!drawing) drawings.delete(ref);
+    else if (!document.hidden && drawing.root.isConnected) drawing.look?.();
+  }
+}, 500);
 
 /** Middle button and wheel move the graph, as over any other part of a node. Nodes 2.0 sees to that itself. */
 function toCanvas(event) {

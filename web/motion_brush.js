@@ -305,9 +305,7 @@ class MotionBrush extends Drawing {
 
   // The picture behind
 
-  /** Looks for the picture again: the front ends tell of new pictures, links and files in different ways. */
   look() {
-    if (!this.root.isConnected) return;
     const url = findPicture(this.node);
     if (url === this.wanted) {
       if (this.frame && Math.abs(this.aspect() - this.frame.width / this.frame.height) > 1e-3) this.render();
@@ -340,26 +338,14 @@ const path = (line) => {
   return "M" + points.map(({ x, y }) => `${round(x, 2)} ${round(y, 2)}`).join("L");
 };
 
-// Drawings whose picture may change behind them; asked twice a second, which costs a look at a few nodes.
-const open = new Set();
-setInterval(() => {
-  for (const ref of open) {
-    const brush = ref.deref();
-    if (!brush) open.delete(ref);
-    else if (!document.hidden) brush.look();
-  }
-}, 500);
-
 app.registerExtension({
   name: "VDiT.MotionBrush",
   getCustomWidgets() {
     return {
       VDIT_BRUSH(node, name) {
-        const brush = new MotionBrush(node, name, "VDIT_BRUSH", {
+        return new MotionBrush(node, name, "VDIT_BRUSH", {
           minWidth: 380, minHeight: 380, label: "Motion brush: draw over the picture how things move",
-        });
-        open.add(new WeakRef(brush));
-        return brush.made;
+        }).made;
       },
     };
   },

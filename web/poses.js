@@ -8,7 +8,8 @@ export const EASINGS = {
 };
 
 const RADIANS = Math.PI / 180;
-const focal = (fov) => 1 / Math.tan((fov * RADIANS) / 2);
+export const focalOf = (fov) => 1 / Math.tan((fov * RADIANS) / 2); // in half picture heights
+export const fovOf = (focal) => (2 * Math.atan(1 / focal)) / RADIANS;
 const mix = (a, b, s) => a + (b - a) * s;
 
 /** {position [x,y,z] m, look [yaw right, pitch up, roll clockwise] degrees, fov_deg} at time t of sorted keys. */
@@ -22,24 +23,29 @@ export function poseAt(keys, t) {
   return {
     position: from.position.map((value, axis) => mix(value, to.position[axis], s)),
     look: lookOf(slerp(turn(from.look), turn(to.look), s)),
-    fov_deg: (2 * Math.atan(1 / mix(focal(from.fov_deg), focal(to.fov_deg), s))) / RADIANS,
+    fov_deg: fovOf(mix(focalOf(from.fov_deg), focalOf(to.fov_deg), s)),
   };
 }
 
 /** Quaternion [w, x, y, z] of yaw about y, then pitch about x, then roll about z. */
-function turn([yaw, pitch, roll]) {
+export function turn([yaw, pitch, roll]) {
   const half = (degrees) => [Math.cos((degrees * RADIANS) / 2), Math.sin((degrees * RADIANS) / 2)];
   const [[cy, sy], [cp, sp], [cr, sr]] = [half(yaw), half(pitch), half(roll)];
   return times(times([cy, 0, sy, 0], [cp, sp, 0, 0]), [cr, 0, 0, sr]);
 }
 
-function times([a, b, c, d], [e, f, g, h]) {
+export function times([a, b, c, d], [e, f, g, h]) {
   return [
     a * e - b * f - c * g - d * h,
     a * f + b * e + c * h - d * g,
     a * g - b * h + c * e + d * f,
     a * h + b * g - c * f + d * e,
   ];
+}
+
+/** A vector [x, y, z] turned by a quaternion. */
+export function rotated([w, x, y, z], vector) {
+  return times(times([w, x, y, z], [0, ...vector]), [w, -x, -y, -z]).slice(1);
 }
 
 function slerp(a, b, s) {
@@ -53,7 +59,7 @@ function slerp(a, b, s) {
   return q.map((value) => value / length);
 }
 
-function lookOf([w, x, y, z]) {
+export function lookOf([w, x, y, z]) {
   const forward = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)];
   const pitch = Math.asin(Math.min(1, Math.max(-1, -forward[1])));
   const right = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)];
