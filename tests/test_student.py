@@ -24,6 +24,7 @@ from vdit.training.run import Run, save_atomic
 from vdit.training.student import conditions, draw_times, fewest_at, from_teacher, kept_layers
 from vdit.training.teacher import fresh
 from vdit.training.trajectories import Trajectories, load_teacher, on_the_way, trajectory_paths, write_trajectories
+from vdit.training.warm import begin_with
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 WIDE = dict(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12)
@@ -330,6 +331,8 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     with pytest.raises(ValueError, match="holds a student"):
         teacher_module.train(made / "latents", made / "latents", tmp_path / "t", hours=0, config=TOY,
                              start_from=tmp_path / "whole")  # fmt: skip
+    with pytest.raises(ValueError, match="holds a student"):
+        begin_with(tmp_path / "fast.safetensors", *fresh(TOY, 0))
     with pytest.raises(ValueError, match="another teacher or size"):
         student.train(**settings(made, out=tmp_path / "whole", hours=1, layers=2))
 

@@ -34,7 +34,7 @@ STEP_COUNTS = (1, 2, 4, 8)  # of the fidelity in the log
 
 
 def kept_layers(layers: int, count: int, needed: Sequence[int]) -> list[int]:
-    """`count` of 0..layers-1: the needed ones, the last, then always the one farthest from those. ValueError if too few."""
+    """`count` of 0..layers-1: the needed ones, the last, then always the one farthest from those; ValueError if too few."""
     if not len(set(needed)) <= count <= layers:
         raise ValueError(f"a student of {count} layers; expected {len(set(needed)) or 1} to the teacher's {layers}")
     kept = list(dict.fromkeys((*needed, layers - 1, 0)))[:count]
@@ -44,7 +44,7 @@ def kept_layers(layers: int, count: int, needed: Sequence[int]) -> list[int]:
 
 
 def from_teacher(teacher: VDiT, layers: int | None = None) -> VDiT:
-    """A student with the teacher's weights, of all its layers or fewer; at target = sigma, with all, it is the teacher."""
+    """A student with the teacher's weights, all its layers or fewer; with all, at target = sigma, it is the teacher."""
     c = teacher.config
     kept = kept_layers(c.layers, layers or c.layers, c.vace_layers)
     config = replace(c, layers=len(kept), vace_layers=tuple(kept.index(n) for n in c.vace_layers), flow_map=True)
@@ -171,7 +171,10 @@ def distil(
     student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, hours: float, batch: int,
     peak: float, muon: bool, start_from: Path | None, before: float, seed: int, validate_every: int,
 ) -> None:  # fmt: skip
-    """The training loop; `before`: hours of the run it starts from. The state is laid out as a teacher's, the teacher's words among its averaged weights."""
+    """The training loop; `before`: hours of the run it starts from.
+
+    The state is laid out as a teacher's, the teacher's words among its averaged weights.
+    """
     from tqdm import tqdm
 
     params = dict(student.named_parameters())
@@ -217,6 +220,7 @@ def distil(
 
     bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="student", unit="s")
     losses: list[float] = []
+    lost = 0  # steps whose loss was not finite
     if step == 0:
         check_now()
     while run.tick() < total:
@@ -228,6 +232,13 @@ def distil(
         found, rows = data.draw(batch, rng)
         times = draw_times(len(rows), fewest, rng)
         loss = distillation_loss(student, found, rows, times, own=fewest <= 8 and rng.random() < OWN)
+        if not torch.isfinite(loss):  # as in the teacher's training: left out, and told
+            lost += 1
+            run.log(event="not finite", step=step, lost=lost)
+            if lost > 20:
+                raise FloatingPointError(f"{lost} losses were not finite; see {run.folder / 'log.jsonl'}")
+            step += 1
+            continue
         for opt in opts:
             opt.zero_grad(set_to_none=True)
         loss.backward()
@@ -240,8 +251,9 @@ def distil(
             torch._foreach_lerp_(list(average.values()), list(params.values()), 1 - keep)
         losses.append(loss.item())
         if step % 50 == 0:
-            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), fewest=fewest)
-            bar.set_postfix(step=step, fewest=fewest, loss=f"{np.mean(losses):.3f}")
+            mean = round(float(np.mean(losses)), 4)
+            run.log(step=step, samples=samples, loss=mean, rate=round(rate, 6), fewest=fewest)
+            bar.set_postfix(step=step, fewest=fewest, loss=f"{mean:.3f}")
             losses.clear()
             data.refresh()
         bar.update(round(run.seconds) - bar.n)

@@ -140,11 +140,18 @@ def write_trajectories(
             bar.write(f"{out} holds {used:.2f} GB of at most {limit_gb:g} (--cache-gb); no more are made")
             break
         data = data or Dataset.load(latents)
-        rng, generator = np.random.default_rng([seed, number]), torch.Generator().manual_seed(seed * 1_000_003 + number)
-        shots = draw_shots(
-            data.draw(batch, rng), teacher.transformer.config, rng, generator, controlled=rng.random() < CONTROLLED
-        )
-        save_atomic(solve(teacher, shots, generator, steps), path)
+        for attempt in range(3):  # one CPU gave NaN once in some hundred passes, not repeatably
+            rng = np.random.default_rng([seed, number])
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            c, clips = teacher.transformer.config, data.draw(batch, rng)
+            shots = draw_shots(clips, c, rng, generator, controlled=rng.random() < CONTROLLED)
+            try:
+                save_atomic(solve(teacher, shots, generator, steps), path)
+                break
+            except FloatingPointError as e:
+                if attempt == 2:
+                    raise
+                bar.write(f"{path.name}: {e}; solved again")
     return len(trajectory_paths(out))
 
 

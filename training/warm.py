@@ -14,8 +14,10 @@ from ..model.vdit import VDiT
 @torch.no_grad()
 def begin_with(bundle: Path, model: VDiT, text: WordEncoder) -> None:
     """Copy the bundle's tensors by name, and its words by spelling. A control branch that it lacks begins as a copy of
-    the blocks it serves (as VACE's does). Raises ValueError when a tensor has another shape."""
+    the blocks it serves (as VACE's does). Raises ValueError for a student, or when a tensor has another shape."""
     old = load_world_model(bundle)
+    if old.config.flow_map and not model.config.flow_map:
+        raise ValueError(f"{bundle} holds a student; a teacher begins with a teacher's bundle")
     theirs, ours = old.transformer.state_dict(), model.state_dict()
     for name in ours.keys() & theirs.keys():
         if ours[name].shape != theirs[name].shape:
