@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import examples
 from .attention import VDiTAttentionPatch
+from .benchmark import VDiTPhysicsBenchmark
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
 from .comfy import ComfyExtension, io
@@ -14,6 +15,8 @@ from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .load import VDiTLoadModel
 from .preview import VDiTDistillPreview
 from .sample import VDiTSample
+from .score import VDiTScoreVideo
+from .simulate import VDiTSimulateScene
 
 NODES: list[type[io.ComfyNode]] = [
     VDiTLoadModel,
@@ -26,6 +29,9 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTFlowControl,
     VDiTMotionBrush,
     VDiTFlowFromVideo,
+    VDiTSimulateScene,
+    VDiTScoreVideo,
+    VDiTPhysicsBenchmark,
     VDiTAttentionPatch,
 ]
 

@@ -12,6 +12,7 @@ VDiTConditioning = io.Custom("VDIT_CONDITIONING")  # control.Conditioning
 VDiTCamera = io.Custom("VDIT_CAMERA")  # control.camera.CameraPath
 VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps
 VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
+VDiTScene = io.Custom("VDIT_SCENE")  # world.clip.Clip
 
 CATEGORY = "VDiT"
 
@@ -69,3 +70,18 @@ def height_input(more: str = ""):
         step=32,
         tooltip=f"The video's height in pixels, 32 to 2048. {more}".strip(),
     )
+
+
+PINNED = {"mujoco": "mujoco==4.0.0", "cv2": "opencv-python-headless==5.0.0.93", "matplotlib": "matplotlib==3.11.2"}
+
+
+def needs(node_id: str, *modules: str) -> None:
+    """Raise ImportError that says what to install when a package is missing that ComfyUI does not bring along."""
+    import importlib.util
+
+    missing = [PINNED[name] for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"{node_id} needs what ComfyUI does not have: run `pip install {' '.join(missing)}` with the Python that runs "
+            "the graph, and start it again"
+        )

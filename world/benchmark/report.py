@@ -73,6 +73,8 @@ def out_of_band(scores: dict) -> list[str]:
         for key, (least, most) in bands.get(who, {}).items():
             suite, _, family = key.partition("/")
             for split, kinds in suites.get(suite, {}).items():
+                if split == "ood":  # the sum of those before
+                    continue
                 found = kinds.get(family or "all")
                 if found and found["clips"] and not least <= found["percent"] <= most:
                     lines.append(

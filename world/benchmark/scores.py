@@ -18,7 +18,7 @@ from .track import Track, fitted, follow
 STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
 SMOOTH = 0.2  # C's tolerance of acceleration, in r; steps below it are no motion
-LEAST_PATH = 16  # of the ball, in r, where C is judged: a video that rests is coherent in any order
+LEAST_PATH = 20  # of the ball, in r, where C is judged: a video that rests is coherent in any order
 SHADOWED = 0.03  # a pixel of the truth that differs more from the clean background is a shadow's, not background
 
 

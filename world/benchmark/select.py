@@ -15,8 +15,10 @@ from ..scene import sample_scene
 from .labels import Labels, label
 from .obedience import unfit_for_obedience
 from .scores import LEAST_PATH, UNFIT
+from .track import off_ground
 
-DISTINCT = 0.20  # least RGB distance between a ball's drawn colours and the background behind it
+DISTINCT = 0.20  # least RGB distance between the colours of two balls
+APART = 0.12  # and between a ball's pixels and the background behind them, in light or shadow: for nine in ten
 MOST_TRIES = 60  # candidates for each clip wanted, before giving up
 
 
@@ -78,7 +80,7 @@ def unfit(clip: Clip, labels: Labels, suite: str, known: int) -> str | None:
     if len(labels.other_shades) and np.linalg.norm(labels.other_shades - middle, axis=-1).min() < DISTINCT:
         return "two balls are alike in colour"
     behind = np.broadcast_to(labels.background, labels.truth.shape)[labels.ball]
-    if (np.linalg.norm(behind - middle, axis=-1) < DISTINCT).mean() > 0.05:
+    if (off_ground(labels.truth[labels.ball], behind) < APART).mean() > 0.1:
         return "the ball is too like the background"
     return None
 

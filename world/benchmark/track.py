@@ -8,7 +8,7 @@ import numpy as np
 
 from .labels import Labels
 
-CHANGED = 0.06  # RGB distance to the background, in light or shadow, below which a pixel is background
+CHANGED = 0.08  # RGB distance to the background, in light or shadow, below which a pixel is background
 LIKE = 0.40  # and to the ball's nearest shade, above which it is something else
 SHADOW = 0.40  # the darkest a shadow makes the background, as a factor
 SPECK = 0.12  # smaller parts, as a share of the ball's disc, are noise
@@ -66,7 +66,7 @@ def fitted(frames, labels: Labels) -> np.ndarray:
 def ball_mask(
     frames: np.ndarray, labels: Labels, shades: np.ndarray | None = None, *, rivals: bool = True
 ) -> np.ndarray:
-    """[T,H,W] bool: pixels nearer to the ball's colours than to the background, lit or in shadow.
+    """[T,H,W] bool: pixels nearer to the ball's colours than to the background, lit or in shadow; no lines of one pixel.
 
     shades: of another ball than the first. rivals: pixels nearer to another ball's colour are left to that.
     """
@@ -75,15 +75,22 @@ def ball_mask(
     mask = np.zeros(frames.shape[:3], bool)
     where = np.abs(frames - back).max(-1) > CHANGED / 2
     pixel, ground = frames[where], back[where]
-    # the nearest point of the background's line from SHADOW to full light
-    factor = (pixel * ground).sum(-1) / np.maximum((ground * ground).sum(-1), 1e-6)
-    to_ground = np.linalg.norm(pixel - factor.clip(SHADOW, 1.05)[:, None] * ground, axis=-1)
+    to_ground = off_ground(pixel, ground)
     to_ball = _nearest(pixel, shades)
     found = (to_ground > CHANGED) & (to_ball < np.minimum(to_ground, LIKE))
     if rivals and len(labels.other_shades):
         found &= to_ball <= _nearest(pixel, labels.other_shades)
     mask[where] = found
-    return mask
+    import cv2
+
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    return np.stack([cv2.morphologyEx(m.astype(np.uint8), cv2.MORPH_OPEN, disc) for m in mask]).astype(bool)
+
+
+def off_ground(pixel: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """RGB distance [n] of colours [n,3] to the background's there, in whatever light between shadow and sun."""
+    factor = (pixel * ground).sum(-1) / np.maximum((ground * ground).sum(-1), 1e-6)
+    return np.linalg.norm(pixel - factor.clip(SHADOW, 1.05)[:, None] * ground, axis=-1)
 
 
 def _nearest(pixel: np.ndarray, shades: np.ndarray) -> np.ndarray:

@@ -1,0 +1,85 @@
+"""Score Video: how well any video continues a simulated scene, by the physics benchmark's own measures."""
+
+from __future__ import annotations
+
+from .comfy import io
+from .types import CATEGORY, VDiTScene, needs
+
+MEASURES = ["all that fit", "permanence", "physics", "coherence"]
+
+
+class VDiTScoreVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VDiTScoreVideo",
+            display_name="VDiT Score Video",
+            category=CATEGORY,
+            description="Judges a video against the simulated scene that it should continue, whatever made the video.",
+            is_output_node=True,
+            inputs=[
+                VDiTScene.Input("scene", tooltip="The truth, from VDiT Simulate Scene; its camera must stand still."),
+                io.Image.Input(
+                    "images",
+                    tooltip="The video to judge, from any model: as many frames as the scene, of its aspect, any size.",
+                ),
+                io.Combo.Input(
+                    "measure",
+                    options=MEASURES,
+                    default="all that fit",
+                    tooltip="permanence: does the ball come back from behind the box? physics: does it fall and bounce as "
+                    "it must? coherence: is it one ball, moving without jumps, before one background? all that fit: "
+                    "each that this scene can be judged for.",
+                ),
+                io.Int.Input(
+                    "known_frames",
+                    default=5,
+                    min=1,
+                    max=100,
+                    tooltip="How many first frames the model was given, 1 to 100: they are not judged.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    display_name="score", tooltip="0 to 1: share of measures passed; for coherence its value."
+                ),
+                io.String.Output(display_name="report", tooltip="Every check with what was found and its limit."),
+                io.Image.Output(
+                    display_name="compare", tooltip="The scene on the left, the video on the right, frame by frame."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, scene, images, measure, known_frames) -> io.NodeOutput:
+        needs("VDiT Score Video", "cv2")
+        import torch
+
+        from ..world.benchmark.labels import label
+        from ..world.benchmark.scores import SCORES, UNFIT, score
+        from ..world.benchmark.track import fitted
+
+        labels = label(scene)
+        frames = fitted(images, labels)
+        if not known_frames < labels.frames:
+            raise ValueError(f"known_frames is {known_frames}, but the scene has only {labels.frames} frames")
+        reasons = {name: UNFIT[name](labels, known_frames) for name in SCORES}
+        fit = [name for name, reason in reasons.items() if reason is None] if measure == MEASURES[0] else [measure]
+        if not fit:
+            raise ValueError(
+                f"this scene ({labels.family}, seed {labels.seed}) cannot be judged: "
+                + "; ".join(f"for {name}, {reason}" for name, reason in reasons.items())
+                + ". Choose another seed, or family arc, wall, behind (permanence), fall or throw (physics, coherence)"
+            )
+        lines, values = [], []
+        for name in fit:
+            found = score(name, frames, labels, known_frames)
+            values.append(found.value)
+            verdict = f"{100 * found.value:.0f}%" if name == "coherence" else "passed" if found.value else "FAILED"
+            lines.append(f"{name}: {verdict}")
+            for check in found.checks:
+                value = "not found" if check.value is None else f"{check.value:.3g}"
+                lines.append(f"  {'ok ' if check.ok else 'NO '} {check.name}: {value} ({check.limit})")
+        truth = torch.from_numpy(labels.truth)
+        compare = torch.cat((truth, torch.ones_like(truth[:, :, :4]), torch.from_numpy(frames)), 2)
+        return io.NodeOutput(sum(values) / len(values), "\n".join(lines), compare, ui={"vdit_line": lines})

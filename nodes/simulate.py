@@ -1,0 +1,157 @@
+"""Simulate Scene: a small world with true physics, with everything known about it, as a graph's input."""
+
+from __future__ import annotations
+
+from .comfy import io
+from .types import CATEGORY, VDiTCamera, VDiTFlow, VDiTScene, needs
+
+# As world.scene has them; written out, because importing that costs numpy.
+FAMILIES = ["fall", "throw", "roll", "behind", "arc", "wall", "collide", "stack", "slope", "push", "look"]
+SPLITS = ["train", "validation", "test", "ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera"]
+CAMERAS = ["still", "as drawn"]
+
+
+class VDiTSimulateScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VDiTSimulateScene",
+            display_name="VDiT Simulate Scene",
+            category=CATEGORY,
+            description="A simulated scene with exact depth, flow, masks and camera, from one seed.",
+            inputs=[
+                io.Combo.Input(
+                    "family",
+                    options=FAMILIES,
+                    default="arc",
+                    tooltip="What happens. fall, throw, roll; behind, arc, wall: out of sight behind a box, rolling, "
+                    "flying, or bouncing off a wall there; collide, stack, slope, push; look: only the camera moves.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=1,
+                    min=0,
+                    max=0x7FFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Picks the scene, 0 to 2,147,483,647: colours, sizes, speeds, light. The same seed, the "
+                    "same pixels.",
+                ),
+                io.Combo.Input(
+                    "split",
+                    options=SPLITS,
+                    default="test",
+                    tooltip="Which scenes to draw from. test: like those that models are trained on, but none of them. "
+                    "ood-...: gravity, speed, size, colours or a camera that no training saw.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=41,
+                    min=5,
+                    max=401,
+                    step=4,
+                    tooltip="Length in frames, 5 to 401. The bundled model makes 4k+1 of them; 41 are 5 seconds.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=8.0,
+                    min=1.0,
+                    max=60.0,
+                    step=0.5,
+                    tooltip="Frames per second, 1 to 60. The bundled model knows motion at 8.",
+                ),
+                io.Int.Input("width", default=128, min=32, max=1024, step=32, tooltip="Width in pixels, 32 to 1024."),
+                io.Int.Input("height", default=128, min=32, max=1024, step=32, tooltip="Height in pixels, 32 to 1024."),
+                io.Int.Input(
+                    "start_frames",
+                    default=5,
+                    min=1,
+                    max=101,
+                    step=4,
+                    tooltip="How many first frames come out of start_images, 1 to 101, for VDiT Encode Conditioning. 5 "
+                    "tell a model how fast things move, 1 does not. The bundled model was trained with 1 and 5.",
+                ),
+                io.Combo.Input(
+                    "camera_move",
+                    options=CAMERAS,
+                    default="still",
+                    tooltip="still: the camera stands, as VDiT Score Video needs it. as drawn: in four scenes of ten it "
+                    "orbits, pans, zooms or the like, as the seed says.",
+                ),
+                VDiTCamera.Input(
+                    "camera",
+                    optional=True,
+                    tooltip="Looks at the scene along this path, in place of camera_move: from the scene's own first "
+                    "place, with the path's motion and field of view. As many poses as frames, unless it is a preset.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The scene [T,H,W,3], 0 to 1."),
+                io.Image.Output(display_name="start_images", tooltip="Its first frames, for VDiT Encode Conditioning."),
+                io.Image.Output(
+                    display_name="depth",
+                    tooltip="Inverse depth [T,H,W,3], nearest percent of the clip white, for VDiT Depth Control.",
+                ),
+                VDiTFlow.Output(display_name="flow", tooltip="Exact motion in pixels a frame [T-1,H,W,2]."),
+                io.Mask.Output(display_name="masks", tooltip="[T,H,W], 1 where a ball or a movable box shows."),
+                VDiTCamera.Output(display_name="camera", tooltip="Where the camera is in every frame, in metres."),
+                io.String.Output(display_name="caption", tooltip="What happens, in words that the bundled model knows."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
+                VDiTScene.Output(display_name="scene", tooltip="The scene with all its truth, for VDiT Score Video."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, family, seed, split, frames, fps, width, height, start_frames, camera_move, camera=None
+    ) -> io.NodeOutput:
+        needs("VDiT Simulate Scene", "mujoco")
+        from dataclasses import replace
+
+        from ..control.camera import CameraPath
+        from ..control.depth import depth_from_metres
+        from ..control.flow import FlowField
+        from ..world.clip import render_scene
+        from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID
+        from ..world.scene import sample_scene
+
+        if start_frames > frames:
+            raise ValueError(f"start_frames is {start_frames}, but the scene has only {frames} frames")
+        scene = sample_scene(seed, family, split=split, frames=frames, fps=fps)
+        if camera is not None:
+            scene = _seen_along(scene, camera)
+        elif camera_move == "still":
+            scene = replace(
+                scene,
+                camera_move="still",
+                c2w=scene.c2w[:1].repeat(frames, 0),
+                fov_deg=scene.fov_deg[:1].repeat(frames),
+            )
+        clip = render_scene(scene, width, height)
+        images, instance = clip.render.rgb, clip.render.instance
+        movable = [FIRST_BOX_ID + i for i, box in enumerate(scene.boxes) if box.mass is not None]
+        masks = (instance >= FIRST_BALL_ID) & (instance < FIRST_BOX_ID)
+        for number in movable:
+            masks = masks | (instance == number)
+        depth = depth_from_metres(clip.render.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous()
+        return io.NodeOutput(
+            images,
+            images[:start_frames].clone(),
+            depth,
+            FlowField(clip.flow),
+            masks.float(),
+            CameraPath(scene.c2w, scene.fov_deg),
+            clip.caption,
+            float(fps),
+            clip,
+        )
+
+
+def _seen_along(scene, camera):
+    """The scene from its own first place along a CameraPath."""
+    from dataclasses import replace
+
+    frames = scene.frames
+    if camera.frames != frames and not camera.stretch:
+        raise ValueError(f"the camera path has {camera.frames} poses, the scene {frames} frames; make one of the other's length")
+    path = camera.resampled(frames).relative()
+    return replace(scene, camera_move="free", c2w=scene.c2w[0] @ path.c2w.numpy(), fov_deg=path.fov_deg.numpy())
