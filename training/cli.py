@@ -102,9 +102,9 @@ def parser() -> argparse.ArgumentParser:
 
     def solved(p: argparse.ArgumentParser) -> None:
         p.add_argument("--guidance", type=float, help="to be baked into students; default: the teacher's own")
-        p.add_argument("--teacher-steps", type=int, default=16, help="steps of a trajectory, two model calls each")
-        p.add_argument("--files", type=int, default=128, help="trajectory files, of 16 clips each")
-        p.add_argument("--cache-gb", type=float, default=4.0, help="size at which the cache stops growing")
+        p.add_argument("--teacher-steps", type=int, default=16, help="steps of a trajectory, two model calls each; default: 16")
+        p.add_argument("--files", type=int, default=128, help="trajectory files, of 16 clips each; default: 128")
+        p.add_argument("--cache-gb", type=float, default=4.0, help="size at which the cache stops growing; default: 4")
 
     p = command(
         "trajectories", _trajectories, "solve the teacher's trajectories ahead of a student; several may run at once",
