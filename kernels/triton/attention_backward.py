@@ -23,7 +23,8 @@ def delta_kernel(Out, DOut, LSE, Delta, LSE2, rows, BM: tl.constexpr, D: tl.cons
     dout = tl.load(DOut + to, mask=here[:, None], other=0.0).to(tl.float32)
     lse = tl.load(LSE + at, mask=here, other=0.0)
     tl.store(Delta + at, tl.sum(out * dout, 1), mask=here)
-    tl.store(LSE2 + at, tl.where(lse == -float("inf"), float("inf"), lse * LOG2), mask=here)
+    lse2 = (lse.to(tl.float64) * LOG2).to(tl.float32)
+    tl.store(LSE2 + at, tl.where(lse == -float("inf"), float("inf"), lse2), mask=here)
 
 
 
@@ -133,7 +134,7 @@ def _walk_queries(
 
 @triton.jit
 def dkv_kernel(
-    Q, K, V, DOut, LSE2, Delta, DK, DV, full_ptr, full_idx, part_ptr, part_idx, coords_q, coords_k, kv_len, boxes,
+    Q, K, V, DOut, LSE2, Delta, GradK, GradV, full_ptr, full_idx, part_ptr, part_idx, coords_q, coords_k, kv_len, boxes,
     slots_q, slots_k, scale,
     HAS_FULL: tl.constexpr, HAS_PART: tl.constexpr, N_BOX: tl.constexpr, BM: tl.constexpr,
     BN: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, D: tl.constexpr, PRECISION: tl.constexpr,
@@ -162,8 +163,8 @@ def dkv_kernel(
             tl.load(part_ptr + row + 1), coords_q, coords, boxes, True, N_BOX, BM, BLOCK_Q, D, PRECISION,
         )  # fmt: skip
     real = (at - row * BLOCK_K < tl.load(kv_len + row))[:, None]
-    tl.store(DK + to, tl.where(real, dk * scale, 0.0).to(DK.dtype.element_ty))
-    tl.store(DV + to, tl.where(real, dv, 0.0).to(DV.dtype.element_ty))
+    tl.store(GradK + to, tl.where(real, dk * scale, 0.0).to(GradK.dtype.element_ty))
+    tl.store(GradV + to, tl.where(real, dv, 0.0).to(GradV.dtype.element_ty))
 
 
 def attention_backward(

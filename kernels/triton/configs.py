@@ -57,12 +57,13 @@ TABLES = {
 
 
 def config_for(kernel: str, target: str, dtype_bytes: int, block_q: int, block_k: int) -> Config:
-    """A kernel's default on a target of TABLES, cut to the plan's blocks; fp32 goes in steps of at most 32 x 32."""
+    """A kernel's default on a target of TABLES, cut to the plan's blocks; fp32 goes in small steps, lest it spill."""
     table = TABLES[target]
     c = table[f"{kernel}_128"] if block_q % 128 == 0 and f"{kernel}_128" in table else table[kernel]
     c = replace(c, bm=math.gcd(c.bm, block_q), bn=math.gcd(c.bn, block_k))
-    if dtype_bytes == 4:  # true fp32 products, no tensor cores: what counts is that it fits
-        c = replace(c, bm=min(c.bm, 32), bn=min(c.bn, 32), stages=1, dv=64)
+    if dtype_bytes == 4:
+        bm = 32 if kernel == "attention" else 16
+        c = Config(min(c.bm, bm), min(c.bn, 16), 4, 1, dv=64)
     return c
 
 
