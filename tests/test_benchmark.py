@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from vdit.model.checkpoint import random_world_model
 from vdit.nodes.benchmark import VDiTPhysicsBenchmark
 from vdit.nodes.score import VDiTScoreVideo
@@ -18,7 +17,7 @@ from vdit.world.benchmark import cli, measure, runner
 from vdit.world.benchmark.controls import CONTROLS
 from vdit.world.benchmark.obedience import motion_rows, obedience, robust_fit
 from vdit.world.benchmark.report import out_of_band, summary, table
-from vdit.world.benchmark.scores import SCORES, flight, impacts, score
+from vdit.world.benchmark.scores import flight, impacts, score
 from vdit.world.benchmark.select import SUITES, Format, Tally, draw
 from vdit.world.benchmark.stats import share, wilson
 from vdit.world.benchmark.track import FramesError, fitted, follow
