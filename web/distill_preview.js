@@ -186,6 +186,7 @@ app.registerExtension({
   },
 });
 
+// img.contain-size: in Nodes 2.0 the front end's own live picture, which would show the forming takes once more.
 const STYLE = `
 .vdit-takes { display: flex; flex-direction: column; gap: 5px; box-sizing: border-box; padding: 5px; border-radius: 6px;
   background: var(--comfy-input-bg, #222); color: var(--input-text, #ddd); font: 12px/1.35 sans-serif; overflow: hidden; }
@@ -202,6 +203,7 @@ button.vdit-take:focus-visible { outline: 2px solid #6aa8ff; outline-offset: -2p
   background-repeat: no-repeat; }
 .vdit-forming { max-width: 100%; max-height: 100%; min-height: 0; object-fit: contain; height: 100%; border-radius: 3px; }
 .vdit-film { position: relative; }
+[data-node-id]:has(.vdit-takes) img.contain-size, [data-node-id]:has(.vdit-takes) img.contain-size + div { display: none; }
 .vdit-film span { position: absolute; left: 3px; bottom: 3px; padding: 0 5px; border-radius: 3px; background: #000a;
   color: #fff; font-size: 11px; }
 .vdit-line { flex: none; white-space: pre-wrap; min-height: 2.7em; color: var(--descrip-text, #bbb); user-select: text; }
