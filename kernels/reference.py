@@ -128,7 +128,7 @@ def residual_norm_backward(
     dtotal: Tensor, dnormed: Tensor, total: Tensor, y: Tensor, gate: Tensor | None, mul: Tensor, add: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
     """Gradients of x, y, gate, mul, add (the last three in the wide type) from residual_norm's saved sum."""
-    dtype, frames = wide(total.dtype), _frames(gate, mul, add)
+    dtype, given, frames = wide(total.dtype), y.dtype, _frames(gate, mul, add)
     dtotal, dnormed, s, y = (_split(t, frames).to(dtype) for t in (dtotal, dnormed, total, y))
     s = s - s.mean(-1, keepdim=True)
     rstd = (s.square().mean(-1, keepdim=True) + eps).rsqrt()
@@ -138,7 +138,7 @@ def residual_norm_backward(
     dgate = _sum_like(gate, dx * y) if gate is not None else None
     dy = dx * gate[:, :, None] if gate is not None else dx
     dmul, dadd = _sum_like(mul, dnormed * unit), _sum_like(add, dnormed.clone())
-    return dx.flatten(1, 2).to(total.dtype), dy.flatten(1, 2).to(total.dtype), dgate, dmul, dadd
+    return dx.flatten(1, 2).to(total.dtype), dy.flatten(1, 2).to(given), dgate, dmul, dadd
 
 
 def _blocked(x: Tensor, block: int) -> Tensor:
