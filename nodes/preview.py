@@ -1,4 +1,4 @@
-"""Distill Preview: what the render of a seed will look like, in a moment; four seeds at once, one of them to be picked."""
+"""Distill Preview: what the render of a seed will look like, in a moment; four seeds at once, to pick one from."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ def _comparable(render: Tensor, frames: int, width: int, height: int) -> Tensor:
 def _speed(steps: int, seconds: list[float], length: float) -> str:
     """For example: 4 takes of 4 steps, 0.42 s each, 12x real time."""
     each = sum(seconds) / len(seconds)
-    many = len(seconds) > 1
+    takes, apiece = (f"{len(seconds)} takes of ", " each") if len(seconds) > 1 else ("", "")
     said = f"{steps} step{'s' if steps > 1 else ''}"
-    return f"{f'{len(seconds)} takes of ' if many else ''}{said}, {each:.2f} s{' each' if many else ''}, {_times(length / each)} real time"
+    return f"{takes}{said}, {each:.2f} s{apiece}, {_times(length / each)} real time"
 
 
 def _times(ratio: float) -> str:

@@ -91,7 +91,8 @@ class Takes:
             on_frames=self.forming.on_frames, check=self.check, **settings,
         )  # fmt: skip
         with _lock:
-            _kept[key] = (weakref.ref(self.model), weakref.ref(self.conditioning), made.latent, made.seconds, made.first)
+            refs = weakref.ref(self.model), weakref.ref(self.conditioning)
+            _kept[key] = (*refs, made.latent, made.seconds, made.first)
             while len(_kept) > KEPT:
                 _kept.popitem(last=False)
         return made

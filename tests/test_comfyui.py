@@ -255,8 +255,9 @@ def shipped(core: Core, path: Path, model: str | None = None) -> tuple[dict, dic
     """(prompt, workflow) of a shipped workflow; the conversion is the host's, on the core's own object_info."""
     ui = json.loads(path.read_text("utf-8"))
     prompt = workflow.to_prompt(ui, core.infos)
-    if model:
-        prompt[node_of(prompt, "VDiTLoadModel")]["inputs"]["file"] = model
+    for node in prompt.values():
+        if model and node["class_type"] == "VDiTLoadModel":
+            node["inputs"]["file"] = model
     return prompt, ui
 
 
@@ -264,9 +265,10 @@ def shipped(core: Core, path: Path, model: str | None = None) -> tuple[dict, dic
 def test_the_shipped_workflow_runs_to_a_video(core, random_model, path):
     import av
     from PIL import Image
-    from vdit.model.checkpoint import BUNDLED
 
-    prompt, ui = shipped(core, path, None if BUNDLED.exists() else random_model)
+    files = {node["inputs"]["file"] for node in shipped(core, path)[0].values() if node["class_type"] == "VDiTLoadModel"}
+    there = all((PACK / "weights" / f"{file.removesuffix(' (bundled)')}.safetensors").exists() for file in files)
+    prompt, ui = shipped(core, path, None if there else random_model)
     done = run(core, prompt, ui)
     assert done.status == "success", (done.messages[-1:], done.node_errors, core.log.read_text()[-3000:])
 
@@ -289,6 +291,26 @@ def test_the_shipped_workflow_runs_to_a_video(core, random_model, path):
         for node in embedded.values():
             node.pop("is_changed", None)  # the core's own note of fingerprint_inputs
         assert embedded == prompt and json.loads(tags["workflow"]) == ui
+
+
+def test_a_preview_holds_the_render_back_until_a_take_is_picked(core, random_model):
+    prompt, ui = shipped(core, PACK / "workflows" / "distill-preview.json", random_model)
+    preview = prompt[node_of(prompt, "VDiTDistillPreview")]["inputs"]
+    for node in prompt.values():
+        if node["class_type"] == "VDiTDistillPreview":
+            node["inputs"] |= {"seconds": 0.5, "steps": 1}
+    prompt[node_of(prompt, "VDiTSample")]["inputs"]["steps"] = 2
+    preview |= {"seed": 30, "pick": -1}
+    done = run(core, prompt, ui)
+    assert done.status == "success", (done.messages[-1:], done.node_errors, core.log.read_text()[-3000:])
+    shown = done.outputs[node_of(prompt, "VDiTDistillPreview")]
+    assert [take["seed"] for take in shown["vdit_takes"]] == ["30", "31", "32", "33"]
+    assert node_of(prompt, "SaveVideo") not in done.outputs
+    preview["pick"] = 31
+    done = run(core, prompt, ui)
+    assert done.status == "success" and done.outputs[node_of(prompt, "SaveVideo")]["images"]
+    lines = [line for output in done.outputs.values() for line in output.get("vdit_line", ())]
+    assert any(line.startswith("Agreement with the render: PSNR") for line in lines)
 
 
 def test_a_run_is_cancelled_at_once(core, random_model):

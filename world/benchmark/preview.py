@@ -134,7 +134,8 @@ def measure(
         report[name]["steps"] = steps
     return {
         "suite": "preview", "plan": asdict(plan), "targets_at_4_steps": TARGETS, "systems": report,
-        "models": {"teacher": teacher.name, "students": [s.name for s in students]}, "hardware": hardware(teacher.device),
+        "models": {"teacher": teacher.name, "students": [s.name for s in students]},
+        "hardware": hardware(teacher.device),
     }  # fmt: skip
 
 
@@ -237,11 +238,12 @@ def table(report: dict) -> str:
     for name, s in report["systems"].items():
         lines.append((
             name, *(f"{v:.4g}" for v in (
-                s["retrieval"]["percent"], s["ssim"], s["psnr_db"], s["latent_rmse"], s["own_to_other"], s["path_radii"],
-                s["events"]["percent"], s["best_of_4"]["percent"], s["seconds"])),
+                s["retrieval"]["percent"], s["ssim"], s["psnr_db"], s["latent_rmse"], s["own_to_other"],
+                s["path_radii"], s["events"]["percent"], s["best_of_4"]["percent"], s["seconds"])),
         ))  # fmt: skip
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(t.ljust(w) if not i else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths))) for line in lines)
+    padded = [[line[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(line[1:], widths[1:]))] for line in lines]
+    return "\n".join("  ".join(line) for line in padded)
 
 
 def write(report: dict, out: Path) -> list[Path]:

@@ -14,7 +14,7 @@ COLORS = ("#3b6ea8", "#d1603d", "#4a9a5b", "#8a6fb0")
 
 
 def against_steps(report: dict):
-    """A matplotlib figure: one panel a measure, one line a model, dashed lines for targets, dotted ones for controls."""
+    """A matplotlib figure: one panel a measure, one line a model, a bar for the target, dotted lines for controls."""
     from .plots import _figure
 
     curves: dict[str, list[tuple[int, dict]]] = {}
@@ -32,14 +32,14 @@ def against_steps(report: dict):
             steps, values = zip(*((k, value(found, key)) for k, found in sorted(points, key=lambda p: p[0])))
             axes.plot(steps, values, marker="o", color=color, label=model, linewidth=1.6, markersize=4)
             if isinstance(points[0][1][key], dict):
-                low, high = ([found[key][end] for _, found in sorted(points, key=lambda p: p[0])] for end in ("low", "high"))
+                order = sorted(points, key=lambda p: p[0])
+                low, high = ([found[key][end] for _, found in order] for end in ("low", "high"))
                 axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
         if key != "seconds":
             for name, found in controls.items():
                 axes.axhline(value(found, key), color="#888888", linestyle=":", linewidth=1)
-                axes.annotate(
-                    name, (1.0, value(found, key)), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7
-                )
+                place = dict(xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+                axes.annotate(name, (1.0, value(found, key)), **place)
         target = report.get("targets_at_4_steps", {}).get(key)
         if target is not None:
             axes.plot([4], [target], marker="_", markersize=22, color="#222222", markeredgewidth=2)
