@@ -128,11 +128,14 @@ def flow_from_strokes(
         for t in range(frames - 1):
             if time[t + 1] <= stroke.start or time[t] >= stroke.end:
                 continue
-            distance = (pixels - place[t]).norm(dim=-1) / (stroke.radius * width)
+            reach = stroke.radius * width
+            (left, top), (right, bottom) = ((place[t] + side * (reach + 1)).long().tolist() for side in (-1, 1))
+            rows, columns = slice(max(0, top), max(0, bottom + 1)), slice(max(0, left), max(0, right + 1))
+            distance = (pixels[rows, columns] - place[t]).norm(dim=-1) / reach
             share = profile(distance, stroke.falloff).float()
-            total[t] += share[..., None] * (place[t + 1] - place[t]).float()
-            weight[t] += share
-            valid[t] = torch.maximum(valid[t], share)
+            total[t, rows, columns] += share[..., None] * (place[t + 1] - place[t]).float()
+            weight[t, rows, columns] += share
+            valid[t, rows, columns] = torch.maximum(valid[t, rows, columns], share)
     flow = total / weight.clamp_min(1e-6)[..., None]
     if background == "still":
         flow, valid = flow * valid[..., None], torch.ones_like(valid)

@@ -1,7 +1,8 @@
 """Noise that moves with the flow: a way to steer motion that needs no trained branch.
 
-The idea is that of Burgert et al., "Go-with-the-Flow" (2025): a video model keeps, to some degree, the motion that is
-in its noise. Here particles of white noise are carried along every frame's flow and counted into cells again.
+The idea is that of Burgert et al., "Go-with-the-Flow" (2025): a video model keeps the motion that is in its noise,
+well when it was fine-tuned on such noise, else only to some degree. Here particles of white noise are carried along
+every frame's flow and counted into cells again.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ class VDiTFlowControl(io.ComfyNode):
                     options=["branch", "warped noise", "both"],
                     default="branch",
                     tooltip="branch: the model's own branch for flow reads the field. warped noise: the noise itself "
-                    "moves along the field; works, more loosely, with any checkpoint. both: both.",
+                    "moves along the field; needs no branch, and only nudges a model that was not trained on such "
+                    "noise. both: both.",
                 ),
                 io.Combo.Input(
                     "join",
