@@ -210,10 +210,10 @@ def made(tmp_path_factory):
     return root
 
 
-def settings(made, **more):
-    return dict(
-        teacher=made / "teacher", latents=made / "latents", held_out=made / "held-out", cache=made / "cache", files=6,
-        teacher_steps=6, batch=4, peak=2e-3, **more,
+def distilled(made, out, seconds, **more):
+    student.train(
+        made / "teacher", made / "latents", made / "held-out", made / "cache", out,
+        student.Recipe(seconds / 3600, batch=4, peak=2e-3), files=6, teacher_steps=6, **more,
     )  # fmt: skip
 
 
@@ -302,16 +302,16 @@ def test_steps_double_and_every_pair_is_a_step_of_some_schedule(monkeypatch):
 def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
     clock = SimpleNamespace(monotonic=count().__next__)  # each look takes a second, a training step three
     monkeypatch.setattr("vdit.training.run.time", clock)
-    student.train(**settings(made, out=tmp_path / "whole", hours=180 / 3600))
+    distilled(made, tmp_path / "whole", 180)
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     first, last = (next(r for r in order if "error_4" in r) for order in (rows, rows[::-1]))
     assert rows[0]["event"] == "start" and rows[0]["trajectories"] == 24
     assert last["step"] > 40
     assert last["error_4"] < 0.95 * first["error_4"] and last["error_1"] < 0.95 * first["error_1"]
     step = Run(tmp_path / "whole").load()["step"]
-    student.train(**settings(made, out=tmp_path / "whole", hours=200 / 3600))
+    distilled(made, tmp_path / "whole", 200)
     assert Run(tmp_path / "whole").load()["step"] > step
-    student.train(**settings(made, out=tmp_path / "fast", hours=9 / 3600, layers=2, start_from=tmp_path / "whole"))
+    distilled(made, tmp_path / "fast", 9, layers=2, start_from=tmp_path / "whole")
 
     codec = TinyCodec(TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1)))
     Run(tmp_path / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
@@ -334,7 +334,7 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     with pytest.raises(ValueError, match="holds a student"):
         begin_with(tmp_path / "fast.safetensors", *fresh(TOY, 0))
     with pytest.raises(ValueError, match="another teacher or size"):
-        student.train(**settings(made, out=tmp_path / "whole", hours=1, layers=2))
+        distilled(made, tmp_path / "whole", 3600, layers=2)
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path, capsys):

@@ -44,12 +44,12 @@ def _trajectories(a: argparse.Namespace) -> None:
 
 
 def _student(a: argparse.Namespace) -> None:
-    from .student import train
+    from .student import Recipe, train
 
     train(
-        a.teacher, a.latents, a.held_out, a.cache, a.out, hours=a.hours, files=a.files, cache_gb=a.cache_gb,
-        layers=a.layers, guidance=a.guidance, teacher_steps=a.teacher_steps, batch=a.batch, peak=a.peak, muon=a.muon,
-        start_from=a.start_from, seed=a.seed,
+        a.teacher, a.latents, a.held_out, a.cache, a.out, Recipe(a.hours, a.batch, a.peak, a.muon, a.seed),
+        files=a.files, cache_gb=a.cache_gb, layers=a.layers, guidance=a.guidance, teacher_steps=a.teacher_steps,
+        start_from=a.start_from,
     )  # fmt: skip
 
 

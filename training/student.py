@@ -8,7 +8,7 @@ leads it where it leads the teacher: a preview predicts the render.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,34 +144,42 @@ def fidelity(student: VDiT, held_out: Trajectories, steps: int) -> float:
     return (wrong / power) ** 0.5
 
 
+@dataclass(frozen=True)
+class Recipe:
+    hours: float
+    batch: int = 8
+    peak: float = 5e-4  # highest learning rate
+    muon: bool = False
+    seed: int = 0
+    validate_every: int = 500
+
+
 def train(
-    teacher: Path, latents: Path, held_out: Path, cache: Path, out: Path, *, hours: float, files: int = 128,
+    teacher: Path, latents: Path, held_out: Path, cache: Path, out: Path, recipe: Recipe, *, files: int = 128,
     cache_gb: float = 4.0, layers: int | None = None, guidance: float | None = None, teacher_steps: int = STEPS,
-    batch: int = 8, peak: float = 5e-4, muon: bool = False, start_from: Path | None = None, seed: int = 0,
-    validate_every: int = 500,
+    start_from: Path | None = None,
 ) -> None:  # fmt: skip
-    """Fill the cache with `files` files of trajectories, then distil for `hours`; both go on where they stopped.
+    """Fill the cache with `files` files of trajectories, then distil; both go on where they stopped.
 
     A fresh student has the weights of the teacher's layers (`layers` of them), or of the finished student `start_from`.
     Trajectories that other processes add meanwhile are used too. Raises ValueError for a teacher that is a student.
     """
     source = load_teacher(teacher, guidance)
-    write_trajectories(source, latents, cache, 0, files, steps=teacher_steps, limit_gb=cache_gb, seed=seed)
-    write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, steps=teacher_steps, seed=seed + 1)
-    data, check = Trajectories.load(cache), Trajectories.load(Path(cache) / "held-out")
-    begin, before = source.transformer, 0.0
+    solved = dict(steps=teacher_steps, limit_gb=cache_gb)
+    write_trajectories(source, latents, cache, 0, files, **solved)
+    write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, seed=1, **solved)
+    begin, before = source.transformer, {"start_from": None, "hours": 0.0}
     if start_from is not None:
         begin, _, state = averaged(start_from)
-        before = state["hours"] + state["seconds"] / 3600
-    student = from_teacher(begin, layers)
-    distil(student, source, data, check, Run(out), hours, batch, peak, muon, start_from, before, seed, validate_every)
+        before = {"start_from": str(start_from), "hours": state["hours"] + state["seconds"] / 3600}
+    data, check = Trajectories.load(cache), Trajectories.load(Path(cache) / "held-out")
+    distil(from_teacher(begin, layers), source, data, check, Run(out), recipe, before)
 
 
 def distil(
-    student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, hours: float, batch: int,
-    peak: float, muon: bool, start_from: Path | None, before: float, seed: int, validate_every: int,
-) -> None:  # fmt: skip
-    """The training loop; `before`: hours of the run it starts from.
+    student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, recipe: Recipe, before: dict
+) -> None:
+    """The training loop; `before`: the run that it starts from and its hours.
 
     The state is laid out as a teacher's, the teacher's words among its averaged weights.
     """
@@ -180,9 +188,9 @@ def distil(
     params = dict(student.named_parameters())
     for p in params.values():
         p.requires_grad_(True)
-    opts = optimizers(params, peak, muon)
+    opts = optimizers(params, recipe.peak, recipe.muon)
     average = {n: p.detach().clone() for n, p in params.items()}
-    step, samples, total = 0, 0, hours * 3600
+    step, samples, total = 0, 0, recipe.hours * 3600
     if state := run.load():
         if VDiTConfig(**state["config"]) != student.config or state["teacher"] != teacher.fingerprint:
             raise ValueError(f"{run.folder} holds a student of another teacher or size; name another folder with --out")
@@ -194,9 +202,8 @@ def distil(
         step, samples = state["step"], state["samples"]
     else:
         run.log(
-            event="start", config=asdict(student.config), hours=hours, batch=batch, peak=peak, muon=muon, seed=seed,
+            event="start", config=asdict(student.config), **asdict(recipe), start_from=before["start_from"],
             teacher=teacher.name, guidance=teacher.guidance, trajectories=len(data), held_out=len(check),
-            start_from=start_from and str(start_from),
         )  # fmt: skip
     words = {"text." + n: p for n, p in teacher.text.state_dict().items()}
 
@@ -204,7 +211,7 @@ def distil(
         named = lambda values: {"model." + n: v for n, v in values.items()}  # noqa: E731
         return {
             "weights": named({n: p.data for n, p in params.items()}), "average": {**named(average), **words},
-            "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": before,
+            "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": before["hours"],
             "config": asdict(student.config), "teacher": teacher.fingerprint, "guidance": teacher.guidance,
             "teacher_facts": teacher.facts, "trajectories": len(data), "vocabulary": teacher.text.vocabulary,
         }  # fmt: skip
@@ -224,12 +231,12 @@ def distil(
     if step == 0:
         check_now()
     while run.tick() < total:
-        rng = np.random.default_rng([seed, step])
-        rate = rate_at(run.seconds, total, peak, COOLDOWN * total, warmup=30.0)
+        rng = np.random.default_rng([recipe.seed, step])
+        rate = rate_at(run.seconds, total, recipe.peak, COOLDOWN * total, warmup=30.0)
         for group in (g for o in opts for g in o.param_groups):
             group["lr"] = rate
         fewest = fewest_at(run.seconds / total)
-        found, rows = data.draw(batch, rng)
+        found, rows = data.draw(recipe.batch, rng)
         times = draw_times(len(rows), fewest, rng)
         loss = distillation_loss(student, found, rows, times, own=fewest <= 8 and rng.random() < OWN)
         if not torch.isfinite(loss):  # as in the teacher's training: left out, and told
@@ -257,7 +264,7 @@ def distil(
             losses.clear()
             data.refresh()
         bar.update(round(run.seconds) - bar.n)
-        if step % validate_every == 0:
+        if step % recipe.validate_every == 0:
             check_now()
         run.save(snapshot())
     check_now(event="end")
