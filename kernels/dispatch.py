@@ -39,7 +39,10 @@ def choose(
         if full:
             return "sdpa", "every token sees every token: PyTorch's own dense attention is the fastest there is"
         missing = _triton_misses(device, dtype, head_dim)
-        return ("reference", missing) if missing else ("triton", "a sparse plan, on a GPU that the kernels serve")
+        name, reason = ("reference", missing) if missing else ("triton", "sparse, on a GPU that the kernels serve")
+        if not torch.compiler.is_compiling():
+            _say(plan, name, reason)
+        return name, reason
     if backend == "sdpa" and not full:
         raise RuntimeError(f"attention back end sdpa sees every token, the plan does not ({describe(plan.pattern)})")
     if backend in ("triton", "int8"):
@@ -114,12 +117,6 @@ def residual_norm(
     return ops.residual_norm(x, y, gate, mul, add, eps, "triton")
 
 
-def explain(plan: BlockPlan | None, device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
-    """The plan and who computes it, for a log line."""
-    name, reason = choose(plan, device, dtype, head_dim)
-    return f"{plan.explain() if plan else 'full attention'}; computed by {name}: {reason}"
-
-
 def _blocks(q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan, scale: float | None, name: str) -> Tensor:
     """Tiles [B, heads, slots, D] -> raster [B, L, heads, D]."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
@@ -160,6 +157,12 @@ def _triton_misses(device: torch.device, dtype: torch.dtype, head_dim: int, forc
     if dtype not in DTYPES:
         return f"the Triton kernels take half, bfloat16 and float32, not {dtype}"
     return _triton_broken() or (_gpu_misses(device.index) if device.type == "cuda" else "")
+
+
+@lru_cache(maxsize=64)
+def _say(plan: BlockPlan, name: str, reason: str) -> None:
+    """Tells the log once."""
+    log.info("attention: %s; computed by %s: %s", plan.explain(), name, reason)
 
 
 @torch.compiler.assume_constant_result

@@ -82,17 +82,13 @@ class SparseAttention:
         name, reason = dispatch.choose(plan, q.device, q.dtype, d)
         if name == "reference" and q.device.type != "cpu":
             return None, reason
-        self._say(f"{plan.explain()}; computed by {name}: {reason}", sparse=True)
         return plan, ""
 
     def _dense(self, attend: Callable, *args, **kwargs) -> Tensor:
         return self.previous(attend, *args, **kwargs) if self.previous else attend(*args, **kwargs)
 
-    def _say(self, message: str, sparse: bool = False) -> None:
-        """Each message once: a warning when attention stays as it was."""
-        if message and message not in self.said:
-            self.said.add(message)
-            if sparse:
-                log.info("VDiTAttentionPatch: %s", message)
-            else:
-                log.warning("VDiTAttentionPatch: attention stays as it was: %s", message)
+    def _say(self, reason: str) -> None:
+        """Each reason once."""
+        if reason and reason not in self.said:
+            self.said.add(reason)
+            log.warning("VDiTAttentionPatch: attention stays as it was: %s", reason)
