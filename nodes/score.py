@@ -27,8 +27,8 @@ class VDiTScoreVideo(io.ComfyNode):
                     "measure",
                     options=MEASURES,
                     default="all that fit",
-                    tooltip="permanence: does the ball come back from behind the box? physics: does it fall and bounce as "
-                    "it must? coherence: is it one ball, moving without jumps, before one background? all that fit: "
+                    tooltip="permanence: does the ball come back from behind the box? physics: does it fall and bounce "
+                    "as it must? coherence: is it one ball, moving without jumps, before one background? all that fit: "
                     "each that this scene can be judged for.",
                 ),
                 io.Int.Input(

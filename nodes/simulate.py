@@ -152,6 +152,8 @@ def _seen_along(scene, camera):
 
     frames = scene.frames
     if camera.frames != frames and not camera.stretch:
-        raise ValueError(f"the camera path has {camera.frames} poses, the scene {frames} frames; make one of the other's length")
+        raise ValueError(
+            f"the camera path has {camera.frames} poses, the scene {frames} frames; make one of the other's length"
+        )
     path = camera.resampled(frames).relative()
     return replace(scene, camera_move="free", c2w=scene.c2w[0] @ path.c2w.numpy(), fov_deg=path.fov_deg.numpy())

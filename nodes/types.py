@@ -82,6 +82,6 @@ def needs(node_id: str, *modules: str) -> None:
     missing = [PINNED[name] for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"{node_id} needs what ComfyUI does not have: run `pip install {' '.join(missing)}` with the Python that runs "
-            "the graph, and start it again"
+            f"{node_id} needs what ComfyUI does not have: run `pip install {' '.join(missing)}` with the Python that "
+            "runs the graph, and start it again"
         )

@@ -78,7 +78,8 @@ def out_of_band(scores: dict) -> list[str]:
                 found = kinds.get(family or "all")
                 if found and found["clips"] and not least <= found["percent"] <= most:
                     lines.append(
-                        f"{who}, {key}, {split}: {found['percent']:g}% of {found['clips']} clips, outside {least:g} to {most:g}%"
+                        f"{who}, {key}, {split}: {found['percent']:g}% of {found['clips']} clips, "
+                        f"outside {least:g} to {most:g}%"
                     )
     return lines
 
@@ -114,6 +115,7 @@ def table(summary: dict) -> str:
             lines.append(f"  {who:17s} " + "  ".join(f"{c:>15s}" for c in cells))
     if speed := summary.get("speed"):
         where = summary["hardware"]
-        lines += ["", f"D  {speed['frames']} frames of {speed['width']}x{speed['height']} in {speed['seconds']:.2f} s, from first "
-                  f"frames and words to pictures, on {where['processor']}, {where['threads']} threads, torch {where['torch']}"]  # fmt: skip
+        size = f"{speed['frames']} frames of {speed['width']}x{speed['height']}"
+        lines += ["", f"D  {size} in {speed['seconds']:.2f} s, from first frames and words to pictures, on {where['processor']}, "
+                  f"{where['threads']} threads, torch {where['torch']}"]  # fmt: skip
     return "\n".join(lines).strip("\n")

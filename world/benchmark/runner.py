@@ -150,8 +150,8 @@ def _claim(out: Path, facts: dict) -> None:
         differs = [f"{group}.{k}" for group in facts for k in {**there.get(group, {}), **facts[group]}
                    if there.get(group, {}).get(k) != facts[group].get(k)]  # fmt: skip
         raise OtherRun(
-            f"{out} holds the results of another run (it differs in {', '.join(sorted(differs))}): name another folder, "
-            "or delete this one"
+            f"{out} holds the results of another run (it differs in {', '.join(sorted(differs))}): name another "
+            "folder, or delete this one"
         )
     _write(path, facts)
 

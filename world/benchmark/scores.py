@@ -14,7 +14,7 @@ from .labels import Labels
 from .track import Track, fitted, follow
 
 # C's background terms: (dead zone, scale), RGB 0..1. Set on validation scenes of the renderer by
-# `vdit benchmark --suite calibrate --seed 0 --count 24`.
+# `vdit benchmark --calibrate --splits validation --seed 0 --count 20`.
 STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
 SMOOTH = 0.2  # C's tolerance of acceleration, in r; steps below it are no motion

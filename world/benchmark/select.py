@@ -19,6 +19,7 @@ from .track import off_ground
 
 DISTINCT = 0.20  # least RGB distance between the colours of two balls
 APART = 0.12  # and between a ball's pixels and the background behind them, in light or shadow: for nine in ten
+PLAIN = 0.15  # contrast of a floor below which no flow estimator sees a moving camera: its error is then the camera's own
 MOST_TRIES = 60  # candidates for each clip wanted, before giving up
 
 
@@ -73,6 +74,8 @@ def unfit(clip: Clip, labels: Labels, suite: str, known: int) -> str | None:
     """Why this clip cannot be judged, or None."""
     if reason := (UNFIT | {"obedience": unfit_for_obedience})[suite](labels, known):
         return reason
+    if suite == "obedience" and not labels.still and clip.scene.floor.contrast < PLAIN:
+        return "the floor is too plain to tell how the camera moves"
     names = [b.color for b in clip.scene.balls]
     if len(set(names)) < len(names):
         return "two balls have one colour"

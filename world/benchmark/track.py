@@ -38,7 +38,8 @@ def fitted(frames, labels: Labels) -> np.ndarray:
     count, height, width = labels.truth.shape[:3]
     if len(x) != count:
         raise FramesError(
-            f"{len(x)} frames were given, the clip has {count}: make the video {count} frames long, or the clip {len(x)}"
+            f"{len(x)} frames were given, the clip has {count}: make the video {count} frames long, or the clip "
+            f"{len(x)}"
         )
     if not np.isfinite(x).all():
         bad = sorted({int(t) for t in np.nonzero(~np.isfinite(x))[0]})
@@ -66,7 +67,7 @@ def fitted(frames, labels: Labels) -> np.ndarray:
 def ball_mask(
     frames: np.ndarray, labels: Labels, shades: np.ndarray | None = None, *, rivals: bool = True
 ) -> np.ndarray:
-    """[T,H,W] bool: pixels nearer to the ball's colours than to the background, lit or in shadow; no lines of one pixel.
+    """[T,H,W] bool: pixels nearer to the ball's colours than to the background, in light or shadow; no thin lines.
 
     shades: of another ball than the first. rivals: pixels nearer to another ball's colour are left to that.
     """
