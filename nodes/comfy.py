@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Sequence
 
@@ -159,8 +161,8 @@ def check_interrupted() -> None:
 def progress(total: int) -> Callable[..., None]:
     """A progress bar for the running node: call update(step, preview=None) after each of `total` steps.
 
-    preview: a PIL image, or the frames of the forming video as a list of them. ComfyUI shows one image a step, so
-    there the step picks the frame of the newest list: over the run the video plays once. Raises on cancel.
+    preview: a PIL image, or the frames of the forming video as a list of them, which plays until update is dropped or
+    given a newer one. Raises on cancel.
     """
     if not IN_COMFYUI:
         from ..host import running
@@ -171,16 +173,56 @@ def progress(total: int) -> Callable[..., None]:
     bar = comfy.utils.ProgressBar(total)
 
     frames: list = []
+    film = _Film()
 
     def update(step: int, preview=None) -> None:
+        film.place = (step, total)
         if isinstance(preview, (list, tuple)):
             frames[:] = preview
             preview = None
+            film.show(list(frames))
         if preview is None and frames:
             preview = frames[min(len(frames) - 1, step * len(frames) // max(1, total))]
         # the front end shows a preview at its own size and never enlarges it, so ComfyUI is asked for 512 pixels
         bar.update_absolute(step, total, preview=("JPEG", preview, 512) if preview is not None else None)
         check_interrupted()
 
+    weakref.finalize(update, film.end)  # the node is done with it, or has failed
     check_interrupted()
     return update
+
+
+class _Film:
+    """Plays the newest frames on the running node of ComfyUI, which by itself shows one picture a step."""
+
+    FRAMES_PER_SECOND = 8
+
+    def __init__(self):
+        from comfy_execution.utils import get_executing_context
+
+        self.context = get_executing_context()
+        self.frames, self.next, self.place, self.over = [], 0, (0, 1), self.context is None
+        self.changed = threading.Condition()
+        self.thread: threading.Thread | None = None
+
+    def show(self, frames: list) -> None:
+        with self.changed:
+            self.frames = frames
+            if self.thread is None and not self.over:
+                self.thread = threading.Thread(target=self._play, name="vdit-film", daemon=True)
+                self.thread.start()
+
+    def end(self) -> None:
+        with self.changed:  # not while a frame is on its way: it would mark the finished node as running
+            self.over = True
+            self.changed.notify_all()
+
+    def _play(self) -> None:
+        from comfy_execution.progress import get_progress_state
+
+        with self.changed:
+            while not self.changed.wait_for(lambda: self.over, timeout=1 / self.FRAMES_PER_SECOND):
+                picture = ("JPEG", self.frames[self.next % len(self.frames)], 512)
+                # not by the bar's hook: that would take a cancellation away from the node
+                get_progress_state().update_progress(self.context.node_id, *self.place, picture)
+                self.next += 1

@@ -344,3 +344,47 @@ def test_load_model_offers_the_students_beside_the_bundled_model(student, tmp_pa
     assert VDiTLoadModel.fingerprint_inputs(STUDENTS[0]) != "missing"
     with pytest.raises(checkpoint.CheckpointError, match="vdit-small-student-fast.safetensors: no such file"):
         VDiTLoadModel.execute(STUDENTS[1])
+
+
+# In ComfyUI, which shows one picture a step by itself
+
+
+def test_in_comfyui_the_forming_video_plays_between_steps_and_ends_with_the_node(monkeypatch):
+    import sys
+    import time
+    from types import ModuleType, SimpleNamespace
+
+    from vdit.nodes import comfy
+
+    steps, played = [], []
+    bar = SimpleNamespace(update_absolute=lambda step, total, preview: steps.append((step, preview)))
+    state = SimpleNamespace(update_progress=lambda node, step, total, picture: played.append((node, step, picture[1])))
+    stubs = {
+        "comfy": {},
+        "comfy.utils": {"ProgressBar": lambda total: bar},
+        "comfy.model_management": {"throw_exception_if_processing_interrupted": lambda: None},
+        "comfy_execution": {},
+        "comfy_execution.utils": {"get_executing_context": lambda: SimpleNamespace(node_id="7")},
+        "comfy_execution.progress": {"get_progress_state": lambda: state},
+    }
+    for name, values in stubs.items():
+        module = ModuleType(name)
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, name, module)
+        if "." in name:
+            setattr(sys.modules[name.split(".")[0]], name.split(".")[1], module)
+    monkeypatch.setattr(comfy, "IN_COMFYUI", True)
+    monkeypatch.setattr(comfy._Film, "FRAMES_PER_SECOND", 100)
+
+    update = comfy.progress(3)
+    update(1, ["a", "b", "c"])
+    deadline = time.monotonic() + 10
+    while len(played) < 7 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert played[:7] == [("7", 1, frame) for frame in "abcabca"]
+    update(2)
+    assert [step for step, _ in steps] == [1, 2]
+    (film,) = [thread for thread in threading.enumerate() if thread.name == "vdit-film"]
+    del update
+    film.join(5)
+    assert not film.is_alive(), "nothing is sent once the node is done"
