@@ -183,7 +183,7 @@ def gpu_attention(grid: Grid, heads: int, dtype: torch.dtype, backward: bool, pe
 def show(plan: str, kernel: str, taken: float, wrong: float | None, density: float, flop: float, peak: float) -> dict:
     rate = flop / taken / 1e12
     text = "" if wrong is None else f"  error {wrong:.1e}"
-    print(f"  {kernel:18} {taken * 1e3:9.3f} ms {rate:8.1f} TFLOP/s ({rate / peak:4.0%} of a matmul){text}", flush=True)
+    print(f"  {kernel:18} {taken * 1e3:9.3f} ms {rate:8.4g} TFLOP/s ({rate / peak:4.0%} of a matmul){text}", flush=True)
     return {"plan": plan, "kernel": kernel, "seconds": taken, "error": wrong, "density": density, "tflops": rate}
 
 
@@ -261,8 +261,9 @@ def cpu_attention(grid: Grid, heads: int, peak: float, rows: list[dict]) -> None
         rows.append(show(name, "reference", seconds(run, device), wrong, plan.density, flop, peak))
         if plan.is_full:
             raster = [t.transpose(1, 2).contiguous() for t in x]
-            taken = seconds(lambda: F.scaled_dot_product_attention(*raster), device)
-            rows.append(show(name, "SDPA", taken, None, plan.density, flop, peak))
+            run = lambda: F.scaled_dot_product_attention(*raster)
+            wrong = error(to_tiles(run().transpose(1, 2), plan.order_q), q, k, v, plan)
+            rows.append(show(name, "SDPA", seconds(run, device), wrong, plan.density, flop, peak))
 
 
 def main() -> None:

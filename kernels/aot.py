@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .triton.configs import Config, config_for, launch_options
+from .triton.configs import Config, config_for, launch_options, row_warps
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ CLASSES = {  # what nvdisasm prints, by what it costs
 def default_config(name: str, target: str) -> Config:
     """What a variant runs with on a target when nobody says otherwise."""
     v = VARIANTS[name]
-    return config_for(v.kernel, target, 2, v.block_q, 64) if v.kernel.startswith("attention") else Config(0, 0, 4, 1)
+    if v.kernel.startswith("attention"):
+        return config_for(v.kernel, target, 2, v.block_q, 64)
+    return Config(0, 0, row_warps(1 << (v.channels - 1).bit_length()) if "norm" in v.kernel else 4, 1)
 
 
 def request(name: str, c: Config):

@@ -36,7 +36,7 @@ SMALL = {  # 100 kB of shared memory: sm_86, sm_89, sm_120
 AMPERE = SMALL | {"attention": Config(64, 64, 4, 3, dv=64), "attention_int8": Config(64, 64, 4, 3, dv=64)}
 WARPGROUP = AMPERE | {"attention": Config(64, 64, 4, 3), "attention_int8": Config(64, 64, 4, 3)}
 # Two buffers, not three: three are a few bytes more than half of the shared memory, and a second program has no room.
-BLACKWELL = WARPGROUP | {"attention": Config(64, 64, 4, 2), "attention_int8": Config(64, 64, 4, 2)}
+BLACKWELL = WARPGROUP | {"attention": Config(64, 64, 4, 2)}
 CDNA = {  # 64 kB, no asynchronous copies: one stage
     "attention": Config(64, 32, 4, 1),
     "attention_128": Config(128, 32, 4, 1),
@@ -65,6 +65,11 @@ def config_for(kernel: str, target: str, dtype_bytes: int, block_q: int, block_k
         bm = 32 if kernel == "attention" else 16
         c = Config(min(c.bm, bm), min(c.bn, 16), 4, 1, dv=64)
     return c
+
+
+def row_warps(block: int) -> int:
+    """Warps of a program that holds all channels of a token, padded to `block`: at most 32 channels a thread."""
+    return max(4, min(16, block // 1024))
 
 
 @lru_cache

@@ -4,6 +4,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .configs import row_warps
+
 
 @triton.jit
 def norm_modulate_kernel(
@@ -48,11 +50,12 @@ def gate_norm_modulate(
     gate_rows = scale if gate is None else gate.expand(b, t, c)
     if shift.stride() != scale.stride() or scale.stride(2) != 1 or gate_rows.stride(2) != 1:
         shift, scale, gate_rows = shift.contiguous(), scale.contiguous(), gate_rows.contiguous()
+    block = triton.next_power_of_2(c)
     out, total = x.new_empty(x.shape), x if y is None else x.new_empty(x.shape)
     norm_modulate_kernel[(b * t * s,)](
         x, x if y is None else y, gate_rows, scale, shift, total, out, s, t, c,
         gate_rows.stride(0), gate_rows.stride(1), scale.stride(0), scale.stride(1), eps,
         RESIDUAL=y is not None, GATED=gate is not None, PLUS_ONE=not affine,
-        BLOCK=triton.next_power_of_2(c), num_warps=4,
+        BLOCK=block, num_warps=row_warps(block),
     )  # fmt: skip
     return total, out

@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .configs import row_warps
+
 
 @triton.jit
 def norm_rope_kernel(
@@ -59,10 +61,10 @@ def _launch(x, weight, eps, cos, sin, pairs, coords, slot_token, rotate=True) ->
     d, slots = 2 * cos.shape[1], len(slot_token)
     if channels % d or x.stride(2) != 1 or (rotate and weight.shape != (channels,)):
         raise ValueError(f"x {tuple(x.shape)}, weight {tuple(weight.shape)}; expected [B, L, heads * {d}] and alike")
-    y = x.new_empty(b, channels // d, slots, d)
+    y, block = x.new_empty(b, channels // d, slots, d), triton.next_power_of_2(channels)
     norm_rope_kernel[(slots, b)](
         x, weight, cos, sin, coords, slot_token, y, slots, channels // d, x.stride(0), x.stride(1), eps,
-        ROTATE=rotate, D=d, T_PAIRS=pairs[0], S_PAIRS=pairs[1], BLOCK=triton.next_power_of_2(channels), num_warps=4,
+        ROTATE=rotate, D=d, T_PAIRS=pairs[0], S_PAIRS=pairs[1], BLOCK=block, num_warps=row_warps(block),
     )  # fmt: skip
     return y
 
