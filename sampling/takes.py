@@ -127,26 +127,32 @@ class FormingTakes:
         if not (always and len(self.shown) > 1) and not self.budget.affordable():
             return self.update(total, None)
         with self.budget.spending():
-            self.shown[self.current] = draw()
+            frames = draw()
+            self.shown[self.current] = frames if len(self.shown) == 1 else [tile(frame) for frame in frames]
             self.update(total, beside(self.shown))
 
 
+def tile(image: Any) -> Any:
+    """A PIL image with its longer side TILE pixels."""
+    scale = TILE / max(image.size)
+    size = tuple(max(1, round(side * scale)) for side in image.size)
+    return image if image.size == size else image.resize(size, resample=2)  # bilinear
+
+
 def beside(takes: list[list]) -> list:
-    """PIL frames of several takes -> frames with all of them in two columns; dark where there is nothing yet."""
+    """Tiles of several takes -> frames with all of them in two columns; dark where there is nothing yet."""
     if len(takes) == 1:
         return takes[0]
     from PIL import Image
 
-    width, height = next(frames[0].size for frames in takes if frames)
-    scale = TILE / max(width, height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = next(frames[0].size for frames in takes if frames)
     rows = (len(takes) + 1) // 2
     mosaic = []
     for t in range(max(map(len, takes))):
         image = Image.new("RGB", (2 * size[0], rows * size[1]), (24, 24, 24))
         for i, frames in enumerate(takes):
             if t < len(frames):
-                image.paste(frames[t].resize(size), ((i % 2) * size[0], (i // 2) * size[1]))
+                image.paste(frames[t], ((i % 2) * size[0], (i // 2) * size[1]))
         mosaic.append(image)
     return mosaic
 
