@@ -8,7 +8,6 @@ import { presetKeys, presetPose } from "./presets.js";
 const HIT = 11; // px
 const APART = 0.01; // of the clip: keys keep this distance in time
 const EDGE = 20; // px beside the time line
-const DOUBLE = 400; // ms
 
 const FIELDS = [
   ["right", "m", "Metres to the right of the first camera; negative: left", (key) => [key.position, 0, 1], -1000, 1000, 0.1],
@@ -34,9 +33,14 @@ class CameraPath extends Drawing {
       clear: button("Clear", "Deletes the path: the preset decides again", () => this.clear()),
     };
     this.views = [new CameraView("above", 3), new CameraView("side", 2)];
-    for (const view of this.views) onDrag(this, view.surface, (from) => this.beginInView(view, from));
-    this.line = svg("svg", { class: "vdit-surface", "data-view": "time", style: "flex: none; height: 46px; cursor: ew-resize" });
-    onDrag(this, this.line, (from) => this.beginInTime(from));
+    for (const view of this.views) {
+      onDrag(this, view.surface, (from) => this.beginInView(view, from), {
+        twice: (point) => this.goTo(view, point),
+        over: (point) => (this.grips(view, point) ? "grab" : this.under(view, point).length ? "move" : null),
+      });
+    }
+    this.line = svg("svg", { class: "vdit-surface", "data-view": "time", style: "flex: none; height: 46px" });
+    onDrag(this, this.line, (from) => this.beginInTime(from), { twice: ({ x }) => this.insert(this.xToTime(x)) });
     this.root.append(
       html("div", { class: "vdit-bar" }, this.says, ...Object.values(this.buttons)),
       html("div", { style: "display: flex; gap: 5px; flex: 1 1 0; min-height: 0" }, ...this.views.map((view) => view.surface)),
@@ -217,13 +221,10 @@ class CameraPath extends Drawing {
   }
 
   beginInView(view, from) {
-    const selected = this.key();
-    const free = this.selected > 0;
-    const handle = free && view.handle(selected);
-    if (handle && near(from, handle)) {
+    if (this.grips(view, from)) {
       return { move: (point) => this.aim(view, point), end: () => this.commit() };
     }
-    const under = this.data.keys.map((key, i) => i).filter((i) => near(from, view.toScreen(this.data.keys[i].position)));
+    const under = this.under(view, from);
     if (under.length) {
       const held = under.includes(this.selected) ? this.selected : under.at(-1);
       const next = under[(under.indexOf(this.selected) + 1) % under.length]; // keys on one spot take turns
@@ -238,20 +239,24 @@ class CameraPath extends Drawing {
         click: () => this.select(next),
       };
     }
-    return { click: (point) => this.clickInView(view, point) };
+    return { click: (point) => (this.count() ? this.select(-1) : this.goTo(view, point)) };
   }
 
-  clickInView(view, point) {
-    if (this.count() && !this.doubled(view, point)) return this.select(-1);
+  /** Whether a point is on the dot that turns the selected camera. */
+  grips(view, point) {
+    const handle = this.selected > 0 && view.handle(this.key());
+    return Boolean(handle) && near(point, handle);
+  }
+
+  /** The keys under a point of a view. */
+  under(view, point) {
+    return this.data.keys.map((key, i) => i).filter((i) => near(point, view.toScreen(this.data.keys[i].position)));
+  }
+
+  /** A new end of the path, on a free place. */
+  goTo(view, point) {
+    if (this.under(view, point).length) return;
     this.change(() => this.append((last) => view.toWorld(point, last.position)));
-  }
-
-  doubled(place, { x, y }) {
-    const last = this.clicked;
-    this.clicked = { place, x, y, at: performance.now() };
-    const again = last?.place === place && this.clicked.at - last.at < DOUBLE && near(last, { x, y });
-    if (again) this.clicked = null;
-    return again;
   }
 
   place(view, point) {
@@ -292,7 +297,7 @@ class CameraPath extends Drawing {
       this.now = this.xToTime(point.x);
       this.render();
     };
-    return { move: go, end: go, click: (point) => (this.doubled("time", point) ? this.insert(this.xToTime(point.x)) : go(point)) };
+    return { move: go, end: go, click: go };
   }
 
   // Between the world and the screen

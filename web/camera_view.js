@@ -102,12 +102,12 @@ export class CameraView {
     const at = this.toScreen(key.position);
     const tip = active && i > 0 ? this.handle(key) : null;
     const handle = tip
-      ? [svg("circle", { class: "vdit-aim", cx: tip.x, cy: tip.y, r: 5, fill: "#fff", stroke: "#000a", cursor: "grab" })]
+      ? [svg("circle", { class: "vdit-aim", cx: tip.x, cy: tip.y, r: 5, fill: "#fff", stroke: "#000a" })]
       : [];
     return [
       ...this.frustum(key, KEY, active ? 0.4 : 0.15),
       svg("circle", { class: "vdit-key", cx: at.x, cy: at.y, r: 8, fill: KEY, stroke: active ? "#fff" : "#000a",
-        "stroke-width": active ? 2.5 : 1, cursor: i > 0 ? "move" : "pointer" }),
+        "stroke-width": active ? 2.5 : 1 }),
       svg("text", { x: at.x, y: at.y + 4, "text-anchor": "middle", style: "fill:#111;font-weight:bold" }, `${i + 1}`),
       ...handle,
     ];

@@ -233,9 +233,10 @@ function wheelToCanvas(event) {
 /**
  * Pointers on an svg whose units are the node's own pixels, at any zoom of the graph and of the screen.
  * start({x, y}, event) returns {move, end, click} or nothing; move and end get the point, click replaces end where
- * the pointer hardly moved; cancel() when the system takes the pointer away.
+ * the pointer hardly moved; cancel() when the system takes the pointer away. twice(point): a double click.
+ * over(point): the cursor there, where it is not the surface's own.
  */
-export function onDrag(drawing, surface, start) {
+export function onDrag(drawing, surface, start, { twice, over }) {
   let held = null;
   const at = (event) => {
     const box = surface.getBoundingClientRect();
@@ -255,6 +256,7 @@ export function onDrag(drawing, surface, start) {
     surface.setPointerCapture(event.pointerId);
   });
   surface.addEventListener("pointermove", (event) => {
+    if (!held) surface.style.cursor = over?.(at(event)) ?? "";
     if (event.pointerId !== held?.id) return;
     event.stopPropagation();
     const path = event.getCoalescedEvents?.() ?? [];
@@ -279,6 +281,10 @@ export function onDrag(drawing, surface, start) {
     drawing.cancel();
     drag.cancel?.();
   };
+  surface.addEventListener("dblclick", (event) => {
+    event.stopPropagation(); // the graph would offer its list of nodes
+    twice(at(event));
+  });
   surface.addEventListener("pointercancel", lost);
   surface.addEventListener("lostpointercapture", lost);
 }
@@ -337,7 +343,8 @@ const STYLE = `
 .vdit-drawing:focus-visible { border-color: #6aa8ff; }
 .vdit-drawing svg.vdit-surface { flex: 1 1 0; min-height: 0; min-width: 0; width: 100%; display: block; touch-action: none;
   background: #15171a; border-radius: 4px; cursor: crosshair; }
-.vdit-drawing svg text { font: 11px sans-serif; fill: #cfd3d8; pointer-events: none; }
+.vdit-drawing svg.vdit-surface * { pointer-events: none; } /* drawn anew at each edit: a click must not lose its target */
+.vdit-drawing svg text { font: 11px sans-serif; fill: #cfd3d8; }
 .vdit-bar { display: flex; gap: 5px; align-items: center; flex: none; min-height: 24px; }
 .vdit-bar .vdit-says { flex: 1; min-width: 0; color: var(--descrip-text, #aaa); overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }

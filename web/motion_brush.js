@@ -9,7 +9,6 @@ const NEW = { radius: 0.1, falloff: 0.5, start: 0, end: 1 };
 const HANDLE = 9; // px around a line or a start dot that still count as a hit
 const ARROWS = 46; // px between arrowheads
 const BEYOND = 0.5; // of the picture: how far a stroke may leave it
-const DOUBLE = 400; // ms
 const SHORTEST = 0.02; // of the clip: start and end keep this distance
 
 let made = 0;
@@ -44,7 +43,10 @@ class MotionBrush extends Drawing {
       html("div", { class: "vdit-bar" }, radius, falloff),
       html("div", { class: "vdit-bar" }, start, end),
     );
-    onDrag(this, this.surface, (from) => this.begin(from));
+    onDrag(this, this.surface, (from) => this.begin(from), {
+      twice: (point) => this.pin(point),
+      over: (point) => (this.grips(point) ? "move" : this.hit(point) >= 0 ? "pointer" : null),
+    });
   }
 
   // The value
@@ -127,9 +129,8 @@ class MotionBrush extends Drawing {
 
   begin(from) {
     const place = this.toPicture(from);
-    const selected = this.data.strokes[this.selected];
-    if (selected && near(from, this.toScreen(selected.points[0]))) {
-      const points = selected.points;
+    if (this.grips(from)) {
+      const points = this.data.strokes[this.selected].points;
       const move = (point) => {
         const [x, y] = this.toPicture(point);
         this.shift(points, x - place[0], y - place[1]);
@@ -153,20 +154,22 @@ class MotionBrush extends Drawing {
         stroke.points = simplified(stroke.points, (point) => [point[0] * width, point[1] * height]);
         this.commit();
       },
-      click: (point) => this.click(point),
+      click: (point) => this.select(this.hit(point)),
     };
   }
 
-  /** Selects what is there; twice on a free place: a stroke of one point, which keeps its place still. */
-  click(point) {
-    const now = performance.now();
-    const again = this.clicked && now - this.clicked.at < DOUBLE && near(this.clicked, point);
-    this.clicked = { ...point, at: now };
-    const hit = this.hit(point);
-    if (hit >= 0 || !again) return this.select(hit);
+  /** A stroke of one point keeps its place still; on a free place only. */
+  pin(point) {
+    if (this.hit(point) >= 0) return;
     this.change(() => {
       this.selected = this.data.strokes.push({ ...this.next, points: [inside(this.toPicture(point))] }) - 1;
     });
+  }
+
+  /** Whether a point is on the number of the selected stroke. */
+  grips(point) {
+    const selected = this.data.strokes[this.selected];
+    return Boolean(selected) && near(point, this.toScreen(selected.points[0]));
   }
 
   /** The stroke whose line is nearest to a point, -1 where none is near. */
@@ -263,7 +266,7 @@ class MotionBrush extends Drawing {
     }
     marks.append(
       svg("circle", { class: "vdit-start", cx: line[0].x, cy: line[0].y, r: 8, fill: color, stroke: active ? "#fff" : "#000a",
-        "stroke-width": active ? 2 : 1, cursor: active ? "move" : "pointer" }),
+        "stroke-width": active ? 2 : 1 }),
       svg("text", { x: line[0].x, y: line[0].y + 4, "text-anchor": "middle", style: "fill:#111;font-weight:bold" }, `${i + 1}`));
   }
 
