@@ -469,3 +469,26 @@ def test_presets_look_as_the_node_makes_them(page):
             roll = torch.rad2deg(torch.atan2(path.c2w[:, 1, 0], path.c2w[:, 1, 1]))  # from where x and y point down
             ours = torch.cat((path.c2w[:, :3, 3], path.c2w[:, :3, 2], roll[:, None], path.fov_deg[:, None]), 1)
             assert torch.allclose(torch.tensor(theirs, dtype=torch.float64), ours, atol=1e-3), said
+
+
+def test_a_picture_made_in_the_graph_is_shown_after_a_run(page):
+    graph = json.loads(json.dumps(GRAPH))
+    scale = {"id": 4, "type": "ImageScale", "pos": [40, 520], "size": [300, 130], "flags": {}, "order": 1, "mode": 0,
+             "properties": {}, "inputs": [{"name": "image", "type": "IMAGE", "link": 1}],
+             "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [2]}],
+             "widgets_values": ["lanczos", 256, 256, "disabled"]}  # fmt: skip
+    shown = {"id": 5, "type": "PreviewImage", "pos": [40, 700], "size": [300, 200], "flags": {}, "order": 3, "mode": 0,
+             "properties": {}, "inputs": [{"name": "images", "type": "IMAGE", "link": 3}], "outputs": []}  # fmt: skip
+    graph["nodes"] += [scale, shown]
+    graph["nodes"][1]["inputs"][0]["link"] = 2
+    graph["nodes"][1]["outputs"] = [
+        {"name": "flow", "type": "VDIT_FLOW", "links": []},
+        {"name": "preview", "type": "IMAGE", "links": [3]},
+    ]
+    graph["links"] = [[1, 1, 0, 4, 0, "IMAGE"], [2, 4, 0, 2, 0, "IMAGE"], [3, 2, 1, 5, 0, "IMAGE"]]
+    load_graph(page, graph)
+    page.wait_for_selector(f"{PICTURE} > image[href*=falling-ball]", state="attached")  # the best guess before a run
+    drag(page, PICTURE, (0.8, 0.2), (0.8, 0.8))
+    page.click('[data-testid="queue-button"]')
+    page.wait_for_selector(f"{PICTURE} > image[href*=vdit_brush]", state="attached")
+    assert len(strokes(page)) == 1
