@@ -459,26 +459,25 @@ INTERPRETED = """
 import torch
 from vdit.kernels import dispatch, ops
 from vdit.kernels.grid import Grid
-from vdit.kernels.plan import plan, window, sliding_tiles, SPATIAL, TEMPORAL
+from vdit.kernels.plan import plan, window, SPATIAL
 torch.manual_seed(0)
-grid, heads, d = Grid(3, 5, 7), 2, 64
+grid, heads, d = Grid(2, 5, 7), 2, 64
 angle = torch.rand(7, d // 2)
 rope = angle.cos(), angle.sin(), 12
-leaves = [torch.randn(1, 105, heads * d) for _ in range(3)] + [torch.rand(heads * d) + 0.5 for _ in range(2)]
+leaves = [torch.randn(1, 70, heads * d) for _ in range(3)] + [torch.rand(heads * d) + 0.5 for _ in range(2)]
 def attend(p, backend):
     q, k, v, wq, wk = own = [x.clone().requires_grad_() for x in leaves]
     y = dispatch.norm_rope_attention(q, k, v, wq, wk, 1e-6, rope, grid, p, backend=backend, fused=backend)
     return [y, *torch.autograd.grad((y * torch.arange(y.numel()).view(y.shape).cos()).sum(), own)]
-for pattern in (window(1, 2, 1, clamped=True), SPATIAL + TEMPORAL):
-    p = plan(grid, pattern, tile=(3, 5, 4))
-    for ours, theirs in zip(attend(p, "triton"), attend(p, "reference")):
-        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
-p = plan(grid, sliding_tiles(1, 1, 1), tile=(3, 5, 4))
+p = plan(grid, window(1, 2, 1, clamped=True), tile=(2, 5, 4))
+for ours, theirs in zip(attend(p, "triton"), attend(p, "reference")):
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+p = plan(grid, SPATIAL, tile=(1, 5, 7))
 q, k, v = (x.unflatten(-1, (heads, d)) for x in leaves[:3])
 exact, quantised = (dispatch.attention(q, k, v, p, backend=name) for name in ("reference", "int8"))
 assert 0 < (quantised - exact).abs().sum() / exact.abs().sum() < 0.02
 x, y = leaves[:2]
-gate, mul, add = torch.randn(1, 3, 128), torch.randn(1, 1, 128), torch.randn(1, 3, 128)
+gate, mul, add = torch.randn(1, 2, 128), torch.randn(1, 1, 128), torch.randn(1, 2, 128)
 for g in (gate, None):
     for ours, theirs in zip(ops.residual_norm(x, y, g, mul, add, 1e-6, "triton"),
                             ops.residual_norm(x, y, g, mul, add, 1e-6, "reference")):
