@@ -20,7 +20,7 @@ from .track import off_ground
 DISTINCT = 0.20  # least RGB distance between the colours of two balls
 APART = 0.12  # and between a ball's pixels and the background behind them, in light or shadow: for nine in ten
 PLAIN = 0.15  # contrast of a floor below which no flow estimator sees a moving camera: its error is then the camera's own
-MOST_TRIES = 60  # candidates for each clip wanted, before giving up
+MOST_TRIES = 300  # candidates for each clip wanted, before giving up; of falls one in fifty is long enough for C
 
 
 @dataclass(frozen=True)
