@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--hours", type=float, default=1.0, help="time to train for, beside the trajectories' solving")
     p.add_argument("--layers", type=int, help="layers of a smaller student; default: all of the teacher's")
     p.add_argument("--batch", type=int, default=8)
-    p.add_argument("--peak", type=float, default=5e-4, help="highest learning rate")
+    p.add_argument("--peak", type=float, default=3e-4, help="highest learning rate; default: 0.0003")
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
     p.add_argument("--start-from", type=Path, help="a run whose weights this one begins with, instead of the teacher's")
     p.add_argument("--seed", type=int, default=0)
