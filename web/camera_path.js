@@ -400,7 +400,7 @@ app.registerExtension({
   getCustomWidgets() {
     return {
       VDIT_CAMERA_PATH: (node, name) => new CameraPath(node, name, "VDIT_CAMERA_PATH", {
-        minWidth: 460, minHeight: 430, label: "Camera path: key frames from above, from the side and over time",
+        minWidth: 520, minHeight: 430, label: "Camera path: key frames from above, from the side and over time",
       }).made,
     };
   },

@@ -347,7 +347,7 @@ app.registerExtension({
     return {
       VDIT_BRUSH(node, name) {
         return new MotionBrush(node, name, "VDIT_BRUSH", {
-          minWidth: 380, minHeight: 380, label: "Motion brush: draw over the picture how things move",
+          minWidth: 400, minHeight: 430, label: "Motion brush: draw over the picture how things move",
         }).made;
       },
     };
