@@ -14,7 +14,8 @@ from .labels import Labels
 from .track import Track, fitted, follow
 
 # C's background terms: (dead zone, scale), RGB 0..1. Set on validation scenes of the renderer by
-# `vdit benchmark --calibrate --splits validation --seed 0 --count 20`.
+# `vdit benchmark --calibrate --splits validation --seed 0 --count 20`: the 99th percentile of change is .0011 through H.264
+# (crf 35), .0066 with blur and noise, .108 with 6% flicker; the largest distance .0074, .0062 and .033.
 STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
 SMOOTH = 0.2  # C's tolerance of acceleration, in r; steps below it are no motion
