@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,21 +176,23 @@ def apart(a: np.ndarray, b: np.ndarray, radius: np.ndarray, known: int, judged: 
 
 
 def events(center: np.ndarray, radius: np.ndarray, known: int) -> tuple[int | None, bool]:
-    """(frame of the first bounce or None, whether the ball comes back after two or more frames unseen)."""
+    """(frame of the first bounce or None, whether the ball comes back: seen twice, not seen twice, seen twice)."""
     hits = impacts(center[:, 1], radius, known)
-    there = ~np.isnan(center[:, 0])
-    gone, back = 0, False
-    for t in range(known, len(there)):
-        if there[t] and gone >= 2 and there[max(0, t - gone - 1)]:
-            back = True
-        gone = 0 if there[t] else gone + 1
-    return (hits[0] if hits else None), back
+    seen = "".join("x" if there else "." for there in ~np.isnan(center[:, 0]))
+    return (hits[0] if hits else None), re.search(r"xx\.{2,}(?=xx)", seen) is not None
 
 
-def same_events(a: tuple[int | None, bool], b: tuple[int | None, bool]) -> bool:
-    """Bounces within a frame of each other, or none in both; and both come back, or neither."""
+def asked(labels: Labels, known: int) -> tuple[bool, bool]:
+    """Whether the true ball bounces, and whether it is hidden for a while: only then a video is asked about it."""
+    return bool(impacts(labels.center[:, 1], labels.radius, known)), int(labels.hidden.sum()) >= 2
+
+
+def same_events(a: tuple[int | None, bool], b: tuple[int | None, bool], asks: tuple[bool, bool]) -> bool | None:
+    """Bounces within a frame of each other, or none in both; both come back, or neither. None: nothing is asked."""
+    if not any(asks):
+        return None
     bounces = a[0] == b[0] if None in (a[0], b[0]) else abs(a[0] - b[0]) <= 1
-    return bounces and a[1] == b[1]
+    return (bounces or not asks[0]) and (a[1] == b[1] or not asks[1])
 
 
 def pairs(seen: Seen, render: Seen, shifted: bool = False) -> list[dict]:
@@ -207,9 +210,11 @@ def pairs(seen: Seen, render: Seen, shifted: bool = False) -> list[dict]:
             "retrieval": float(distance[i].argmin() == i),
             "own_to_other": float(distance[i, i] / others.mean()),
             "path_radii": apart(seen.centers[i], render.centers[i], render.labels.radius, known),
-            "events": float(same_events(seen.events[i], render.events[i])),
             "seconds": mine.seconds, "first_s": mine.first,
         })  # fmt: skip
+        same = same_events(seen.events[i], render.events[i], asked(render.labels, known))
+        if same is not None:
+            rows[-1]["events"] = float(same)
     for first in range(0, len(rows), OF):
         group = slice(first, first + OF)
         truth = np.array(render.from_truth[group])
@@ -237,7 +242,7 @@ def table(report: dict) -> str:
     lines = [head, ("", "%", "", "dB", "rel. RMSE", "", "radii", "%", "%", "")]
     for name, s in report["systems"].items():
         lines.append((
-            name, *(f"{v:.4g}" for v in (
+            name, *("-" if v is None else f"{v:.4g}" for v in (
                 s["retrieval"]["percent"], s["ssim"], s["psnr_db"], s["latent_rmse"], s["own_to_other"],
                 s["path_radii"], s["events"]["percent"], s["best_of_4"]["percent"], s["seconds"])),
         ))  # fmt: skip

@@ -33,7 +33,7 @@ def against_steps(report: dict):
             axes.plot(steps, values, marker="o", color=color, label=model, linewidth=1.6, markersize=4)
             if isinstance(points[0][1][key], dict):
                 order = sorted(points, key=lambda p: p[0])
-                low, high = ([found[key][end] for _, found in order] for end in ("low", "high"))
+                low, high = ([found[key][end] or 0.0 for _, found in order] for end in ("low", "high"))
                 axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
         if key != "seconds":
             for name, found in controls.items():
@@ -61,4 +61,5 @@ def against_steps(report: dict):
 
 
 def value(found: dict, key: str) -> float:
-    return found[key]["percent"] if isinstance(found[key], dict) else found[key]
+    number = found[key]["percent"] if isinstance(found[key], dict) else found[key]
+    return float("nan") if number is None else number
