@@ -216,6 +216,8 @@ def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frame
             raise ValueError(f"{part}: a window has at least one tile on each axis")
     if any(isinstance(b, Box) and b.clamped for b in pattern) and sum(isinstance(b, Box) for b in pattern) > 1:
         raise ValueError("a clamped box moves its queries inwards, so it cannot be joined with another box")
+    if any(isinstance(b, Box) and b.clamped and b.causal for b in pattern):
+        raise ValueError("a clamped box moves early queries to later frames, so it cannot be causal as well")
     if query_frames and not 0 <= query_frames[0] < query_frames[1] <= grid.t:
         raise ValueError(f"query frames {query_frames} do not lie in a grid of {grid.t} frames")
 

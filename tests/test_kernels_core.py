@@ -188,6 +188,7 @@ def test_a_plan_is_kept_and_explains_itself():
     ((Grid(3, 5, 7), (Box(-1, 0, 0),)), "reach is 0 to"),
     ((Grid(3, 5, 7), (Tiles(0, 1, 1),)), "at least one tile"),
     ((Grid(3, 5, 7), window(1, 1, 1, clamped=True) + SPATIAL), "clamped"),
+    ((Grid(3, 5, 7), (Box(1, 1, 1, causal=True, clamped=True),)), "cannot be causal"),
     ((Grid(3, 5, 7), FULL, 48), "must be 16"),
     ((Grid(3, 5, 7), FULL, 64, 64, (5, 5, 5)), "holds 125"),
     ((Grid(5, 5, 7), Tiles(1, 1, 1), 64, 64, (2, 5, 7)), "tuple of Box"),

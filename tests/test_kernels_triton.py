@@ -222,8 +222,8 @@ def fused_case(name, dtype):
     from torch.nn.functional import layer_norm, rms_norm
     from vdit.kernels.grid import Grid, tile_order, to_tiles
     from vdit.kernels.triton.norm_modulate import gate_norm_modulate
-    from vdit.kernels.triton.norm_rope import axis_tables, norm_rope_to_tiles, values_to_tiles
-    from vdit.model.rope import apply_rope, axis_sizes, rope_table
+    from vdit.kernels.triton.norm_rope import norm_rope_to_tiles, values_to_tiles
+    from vdit.model.rope import apply_rope, axis_sizes, axis_tables, rope_table
 
     grid, heads, d, wide = Grid(2, 3, 3), 3, 64, torch.float64
     order, c = tile_order(grid, (2, 2, 3), 16), heads * d
@@ -245,7 +245,7 @@ def fused_case(name, dtype):
     else:
         x, weight = torch.randn(2, grid.tokens, c).to(dtype), 1 + torch.randn(c)
         sizes = axis_sizes(d)
-        tables = axis_tables(4, sizes, 10000.0, x.device)
+        tables = axis_tables(grid.sides, d)[:2]
         table = rope_table(grid.sides, d)
 
         def plain(x, weight):

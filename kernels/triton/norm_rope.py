@@ -67,13 +67,3 @@ def _launch(x, weight, eps, cos, sin, pairs, coords, slot_token, rotate=True) ->
         ROTATE=rotate, D=d, T_PAIRS=pairs[0], S_PAIRS=pairs[1], BLOCK=block, num_warps=row_warps(block),
     )  # fmt: skip
     return y
-
-
-def axis_tables(places: int, sizes: tuple[int, int, int], theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(cos, sin) fp32 [places, D/2] for norm_rope_to_tiles; sizes: channels of (t, h, w); worked out in float64.
-
-    A few kB that stay in the cache, in place of a table of [T*H*W, D/2] (17 MB at 480p) read once a layer.
-    """
-    exponent = torch.cat([torch.arange(0, n, 2, dtype=torch.float64, device=device) / n for n in sizes])
-    angle = torch.arange(places, dtype=torch.float64, device=device)[:, None] * theta**-exponent
-    return angle.cos().float(), angle.sin().float()
