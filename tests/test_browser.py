@@ -39,7 +39,7 @@ def page(opened):
 
 
 def wait_for_graph(page):
-    page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type === 'VDiTSample')")
+    page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type === 'VDiTLoadModel')")
     page.evaluate(KEEP_EVENTS)
 
 
