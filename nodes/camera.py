@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comfy import input_file, io
+from .comfy import file_mark, input_file, io
 from .types import CATEGORY, VDiTCamera, end_input, shown, start_input, strength_input
 
 LARGEST_FILE = 20_000_000  # bytes; 1001 poses as JSON are 0.4 MB
@@ -165,11 +165,7 @@ class VDiTCameraPath(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file="", **_):
-        try:
-            stat = input_file(file.strip()).stat() if file.strip() else None
-        except (OSError, ValueError):
-            return "missing"  # execute says what is wrong with it
-        return (stat.st_mtime_ns, stat.st_size) if stat else ""
+        return file_mark(file)
 
 
 def _text(name: str) -> str:

@@ -89,6 +89,16 @@ def input_file(name: str) -> Path:
     return Path(path)
 
 
+def file_mark(name: str) -> tuple[int, int] | str:
+    """What changes when the input file of an optional name does, for fingerprint_inputs; "missing" leaves the reason to
+    execute."""
+    try:
+        stat = input_file(name.strip()).stat() if name.strip() else None
+    except (OSError, ValueError):
+        return "missing"
+    return (stat.st_mtime_ns, stat.st_size) if stat else ""
+
+
 def torch_device() -> torch.device:
     """The device models run on: ComfyUI's choice, else CUDA, else MPS, else the CPU."""
     if IN_COMFYUI:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comfy import input_file, io
+from .comfy import file_mark, input_file, io
 from .types import CATEGORY, VDiTDepth, end_input, height_input, start_input, strength_input, width_input
 
 
@@ -83,8 +83,4 @@ class VDiTDepthControl(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file="", **_):
-        try:
-            stat = input_file(file.strip()).stat() if file.strip() else None
-        except (OSError, ValueError):
-            return "missing"  # execute says what is wrong with it
-        return (stat.st_mtime_ns, stat.st_size) if stat else ""
+        return file_mark(file)
