@@ -37,6 +37,7 @@ class Run:
     folder: Path
     save_every_s: float = 180.0
     seconds: float = 0.0  # trained so far, over all sessions
+    lost: int = 0  # steps left out because their loss was not finite
     _mark: float = field(default_factory=lambda: time.monotonic())
     _saved: float = field(default_factory=lambda: time.monotonic())
 
@@ -72,3 +73,31 @@ class Run:
     def log(self, **values) -> None:
         with open(self.folder / "log.jsonl", "a") as f:
             f.write(json.dumps({**values, "seconds": round(self.tick(), 1)}) + "\n")
+
+
+MOST_LOST = 20  # losses that may fail to be finite in one run
+
+
+def take_step(
+    loss: torch.Tensor, params: dict, average: dict, optimizers: list, step: int, ema: float, run: Run
+) -> bool:
+    """One update of the weights and of their moving average; False, logged, when the loss is not finite and is left out.
+
+    That was seen once in some hundred steps on one CPU, not repeatable. Raises FloatingPointError when it piles up.
+    """
+    if not torch.isfinite(loss):
+        run.lost += 1
+        run.log(event="not finite", step=step, lost=run.lost)
+        if run.lost > MOST_LOST:
+            raise FloatingPointError(f"{run.lost} losses were not finite; the last in step {step}: see {run.folder / 'log.jsonl'}")
+        return False
+    for opt in optimizers:
+        opt.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+    for opt in optimizers:
+        opt.step()
+    with torch.no_grad():
+        keep = min(ema, (2 + step) / (11 + step))
+        torch._foreach_lerp_(list(average.values()), list(params.values()), 1 - keep)
+    return True

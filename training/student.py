@@ -18,7 +18,7 @@ from torch import Tensor
 from ..model.config import VDiTConfig
 from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
-from .run import Run
+from .run import Run, take_step
 from .teacher import MOVING, loss_weight, optimizers, rate_at
 from .trajectories import STEPS, Teacher, Trajectories, averaged, load_teacher, on_the_way, write_trajectories
 
@@ -227,7 +227,6 @@ def distil(
 
     bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="student", unit="s")
     losses: list[float] = []
-    lost = 0  # steps whose loss was not finite
     if step == 0:
         check_now()
     while run.tick() < total:
@@ -239,23 +238,10 @@ def distil(
         found, rows = data.draw(recipe.batch, rng)
         times = draw_times(len(rows), fewest, rng)
         loss = distillation_loss(student, found, rows, times, own=fewest <= 8 and rng.random() < OWN)
-        if not torch.isfinite(loss):  # as in the teacher's training: left out, and told
-            lost += 1
-            run.log(event="not finite", step=step, lost=lost)
-            if lost > 20:
-                raise FloatingPointError(f"{lost} losses were not finite; see {run.folder / 'log.jsonl'}")
-            step += 1
+        step += 1
+        if not take_step(loss, params, average, opts, step - 1, EMA, run):
             continue
-        for opt in opts:
-            opt.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
-        for opt in opts:
-            opt.step()
-        step, samples = step + 1, samples + len(rows)
-        with torch.no_grad():
-            keep = min(EMA, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.values()), list(params.values()), 1 - keep)
+        samples += len(rows)
         losses.append(loss.item())
         if step % 50 == 0:
             mean = round(float(np.mean(losses)), 4)
