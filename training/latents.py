@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..control.depth import depth_from_metres
 from ..control.signals import pool
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
@@ -93,7 +94,7 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
     depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T]."""
     images, scene = clip.render, clip.scene
-    rgb, depth, flow = images.rgb, inverse_depth(images.depth), clip.flow.permute(0, 3, 1, 2)
+    rgb, depth, flow = images.rgb, depth_from_metres(images.depth).inverse, clip.flow.permute(0, 3, 1, 2)
     c2w, ways = torch.tensor(scene.c2w), [caption(scene, i) for i in range(WORDINGS)]
     if mirror:
         flip = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))  # the world's x and the camera's
@@ -109,11 +110,3 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
         "c2w": c2w,
         "fov_deg": torch.tensor(scene.fov_deg),
     }
-
-
-def inverse_depth(depth: Tensor) -> Tensor:
-    """Metric depth [T,H,W] -> inverse depth between its 1st and 99th percentiles over the clip, in 0..1, 1 near."""
-    inverse = 1 / depth
-    some = inverse[::4, ::3, ::3].flatten()
-    low, high = torch.quantile(some, 0.01), torch.quantile(some, 0.99)
-    return ((inverse - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
