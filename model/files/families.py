@@ -1,0 +1,107 @@
+"""What a file of weights is, from tensor names and shapes alone, so that a wrong one is refused by what it is."""
+
+from __future__ import annotations
+
+from typing import Mapping, NamedTuple
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Family(NamedTuple):
+    role: str  # "transformer", "codec", "preview codec", "text encoder", "vision encoder", "lora", "bundle", "other"
+    title: str  # as in "this is ..."
+
+
+LORA_MARKS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".lora.down.", ".lora.up.", ".hada_w1", ".lokr_w1")
+
+# Part of a name -> what has such a name; the first that is found wins, so the particular come before the general.
+_LORA_FAMILIES = (
+    ("individual_token_refiner", "Hunyuan Video"),
+    ("double_blocks", "Flux or Hunyuan Video"),
+    ("single_transformer_blocks", "Flux"),
+    ("lora_te2_", "SDXL"),
+    ("input_blocks", "Stable Diffusion or SDXL"),
+    ("down_blocks", "Stable Diffusion or SDXL"),
+    ("joint_blocks", "Stable Diffusion 3"),
+    ("img_mod", "Qwen-Image"),
+    ("transformer_blocks", "LTX-Video, Qwen-Image or Stable Diffusion 3"),
+)
+_MODELS = (
+    ("face_adapter.", "Wan 2.2 Animate, a variant that is not supported"),
+    ("casual_audio_encoder.", "Wan 2.2 S2V, a variant that is not supported"),
+    ("conditioner.embedders.", "an SDXL checkpoint, an image model of another family"),
+    ("cond_stage_model.", "a Stable Diffusion checkpoint, an image model of another family"),
+    ("control_model.", "a ControlNet of another family"),
+    ("controlnet_", "a ControlNet of another family"),
+    ("input_blocks.", "a Stable Diffusion or SDXL model, an image model of another family"),
+    ("down_blocks.0.attentions", "a Stable Diffusion or SDXL model, an image model of another family"),
+    ("individual_token_refiner", "a Hunyuan Video model"),
+    ("double_blocks.", "a Flux model"),
+    ("single_transformer_blocks.", "a Flux model"),
+    ("joint_blocks.", "a Stable Diffusion 3 model"),
+    ("patchify_proj.", "an LTX-Video model"),
+    ("t5_yproj.", "a Mochi model"),
+    ("img_mod.", "a Qwen-Image model"),
+    ("transformer_blocks.", "a diffusion transformer of another family"),
+)
+
+
+def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
+    """The family of a file: native names (prefix removed) and logical shapes. Never fails: "other" where nothing fits."""
+    names = list(shapes)
+    if "vdit" in metadata:
+        return Family("bundle", "a model of VDiT's own, all parts in one file")
+    joined = "\n".join(names)
+    if any(mark in joined for mark in LORA_MARKS) or (
+        names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)
+    ):
+        return Family("lora", f"a LoRA for {_lora_family(joined)}, not a model")
+    return _by_part(shapes, joined) or _model(joined, names)
+
+
+def _lora_family(joined: str) -> str:
+    if any(mark in joined for mark in ("self_attn", "cross_attn.", "cross_attn_")) or ".attn2." in joined and ".ffn." in joined:
+        return "Wan"
+    return next((family for mark, family in _LORA_FAMILIES if mark in joined), "another model")
+
+
+def _by_part(shapes: Shapes, joined: str) -> Family | None:
+    has = shapes.__contains__
+    if has("patch_embedding.weight") and has("head.modulation"):
+        known = next((title for mark, title in _MODELS[:2] if mark in joined), None)
+        return Family("other" if known else "transformer", known or "a transformer of the Wan family")
+    if has("conv2.weight") and has("decoder.conv1.weight") and len(shapes["conv2.weight"]) == 5:
+        channels = shapes["conv2.weight"][0]
+        return Family("codec", f"the Wan VAE {'2.2' if channels == 48 else '2.1'} ({channels} latent channels)")
+    if has("post_quant_conv.weight") and has("decoder.conv_in.weight"):
+        video = len(shapes["decoder.conv_in.weight"]) == 5
+        if video:
+            return Family("codec", f"a Wan VAE in diffusers' names ({shapes['post_quant_conv.weight'][0]} latent channels)")
+        return Family("other", "the VAE of an image model")
+    if has("decoder.conv_in.weight") and "decoder.mid" in joined:
+        return Family("other", "the VAE of another model")
+    if has("decoder.1.weight") and "decoder.3.conv.0.weight" in joined:
+        channels = shapes["decoder.1.weight"][1] if len(shapes["decoder.1.weight"]) > 1 else 0
+        return Family("preview codec", f"a tiny preview codec, TAEHV ({channels} latent channels)")
+    return _encoder(shapes, joined)
+
+
+def _encoder(shapes: Shapes, joined: str) -> Family | None:
+    for vocabulary in ("shared.weight", "encoder.embed_tokens.weight", "token_embedding.weight", "token_embd.weight"):
+        if vocabulary in shapes:
+            words, width = shapes[vocabulary][:2]
+            if words == 256384:
+                return Family("text encoder", f"the umt5 text encoder ({width} wide), Wan's is umt5-xxl")
+            return Family("other", f"a T5 text encoder with {words} words; Wan's is umt5-xxl, with 256384")
+    if "vision_model." in joined or "visual." in joined:
+        return Family("vision encoder", "a CLIP vision encoder")
+    if "text_model.encoder." in joined:
+        return Family("other", "a CLIP text encoder; Wan's is umt5-xxl")
+    return None
+
+
+def _model(joined: str, names: list[str]) -> Family:
+    for mark, title in _MODELS:
+        if mark in joined:
+            return Family("other", title)
+    return Family("other", f"not a model known here ({len(names)} tensors, first {names[0] if names else 'none'})")

@@ -1,0 +1,71 @@
+"""Modules built on the meta device, filled with a file's tensors: mapped where the form is right, decoded where it must be."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import CheckpointError
+from .quantized import StoredLinear
+from .sources import DTYPES
+from .weights import WeightFile
+
+# Wan computes these in float32, whatever the rest of the model is in; rounding them changes the picture.
+FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder)(\.|$)")
+
+
+def check_names(weights: WeightFile, wanted: dict[str, tuple[int, ...]], what: str) -> None:
+    """CheckpointError that counts and names tensors which are missing, too many, or of another shape."""
+    found = weights.shapes
+    missing, extra = [n for n in wanted if n not in found], [n for n in found if n not in wanted]
+    if missing or extra:
+        parts = [f"{len(names)} {word} tensors (first {names[0]})" for word, names in
+                 (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
+        raise CheckpointError(f"{weights.path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model")
+    for name, shape in wanted.items():
+        if found[name] != tuple(shape):
+            raise CheckpointError(f"{weights.path}: {name} has shape {found[name]}; {what} has {tuple(shape)}")
+
+
+def fill(
+    module: nn.Module, weights: WeightFile, dtype: torch.dtype, what: str, *,
+    float32: re.Pattern = FLOAT32, renamed: Callable[[str], str] = lambda name: name,
+) -> nn.Module:  # fmt: skip
+    """Gives a module on meta the file's tensors; its matrices keep the file's form where that is no larger than `dtype`.
+
+    dtype: what activations will be in; names that `float32` finds compute in float32. renamed: name in the module ->
+    name in the file. Raises CheckpointError before any data is read.
+    """
+    state = module.state_dict()
+    weights.check_readable()
+    check_names(weights, {renamed(name): tuple(value.shape) for name, value in state.items()}, what)
+    filled: dict[str, Tensor] = {}
+    for name in state:
+        wanted = torch.float32 if float32.search(name) else dtype
+        owner, _, leaf = name.rpartition(".")
+        linear = leaf == "weight" and isinstance(module.get_submodule(owner), nn.Linear)
+        if linear and _stays(weights, renamed(name), wanted):
+            scale = weights.scale(renamed(name))
+            _replace(module, owner, weights.dtypes[renamed(name)], None if scale is None else scale.shape)
+            filled[name] = weights.tensor(renamed(name))
+            if scale is not None:
+                filled[owner + ".scale"] = scale
+        else:
+            filled[name] = weights.tensor(renamed(name), wanted)
+    module.load_state_dict(filled, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def _stays(weights: WeightFile, name: str, wanted: torch.dtype) -> bool:
+    """Whether a matrix is kept as stored: it is not in the wanted dtype, and converting it would not make it smaller."""
+    now = DTYPES.get(weights.dtypes[name])
+    return now is None or (now != wanted and now.itemsize <= wanted.itemsize)
+
+
+def _replace(module: nn.Module, name: str, stored: str, scale: tuple[int, ...] | None) -> None:
+    old = module.get_submodule(name)
+    new = StoredLinear((old.out_features, old.in_features), old.bias is not None, stored, scale)
+    module.set_submodule(name, new)

@@ -1,0 +1,221 @@
+"""LoRAs in every naming that people have, laid beside a model's matrices; nothing of the model itself is changed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Iterable, NamedTuple, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import CheckpointError
+from .families import identify
+from .names import native_name
+from .quantized import LowRank, StoredLinear
+from .weights import WeightFile, open_weights
+
+_KEY = re.compile(
+    r"^(?P<module>.+?)\.(?:lora_(?P<end>down|up|A|B)(?:\.\w+)?\.weight|lora\.(?P<old>down|up)\.weight|(?P<whole>diff|diff_b|diff_m|alpha))$"
+)
+_KINDS = {"A": "down", "B": "up"}
+_DOTTED = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")
+_FLAT = ("lora_unet__", "lora_unet_", "lora_transformer_")
+_OTHER_METHODS = {"dora_scale": "DoRA", "hada_w1": "LoHa", "lokr_w": "LoKr", "lora_mid": "a Tucker LoRA"}
+DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+@dataclass
+class LoraReport:
+    """What was used of which files, for the user to see."""
+
+    matched: int = 0  # tensors
+    unmatched: list[str] = field(default_factory=list)  # "file: name, why not"
+    lines: list[str] = field(default_factory=list)  # a sentence for each file
+
+
+class Change(NamedTuple):
+    """What a file does to one module: its tensors by kind (down, up, alpha, diff, diff_b, diff_m), as names in it."""
+
+    module: str
+    parts: dict[str, str]
+
+
+def apply_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:
+    """Lays LoRAs with their strengths over a model, in place; use `shared_copy` first to keep the one without.
+
+    All files are looked at before the model is touched. Raises CheckpointError for a file that is no LoRA, or of which
+    nothing fits.
+    """
+    report, plans = LoraReport(), []
+    for path, strength in loras:
+        plans.append((*_plan(model, Path(path), report), float(strength)))
+    for weights, changes, strength in plans:
+        for change in changes:
+            _apply(model, weights, change, strength)
+    return report
+
+
+def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:
+    """What apply_loras would say, from headers alone; the model may be on meta."""
+    report = LoraReport()
+    for path, _ in loras:
+        _plan(model, Path(path), report)
+    return report
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """A module of its own that shares every tensor: modules can be replaced in the one and not in the other."""
+    new = module.__class__.__new__(module.__class__)
+    # What a host has hung on the module (underscored, ours) belongs to the first one.
+    new.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("_vdit")})
+    new._parameters, new._buffers = dict(module._parameters), dict(module._buffers)
+    new._modules = {name: child and shared_copy(child) for name, child in module._modules.items()}
+    return new
+
+
+def _plan(model: nn.Module, path: Path, report: LoraReport) -> tuple[WeightFile, list[Change]]:
+    weights = open_weights(path)
+    family = identify(weights.shapes, weights.metadata)
+    if family.role != "lora":
+        raise CheckpointError(f"{path}: this is {family.title}, not a LoRA; give a LoRA that was made for this model")
+    for mark, method in _OTHER_METHODS.items():
+        if any(mark in name for name in weights.stored):
+            raise CheckpointError(f"{path}: this is {method}, which is not read here; plain LoRA is")
+    modules = dict(model.named_modules())
+    flat = {name.replace(".", "_"): name for name in modules}
+    changes: dict[str, Change] = {}
+    lost: dict[str, str] = {}  # name in the file -> why
+    for name in weights.stored:
+        key = _KEY.match(name)
+        if not key:
+            lost[name] = "a name of no known form"
+            continue
+        module = _module(key["module"], modules, flat)
+        if module is None:
+            lost[name] = "the model has no such module"
+            continue
+        kind = key["whole"] or _KINDS.get(key["end"] or key["old"], key["end"] or key["old"])
+        changes.setdefault(module, Change(module, {})).parts[kind] = name
+    fitting = []
+    for change in changes.values():
+        reason = _misfit(modules[change.module], weights, change)
+        if reason:
+            lost.update(dict.fromkeys(change.parts.values(), reason))
+        else:
+            fitting.append(change)
+    matched = len(weights.stored) - len(lost)
+    if not matched:
+        raise CheckpointError(f"{path}: this is {family.title}; nothing of it fits the model: {_why(lost)}")
+    report.matched += matched
+    report.unmatched += [f"{path.name}: {name}, {why}" for name, why in lost.items()]
+    report.lines.append(f"{path.name}: {matched} tensors used" + (f", {len(lost)} not: {_why(lost)}" if lost else ""))
+    return weights, fitting
+
+
+def _module(name: str, modules: dict[str, nn.Module], flat: dict[str, str]) -> str | None:
+    """The model's module that a LoRA's name means, whichever of the known namings it is."""
+    for prefix in _FLAT:
+        if name.startswith(prefix):
+            return flat.get(name.removeprefix(prefix))
+    stripped = True
+    while stripped:  # they come one behind another: base_model.model.diffusion_model.
+        stripped = next((p for p in _DOTTED if name.startswith(p)), "")
+        name = name.removeprefix(stripped)
+    return next((n for n in (name, native_name(name)) if n in modules), None)
+
+
+def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
+    """Why a change cannot be made to this module; "" where it can."""
+    shape = {kind: weights.shapes[name] for kind, name in change.parts.items()}
+    if ("down" in shape) != ("up" in shape):
+        return "one of down and up is missing"
+    if not shape.keys() - {"alpha"}:
+        return "an alpha of nothing"
+    wanted = _weight_shape(module)
+    if "diff_m" in shape:
+        own = getattr(module, "modulation", None)
+        return "" if own is not None and shape["diff_m"] == tuple(own.shape) else "the model has no such modulation"
+    if wanted is None:
+        return "the model's module has no weight"
+    if "down" in shape:
+        (out, rank), down = (shape["up"] + (0,))[:2], shape["down"]
+        ones = all(n == 1 for n in shape["up"][2:])  # a LoRA of a convolution: up is 1x1
+        if (out, *down[1:]) != wanted or down[0] != rank or not ones:
+            return f"made for a matrix {_by(out, *down[1:])}, the model's is {_by(*wanted)}"
+    if "diff" in shape and shape["diff"] != wanted:
+        return f"made for a weight {_by(*shape['diff'])}, the model's is {_by(*wanted)}"
+    if "diff_b" in shape and (module.bias is None or shape["diff_b"] != tuple(module.bias.shape)):
+        return f"made for a bias of {_by(*shape['diff_b'])}"
+    return ""
+
+
+def _weight_shape(module: nn.Module) -> tuple[int, ...] | None:
+    if isinstance(module, (nn.Linear, StoredLinear)):
+        return module.out_features, module.in_features
+    weight = getattr(module, "weight", None)
+    return tuple(weight.shape) if isinstance(weight, Tensor) else None
+
+
+def _apply(model: nn.Module, weights: WeightFile, change: Change, strength: float) -> None:
+    module = model.get_submodule(change.module)
+    part = {kind: weights.tensor(name) for kind, name in change.parts.items()}
+    if isinstance(module, (nn.Linear, StoredLinear)):
+        module = _opened(model, change.module, module)
+        if "down" in part:
+            module.loras.append(LowRank(strength * _scale(part), part["up"], part["down"]))
+        if "diff" in part:
+            module.loras.append(LowRank(strength, part["diff"]))
+    else:  # convolutions, norms and modulations are small: the difference is added to a copy
+        module = _replaced(model, change.module, shared_copy(module))
+        if "down" in part:
+            up, down = part["up"].float().flatten(1), part["down"].float().flatten(1)
+            _add(module, "weight", strength * _scale(part) * (up @ down).reshape(module.weight.shape))
+        if "diff" in part:
+            _add(module, "weight", strength * part["diff"].float())
+        if "diff_m" in part:
+            _add(module, "modulation", strength * part["diff_m"].float())
+    if "diff_b" in part:
+        _add(module, "bias", strength * part["diff_b"].float())
+
+
+def _scale(part: dict[str, Tensor]) -> float:
+    return float(part["alpha"]) / len(part["down"]) if "alpha" in part else 1.0
+
+
+def _opened(model: nn.Module, name: str, old: nn.Linear | StoredLinear) -> StoredLinear:
+    """The matrix as one that LoRAs can be hung on, in this model only."""
+    if isinstance(old, StoredLinear):
+        new = shared_copy(old)
+        new.loras = nn.ModuleList(old.loras)
+    else:
+        shape = old.out_features, old.in_features
+        new = StoredLinear(shape, old.bias is not None, DTYPE_NAMES[old.weight.dtype])
+        new.weight, new.bias = old.weight, old.bias
+    return _replaced(model, name, new)
+
+
+def _replaced(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    if name:
+        model.set_submodule(name, new)
+        return new
+    return model
+
+
+def _add(module: nn.Module, name: str, difference: Tensor) -> None:
+    old = getattr(module, name)
+    setattr(module, name, nn.Parameter((old.float() + difference.to(old.device)).to(old.dtype), requires_grad=False))
+
+
+def _by(*shape: int) -> str:
+    return "x".join(map(str, shape))
+
+
+def _why(lost: dict[str, str]) -> str:
+    """The reasons, the most frequent first, each with one name."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in lost.items():
+        by_reason.setdefault(why, []).append(name)
+    reasons: Iterable[tuple[str, list[str]]] = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    return "; ".join(f"{why} ({len(names)} tensors, such as {names[0]})" for why, names in list(reasons)[:3])

@@ -1,0 +1,69 @@
+"""Tensor names: the transformer's native ones, from the names that diffusers and ComfyUI's single files use."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # in front of native names in single files
+ANCHOR = "patch_embedding.weight"  # in every file of a Wan transformer, native or diffusers'
+
+# diffusers -> native, first match wins (diffusers, loaders/single_file_utils.py, read backwards). Two traps: its norm2
+# is the native norm3, and FLF2V's pos_embed is missing in its own table.
+_RULES = [(re.compile(pattern), native) for pattern, native in (
+    (r"^condition_embedder\.(time|text)_embedder\.linear_1\b", r"\1_embedding.0"),
+    (r"^condition_embedder\.(time|text)_embedder\.linear_2\b", r"\1_embedding.2"),
+    (r"^condition_embedder\.time_proj\b", "time_projection.1"),
+    (r"^condition_embedder\.delta_embedder\.linear_1\b", "delta_embedder.0"),
+    (r"^condition_embedder\.delta_embedder\.linear_2\b", "delta_embedder.2"),
+    (r"^condition_embedder\.image_embedder\.norm1\b", "img_emb.proj.0"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj\b", "img_emb.proj.1"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.2\b", "img_emb.proj.3"),
+    (r"^condition_embedder\.image_embedder\.norm2\b", "img_emb.proj.4"),
+    (r"^condition_embedder\.image_embedder\.pos_embed\b", "img_emb.emb_pos"),
+    (r"^scale_shift_table$", "head.modulation"),
+    (r"^proj_out\b", "head.head"),
+)]  # fmt: skip
+_IN_BLOCK = re.compile(r"^((?:vace_)?blocks\.\d+\.)(.+)$")
+_BLOCK_RULES = [(re.compile(pattern), native) for pattern, native in (
+    (r"^scale_shift_table$", "modulation"),
+    (r"^proj_in\b", "before_proj"),
+    (r"^proj_out\b", "after_proj"),
+    (r"^norm2\b", "norm3"),
+    (r"^ffn\.net\.0\.proj\b", "ffn.0"),
+    (r"^ffn\.net\.2\b", "ffn.2"),
+    (r"^attn1\.", "self_attn."),
+    (r"^attn2\.", "cross_attn."),
+)]  # fmt: skip
+_ATTENTION = [(re.compile(pattern), native) for pattern, native in (
+    (r"_attn\.to_([qkv])\b", r"_attn.\1"),
+    (r"_attn\.to_out\.0\b", "_attn.o"),
+    (r"_attn\.add_([kv])_proj\b", r"_attn.\1_img"),
+    (r"_attn\.norm_added_k\b", "_attn.norm_k_img"),
+)]  # fmt: skip
+
+
+def native_name(name: str) -> str:
+    """The native name of a tensor or module that diffusers names so; a name that it does not know stays."""
+    block = _IN_BLOCK.match(name)
+    if not block:
+        return _first(name, _RULES)
+    return block[1] + _first(_first(block[2], _BLOCK_RULES), _ATTENTION)
+
+
+def is_diffusers(names: Iterable[str]) -> bool:
+    return any(name.startswith("condition_embedder.") for name in names)
+
+
+def prefix_of(names: Iterable[str]) -> str:
+    """What stands in front of the transformer's names; "" where nothing does or where it is no Wan transformer."""
+    names = set(names)
+    return next((prefix for prefix in PREFIXES if prefix + ANCHOR in names), "")
+
+
+def _first(name: str, rules: list[tuple[re.Pattern, str]]) -> str:
+    for pattern, native in rules:
+        new, found = pattern.subn(native, name, count=1)
+        if found:
+            return new
+    return name

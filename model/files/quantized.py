@@ -1,0 +1,144 @@
+"""Matrices that stay in memory as the file has them (fp8 with a scale, GGUF blocks, another float) and are decoded per call."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .sources import DTYPES
+
+BLOCKS = {"Q8_0": (32, 34), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210)}  # values, bytes of a block (ggml)
+CHUNK = 1 << 22  # values decoded at a time, so that a float32 copy of a whole matrix never exists
+
+
+def stored_bytes(shape: tuple[int, ...], dtype: str) -> int:
+    """What a tensor of this logical shape takes in the file."""
+    if dtype in DTYPES:
+        return prod(shape) * DTYPES[dtype].itemsize
+    values, size = BLOCKS.get(dtype, (1, 1))
+    return prod(shape) // values * size
+
+
+def decode(raw: Tensor, stored: str, shape: tuple[int, ...], scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The values of a stored tensor in `dtype`: raw as stored; scale float32 [] or [rows], or None."""
+    if stored in DTYPES:
+        if scale is None:
+            return raw.to(dtype)
+        rows, per_row = raw.flatten(1), scale.expand(len(raw))
+        out = torch.empty(rows.shape, dtype=dtype, device=raw.device)
+        step = max(1, CHUNK // max(1, rows.shape[1]))
+        for i in range(0, len(rows), step):
+            out[i : i + step] = rows[i : i + step].float() * per_row[i : i + step, None]
+        return out.reshape(shape)
+    values, size = BLOCKS[stored]
+    blocks = raw.reshape(-1, size)
+    out = torch.empty(len(blocks), values, dtype=dtype, device=raw.device)
+    step = CHUNK // values
+    for i in range(0, len(blocks), step):
+        out[i : i + step] = _DECODE[stored](blocks[i : i + step])
+    return out.reshape(shape)
+
+
+def _half(b: Tensor) -> Tensor:
+    """Two bytes of each block as a number: [N, 2] -> [N, 1], float32."""
+    return b.contiguous().view(torch.float16).float()
+
+
+def _q8_0(b: Tensor) -> Tensor:
+    """A scale, then 32 signed bytes."""
+    return _half(b[:, :2]) * b[:, 2:].view(torch.int8)
+
+
+def _scales_k(b: Tensor) -> tuple[Tensor, Tensor]:
+    """Eight scales and eight minima of 6 bits each, packed in 12 bytes (ggml, get_scale_min_k4): each [N, 8]."""
+    low, mid, high = b[:, :4], b[:, 4:8], b[:, 8:]
+    scale = torch.cat((low & 63, (high & 15) | (low >> 6 << 4)), 1)
+    least = torch.cat((mid & 63, (high >> 4) | (mid >> 6 << 4)), 1)
+    return scale.float(), least.float()
+
+
+def _nibbles(b: Tensor) -> Tensor:
+    """128 bytes hold eight runs of 32 values: of each 32 bytes first the low halves, then the high ones: [N, 8, 32]."""
+    b = b.reshape(-1, 4, 1, 32)
+    return torch.cat((b & 15, b >> 4), 2).reshape(-1, 8, 32)
+
+
+def _k_blocks(b: Tensor, codes: Tensor) -> Tensor:
+    scale, least = _scales_k(b[:, 4:16])
+    scale, least = _half(b[:, :2]) * scale, _half(b[:, 2:4]) * least
+    return (scale[..., None] * codes - least[..., None]).flatten(1)
+
+
+def _q4_k(b: Tensor) -> Tensor:
+    return _k_blocks(b, _nibbles(b[:, 16:]))
+
+
+def _q5_k(b: Tensor) -> Tensor:
+    """As Q4_K, with a fifth bit: bit j of byte l belongs to value l of run j."""
+    bits = torch.arange(8, dtype=torch.uint8, device=b.device)[:, None]
+    high = (b[:, None, 16:48] >> bits) & 1
+    return _k_blocks(b, _nibbles(b[:, 48:]) | (high << 4))
+
+
+def _q6_k(b: Tensor) -> Tensor:
+    """Low four bits, high two bits, sixteen signed scales of 16 values each, and one scale over them."""
+    low = b[:, :128].reshape(-1, 2, 1, 2, 32)
+    low = torch.cat((low & 15, low >> 4), 2).reshape(-1, 2, 4, 32)
+    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=b.device)[:, None]
+    high = (b[:, 128:192].reshape(-1, 2, 1, 32) >> shifts) & 3
+    codes = (low | (high << 4)).reshape(-1, 16, 16).float() - 32
+    scale = _half(b[:, 208:]) * b[:, 192:208].view(torch.int8)
+    return (codes * scale[..., None]).flatten(1)
+
+
+_DECODE = {"Q8_0": _q8_0, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k}
+
+
+class LowRank(nn.Module):
+    """What a LoRA adds to a matrix: strength * up @ down, or a whole difference; added to the output, not the weight."""
+
+    def __init__(self, strength: float, up: Tensor, down: Tensor | None = None):
+        super().__init__()
+        self.strength = strength  # times alpha / rank
+        self.up = nn.Parameter(up, requires_grad=False)  # [out, rank], or the difference [out, in]
+        self.down = None if down is None else nn.Parameter(down, requires_grad=False)  # [rank, in]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.down is None else F.linear(x, self.down.to(x.dtype))
+        return F.linear(y, self.up.to(x.dtype)) * self.strength
+
+
+class StoredLinear(nn.Module):
+    """A Linear over a weight in its file's form, computed in the dtype of its input; with LoRAs beside it."""
+
+    def __init__(self, shape: tuple[int, int], bias: bool, stored: str, scale: tuple[int, ...] | None = None):
+        """shape: out, in; stored: dtype as in the file; scale: its shape, () or (out,), None where there is none."""
+        super().__init__()
+        self.out_features, self.in_features = shape
+        self.stored = stored
+        raw = torch.empty(shape, dtype=DTYPES[stored], device="meta") if stored in DTYPES else _raw_blocks(shape, stored)
+        self.weight = nn.Parameter(raw, requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(shape[0], device="meta"), requires_grad=False) if bias else None
+        self.register_buffer("scale", None if scale is None else torch.empty(scale, device="meta"))
+        self.loras = nn.ModuleList()
+
+    def dense(self, dtype: torch.dtype) -> Tensor:
+        """The weight's values [out, in] in `dtype`, decoded now."""
+        return decode(self.weight, self.stored, (self.out_features, self.in_features), self.scale, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        y = F.linear(x, self.dense(x.dtype), bias)
+        for lora in self.loras:
+            y = y + lora(x)
+        return y
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, stored={self.stored}"
+
+
+def _raw_blocks(shape: tuple[int, int], stored: str) -> Tensor:
+    return torch.empty(stored_bytes(shape, stored), dtype=torch.uint8, device="meta")

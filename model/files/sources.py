@@ -1,0 +1,203 @@
+"""Raw readers: what tensors a safetensors file, a set of shards or a GGUF holds, and each of them mapped, not copied."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import CheckpointError
+
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.safetensors)$")
+
+
+class Stored(NamedTuple):
+    shape: tuple[int, ...]  # logical; a GGUF matrix is stored as rows of blocks
+    dtype: str  # safetensors' word for it, or GGUF's ("Q4_K")
+
+
+def check_start(path: Path) -> None:
+    """CheckpointError for what no reader here may open: nothing there, an empty file, a pickle."""
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file; give a .safetensors or .gguf file, or a diffusers folder")
+    if path.is_dir():
+        return
+    size = path.stat().st_size
+    if not size:
+        raise CheckpointError(f"{path}: the file is empty (0 bytes): its download did not finish, get it again")
+    with open(path, "rb") as f:
+        start = f.read(64)
+    if start.startswith(PICKLES) and start[8:9] != b"{":  # a safetensors header may be 640 bytes long: 80 02 00 ...
+        raise CheckpointError(
+            f"{path}: this is a pickle file (.pt, .pth, .ckpt), which can run code when read, so it is not opened; get the "
+            "same weights as .safetensors"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: this is a pointer of git-lfs, {size} bytes, not the weights: run `git lfs pull`, or download the file"
+        )
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise CheckpointError(f"{path}: this is a web page, not weights: the download needs another link, or a login")
+
+
+class Safetensors:
+    """One file or several shards, read by name."""
+
+    def __init__(self, files: list[Path]):
+        from safetensors import SafetensorError, safe_open
+
+        self.stored: dict[str, Stored] = {}
+        self.metadata: dict[str, str] = {}
+        self._of: dict[str, Path] = {}
+        self._handles: dict[Path, object] = {}
+        for path in files:
+            check_start(path)
+            try:
+                handle = self._handles[path] = safe_open(path, "pt")
+                for name in handle.keys():
+                    if name in self._of:
+                        raise CheckpointError(f"{path}: {name} is in {self._of[name].name} too; the shards do not belong together")
+                    piece = handle.get_slice(name)
+                    self.stored[name] = Stored(tuple(piece.get_shape()), piece.get_dtype())
+                    self._of[name] = path
+                self.metadata.update(handle.metadata() or {})
+            except (SafetensorError, OSError) as e:
+                raise CheckpointError(
+                    f"{path}: not a whole safetensors file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
+                    "short, get it again"
+                ) from e
+
+    def raw(self, name: str) -> Tensor:
+        """As stored: a view of the mapped file. Writing to it would change this process's copy only."""
+        return self._handles[self._of[name]].get_tensor(name)
+
+    def converted(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A copy in another dtype. It comes from a mapping of its own, which ends here: memory then holds the copy only."""
+        from safetensors import safe_open
+
+        with safe_open(self._of[name], "pt") as f:
+            return f.get_tensor(name).to(dtype)
+
+
+class Gguf:
+    """A GGUF file of a diffusion transformer, as ComfyUI-GGUF writes and reads it."""
+
+    def __init__(self, path: Path):
+        check_start(path)
+        try:
+            from gguf import GGUFReader, GGUFValueType
+        except ImportError as e:
+            raise CheckpointError(
+                f"{path}: GGUF files are read through a package that is not installed: run `pip install gguf==0.19.0` with "
+                "the Python that runs this, or use the model's .safetensors file"
+            ) from e
+        self.metadata: dict[str, str] = {}
+        self.stored: dict[str, Stored] = {}
+        self._raw = {}
+        try:
+            reader = GGUFReader(path, "c")  # copy on write: torch wants memory that may be written
+            shapes = {}
+            for key, field in reader.fields.items():
+                if key.startswith("comfy.gguf.orig_shape."):
+                    shapes[key.removeprefix("comfy.gguf.orig_shape.")] = tuple(int(n) for n in field.contents())
+                elif field.types and field.types[0] != GGUFValueType.ARRAY:
+                    self.metadata[key] = str(field.contents())
+            for tensor in reader.tensors:
+                shape = shapes.get(tensor.name, tuple(int(n) for n in reversed(tensor.shape)))
+                self.stored[tensor.name] = Stored(shape, tensor.tensor_type.name)
+                self._raw[tensor.name] = tensor.data
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, OSError) as e:
+            raise CheckpointError(
+                f"{path}: not a whole GGUF file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut short, get "
+                "it again"
+            ) from e
+        self._restore_patch_embedding()
+
+    def _restore_patch_embedding(self) -> None:
+        """GGUF knows four dimensions: without a note of the shape, the bias tells how the flattened kernel was laid out."""
+        for name, (shape, dtype) in list(self.stored.items()):
+            bias = self.stored.get(name.removesuffix("weight") + "bias")
+            if name.endswith("patch_embedding.weight") and bias and len(shape) != 5:
+                dim, count = bias.shape[0], 1
+                for n in shape:
+                    count *= n
+                self.stored[name] = Stored((dim, count // (4 * dim), 1, 2, 2), dtype)
+
+    def raw(self, name: str) -> Tensor:
+        """As stored, mapped: values in their shape, or the bytes of quantised blocks, one after another."""
+        shape, dtype = self.stored[name]
+        data = torch.from_numpy(self._raw[name])
+        if dtype == "BF16":
+            data = data.view(torch.bfloat16)
+        return data.reshape(shape if dtype in DTYPES else -1)
+
+    def converted(self, name: str, dtype: torch.dtype) -> Tensor:
+        return self.raw(name).to(dtype)
+
+
+def files_of(path: Path) -> tuple[str, list[Path]]:
+    """(kind, files) behind a path: a file, one of its shards, an index, or a folder that holds either.
+
+    Raises CheckpointError when shards are missing or a folder does not say which of its files is meant.
+    """
+    if path.is_dir():
+        if (path / "transformer").is_dir():
+            return files_of(path / "transformer")
+        found = sorted(path.glob("*.safetensors.index.json"))
+        if len(found) == 1:
+            return "sharded", _indexed(found[0])
+        found = sorted(path.glob("*.safetensors")) + sorted(path.glob("*.gguf"))
+        shards = {SHARD.match(f.name)[1] for f in found if SHARD.match(f.name)}
+        if len(shards) == 1 and all(SHARD.match(f.name) for f in found):
+            return files_of(found[0])
+        if len(found) != 1:
+            there = ", ".join(f.name for f in found[:6]) or "no .safetensors or .gguf file"
+            raise CheckpointError(f"{path}: the folder holds {there}; name one file, or a folder with one model in it")
+        return files_of(found[0])
+    if path.name.endswith(".index.json"):
+        return "sharded", _indexed(path)
+    shard = SHARD.match(path.name)
+    if not shard:
+        return ("gguf" if _is_gguf(path) else "safetensors"), [path]
+    index = path.with_name(f"{shard[1]}{shard[4]}.index.json")
+    if index.is_file():
+        return "sharded", _indexed(index)
+    wanted = [path.with_name(f"{shard[1]}-{n:05d}-of-{shard[3]}{shard[4]}") for n in range(1, int(shard[3]) + 1)]
+    return "sharded", _all_there(path, wanted)
+
+
+def _is_gguf(path: Path) -> bool:
+    check_start(path)
+    with open(path, "rb") as f:
+        return f.read(4) == b"GGUF"
+
+
+def _indexed(index: Path) -> list[Path]:
+    check_start(index)
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [n for n in names if Path(n).name != n]
+    except (ValueError, KeyError, AttributeError, TypeError) as e:
+        raise CheckpointError(f"{index}: not an index of shards ({e}); get it again") from e
+    if outside or not names:
+        raise CheckpointError(f"{index}: it names {outside[0] if outside else 'no files'}; shards lie beside their index")
+    return _all_there(index, [index.with_name(n) for n in names])
+
+
+def _all_there(path: Path, wanted: list[Path]) -> list[Path]:
+    missing = [f.name for f in wanted if not f.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{path}: {len(missing)} of {len(wanted)} shards are missing: {', '.join(missing[:4])}; put them beside it"
+        )
+    return wanted

@@ -1,0 +1,163 @@
+"""WeightFile: the tensors of a model file under their native names, whatever the file's layout; headers first."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import CheckpointError
+from . import quantized
+from .names import is_diffusers, native_name, prefix_of
+from .sources import DTYPES, Gguf, Safetensors, Stored, files_of
+
+# Beside a layer's weight in quantised files, in the old layout and in ComfyUI's newer one. Input scales serve
+# products in fp8 only; here weights become the activations' type, so they have no use.
+SCALES = (".scale_weight", ".weight_scale")
+UNUSED = (".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2")
+MARKER = "scaled_fp8"
+FP8 = ("F8_E4M3", "F8_E5M2")
+GGUF_FILE_TYPES = {0: "F32", 1: "F16", 7: "Q8_0", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16"}
+
+
+@dataclass
+class WeightFile:
+    """Tensors by native name. Only the header has been read; data is mapped when a tensor is asked for."""
+
+    path: Path
+    kind: str  # "safetensors", "sharded", "diffusers", "gguf"
+    prefix: str  # in front of the names in the file, left out here
+    quantisation: str | None  # None, "fp8 scaled", "fp8 without scales", "nvfp4", ..., "gguf Q4_K_M"
+    stored: dict[str, Stored]
+    metadata: dict[str, str]
+    beside: tuple[str, ...] = ()  # names that lie outside the prefix: other models in the same file
+    scales: dict[str, str] = field(default_factory=dict)  # weight -> name of its scale in the file
+    _source: Safetensors | Gguf | None = None
+    _names: dict[str, str] = field(default_factory=dict)  # native name -> name in the file
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: s.shape for name, s in self.stored.items()}
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        return {name: s.dtype for name, s in self.stored.items()}
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(s.shape) for s in self.stored.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(quantized.stored_bytes(s.shape, s.dtype) for s in self.stored.values())
+
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """As stored (fp8 without its scale, GGUF matrices as bytes): mapped. With a dtype: its values in it."""
+        dtype_now = self.stored[name].dtype
+        if dtype is None or (DTYPES.get(dtype_now) == dtype and name not in self.scales):
+            return self._source.raw(self._names[name])
+        if dtype_now in DTYPES and name not in self.scales:
+            return self._source.converted(self._names[name], dtype)
+        return quantized.decode(self.tensor(name), dtype_now, self.stored[name].shape, self.scale(name), dtype)
+
+    def scale(self, name: str) -> Tensor | None:
+        """What an fp8 weight is multiplied by, float32: [] or, by row, [out]; None where it has none."""
+        if name not in self.scales:
+            return None
+        scale = self._source.raw(self.scales[name]).float()
+        if scale.numel() not in (1, self.stored[name].shape[0]):
+            raise CheckpointError(
+                f"{self.path}: the scale of {name} has shape {tuple(scale.shape)}; one number for the matrix or one for "
+                f"each of its {self.stored[name].shape[0]} rows is read. Use the fp8 scaled file of ComfyUI's own, fp16 or GGUF"
+            )
+        return scale.reshape(() if scale.numel() == 1 else -1)
+
+    def check_readable(self) -> None:
+        """CheckpointError for a quantisation that cannot be undone here."""
+        if self.quantisation == "fp8 without scales":
+            raise CheckpointError(
+                f"{self.path}: its matrices are fp8 and it brings no scales for them, so the smallest weights are lost; use "
+                "the fp8 scaled file of the same model, or fp16, bf16 or GGUF Q8_0"
+            )
+        known = (None, "fp8 scaled")
+        if self.quantisation not in known and self.kind != "gguf":
+            raise CheckpointError(
+                f"{self.path}: its matrices are {self.quantisation}, which is not read here; use the fp8 scaled file of the "
+                "same model, fp16, bf16, or GGUF"
+            )
+        odd = sorted({s.dtype for s in self.stored.values() if s.dtype not in (*DTYPES, *quantized.BLOCKS)})
+        if odd:
+            raise CheckpointError(
+                f"{self.path}: it holds {', '.join(odd)} blocks, which are not read here; use a file in "
+                f"{', '.join(quantized.BLOCKS)}, that is Q8_0, Q6_K, Q5_K_M or Q4_K_M"
+            )
+
+
+def open_weights(path: str | Path) -> WeightFile:
+    """Any file or folder of weights, by its header alone. CheckpointError names the file, what it is and what would do."""
+    path = Path(path)
+    kind, files = files_of(path)
+    source = Gguf(files[0]) if kind == "gguf" else Safetensors(files)
+    prefix = prefix_of(source.stored)
+    inside = {name.removeprefix(prefix): name for name in source.stored if name.startswith(prefix)}
+    beside = tuple(name for name in source.stored if not name.startswith(prefix))
+    scales = {base + ".weight": name for short, name in inside.items() for base in [_base(short, SCALES)] if base}
+    notes = {short for short in inside if short == MARKER or _base(short, SCALES + UNUSED)}
+    stored = {short: source.stored[name] for short, name in inside.items() if short not in notes}
+    weights = WeightFile(path, kind, prefix, None, stored, source.metadata, beside, scales, source, inside)
+    weights.quantisation = _quantisation(weights, source)
+    if is_diffusers(stored):
+        weights.kind = "diffusers" if kind != "gguf" else kind
+        weights.stored = {native_name(name): s for name, s in stored.items()}
+        weights.scales = {native_name(name): s for name, s in scales.items()}
+        weights._names = {native_name(name): s for name, s in inside.items()}
+    return weights
+
+
+def _base(name: str, endings: tuple[str, ...]) -> str:
+    return next((name.removesuffix(e) for e in endings if name.endswith(e)), "")
+
+
+def _quantisation(weights: WeightFile, source: Safetensors | Gguf) -> str | None:
+    if weights.kind == "gguf":
+        return "gguf " + _gguf_type(weights)
+    formats = _comfy_formats(weights, source)
+    strange = sorted(f for f in formats if not f.startswith("float8_"))
+    if strange:
+        return strange[0]
+    if any(name.endswith(".weight_scale_2") for name in source.stored):
+        return "nvfp4"
+    fp8 = [name for name, s in weights.stored.items() if s.dtype in FP8]
+    if not fp8:
+        return None
+    return "fp8 scaled" if all(name in weights.scales for name in fp8) else "fp8 without scales"
+
+
+def _comfy_formats(weights: WeightFile, source: Safetensors | Gguf) -> set[str]:
+    """Formats that ComfyUI's newer layout notes for each layer: in a tensor of JSON bytes, or in the header."""
+    found = set()
+    try:
+        for name in source.stored:
+            if name.endswith(".comfy_quant"):
+                found.add(str(json.loads(bytes(source.raw(name).tolist()))["format"]))
+        noted = json.loads(weights.metadata.get("_quantization_metadata", "{}")).get("layers", {})
+        found.update(str(layer["format"]) for layer in noted.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise CheckpointError(f"{weights.path}: its notes on quantisation cannot be read ({e!r}); get the file again") from e
+    return found
+
+
+def _gguf_type(weights: WeightFile) -> str:
+    """As the file says, else the type of most of its values."""
+    noted = weights.metadata.get("general.file_type", "")
+    if noted.isdigit() and int(noted) in GGUF_FILE_TYPES:
+        return GGUF_FILE_TYPES[int(noted)]
+    count = Counter()
+    for s in weights.stored.values():
+        count[s.dtype] += prod(s.shape)
+    return count.most_common(1)[0][0] if count else "empty"

@@ -1,0 +1,138 @@
+"""Weights of the Wan family load from every file that people have, keep their memory, and wrong ones are refused by name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import wan_files as make  # noqa: E402
+from vdit.model.checkpoint import CheckpointError  # noqa: E402
+from vdit.model.config import VDiTConfig  # noqa: E402
+from vdit.model.files import quantized  # noqa: E402
+from vdit.model.files.fill import fill  # noqa: E402
+from vdit.model.files.lora import apply_loras, shared_copy  # noqa: E402
+from vdit.model.files.weights import open_weights  # noqa: E402
+from vdit.model.vdit import VDiT  # noqa: E402
+
+TINY = VDiTConfig(
+    dim=256, ffn_dim=512, layers=2, in_channels=16, out_channels=16, text_dim=256, text_len=16,
+    vace_channels=96, vace_layers=(0,), camera_rays=8, flow_map=True,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return VDiT(TINY).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def state(model):
+    return model.state_dict()
+
+
+def run(model, dtype=torch.float32):
+    g = torch.Generator().manual_seed(2)
+    x, text = torch.randn(1, 16, 2, 4, 4, generator=g), torch.randn(1, 5, 256, generator=g)
+    return model(x.to(dtype), torch.tensor([0.4]), text.to(dtype)).float()
+
+
+def read(path, config=TINY, dtype=torch.float32):
+    with torch.device("meta"):
+        model = VDiT(config)
+    return fill(model, open_weights(path), dtype, "the model")
+
+
+def apart(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+FORMATS = {  # name -> (writer, kind, quantisation, how far its values may be off)
+    "single float32": (lambda t, s: make.single(t / "m.safetensors", s, torch.float32), "safetensors", None, 1e-6),
+    "single fp16, prefix": (
+        lambda t, s: make.single(t / "m.safetensors", s, prefix="model.diffusion_model."), "safetensors", None, 1e-3,
+    ),
+    "single bf16, prefix": (
+        lambda t, s: make.single(t / "m.safetensors", s, torch.bfloat16, "diffusion_model."), "safetensors", None, 1e-2,
+    ),
+    "sharded": (lambda t, s: make.sharded(t / "m", s), "sharded", None, 1e-6),
+    "one shard of three": (
+        lambda t, s: make.sharded(t / "m", s).with_name("diffusion_pytorch_model-00002-of-00003.safetensors"),
+        "sharded", None, 1e-6,
+    ),
+    "diffusers": (lambda t, s: make.diffusers(t / "m", s, torch.float32), "diffusers", None, 1e-6),
+    "diffusers single": (
+        lambda t, s: make.single(t / "m.safetensors", make.diffusers_names(s), torch.float32), "diffusers", None, 1e-6,
+    ),
+    "fp8, old": (lambda t, s: make.fp8_scaled(t / "m.safetensors", s), "safetensors", "fp8 scaled", 0.05),
+    "fp8, new": (
+        lambda t, s: make.fp8_scaled(t / "m.safetensors", s, "new", "diffusion_model."), "safetensors", "fp8 scaled", 0.05,
+    ),
+    "fp8, noted in the header": (
+        lambda t, s: make.fp8_scaled(t / "m.safetensors", s, "header"), "safetensors", "fp8 scaled", 0.05,
+    ),
+    "gguf Q8_0": (lambda t, s: make.gguf(t / "m.gguf", s), "gguf", "gguf Q8_0", 0.01),
+    "gguf, kernel flat": (lambda t, s: make.gguf(t / "m.gguf", s, patch="flat"), "gguf", "gguf Q8_0", 0.01),
+    "gguf, kernel whole": (lambda t, s: make.gguf(t / "m.gguf", s, patch="whole"), "gguf", "gguf Q8_0", 0.01),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_model(name, model, state, tmp_path):
+    write, kind, quantisation, off = FORMATS[name]
+    path = write(tmp_path, state)
+    weights = open_weights(path)
+    assert (weights.kind, weights.quantisation) == (kind, quantisation)
+    assert weights.shapes == {n: tuple(v.shape) for n, v in state.items()}
+    assert weights.parameters == sum(v.numel() for v in state.values())
+    assert apart(run(read(path)), run(model)) <= off
+
+
+@pytest.mark.parametrize("kind, name", [("Q8_0", "Q8_0"), ("Q6_K", "Q6_K"), ("Q5_K", "Q5_K_M"), ("Q4_K", "Q4_K_M")])
+def test_gguf_blocks_decode_as_the_gguf_package_decodes_them(kind, name, state, tmp_path):
+    import gguf
+
+    blocks = make.random_blocks(kind, (37, 512))
+    wanted = torch.from_numpy(gguf.dequantize(blocks, gguf.GGMLQuantizationType[kind]))
+    raw = torch.from_numpy(blocks).flatten()
+    assert torch.equal(quantized.decode(raw, kind, (37, 512), None, torch.float32), wanted)
+    assert torch.equal(quantized.decode(raw, kind, (37, 512), None, torch.bfloat16), wanted.bfloat16())
+    weights = open_weights(make.gguf(tmp_path / "m.gguf", state, kind))
+    assert weights.quantisation == f"gguf {name}"
+    assert run(read(weights.path)).isfinite().all()
+
+
+def test_decoding_goes_piece_by_piece(monkeypatch):
+    blocks = torch.from_numpy(make.random_blocks("Q6_K", (64, 512))).flatten()
+    fp8, scale = torch.randn(64, 512).to(torch.float8_e4m3fn), torch.rand(64)
+    whole = quantized.decode(blocks, "Q6_K", (64, 512), None, torch.float32)
+    monkeypatch.setattr(quantized, "CHUNK", 1000)
+    assert torch.equal(quantized.decode(blocks, "Q6_K", (64, 512), None, torch.float32), whole)
+    assert torch.equal(quantized.decode(fp8, "F8_E4M3", (64, 512), scale, torch.float32), fp8.float() * scale[:, None])
+
+
+NAMINGS = ("down/up", "A/B", "peft", "kohya", "musubi", "diffusers", "diff")
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("quantised", [False, True])
+def test_loras_in_every_naming_add_up(naming, quantised, model, state, tmp_path):
+    values = state
+    if quantised:
+        weights = open_weights(make.fp8_scaled(tmp_path / "m.safetensors", state))
+        model, values = read(weights.path), {n: weights.tensor(n, torch.float32) for n in state}
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    adds = make.lora(one, state, naming, alpha=None if naming == "A/B" else 2.0)
+    more = make.lora(two, state, "A/B", rank=2, only="ffn")
+    merged = {n: v + 0.7 * adds.get(n, 0) + -0.5 * more.get(n, 0) for n, v in values.items()}
+    wanted = VDiT(TINY).requires_grad_(False)
+    wanted.load_state_dict(merged)
+
+    before = run(model)
+    with_loras = shared_copy(model)
+    report = apply_loras(with_loras, [(one, 0.7), (two, -0.5)])
+    assert report.matched == len(open_weights(one).shapes) + len(open_weights(two).shapes) and not report.unmatched
+    assert apart(run(with_loras), run(wanted)) <= 1e-5 < apart(before, run(wanted))
+    assert torch.equal(run(model), before), "the model without LoRAs has changed"

@@ -1,0 +1,182 @@
+"""Files of the Wan family as people have them, made up: exact names, shapes and dtypes, any width, random values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+_TO_DIFFUSERS = (  # native part -> diffusers' part, in this order
+    ("self_attn.", "attn1."), ("cross_attn.", "attn2."), (".norm3.", ".norm2."), ("ffn.0.", "ffn.net.0.proj."),
+    ("ffn.2.", "ffn.net.2."), (".q.", ".to_q."), (".k.", ".to_k."), (".v.", ".to_v."), (".o.", ".to_out.0."),
+    (".k_img.", ".add_k_proj."), (".v_img.", ".add_v_proj."), (".norm_k_img.", ".norm_added_k."),
+    ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),
+    ("time_embedding.2", "condition_embedder.time_embedder.linear_2"),
+    ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
+    ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
+    ("delta_embedder.0", "condition_embedder.delta_embedder.linear_1"),
+    ("delta_embedder.2", "condition_embedder.delta_embedder.linear_2"),
+    ("time_projection.1", "condition_embedder.time_proj"),
+    ("img_emb.proj.0", "condition_embedder.image_embedder.norm1"),
+    ("img_emb.proj.1", "condition_embedder.image_embedder.ff.net.0.proj"),
+    ("img_emb.proj.3", "condition_embedder.image_embedder.ff.net.2"),
+    ("img_emb.proj.4", "condition_embedder.image_embedder.norm2"),
+    ("img_emb.emb_pos", "condition_embedder.image_embedder.pos_embed"),
+    ("head.modulation", "scale_shift_table"), ("modulation", "scale_shift_table"), ("head.head", "proj_out"),
+    ("before_proj", "proj_in"), ("after_proj", "proj_out"),
+)  # fmt: skip
+
+
+def diffusers_names(state: State) -> State:
+    """The same tensors as diffusers names them."""
+    named = {}
+    for name, value in state.items():
+        for native, theirs in _TO_DIFFUSERS:
+            name = name.replace(native, theirs)
+        named[name] = value
+    return named
+
+
+def single(path: Path, state: State, dtype: torch.dtype = torch.float16, prefix: str = "", **metadata: str) -> Path:
+    from safetensors.torch import save_file
+
+    save_file({prefix + n: v.to(dtype).contiguous() for n, v in state.items()}, path, metadata or None)
+    return path
+
+
+def sharded(folder: Path, state: State, dtype: torch.dtype = torch.float32, shards: int = 3) -> Path:
+    """Wan's own layout: numbered shards beside an index. Returns the index."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names, where = list(state), {}
+    for i in range(shards):
+        file = f"diffusion_pytorch_model-{i + 1:05d}-of-{shards:05d}.safetensors"
+        part = names[i::shards]
+        save_file({n: state[n].to(dtype).contiguous() for n in part}, folder / file)
+        where.update(dict.fromkeys(part, file))
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": where}))
+    return index
+
+
+def diffusers(folder: Path, state: State, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """A pipeline's folder with its transformer in shards. Returns the folder."""
+    sharded(folder / "transformer", diffusers_names(state), dtype, 2)
+    (folder / "transformer" / "config.json").write_text(json.dumps({"_class_name": "WanTransformer3DModel"}))
+    return folder
+
+
+def fp8_scaled(path: Path, state: State, layout: str = "old", prefix: str = "", scales: bool = True) -> Path:
+    """layout: "old" (scaled_fp8, scale_weight), "new" (comfy_quant, weight_scale), "header" (noted in the metadata)."""
+    from safetensors.torch import save_file
+
+    out, noted = {}, {}
+    for name, value in state.items():
+        if not name.endswith(".weight") or value.ndim != 2:
+            out[prefix + name] = value.to(torch.float16)
+            continue
+        layer = name.removesuffix(".weight")
+        scale = value.abs().max().float() / 448
+        out[prefix + name] = (value.float() / scale).to(torch.float8_e4m3fn)
+        if not scales:
+            continue
+        if layout == "old":
+            out[f"{prefix}{layer}.scale_weight"] = scale.reshape(1)
+            out[f"{prefix}{layer}.scale_input"] = torch.ones(1)
+        else:
+            out[f"{prefix}{layer}.weight_scale"] = scale.reshape(())
+            if layout == "new":
+                out[f"{prefix}{layer}.comfy_quant"] = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+            noted[layer] = {"format": "float8_e4m3fn"}
+    if layout == "old":
+        out[prefix + "scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    metadata = {"_quantization_metadata": json.dumps({"layers": noted})} if layout == "header" else None
+    save_file({n: v.contiguous() for n, v in out.items()}, path, metadata)
+    return path
+
+
+GGUF_FILE_TYPES = {"Q8_0": 7, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18}
+
+
+def gguf(path: Path, state: State, kind: str = "Q8_0", architecture: str = "wan", patch: str = "noted") -> Path:
+    """As ComfyUI-GGUF's converter: matrices in blocks, the rest float32. K blocks are random: gguf cannot make them.
+
+    patch: the 5-D kernel, "noted" (flattened, with its shape in comfy.gguf.orig_shape), "flat" (flattened) or "whole".
+    """
+    from gguf import GGMLQuantizationType, GGUFWriter, quantize
+
+    writer = GGUFWriter(path, architecture)
+    writer.add_file_type(GGUF_FILE_TYPES[kind])
+    writer.add_quantization_version(2)
+    qtype = GGMLQuantizationType[kind]
+    for name, value in state.items():
+        data = value.float().numpy()
+        if value.ndim == 2 and name.endswith(".weight"):
+            blocks = quantize(data, qtype) if kind == "Q8_0" else random_blocks(kind, tuple(value.shape))
+            writer.add_tensor(name, blocks, raw_dtype=qtype)
+        elif value.ndim == 5 and patch != "whole":
+            if patch == "noted":
+                writer.add_array(f"comfy.gguf.orig_shape.{name}", [int(n) for n in value.shape])
+            writer.add_tensor(name, data.reshape(-1, *data.shape[2:]))
+        else:
+            writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def random_blocks(kind: str, shape: tuple[int, int]):
+    """Any bytes are a matrix, as long as each block's scales are numbers: [rows, bytes of a row]."""
+    import numpy as np
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    values, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
+    generator = np.random.default_rng(0)
+    blocks = generator.integers(0, 256, (shape[0] * shape[1] // values, size), dtype=np.uint8)
+    for place in {"Q8_0": [0], "Q6_K": [208]}.get(kind, [0, 2]):
+        scale = generator.uniform(1e-4, 2e-4, len(blocks)).astype(np.float16)
+        blocks[:, place : place + 2] = scale.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(shape[0], -1)
+
+
+def lora(path: Path, state: State, naming: str = "A/B", rank: int = 4, alpha: float | None = None, only: str = "attn") -> State:
+    """A LoRA for the matrices whose names hold `only`; returns what it adds to each weight or bias at strength 1.
+
+    naming: "down/up", "A/B", "peft", "kohya" (lora_unet__), "musubi" (lora_unet_), "diffusers", "diff".
+    """
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(1)
+    random = lambda *shape: torch.randn(shape, generator=generator) / 20  # noqa: E731
+    out, adds = {}, {}
+    for name, value in state.items():
+        if not name.endswith(".weight") or value.ndim != 2 or only not in name:
+            continue
+        layer, (rows, columns) = name.removesuffix(".weight"), value.shape
+        if naming == "diff":
+            out[f"diffusion_model.{layer}.diff"] = adds[name] = random(rows, columns)
+            out[f"diffusion_model.{layer}.diff_b"] = adds[layer + ".bias"] = random(rows)
+            continue
+        down, up = random(rank, columns), random(rows, rank)
+        adds[name] = (alpha / rank if alpha else 1.0) * up @ down
+        theirs = next(iter(diffusers_names({name: value}))).removesuffix(".weight")
+        before, ends = {
+            "down/up": (f"diffusion_model.{layer}", ("lora_down.weight", "lora_up.weight")),
+            "A/B": (f"diffusion_model.{layer}", ("lora_A.weight", "lora_B.weight")),
+            "peft": (f"base_model.model.{layer}", ("lora_A.default.weight", "lora_B.default.weight")),
+            "kohya": (f"lora_unet__{layer.replace('.', '_')}", ("lora_down.weight", "lora_up.weight")),
+            "musubi": (f"lora_unet_{layer.replace('.', '_')}", ("lora_down.weight", "lora_up.weight")),
+            "diffusers": (f"transformer.{theirs}", ("lora_A.weight", "lora_B.weight")),
+        }[naming]
+        out[f"{before}.{ends[0]}"], out[f"{before}.{ends[1]}"] = down, up
+        if alpha:
+            out[f"{before}.alpha"] = torch.tensor(alpha)
+    save_file({n: v.contiguous() for n, v in out.items()}, path)
+    return adds
