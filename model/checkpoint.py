@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,19 @@ from .config import VDiTConfig
 from .text import WordEncoder
 from .vdit import VDiT, init_weights
 
+if TYPE_CHECKING:
+    from .variants import Variant
+
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
 FORMAT = 1
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder."}
 DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
+LACKING = {
+    "codec": "a VAE, and {title} was loaded without one: name its file in VDiT Load Model's `vae`, or wire a LATENT "
+    "through ComfyUI's own VAE nodes",
+    "text": "a text encoder, and {title} was loaded without one: name its file in VDiT Load Model's `text_encoder`, or "
+    "wire CONDITIONING from ComfyUI's own CLIPLoader and CLIPTextEncode",
+}
 STUDENT_DEFAULTS = {**DEFAULTS, "steps": 4, "guidance": 1.0, "solver": "euler"}  # guidance is baked in
 
 
@@ -28,16 +38,27 @@ class CheckpointError(ValueError):
 
 @dataclass
 class WorldModel:
+    """A transformer with what it needs around it. Of Wan models, codec and text may be None: others bring them."""
+
     config: VDiTConfig
-    transformer: VDiT
-    codec: TinyCodec
-    text: WordEncoder
+    transformer: nn.Module  # VDiT, or the two of experts.Experts
+    codec: nn.Module | None
+    text: nn.Module | None
     defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
-    facts: dict = field(default_factory=dict)  # how it was trained
+    facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
+    variant: Variant | None = None  # of a Wan model
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        return {name: getattr(self, name) for name in PREFIXES}
+        return {name: part for name in PREFIXES if (part := getattr(self, name)) is not None}
+
+    def require(self, part: str, who: str) -> nn.Module:
+        """The "codec" or "text" of the model; CheckpointError says what `who` lacks and where it comes from."""
+        found = getattr(self, part)
+        if found is None:
+            title = self.variant.title if self.variant else "the model"
+            raise CheckpointError(f"{who} needs {LACKING[part].format(title=title)}")
+        return found
 
 
 def save_world_model(model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:
@@ -97,44 +118,23 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
+    from .files.families import identify
+    from .files.weights import open_weights
 
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; the bundled model is {BUNDLED.name} in the pack's weights folder")
-    with open(path, "rb") as f:
-        start = f.read(4)
-    if start.startswith((b"PK", b"\x80\x02", b"\x80\x04")):
-        raise CheckpointError(f"{path}: this is a pickle file, which can run code when read; only safetensors is loaded")
-    if start == b"GGUF":
-        raise CheckpointError(f"{path}: this is a GGUF file; this version reads VDiT's own safetensors bundles only")
+    weights = open_weights(path)
+    meta = weights.metadata.get("vdit")
+    if meta is None:
+        title = identify(weights.shapes, weights.metadata).title
+        raise CheckpointError(f"{path}: this is {title}; only bundles of VDiT's own are read here")
     try:
-        with safe_open(path, "pt") as f:
-            names, meta = list(f.keys()), (f.metadata() or {}).get("vdit")
-            if meta is None:
-                raise CheckpointError(f"{path}: {_describe(names)}; this version reads VDiT's own bundles only")
-            header = json.loads(meta)
-            if header.get("format") != FORMAT:
-                raise CheckpointError(
-                    f"{path}: bundle format {header.get('format')!r}; this version reads format {FORMAT}: update the pack"
-                )
-            return header, {n: f.get_tensor(n) for n in names}
-    except (SafetensorError, json.JSONDecodeError, OSError) as e:
-        size = path.stat().st_size
+        header = json.loads(meta)
+    except json.JSONDecodeError as e:
+        raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
+    if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({e}; {size:,} bytes): it is damaged or was cut short, get it again"
-        ) from e
-
-
-def _describe(names: list[str]) -> str:
-    """What a foreign safetensors file seems to be, from its tensor names alone."""
-    joined = " ".join(names)
-    if "lora" in joined:
-        return "this is a LoRA, not a model"
-    if "head.modulation" in joined and "time_projection" in joined:
-        return "this is a transformer of the Wan family"
-    if "input_blocks." in joined or "double_blocks." in joined:
-        return "this is an image model of another family"
-    return f"this is not a video model known here ({len(names)} tensors, first {names[0] if names else 'none'})"
+            f"{path}: bundle format {header.get('format')!r}; this version reads format {FORMAT}: update the pack"
+        )
+    return header, weights.everything()
 
 
 def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -29,12 +29,12 @@ class Stored(NamedTuple):
 def check_start(path: Path) -> None:
     """CheckpointError for what no reader here may open: nothing there, an empty file, a pickle."""
     if not path.exists():
-        raise CheckpointError(f"{path}: no such file; give a .safetensors or .gguf file, or a diffusers folder")
+        raise CheckpointError(f"{path}: no such file; give a .safetensors or .gguf file, or a folder of diffusers'")
     if path.is_dir():
         return
     size = path.stat().st_size
     if not size:
-        raise CheckpointError(f"{path}: the file is empty (0 bytes): its download did not finish, get it again")
+        raise CheckpointError(f"{path}: the file is empty (0 bytes): its download was cut short, get it again")
     with open(path, "rb") as f:
         start = f.read(64)
     if start.startswith(PICKLES) and start[8:9] != b"{":  # a safetensors header may be 640 bytes long: 80 02 00 ...

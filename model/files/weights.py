@@ -65,6 +65,10 @@ class WeightFile:
             return self._source.converted(self._names[name], dtype)
         return quantized.decode(self.tensor(name), dtype_now, self.stored[name].shape, self.scale(name), dtype)
 
+    def everything(self) -> dict[str, Tensor]:
+        """All tensors by their names in the file, as stored: of bundles, which hold several models."""
+        return {name: self._source.raw(name) for name in self._source.stored}
+
     def scale(self, name: str) -> Tensor | None:
         """What an fp8 weight is multiplied by, float32: [] or, by row, [out]; None where it has none."""
         if name not in self.scales:
