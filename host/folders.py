@@ -122,12 +122,12 @@ def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, st
     return target.parent, target.name, counter, "" if subfolder == "." else subfolder
 
 
-def model_files(folder: str) -> list[str]:
-    """Model files below models/<folder>, by their path relative to it."""
+def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list[str]:
+    """Files with these endings below models/<folder>, by their path relative to it."""
     root = confined(directory("models"), folder)
     if not root.is_dir():
         return []
-    found = (path for path in root.rglob("*") if path.suffix.lower() in MODEL_SUFFIXES and path.is_file())
+    found = (path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 

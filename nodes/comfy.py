@@ -1,7 +1,7 @@
 """The one seam to ComfyUI: schema classes, folders, memory, progress and cancel, with or without ComfyUI.
 
     io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
-    model_files(folder)             names of model files in ComfyUI's folder of that name
+    model_files(folder)             names of model files in ComfyUI's folder of that name, or of files with other endings
     model_path(folder, name)        the file; raises FileNotFoundError with what was found
     input_folder()                  where Load Image finds its pictures
     input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
@@ -36,15 +36,23 @@ __all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "held_back", "in
            "model_files", "model_path", "progress", "torch_device", "ui", "use_model", "use_models"]
 
 
-def model_files(folder: str) -> list[str]:
-    """Model files in ComfyUI's model folder ("diffusion_models", "text_encoders", "vae", ...), relative to it."""
+MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
+
+
+def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list[str]:
+    """Files in ComfyUI's model folder ("diffusion_models", "text_encoders", "vae", ...), relative to it; models, or
+    what else the suffixes say."""
     if not IN_COMFYUI:
         from ..host import folders
 
-        return folders.model_files(folder)
+        return folders.model_files(folder, suffixes)
     import folder_paths
 
-    return [name for name in folder_paths.get_filename_list(folder) if name.endswith((".safetensors", ".sft", ".gguf"))]
+    # ComfyUI's own list leaves out what its own loaders do not read, GGUF files among it
+    found = {name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(suffixes)}
+    for root in map(Path, folder_paths.get_folder_paths(folder)):
+        found |= {str(file.relative_to(root)) for suffix in suffixes for file in root.rglob(f"*{suffix}") if file.is_file()}
+    return sorted(found)
 
 
 def model_path(folder: str, name: str) -> Path:
