@@ -1,5 +1,6 @@
 """Weights of the Wan family load from every file that people have, keep their memory, and wrong ones are refused by name."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -136,3 +137,52 @@ def test_loras_in_every_naming_add_up(naming, quantised, model, state, tmp_path)
     assert report.matched == len(open_weights(one).shapes) + len(open_weights(two).shapes) and not report.unmatched
     assert apart(run(with_loras), run(wanted)) <= 1e-5 < apart(before, run(wanted))
     assert torch.equal(run(model), before), "the model without LoRAs has changed"
+
+
+MEASURE = """
+import re, sys, torch
+from vdit.model.config import VDiTConfig
+from vdit.model.files.fill import fill
+from vdit.model.files.weights import open_weights
+from vdit.model.vdit import VDiT
+
+def kib(what):
+    return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+path, dtype = sys.argv[1], getattr(torch, sys.argv[2])
+config = VDiTConfig(dim=1024, ffn_dim=4096, layers=9, in_channels=16, out_channels=16, text_dim=4096, text_len=512)
+try:
+    open("/proc/self/clear_refs", "w").write("5")  # the peak so far is forgotten
+except OSError:
+    pass
+before = kib("VmRSS")
+weights = open_weights(path)
+with torch.device("meta"):
+    model = VDiT(config)
+fill(model, weights, dtype, "the model")
+for tensor in model.state_dict().values():  # every page is there
+    tensor.flatten().view(torch.uint8)[::1024].sum()
+print((kib("VmHWM") - before) * 1024, weights.bytes)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.parametrize("form, dtype", [("fp16", "float32"), ("float32", "bfloat16"), ("fp8", "bfloat16"), ("gguf", "float32")])
+def test_loading_takes_no_more_memory_than_the_file(form, dtype, tmp_path):
+    big = VDiTConfig(dim=1024, ffn_dim=4096, layers=9, in_channels=16, out_channels=16, text_dim=4096, text_len=512)
+    with torch.device("meta"):
+        shapes = {n: v.shape for n, v in VDiT(big).state_dict().items()}
+    zeros = {n: torch.zeros(shape) for n, shape in shapes.items()}
+    path = {
+        "fp16": lambda: make.single(tmp_path / "m.safetensors", zeros),
+        "float32": lambda: make.single(tmp_path / "m.safetensors", zeros, torch.float32),
+        "fp8": lambda: make.fp8_scaled(tmp_path / "m.safetensors", zeros),
+        "gguf": lambda: make.gguf(tmp_path / "m.gguf", zeros),
+    }[form]()
+    del zeros
+    run = subprocess.run([sys.executable, "-c", MEASURE, str(path), dtype], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    peak, size = map(int, run.stdout.split())
+    print(f"{form}: peak {peak / 1e6:.0f} MB for a file of {size / 1e6:.0f} MB")
+    assert peak <= 1.1 * size
+    path.unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,34 @@ from .weights import WeightFile
 FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder)(\.|$)")
 
 
+class Difference(NamedTuple):
+    """Between the tensors of a file and those of a module."""
+
+    missing: list[str]
+    unexpected: list[str]
+    misshapen: list[str]  # there, in another shape
+
+
+def compare(weights: WeightFile, wanted: dict[str, tuple[int, ...]]) -> Difference:
+    found = weights.shapes
+    return Difference(
+        [n for n in wanted if n not in found],
+        [n for n in found if n not in wanted],
+        [n for n, shape in wanted.items() if n in found and found[n] != tuple(shape)],
+    )
+
+
 def check_names(weights: WeightFile, wanted: dict[str, tuple[int, ...]], what: str) -> None:
     """CheckpointError that counts and names tensors which are missing, too many, or of another shape."""
-    found = weights.shapes
-    missing, extra = [n for n in wanted if n not in found], [n for n in found if n not in wanted]
+    missing, extra, misshapen = compare(weights, wanted)
     if missing or extra:
         parts = [f"{len(names)} {word} tensors (first {names[0]})" for word, names in
                  (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
         raise CheckpointError(f"{weights.path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model")
-    for name, shape in wanted.items():
-        if found[name] != tuple(shape):
-            raise CheckpointError(f"{weights.path}: {name} has shape {found[name]}; {what} has {tuple(shape)}")
+    for name in misshapen:
+        raise CheckpointError(
+            f"{weights.path}: {name} has shape {weights.shapes[name]}; {what} has {tuple(wanted[name])}"
+        )
 
 
 def fill(
