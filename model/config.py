@@ -21,6 +21,9 @@ class VDiTConfig:
     freq_dim: int = 256
     patch: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns in a token
     eps: float = 1e-6
+    image_dim: int = 0  # of CLIP image features; 0: no image branch
+    image_tokens: int = 0  # image tokens that have learned positions (first and last frame); 0: no such positions
+    ref_channels: int = 0  # latent channels of a reference picture; 0: no reference convolution
     camera_rays: int = 0  # camera rays a side for each latent cell; 0: no camera adapter
     vace_channels: int = 0  # of the control branch's input; 0: no such branch
     vace_layers: tuple[int, ...] = ()  # blocks that receive a hint from the branch, 0 the first
@@ -35,6 +38,8 @@ class VDiTConfig:
         object.__setattr__(self, "patch", tuple(self.patch))  # JSON gives a list
         object.__setattr__(self, "vace_layers", tuple(self.vace_layers))
         object.__setattr__(self, "attention", tuple(self.attention))
+        if self.image_tokens and not self.image_dim:
+            raise ValueError(f"{self.image_tokens} image tokens have positions, but there is no image branch")
         if bool(self.vace_channels) != bool(self.vace_layers) or any(not 0 <= n < self.layers for n in self.vace_layers):
             raise ValueError(
                 f"vace_layers {self.vace_layers} with {self.vace_channels} channels do not fit {self.layers} layers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from ..kernels import dispatch
 from ..kernels.grid import Grid
 from ..kernels.plan import BlockPlan
 from .config import HEAD_DIM, VDiTConfig
+from .lean import add, feed_forward, layer_norm, rms_norm
 from .rope import apply_rope
 
 
@@ -22,6 +24,14 @@ class Layout(NamedTuple):
     rope: Tensor  # rope_table
     plan: BlockPlan | None = None  # None: every token sees every token
     axes: tuple[Tensor, Tensor, int] | None = None  # axis_tables, where the fused kernels run
+
+
+class Context(NamedTuple):
+    """What cross-attention looks at."""
+
+    text: Tensor  # [B, M, D]
+    repeats: int = 1  # how many times the last text token counts: Wan pads with zeros and masks nothing
+    image: Tensor | None = None  # [B, N, D]
 
 
 def sinusoid(t: Tensor, size: int) -> Tensor:
@@ -40,19 +50,54 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps), nn.RMSNorm(dim, eps)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, layout: Layout | None = None) -> Tensor:
-        """x [B, L, D] attends to itself as its layout says, or to context [B, M, D]."""
-        context = x if context is None else context
-        q, k, v = self.q(x), self.k(context), self.v(context)
-        if layout is not None and layout.axes is not None:
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """x [B, L, D] attends to itself as its layout says."""
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        if layout.axes is not None:
             norms = self.norm_q.weight, self.norm_k.weight, self.norm_q.eps
             y = dispatch.norm_rope_attention(q, k, v, *norms, layout.axes, layout.grid, layout.plan)
-            return self.o(y.flatten(-2))
-        q, k, v = (t.unflatten(-1, (-1, HEAD_DIM)) for t in (self.norm_q(q), self.norm_k(k), v))
-        if layout is not None:
-            q, k = apply_rope(q, layout.rope), apply_rope(k, layout.rope)
-        y = dispatch.attention(q, k, v, layout.plan if layout is not None else None)
+        else:
+            q = apply_rope(_heads(rms_norm(q, self.norm_q)), layout.rope)
+            k = apply_rope(_heads(rms_norm(k, self.norm_k)), layout.rope)
+            y = dispatch.attention(q, k, _heads(v), layout.plan)
+        del q, k, v  # before the projection needs room
         return self.o(y.flatten(-2))
+
+
+class CrossAttention(Attention):
+    """Video looks at text and, through keys and values of its own, at a picture (Wan2.1, wan/modules/model.py)."""
+
+    def __init__(self, dim: int, eps: float, image: bool):
+        super().__init__(dim, eps)
+        if image:
+            self.k_img, self.v_img, self.norm_k_img = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.RMSNorm(dim, eps)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x [B, L, D] attends to its context."""
+        q = _heads(rms_norm(self.q(x), self.norm_q))
+        k, v = rms_norm(self.k(context.text), self.norm_k), self.v(context.text)
+        y = _attend(q, k, v, context.repeats)
+        if context.image is not None:
+            k, v = rms_norm(self.k_img(context.image), self.norm_k_img), self.v_img(context.image)
+            y = add(y, _attend(q, k, v))
+        return self.o(y)
+
+
+def _heads(x: Tensor) -> Tensor:
+    return x.unflatten(-1, (-1, HEAD_DIM))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, repeats: int = 1) -> Tensor:
+    """Every query [B, L, heads, D] on every key [B, M, heads * D], of which the last counts several times: [B, L, ...].
+
+    A key that is there n times weighs exp(score + log n): one row with log n added does the work of all of them.
+    """
+    bias = None
+    if repeats > 1:
+        bias = q.new_zeros(1, 1, 1, k.shape[1])
+        bias[..., -1] = math.log(repeats)
+    q, k, v = q.transpose(1, 2), _heads(k).transpose(1, 2), _heads(v).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(-2)
 
 
 class Block(nn.Module):
@@ -63,21 +108,21 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
         self.self_attn = Attention(c.dim, c.eps)
         self.norm3 = nn.LayerNorm(c.dim, c.eps)
-        self.cross_attn = Attention(c.dim, c.eps)
+        self.cross_attn = CrossAttention(c.dim, c.eps, image=c.image_dim > 0)
         self.norm2 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
         self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor, layout: Layout) -> Tensor:
-        """x [B, T, S, D] tokens by latent frame; time [B, T or 1, 6, D]; context [B, M, D]."""
+    def forward(self, x: Tensor, time: Tensor, context: Context, layout: Layout) -> Tensor:
+        """x [B, T, S, D] tokens by latent frame; time [B, T or 1, 6, D]. Without gradients x is overwritten."""
         frames = x.shape[1:3]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation + time).unsqueeze(2).unbind(3)
-        y = self.norm1(x) * (1 + scale_a) + shift_a
-        y = self.self_attn(y.flatten(1, 2), layout=layout).unflatten(1, frames)
+        y = layer_norm(x, self.norm1, scale_a, shift_a)
+        y = self.self_attn(y.flatten(1, 2), layout).unflatten(1, frames)
         x, y = add_and_norm(x, y, gate_a, self.norm3)
         y = self.cross_attn(y.flatten(1, 2), context).unflatten(1, frames)
         x, y = add_and_norm(x, y, None, self.norm2, scale_f, shift_f)
-        return x + gate_f * self.ffn(y)
+        return add(x, feed_forward(y, self.ffn), gate_f)
 
 
 def add_and_norm(
@@ -89,11 +134,11 @@ def add_and_norm(
     gate None is 1; without scale and shift the norm's own weight and bias apply.
     """
     if not dispatch.fuses(x, HEAD_DIM):
-        x = x + y if gate is None else x + gate * y
-        return x, (norm(x) if scale is None else norm(x) * (1 + scale) + shift)
+        x = add(x, y, gate)
+        return x, layer_norm(x, norm, scale, shift)
     gate, scale, shift = (t if t is None else t[:, :, 0] for t in (gate, scale, shift))
-    mul, add = (norm.weight[None, None], norm.bias[None, None]) if scale is None else (1 + scale, shift)
-    parts = dispatch.residual_norm(x.flatten(1, 2), y.flatten(1, 2), gate, mul, add, norm.eps)
+    mul, plus = (norm.weight[None, None], norm.bias[None, None]) if scale is None else (1 + scale, shift)
+    parts = dispatch.residual_norm(x.flatten(1, 2), y.flatten(1, 2), gate, mul, plus, norm.eps)
     x, y = (t.unflatten(1, x.shape[1:3]) for t in parts)
     return x, y
 
@@ -130,7 +175,23 @@ class CameraAdapter(nn.Module):
     def forward(self, rays: Tensor) -> Tensor:
         """rays [B, 24, T, h*rays, w*rays] -> tokens [B, T, S, D]."""
         x = F.pixel_unshuffle(rays.transpose(1, 2).flatten(0, 1), self.rays)
-        return self.residual_blocks(self.conv(x)).flatten(2).transpose(1, 2).unflatten(0, (len(rays), -1))
+        x = self.residual_blocks(self.conv(x))
+        return x.flatten(2).transpose(1, 2).unflatten(0, (len(rays), -1))
+
+
+class ImageEmbedding(nn.Module):
+    """CLIP's image features to tokens beside the text (Wan2.1, wan/modules/model.py: MLPProj)."""
+
+    def __init__(self, c: VDiTConfig):
+        super().__init__()
+        d = c.image_dim
+        self.proj = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, c.dim), nn.LayerNorm(c.dim))
+        if c.image_tokens:
+            self.emb_pos = nn.Parameter(torch.zeros(1, c.image_tokens, d))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image [B, N, image_dim]: one picture's tokens, or the first's and the last's -> [B, N, D]."""
+        return self.proj(image + self.emb_pos if hasattr(self, "emb_pos") else image)
 
 
 class Head(nn.Module):
@@ -146,4 +207,4 @@ class Head(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [B, T, S, D], time [B, T or 1, D] -> [B, T, S, patch * channels]."""
         shift, scale = (self.modulation + time[:, :, None]).unsqueeze(2).unbind(3)
-        return self.head(self.norm(x) * (1 + scale) + shift)
+        return self.head(layer_norm(x, self.norm, scale, shift))

@@ -9,7 +9,8 @@ from ..kernels.dispatch import fuses
 from ..kernels.grid import Grid
 from ..kernels.patterns import named_plan
 from .config import HEAD_DIM, VDiTConfig
-from .layers import Block, CameraAdapter, Head, Layout, VaceBlock, sinusoid
+from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
+from .lean import add, patches
 from .rope import axis_tables, rope_table
 
 
@@ -26,44 +27,62 @@ class VDiT(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.head = Head(c)
+        if c.image_dim:
+            self.img_emb = ImageEmbedding(c)
+        if c.ref_channels:
+            self.ref_conv = nn.Conv2d(c.ref_channels, c.dim, c.patch[1:], c.patch[1:])
         if c.camera_rays:
             self.control_adapter = CameraAdapter(c)
         if c.vace_layers:
             self.vace_patch_embedding = nn.Conv3d(c.vace_channels, c.dim, c.patch, c.patch)
             self.vace_blocks = nn.ModuleList(VaceBlock(c, first=i == 0) for i in range(len(c.vace_layers)))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What activations are computed in."""
+        return self.patch_embedding.weight.dtype
+
     def forward(
         self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None, vace: Tensor | None = None,
-        camera_scale: float = 1.0, vace_scale: float = 1.0, *, target: Tensor | None = None,
+        camera_scale: float = 1.0, vace_scale: float = 1.0, *,
+        target: Tensor | None = None, image: Tensor | None = None, reference: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
 
         sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len;
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
-        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale.
+        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale;
+        image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w].
         target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
         x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
         """
-        self._check(x, sigma, context, camera, vace, target)
-        c = self.config
+        self._check(x, sigma, context, camera=camera, vace=vace, target=target, image=image, reference=reference)
+        c, given = self.config, x.dtype
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
-        x = _tokens(self.patch_embedding, x)  # [B, T, S, D]
+        x = patches(self.patch_embedding, x.to(self.dtype))  # [B, T, S, D]
         if camera is not None:
-            x = x + camera_scale * self.control_adapter(camera)
-        context = nn.functional.pad(context, (0, 0, 0, c.text_len - context.shape[1]))
-        context = self.text_embedding(context)
+            x = add(x, self.control_adapter(camera.to(x.dtype)), camera_scale)
         time = self._time(sigma, target)  # [B, T or 1, D]
-        modulation = self.time_projection(time).unflatten(-1, (6, c.dim))
-        layout = self._layout(grid, x)
-        hints = self._hints(x, vace, modulation, context, layout) if vace is not None else {}
+        if reference is not None:
+            grid, x, time = self._refer(reference, grid, x, time)
+        rest = self.time_projection(time).unflatten(-1, (6, c.dim)), self._context(context, image), self._layout(grid, x)
+        branch = dict(zip(c.vace_layers, self.vace_blocks)) if vace is not None else {}
+        if branch:
+            hint = add(self.vace_blocks[0].before_proj(patches(self.vace_patch_embedding, vace.to(x.dtype))), x)
         for i, block in enumerate(self.blocks):
-            x = block(x, modulation, context, layout)
-            if i in hints:
-                x = x + vace_scale * hints[i]
-        return self._unpatchify(self.head(x, time), grid)
+            x = block(x, *rest)
+            if i in branch:
+                hint = branch[i](hint, *rest)
+                x = add(x, branch[i].after_proj(hint), vace_scale)
+        x = self.head(x, time)
+        if reference is not None:
+            grid, x = (grid[0] - 1, *grid[1:]), x[:, 1:]
+        return self._unpatchify(x, grid).to(given)
 
     def _time(self, sigma: Tensor, target: Tensor | None) -> Tensor:
-        embed = lambda net, s: net(sinusoid(1000 * s.reshape(len(s), -1), self.config.freq_dim))  # noqa: E731
+        def embed(net: nn.Sequential, s: Tensor) -> Tensor:
+            return net(sinusoid(1000 * s.reshape(len(s), -1), self.config.freq_dim).to(net[0].weight.dtype))
+
         time = embed(self.time_embedding, sigma)
         if not self.config.flow_map:
             return time
@@ -75,13 +94,19 @@ class VDiT(nn.Module):
         axes = axis_tables(grid, HEAD_DIM, x.device) if fuses(x, HEAD_DIM) else None
         return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, x.device), plan, axes)
 
-    def _hints(self, x: Tensor, vace: Tensor, modulation: Tensor, context: Tensor, layout: Layout) -> dict[int, Tensor]:
-        """What the control branch adds behind each block that it serves."""
-        hints, y = {}, _tokens(self.vace_patch_embedding, vace)
-        for i, (layer, block) in enumerate(zip(self.config.vace_layers, self.vace_blocks)):
-            y = block(block.before_proj(y) + x if i == 0 else y, modulation, context, layout)
-            hints[layer] = block.after_proj(y)
-        return hints
+    def _context(self, text: Tensor, image: Tensor | None) -> Context:
+        """Text zero-padded to text_len as in Wan, where one zero stands for all of them; image features beside it."""
+        used = text.shape[1] if torch.compiler.is_compiling() else _filled(text)
+        zeros = self.config.text_len - used
+        text = nn.functional.pad(text[:, :used], (0, 0, 0, min(zeros, 1))).to(self.dtype)
+        image = self.img_emb(image.to(self.dtype)) if image is not None else None
+        return Context(self.text_embedding(text), max(zeros, 1), image)
+
+    def _refer(self, reference: Tensor, grid: tuple[int, int, int], x: Tensor, time: Tensor) -> tuple:
+        """A picture's tokens as one more frame before the first, at the time of the last (aigc-apps/VideoX-Fun)."""
+        x = torch.cat((patches(self.ref_conv, reference[:, :, None].to(x.dtype)), x), 1)
+        time = time if time.shape[1] == 1 else torch.cat((time[:, -1:], time), 1)
+        return (grid[0] + 1, *grid[1:]), x, time
 
     def _unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """[B, T, S, pt*ph*pw*C] -> [B, C, T*pt, H*ph, W*pw]."""
@@ -89,22 +114,8 @@ class VDiT(nn.Module):
         x = x.reshape(b, t, h, w, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(b, -1, t * pt, h * ph, w * pw)
 
-    def _check(
-        self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None, vace: Tensor | None, target: Tensor | None
-    ) -> None:
+    def _check(self, x: Tensor, sigma: Tensor, context: Tensor, **given: Tensor | None) -> None:
         c = self.config
-        if target is not None and not c.flow_map:
-            raise ValueError("the transformer is no flow map: it has no module for `target`")
-        if target is not None and target.shape != sigma.shape:
-            raise ValueError(f"target has shape {tuple(target.shape)}; expected sigma's, {tuple(sigma.shape)}")
-        for name, given, has, shape in (
-            ("camera", camera, c.camera_rays, (24, x.shape[2], *(n * c.camera_rays for n in x.shape[3:]))),
-            ("vace", vace, c.vace_channels, (c.vace_channels, *x.shape[2:])),
-        ):
-            if given is not None and not has:
-                raise ValueError(f"the transformer has no module for `{name}`")
-            if given is not None and tuple(given.shape) != (len(x), *shape):
-                raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {(len(x), *shape)}")
         if x.ndim != 5 or x.shape[1] != c.in_channels:
             raise ValueError(f"latents have shape {tuple(x.shape)}; expected [B, {c.in_channels}, T, h, w]")
         if any(n % p for n, p in zip(x.shape[2:], c.patch)):
@@ -115,11 +126,28 @@ class VDiT(nn.Module):
             raise ValueError(
                 f"text tokens have shape {tuple(context.shape)}; expected [B, at most {c.text_len}, {c.text_dim}]"
             )
+        image = given["image"]
+        tokens = [c.image_tokens] if c.image_tokens or image is None else image.shape[1:2]
+        has = {
+            "camera": (c.camera_rays, (24, x.shape[2], *(n * c.camera_rays for n in x.shape[3:]))),
+            "vace": (c.vace_channels, (c.vace_channels, *x.shape[2:])),
+            "target": (c.flow_map, tuple(sigma.shape[1:])),
+            "image": (c.image_dim, (*tokens, c.image_dim)),
+            "reference": (c.ref_channels, (c.ref_channels, *x.shape[3:])),
+        }
+        for name, value in given.items():
+            module, shape = has[name]
+            if value is not None and not module:
+                what = "is no flow map: it has" if name == "target" else "has"
+                raise ValueError(f"the transformer {what} no module for `{name}`")
+            if value is not None and tuple(value.shape) != (len(x), *shape):
+                raise ValueError(f"{name} has shape {tuple(value.shape)}; expected {(len(x), *shape)}")
 
 
-def _tokens(embed: nn.Conv3d, x: Tensor) -> Tensor:
-    """Patches of [B, C, T, h, w] as tokens [B, T, S, D]."""
-    return embed(x).flatten(3).permute(0, 2, 3, 1)
+def _filled(text: Tensor) -> int:
+    """Text tokens [B, M, C] before the last that is not zero throughout."""
+    rows = text.any(-1).any(0).nonzero()
+    return int(rows[-1]) + 1 if len(rows) else 0
 
 
 def init_weights(model: VDiT, seed: int) -> VDiT:

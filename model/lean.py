@@ -1,0 +1,64 @@
+"""The transformer's elementwise steps: float32 inside, and without gradients in the memory that they may overwrite."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PIECES, FEWEST = 4, 1024  # a feed-forward's hidden tokens are made in so many pieces, none with fewer tokens
+
+
+def add(x: Tensor, y: Tensor, gate: Tensor | float | None = None) -> Tensor:
+    """x + gate * y, in x's dtype; gate: a number, or [B, T or 1, 1, D] for x [B, T, S, D]. Overwrites x."""
+    if isinstance(gate, Tensor):
+        if gate.dtype == x.dtype:
+            return torch.addcmul(x, y, gate, out=_over(x))
+        y, gate = y * gate, None
+    return torch.add(x, y, alpha=1.0 if gate is None else gate, out=_over(x)).to(x.dtype)
+
+
+def layer_norm(x: Tensor, norm: nn.LayerNorm, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    """norm(x) * (1 + scale) + shift in x's dtype, x [B, T, S, D], scale and shift [B, T or 1, 1, D], all in float32.
+
+    Without scale and shift the norm's own weight and bias apply.
+    """
+    wide = x.float()
+    if scale is None:
+        y = F.layer_norm(wide, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+    elif scale.numel() == x.shape[-1]:  # one modulation for all tokens: the norm's own last pass does it
+        y = F.layer_norm(wide, norm.normalized_shape, 1 + scale.flatten().float(), shift.flatten().float(), norm.eps)
+    else:
+        y = F.layer_norm(wide, norm.normalized_shape, eps=norm.eps)
+        y = torch.addcmul(shift.float(), y, 1 + scale.float(), out=_over(y))
+    return y.to(x.dtype)
+
+
+def rms_norm(x: Tensor, norm: nn.RMSNorm) -> Tensor:
+    """x [..., D] over its root mean square, in x's dtype whatever the weight's. Overwrites x."""
+    if torch.is_grad_enabled() or x.dtype != torch.float32:
+        return F.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # reads x once and makes no square of it
+    return x.mul_(size.square_().div_(x.shape[-1]).add_(norm.eps).rsqrt_()).mul_(norm.weight)
+
+
+def feed_forward(x: Tensor, ffn: nn.Sequential) -> Tensor:
+    """ffn = (matrix, tanh-GELU, matrix) of tokens x [B, T, S, D]. Overwrites x, and never holds all hidden tokens."""
+    if torch.is_grad_enabled():
+        return ffn(x)
+    tokens = x.view(-1, x.shape[-1])
+    for part in tokens.chunk(min(PIECES, max(1, len(tokens) // FEWEST))):
+        part.copy_(ffn[2](torch.ops.aten.gelu_(ffn[0](part), approximate="tanh")))
+    return x
+
+
+def patches(embed: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+    """What a convolution whose stride is its kernel makes of x [B, C, T, h, w], as tokens [B, T, S, D]: one matrix."""
+    t, h, w = (1, 1, *embed.kernel_size)[-3:]
+    b, c, frames, height, width = x.shape
+    x = x.reshape(b, c, frames // t, t, height // h, h, width // w, w).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return F.linear(x.flatten(4).flatten(2, 3), embed.weight.flatten(1), embed.bias)
+
+
+def _over(x: Tensor) -> Tensor | None:
+    return None if torch.is_grad_enabled() else x
