@@ -25,6 +25,7 @@ class TextEncoding:
     tokens: Tensor  # [B, L, D]; rows behind a prompt's last word are zero
     unknown: list[tuple[str, list[str]]] = field(default_factory=list)  # word left out, nearest known words
     cut: int = 0  # words behind the limit, left out
+    unit: str = "words"  # that `cut` counts
 
 
 class WordEncoder(nn.Module):
