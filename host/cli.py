@@ -10,6 +10,7 @@ import sys
 OTHER_COMMANDS = {  # command -> (module with main(argv), what it does); imported only when called
     "train": ("..training.cli", "train the codec or the world model: vdit train codec|teacher ..."),
     "simulate": ("..world.cli", "make clips of simulated physics: vdit simulate ..."),
+    "inspect": ("..model.files.inspect", "say what files of weights are, and where they fit: vdit inspect FILE ..."),
     "kernels": ("..kernels.report", "compile the attention kernels for every GPU, without one: vdit kernels report"),
 }
 BENCHMARK = "score a model on simulated physics, or the scores themselves: vdit benchmark [--controls] ..."

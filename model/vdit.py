@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -43,15 +45,16 @@ class VDiT(nn.Module):
         return self.patch_embedding.weight.dtype
 
     def forward(
-        self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None, vace: Tensor | None = None,
-        camera_scale: float = 1.0, vace_scale: float = 1.0, *,
+        self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None,
+        vace: Tensor | tuple[Tensor, ...] | None = None,
+        camera_scale: float = 1.0, vace_scale: float | tuple[float, ...] = 1.0, *,
         target: Tensor | None = None, image: Tensor | None = None, reference: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
 
         sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len;
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
-        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale;
+        vace: control input [B, vace_channels, T, h, w], its hints times vace_scale; of several, a tuple each;
         image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w].
         target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
         x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
@@ -65,15 +68,15 @@ class VDiT(nn.Module):
         time = self._time(sigma, target)  # [B, T or 1, D]
         if reference is not None:
             grid, x, time = self._refer(reference, grid, x, time)
-        rest = self.time_projection(time).unflatten(-1, (6, c.dim)), self._context(context, image), self._layout(grid, x)
+        modulation = self.time_projection(time).unflatten(-1, (6, c.dim))
+        rest = modulation, self._context(context, image), self._layout(grid, x)
         branch = dict(zip(c.vace_layers, self.vace_blocks)) if vace is not None else {}
-        if branch:
-            hint = add(self.vace_blocks[0].before_proj(patches(self.vace_patch_embedding, vace.to(x.dtype))), x)
+        hints = [self._first_hint(v, x) for v in _several(vace)] if branch else []
         for i, block in enumerate(self.blocks):
             x = block(x, *rest)
-            if i in branch:
-                hint = branch[i](hint, *rest)
-                x = add(x, branch[i].after_proj(hint), vace_scale)
+            for n, scale in enumerate(_several(vace_scale) if i in branch else ()):
+                hints[n] = branch[i](hints[n], *rest)
+                x = add(x, branch[i].after_proj(hints[n]), scale)
         x = self.head(x, time)
         if reference is not None:
             grid, x = (grid[0] - 1, *grid[1:]), x[:, 1:]
@@ -81,18 +84,21 @@ class VDiT(nn.Module):
 
     def _time(self, sigma: Tensor, target: Tensor | None) -> Tensor:
         def embed(net: nn.Sequential, s: Tensor) -> Tensor:
-            return net(sinusoid(1000 * s.reshape(len(s), -1), self.config.freq_dim).to(net[0].weight.dtype))
+            return net(sinusoid(1000 * s.reshape(len(s), -1), self.config.freq_dim).to(self.head.modulation.dtype))
 
         time = embed(self.time_embedding, sigma)
         if not self.config.flow_map:
             return time
-        # Both sigmas share the modulation by a fixed gate (AnyFlow, arXiv 2605.13724; diffusers, transformer_anyflow.py).
+        # Both sigmas share the modulation by a fixed gate (AnyFlow, arXiv 2605.13724; diffusers' transformer_anyflow).
         return time.lerp(embed(self.delta_embedder, sigma if target is None else target), self.config.delta_gate)
 
     def _layout(self, grid: tuple[int, int, int], x: Tensor) -> Layout:
         plan = named_plan(*self.attention, grid, x.device)
         axes = axis_tables(grid, HEAD_DIM, x.device) if fuses(x, HEAD_DIM) else None
         return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, x.device), plan, axes)
+
+    def _first_hint(self, vace: Tensor, x: Tensor) -> Tensor:
+        return add(self.vace_blocks[0].before_proj(patches(self.vace_patch_embedding, vace.to(x.dtype))), x)
 
     def _context(self, text: Tensor, image: Tensor | None) -> Context:
         """Text zero-padded to text_len as in Wan, where one zero stands for all of them; image features beside it."""
@@ -114,7 +120,7 @@ class VDiT(nn.Module):
         x = x.reshape(b, t, h, w, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(b, -1, t * pt, h * ph, w * pw)
 
-    def _check(self, x: Tensor, sigma: Tensor, context: Tensor, **given: Tensor | None) -> None:
+    def _check(self, x: Tensor, sigma: Tensor, context: Tensor, **given: Tensor | tuple[Tensor, ...] | None) -> None:
         c = self.config
         if x.ndim != 5 or x.shape[1] != c.in_channels:
             raise ValueError(f"latents have shape {tuple(x.shape)}; expected [B, {c.in_channels}, T, h, w]")
@@ -140,8 +146,13 @@ class VDiT(nn.Module):
             if value is not None and not module:
                 what = "is no flow map: it has" if name == "target" else "has"
                 raise ValueError(f"the transformer {what} no module for `{name}`")
-            if value is not None and tuple(value.shape) != (len(x), *shape):
-                raise ValueError(f"{name} has shape {tuple(value.shape)}; expected {(len(x), *shape)}")
+            for one in _several(value) if value is not None else ():
+                if tuple(one.shape) != (len(x), *shape):
+                    raise ValueError(f"{name} has shape {tuple(one.shape)}; expected {(len(x), *shape)}")
+
+
+def _several(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _filled(text: Tensor) -> int:

@@ -13,6 +13,7 @@ from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
 from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .load import VDiTLoadModel
+from .lora import VDiTLoadLoRA
 from .preview import VDiTDistillPreview
 from .sample import VDiTSample
 from .score import VDiTScoreVideo
@@ -20,6 +21,7 @@ from .simulate import VDiTSimulateScene
 
 NODES: list[type[io.ComfyNode]] = [
     VDiTLoadModel,
+    VDiTLoadLoRA,
     VDiTEncodeConditioning,
     VDiTDistillPreview,
     VDiTSample,

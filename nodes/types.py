@@ -26,6 +26,11 @@ def shown(node_id: str, remarks: Sequence[str]) -> dict | None:
     return {"text": ("\n".join(remarks),)} if remarks else None
 
 
+def told(lines: Sequence[str]) -> dict | None:
+    """What a node has found out, as text on it (see web/remarks.js)."""
+    return {"vdit_line": ("\n".join(lines),)} if lines else None
+
+
 # Inputs that every control has, said the same way.
 
 

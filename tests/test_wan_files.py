@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
 from vdit.model.checkpoint import CheckpointError  # noqa: E402
 from vdit.model.config import VDiTConfig  # noqa: E402
+from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.files import quantized  # noqa: E402
 from vdit.model.files.fill import fill  # noqa: E402
+from vdit.model.files.inspect import inspect  # noqa: E402
+from vdit.model.files.load import load_wan, on_meta, shapes_of  # noqa: E402
 from vdit.model.files.lora import apply_loras, shared_copy  # noqa: E402
 from vdit.model.files.weights import open_weights  # noqa: E402
+from vdit.model.variants import VARIANTS  # noqa: E402
 from vdit.model.vdit import VDiT  # noqa: E402
 
 TINY = VDiTConfig(
@@ -138,6 +143,63 @@ def test_loras_in_every_naming_add_up(naming, quantised, model, state, tmp_path)
     assert apart(run(with_loras), run(wanted)) <= 1e-5 < apart(before, run(wanted))
     assert torch.equal(run(model), before), "the model without LoRAs has changed"
 
+
+# Every variant in every form
+
+WRITERS = {
+    "fp16": lambda t, s: make.single(t / "a.safetensors", s),
+    "bf16, prefix": lambda t, s: make.single(t / "b.safetensors", s, torch.bfloat16, "model.diffusion_model."),
+    "float32, prefix": lambda t, s: make.single(t / "c.safetensors", s, torch.float32, "diffusion_model."),
+    "sharded": lambda t, s: make.sharded(t / "d", s),
+    "diffusers": lambda t, s: make.diffusers(t / "e", s),
+    "fp8, old": lambda t, s: make.fp8_scaled(t / "f.safetensors", s),
+    "fp8, new": lambda t, s: make.fp8_scaled(t / "g.safetensors", s, "new"),
+    **{f"gguf {k}": lambda t, s, k=k: make.gguf(t / f"{k}.gguf", s, k) for k in ("Q8_0", "Q6_K", "Q5_K", "Q4_K")},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_loads_from_every_form(name, tmp_path):
+    variant = make.tiny(VARIANTS[name])
+    state = make.random_state(variant.config)
+    for form, write in WRITERS.items():
+        path = write(tmp_path, state)
+        model = load_wan(path, path if variant.experts else None)  # a file twice: what an expert does alone
+        assert model.config == variant.config, form
+        assert (model.variant.task, model.variant.codec) == (variant.task, variant.codec), form
+        assert model.variant.experts == variant.experts == isinstance(model.transformer, Experts), form
+        assert model.defaults["shift"] == model.variant.defaults["shift"], form
+        one = model.transformer.high if variant.experts else model.transformer
+        assert one.patch_embedding.weight.dtype == torch.float32
+        if "gguf" not in form or "Q8" in form:  # K blocks are made up
+            found = one.get_submodule("blocks.1.ffn.2")
+            found = found.dense(torch.float32) if hasattr(found, "dense") else found.weight
+            assert apart(found, state["blocks.1.ffn.2.weight"]) <= 0.04, form
+            assert apart(one.blocks[1].modulation, state["blocks.1.modulation"]) <= 4e-3, form
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_released_sizes_are_read_from_headers_at_once(name, tmp_path):
+    variant = VARIANTS[name]
+    path = make.sparse(tmp_path / "full.safetensors", shapes_of(on_meta(variant)))
+    start = time.perf_counter()
+    seen = inspect(path)
+    assert time.perf_counter() - start < 2
+    assert not seen.missing + seen.unexpected + seen.misshapen + seen.problems
+    assert seen.variant == ALONE.get(name, name)
+    count, tensors = RELEASED.get(name, (None, None))
+    assert count is None or (round(seen.parameters / 1e9, 2), seen.tensors) == (count, tensors)
+
+
+ALONE = {"t2v-a14b": "t2v-14b", "fun-vace-a14b": "vace-14b"}  # the same network; only a second file tells
+RELEASED = {  # billions of parameters, tensors: of the released files
+    "t2v-1.3b": (1.42, 825), "t2v-14b": (14.29, 1095), "i2v-14b": (16.39, 1303), "i2v-a14b": (14.29, 1095),
+    "ti2v-5b": (5.0, 825), "vace-1.3b": (2.15, 1264), "vace-14b": (17.34, 1331), "fun-control-1.3b": (1.56, 985),
+    "fun-camera-1.3b": (1.62, 989), "fun-camera-a14b": (14.79, 1101),
+}  # fmt: skip
+
+
+# Memory
 
 MEASURE = """
 import re, sys, torch

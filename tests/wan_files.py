@@ -100,6 +100,25 @@ def fp8_scaled(path: Path, state: State, layout: str = "old", prefix: str = "", 
     return path
 
 
+def tiny(variant):
+    """The variant in small sizes, as `detect` finds it."""
+    from dataclasses import replace
+
+    c = variant.config
+    small = dict(dim=256, ffn_dim=256, layers=2, text_dim=256, image_dim=256 if c.image_dim else 0)
+    return variant.of(replace(c, **small, vace_layers=(0,) if c.vace_layers else ()))
+
+
+def random_state(config, seed: int = 0) -> State:
+    """Values of the sizes that trained weights have, for every tensor of a transformer."""
+    from vdit.model.vdit import VDiT
+
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in VDiT(config).state_dict().items()}
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
+
+
 GGUF_FILE_TYPES = {"Q8_0": 7, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18}
 
 
@@ -180,3 +199,74 @@ def lora(path: Path, state: State, naming: str = "A/B", rank: int = 4, alpha: fl
             out[f"{before}.alpha"] = torch.tensor(alpha)
     save_file({n: v.contiguous() for n, v in out.items()}, path)
     return adds
+
+
+def sparse(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "F16") -> Path:
+    """A file of full size that takes no room: a true header, and a hole where the data would be."""
+    from math import prod
+
+    width = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}[dtype]
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + prod(shape) * width
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        f.truncate(8 + len(text) + end)
+    return path
+
+
+FOREIGN = {  # files of other kinds: a few of their names, and shapes where those tell
+    "Stable Diffusion": {
+        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+        "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768),
+        "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
+    },
+    "SDXL": {
+        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+        "conditioner.embedders.0.transformer.text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768),
+    },
+    "Flux": {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64)},
+    "Hunyuan Video": {
+        "double_blocks.0.img_attn_qkv.weight": (9216, 3072),
+        "txt_in.individual_token_refiner.blocks.0.mlp.fc1.weight": (3072, 3072),
+    },
+    "LTX": {"patchify_proj.weight": (2048, 128), "transformer_blocks.0.attn1.to_q.weight": (2048, 2048)},
+    "Qwen-Image": {"transformer_blocks.0.img_mod.1.weight": (18432, 3072)},
+    "t5xxl": {"shared.weight": (32128, 4096), "encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096)},
+    "umt5": {"shared.weight": (256384, 4096), "encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096)},
+    "CLIP text": {"text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768)},
+    "CLIP vision": {"vision_model.encoder.layers.0.mlp.fc1.weight": (5120, 1280)},
+    "VAE of an image model": {"decoder.conv_in.weight": (512, 4, 3, 3), "decoder.mid.block_1.conv1.weight": (512, 512, 3, 3)},
+    "VAE 2.1": {
+        "conv2.weight": (16, 16, 1, 1, 1), "decoder.conv1.weight": (384, 16, 3, 3, 3),
+        "decoder.upsamples.0.residual.2.weight": (384, 384, 3, 3, 3),
+    },
+    "VAE 2.2": {
+        "conv2.weight": (48, 48, 1, 1, 1), "decoder.conv1.weight": (1024, 48, 3, 3, 3),
+        "decoder.upsamples.0.upsamples.0.residual.2.weight": (1024, 1024, 3, 3, 3),
+    },
+    "Flux LoRA": {
+        "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight": (16, 3072),
+        "lora_unet_double_blocks_0_img_attn_proj.lora_up.weight": (3072, 16),
+    },
+    "SDXL LoRA": {
+        "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (16, 1280),
+        "lora_unet_input_blocks_4_1_proj_in.lora_down.weight": (16, 640),
+    },
+    "Hunyuan Video LoRA": {
+        "diffusion_model.double_blocks.0.img_attn_qkv.lora_A.weight": (16, 3072),
+        "diffusion_model.txt_in.individual_token_refiner.blocks.0.mlp.fc1.lora_A.weight": (16, 3072),
+    },
+    "Animate": {
+        "patch_embedding.weight": (5120, 36, 1, 2, 2), "head.modulation": (1, 2, 5120),
+        "face_adapter.fuser_blocks.0.linear1_q.weight": (5120, 5120),
+    },
+    "nothing known": {"layer.weight": (3, 3)},
+}  # fmt: skip
+
+
+def foreign(path: Path, kind: str) -> Path:
+    return sparse(path, FOREIGN[kind])

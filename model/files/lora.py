@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Iterable, NamedTuple, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import CheckpointError
+from ..checkpoint import CheckpointError, WorldModel
+from ..experts import Experts
 from .families import identify
 from .names import native_name
 from .quantized import LowRank, StoredLinear
@@ -55,6 +56,16 @@ def apply_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> 
         for change in changes:
             _apply(model, weights, change, strength)
     return report
+
+
+def with_loras(
+    model: WorldModel, loras: Sequence[tuple[str | Path, float]], experts: Sequence[str] = ("high", "low")
+) -> tuple[WorldModel, LoraReport]:
+    """A model like this one with LoRAs over its transformer; experts: which of two get them. Tensors are shared."""
+    transformer = shared_copy(model.transformer)
+    for name in experts if isinstance(transformer, Experts) else ("",):
+        report = apply_loras(transformer.get_submodule(name), loras)
+    return replace(model, transformer=transformer), report
 
 
 def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:

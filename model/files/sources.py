@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import re
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,43 +52,74 @@ def check_start(path: Path) -> None:
         raise CheckpointError(f"{path}: this is a web page, not weights: the download needs another link, or a login")
 
 
+class Mapped:
+    """A file in memory that is read when it is touched. Writing changes this process's copy only."""
+
+    def __init__(self, path: Path):
+        with open(path, "rb") as f:
+            if hasattr(mmap, "MAP_NORESERVE"):  # else Linux refuses to map a file that is larger than the memory
+                kind = dict(flags=mmap.MAP_PRIVATE | mmap.MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+            else:
+                kind = dict(access=mmap.ACCESS_COPY)
+            self.bytes = mmap.mmap(f.fileno(), 0, **kind)
+
+    def tensor(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        count = prod(shape)
+        if not count:
+            return torch.empty(shape, dtype=dtype)
+        return torch.frombuffer(self.bytes, dtype=dtype, count=count, offset=start).reshape(shape)
+
+
 class Safetensors:
     """One file or several shards, read by name."""
 
     def __init__(self, files: list[Path]):
-        from safetensors import SafetensorError, safe_open
-
         self.stored: dict[str, Stored] = {}
         self.metadata: dict[str, str] = {}
-        self._of: dict[str, Path] = {}
-        self._handles: dict[Path, object] = {}
+        self._place: dict[str, tuple[Path, int]] = {}  # file, where in it
+        self._maps: dict[Path, Mapped] = {}
         for path in files:
             check_start(path)
-            try:
-                handle = self._handles[path] = safe_open(path, "pt")
-                for name in handle.keys():
-                    if name in self._of:
-                        raise CheckpointError(f"{path}: {name} is in {self._of[name].name} too; the shards do not belong together")
-                    piece = handle.get_slice(name)
-                    self.stored[name] = Stored(tuple(piece.get_shape()), piece.get_dtype())
-                    self._of[name] = path
-                self.metadata.update(handle.metadata() or {})
-            except (SafetensorError, OSError) as e:
-                raise CheckpointError(
-                    f"{path}: not a whole safetensors file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
-                    "short, get it again"
-                ) from e
+            header, data = _header(path)
+            self.metadata.update(header.pop("__metadata__", None) or {})
+            for name, entry in header.items():
+                if name in self._place:
+                    there = self._place[name][0].name
+                    raise CheckpointError(f"{path}: {name} is in {there} too; the shards do not belong together")
+                self.stored[name] = Stored(tuple(entry["shape"]), entry["dtype"])
+                self._place[name] = path, data + entry["data_offsets"][0]
 
     def raw(self, name: str) -> Tensor:
-        """As stored: a view of the mapped file. Writing to it would change this process's copy only."""
-        return self._handles[self._of[name]].get_tensor(name)
+        """As stored: a view of the mapped file."""
+        path = self._place[name][0]
+        if path not in self._maps:
+            self._maps[path] = Mapped(path)
+        return self._view(self._maps[path], name)
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
         """A copy in another dtype. It comes from a mapping of its own, which ends here: memory then holds the copy only."""
-        from safetensors import safe_open
+        return self._view(Mapped(self._place[name][0]), name).to(dtype)
 
-        with safe_open(self._of[name], "pt") as f:
-            return f.get_tensor(name).to(dtype)
+    def _view(self, mapped: Mapped, name: str) -> Tensor:
+        shape, dtype = self.stored[name]
+        return mapped.tensor(self._place[name][1], shape, DTYPES[dtype])
+
+
+def _header(path: Path) -> tuple[dict, int]:
+    """(tensors by name, with metadata; where data begins) of a safetensors file that the library finds to be whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):  # checks the header against the file's length; numpy's, as torch's maps it to be written
+            pass
+        with open(path, "rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+            return json.loads(f.read(length)), 8 + length
+    except (SafetensorError, ValueError, OSError) as e:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut short, get "
+            "it again"
+        ) from e
 
 
 class Gguf:
@@ -103,9 +136,9 @@ class Gguf:
             ) from e
         self.metadata: dict[str, str] = {}
         self.stored: dict[str, Stored] = {}
-        self._raw = {}
+        self._place: dict[str, tuple[int, int]] = {}  # where in the file, how many bytes
         try:
-            reader = GGUFReader(path, "c")  # copy on write: torch wants memory that may be written
+            reader = GGUFReader(path)
             shapes = {}
             for key, field in reader.fields.items():
                 if key.startswith("comfy.gguf.orig_shape."):
@@ -115,12 +148,13 @@ class Gguf:
             for tensor in reader.tensors:
                 shape = shapes.get(tensor.name, tuple(int(n) for n in reversed(tensor.shape)))
                 self.stored[tensor.name] = Stored(shape, tensor.tensor_type.name)
-                self._raw[tensor.name] = tensor.data
+                self._place[tensor.name] = int(tensor.data_offset), int(tensor.n_bytes)
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, OSError) as e:
             raise CheckpointError(
                 f"{path}: not a whole GGUF file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut short, get "
                 "it again"
             ) from e
+        self._map = Mapped(path)
         self._restore_patch_embedding()
 
     def _restore_patch_embedding(self) -> None:
@@ -128,18 +162,15 @@ class Gguf:
         for name, (shape, dtype) in list(self.stored.items()):
             bias = self.stored.get(name.removesuffix("weight") + "bias")
             if name.endswith("patch_embedding.weight") and bias and len(shape) != 5:
-                dim, count = bias.shape[0], 1
-                for n in shape:
-                    count *= n
-                self.stored[name] = Stored((dim, count // (4 * dim), 1, 2, 2), dtype)
+                dim = bias.shape[0]
+                self.stored[name] = Stored((dim, prod(shape) // (4 * dim), 1, 2, 2), dtype)
 
     def raw(self, name: str) -> Tensor:
         """As stored, mapped: values in their shape, or the bytes of quantised blocks, one after another."""
-        shape, dtype = self.stored[name]
-        data = torch.from_numpy(self._raw[name])
-        if dtype == "BF16":
-            data = data.view(torch.bfloat16)
-        return data.reshape(shape if dtype in DTYPES else -1)
+        (shape, dtype), (start, count) = self.stored[name], self._place[name]
+        if dtype in DTYPES:
+            return self._map.tensor(start, shape, DTYPES[dtype])
+        return self._map.tensor(start, (count,), torch.uint8)
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
         return self.raw(name).to(dtype)

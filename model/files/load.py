@@ -1,0 +1,244 @@
+"""Files to a WorldModel: everything is checked by headers first, then mapped; nothing heavy happens before it all fits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Sequence
+
+import torch
+
+from ..checkpoint import DEFAULTS, CheckpointError, WorldModel, load_world_model
+from ..variants import VARIANTS, UnknownVariant, Variant, detect
+from ..vdit import VDiT
+from .families import Family, identify
+from .fill import check_names, fill
+from .lora import LoraReport, apply_loras, check_loras
+from .weights import WeightFile, open_weights
+
+WHERE = {  # what a file is -> where it belongs
+    "transformer": "give it as the model itself",
+    "codec": "give it as `vae`",
+    "preview codec": "give it as `vae`",
+    "text encoder": "give it as `text_encoder`",
+    "vision encoder": "load it with ComfyUI's CLIPVisionLoader",
+    "lora": "give it to VDiT Load LoRA, behind the model that it was made for",
+    "bundle": "give it as the model itself, alone: it holds all parts",
+    "other": "a transformer of Wan 2.1 or 2.2 is expected, for example wan2.1_t2v_1.3B_fp16.safetensors",
+}
+ROLES = {"transformer": "a Wan transformer", "codec": "a Wan VAE", "text encoder": "the umt5-xxl text encoder"}
+LoraList = Sequence[tuple[str | Path, float]]
+
+
+@dataclass
+class WanPlan:
+    """What will be loaded from where; made from headers alone, and everything in it fits together."""
+
+    variant: Variant
+    weights: WeightFile
+    low: WeightFile | None = None  # the low-noise expert
+    codec: WeightFile | None = None
+    text: WeightFile | None = None
+    tokenizer: Path | None = None
+    loras: LoraList = ()
+    report: LoraReport = field(default_factory=LoraReport)
+
+    def lines(self) -> list[str]:
+        """What is loaded, for its user: the variant, its files, its released defaults, LoRAs."""
+        d = self.variant.defaults
+        guidance = f"{d['guidance']:g}" + (f" ({d['guidance_low']:g} in low noise)" if "guidance_low" in d else "")
+        experts = f", experts change at {d['boundary']:g}" if "boundary" in d else ""
+        files = [w.path.name for w in (self.low, self.codec, self.text) if w is not None]
+        return [
+            f"{self.variant.title}: {self.weights.parameters / 1e9:.3g} billion parameters"
+            f"{' in each of two experts' if self.low else ''}, {self.weights.quantisation or 'not quantised'}, "
+            f"{sum(w.bytes for w in (self.weights, self.low) if w is not None) / 2**30:.3g} GiB",
+            *([f"with {', '.join(files)}"] if files else []),
+            f"released with {d['steps']} steps, shift {d['shift']:g}, guidance {guidance}{experts}; "
+            f"{d['frames']} frames of {d['width']}x{d['height']} at {d['fps']:g} fps",
+            *self.report.lines,
+        ]
+
+
+def load_model(path: str | Path, low_path: str | Path | None = None, **others) -> WorldModel:
+    """A bundle of VDiT's own or a Wan file, whichever the header says; arguments and errors as load_wan."""
+    if "vdit" not in open_weights(path).metadata:
+        return load_wan(path, low_path, **others)
+    given = [name for name in ("codec_path", "text_path", "tokenizer_path") if others.get(name)]
+    if low_path or given:
+        raise CheckpointError(f"{path}: this is a bundle of VDiT's own, which holds all parts; clear the other files")
+    model = load_world_model(path)
+    apply_loras(model.transformer, others.get("loras", ()))
+    return model
+
+
+def load_wan(
+    path: str | Path, low_path: str | Path | None = None, *, codec_path: str | Path | None = None,
+    text_path: str | Path | None = None, tokenizer_path: str | Path | None = None, dtype: torch.dtype | None = None,
+    loras: LoraList = (),
+) -> WorldModel:  # fmt: skip
+    """A model of the Wan family: path is its transformer, or the high-noise expert with low_path the low-noise one.
+
+    codec_path, text_path, tokenizer_path: Wan VAE, umt5-xxl and its spiece.model or tokenizer.json; None leaves that
+    part out. dtype: of activations; None is bfloat16 on CUDA, else float32. loras: (file, strength), on both experts.
+    Raises CheckpointError, before anything is read, for whatever does not fit together.
+    """
+    return load_plan(plan_wan(path, low_path, codec_path, text_path, tokenizer_path, loras), dtype)
+
+
+def plan_wan(
+    path: str | Path, low_path: str | Path | None = None, codec_path: str | Path | None = None,
+    text_path: str | Path | None = None, tokenizer_path: str | Path | None = None, loras: LoraList = (),
+) -> WanPlan:  # fmt: skip
+    """load_wan's checks and nothing more; under two seconds whatever the size."""
+    path = Path(path)
+    second = path / "transformer_2"  # of a diffusers pipeline
+    if low_path is None and second.is_dir():
+        low_path = second
+    weights = _opened(path, "transformer")
+    variant = _variant(weights)
+    low = _opened(low_path, "transformer") if low_path else None
+    variant = _paired(variant, weights, low)
+    plan = WanPlan(variant, weights, low, loras=loras)
+    model = on_meta(variant)
+    for one in filter(None, (weights, low)):
+        one.check_readable()
+        check_names(one, shapes_of(model), variant.title)
+    plan.report = check_loras(model, loras)
+    if codec_path:
+        plan.codec = _codec(codec_path, variant, weights)
+    if text_path:
+        plan.text = _opened(text_path, "text encoder")
+        plan.text.check_readable()
+    plan.tokenizer = _tokenizer(tokenizer_path)
+    return plan
+
+
+def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
+    """The model of a plan: transformer mapped, LoRAs laid over it, codec and text encoder where the plan has them."""
+    dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    experts = []
+    for weights in filter(None, (plan.weights, plan.low)):
+        model = fill(on_meta(plan.variant), weights, dtype, plan.variant.title)
+        apply_loras(model, plan.loras)
+        experts.append(model)
+    transformer = experts[0]
+    if len(experts) == 2:
+        from ..experts import Experts
+
+        transformer = Experts(*experts, boundary=plan.variant.defaults["boundary"])
+    codec = text = None
+    if plan.codec:
+        from ..codec.wan import load_codec_file
+
+        codec = load_codec_file(plan.codec)
+    if plan.text:
+        from ..umt5 import load_text_file
+
+        text = load_text_file(plan.text, plan.tokenizer, dtype)
+    facts = {"file": str(plan.weights.path), "loaded": plan.lines()}
+    return WorldModel(
+        plan.variant.config, transformer, codec, text, {**DEFAULTS, **plan.variant.defaults}, facts, plan.variant
+    )
+
+
+def on_meta(variant: Variant) -> VDiT:
+    """The variant's transformer without any memory."""
+    with torch.device("meta"):
+        return VDiT(variant.config)
+
+
+def shapes_of(model: VDiT) -> dict[str, tuple[int, ...]]:
+    """The tensors that the model's file has."""
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _opened(path: str | Path, role: str) -> WeightFile:
+    """The file, which must be of this role. Another one is refused by what it is."""
+    weights = open_weights(path)
+    family = identify(weights.shapes, weights.metadata)
+    if family.role != role:
+        raise CheckpointError(f"{path}: this is {family.title}; {ROLES[role]} is expected here. {_advice(family)}")
+    return weights
+
+
+def _advice(family: Family) -> str:
+    text = WHERE[family.role]
+    return text[0].upper() + text[1:]
+
+
+def _variant(weights: WeightFile) -> Variant:
+    try:
+        return detect(weights.shapes)
+    except UnknownVariant as e:
+        raise CheckpointError(f"{weights.path}: {e}") from e
+
+
+def _paired(variant: Variant, weights: WeightFile, low: WeightFile | None) -> Variant:
+    """The variant of one transformer or of two experts; CheckpointError for an expert alone and for two that differ."""
+    marked = _mark(weights.path)
+    if low is None:
+        if variant.experts or marked:
+            found = f"the {marked}-noise expert" if marked else "one of two experts"
+            title = variant.title if variant.experts else "a Wan 2.2 model"
+            raise CheckpointError(
+                f"{weights.path}: {'by its name, ' if marked else ''}this is {found} of {title}; each makes half of the "
+                "steps. Give the high-noise file as the model and the low-noise file as `low_noise_file` (the same file "
+                "twice runs it alone)"
+            )
+        return variant
+    if marked == "low" and _mark(low.path) == "high":
+        raise CheckpointError(
+            f"{weights.path}: by their names the experts are swapped ({low.path.name} is given as the low-noise one); give "
+            "the high-noise file as the model, and the low-noise file as `low_noise_file`"
+        )
+    second = _variant(low)
+    if second.config != variant.config:
+        raise CheckpointError(
+            f"{low.path}: this is {second.title}, and {weights.path.name} is {variant.title}; two experts are of one model"
+        )
+    if variant.experts:
+        return variant
+    for other in VARIANTS.values():  # as 2.2's experts are the same network as 2.1's T2V, the second file tells
+        if other.experts and other.task == variant.task and other.config.in_channels == variant.config.in_channels:
+            return other.of(variant.config)
+    raise CheckpointError(f"{low.path}: {variant.title} has no second expert; clear `low_noise_file`")
+
+
+def _mark(path: Path) -> str:
+    """"high" or "low" where a file's name says which expert it is. A hint for refusals; variants come from shapes."""
+    found = re.search(r"(high|low)[-_ ]?noise", path.name.lower())
+    return found[1] if found else ""
+
+
+def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFile:
+    found = open_weights(path)
+    family = identify(found.shapes, found.metadata)
+    if "codec" not in family.role:
+        raise CheckpointError(f"{path}: this is {family.title}; {ROLES['codec']} is expected here. {_advice(family)}")
+    from ..codec.wan import detect_codec
+
+    kind = detect_codec(found.shapes)
+    if kind[-3:].replace("_", ".") != variant.codec[-3:]:
+        raise CheckpointError(
+            f"{path}: this is {family.title}; {variant.title} ({weights.path.name}, {variant.config.out_channels} latent "
+            f"channels) needs the Wan VAE {variant.codec[-3:]}: {CODEC_FILES[variant.codec]}"
+        )
+    return found
+
+
+CODEC_FILES = {"wan2.1": "wan_2.1_vae.safetensors", "wan2.2": "wan2.2_vae.safetensors"}
+
+
+def _tokenizer(path: str | Path | None) -> Path | None:
+    if not path:
+        return None
+    path = Path(path)
+    if path.is_dir():
+        path = next((path / name for name in ("tokenizer.json", "spiece.model") if (path / name).is_file()), path)
+    if not path.is_file() or path.suffix not in (".json", ".model"):
+        raise CheckpointError(
+            f"{path}: no tokenizer; give umt5-xxl's spiece.model or tokenizer.json, from the model's google/umt5-xxl folder"
+        )
+    return path
