@@ -40,7 +40,8 @@ class VDiTConfig:
         object.__setattr__(self, "attention", tuple(self.attention))
         if self.image_tokens and not self.image_dim:
             raise ValueError(f"{self.image_tokens} image tokens have positions, but there is no image branch")
-        if bool(self.vace_channels) != bool(self.vace_layers) or any(not 0 <= n < self.layers for n in self.vace_layers):
+        served = all(0 <= n < self.layers for n in self.vace_layers)
+        if bool(self.vace_channels) != bool(self.vace_layers) or not served:
             raise ValueError(
                 f"vace_layers {self.vace_layers} with {self.vace_channels} channels do not fit {self.layers} layers"
             )

@@ -1,0 +1,135 @@
+"""One step of the Wan transformer on a CPU against diffusers': the same random weights and inputs, in one run.
+
+    python bench/wan_step.py [--model t2v-1.3b] [--layers 2] [--video 17x256x256 33x256x256] [--prompt 60] [--json PATH]
+
+Time: the two take turns, and the ratio is that of their fastest steps, which a busy machine disturbs least. Memory: how
+far one step raises the process's resident memory above what it is with weights and inputs (VmHWM, Linux). The weights
+are shared by both, so a few layers of the real width stand for all of them: every layer costs the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from vdit.model.variants import VARIANTS
+from vdit.model.vdit import VDiT, init_weights
+
+
+def twin_of(model: VDiT) -> torch.nn.Module:
+    """diffusers' transformer on the same memory."""
+    from diffusers import WanTransformer3DModel
+    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+
+    c = model.config
+    with torch.device("meta"):
+        twin = WanTransformer3DModel(
+            num_attention_heads=c.heads, in_channels=c.in_channels, out_channels=c.out_channels, text_dim=c.text_dim,
+            ffn_dim=c.ffn_dim, num_layers=c.layers, image_dim=c.image_dim or None,
+            added_kv_proj_dim=c.dim if c.image_dim else None, pos_embed_seq_len=c.image_tokens or None,
+        )  # fmt: skip
+    weights = dict(model.state_dict())
+    places = weights.pop("img_emb.emb_pos", None)
+    weights = convert_wan_transformer_to_diffusers(weights)
+    if places is not None:
+        weights["condition_embedder.image_embedder.pos_embed"] = places
+    twin.load_state_dict(weights, strict=True, assign=True)
+    with torch.device("cpu"):
+        twin.rope = type(twin.rope)(128, c.patch, 1024)
+    return twin.requires_grad_(False).eval()
+
+
+def steps(name: str, layers: int, video: tuple[int, int, int], prompt: int) -> dict[str, Callable[[], Tensor]]:
+    """The two steps to compare, for a video of (frames, height, width) and a prompt of so many tokens."""
+    v = VARIANTS[name]
+    c = replace(v.config, layers=layers)
+    model = init_weights(VDiT(c), 0).requires_grad_(False).eval()
+    torch.nn.init.normal_(model.head.head.weight, std=0.02)
+    twin = twin_of(model)
+    g = torch.Generator().manual_seed(0)
+    spatial = 16 if v.codec == "wan2.2" else 8
+    x = torch.randn(1, c.in_channels, (video[0] - 1) // 4 + 1, *(n // spatial for n in video[1:]), generator=g)
+    text = torch.randn(1, prompt, c.text_dim, generator=g)
+    padded = F.pad(text, (0, 0, 0, c.text_len - prompt))
+    image = torch.randn(1, c.image_tokens or 257, c.image_dim, generator=g) if c.image_dim else None
+    pictures = image.reshape(-1, 257, c.image_dim) if c.image_dim else None
+    sigma = torch.tensor([0.7])
+    return {
+        "ours": lambda: model(x, sigma, padded, image=image),
+        "diffusers": lambda: twin(x, 1000 * sigma, padded, pictures, return_dict=False)[0],
+    }
+
+
+def resident(field: str) -> int:
+    """VmRSS or VmHWM of this process in bytes."""
+    line = next(n for n in Path("/proc/self/status").read_text().splitlines() if n.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+def rise(run: Callable[[], Tensor]) -> int:
+    """Bytes by which one call raises resident memory at its highest."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before counts for nobody
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+    before = resident("VmRSS")
+    run()
+    return resident("VmHWM") - before
+
+
+def compare(name: str, layers: int, video: tuple[int, int, int], prompt: int, runs: int) -> dict:
+    """Seconds, bytes, their ratios and the relative difference of the outputs."""
+    both = steps(name, layers, video, prompt)
+    seconds: dict[str, list[float]] = {who: [] for who in both}
+    with torch.no_grad():
+        ours, theirs = (run() for run in both.values())
+        error = float((ours - theirs).norm() / theirs.norm())
+        del ours, theirs
+        for _ in range(runs):
+            for who, run in both.items():
+                start = time.perf_counter()
+                run()
+                seconds[who].append(time.perf_counter() - start)
+        memory = {who: min(rise(run) for _ in range(2)) for who, run in both.items()}
+    best = {who: min(times) for who, times in seconds.items()}
+    pairs = [a / b for a, b in zip(seconds["ours"], seconds["diffusers"])]
+    return {
+        "model": name, "layers": layers, "video": "x".join(map(str, video)), "prompt": prompt, "threads": torch.get_num_threads(),
+        "seconds": best, "memory": memory, "error": error, "time_ratio": best["ours"] / best["diffusers"],
+        "time_ratio_median": statistics.median(pairs), "memory_ratio": memory["ours"] / memory["diffusers"],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="t2v-1.3b", choices=[n for n, v in VARIANTS.items() if v.task in ("t2v", "i2v", "flf2v", "ti2v")])  # fmt: skip
+    parser.add_argument("--layers", type=int, default=2, help="of the model's own width; default 2")
+    parser.add_argument("--video", nargs="+", default=["17x256x256"], help="frames x height x width, several")
+    parser.add_argument("--prompt", type=int, default=60, help="tokens before the zeros that pad it to 512")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    rows = []
+    print(f"{args.model}, {args.layers} layers, {torch.get_num_threads()} threads; the ratios are ours / diffusers'")
+    for video in args.video:
+        row = compare(args.model, args.layers, tuple(map(int, video.split("x"))), args.prompt, args.runs)
+        rows.append(row)
+        s, m = row["seconds"], row["memory"]
+        print(
+            f"{video:>12}: {s['ours']:.2f} s against {s['diffusers']:.2f} s, ratio {row['time_ratio']:.3f} (median of "
+            f"pairs {row['time_ratio_median']:.3f}); {m['ours'] / 2**20:.0f} MiB against {m['diffusers'] / 2**20:.0f} MiB, "
+            f"ratio {row['memory_ratio']:.3f}; outputs differ by {row['error']:.1e}"
+        )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
