@@ -182,9 +182,9 @@ def test_every_variant_loads_from_every_form(name, tmp_path):
 def test_released_sizes_are_read_from_headers_at_once(name, tmp_path):
     variant = VARIANTS[name]
     path = make.sparse(tmp_path / "full.safetensors", shapes_of(on_meta(variant)))
-    start = time.perf_counter()
+    start = time.process_time()
     seen = inspect(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert not seen.missing + seen.unexpected + seen.misshapen + seen.problems
     assert seen.variant == ALONE.get(name, name)
     count, tensors = RELEASED.get(name, (None, None))

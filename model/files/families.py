@@ -56,7 +56,7 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
         names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)
     ):
         return Family("lora", f"a LoRA for {_lora_family(joined)}, not a model")
-    return _by_part(shapes, joined) or _model(joined, names)
+    return _by_part(shapes, joined) or _model(joined) or _encoder(shapes, joined) or _unknown(names)
 
 
 def _lora_family(joined: str) -> str:
@@ -83,7 +83,7 @@ def _by_part(shapes: Shapes, joined: str) -> Family | None:
     if has("decoder.1.weight") and "decoder.3.conv.0.weight" in joined:
         channels = shapes["decoder.1.weight"][1] if len(shapes["decoder.1.weight"]) > 1 else 0
         return Family("preview codec", f"a tiny preview codec, TAEHV ({channels} latent channels)")
-    return _encoder(shapes, joined)
+    return None
 
 
 def _encoder(shapes: Shapes, joined: str) -> Family | None:
@@ -100,8 +100,10 @@ def _encoder(shapes: Shapes, joined: str) -> Family | None:
     return None
 
 
-def _model(joined: str, names: list[str]) -> Family:
-    for mark, title in _MODELS:
-        if mark in joined:
-            return Family("other", title)
+def _model(joined: str) -> Family | None:
+    title = next((title for mark, title in _MODELS if mark in joined), None)
+    return title and Family("other", title)
+
+
+def _unknown(names: list[str]) -> Family:
     return Family("other", f"not a model known here ({len(names)} tensors, first {names[0] if names else 'none'})")

@@ -101,17 +101,17 @@ def plan_wan(
     low = _opened(low_path, "transformer") if low_path else None
     variant = _paired(variant, weights, low)
     plan = WanPlan(variant, weights, low, loras=loras)
-    model = on_meta(variant)
-    for one in filter(None, (weights, low)):
-        one.check_readable()
-        check_names(one, shapes_of(model), variant.title)
-    plan.report = check_loras(model, loras)
     if codec_path:
         plan.codec = _codec(codec_path, variant, weights)
     if text_path:
         plan.text = _opened(text_path, "text encoder")
         plan.text.check_readable()
     plan.tokenizer = _tokenizer(tokenizer_path)
+    model = on_meta(variant)
+    for one in filter(None, (weights, low)):
+        one.check_readable()
+        check_names(one, shapes_of(model), variant.title)
+    plan.report = check_loras(model, loras)
     return plan
 
 

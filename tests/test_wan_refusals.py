@@ -1,0 +1,353 @@
+"""Wrong files and wrong pairs are refused by what they are, at once, and before anything is loaded."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import wan_files as make  # noqa: E402
+from vdit.model.checkpoint import CheckpointError, random_world_model, save_world_model  # noqa: E402
+from vdit.model.files import load as loading  # noqa: E402
+from vdit.model.files.inspect import inspect, main  # noqa: E402
+from vdit.model.files.load import load_model, on_meta, shapes_of  # noqa: E402
+from vdit.model.files.lora import apply_loras  # noqa: E402
+from vdit.model.variants import VARIANTS  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files of full size by variant's name, each made once; they hold no data."""
+    folder, made = tmp_path_factory.mktemp("released"), {}
+
+    def file(name: str, called: str = "") -> Path:
+        path = folder / f"{called or name}.safetensors"
+        return made.setdefault(path, None) or made.update({path: path}) or make.sparse(path, shapes_of(on_meta(VARIANTS[name])))
+
+    return file
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A T2V model small enough to be written in any form: its tensors."""
+    return make.random_state(make.tiny(VARIANTS["t2v-1.3b"]).config)
+
+
+@pytest.fixture(autouse=True)
+def nothing_heavy(monkeypatch):
+    def heavy(*args, **named):
+        raise AssertionError("the refusal comes too late: tensors are being read")
+
+    monkeypatch.setattr(loading, "fill", heavy)
+
+
+def refused(path, *says, call=load_model, **others):
+    """Calling with the path is refused in under 2 s; the message names the file and says all of this. Returns it.
+
+    Seconds of this process: the machine may have other work.
+    """
+    start = time.process_time()
+    with pytest.raises(CheckpointError) as e:
+        call(path, **others)
+    took = time.process_time() - start
+    for said in says:
+        assert str(said) in str(e.value), str(e.value)
+    assert took < 2, f"{took:.1f} s"
+    return str(e.value)
+
+
+MODELS = {  # given as the model -> what it is said to be, and what helps
+    "Stable Diffusion": ("Stable Diffusion checkpoint", "wan2.1_t2v"),
+    "SDXL": ("SDXL checkpoint", "wan2.1_t2v"),
+    "Flux": ("Flux", "wan2.1_t2v"),
+    "Hunyuan Video": ("Hunyuan Video", "wan2.1_t2v"),
+    "LTX": ("LTX-Video", "wan2.1_t2v"),
+    "Qwen-Image": ("Qwen-Image", "wan2.1_t2v"),
+    "t5xxl": ("T5 text encoder with 32128 words", "umt5-xxl"),
+    "umt5": ("umt5 text encoder", "`text_encoder`"),
+    "CLIP text": ("CLIP text encoder", "umt5-xxl"),
+    "CLIP vision": ("CLIP vision encoder", "CLIPVisionLoader"),
+    "VAE of an image model": ("VAE of another model", "wan2.1_t2v"),
+    "VAE 2.1": ("the Wan VAE 2.1", "`vae`"),
+    "VAE 2.2": ("the Wan VAE 2.2", "`vae`"),
+    "Flux LoRA": ("LoRA for Flux", "VDiT Load LoRA"),
+    "SDXL LoRA": ("LoRA for SDXL", "VDiT Load LoRA"),
+    "Hunyuan Video LoRA": ("LoRA for Hunyuan Video", "VDiT Load LoRA"),
+    "Animate": ("Wan 2.2 Animate", "not supported"),
+    "nothing known": ("not a model known here (1 tensors, first layer.weight)", "wan2.1_t2v"),
+}
+
+
+def test_every_foreign_file_has_its_words():
+    assert set(MODELS) == set(make.FOREIGN)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_foreign_file_as_the_model(kind, tmp_path):
+    path = make.foreign(tmp_path / "m.safetensors", kind)
+    refused(path, path, *MODELS[kind])
+    assert inspect(path).problems or MODELS[kind][1] in inspect(path).needs[0]
+
+
+@pytest.mark.parametrize(
+    "model, codec, says",
+    [
+        ("t2v-1.3b", "VAE 2.2", ("the Wan VAE 2.2", "16 latent channels", "wan_2.1_vae.safetensors")),
+        ("ti2v-5b", "VAE 2.1", ("the Wan VAE 2.1", "48 latent channels", "wan2.2_vae.safetensors")),
+        ("t2v-1.3b", "VAE of an image model", ("VAE of another model", "a Wan VAE is expected")),
+        ("t2v-1.3b", "umt5", ("umt5 text encoder", "`text_encoder`")),
+        ("t2v-1.3b", "Stable Diffusion", ("Stable Diffusion checkpoint", "a Wan VAE is expected")),
+    ],
+)
+def test_a_vae_that_does_not_belong(model, codec, says, files, tmp_path):
+    path = make.foreign(tmp_path / "vae.safetensors", codec)
+    refused(files(model), path, *says, codec_path=path)
+
+
+def test_the_model_as_its_own_vae(files):
+    path = files("t2v-1.3b")
+    refused(path, path, "transformer of the Wan family", "give it as the model".capitalize(), codec_path=path)
+
+
+@pytest.mark.parametrize("kind, says", [("t5xxl", "32128"), ("CLIP text", "CLIP text"), ("VAE 2.1", "`vae`")])
+def test_a_text_encoder_that_does_not_belong(kind, says, files, tmp_path):
+    path = make.foreign(tmp_path / "text.safetensors", kind)
+    refused(files("t2v-1.3b"), path, says, "the umt5-xxl text encoder is expected", text_path=path)
+
+
+def test_a_tokenizer_that_is_none(files, tmp_path):
+    refused(files("t2v-1.3b"), tmp_path / "x.json", "spiece.model", tokenizer_path=tmp_path / "x.json")
+
+
+# Experts
+
+
+def test_an_expert_alone(files):
+    path = files("i2v-a14b")
+    refused(path, path, "one of two experts of Wan 2.2 I2V-A14B", "low_noise_file")
+
+
+def test_an_expert_whose_network_runs_alone_is_known_by_its_name(files):
+    path = files("t2v-14b", "wan2.2_t2v_high_noise_14B_fp16")
+    refused(path, path, "by its name, this is the high-noise expert", "low_noise_file")
+
+
+def test_experts_of_two_models(files):
+    path = files("t2v-1.3b")
+    refused(files("t2v-14b"), path, "T2V-1.3B", "T2V-14B", low_path=path)
+
+
+def test_experts_the_wrong_way_round(files):
+    low, high = files("t2v-14b", "wan2.2_t2v_low_noise_14B"), files("t2v-14b", "wan2.2_t2v_high_noise_14B")
+    refused(low, low, "swapped", low_path=high)
+
+
+def test_a_second_expert_for_a_model_that_has_one(files):
+    path = files("ti2v-5b")
+    refused(path, path, "has no second expert", low_path=path)
+
+
+# LoRAs
+
+
+def lora(path, *, file):
+    return loading.plan_wan(path, loras=[(file, 1.0)])
+
+
+@pytest.mark.parametrize("kind", ["Flux LoRA", "SDXL LoRA", "Hunyuan Video LoRA"])
+def test_a_lora_of_another_family(kind, files, tmp_path):
+    file = make.foreign(tmp_path / "l.safetensors", kind)
+    refused(files("t2v-1.3b"), file, MODELS[kind][0], "nothing of it fits", call=lora, file=file)
+
+
+def test_a_lora_of_another_size(files, tmp_path):
+    name = "diffusion_model.blocks.0.self_attn.q.lora_"
+    file = make.sparse(tmp_path / "l.safetensors", {name + "A.weight": (8, 5120), name + "B.weight": (5120, 8)})
+    said = refused(files("t2v-1.3b"), file, "nothing of it fits", call=lora, file=file)
+    assert "made for a matrix 5120x5120, the model's is 1536x1536" in said
+
+
+@pytest.mark.parametrize("name, says", [
+    ("lora_unet_blocks_0_self_attn_q.hada_w1_a", "LoHa"), ("diffusion_model.blocks.0.self_attn.q.lokr_w1", "LoKr"),
+    ("diffusion_model.blocks.0.self_attn.q.dora_scale", "DoRA"),
+])  # fmt: skip
+def test_other_methods_than_lora(name, says, files, tmp_path):
+    key = "diffusion_model.blocks.0.self_attn.q.lora_"
+    file = make.sparse(
+        tmp_path / "l.safetensors", {key + "A.weight": (8, 1536), key + "B.weight": (1536, 8), name: (1536, 8)}
+    )
+    refused(files("t2v-1.3b"), file, says, "plain LoRA is", call=lora, file=file)
+
+
+def test_a_model_as_a_lora(files):
+    refused(files("t2v-1.3b"), "not a LoRA", call=lora, file=files("t2v-1.3b"))
+
+
+def test_what_a_lora_lacks_is_said_and_the_rest_is_used(files, tmp_path):
+    key, other = "diffusion_model.blocks.{}.self_attn.q.lora_", "diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight"
+    shapes = {key.format(n) + end: shape for n in (0, 99) for end, shape in
+              (("A.weight", (8, 1536)), ("B.weight", (1536, 8)))}  # fmt: skip
+    file = make.sparse(tmp_path / "l.safetensors", {**shapes, other: (8, 1280), "text_projection": (2,)})
+    report = lora(files("t2v-1.3b"), file=file).report
+    assert report.matched == 2 and len(report.unmatched) == 4
+    assert any("k_img" in line and "no such module" in line for line in report.unmatched)
+    assert "2 tensors used, 4 not" in report.lines[0]
+
+
+def test_a_refused_lora_leaves_the_model_as_it_was(tiny, tmp_path):
+    model = on_meta(make.tiny(VARIANTS["t2v-1.3b"]))
+    make.lora(tmp_path / "good.safetensors", tiny)
+    bad = make.foreign(tmp_path / "bad.safetensors", "Flux LoRA")
+    with pytest.raises(CheckpointError):
+        apply_loras(model, [(tmp_path / "good.safetensors", 1.0), (bad, 1.0)])
+    assert not any("loras" in name for name, _ in model.named_parameters())
+
+
+# Files that cannot be read
+
+
+@pytest.mark.parametrize("part", [0.001, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("form", ["gguf", "safetensors"])
+def test_a_file_that_was_cut_short(form, part, tiny, tmp_path):
+    path = tmp_path / f"m.{form}"
+    make.gguf(path, tiny) if form == "gguf" else make.single(path, tiny)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    refused(path, path, "cut short", "get it again")
+
+
+BEGINNINGS = {
+    b"": "the file is empty",
+    b"\x80\x02}q\x00.": "pickle",
+    b"PK\x03\x04" + bytes(40): "pickle",
+    b"<!DOCTYPE html><html>": "web page",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0": "git-lfs",
+    b"\x13" * 4000: "cut short",
+}
+
+
+@pytest.mark.parametrize("data", BEGINNINGS, ids=lambda data: BEGINNINGS[data].split()[-1])
+def test_a_file_that_is_no_weights(data, tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(data)
+    refused(tmp_path / "m.safetensors", tmp_path / "m.safetensors", BEGINNINGS[data])
+
+
+def test_a_real_pickle(tiny, tmp_path):
+    torch.save(tiny, tmp_path / "m.pth")
+    refused(tmp_path / "m.pth", "m.pth", "pickle", "can run code", ".safetensors")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    refused(tmp_path / "gone.safetensors", "gone.safetensors", "no such file")
+
+
+def test_an_empty_folder(tmp_path):
+    refused(tmp_path, tmp_path, "no .safetensors or .gguf file")
+
+
+def test_shards_that_are_missing(tiny, tmp_path):
+    index = make.sharded(tmp_path, tiny)
+    (tmp_path / "diffusion_pytorch_model-00002-of-00003.safetensors").unlink()
+    refused(index, "1 of 3 shards are missing", "00002-of-00003")
+    index.unlink()
+    refused(tmp_path, "1 of 3 shards are missing", "00002-of-00003")
+
+
+@pytest.mark.parametrize("text, says", [
+    ("{", "not an index"), ("[]", "not an index"), ('{"weight_map": {}}', "no files"),
+    ('{"weight_map": {"a": "../../secret.safetensors"}}', "lie beside their index"),
+])  # fmt: skip
+def test_an_index_that_is_none(text, says, tmp_path):
+    path = tmp_path / "m.safetensors.index.json"
+    path.write_text(text)
+    refused(path, path, says)
+
+
+# Files of a Wan model that are not whole, or in a form that cannot be read
+
+
+def test_fp8_without_scales(tiny, tmp_path):
+    path = make.fp8_scaled(tmp_path / "m.safetensors", tiny, scales=False)
+    refused(path, path, "brings no scales", "fp8 scaled")
+    assert inspect(path).quantisation == "fp8 without scales" and inspect(path).problems
+
+
+def test_a_scale_that_is_missing_for_one_layer(tiny, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = make.fp8_scaled(tmp_path / "m.safetensors", tiny, "new")
+    tensors = load_file(path)
+    del tensors["blocks.0.ffn.0.weight_scale"]
+    save_file(tensors, path)
+    refused(path, path, "brings no scales")
+
+
+@pytest.mark.parametrize("noted", [b'{"format": "nvfp4"}', b'{"format": "int8_tensorwise"}'])
+def test_quantisations_that_are_not_read(noted, tiny, tmp_path):
+    from safetensors.torch import save_file
+
+    note = {"blocks.0.ffn.0.comfy_quant": torch.tensor(list(noted), dtype=torch.uint8)}
+    save_file({**tiny, **note}, tmp_path / "m.safetensors")
+    refused(tmp_path / "m.safetensors", json.loads(noted)["format"], "fp8 scaled", "GGUF")
+
+
+def test_gguf_blocks_that_are_not_read(tiny, tmp_path):
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "wan")
+    for name, value in tiny.items():
+        data, q = value.numpy(), gguf.GGMLQuantizationType.Q4_0
+        if value.ndim == 2 and name.endswith("weight"):
+            writer.add_tensor(name, gguf.quantize(data, q), raw_dtype=q)
+        else:
+            writer.add_tensor(name, data)
+    for step in ("header", "kv_data", "tensors"):
+        getattr(writer, f"write_{step}_to_file")()
+    writer.close()
+    refused(tmp_path / "m.gguf", "Q4_0", "Q4_K_M")
+
+
+def test_tensors_that_are_missing_too_many_or_of_another_shape(tiny, tmp_path):
+    path = tmp_path / "m.safetensors"
+    make.single(path, {n: v for n, v in tiny.items() if n != "blocks.1.norm3.bias"})
+    refused(path, path, "1 missing tensors (first blocks.1.norm3.bias)")
+    make.single(path, {**tiny, "blocks.1.extra": torch.zeros(2)})
+    refused(path, path, "1 unexpected tensors (first blocks.1.extra)")
+    make.single(path, {**tiny, "blocks.1.norm3.bias": torch.zeros(3)})
+    refused(path, path, "blocks.1.norm3.bias has shape (3,)", "(256,)")
+    make.single(path, {n: v for n, v in tiny.items() if not n.startswith("blocks.0.")})
+    refused(path, path, "blocks.0.ffn.0.weight is missing")
+
+
+def test_a_bundle_with_files_beside_it(tmp_path, files):
+    path = save_world_model(random_world_model(), tmp_path / "bundle.safetensors")
+    refused(path, path, "bundle of VDiT's own", codec_path=files("t2v-1.3b"))
+
+
+# vdit inspect
+
+
+def test_inspect_says_it_all(files, tmp_path, capsys):
+    assert main([str(files("i2v-a14b"))]) == 0
+    out = capsys.readouterr().out
+    for said in ("Wan 2.2 I2V-A14B", "14.3 billion", "1095 tensors", "shift 5", "boundary 0.9", "second expert", "F16"):
+        assert said in out, out
+    assert main(["--json", str(files("vace-1.3b"))]) == 0
+    assert json.loads(capsys.readouterr().out)["variant"] == "vace-1.3b"
+    (tmp_path / "empty.safetensors").touch()
+    assert main([str(tmp_path / "empty.safetensors"), str(files("vace-1.3b"))]) == 1
+    both = capsys.readouterr()
+    assert "the file is empty" in both.err and "VACE-1.3B" in both.out
+    assert main([str(make.foreign(tmp_path / "sd.safetensors", "Stable Diffusion"))]) == 1
+    assert "Stable Diffusion checkpoint" in capsys.readouterr().out
+
+
+def test_inspect_counts_what_is_missing_and_too_much(tiny, tmp_path, capsys):
+    path = make.single(tmp_path / "m.safetensors", {**{n: v for n, v in tiny.items() if "norm3" not in n}, "head.x": torch.zeros(1)})
+    seen = inspect(path)
+    assert len(seen.missing) == 4 and seen.unexpected == ["head.x"]
+    assert main([str(path)]) == 1
+    assert "4 missing (first blocks.0.norm3.weight), 1 unexpected (first head.x)" in capsys.readouterr().out
