@@ -17,7 +17,7 @@ from vdit.world.benchmark import cli, measure, runner
 from vdit.world.benchmark.controls import CONTROLS
 from vdit.world.benchmark.obedience import motion_rows, obedience, robust_fit
 from vdit.world.benchmark.report import out_of_band, summary, table
-from vdit.world.benchmark.scores import flight, impacts, score
+from vdit.world.benchmark.scores import flight, impacts, score, true_flight
 from vdit.world.benchmark.select import SUITES, Format, Tally, draw
 from vdit.world.benchmark.stats import share, wilson
 from vdit.world.benchmark.track import FramesError, fitted, follow
@@ -109,6 +109,13 @@ def test_a_bounce_gives_its_frame_gravity_and_speed():
     center[3] = np.nan
     assert flight(center, 1, hits[0], 20).gravity == pytest.approx(2.0), "a frame without ball is left out"
     assert impacts(np.full(24, 50.0), radius, 1) == [], "rest is no bounce"
+    center[14:, 0] -= 3 * (t[14:] - 14)  # a wall
+    assert found.bend < 0.01 and flight(center, 1, hits[0], 20).bend > 1
+
+
+def test_a_flight_that_meets_a_wall_is_not_asked_for_its_sideways_speed():
+    for _, labels in draw("physics", "throw", "validation", 77, 8):
+        assert true_flight(labels, KNOWN)[2].bend <= 0.5
 
 
 def test_a_step_of_the_camera_is_read_from_the_flow_it_makes():

@@ -20,6 +20,7 @@ STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
 SMOOTH = 0.2  # C's tolerance of acceleration, in r; steps below it are no motion
 LEAST_PATH = 20  # of the ball, in r, where C is judged: a video that rests is coherent in any order
+BENT = 0.5  # px: a flight that leaves its even sideways speed by more meets a wall, and has no such speed to be asked
 SHADOWED = 0.03  # a pixel of the truth that differs more from the clean background is a shadow's, not background
 
 
@@ -161,6 +162,7 @@ def impacts(y: np.ndarray, radius: np.ndarray, start: int) -> list[int]:
 class Flight:
     gravity: float  # px/frame^2
     speed: float  # horizontal, px/frame
+    bend: float  # px, the most by which the ball leaves that even speed
     r2: float  # of the parabola
 
 
@@ -187,7 +189,9 @@ def flight(center: np.ndarray, known: int, hit: int, next_hit: int) -> Flight | 
     solution = np.linalg.lstsq(matrix, center[rows, 1], rcond=None)[0]
     rest = float(((matrix @ solution - center[rows, 1]) ** 2).sum())
     longest = max(parts, key=len)
-    return Flight(float(solution[0]), float(np.polyfit(longest, center[longest, 0], 1)[0]), 1 - rest / max(total, 1e-9))
+    line = np.polyfit(longest, center[longest, 0], 1)
+    bend = float(np.abs(np.polyval(line, longest) - center[longest, 0]).max())
+    return Flight(float(solution[0]), float(line[0]), bend, 1 - rest / max(total, 1e-9))
 
 
 def true_flight(labels: Labels, known: int) -> tuple[int, int, Flight] | None:
@@ -207,7 +211,7 @@ def unfit_for_physics(labels: Labels, known: int) -> str | None:
         return "no bounce with a flight after it lies behind the known frames"
     if not labels.in_view[known - 1 : there[1] + 1].all() or labels.in_view[known:].mean() < 0.7:
         return "the ball is not in view throughout"
-    if there[2].r2 < 0.99:
+    if there[2].r2 < 0.99 or there[2].bend > BENT:
         return "something disturbs the ball's flight"
     return None
 
