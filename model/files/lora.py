@@ -103,11 +103,13 @@ def _plan(model: nn.Module, path: Path, report: LoraReport) -> tuple[WeightFile,
         if not key:
             lost[name] = "a name of no known form"
             continue
-        module = _module(key["module"], modules, flat)
+        kind = key["whole"] or _KINDS.get(key["end"] or key["old"], key["end"] or key["old"])
+        if kind == "diff" and key["module"].endswith(".modulation"):  # no module of its own
+            kind = "diff_m"
+        module = _module(key["module"].removesuffix(".modulation"), modules, flat)
         if module is None:
             lost[name] = "the model has no such module"
             continue
-        kind = key["whole"] or _KINDS.get(key["end"] or key["old"], key["end"] or key["old"])
         changes.setdefault(module, Change(module, {})).parts[kind] = name
     fitting = []
     for change in changes.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import re
+import sys
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python 3.13 is the first to name Linux's number
 SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.safetensors)$")
 
 
@@ -56,11 +58,11 @@ class Mapped:
     """A file in memory that is read when it is touched. Writing changes this process's copy only."""
 
     def __init__(self, path: Path):
+        if sys.platform == "linux":  # which else refuses to map a file that is larger than the memory
+            kind = dict(flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        else:
+            kind = dict(access=mmap.ACCESS_COPY)
         with open(path, "rb") as f:
-            if hasattr(mmap, "MAP_NORESERVE"):  # else Linux refuses to map a file that is larger than the memory
-                kind = dict(flags=mmap.MAP_PRIVATE | mmap.MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-            else:
-                kind = dict(access=mmap.ACCESS_COPY)
             self.bytes = mmap.mmap(f.fileno(), 0, **kind)
 
     def tensor(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
