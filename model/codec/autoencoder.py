@@ -1,0 +1,172 @@
+"""The Wan video autoencoders, 2.1 (8x8 pixels and 4 frames a cell, 16 channels) and 2.2 (16x16, 48 channels).
+
+Frame 0 alone makes latent 0, then every four frames make one. Tensor names are those of Wan2.1_VAE.pth,
+wan_2.1_vae.safetensors and wan2.2_vae.safetensors. Sources: Wan-Video/Wan2.2 `wan/modules/vae2_1.py`, `vae2_2.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .causal import (
+    Attention, CausalConv, DownBlock, Downsample, Memory, Norm, Pointwise, ResidualBlock, UpBlock, Upsample,
+)  # fmt: skip
+from .latents import Latents
+from .tiles import Tiles, tile_that_fits, tiles_of
+
+RELEASED = {"2.1": (96, 96), "2.2": (160, 256)}  # features of encoder and decoder at full size
+WIDER = (1, 2, 4, 4)  # features at the four sizes, times the base width
+BLOCKS = 2  # residual blocks a size in the encoder; the decoder has one more
+IN_TIME = (False, True, True)  # which of the encoder's halvings are in time too
+DOUBLED = 2  # frames of a latent between the small and the large layers of the decoder
+TOGETHER = 4  # latents that pass the small, wide layers in one go, where the weights cost more than the pixels
+SMALL = 256 * 256  # pixels; four latents of frames up to this size are encoded in one go
+BYTES_A_PIXEL = 42  # of activations when decoding, times the width at full size and the bytes of a number (measured)
+
+
+class WanCodec(Latents):
+    """kind: "2.1" or "2.2"; width, decoder_width: features at full size (the released ones' unless told).
+
+    `tile`: pixels a side of the tiles in which large pictures are coded; 0 never, None when memory asks for it.
+    """
+
+    def __init__(self, kind: str = "2.1", width: int | None = None, decoder_width: int | None = None):
+        super().__init__(kind)
+        self.patch = 1 if kind == "2.1" else 2
+        self.decoder_width = decoder_width or width or RELEASED[kind][1]
+        self.width = width or RELEASED[kind][0]
+        self.tile: int | None = None
+        self.encoder = Encoder(kind, 3 * self.patch**2, self.width, 2 * self.channels)
+        self.conv1 = Pointwise(2 * self.channels, 2 * self.channels)
+        self.conv2 = Pointwise(self.channels, self.channels)
+        self.decoder = Decoder(kind, self.channels, self.decoder_width, 3 * self.patch**2)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.conv1.weight.dtype
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, h, w] in float32. Raises ValueError."""
+        self.check_frames(frames)
+        tiles = self._tiles(frames.shape[2] // self.spatial, frames.shape[3] // self.spatial)
+        parts = [torch.cat(list(self._encode(part)), 1) for part in tiles.cut(frames, self.spatial)]
+        return tiles.join(parts).permute(0, 4, 1, 2, 3).contiguous()
+
+    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
+        """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3] in float32, clipped to 0..1. Raises ValueError."""
+        return torch.cat(list(self.decode_stream(latent, clip=clip)), 1)
+
+    @torch.no_grad()
+    def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
+        """As `decode`, but yields the frames of `chunk` latents at a time, in constant memory."""
+        self.check_latent(latent)
+        x = latent.permute(0, 2, 3, 4, 1)
+        tiles = self._tiles(*x.shape[2:4])
+        parts = tiles.cut(x)
+        for frames in zip(*(self._decode(part, chunk, park=len(parts) > 1) for part in parts)):
+            whole = tiles.join(frames, self.spatial)
+            yield whole.clamp_(0, 1) if clip else whole
+
+    def _encode(self, frames: Tensor) -> Iterator[Tensor]:
+        memory: Memory = {}
+        step = self.temporal * (TOGETHER if frames.shape[2] * frames.shape[3] <= SMALL else 1)
+        for start, stop in [(0, 1)] + [(i, i + step) for i in range(1, frames.shape[1], step)]:
+            x = self._fold(frames[:, start:stop].to(self.dtype) * 2 - 1)
+            yield self.conv1(self.encoder(x, memory))[..., : self.channels].float()
+
+    def _decode(self, latent: Tensor, chunk: int, park: bool) -> Iterator[Tensor]:
+        """park: what is remembered between chunks waits in the CPU's memory."""
+        memory: Memory = {}
+        count, group = latent.shape[1], -(-TOGETHER // chunk) * chunk
+        # The first latent, which is not doubled, is over and above the first group; so is its half of the first pair.
+        starts = [0, *range(1 + group, count, group)] if chunk == 1 else [*range(0, count, group)]
+        for start, stop in zip(starts, [*starts[1:], count]):
+            x = self.decoder.begin(self.conv2(latent[:, start:stop].to(self.dtype)), memory)
+            frames = DOUBLED * chunk
+            for part in x.tensor_split(tuple(range(frames - (start == 0), x.shape[1], frames)), 1):
+                yield (self._unfold(self.decoder.end(part, memory)).float() + 1) / 2
+                if park:
+                    for layer in memory:
+                        memory[layer] = memory[layer].cpu()
+
+    def _tiles(self, height: int, width: int) -> Tiles:
+        tile = self.tile
+        if tile is None:
+            cost = BYTES_A_PIXEL * self.decoder_width / self.patch**2 * self.dtype.itemsize
+            tile = tile_that_fits(height * self.spatial, width * self.spatial, cost, self.conv1.weight.device)
+        return tiles_of(height, width, max(8, tile // self.spatial) if tile else None)
+
+    def _fold(self, x: Tensor) -> Tensor:
+        """2.2: 2x2 pixels into channels, colour first, then columns, then rows."""
+        if self.patch == 1:
+            return x
+        x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # [B, T, H, row, W, column, 3]
+        return x.permute(0, 1, 2, 4, 6, 5, 3).flatten(4)
+
+    def _unfold(self, x: Tensor) -> Tensor:
+        if self.patch == 1:
+            return x
+        x = x.unflatten(4, (3, 2, 2))  # [B, T, H, W, 3, column, row]
+        return x.permute(0, 1, 2, 6, 3, 5, 4).flatten(4, 5).flatten(2, 3)
+
+
+class Encoder(nn.Module):
+    def __init__(self, kind: str, pixels: int, width: int, out: int):
+        super().__init__()
+        self.conv1 = CausalConv(pixels, width)
+        layers, last = [], width
+        for i, wide in enumerate(width * n for n in WIDER):
+            halve, time = i < len(IN_TIME), i < len(IN_TIME) and IN_TIME[i]
+            if kind == "2.2":
+                layers.append(DownBlock(last, wide, BLOCKS, halve, time))
+            else:
+                layers += [ResidualBlock(last, wide), *(ResidualBlock(wide, wide) for _ in range(BLOCKS - 1))]
+                layers += [Downsample(wide, time)] * halve
+            last = wide
+        self.downsamples = nn.ModuleList(layers)
+        self.middle = nn.ModuleList([ResidualBlock(last, last), Attention(last), ResidualBlock(last, last)])
+        self.head = nn.ModuleDict({"0": Norm(last), "2": CausalConv(last, out)})
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        x = self.conv1(x, memory)
+        for layer in [*self.downsamples, *self.middle]:
+            x = layer(x, memory)
+        return self.head["2"](x, memory, self.head["0"])
+
+
+class Decoder(nn.Module):
+    """`begin` runs the small, wide layers, `end` the large ones; between them a latent is DOUBLED frames, the first one."""
+
+    def __init__(self, kind: str, channels: int, width: int, pixels: int):
+        super().__init__()
+        last = width * WIDER[-1]
+        self.conv1 = CausalConv(channels, last)
+        self.middle = nn.ModuleList([ResidualBlock(last, last), Attention(last), ResidualBlock(last, last)])
+        layers = []
+        for i, wide in enumerate(width * n for n in reversed(WIDER)):
+            double, time = i < len(IN_TIME), i < len(IN_TIME) and IN_TIME[::-1][i]
+            if kind == "2.2":
+                layers.append(UpBlock(last, wide, BLOCKS + 1, double, time))
+                last = wide
+            else:
+                layers += [ResidualBlock(last, wide), *(ResidualBlock(wide, wide) for _ in range(BLOCKS))]
+                layers += [Upsample(wide, wide // 2, time)] * double
+                last = wide // 2
+        self.upsamples = nn.ModuleList(layers)
+        self.head = nn.ModuleDict({"0": Norm(wide), "2": CausalConv(wide, pixels)})
+        self.small = 1 if kind == "2.2" else 2 * (BLOCKS + 1) + 1  # up to the second doubling over time
+
+    def begin(self, x: Tensor, memory: Memory) -> Tensor:
+        x = self.conv1(x, memory)
+        for layer in [*self.middle, *self.upsamples[: self.small]]:
+            x = layer(x, memory)
+        return x
+
+    def end(self, x: Tensor, memory: Memory) -> Tensor:
+        for layer in self.upsamples[self.small :]:
+            x = layer(x, memory)
+        return self.head["2"](x, memory, self.head["0"])

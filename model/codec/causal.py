@@ -1,0 +1,301 @@
+"""Blocks of the Wan video autoencoders: convolutions over space and time that see no later frame.
+
+Frames lie as [B, T, H, W, C] throughout, so that one frame, one row and one pixel are each a piece of memory. A block
+is called with the frames that follow those of its last call; what it must remember of them is in `memory`, which the
+caller makes empty for a new video. So a clip gives the same result in one call or in many. For inference only: blocks
+write in place. Structure and tensor names: Wan-Video/Wan2.2 `wan/modules/vae2_1.py`, `vae2_2.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Memory = dict[nn.Module, Tensor]  # a layer's last frames
+
+# Winograd's minimal filters (Lavin & Gray, arXiv:1509.09308): m places of a 3-tap convolution along one axis from m+2
+# products instead of 3m. Rows of `to` make the products' inputs from m+2 places, `taps` their weights, `back` the
+# results. Four places over time and two over rows take a third of the products; more would cost digits.
+WINOGRAD = {
+    4: dict(
+        to=((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
+            (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
+        taps=((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
+              (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
+        back=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+    ),
+    2: dict(
+        to=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)),
+        taps=((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
+        back=((1, 1, 1, 0), (0, 1, -1, 1)),
+    ),
+}  # fmt: skip
+WORTH_IT = 128  # pixels of a product; below, its weights take longer to make than it saves
+WORTH_ROWS = 512, 64  # pixels and channels of a product over time; below, splitting it over rows saves nothing
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, **options) -> Tensor:
+    """F.conv2d over frames [..., H, W, C]."""
+    y = F.conv2d(x.flatten(0, -4).permute(0, 3, 1, 2), weight, bias, **options)
+    return y.permute(0, 2, 3, 1).unflatten(0, x.shape[:-3])
+
+
+class Pointwise(nn.Module):
+    """A 1x1 convolution; its weight has `dims` axes of one beside [out, in], as the files have it."""
+
+    def __init__(self, width: int, out: int, dims: int = 3):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out, width, *[1] * dims))
+        self.bias = nn.Parameter(torch.zeros(out))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class Norm(nn.Module):
+    """x / rms(x) over channels, times gamma."""
+
+    def __init__(self, width: int, dims: int = 3):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width, *[1] * dims))
+
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        out = torch.empty_like(x) if out is None else out
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).clamp_min_(1e-12)
+        torch.mul(x, x.shape[-1] ** 0.5 / length, out=out)
+        return out.mul_(self.gamma.flatten())
+
+
+class CausalConv(nn.Conv3d):
+    """3x3x3 over a frame and the two before it; zeros lie before the first one and around each."""
+
+    def __init__(self, width: int, out: int):
+        super().__init__(width, out, 3)
+
+    def forward(self, x: Tensor, memory: Memory, norm: Norm | None = None) -> Tensor:
+        """[B, T, H, W, C] -> [B, T, H, W, C']; with `norm`, of silu(norm(x))."""
+        (b, count, h, w, c), past = x.shape, memory.get(self)
+        room = x.new_empty(b, 2 + count, h + 2, w, c)
+        room[:, :, 0] = room[:, :, -1] = 0
+        inner = room[:, :, 1:-1]
+        inner[:, :2] = 0 if past is None else past
+        if norm is None:
+            inner[:, 2:] = x
+        else:
+            F.silu(norm(x, out=inner[:, 2:]), inplace=True)
+        memory[self] = inner[:, -2:].clone()
+        if past is not None:
+            return self._convolve(room)
+        # The first frame's past is zeros: one tap of three.
+        first = conv2d(room[:, 2:3], self.weight[:, :, 2], self.bias, padding=(0, 1))
+        return first if count == 1 else torch.cat((first, self._convolve(room[:, 1:])), 1)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """[B, 2+T, 2+H, W, C], two frames before and zeros above and below -> [B, T, H, W, C']."""
+        if x.device.type != "cpu":
+            y = F.conv3d(x.permute(0, 4, 1, 2, 3), self.weight, self.bias, padding=(0, 0, 1))
+            return y.permute(0, 2, 3, 4, 1)
+        b, count, h, w, c = x.shape
+        h, frames, done, parts = h - 2, count - 2, 0, []
+        for size in WINOGRAD if x.dtype == torch.float32 else ():
+            groups = (frames - done) // size
+            if groups * b * h * w >= WORTH_IT:
+                split_rows = h % 2 == 0 and groups * b * h * w >= WORTH_ROWS[0] and c >= WORTH_ROWS[1]
+                parts.append(self._winograd(x[:, done : done + groups * size + 2], size, split_rows))
+                done += groups * size
+        if done < frames:
+            three = torch.cat([x[:, done + i : frames + i] for i in range(3)], -1)
+            parts.append(conv2d(three, self.weight.transpose(1, 2).flatten(1, 2), self.bias, padding=(0, 1)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _winograd(self, x: Tensor, size: int, split_rows: bool) -> Tensor:
+        taps = self.weight.new_tensor
+        weights = torch.einsum("kt,oithw->kohwi", taps(WINOGRAD[size]["taps"]), self.weight)
+        if split_rows:
+            weights = torch.einsum("jh,kohwi->kjowi", taps(WINOGRAD[2]["taps"]), weights).unsqueeze(3)
+
+        def columns(x: Tensor, weight: Tensor, biased: bool) -> Tensor:
+            return conv2d(x, weight.permute(0, 3, 1, 2), self.bias if biased else None, padding=(0, 1))
+
+        def rows(x: Tensor, weights: Tensor, biased: bool) -> Tensor:
+            return _minimal(x, 2, 2, weights, columns, biased)
+
+        return _minimal(x, 1, size, weights, rows if split_rows else columns, True)
+
+
+def _minimal(x: Tensor, axis: int, size: int, weights: Tensor, convolve: Callable, biased: bool) -> Tensor:
+    """Three taps along `axis` of x, which has two places more than the result; `convolve` does the other axes."""
+    table, y, begun = WINOGRAD[size], None, set()
+    stop = x.shape[axis] - 1 - size  # one more than the last group's first place
+    places = [x.movedim(axis, 0)[i : stop + i : size].movedim(0, axis) for i in range(size + 2)]
+    for k, row in enumerate(table["to"]):
+        # Product 1 is in every result once, so it brings the bias.
+        product = convolve(_combine(places, row), weights[k], biased and k == 1)
+        if y is None:
+            y = product.new_empty(*product.shape[: axis + 1], size, *product.shape[axis + 1 :])
+        for i, factor in enumerate(back[k] for back in table["back"]):
+            if factor and i in begun:
+                y.select(axis + 1, i).add_(product, alpha=factor)
+            elif factor:
+                torch.mul(product, factor, out=y.select(axis + 1, i))
+                begun.add(i)
+    return y.flatten(axis, axis + 1)
+
+
+def _combine(places: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
+    """Sum of factor * place; one of the factors is 1."""
+    terms = sorted(((x, f) for x, f in zip(places, factors) if f), key=lambda term: term[1] != 1)
+    (x, _), (second, factor), *rest = terms
+    y = torch.add(x, second, alpha=factor)
+    for x, factor in rest:
+        y.add_(x, alpha=factor)
+    return y
+
+
+class TimeConv(nn.Conv3d):
+    """Three taps over time, 1x1 over space; `step` 2 halves the frames and remembers one frame instead of two."""
+
+    def __init__(self, width: int, out: int, step: int):
+        super().__init__(width, out, (3, 1, 1))
+        self.step = step
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        x = torch.cat((memory[self].to(x.device), x), 1)
+        memory[self] = x[:, self.step - 3 :].clone()
+        last = x.shape[1] - 2
+        first, second, third = (x[:, i : last + i : self.step] for i in range(3))
+        taps = self.weight[..., 0, 0].unbind(2)
+        return F.linear(first, taps[0], self.bias) + F.linear(second, taps[1]) + F.linear(third, taps[2])
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int, out: int):
+        super().__init__()
+        self.residual = nn.ModuleDict(
+            {"0": Norm(width), "2": CausalConv(width, out), "3": Norm(out), "6": CausalConv(out, out)}
+        )
+        self.shortcut = Pointwise(width, out) if width != out else nn.Identity()
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        y = self.residual["2"](x, memory, self.residual["0"])
+        return self.residual["6"](y, memory, self.residual["3"]).add_(self.shortcut(x))
+
+
+class Attention(nn.Module):
+    """One head over the pixels of each frame."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = Norm(width, 2)
+        self.to_qkv = Pointwise(width, 3 * width, 2)
+        self.proj = Pointwise(width, width, 2)
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        q, k, v = self.to_qkv(self.norm(x)).flatten(2, 3).chunk(3, -1)  # [B, T, H*W, C], T stands for heads
+        return self.proj(F.scaled_dot_product_attention(q, k, v).view(x.shape)).add_(x)
+
+
+class Downsample(nn.Module):
+    """Halves both sides; with `time` also the frames after the first, which passes alone."""
+
+    def __init__(self, width: int, time: bool):
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": nn.Conv2d(width, width, 3)})
+        self.time_conv = TimeConv(width, width, 2) if time else None
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        conv = self.resample["1"]
+        x = conv2d(F.pad(x, (0, 0, 0, 1, 0, 1)), conv.weight, conv.bias, stride=2)
+        if self.time_conv is None:
+            return x
+        if self.time_conv in memory:
+            return self.time_conv(x, memory)
+        first = x[:, :1]
+        memory[self.time_conv] = first.clone()
+        return first if x.shape[1] == 1 else torch.cat((first, self.time_conv(x[:, 1:], memory)), 1)
+
+
+class Upsample(nn.Module):
+    """Doubles both sides; with `time` also the frames after the first, which passes alone and is not remembered."""
+
+    def __init__(self, width: int, out: int, time: bool):
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": nn.Conv2d(width, out, 3)})
+        self.time_conv = TimeConv(width, 2 * width, 1) if time else None
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        return self._double_sides(x if self.time_conv is None else self._double_frames(x, memory))
+
+    def _double_frames(self, x: Tensor, memory: Memory) -> Tensor:
+        if self.time_conv in memory:
+            pairs = self.time_conv(x, memory).unflatten(-1, (2, -1))  # [B, T, H, W, 2, C]
+            return pairs.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
+        memory[self.time_conv] = torch.zeros_like(x[:, :1]).expand(-1, 2, -1, -1, -1)
+        return x if x.shape[1] == 1 else torch.cat((x[:, :1], self._double_frames(x[:, 1:], memory)), 1)
+
+    def _double_sides(self, x: Tensor) -> Tensor:
+        """3x3 over pixels repeated 2x2: each of the four pixels sees 2x2 different ones, so 4 products replace 9."""
+        conv, (b, t, h, w, _) = self.resample["1"], x.shape
+        left, middle, right = conv.weight.float().unbind(3)
+        sides = []
+        for columns in ((left, middle + right), (left + middle, right)):
+            top, center, bottom = torch.stack(columns, 3).unbind(2)
+            sides += [torch.stack((top, center + bottom), 2), torch.stack((top + center, bottom), 2)]
+        four = conv2d(x, torch.cat(sides).to(x.dtype), conv.bias.repeat(4), padding=1)  # [B, T, h+1, w+1, 4C]
+        y = x.new_empty(b, t, 2 * h, 2 * w, conv.out_channels)
+        for i, part in enumerate(four.chunk(4, -1)):
+            column, row = divmod(i, 2)
+            y[:, :, row::2, column::2] = part[:, :, row : row + h, column : column + w]
+        return y
+
+
+class DownBlock(nn.Module):
+    """Wan 2.2: residual blocks and a halving, beside means over what the halving folds."""
+
+    def __init__(self, width: int, out: int, blocks: int, halve: bool, time: bool):
+        super().__init__()
+        layers = [ResidualBlock(width if i == 0 else out, out) for i in range(blocks)]
+        self.downsamples = nn.ModuleList(layers + [Downsample(out, time)] * halve)
+        self.frames, self.side, self.out = 1 + time, 1 + halve, out
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        means = self._means(x)
+        for layer in self.downsamples:
+            x = layer(x, memory)
+        return x.add_(means)
+
+    def _means(self, x: Tensor) -> Tensor:
+        t, s = self.frames, self.side
+        if x.shape[1] % t:  # the first frame of all: zeros fill its pair
+            x = F.pad(x, (0, 0, 0, 0, 0, 0, 1, 0))
+        x = x.unflatten(3, (-1, s)).unflatten(2, (-1, s)).unflatten(1, (-1, t))  # [B, T, t, H, s, W, s, C]
+        x = x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(4)  # [B, T, H, W, C*t*s*s]
+        return x.unflatten(4, (self.out, -1)).mean(-1)
+
+
+class UpBlock(nn.Module):
+    """Wan 2.2: residual blocks and a doubling, beside copies of what the doubling unfolds."""
+
+    def __init__(self, width: int, out: int, blocks: int, double: bool, time: bool):
+        super().__init__()
+        layers = [ResidualBlock(width if i == 0 else out, out) for i in range(blocks)]
+        self.upsamples = nn.ModuleList(layers + [Upsample(out, out, time)] * double)
+        self.frames, self.side, self.out = 1 + time, 1 + double, out
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        first = self.frames == 2 and self.upsamples[-1].time_conv not in memory
+        y = x
+        for layer in self.upsamples:
+            y = layer(y, memory)
+        if self.side == 1:
+            return y
+        return y.add_(self._copies(x)[:, int(first) :])  # the first frame of all makes one, not two
+
+    def _copies(self, x: Tensor) -> Tensor:
+        t, s = self.frames, self.side
+        x = x.repeat_interleave(self.out * t * s * s // x.shape[-1], -1).unflatten(-1, (self.out, t, s, s))
+        return x.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(1, 2).flatten(2, 3).flatten(3, 4)  # [B, T*t, H*s, W*s, C]

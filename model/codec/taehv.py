@@ -1,0 +1,143 @@
+"""Tiny codecs of Wan latents in the TAEHV layout, for cheap previews: 2-D convolutions and a memory of one frame.
+
+taew2_1 stands in for the Wan 2.1 codec (8x8 pixels a cell), taew2_2 for 2.2 (16x16, 2x2 pixels folded into channels).
+The files know latents as the transformer does, normalised; `encode` and `decode` here take raw ones, as the codecs
+they stand in for. Layout, tensor names, and which frames are padded and trimmed: madebyollin/taehv `taehv.py` (MIT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .causal import Memory, conv2d
+from .latents import Latents
+
+PIXELS = 64  # features of the encoder, and of the decoder at full size
+DEEP = (256, 128, 64)  # features of the decoder while it grows
+IN_TIME = (True, True, False)  # which of the encoder's halvings are in time too; the decoder's doublings run backwards
+
+
+class Conv(nn.Conv2d):
+    """3x3 over frames [B, T, H, W, C]."""
+
+    def __init__(self, width: int, out: int, stride: int = 1, bias: bool = True):
+        super().__init__(width, out, 3, stride=stride, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.weight, self.bias, stride=self.stride, padding=1)
+
+
+class Clamp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+class MemoryBlock(nn.Module):
+    """Residual block that sees the frame before; before the first frame it sees zeros."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Sequential(
+            Conv(2 * width, width), nn.ReLU(True), Conv(width, width), nn.ReLU(True), Conv(width, width)
+        )
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        past = memory[self] if self in memory else torch.zeros_like(x[:, :1])
+        memory[self] = x[:, -1:].clone()
+        before = torch.cat((past, x[:, :-1]), 1)
+        return (self.conv(torch.cat((x, before), -1)) + x).relu_()
+
+
+class Pool(nn.Module):
+    """`step` frames -> one, by a 1x1 convolution of them all."""
+
+    def __init__(self, width: int, step: int):
+        super().__init__()
+        self.step, self.conv = step, nn.Conv2d(width * step, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unflatten(1, (-1, self.step)).permute(0, 1, 3, 4, 2, 5).flatten(4)
+        return F.linear(x, self.conv.weight.flatten(1))
+
+
+class Grow(nn.Module):
+    """One frame -> `step`."""
+
+    def __init__(self, width: int, step: int):
+        super().__init__()
+        self.step, self.conv = step, nn.Conv2d(width, width * step, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.conv.weight.flatten(1)).unflatten(-1, (self.step, -1))
+        return x.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
+
+
+class Double(nn.Module):
+    """Repeats pixels 2x2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class TaeCodec(Latents):
+    """kind: "2.1" (taew2_1) or "2.2" (taew2_2). For previews and drafts: it codes less exactly than the codec itself."""
+
+    def __init__(self, kind: str = "2.1"):
+        super().__init__(kind)
+        self.patch = 1 if kind == "2.1" else 2
+        pixels = 3 * self.patch**2
+        encoder: list[nn.Module] = [Conv(pixels, PIXELS), nn.ReLU(True)]
+        for time in IN_TIME:
+            encoder += [Pool(PIXELS, 1 + time), Conv(PIXELS, PIXELS, 2, bias=False)]
+            encoder += [MemoryBlock(PIXELS) for _ in range(3)]
+        self.encoder = nn.ModuleList([*encoder, Conv(PIXELS, self.channels)])
+        decoder: list[nn.Module] = [Clamp(), Conv(self.channels, DEEP[0]), nn.ReLU(True)]
+        for width, out, time in zip(DEEP, (*DEEP[1:], PIXELS), reversed(IN_TIME)):
+            decoder += [MemoryBlock(width) for _ in range(3)]
+            decoder += [Double(), Grow(width, 1 + time), Conv(width, out, bias=False)]
+        self.decoder = nn.ModuleList([*decoder, nn.ReLU(True), Conv(PIXELS, pixels)])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.encoder[0].weight.dtype
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, h, w] in float32. Raises ValueError."""
+        self.check_frames(frames)
+        x = torch.cat((frames, frames[:, -1:].expand(-1, self.temporal - 1, -1, -1, -1)), 1)
+        memory: Memory = {}
+        parts = [self._encode(part.to(self.dtype), memory) for part in x.split(self.temporal, 1)]
+        return self.denormalize(torch.cat(parts, 1).permute(0, 4, 1, 2, 3).float()).contiguous()
+
+    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
+        """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3] in float32, clipped to 0..1. Raises ValueError."""
+        return next(self.decode_stream(latent, chunk=max(1, latent.shape[2]), clip=clip))
+
+    @torch.no_grad()
+    def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
+        """As `decode`, but yields the frames of `chunk` latents at a time, in constant memory."""
+        self.check_latent(latent)
+        memory: Memory = {}
+        for i, part in enumerate(self.normalize(latent).permute(0, 2, 3, 4, 1).split(chunk, 1)):
+            frames = self._decode(part.to(self.dtype), memory).float()
+            frames = frames if i else frames[:, self.temporal - 1 :]
+            yield frames.clamp_(0, 1) if clip else frames
+
+    def _encode(self, x: Tensor, memory: Memory) -> Tensor:
+        x = x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # [B, T, H, row, W, column, 3]
+        return _run(self.encoder, x.permute(0, 1, 2, 4, 6, 3, 5).flatten(4), memory)
+
+    def _decode(self, x: Tensor, memory: Memory) -> Tensor:
+        x = _run(self.decoder, x, memory).unflatten(4, (3, self.patch, self.patch))  # [B, T, H, W, 3, row, column]
+        return x.permute(0, 1, 2, 5, 3, 6, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _run(layers: nn.ModuleList, x: Tensor, memory: Memory) -> Tensor:
+    for layer in layers:
+        x = layer(x, memory) if isinstance(layer, MemoryBlock) else layer(x)
+    return x
