@@ -1,4 +1,4 @@
-"""Everything the sampler is told besides noise: encoded words, key pictures, camera, depth and flow."""
+"""Everything the sampler is told besides noise: encoded words, key pictures and their features, and controls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .fit import check_agreement, check_model
-from .pictures import PictureError, as_pictures, cover
+from .native import image_features, text_tokens
+from .pictures import PictureError, as_masks, as_pictures, cover
+from .span import ControlError
+from .tasks import READERS, check_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +26,12 @@ class Conditioning:
     """One shot, stated. Pictures and controls keep their own size; the sampler fits them to the video's.
 
     positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; strength 0..1.
-    remarks: what the user should know about how the inputs were read.
+    image: CLIP features [1,N,D] of the key pictures; control_video [T,H,W,3] in 0..1, control_mask [T,H,W] (1: make
+    anew), reference [N,H,W,3]: for Wan models. remarks: what the user should know about how the inputs were read.
     """
 
     positive: Tensor
-    negative: Tensor
+    negative: Tensor | None
     prompt: str = ""
     negative_prompt: str = ""
     start: Tensor | None = None
@@ -37,6 +41,10 @@ class Conditioning:
     camera: CameraPath | None = None
     depth: DepthMaps | None = None
     flow: FlowField | None = None
+    image: Tensor | None = None
+    control_video: Tensor | None = None
+    control_mask: Tensor | None = None
+    reference: Tensor | None = None
 
     def known_latents(self, codec: Any, count: int, width: int, height: int, device: Any) -> tuple[Tensor, Tensor]:
         """Raw-scale latents [1,C,count(+1),h,w] and held [count(+1)] bool; the +1 carries the end picture.
@@ -85,44 +93,51 @@ def encode_conditioning(
     camera: CameraPath | None = None,
     depth: DepthMaps | None = None,
     flow: FlowField | None = None,
+    *,
+    positive: Any = None,
+    negative: Any = None,
+    clip_vision: Any = None,
+    clip_vision_end: Any = None,
+    control_video: Tensor | None = None,
+    control_mask: Tensor | None = None,
+    reference: Tensor | None = None,
 ) -> Conditioning:
-    """Encode words with the model's text encoder and check the pictures (IMAGE [T,H,W,3 or 4], 0..1).
+    """Words by the model's text encoder or ComfyUI's CONDITIONING, pictures (IMAGE [T,H,W,3 or 4], 0..1) checked.
 
+    positive, negative: CONDITIONING in place of prompts; clip_vision(_end): CLIP_VISION_OUTPUT of start and end.
     Raises ValueError for a prompt over 2000 characters or a strength outside 0..1, PictureError for pictures,
-    ControlError for controls that disagree or that the model has no module for.
+    ControlError for what disagrees or the model does not read.
     """
-    import torch
-
-    check_model(model.config, camera, depth, flow)
+    given = {
+        "start_image": start, "end_image": end, "camera": camera, "depth": depth, "flow": flow,
+        "clip_vision_output": clip_vision, "clip_vision_output_end": clip_vision_end, "control_video": control_video,
+        "control_mask": control_mask, "reference_image": reference,
+    }  # fmt: skip
+    if getattr(model, "variant", None) is not None:
+        check_task(model, given, strength)
+    else:
+        check_model(model.config, camera, depth, flow)
+        for name in list(given)[5:]:
+            if given[name] is not None:
+                raise ControlError(
+                    f"this checkpoint does not read `{name}`: load {READERS[name]}, or remove that input"
+                )
     check_agreement(camera, depth, flow)
-
-    for name, words in (("prompt", prompt), ("negative_prompt", negative_prompt)):
-        if len(words) > MAX_PROMPT:
-            raise ValueError(f"{name} has {len(words):,} characters; expected at most {MAX_PROMPT:,}: shorten it")
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength is {strength}; expected 0 (ignore the pictures) to 1 (hold them)")
     remarks: list[str] = []
-    if start is not None:
-        start, said = as_pictures(start, "start_image")
-        remarks += said
-    if end is not None:
-        end, said = as_pictures(end, "end_image")
-        remarks += said
-        if end.shape[0] != 1:
-            raise PictureError(f"end_image has {end.shape[0]} pictures; expected 1")
+    start, end, control_video, reference = (
+        _pictures(given[name], name, remarks)
+        for name in ("start_image", "end_image", "control_video", "reference_image")
+    )
+    if end is not None and end.shape[0] != 1:
+        raise PictureError(f"end_image has {end.shape[0]} pictures; expected 1")
     if strength == 0.0 and (start is not None or end is not None):
         remarks.append("strength is 0: the pictures have no influence")
-
-    with torch.no_grad():
-        encoding = model.text.encode([prompt, negative_prompt])
-    for word, nearest in encoding.unknown:
-        hint = f"; nearest known: {', '.join(nearest)}" if nearest else ""
-        remarks.append(f"the model does not know the word “{word}” and ignores it{hint}")
-    if encoding.cut:
-        remarks.append(f"the prompts are {encoding.cut} words longer than the model reads; the last ones are ignored")
+    words, no_words = _words(model, prompt, negative_prompt, positive, negative, remarks)
     return Conditioning(
-        positive=encoding.tokens[:1],
-        negative=encoding.tokens[1:],
+        positive=words,
+        negative=no_words,
         prompt=prompt,
         negative_prompt=negative_prompt,
         start=start,
@@ -132,4 +147,60 @@ def encode_conditioning(
         camera=camera,
         depth=depth,
         flow=flow,
+        image=image_features(clip_vision, clip_vision_end, getattr(model.config, "image_dim", 0)),
+        control_video=control_video,
+        control_mask=None if control_mask is None else as_masks(control_mask, "control_mask"),
+        reference=reference,
     )
+
+
+def _pictures(image: Tensor | None, name: str, remarks: list[str]) -> Tensor | None:
+    if image is None:
+        return None
+    pictures, said = as_pictures(image, name)
+    remarks += said
+    return pictures
+
+
+def _words(
+    model: Any, prompt: str, negative_prompt: str, positive: Any, negative: Any, remarks: list[str]
+) -> tuple[Tensor, Tensor | None]:
+    """Tokens of prompt and negative prompt; CONDITIONING that is wired takes their place."""
+    import torch
+
+    prompts = {"prompt": prompt, "negative_prompt": negative_prompt}
+    wired = {"prompt": positive, "negative_prompt": negative}
+    for name, words in prompts.items():
+        if len(words) > MAX_PROMPT:
+            raise ValueError(f"{name} has {len(words):,} characters; expected at most {MAX_PROMPT:,}: shorten it")
+        if wired[name] is not None and words.strip():
+            remarks.append(f"{name} is not read: CONDITIONING is wired in its place")
+    config = model.config
+    tokens = {
+        name: text_tokens(value, name, config.text_dim, config.text_len, remarks)
+        for name, value in wired.items() if value is not None
+    }  # fmt: skip
+    unread = [name for name in prompts if name not in tokens]
+    if unread and (model.text is not None or "prompt" in unread):
+        encoder = model.text if model.text is not None else model.require("text", "VDiT Encode Conditioning")
+        with torch.no_grad():
+            encoding = encoder.encode([prompts[name] for name in unread])
+        for word, nearest in encoding.unknown:
+            hint = f"; nearest known: {', '.join(nearest)}" if nearest else ""
+            remarks.append(f"the model does not know the word “{word}” and ignores it{hint}")
+        if encoding.cut:
+            remarks.append(
+                f"the prompts are {encoding.cut} {encoding.unit} longer than the model reads; the last ones are ignored"
+            )
+        tokens |= {name: encoding.tokens[i : i + 1] for i, name in enumerate(unread)}
+    return _same_length(tokens["prompt"], tokens.get("negative_prompt"))
+
+
+def _same_length(a: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Both padded with zeros to the longer one, as models pad them anyway: they then go through in one batch."""
+    import torch
+
+    if b is None or a.shape[1] == b.shape[1]:
+        return a, b
+    longest = max(a.shape[1], b.shape[1])
+    return tuple(torch.nn.functional.pad(t, (0, 0, 0, longest - t.shape[1])) for t in (a, b))

@@ -47,6 +47,38 @@ def as_pictures(image: Tensor, name: str) -> tuple[Tensor, list[str]]:
     return pictures, remarks
 
 
+def as_masks(mask: Tensor, name: str) -> Tensor:
+    """Check MASK [T,H,W] or [H,W] and return it [T,H,W] fp32 in 0..1 on the CPU. Raises PictureError."""
+    import torch
+
+    if isinstance(mask, torch.Tensor) and mask.ndim == 2:
+        mask = mask[None]
+    if not isinstance(mask, torch.Tensor) or mask.ndim != 3 or 0 in mask.shape:
+        found = list(mask.shape) if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise PictureError(f"{name} is {found}; expected a MASK [frames, height, width]")
+    mask = mask.detach().to("cpu", torch.float32)
+    low, high = mask.min().item(), mask.max().item()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise PictureError(f"{name} has values {low:.3g} to {high:.3g}; expected 0 (keep) to 1 (make anew)")
+    return mask.clamp(0.0, 1.0)
+
+
+def contain(pictures: Tensor, width: int, height: int) -> Tensor:
+    """Resize [T,H,W,3] (bilinear, aspect kept) until it lies within width x height, centred on white."""
+    import torch
+
+    _, h, w, _ = pictures.shape
+    scale = min(width / w, height / h)
+    rows, columns = int(h * scale), int(w * scale)
+    small = torch.nn.functional.interpolate(
+        pictures.permute(0, 3, 1, 2), size=(rows, columns), mode="bilinear", align_corners=False
+    )
+    canvas = torch.ones(len(pictures), height, width, 3)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    canvas[:, top : top + rows, left : left + columns] = small.permute(0, 2, 3, 1)
+    return canvas
+
+
 def cover(pictures: Tensor, width: int, height: int) -> Tensor:
     """Resize [T,H,W,3] (antialiased bicubic, aspect kept) until it covers width x height, then crop to the centre.
 

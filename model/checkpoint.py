@@ -52,6 +52,15 @@ class WorldModel:
     def parts(self) -> dict[str, nn.Module]:
         return {name: part for name in PREFIXES if (part := getattr(self, name)) is not None}
 
+    @property
+    def space(self) -> nn.Module:
+        """Sizes and statistics of the latents: the codec, or what is known of it where there is none."""
+        if self.codec is not None:
+            return self.codec
+        from .codec.latents import Latents
+
+        return Latents(self.variant.codec[-3:])
+
     def require(self, part: str, who: str) -> nn.Module:
         """The "codec" or "text" of the model; CheckpointError says what `who` lacks and where it comes from."""
         found = getattr(self, part)

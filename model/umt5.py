@@ -155,8 +155,9 @@ def _on_meta(weights: WeightFile, words: str) -> nn.Module:
         buckets, heads = shapes[first + "0.SelfAttention.relative_attention_bias.weight"]
         inner, hidden = shapes[first + "0.SelfAttention.q.weight"][0], shapes[first + "1.DenseReluDense.wi_0.weight"][0]
     except (KeyError, ValueError) as e:
-        raise CheckpointError(f"{weights.path}: its tensors are not umt5's ({e}); give umt5_xxl_fp16.safetensors, or another "
-                              "file of umt5-xxl") from e  # fmt: skip
+        raise CheckpointError(
+            f"{weights.path}: its tensors are not umt5's ({e}); give umt5_xxl_fp16.safetensors or the like"
+        ) from e
     config = UMT5Config(
         vocab_size=vocabulary, d_model=width, d_kv=inner // heads, d_ff=hidden, num_heads=heads, dropout_rate=0.0,
         num_layers=len({name.split(".")[2] for name in shapes if name.startswith("encoder.block.")}),

@@ -1,4 +1,4 @@
-"""Camera, depth and flow on their way into a transformer: signals built once, given in the steps they apply to."""
+"""Conditionings on their way into a transformer: signals built once, given in the steps they apply to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from ..control.fit import check_model, fitted
 from ..control.span import applies
+from .known import KnownFrames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,15 +15,24 @@ if TYPE_CHECKING:
 class Controls:
     """The fitted controls of one run. Raises ControlError when they fit neither the model nor the clip.
 
-    Of the `extra` latent frames behind the clip (end pictures) the controls say nothing, as in training.
+    known: frames to hold, or None. before, extra: latent frames in front of the clip and behind it, to be dropped at
+    the end; an end picture is one behind, of which the controls say nothing, as in training.
     """
 
-    def __init__(self, model: Any, conditioning: Any, frames: int, width: int, height: int, extra: int = 0):
+    before = 0
+    one_sigma = False  # the transformer is told one noise level for all frames
+
+    def __init__(self, model: Any, conditioning: Any, frames: int, width: int, height: int, device: Any):
         given = conditioning.camera, conditioning.depth, conditioning.flow
         check_model(model.config, *given)
+        codec = self.codec = model.codec
+        count = (frames - 1) // codec.temporal + 1
+        raw, held = conditioning.known_latents(codec, count, width, height, device)
+        self.known, self.extra = None, raw.shape[2] - count
+        if bool(held.any()) and conditioning.strength > 0:
+            self.known = KnownFrames(codec.normalize(raw), held, conditioning.strength)
         self.camera, self.depth, self.flow = fitted(*given, frames, width, height)
-        self.codec, self.size, self.extra = model.codec, (width, height), extra
-        self.rays = getattr(model.config, "camera_rays", 0)
+        self.size, self.rays = (width, height), getattr(model.config, "camera_rays", 0)
         self._built: dict = {}
 
     def __bool__(self) -> bool:
@@ -86,15 +96,25 @@ def controlled(transformer: Callable, controls: Controls, sigmas: Sequence[float
     steps = len(sigmas) - 1
 
     def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        import torch
+
         now = float(sigma.max())
         step = min(range(steps + 1), key=lambda i: abs(sigmas[i] - now))
-        named = controls.at(min(step / steps, 1.0), x.device)
-        for name in ("camera", "vace"):
-            if name in named:
-                named[name] = named[name].to(x.dtype).expand(len(x), *named[name].shape[1:])
-        return transformer(x, sigma, context, **named)
+        named = {name: _batch(value, x) for name, value in controls.at(min(step / steps, 1.0), x.device).items()}
+        if "beside" in named:
+            x = torch.cat((x, named.pop("beside")), 1)
+        return transformer(x, sigma[:, 0] if controls.one_sigma else sigma, context, **named)
 
     return model
+
+
+def _batch(value: Any, x: Tensor) -> Any:
+    """Tensors [1, ...], alone or several, for the batch and in the dtype of x; numbers as they are."""
+    import torch
+
+    if isinstance(value, tuple):
+        return tuple(_batch(one, x) for one in value)
+    return value.to(x.dtype).expand(len(x), *value.shape[1:]) if isinstance(value, torch.Tensor) else value
 
 
 def unused(conditioning: Any, steps: int) -> list[str]:

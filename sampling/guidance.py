@@ -8,11 +8,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def guided(model: Callable, positive: Tensor, negative: Tensor | None, guidance: float) -> Callable:
-    """A denoiser (x [B,C,T,h,w], sigma [B,T]) -> v that asks the model once a step, for both prompts in one batch.
+TOGETHER = 8192  # latent cells; in larger videos a batch is no quicker than its parts, and takes twice the memory
 
-    v = v_negative + guidance * (v_positive - v_negative). positive, negative: [1 or B, L, D].
-    Guidance 1 (or no negative) needs and costs only half of that batch.
+
+def guided(
+    model: Callable, positive: Tensor, negative: Tensor | None, guidance: float | Callable[[float], float]
+) -> Callable:
+    """A denoiser (x [B,C,T,h,w], sigma [B,T]) -> v that asks the model for both prompts, small videos in one batch.
+
+    v = v_negative + guidance * (v_positive - v_negative). positive, negative: [1 or B, L, D]; guidance: a number, or
+    one for each sigma. Guidance 1 (or no negative) needs and costs only half of that.
     """
     if positive.shape[0] != 1 and negative is not None and negative.shape != positive.shape:
         raise ValueError(f"negative context is {list(negative.shape)}; expected the positive's {list(positive.shape)}")
@@ -21,11 +26,15 @@ def guided(model: Callable, positive: Tensor, negative: Tensor | None, guidance:
         import torch
 
         batch = x.shape[0]
+        scale = guidance(float(sigma.max())) if callable(guidance) else guidance
         cond = positive.expand(batch, -1, -1)
-        if guidance == 1.0 or negative is None:
+        if scale == 1.0 or negative is None:
             return model(x, sigma, cond)
-        context = torch.cat([cond, negative.expand(batch, -1, -1)])
-        v, v_negative = model(torch.cat([x, x]), torch.cat([sigma, sigma]), context).chunk(2)
-        return v_negative + guidance * (v - v_negative)
+        uncond = negative.expand(batch, -1, -1)
+        if x.shape[2:].numel() <= TOGETHER:
+            v, v_negative = model(torch.cat([x, x]), torch.cat([sigma, sigma]), torch.cat([cond, uncond])).chunk(2)
+        else:
+            v, v_negative = model(x, sigma, cond), model(x, sigma, uncond)
+        return v_negative + scale * (v - v_negative)
 
     return denoise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Sequence
 
 from .known import KnownFrames, hold
-from .solvers import SOLVERS
+from .solvers import RENOISING, SOLVERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,23 +45,29 @@ def sample(
     known: KnownFrames | None = None,
     on_step: Callable[[Step], None] | None = None,
     check: Callable[[], None] | None = None,
+    *,
+    seen: Callable[[float], float] = float,
+    fresh: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Solve from noise [B,C,T,h,w] at sigmas[0] to the latent at sigmas[-1].
 
-    denoise(x, sigma [B,T]) -> v. `check` is called before every evaluation and stops the run by raising;
-    so may on_step. Raises ValueError for an unknown solver, FloatingPointError when the model gives NaN.
+    denoise(x, sigma [B,T]) -> v, told seen(sigma). `check` is called before every evaluation and stops the run by
+    raising; so may on_step. fresh() is noise for the solvers that draw it on the way.
+    Raises ValueError for an unknown solver, FloatingPointError when the model gives NaN.
     """
     import torch
 
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; expected one of {', '.join(SOLVERS)}")
+    if solver in RENOISING and fresh is None:
+        raise ValueError(f"the solver {solver} needs noise on its way: give `fresh`")
     field = denoise if known is None else hold(denoise, known, noise)
     batch, frames, total = noise.shape[0], noise.shape[2], len(sigmas) - 1
 
     def velocity(x: Tensor, s: float) -> Tensor:
         if check is not None:
             check()
-        v = field(x, torch.full((batch, frames), s, dtype=noise.dtype, device=noise.device))
+        v = field(x, torch.full((batch, frames), seen(s), dtype=noise.dtype, device=noise.device))
         if not torch.isfinite(v).all():
             raise FloatingPointError(
                 f"the model gave NaN or infinity at sigma {s:.3f}; its weights or the conditioning are damaged, "
@@ -73,7 +79,11 @@ def sample(
         if on_step is not None:
             on_step(Step(i + 1, total, float(sigmas[i]), x0))
 
-    x = SOLVERS[solver](velocity, noise, sigmas, report)
+    def held_noise() -> Tensor:  # known frames keep the noise that their velocity is made of
+        drawn = fresh().to(noise)
+        return drawn if known is None else noise.where(known.held[None, None, :, None, None], drawn)
+
+    x = SOLVERS[solver](velocity, noise, sigmas, report, *([held_noise] if solver in RENOISING else []))
     if known is not None and known.strength == 1.0 and sigmas[-1] == 0.0:
         x = known.latent.where(known.held[None, None, :, None, None], x)  # to the bit, not to rounding
     return x

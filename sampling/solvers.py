@@ -1,7 +1,7 @@
 """Solvers of the probability-flow ODE dx/ds = v(x, s), from the first sigma of a schedule to its last.
 
 Each is called as solver(velocity, x, sigmas, report): velocity(x, sigma) -> v has the shape of x, and
-report(i, x0) is told after step i (from 0) what the clean sample looked like from there.
+report(i, x0) is told after step i (from 0) what the clean sample looked like from there. lcm draws noise as it goes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report)
             v = 0.5 * (v + velocity(x + (t - s) * v, t))
         report(i, x0)
         x = x + (t - s) * v
+    return x
+
+
+def lcm(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, fresh: Callable[[], Tensor]) -> Tensor:
+    """The clean sample of each step, noised again: (1-t)*x0 + t*fresh(). For CausVid and Self-Forcing students."""
+    for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
+        x0 = x - s * velocity(x, s)
+        report(i, x0)
+        x = (1.0 - t) * x0 + t * fresh() if t > 0 else x0
     return x
 
 
@@ -92,4 +101,5 @@ def _log_snr(s: float) -> float:
     return math.inf if s <= 0.0 else math.log((1.0 - s) / s)
 
 
-SOLVERS: dict[str, Callable] = {"unipc": unipc, "euler": euler, "heun": heun}
+SOLVERS: dict[str, Callable] = {"unipc": unipc, "euler": euler, "heun": heun, "lcm": lcm}
+RENOISING = {"lcm"}  # these take fresh() -> noise, too

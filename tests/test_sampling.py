@@ -11,6 +11,7 @@ from vdit.sampling import (
 )
 
 SHAPE = (1, 2, 3, 2, 2)
+ODE = [name for name in SOLVERS if name != "lcm"]  # which noises anew: tests/test_wan_sampling.py
 
 
 def gaussian(mean=0.7, spread=0.3):
@@ -101,7 +102,7 @@ def test_unipc_agrees_with_runge_kutta_on_a_curved_ode():
     velocity, noise = two_modes(), noise_from_seed(2, SHAPE).double()
     sigmas = [s for s in schedule(400, 3.0) if s > 0.02]
     reference = runge_kutta(velocity, noise, sigmas[0], sigmas[-1], 2000)
-    error = {name: (sample(velocity, noise, sigmas, name) - reference).abs().max().item() for name in SOLVERS}
+    error = {name: (sample(velocity, noise, sigmas, name) - reference).abs().max().item() for name in ODE}
     assert error["unipc"] < 3e-4
     assert error["unipc"] < error["euler"] / 20
 
@@ -109,7 +110,7 @@ def test_unipc_agrees_with_runge_kutta_on_a_curved_ode():
 def test_twenty_unipc_steps_beat_twenty_euler_steps():
     velocity, exact = gaussian()
     noise = noise_from_seed(3, SHAPE).double()
-    error = {n: (sample(velocity, noise, schedule(20, 3.0), n) - exact(noise)).abs().mean() for n in SOLVERS}
+    error = {n: (sample(velocity, noise, schedule(20, 3.0), n) - exact(noise)).abs().mean() for n in ODE}
     assert error["unipc"] < 0.6 * error["euler"]
 
 
@@ -132,7 +133,7 @@ def known(strength=1.0, frames=(0,)):
     return KnownFrames(latent, torch.tensor([t in frames for t in range(SHAPE[2])]), strength)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ODE)
 @pytest.mark.parametrize("frames", [(0,), (2,), (0, 2)])
 def test_known_frames_stay_untouched(solver, frames):
     velocity, _ = gaussian()
@@ -154,7 +155,7 @@ def test_known_frames_stay_untouched(solver, frames):
     assert torch.equal(out[:, :, free], alone[:, :, free])  # this velocity does not look across frames
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ODE)
 def test_strength_below_one_releases_known_frames_noised_to_the_current_sigma(solver):
     velocity, _ = gaussian()
     noise, given = noise_from_seed(4, SHAPE), known(strength=0.4)
@@ -227,7 +228,7 @@ def test_steps_are_reported_with_the_clean_sample_predicted_there():
     assert all(torch.allclose(s.x0, torch.full(SHAPE, 0.7), atol=1e-5) for s in steps)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ODE)
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_cancel_stops_between_any_two_steps_in_half_a_second(solver, stop_at):
     class Cancelled(Exception):

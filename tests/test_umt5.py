@@ -16,8 +16,10 @@ from vdit.model.checkpoint import CheckpointError  # noqa: E402
 from vdit.model.files.weights import open_weights  # noqa: E402
 from vdit.model.umt5 import TEXT_LEN, cleaned, load_text_file  # noqa: E402
 
-SENTENCES = ["A red ball rolls over the wooden floor.", "The camera pans slowly to the left, past the blue box.",
-             "Waves break on a beach at dusk; gulls drift overhead.", "a quick brown fox jumps over the lazy dog"]  # fmt: skip
+SENTENCES = [
+    "A red ball rolls over the wooden floor.", "The camera pans slowly to the left, past the blue box.",
+    "Waves break on a beach at dusk; gulls drift overhead.", "a quick brown fox jumps over the lazy dog",
+]  # fmt: skip
 PROMPTS = ["the red ball falls", "The camera pans slowly to the left, past the blue box and over the floor"]
 
 
@@ -98,7 +100,8 @@ def error(a, b):
 
 
 @pytest.mark.parametrize(("names", "words"), [
-    (dict, "shared.weight"), (dict, "encoder.embed_tokens.weight"), (native, "shared.weight"), (llama_cpp, "shared.weight"),
+    (dict, "shared.weight"), (dict, "encoder.embed_tokens.weight"), (native, "shared.weight"),
+    (llama_cpp, "shared.weight"),
 ])  # fmt: skip
 def test_tokens_are_transformers_own(oracle, spiece, tmp_path, names, words):
     path = single(tmp_path / "umt5.safetensors", names(state_of(oracle, words)), torch.float32)
