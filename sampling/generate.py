@@ -46,6 +46,11 @@ def is_wan(model: Any) -> bool:
     return getattr(model, "variant", None) is not None
 
 
+def controls_of(model: Any, conditioning: Any, frames: int, width: int, height: int, device: Any) -> Controls:
+    """What the transformer is told besides words, laid out for a clip. Raises PictureError and ControlError."""
+    return (WanControls if is_wan(model) else Controls)(model, conditioning, frames, width, height, device)
+
+
 def settings_of(
     model: Any, steps: int | None = None, guidance: float | None = None, shift: float | None = None,
     solver: str | None = None, scheduler: str | None = None, guidance_low: float | None = None,
@@ -114,7 +119,7 @@ def generate(
         transformer, solver = toward(transformer, sigmas), "euler"
 
     with torch.no_grad():
-        controls = (WanControls if is_wan(model) else Controls)(model, conditioning, frames, width, height, device)
+        controls = controls_of(model, conditioning, frames, width, height, device)
         count, before, behind = (frames - 1) // space.temporal + 1, controls.before, controls.extra
         shape = (1, space.channels, count, height // space.spatial, width // space.spatial)
         noise = noise_from_seed(seed, shape, extra_frames=before + behind, device=device)
