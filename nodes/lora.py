@@ -18,7 +18,6 @@ class VDiTLoadLoRA(io.ComfyNode):
             category=CATEGORY,
             description="Lays a LoRA over a model. Chain the node for several: each adds to the ones before it. How many of "
             "its tensors were used is said on the node; a LoRA of which nothing fits is an error.",
-            search_aliases=["LoraLoader", "lora", "LightX2V", "CausVid"],
             inputs=[
                 VDiTModel.Input("model", tooltip="The model, from VDiT Load Model or from another LoRA. It stays as it is."),
                 io.Combo.Input(
