@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from math import prod
+from typing import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -124,14 +126,24 @@ class StoredLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape[0], device="meta"), requires_grad=False) if bias else None
         self.register_buffer("scale", None if scale is None else torch.empty(scale, device="meta"))
         self.loras = nn.ModuleList()
+        self._dense: Tensor | None = None
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """The weight's values [out, in] in `dtype`, decoded now."""
         return decode(self.weight, self.stored, (self.out_features, self.in_features), self.scale, dtype)
 
+    @contextmanager
+    def decoded(self, like: Tensor) -> Iterator[None]:
+        """Inside, calls share one decoding; all with inputs of this dtype and device. Nothing if the weight is elsewhere."""
+        self._dense = self.dense(like.dtype) if self.weight.device == like.device else None
+        try:
+            yield
+        finally:
+            self._dense = None
+
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        y = F.linear(x, self.dense(x.dtype), bias)
+        y = F.linear(x, self.dense(x.dtype) if self._dense is None else self._dense, bias)
         for lora in self.loras:
             y = y + lora(x)
         return y
