@@ -13,7 +13,7 @@ from ..kernels import dispatch
 from ..kernels.grid import Grid
 from ..kernels.plan import BlockPlan
 from .config import HEAD_DIM, VDiTConfig
-from .lean import add, feed_forward, layer_norm, rms_norm
+from .lean import Linear, add, feed_forward, layer_norm, rms_norm
 from .rope import apply_rope
 
 
@@ -47,7 +47,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, eps: float):
         super().__init__()
-        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps), nn.RMSNorm(dim, eps)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
@@ -70,7 +70,7 @@ class CrossAttention(Attention):
     def __init__(self, dim: int, eps: float, image: bool):
         super().__init__(dim, eps)
         if image:
-            self.k_img, self.v_img, self.norm_k_img = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.RMSNorm(dim, eps)
+            self.k_img, self.v_img, self.norm_k_img = Linear(dim, dim), Linear(dim, dim), nn.RMSNorm(dim, eps)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, D] attends to its context."""
@@ -110,7 +110,7 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(c.dim, c.eps)
         self.cross_attn = CrossAttention(c.dim, c.eps, image=c.image_dim > 0)
         self.norm2 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
-        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
+        self.ffn = nn.Sequential(Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
     def forward(self, x: Tensor, time: Tensor, context: Context, layout: Layout) -> Tensor:
@@ -149,8 +149,8 @@ class VaceBlock(Block):
     def __init__(self, c: VDiTConfig, first: bool):
         super().__init__(c)
         if first:
-            self.before_proj = nn.Linear(c.dim, c.dim)
-        self.after_proj = nn.Linear(c.dim, c.dim)
+            self.before_proj = Linear(c.dim, c.dim)
+        self.after_proj = Linear(c.dim, c.dim)
 
 
 class ResidualBlock(nn.Module):
@@ -185,7 +185,7 @@ class ImageEmbedding(nn.Module):
     def __init__(self, c: VDiTConfig):
         super().__init__()
         d = c.image_dim
-        self.proj = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, c.dim), nn.LayerNorm(c.dim))
+        self.proj = nn.Sequential(nn.LayerNorm(d), Linear(d, d), nn.GELU(), Linear(d, c.dim), nn.LayerNorm(c.dim))
         if c.image_tokens:
             self.emb_pos = nn.Parameter(torch.zeros(1, c.image_tokens, d))
 
@@ -201,7 +201,7 @@ class Head(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
         pt, ph, pw = c.patch
-        self.head = nn.Linear(c.dim, c.out_channels * pt * ph * pw)
+        self.head = Linear(c.dim, c.out_channels * pt * ph * pw)
         self.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / c.dim**0.5)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

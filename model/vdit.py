@@ -12,7 +12,7 @@ from ..kernels.grid import Grid
 from ..kernels.patterns import named_plan
 from .config import HEAD_DIM, VDiTConfig
 from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
-from .lean import add, patches
+from .lean import Linear, add, patches
 from .rope import axis_tables, rope_table
 
 
@@ -22,11 +22,11 @@ class VDiT(nn.Module):
         c = self.config = config
         self.attention = c.attention  # may be set to another at any time: no weight depends on it
         self.patch_embedding = nn.Conv3d(c.in_channels, c.dim, c.patch, c.patch)
-        self.text_embedding = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU("tanh"), nn.Linear(c.dim, c.dim))
-        self.time_embedding = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
+        self.text_embedding = nn.Sequential(Linear(c.text_dim, c.dim), nn.GELU("tanh"), Linear(c.dim, c.dim))
+        self.time_embedding = nn.Sequential(Linear(c.freq_dim, c.dim), nn.SiLU(), Linear(c.dim, c.dim))
         if c.flow_map:
-            self.delta_embedder = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
-        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
+            self.delta_embedder = nn.Sequential(Linear(c.freq_dim, c.dim), nn.SiLU(), Linear(c.dim, c.dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), Linear(c.dim, 6 * c.dim))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.head = Head(c)
         if c.image_dim:

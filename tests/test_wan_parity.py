@@ -1,6 +1,9 @@
 """Every branch of the Wan transformer says what an independent implementation says, at random weights."""
 
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -202,7 +205,7 @@ def test_gradients_reach_every_weight_and_input():
 
 
 def test_half_precision_keeps_norms_and_modulation_in_float32():
-    """Weights as the loader gives them: matrices in bfloat16, norms and modulation not; the sampler's dtype comes back."""
+    """Weights as the loader gives them: matrices in bfloat16, the rest not; the sampler's dtype comes back."""
     model, given = randomised(EVERYTHING), everything()
     exact = model(**given)
     wide = ("norm", "modulation", "time_")
@@ -213,6 +216,15 @@ def test_half_precision_keeps_norms_and_modulation_in_float32():
     assert model.dtype == torch.bfloat16 and half.dtype == torch.float32
     assert relative(half, exact) <= 0.02
     assert relative(model.bfloat16()(**given), exact) <= 0.05  # and all of it in half runs too
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the highest resident memory from /proc")
+def test_a_step_takes_less_memory_than_diffusers():
+    """Time is for bench/wan_step.py, on a machine that does nothing else; memory is the same on a busy one."""
+    bench = runpy.run_path(str(Path(__file__).resolve().parent.parent / "bench" / "wan_step.py"))
+    found = bench["compare"](replace(BASE, ffn_dim=1536, layers=2), (9, 256, 256), prompt=30, runs=1)
+    assert found["error"] <= 1e-5
+    assert found["memory ratio"] <= 0.9, found
 
 
 @pytest.mark.parametrize(
