@@ -11,6 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
 from vdit.model.checkpoint import CheckpointError  # noqa: E402
+from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
 from vdit.model.config import VDiTConfig  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.files import quantized  # noqa: E402
@@ -20,6 +21,8 @@ from vdit.model.files.load import load_wan, on_meta, shapes_of  # noqa: E402
 from vdit.model.files.lora import apply_loras, shared_copy  # noqa: E402
 from vdit.model.files.weights import open_weights  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
+from vdit.nodes.load import VDiTLoadModel  # noqa: E402
+from vdit.nodes.lora import VDiTLoadLoRA  # noqa: E402
 from vdit.model.vdit import VDiT  # noqa: E402
 
 TINY = VDiTConfig(
@@ -144,6 +147,71 @@ def test_loras_in_every_naming_add_up(naming, quantised, model, state, tmp_path)
     assert torch.equal(run(model), before), "the model without LoRAs has changed"
 
 
+def test_differences_of_norms_kernels_and_modulation_are_added(model, state, tmp_path):
+    from safetensors.torch import save_file
+
+    names = {
+        "blocks.0.norm3.diff": "blocks.0.norm3.weight", "blocks.0.norm3.diff_b": "blocks.0.norm3.bias",
+        "patch_embedding.diff": "patch_embedding.weight", "blocks.1.modulation.diff": "blocks.1.modulation",
+        "head.diff_m": "head.modulation", "blocks.1.self_attn.norm_q.diff": "blocks.1.self_attn.norm_q.weight",
+    }  # fmt: skip
+    adds = {theirs: torch.randn_like(state[ours]) * 0.1 for theirs, ours in names.items()}
+    conv = {"vace_patch_embedding.lora_up.weight": torch.randn(256, 4, 1, 1, 1), "vace_patch_embedding.lora_down.weight": (
+        torch.randn(4, 96, 1, 2, 2))}  # fmt: skip
+    save_file({f"diffusion_model.{n}": v for n, v in {**adds, **conv}.items()}, tmp_path / "l.safetensors")
+    made = shared_copy(model)
+    report = apply_loras(made, [(tmp_path / "l.safetensors", 0.5)])
+    assert report.matched == 8 and not report.unmatched
+    now = made.state_dict()
+    for theirs, ours in names.items():
+        assert torch.allclose(now[ours], state[ours] + 0.5 * adds[theirs])
+    up, down = (v.flatten(1) for v in conv.values())
+    name = "vace_patch_embedding.weight"
+    assert torch.allclose(now[name], state[name] + 0.5 * (up @ down).reshape(state[name].shape), atol=1e-5)
+    assert all(torch.equal(model.state_dict()[n], v) for n, v in state.items())
+
+
+@pytest.mark.parametrize("form", ["fp16", "fp8", "gguf"])
+def test_half_precision_keeps_norms_modulation_and_time_in_float32(form, model, state, tmp_path):
+    path = {
+        "fp16": lambda: make.single(tmp_path / "m.safetensors", state),
+        "fp8": lambda: make.fp8_scaled(tmp_path / "m.safetensors", state),
+        "gguf": lambda: make.gguf(tmp_path / "m.gguf", state),
+    }[form]()
+    wanted, half = read(path), read(path, dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16
+    for name, value in half.state_dict().items():
+        if any(word in name for word in ("norm", "modulation")):
+            assert value.dtype == torch.float32, name
+    ours = apart(run(half, torch.bfloat16), run(wanted))
+    assert ours <= 0.02
+    rounded = VDiT(TINY).requires_grad_(False)
+    rounded.load_state_dict({n: open_weights(path).tensor(n, torch.float32) for n in state})
+    assert ours <= 1.2 * apart(run(rounded.bfloat16(), torch.bfloat16), run(wanted)), "a plain .to(bfloat16) is better"
+
+
+def test_a_feed_forward_in_pieces_decodes_its_matrices_once(model, state, tmp_path, monkeypatch):
+    from vdit.model import lean
+
+    quantised = read(make.fp8_scaled(tmp_path / "m.safetensors", state))
+    with torch.no_grad():
+        whole = run(quantised)
+        monkeypatch.setattr(lean, "FEWEST", 2)
+        calls = []
+        dense = quantized.StoredLinear.dense
+        monkeypatch.setattr(quantized.StoredLinear, "dense", lambda self, dtype: calls.append(self) or dense(self, dtype))
+        assert apart(run(quantised), whole) <= 1e-6
+    ffn = quantised.blocks[1].ffn
+    assert [calls.count(ffn[0]), calls.count(ffn[2])] == [1, 1] and ffn[0]._dense is None
+
+
+def test_a_file_larger_than_the_memory_can_be_mapped(tmp_path):
+    shapes = shapes_of(on_meta(VARIANTS["t2v-14b"]))
+    weights = open_weights(make.sparse(tmp_path / "m.safetensors", shapes, "F32"))
+    assert weights.bytes > 57e9
+    assert weights.tensor("blocks.39.ffn.2.weight")[0, 0] == 0
+
+
 # Every variant in every form
 
 WRITERS = {
@@ -178,6 +246,43 @@ def test_every_variant_loads_from_every_form(name, tmp_path):
             assert apart(one.blocks[1].modulation, state["blocks.1.modulation"]) <= 4e-3, form
 
 
+@pytest.fixture
+def parts(tmp_path):
+    """All files of a small T2V model, as load_wan takes them."""
+    from tokenizers import Tokenizer, models
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    config = UMT5Config(vocab_size=256384, d_model=256, d_kv=64, d_ff=256, num_layers=1, num_heads=4, feed_forward_proj="gated-gelu")
+    words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "ball": 3}
+    Tokenizer(models.WordLevel(words, "<unk>")).save(str(tmp_path / "tokenizer.json"))
+    text = {n: v for n, v in UMT5EncoderModel(config).state_dict().items() if n != "encoder.embed_tokens.weight"}
+    state = make.random_state(make.tiny(VARIANTS["t2v-1.3b"]).config)
+    return {
+        "path": make.single(tmp_path / "model.safetensors", state),
+        "codec_path": make.single(tmp_path / "vae.safetensors", WanCodec("2.1", 8, 8).state_dict()),
+        "text_path": make.single(tmp_path / "umt5.safetensors", text),
+        "tokenizer_path": tmp_path / "tokenizer.json",
+    }
+
+
+def test_a_model_loads_with_all_that_belongs_to_it(parts):
+    model = load_wan(**parts)
+    tokens = model.text.encode(["ball"]).tokens
+    assert tokens.shape == (1, 2, model.config.text_dim)
+    latent = model.transformer(torch.randn(1, 16, 1, 4, 4), torch.ones(1), tokens)
+    assert model.codec.decode(latent).shape == (1, 1, 32, 32, 3)
+    assert "with vae.safetensors, umt5.safetensors" in model.facts["loaded"]
+    assert set(model.parts) == {"transformer", "codec", "text"}
+
+
+def test_a_text_encoder_of_another_width_or_without_tokenizer_is_refused(parts, tmp_path):
+    with pytest.raises(CheckpointError, match="umt5.safetensors.*tokenizer"):
+        load_wan(parts["path"], text_path=parts["text_path"])
+    narrow = make.sparse(tmp_path / "base.safetensors", {"shared.weight": (256384, 768)})
+    with pytest.raises(CheckpointError, match="base.safetensors.*768 wide.*256 wide"):
+        load_wan(**{**parts, "text_path": narrow})
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_released_sizes_are_read_from_headers_at_once(name, tmp_path):
     variant = VARIANTS[name]
@@ -197,6 +302,67 @@ RELEASED = {  # billions of parameters, tensors: of the released files
     "ti2v-5b": (5.0, 825), "vace-1.3b": (2.15, 1264), "vace-14b": (17.34, 1331), "fun-control-1.3b": (1.56, 985),
     "fun-camera-1.3b": (1.62, 989), "fun-camera-a14b": (14.79, 1101),
 }  # fmt: skip
+
+
+# The nodes
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """ComfyUI's model folders, empty."""
+    from vdit.host import folders
+
+    monkeypatch.setitem(folders._moved, "models", tmp_path)
+    for name in ("diffusion_models", "loras", "vae", "text_encoders"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def said(output):
+    return "\n".join(output.ui["vdit_line"])
+
+
+def test_the_load_node_says_what_it_loaded(models):
+    variant = make.tiny(VARIANTS["i2v-a14b"])
+    state = make.random_state(variant.config)
+    make.gguf(models / "diffusion_models/high.gguf", state)
+    make.fp8_scaled(models / "diffusion_models/low.safetensors", state)
+    assert VDiTLoadModel.object_info()["input"]["optional"]["low_noise_file"][1]["options"] == [
+        "none", "high.gguf", "low.safetensors"
+    ]  # fmt: skip
+    output = VDiTLoadModel.execute("high.gguf", "window", 0.5, low_noise_file="low.safetensors", dtype="float32")
+    model = output[0]
+    assert model.variant.name == "i2v-a14b" and model.codec is None and model.text is None
+    assert model.transformer.low.attention == ("window", 0.5)
+    for words in ("Wan 2.2 I2V-A14B", "gguf Q8_0", "with low.safetensors", "40 steps", "experts change at 0.9", "GB card"):
+        assert words in said(output)
+    with pytest.raises(CheckpointError, match="VDiT Decode needs a VAE, and Wan 2.2 I2V-A14B"):
+        model.require("codec", "VDiT Decode")
+    with pytest.raises(CheckpointError, match="high.gguf.*low_noise_file"):
+        VDiTLoadModel.execute("high.gguf")
+    assert VDiTLoadModel.fingerprint_inputs("high.gguf", low_noise_file="low.safetensors") != "missing"
+    assert VDiTLoadModel.fingerprint_inputs("high.gguf", low_noise_file="gone.safetensors") == "missing"
+
+
+def test_the_lora_node_chains_and_leaves_its_input_alone(models):
+    variant = make.tiny(VARIANTS["i2v-a14b"])
+    state = make.random_state(variant.config)
+    make.single(models / "diffusion_models/m.safetensors", state)
+    make.lora(models / "loras/a.safetensors", state)
+    make.lora(models / "loras/b.safetensors", state, only="ffn")
+    model = VDiTLoadModel.execute("m.safetensors", low_noise_file="m.safetensors")[0]
+    one = VDiTLoadLoRA.execute(model, "a.safetensors", 0.8, "low noise")
+    two = VDiTLoadLoRA.execute(one[0], "b.safetensors")[0]
+    assert "a.safetensors: 32 tensors used" in said(one) and "tensors used, " not in said(one)
+
+    def loras(transformer):
+        return [sum(hasattr(m, "loras") and len(m.loras) for m in e.modules()) for e in (transformer.high, transformer.low)]
+
+    assert [loras(m.transformer) for m in (model, one[0], two)] == [[0, 0], [0, 16], [4, 20]]
+    shared = model.transformer.high.get_submodule("blocks.0.self_attn.q").weight
+    assert two.transformer.high.get_submodule("blocks.0.self_attn.q").weight is shared
+    with pytest.raises(FileNotFoundError, match="gone.safetensors"):
+        VDiTLoadLoRA.execute(model, "gone.safetensors")
 
 
 # Memory

@@ -333,7 +333,7 @@ def test_a_bundle_with_files_beside_it(tmp_path, files):
 def test_inspect_says_it_all(files, tmp_path, capsys):
     assert main([str(files("i2v-a14b"))]) == 0
     out = capsys.readouterr().out
-    for said in ("Wan 2.2 I2V-A14B", "14.3 billion", "1095 tensors", "shift 5", "boundary 0.9", "second expert", "F16"):
+    for said in ("Wan 2.2 I2V-A14B", "14.3 billion", "1095 tensors", "shift 5", "experts change at 0.9", "second expert", "F16"):
         assert said in out, out
     assert main(["--json", str(files("vace-1.3b"))]) == 0
     assert json.loads(capsys.readouterr().out)["variant"] == "vace-1.3b"

@@ -13,7 +13,7 @@ from ..checkpoint import CheckpointError
 from ..variants import UnknownVariant, Variant, detect
 from .families import identify
 from .fill import compare
-from .load import WHERE, on_meta, shapes_of
+from .load import WHERE, need_of, on_meta, released, shapes_of
 from .weights import WeightFile, open_weights
 
 
@@ -36,7 +36,8 @@ class Inspection:
     unexpected: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
-    released: dict = field(default_factory=dict)  # the variant's defaults
+    released: str = ""
+    defaults: dict = field(default_factory=dict)  # the same as numbers
     memory: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # why it cannot be loaded; empty: it can
 
@@ -69,7 +70,7 @@ def _transformer(seen: Inspection, weights: WeightFile) -> None:
         seen.problems.append(str(e))
         return
     seen.what, seen.variant = variant.title, variant.name
-    seen.released, seen.needs = dict(variant.defaults), list(variant.needs)
+    seen.released, seen.defaults, seen.needs = released(variant), dict(variant.defaults), list(variant.needs)
     seen.missing, seen.unexpected, seen.misshapen = compare(weights, shapes_of(on_meta(variant)))
     if seen.missing or seen.unexpected or seen.misshapen:
         seen.problems.append("its tensors are not those of the model: it is incomplete or of another model")
@@ -79,7 +80,9 @@ def _transformer(seen: Inspection, weights: WeightFile) -> None:
 
 
 def _memory(variant: Variant, weights: WeightFile) -> list[str]:
-    return []
+    sizes = ((0, 0, 0), (33, 480, 256))  # as released, and small
+    needs = [need_of(variant, weights, *size) for size in sizes]
+    return ["{} frames of {}x{} ".format(*n.video) + f"take {n.whole / 2**30:.3g} GiB: {n.cards()}" for n in needs]
 
 
 def text(seen: Inspection) -> str:
@@ -91,14 +94,13 @@ def text(seen: Inspection) -> str:
     different = ", ".join(filter(None, (
         names(seen.missing, "missing"), names(seen.unexpected, "unexpected"), names(seen.misshapen, "of another shape"),
     )))  # fmt: skip
-    released = ", ".join(f"{name} {value}" for name, value in seen.released.items())
     rows = [
         ("what", seen.what + (f" [{seen.variant}]" if seen.variant else "")),
         ("format", seen.kind + (f", names behind {seen.prefix!r}" if seen.prefix else "")),
         ("weights", f"{seen.quantisation or 'not quantised'}: {dtypes}"),
         ("size", f"{seen.parameters / 1e9:.3g} billion parameters in {seen.tensors} tensors, {seen.size / 2**30:.3g} GiB"),
         ("tensors", different or ("as the model has them" if seen.variant else "")),
-        ("released", released),
+        ("released", seen.released and f"with {seen.released}"),
         *(("needs", line) for line in seen.needs),
         *(("memory", line) for line in seen.memory),
         *(("problem", line) for line in seen.problems),

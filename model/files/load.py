@@ -10,11 +10,16 @@ from typing import Sequence
 import torch
 
 from ..checkpoint import DEFAULTS, CheckpointError, WorldModel, load_world_model
+from ..codec.wan import UnknownCodec, detect_codec, load_codec_file
+from ..experts import Experts
+from ..memory import Estimate, estimate
+from ..umt5 import WORDS, load_text_file, tokenizer_of, with_transformers_names
 from ..variants import VARIANTS, UnknownVariant, Variant, detect
 from ..vdit import VDiT
 from .families import Family, identify
 from .fill import check_names, fill
 from .lora import LoraReport, apply_loras, check_loras
+from .quantized import stored_bytes
 from .weights import WeightFile, open_weights
 
 WHERE = {  # what a file is -> where it belongs
@@ -46,19 +51,21 @@ class WanPlan:
 
     def lines(self) -> list[str]:
         """What is loaded, for its user: the variant, its files, its released defaults, LoRAs."""
-        d = self.variant.defaults
-        guidance = f"{d['guidance']:g}" + (f" ({d['guidance_low']:g} in low noise)" if "guidance_low" in d else "")
-        experts = f", experts change at {d['boundary']:g}" if "boundary" in d else ""
         files = [w.path.name for w in (self.low, self.codec, self.text) if w is not None]
         return [
             f"{self.variant.title}: {self.weights.parameters / 1e9:.3g} billion parameters"
             f"{' in each of two experts' if self.low else ''}, {self.weights.quantisation or 'not quantised'}, "
             f"{sum(w.bytes for w in (self.weights, self.low) if w is not None) / 2**30:.3g} GiB",
             *([f"with {', '.join(files)}"] if files else []),
-            f"released with {d['steps']} steps, shift {d['shift']:g}, guidance {guidance}{experts}; "
-            f"{d['frames']} frames of {d['width']}x{d['height']} at {d['fps']:g} fps",
+            f"released with {released(self.variant)}",
+            f"at that size it {self.need().cards()}",
+            *([f"{len(self.weights.beside)} tensors of other models in the file are left alone"] if self.weights.beside else []),
             *self.report.lines,
         ]
+
+    def need(self, frames: int = 0, width: int = 0, height: int = 0) -> Estimate:
+        """What a video of this size takes on a device; 0: as released."""
+        return need_of(self.variant, self.weights, frames, width, height)
 
 
 def load_model(path: str | Path, low_path: str | Path | None = None, **others) -> WorldModel:
@@ -104,9 +111,10 @@ def plan_wan(
     if codec_path:
         plan.codec = _codec(codec_path, variant, weights)
     if text_path:
-        plan.text = _opened(text_path, "text encoder")
-        plan.text.check_readable()
+        plan.text = _text(text_path, variant)
     plan.tokenizer = _tokenizer(tokenizer_path)
+    if plan.text:
+        tokenizer_of(with_transformers_names(plan.text), plan.tokenizer)
     model = on_meta(variant)
     for one in filter(None, (weights, low)):
         one.check_readable()
@@ -118,6 +126,8 @@ def plan_wan(
 def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
     """The model of a plan: transformer mapped, LoRAs laid over it, codec and text encoder where the plan has them."""
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    codec = load_codec_file(plan.codec) if plan.codec else None
+    text = load_text_file(plan.text, plan.tokenizer, dtype) if plan.text else None
     experts = []
     for weights in filter(None, (plan.weights, plan.low)):
         model = fill(on_meta(plan.variant), weights, dtype, plan.variant.title)
@@ -125,22 +135,34 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
         experts.append(model)
     transformer = experts[0]
     if len(experts) == 2:
-        from ..experts import Experts
-
         transformer = Experts(*experts, boundary=plan.variant.defaults["boundary"])
-    codec = text = None
-    if plan.codec:
-        from ..codec.wan import load_codec_file
-
-        codec = load_codec_file(plan.codec)
-    if plan.text:
-        from ..umt5 import load_text_file
-
-        text = load_text_file(plan.text, plan.tokenizer, dtype)
     facts = {"file": str(plan.weights.path), "loaded": plan.lines()}
     return WorldModel(
         plan.variant.config, transformer, codec, text, {**DEFAULTS, **plan.variant.defaults}, facts, plan.variant
     )
+
+
+def released(variant: Variant) -> str:
+    """What the makers of a model run it with."""
+    d = variant.defaults
+    guidance = f"{d['guidance']:g}" + (f" ({d['guidance_low']:g} in low noise)" if "guidance_low" in d else "")
+    experts = f", experts change at {d['boundary']:g}" if "boundary" in d else ""
+    return (
+        f"{d['steps']} steps of {d['solver']}, shift {d['shift']:g}, guidance {guidance}{experts}; {d['frames']} frames of "
+        f"{d['width']}x{d['height']} at {d['fps']:g} fps"
+    )
+
+
+def need_of(variant: Variant, weights: WeightFile, frames: int = 0, width: int = 0, height: int = 0) -> Estimate:
+    """What a file needs on a device for a video of this size, 0: as released."""
+    d, (spatial, temporal) = variant.defaults, (16, 4) if variant.codec == "wan2.2" else (8, 4)
+    # on a device matrices are two bytes a value, or less where the file has them so
+    stored = {name: (s.shape, "BF16" if s.dtype == "F32" and len(s.shape) > 1 else s.dtype) for name, s in weights.stored.items()}
+    sizes = {name: stored_bytes(*of) for name, of in stored.items()}
+    return estimate(
+        variant.config, sizes, frames or d["frames"], width or d["width"], height or d["height"], spatial=spatial,
+        temporal=temporal, batch=2 if d["guidance"] > 1 else 1, parameters=weights.parameters,
+    )  # fmt: skip
 
 
 def on_meta(variant: Variant) -> VDiT:
@@ -217,13 +239,27 @@ def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFil
     family = identify(found.shapes, found.metadata)
     if "codec" not in family.role:
         raise CheckpointError(f"{path}: this is {family.title}; {ROLES['codec']} is expected here. {_advice(family)}")
-    from ..codec.wan import detect_codec
-
-    kind = detect_codec(found.shapes)
+    try:
+        kind = detect_codec(found.shapes)
+    except UnknownCodec as e:
+        raise CheckpointError(f"{path}: {e}") from e
     if kind[-3:].replace("_", ".") != variant.codec[-3:]:
         raise CheckpointError(
             f"{path}: this is {family.title}; {variant.title} ({weights.path.name}, {variant.config.out_channels} latent "
             f"channels) needs the Wan VAE {variant.codec[-3:]}: {CODEC_FILES[variant.codec]}"
+        )
+    return found
+
+
+def _text(path: str | Path, variant: Variant) -> WeightFile:
+    found = _opened(path, "text encoder")
+    found.check_readable()
+    named = with_transformers_names(found)
+    width = next(named.shapes[name][1] for name in WORDS if name in named.shapes)
+    if width != variant.config.text_dim:
+        raise CheckpointError(
+            f"{path}: this is a umt5 text encoder {width} wide; {variant.title} reads text tokens "
+            f"{variant.config.text_dim} wide, of umt5-xxl: umt5_xxl_fp16.safetensors"
         )
     return found
 
