@@ -29,7 +29,8 @@ class VDiTDecode(io.ComfyNode):
         from ..sampling import check_latent, decode_frames
 
         samples, device = latent["samples"], torch_device()
-        check_latent(model.codec, samples)
-        codec = use_model(model.codec, device)
+        codec = model.require("codec", "VDiT Decode")
+        check_latent(codec, samples)
+        use_model(codec, device)
         images = decode_frames(codec, samples, device, on_latent_frame=progress(samples.shape[2]))
         return io.NodeOutput(images, float(latent.get("fps", model.defaults["fps"])))

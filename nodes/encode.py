@@ -13,7 +13,8 @@ class VDiTEncodeConditioning(io.ComfyNode):
             node_id="VDiTEncodeConditioning",
             display_name="VDiT Encode Conditioning",
             category=CATEGORY,
-            description="States the shot: a prompt, pictures it starts from or ends with, camera, depth, optical flow.",
+            description="States the shot: a prompt, pictures it starts from or ends with, camera, depth, optical "
+            "flow. What a checkpoint cannot read is refused by name.",
             inputs=[
                 VDiTModel.Input("model", tooltip="The world model whose text encoder reads the prompts."),
                 io.String.Input(
@@ -70,6 +71,47 @@ class VDiTEncodeConditioning(io.ComfyNode):
                     "needs a control branch, or how set to warped noise on Flow Control.",
                 ),
                 # What is added comes last: widgets are stored by position.
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="For Wan models: words encoded by ComfyUI's CLIPLoader (type wan) and CLIP Text Encode, in "
+                    "place of prompt.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="For Wan models: what to steer away from, encoded by ComfyUI, in place of negative_prompt.",
+                ),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output",
+                    optional=True,
+                    tooltip="For Wan 2.1 I2V, FLF2V and Fun models: start_image as CLIP Vision Encode with "
+                    "clip_vision_h sees it. I2V and FLF2V need it.",
+                ),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output_end",
+                    optional=True,
+                    tooltip="For Wan 2.1 FLF2V, which needs it, and I2V: the same of end_image.",
+                ),
+                io.Image.Input(
+                    "control_video",
+                    optional=True,
+                    tooltip="For VACE: a video to be made anew (see control_mask), or poses, edges, a layout to "
+                    "follow; for Fun-Control: one to follow. As many frames as the video, or one for all; resized "
+                    "to cover it.",
+                ),
+                io.Mask.Input(
+                    "control_mask",
+                    optional=True,
+                    tooltip="For VACE: what of control_video is made anew, 1, and what is kept, 0. As many frames "
+                    "as the video, or one for all. Without it all is made anew, led by the video.",
+                ),
+                io.Image.Input(
+                    "reference_image",
+                    optional=True,
+                    tooltip="For VACE: who or what should appear, one picture or several, shown whole on white. For "
+                    "Fun-Control: one picture, resized to cover the video.",
+                ),
             ],
             outputs=[VDiTConditioning.Output(display_name="conditioning", tooltip="The shot, for VDiT Sample.")],
         )
@@ -86,11 +128,34 @@ class VDiTEncodeConditioning(io.ComfyNode):
         camera=None,
         depth=None,
         flow=None,
+        positive=None,
+        negative=None,
+        clip_vision_output=None,
+        clip_vision_output_end=None,
+        control_video=None,
+        control_mask=None,
+        reference_image=None,
     ) -> io.NodeOutput:
         from ..control import encode_conditioning
 
-        use_model(model.text)
+        if model.text is not None and (positive is None or negative is None):
+            use_model(model.text)
         conditioning = encode_conditioning(
-            model, prompt, negative_prompt, start_image, end_image, strength, camera, depth, flow
+            model,
+            prompt,
+            negative_prompt,
+            start_image,
+            end_image,
+            strength,
+            camera,
+            depth,
+            flow,
+            positive=positive,
+            negative=negative,
+            clip_vision=clip_vision_output,
+            clip_vision_end=clip_vision_output_end,
+            control_video=control_video,
+            control_mask=control_mask,
+            reference=reference_image,
         )
         return io.NodeOutput(conditioning, ui=shown("VDiT Encode Conditioning", conditioning.remarks))

@@ -77,16 +77,16 @@ class VDiTDistillPreview(io.ComfyNode):
     def execute(
         cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
     ) -> io.NodeOutput:
-        from ..sampling import lattice_of, outside_training, unused
+        from ..sampling import clip_of, outside_training, unused
         from ..sampling.takes import FormingTakes, Takes, film_strip, seeds_from
 
         if not 1 <= steps <= MOST_STEPS:
             raise ValueError(
                 f"steps is {steps}; a preview takes 1 to {MOST_STEPS}: for more, render it with VDiT Sample"
             )
-        lattice = lattice_of(model)
-        frames = lattice.frames(seconds, fps)
-        lattice.check_size(width, height)
+        model.require("codec", "VDiT Distill Preview")
+        frames, fps, width, height = clip_of(model, seconds, fps, width, height)
+        shift = shift or model.defaults["shift"]
         if render is not None:
             render = _comparable(render, frames, width, height)
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, steps)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from .comfy import check_interrupted, io, progress, torch_device, use_models
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown
+from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, told
+
+OWN = "model's own"  # of combos; of numbers 0
+SCHEDULERS = ("simple", "normal", "wan")  # as in sampling.schedule
 
 
 class VDiTSample(io.ComfyNode):
@@ -27,69 +30,74 @@ class VDiTSample(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=20,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=1000,
-                    tooltip="Sampling steps, 1 to 1000. Time grows in proportion; beyond 30 little changes.",
+                    tooltip="Sampling steps, 1 to 1000; 0: the model's own (20 of the bundled one, 40 or 50 of Wan, "
+                    "4 of students). Time grows in proportion.",
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=3.0,
+                    default=0.0,
                     min=0.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How strongly the prompt steers, 0 to 30 (classifier-free guidance scale). 1: no steering "
-                    "and half the time; 2 to 5 is usual; higher obeys more and looks harsher.",
+                    tooltip="How strongly the prompt steers, up to 30 (classifier-free guidance scale); 0: the model's "
+                    "own. 1: no steering and half the time; 2 to 6 is usual; higher obeys more and looks harsher.",
                 ),
                 io.Float.Input(
                     "shift",
-                    default=1.0,
-                    min=0.1,
+                    default=0.0,
+                    min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="Schedule shift, 0.1 to 100: s' = k*s/(1+(k-1)*s) on uniform steps. Above 1 spends more "
-                    "steps on motion and layout, below 1 on texture.",
+                    tooltip="Schedule shift, 0.1 to 100: s' = k*s/(1+(k-1)*s); 0: the model's own (1 of the bundled "
+                    "one, 3 to 16 of Wan). Above 1 spends more steps on motion and layout, below 1 on texture.",
                 ),
                 io.Combo.Input(
                     "solver",
-                    options=["unipc", "euler", "heun"],
-                    default="unipc",
-                    tooltip="unipc: second order, one model call a step. euler: first order, one call. heun: second "
-                    "order, two calls a step.",
+                    options=[OWN, "unipc", "euler", "heun", "lcm"],
+                    default=OWN,
+                    tooltip="unipc: second order, one model call a step. euler: first order, one call; for four-step "
+                    "students (LightX2V). heun: second order, two calls a step. lcm: noises anew after each step; for "
+                    "CausVid and Self-Forcing students.",
                 ),
                 io.Float.Input(
                     "seconds",
-                    default=5.0,
-                    min=0.1,
+                    default=0.0,
+                    min=0.0,
                     max=120.0,
                     step=0.01,
-                    tooltip="Length, 0.1 to 120 seconds. The model makes 4k+1 frames (seconds x fps + 1); a length "
-                    "that does not fit is refused with the two nearest that do.",
+                    tooltip="Length, 0.1 to 120 seconds; 0: as long as the model was trained (5 seconds). The model "
+                    "makes 4k+1 frames (seconds x fps + 1); a length that does not fit is refused with the two "
+                    "nearest that do.",
                 ),
                 io.Float.Input(
                     "fps",
-                    default=8.0,
-                    min=1.0,
+                    default=0.0,
+                    min=0.0,
                     max=120.0,
                     step=0.01,
-                    tooltip="Frames per second, 1 to 120. The bundled model knows motion at 8; at 16 the same motion "
-                    "plays twice as fast.",
+                    tooltip="Frames per second, 1 to 120; 0: those at which the model knows motion (8 of the "
+                    "bundled one, 16 of Wan, 24 of TI2V-5B). At twice as many the same motion plays twice as fast.",
                 ),
                 io.Int.Input(
                     "width",
-                    default=128,
-                    min=32,
+                    default=0,
+                    min=0,
                     max=2048,
-                    step=32,
-                    tooltip="Width in pixels, a multiple of 32 from 32 to 2048. The bundled model is trained at 128.",
+                    step=16,
+                    tooltip="Width in pixels, up to 2048; 0: as the model was trained (128 of the bundled one, 832 or "
+                    "1280 of Wan). A multiple of 16, of the bundled model and TI2V-5B of 32.",
                 ),
                 io.Int.Input(
                     "height",
-                    default=128,
-                    min=32,
+                    default=0,
+                    min=0,
                     max=2048,
-                    step=32,
-                    tooltip="Height in pixels, a multiple of 32 from 32 to 2048. The bundled model is trained at 128.",
+                    step=16,
+                    tooltip="Height in pixels, up to 2048; 0: as the model was trained (128 of the bundled one, 480 or "
+                    "720 of Wan). A multiple of 16, of the bundled model and TI2V-5B of 32.",
                 ),
                 io.Latent.Input(
                     "promote",
@@ -98,6 +106,25 @@ class VDiTSample(io.ComfyNode):
                     "and size are then used in place of the widgets'.",
                 ),
                 # What is added comes last: widgets are stored by position.
+                io.Combo.Input(
+                    "scheduler",
+                    options=[OWN, *SCHEDULERS],
+                    default=OWN,
+                    optional=True,
+                    tooltip="Which noise levels the steps visit. simple: uniform, then shifted; the bundled "
+                    "model's, and four-step students'. normal: ends nearer to no noise, as diffusers' Euler. wan: "
+                    "Wan's own for unipc, from .999 and in whole thousandths.",
+                ),
+                io.Float.Input(
+                    "guidance_low",
+                    default=0.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="For Wan 2.2 models with two experts: guidance in low noise, up to 30; 0: as guidance, "
+                    "or the model's own where that is 0, too.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -109,20 +136,24 @@ class VDiTSample(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None
-    ) -> io.NodeOutput:
-        from ..sampling import Forming, generate, lattice_of, outside_training, unused
+        cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
+        scheduler=OWN, guidance_low=0.0,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..sampling import clip_of, generate, outside_training, said, settings_of, unused
 
-        says = {}
+        lines = []
         if promote is not None:
             seed, shift, seconds, fps, width, height = _promoted(model, promote)
-            says["vdit_line"] = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
-        frames = lattice_of(model).frames(seconds, fps)
-        lattice_of(model).check_size(width, height)
-        remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, steps)
-        says |= shown("VDiT Sample", remarks) or {}
+            lines = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
+        filled = 0 in (steps, guidance, shift, seconds, fps, width, height) or solver == OWN
+        frames, fps, width, height = clip_of(model, seconds, fps, width, height)
+        numbers = (n or None for n in (steps, guidance, shift))
+        use = settings_of(model, *numbers, _given(solver), _given(scheduler), guidance_low or None)
+        if filled or model.variant is not None:
+            lines.append(said(use, frames, fps, width, height))
+        remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
-        use_models([model.transformer, model.codec], device)  # the codec draws the previews
+        use_models([part for part in (model.transformer, model.codec) if part is not None], device)
         latent = generate(
             model,
             conditioning,
@@ -130,15 +161,24 @@ class VDiTSample(io.ComfyNode):
             frames=frames,
             width=width,
             height=height,
-            steps=steps,
-            guidance=guidance,
-            shift=shift,
-            solver=solver,
+            **use,
             device=device,
-            on_step=Forming(model.codec, progress(steps)),
+            on_step=_watcher(model.codec, progress(use["steps"])),
             check=check_interrupted,
         )
+        says = (told(lines) or {}) | (shown("VDiT Sample", remarks) or {})
         return io.NodeOutput({"samples": latent, "fps": fps}, ui=says or None)
+
+
+def _given(choice: str) -> str | None:
+    return None if choice == OWN else choice
+
+
+def _watcher(codec, update):
+    """Shows the video while it forms, if there is a codec to draw it with."""
+    from ..sampling import Forming
+
+    return Forming(codec, update) if codec is not None else lambda step: update(step.done, None)
 
 
 def _promoted(model, latent: dict) -> tuple:
@@ -147,8 +187,9 @@ def _promoted(model, latent: dict) -> tuple:
 
     if "vdit" not in latent:
         raise ValueError("promote got a latent that carries no seed; wire the latent of VDiT Distill Preview to it")
-    samples, codec = latent["samples"], model.codec
+    samples, codec = latent["samples"], model.space
     check_latent(codec, samples)
     _, _, count, h, w = samples.shape
     seconds = (count - 1) * codec.temporal / latent["fps"]
-    return (latent["vdit"]["seed"], latent["vdit"]["shift"], seconds, latent["fps"], w * codec.spatial, h * codec.spatial)
+    seed, shift = latent["vdit"]["seed"], latent["vdit"]["shift"]
+    return seed, shift, seconds, latent["fps"], w * codec.spatial, h * codec.spatial

@@ -6,17 +6,19 @@ x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v =
 from .controls import Controls, unused
 from .decode import check_latent, decode_frames
 from .flowmap import MAX_FLOW_MAP_STEPS, check_flow_map
-from .generate import generate, lattice_of, outside_training
+from .generate import generate
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice, LatticeError
 from .preview import Forming, PreviewBudget, fit_preview_map
 from .sample import Step, noise_from_seed, sample
-from .schedule import schedule, shift_sigma
+from .schedule import SCHEDULERS, schedule, shift_sigma
+from .settings import clip_of, lattice_of, outside_training, said, settings_of
 from .solvers import SOLVERS
 
 __all__ = [
-    "MAX_FLOW_MAP_STEPS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError", "PreviewBudget",
-    "Step", "check_flow_map", "check_latent", "decode_frames", "fit_preview_map", "generate", "guided", "lattice_of",
-    "noise_from_seed", "outside_training", "sample", "schedule", "shift_sigma", "unused",
+    "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
+    "PreviewBudget", "Step", "check_flow_map", "check_latent", "clip_of", "decode_frames", "fit_preview_map",
+    "generate", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample", "schedule",
+    "settings_of", "shift_sigma", "unused",
 ]

@@ -7,72 +7,18 @@ from typing import TYPE_CHECKING, Any, Callable
 from .controls import Controls, controlled
 from .flowmap import check_flow_map, toward
 from .guidance import guided
-from .lattice import Lattice
 from .layouts import WanControls
 from .sample import Step, noise_from_seed, sample
 from .schedule import schedule, seen
+from .settings import is_wan, lattice_of, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def lattice_of(model: Any) -> Lattice:
-    """The lengths and sizes that this model's codec and patches can make."""
-    return Lattice(model.space.temporal, model.space.spatial * model.config.patch[-1])
-
-
-def outside_training(model: Any, frames: int, fps: float, width: int, height: int) -> list[str]:
-    """What to tell a user who asks for a video unlike those the model was trained on; empty when it is like them."""
-    known, remarks = model.defaults, []
-    if fps != known["fps"]:
-        remarks.append(
-            f"the model knows motion at {known['fps']:g} frames per second; at {fps:g} it plays "
-            f"{fps / known['fps']:.3g} times as fast"
-        )
-    if frames > known["frames"]:
-        remarks.append(f"{frames} frames are more than the {known['frames']} it was trained on: expect drift")
-    if is_wan(model):  # trained at several sizes
-        apart = width * height / (known["width"] * known["height"])
-        strange = not 0.3 <= apart <= 3
-    else:
-        strange = (width, height) != (known["width"], known["height"])
-    if strange:
-        remarks.append(f"{width}x{height} is not the {known['width']}x{known['height']} it was trained on")
-    return remarks
-
-
-def is_wan(model: Any) -> bool:
-    """Whether it is one of the Wan family, or else one of VDiT's own."""
-    return getattr(model, "variant", None) is not None
-
-
 def controls_of(model: Any, conditioning: Any, frames: int, width: int, height: int, device: Any) -> Controls:
     """What the transformer is told besides words, laid out for a clip. Raises PictureError and ControlError."""
     return (WanControls if is_wan(model) else Controls)(model, conditioning, frames, width, height, device)
-
-
-def settings_of(
-    model: Any, steps: int | None = None, guidance: float | None = None, shift: float | None = None,
-    solver: str | None = None, scheduler: str | None = None, guidance_low: float | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """The settings that a run will have: the given ones, and the model's own where there is none.
-
-    Of two experts each has its own guidance unless one is given: it then holds for both, or guidance_low for low noise.
-    """
-    own = model.defaults
-    two = guidance is None and guidance_low is None and "guidance_low" in own
-    high = own["guidance"] if guidance is None else guidance
-    low = own["guidance_low"] if two else high if guidance_low is None else guidance_low
-    # Wan's own solver comes with Wan's own rule; what was distilled for few steps learned the plain one.
-    rule = "wan" if is_wan(model) and not model.config.flow_map else "simple"
-    return {
-        "steps": own["steps"] if steps is None else steps,
-        "guidance": high,
-        "guidance_low": low,
-        "shift": own["shift"] if shift is None else shift,
-        "solver": own["solver"] if solver is None else solver,
-        "scheduler": own.get("scheduler", rule) if scheduler is None else scheduler,
-    }
 
 
 def generate(

@@ -65,8 +65,13 @@ def test_a_seed_can_change_after_each_run():
 
 
 def test_what_was_added_to_a_node_came_last():
-    schema = VDiTEncodeConditioning.GET_SCHEMA()
-    assert [i.id for i in schema.inputs][-5:] == ["start_image", "end_image", "camera", "depth", "flow"]
+    names = [i.id for i in VDiTEncodeConditioning.GET_SCHEMA().inputs]
+    assert names[4:9] == ["start_image", "end_image", "camera", "depth", "flow"]
+    assert names[9:] == [
+        "positive", "negative", "clip_vision_output", "clip_vision_output_end", "control_video", "control_mask",
+        "reference_image",
+    ]  # fmt: skip
+    assert [i.id for i in VDiTSample.GET_SCHEMA().inputs][-3:] == ["promote", "scheduler", "guidance_low"]
 
 
 def test_the_extension_lists_the_nodes_and_offers_the_examples(tmp_path, monkeypatch):
@@ -208,12 +213,13 @@ def test_bad_conditioning_is_refused_with_the_reason(model, changes, said):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        (dict(seconds=0.0), "shortest are 5 frames"),
+        (dict(seconds=0.01), "shortest are 5 frames"),
         (dict(seconds=1250.0), "10001 frames .* cannot be made.* longest are 997 frames"),
         (dict(seconds=4.9), "nearest that fit are 37 frames .* and 41 frames"),
         (dict(width=100), "width is 100, the nearest that fit are 96 and 128"),
-        (dict(steps=0), "steps is 0; expected 1 to 1000"),
-        (dict(shift=0.0), "shift is 0"),
+        (dict(steps=-1), "steps is -1; expected 1 to 1000"),
+        (dict(shift=-1.0), "shift is -1"),
+        (dict(scheduler="karras"), "scheduler is 'karras'"),
         (dict(solver="dpm"), "solver is 'dpm'"),
     ],
 )

@@ -251,6 +251,12 @@ class Conditioning(ComfyType):
     io_type, Type = "CONDITIONING", list
 
 
+class ClipVisionOutput(ComfyType):
+    """Features of a picture, as CLIP Vision Encode of ComfyUI gives them."""
+
+    io_type = "CLIP_VISION_OUTPUT"
+
+
 class Video(ComfyType):
     """A VideoInput of host/video.py."""
 
