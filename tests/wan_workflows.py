@@ -1,0 +1,84 @@
+"""Tiny files in the place of those that the wan-* workflows name, so that they run for real on any machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import wan_files as make  # noqa: E402
+
+from vdit.model.codec.wan import WanCodec  # noqa: E402
+from vdit.model.variants import VARIANTS, Variant  # noqa: E402
+
+WORDS = 256384  # umt5's table, by which its files are known
+TEXT_DIM = 32
+VARIANT_OF = {  # workflow -> the model whose file it names
+    "wan-t2v": "t2v-1.3b", "wan-i2v": "i2v-a14b", "wan-vace-depth-flow": "vace-1.3b",
+    "wan-fun-camera": "fun-camera-1.3b", "wan-4-step": "t2v-a14b",
+}  # fmt: skip
+SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
+
+
+def named_files(path: Path) -> list[dict]:
+    """The `models` entries of a workflow: name, url, directory."""
+    nodes = json.loads(path.read_text("utf-8"))["nodes"]
+    return [entry for node in nodes for entry in node.get("properties", {}).get("models", [])]
+
+
+def provide(path: Path, models: Path) -> None:
+    """Writes a tiny file for each that the workflow names, into the folders of a `models` directory."""
+    variant = tiny_variant(VARIANT_OF[path.stem])
+    for i, entry in enumerate(named_files(path)):
+        file = models / entry["directory"] / entry["name"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            continue
+        if entry["directory"] == "vae":
+            torch.manual_seed(0)
+            make.single(file, WanCodec("2.1", 8, 8).state_dict(), torch.float32)
+        elif entry["directory"] == "text_encoders":
+            umt5(file)
+        elif entry["directory"] == "loras":
+            make.lora(file, make.random_state(variant.config), "down/up")
+        elif "fp8" in entry["name"]:
+            make.fp8_scaled(file, make.random_state(variant.config, seed=i))
+        else:
+            make.single(file, make.random_state(variant.config, seed=i))
+
+
+def tiny_variant(name: str) -> Variant:
+    variant = make.tiny(VARIANTS[name])
+    return variant.of(replace(variant.config, text_dim=TEXT_DIM))
+
+
+def umt5(file: Path) -> None:
+    """As ComfyUI's: transformers' names, fp8 scaled matrices, the tokenizer inside. Its words are few."""
+    from safetensors.torch import load_file, save_file
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(0)
+    config = UMT5Config(vocab_size=8, d_model=TEXT_DIM, d_kv=16, d_ff=32, num_layers=1, num_heads=2)
+    state = UMT5EncoderModel(config).state_dict()
+    make.fp8_scaled(file, {n: v for n, v in state.items() if "embed_tokens" not in n and "shared" not in n})
+    table = torch.randn(WORDS, TEXT_DIM, dtype=torch.float16)
+    whole = load_file(file) | {"shared.weight": table, "spiece_model": torch.tensor(list(spiece()), dtype=torch.uint8)}
+    save_file(whole, file)
+
+
+def spiece() -> bytes:
+    """A sentencepiece model with umt5's special ids."""
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    text = ["the camera moves alongside a fox on a snowy ridge", "a red ball rolls to the right and comes to rest"] * 4
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(text), model_writer=model, vocab_size=60, hard_vocab_limit=False,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    return model.getvalue()

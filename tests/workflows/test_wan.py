@@ -1,0 +1,64 @@
+"""The wan-* workflows, run for real through the command with tiny files in the place of those that they name."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from wan_workflows import SMALL, VARIANT_OF, named_files, provide  # noqa: E402
+
+from vdit.host import cli, folders, workflow  # noqa: E402
+
+PACK = Path(workflow.__file__).resolve().parent.parent
+WORKFLOWS = sorted((PACK / "workflows").glob("wan-*.json"))
+LENGTHS = {"wan-vace-depth-flow": 41}  # frames of the controls
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch):
+    monkeypatch.setattr(folders, "_base", folders._base)
+    monkeypatch.setattr(folders, "_moved", dict(folders._moved))
+
+
+def run(path, base, capsys, *changes):
+    given = [word for change in changes for word in ("--set", change)]
+    assert cli.main(["run", str(path), "--base", str(base), "--json", *given]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_all_of_them_are_shipped():
+    assert {path.stem for path in WORKFLOWS} == set(VARIANT_OF)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_makes_a_video_from_files_of_those_names(path, tmp_path, capsys):
+    provide(path, tmp_path / "models")
+    changes = [f"{name}={value}" for name, value in SMALL.items()]
+    if path.stem not in LENGTHS:
+        changes.append("Sample.seconds=0.5")
+    result = run(path, tmp_path, capsys, *changes)
+    (file,) = result["files"]
+    assert (file["frames"], file["fps"]) == (LENGTHS.get(path.stem, 9), 16.0)
+    said = "\n".join(line for lines in result["says"].values() for line in lines)
+    assert "2 steps of" in said and "64x64 at 16 fps" in said
+    if path.stem == "wan-4-step":
+        assert "of euler, schedule simple, shift 5, guidance 1;" in said
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_file_that_a_loader_names_can_be_fetched(path):
+    entries = {entry["name"]: entry for entry in named_files(path)}
+    chosen = [value for node in json.loads(path.read_text("utf-8"))["nodes"] for value in node.get("widgets_values", ())
+              if isinstance(value, str) and value.endswith(".safetensors")]  # fmt: skip
+    assert set(chosen) == set(entries) and len(chosen) == len(entries)
+    for name, entry in entries.items():
+        assert entry["directory"] in ("diffusion_models", "vae", "text_encoders", "loras")
+        assert entry["url"].startswith(("https://huggingface.co/Comfy-Org/", "https://huggingface.co/Kijai/"))
+        assert entry["url"].endswith(f"/resolve/main/split_files/{entry['directory']}/{name}")
+
+
+def test_a_file_that_is_not_there_is_named_before_anything_runs(tmp_path, capsys):
+    assert cli.main(["run", str(WORKFLOWS[0]), "--base", str(tmp_path), "--json"]) != 0
+    assert named_files(WORKFLOWS[0])[0]["name"] in "".join(capsys.readouterr())
