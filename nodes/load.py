@@ -23,28 +23,28 @@ class VDiTLoadModel(io.ComfyNode):
             node_id="VDiTLoadModel",
             display_name="VDiT Load Model",
             category=CATEGORY,
-            description="Loads a video world model: a bundled one, all parts in one file, or one of the Wan 2.1 and 2.2 "
-            "family with the files that belong to it. What a file is, is read from its tensors.",
+            description="Loads a video world model: a bundled one, all parts in one file, or one of the Wan 2.1 and "
+            "2.2 family with the files that belong to it. What a file is, is read from its tensors.",
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=[BUNDLED, *STUDENTS, *model_files(FOLDER)],
                     default=BUNDLED,
                     tooltip="The world model. The bundled ones need no download and make 128x128 clips of 5 seconds "
-                    "at 8 frames per second. Students are distilled from vdit-small for VDiT Distill Preview; the fast "
-                    "one is half as large. Files of the Wan 2.1 and 2.2 family (.safetensors in fp16, bf16, fp32 or fp8 "
-                    f"scaled, .gguf) and of `vdit train` are listed from models/{FOLDER}. Of a model with two experts, the "
-                    "high-noise file.",
+                    "at 8 frames per second. Students are distilled from vdit-small for VDiT Distill Preview; the "
+                    "fast one is half as large. Files of the Wan 2.1 and 2.2 family (.safetensors in fp16, bf16, "
+                    f"fp32 or fp8 scaled, .gguf) and of `vdit train` are listed from models/{FOLDER}. Of a model "
+                    "with two experts, the high-noise file.",
                 ),
                 io.Combo.Input(
                     "attention",
                     options=["auto", "full", "window", "axial", "frame-causal"],
                     default="auto",
                     optional=True,
-                    tooltip="What each part of the video sees. auto: what the model was trained with. full: everything. "
-                    "window: its neighbourhood in time, height and width. axial: its own frame, and its own place in "
-                    "every frame. frame-causal: its own frame and earlier ones. Less is quicker in large videos, and "
-                    "worse unless the model was trained so.",
+                    tooltip="What each part of the video sees. auto: what the model was trained with. full: "
+                    "everything. window: its neighbourhood in time, height and width. axial: its own frame, and its "
+                    "own place in every frame. frame-causal: its own frame and earlier ones. Less is quicker in "
+                    "large videos, and worse unless the model was trained so.",
                 ),
                 io.Float.Input(
                     "window",
@@ -59,34 +59,36 @@ class VDiTLoadModel(io.ComfyNode):
                 _file_input(
                     "low_noise_file",
                     model_files(FOLDER),
-                    "For Wan 2.2 models with two experts (A14B): the low-noise file, which makes the later steps. None for "
-                    "every other model.",
+                    "For Wan 2.2 models with two experts (A14B): the low-noise file, which makes the later steps. "
+                    "None for every other model.",
                 ),
                 _file_input(
                     "vae",
                     model_files("vae"),
                     "For Wan models: the VAE, from models/vae. wan_2.1_vae for all of them but TI2V-5B, which has "
-                    "wan2.2_vae; taew2_1 and taew2_2 are small, quick and rough. None where ComfyUI's own VAE nodes are used.",
+                    "wan2.2_vae; taew2_1 and taew2_2 are small, quick and rough. None where ComfyUI's own VAE nodes "
+                    "are used.",
                 ),
                 _file_input(
                     "text_encoder",
                     model_files("text_encoders"),
-                    "For Wan models: umt5-xxl (fp16 or fp8 scaled), from models/text_encoders. None where ComfyUI's own "
-                    "text nodes are used.",
+                    "For Wan models: umt5-xxl (fp16 or fp8 scaled), from models/text_encoders. None where ComfyUI's "
+                    "own text nodes are used.",
                 ),
                 _file_input(
                     "tokenizer",
                     model_files("text_encoders", TOKENIZERS),
-                    "For text_encoder: its spiece.model or tokenizer.json, from models/text_encoders. None where the text "
-                    "encoder's file holds it, as ComfyUI's does.",
+                    "For text_encoder: its spiece.model or tokenizer.json, from models/text_encoders. None where "
+                    "the text encoder's file holds it, as ComfyUI's does.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=list(DTYPES),
                     default=AUTO,
                     optional=True,
-                    tooltip="For Wan models: what they compute in. auto: bfloat16 on a GPU, float32 on a CPU. float16: for "
-                    "GPUs older than 2020. Matrices stay in memory as their file has them where that is smaller.",
+                    tooltip="For Wan models: what they compute in. auto: bfloat16 on a GPU, float32 on a CPU. "
+                    "float16: for GPUs older than 2020. Matrices stay in memory as their file has them where that "
+                    "is smaller.",
                 ),
             ],
             outputs=[VDiTModel.Output(display_name="model", tooltip="The loaded world model.")],

@@ -91,7 +91,8 @@ def fp8_scaled(path: Path, state: State, layout: str = "old", prefix: str = "", 
         else:
             out[f"{prefix}{layer}.weight_scale"] = scale.reshape(())
             if layout == "new":
-                out[f"{prefix}{layer}.comfy_quant"] = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+                note = list(b'{"format": "float8_e4m3fn"}')
+                out[f"{prefix}{layer}.comfy_quant"] = torch.tensor(note, dtype=torch.uint8)
             noted[layer] = {"format": "float8_e4m3fn"}
     if layout == "old":
         out[prefix + "scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
@@ -165,7 +166,9 @@ def random_blocks(kind: str, shape: tuple[int, int]):
     return blocks.reshape(shape[0], -1)
 
 
-def lora(path: Path, state: State, naming: str = "A/B", rank: int = 4, alpha: float | None = None, only: str = "attn") -> State:
+def lora(
+    path: Path, state: State, naming: str = "A/B", rank: int = 4, alpha: float | None = None, only: str = "attn"
+) -> State:
     """A LoRA for the matrices whose names hold `only`; returns what it adds to each weight or bias at strength 1.
 
     naming: "down/up", "A/B", "peft", "kohya" (lora_unet__), "musubi" (lora_unet_), "diffusers", "diff".
@@ -239,7 +242,9 @@ FOREIGN = {  # files of other kinds: a few of their names, and shapes where thos
     "umt5": {"shared.weight": (256384, 4096), "encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096)},
     "CLIP text": {"text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768)},
     "CLIP vision": {"vision_model.encoder.layers.0.mlp.fc1.weight": (5120, 1280)},
-    "VAE of an image model": {"decoder.conv_in.weight": (512, 4, 3, 3), "decoder.mid.block_1.conv1.weight": (512, 512, 3, 3)},
+    "VAE of an image model": {
+        "decoder.conv_in.weight": (512, 4, 3, 3), "decoder.mid.block_1.conv1.weight": (512, 512, 3, 3),
+    },
     "VAE 2.1": {
         "conv2.weight": (16, 16, 1, 1, 1), "decoder.conv1.weight": (384, 16, 3, 3, 3),
         "decoder.upsamples.0.residual.2.weight": (384, 384, 3, 3, 3),

@@ -47,7 +47,7 @@ _MODELS = (
 
 
 def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
-    """The family of a file: native names (prefix removed) and logical shapes. Never fails: "other" where nothing fits."""
+    """The family of a file by native names (prefix removed) and logical shapes; "other" where nothing fits."""
     names = list(shapes)
     if "vdit" in metadata:
         return Family("bundle", "a model of VDiT's own, all parts in one file")
@@ -60,7 +60,8 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
 
 
 def _lora_family(joined: str) -> str:
-    if any(mark in joined for mark in ("self_attn", "cross_attn.", "cross_attn_")) or ".attn2." in joined and ".ffn." in joined:
+    native = any(mark in joined for mark in ("self_attn", "cross_attn.", "cross_attn_"))
+    if native or (".attn2." in joined and ".ffn." in joined):
         return "Wan"
     return next((family for mark, family in _LORA_FAMILIES if mark in joined), "another model")
 
@@ -76,7 +77,8 @@ def _by_part(shapes: Shapes, joined: str) -> Family | None:
     if has("post_quant_conv.weight") and has("decoder.conv_in.weight"):
         video = len(shapes["decoder.conv_in.weight"]) == 5
         if video:
-            return Family("codec", f"a Wan VAE in diffusers' names ({shapes['post_quant_conv.weight'][0]} latent channels)")
+            channels = shapes["post_quant_conv.weight"][0]
+            return Family("codec", f"a Wan VAE in diffusers' names ({channels} latent channels)")
         return Family("other", "the VAE of an image model")
     if has("decoder.conv_in.weight") and "decoder.mid" in joined:
         return Family("other", "the VAE of another model")

@@ -1,4 +1,4 @@
-"""Modules built on the meta device, filled with a file's tensors: mapped where the form is right, decoded where it must be."""
+"""Modules on the meta device, filled with a file's tensors: mapped where the form is right, else decoded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def check_names(weights: WeightFile, wanted: dict[str, tuple[int, ...]], what: s
     if missing or extra:
         parts = [f"{len(names)} {word} tensors (first {names[0]})" for word, names in
                  (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
-        raise CheckpointError(f"{weights.path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model")
+        raise CheckpointError(
+            f"{weights.path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model"
+        )
     for name in misshapen:
         raise CheckpointError(
             f"{weights.path}: {name} has shape {weights.shapes[name]}; {what} has {tuple(wanted[name])}"
@@ -51,7 +53,7 @@ def fill(
     module: nn.Module, weights: WeightFile, dtype: torch.dtype, what: str, *,
     float32: re.Pattern = FLOAT32, renamed: Callable[[str], str] = lambda name: name,
 ) -> nn.Module:  # fmt: skip
-    """Gives a module on meta the file's tensors; its matrices keep the file's form where that is no larger than `dtype`.
+    """Gives a module on meta the file's tensors; matrices keep the file's form where that is no larger.
 
     dtype: what activations will be in; names that `float32` finds compute in float32. renamed: name in the module ->
     name in the file. Raises CheckpointError before any data is read.
@@ -77,7 +79,7 @@ def fill(
 
 
 def _stays(weights: WeightFile, name: str, wanted: torch.dtype) -> bool:
-    """Whether a matrix is kept as stored: it is not in the wanted dtype, and converting it would not make it smaller."""
+    """Whether a matrix is kept as stored: not in the wanted dtype, and no smaller if it were."""
     now = DTYPES.get(weights.dtypes[name])
     return now is None or (now != wanted and now.itemsize <= wanted.itemsize)
 

@@ -47,8 +47,8 @@ def inspect(path: str | Path) -> Inspection:
     weights = open_weights(path)
     family = identify(weights.shapes, weights.metadata)
     seen = Inspection(
-        str(weights.path), weights.kind, family.title, family.role, weights.bytes, weights.parameters, len(weights.stored),
-        weights.quantisation, dict(Counter(weights.dtypes.values()).most_common()), weights.prefix,
+        str(weights.path), weights.kind, family.title, family.role, weights.bytes, weights.parameters,
+        len(weights.stored), weights.quantisation, dict(Counter(weights.dtypes.values()).most_common()), weights.prefix,
     )  # fmt: skip
     if family.role == "other":
         seen.problems.append(WHERE["other"])
@@ -87,6 +87,7 @@ def _memory(variant: Variant, weights: WeightFile) -> list[str]:
 
 def text(seen: Inspection) -> str:
     """The inspection for people, a line for each matter."""
+
     def names(found: list[str], word: str) -> str:
         return f"{len(found)} {word} (first {found[0]})" if found else ""
 
@@ -94,11 +95,12 @@ def text(seen: Inspection) -> str:
     different = ", ".join(filter(None, (
         names(seen.missing, "missing"), names(seen.unexpected, "unexpected"), names(seen.misshapen, "of another shape"),
     )))  # fmt: skip
+    gib = seen.size / 2**30
     rows = [
         ("what", seen.what + (f" [{seen.variant}]" if seen.variant else "")),
         ("format", seen.kind + (f", names behind {seen.prefix!r}" if seen.prefix else "")),
         ("weights", f"{seen.quantisation or 'not quantised'}: {dtypes}"),
-        ("size", f"{seen.parameters / 1e9:.3g} billion parameters in {seen.tensors} tensors, {seen.size / 2**30:.3g} GiB"),
+        ("size", f"{seen.parameters / 1e9:.3g} billion parameters in {seen.tensors} tensors, {gib:.3g} GiB"),
         ("tensors", different or ("as the model has them" if seen.variant else "")),
         ("released", seen.released and f"with {seen.released}"),
         *(("needs", line) for line in seen.needs),
@@ -110,8 +112,8 @@ def text(seen: Inspection) -> str:
 
 def main(argv: list[str]) -> int:
     """Exit status 0 where every file can be used, 1 where one cannot."""
-    parser = argparse.ArgumentParser(prog="vdit inspect", description="Says what files of weights are, by their headers.")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, an index of shards, or a folder of diffusers'")
+    parser = argparse.ArgumentParser(prog="vdit inspect", description="Says what files of weights are.")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, a shard or its index, or a diffusers folder")
     parser.add_argument("--json", action="store_true", help="one JSON object for each file")
     options = parser.parse_args(argv)
     status = 0

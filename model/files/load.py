@@ -1,4 +1,4 @@
-"""Files to a WorldModel: everything is checked by headers first, then mapped; nothing heavy happens before it all fits."""
+"""Files to a WorldModel: headers are checked first, then data is mapped; nothing heavy before it all fits."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class WanPlan:
 
     def lines(self) -> list[str]:
         """What is loaded, for its user: the variant, its files, its released defaults, LoRAs."""
+        others = len(self.weights.beside)
         files = [w.path.name for w in (self.low, self.codec, self.text) if w is not None]
         return [
             f"{self.variant.title}: {self.weights.parameters / 1e9:.3g} billion parameters"
@@ -59,7 +60,7 @@ class WanPlan:
             *([f"with {', '.join(files)}"] if files else []),
             f"released with {released(self.variant)}",
             f"at that size it {self.need().cards()}",
-            *([f"{len(self.weights.beside)} tensors of other models in the file are left alone"] if self.weights.beside else []),
+            *([f"{others} tensors of other models in the file are left alone"] if others else []),
             *self.report.lines,
         ]
 
@@ -148,8 +149,8 @@ def released(variant: Variant) -> str:
     guidance = f"{d['guidance']:g}" + (f" ({d['guidance_low']:g} in low noise)" if "guidance_low" in d else "")
     experts = f", experts change at {d['boundary']:g}" if "boundary" in d else ""
     return (
-        f"{d['steps']} steps of {d['solver']}, shift {d['shift']:g}, guidance {guidance}{experts}; {d['frames']} frames of "
-        f"{d['width']}x{d['height']} at {d['fps']:g} fps"
+        f"{d['steps']} steps of {d['solver']}, shift {d['shift']:g}, guidance {guidance}{experts}; {d['frames']} "
+        f"frames of {d['width']}x{d['height']} at {d['fps']:g} fps"
     )
 
 
@@ -157,8 +158,10 @@ def need_of(variant: Variant, weights: WeightFile, frames: int = 0, width: int =
     """What a file needs on a device for a video of this size, 0: as released."""
     d, (spatial, temporal) = variant.defaults, (16, 4) if variant.codec == "wan2.2" else (8, 4)
     # on a device matrices are two bytes a value, or less where the file has them so
-    stored = {name: (s.shape, "BF16" if s.dtype == "F32" and len(s.shape) > 1 else s.dtype) for name, s in weights.stored.items()}
-    sizes = {name: stored_bytes(*of) for name, of in stored.items()}
+    sizes = {
+        name: stored_bytes(shape, "BF16" if dtype == "F32" and len(shape) > 1 else dtype)
+        for name, (shape, dtype) in weights.stored.items()
+    }
     return estimate(
         variant.config, sizes, frames or d["frames"], width or d["width"], height or d["height"], spatial=spatial,
         temporal=temporal, batch=2 if d["guidance"] > 1 else 1, parameters=weights.parameters,
@@ -205,20 +208,21 @@ def _paired(variant: Variant, weights: WeightFile, low: WeightFile | None) -> Va
             found = f"the {marked}-noise expert" if marked else "one of two experts"
             title = variant.title if variant.experts else "a Wan 2.2 model"
             raise CheckpointError(
-                f"{weights.path}: {'by its name, ' if marked else ''}this is {found} of {title}; each makes half of the "
-                "steps. Give the high-noise file as the model and the low-noise file as `low_noise_file` (the same file "
-                "twice runs it alone)"
+                f"{weights.path}: {'by its name, ' if marked else ''}this is {found} of {title}; each makes half of "
+                "the steps. Give the high-noise file as the model and the low-noise file as `low_noise_file` (the "
+                "same file twice runs it alone)"
             )
         return variant
     if marked == "low" and _mark(low.path) == "high":
         raise CheckpointError(
-            f"{weights.path}: by their names the experts are swapped ({low.path.name} is given as the low-noise one); give "
-            "the high-noise file as the model, and the low-noise file as `low_noise_file`"
+            f"{weights.path}: by their names the experts are swapped ({low.path.name} is given as the low-noise "
+            "one); give the high-noise file as the model, and the low-noise file as `low_noise_file`"
         )
     second = _variant(low)
     if second.config != variant.config:
         raise CheckpointError(
-            f"{low.path}: this is {second.title}, and {weights.path.name} is {variant.title}; two experts are of one model"
+            f"{low.path}: this is {second.title}, and {weights.path.name} is {variant.title}; two experts are of one "
+            "model"
         )
     if variant.experts:
         return variant
@@ -229,7 +233,7 @@ def _paired(variant: Variant, weights: WeightFile, low: WeightFile | None) -> Va
 
 
 def _mark(path: Path) -> str:
-    """"high" or "low" where a file's name says which expert it is. A hint for refusals; variants come from shapes."""
+    """Which expert a name says that its file is, "high", "low" or "". For refusals: variants come from shapes."""
     found = re.search(r"(high|low)[-_ ]?noise", path.name.lower())
     return found[1] if found else ""
 
@@ -245,8 +249,8 @@ def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFil
         raise CheckpointError(f"{path}: {e}") from e
     if kind[-3:].replace("_", ".") != variant.codec[-3:]:
         raise CheckpointError(
-            f"{path}: this is {family.title}; {variant.title} ({weights.path.name}, {variant.config.out_channels} latent "
-            f"channels) needs the Wan VAE {variant.codec[-3:]}: {CODEC_FILES[variant.codec]}"
+            f"{path}: this is {family.title}; {variant.title} ({weights.path.name}, {variant.config.out_channels} "
+            f"latent channels) needs the Wan VAE {variant.codec[-3:]}: {CODEC_FILES[variant.codec]}"
         )
     return found
 
@@ -275,6 +279,7 @@ def _tokenizer(path: str | Path | None) -> Path | None:
         path = next((path / name for name in ("tokenizer.json", "spiece.model") if (path / name).is_file()), path)
     if not path.is_file() or path.suffix not in (".json", ".model"):
         raise CheckpointError(
-            f"{path}: no tokenizer; give umt5-xxl's spiece.model or tokenizer.json, from the model's google/umt5-xxl folder"
+            f"{path}: no tokenizer; give umt5-xxl's spiece.model or tokenizer.json, from the model's google/umt5-xxl "
+            "folder"
         )
     return path

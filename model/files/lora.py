@@ -18,7 +18,8 @@ from .quantized import LowRank, StoredLinear
 from .weights import WeightFile, open_weights
 
 _KEY = re.compile(
-    r"^(?P<module>.+?)\.(?:lora_(?P<end>down|up|A|B)(?:\.\w+)?\.weight|lora\.(?P<old>down|up)\.weight|(?P<whole>diff|diff_b|diff_m|alpha))$"
+    r"^(?P<module>.+?)\.(?:lora_(?P<end>down|up|A|B)(?:\.\w+)?\.weight|lora\.(?P<old>down|up)\.weight"
+    r"|(?P<whole>diff|diff_b|diff_m|alpha))$"
 )
 _KINDS = {"A": "down", "B": "up"}
 _DOTTED = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")

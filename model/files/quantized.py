@@ -1,4 +1,4 @@
-"""Matrices that stay in memory as the file has them (fp8 with a scale, GGUF blocks, another float) and are decoded per call."""
+"""Matrices that stay as the file has them (fp8 with a scale, GGUF blocks, another float), decoded per call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .sources import DTYPES
 
-BLOCKS = {"Q8_0": (32, 34), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210)}  # values, bytes of a block (ggml)
+BLOCKS = {"Q8_0": (32, 34), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210)}  # values, bytes of a block
 CHUNK = 1 << 22  # values decoded at a time, so that a float32 copy of a whole matrix never exists
 
 
@@ -100,7 +100,7 @@ _DECODE = {"Q8_0": _q8_0, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k}
 
 
 class LowRank(nn.Module):
-    """What a LoRA adds to a matrix: strength * up @ down, or a whole difference; added to the output, not the weight."""
+    """What a LoRA adds to a matrix's output: strength * up @ down, or a whole difference."""
 
     def __init__(self, strength: float, up: Tensor, down: Tensor | None = None):
         super().__init__()
@@ -121,8 +121,9 @@ class StoredLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = shape
         self.stored = stored
-        raw = torch.empty(shape, dtype=DTYPES[stored], device="meta") if stored in DTYPES else _raw_blocks(shape, stored)
-        self.weight = nn.Parameter(raw, requires_grad=False)
+        whole = stored in DTYPES
+        raw = (shape, DTYPES[stored]) if whole else (stored_bytes(shape, stored), torch.uint8)
+        self.weight = nn.Parameter(torch.empty(raw[0], dtype=raw[1], device="meta"), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(shape[0], device="meta"), requires_grad=False) if bias else None
         self.register_buffer("scale", None if scale is None else torch.empty(scale, device="meta"))
         self.loras = nn.ModuleList()
@@ -134,7 +135,7 @@ class StoredLinear(nn.Module):
 
     @contextmanager
     def decoded(self, like: Tensor) -> Iterator[None]:
-        """Inside, calls share one decoding; all with inputs of this dtype and device. Nothing if the weight is elsewhere."""
+        """Inside, calls with inputs like this one share a decoding, if the weight lies on its device."""
         self._dense = self.dense(like.dtype) if self.weight.device == like.device else None
         try:
             yield
@@ -150,7 +151,3 @@ class StoredLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, stored={self.stored}"
-
-
-def _raw_blocks(shape: tuple[int, int], stored: str) -> Tensor:
-    return torch.empty(stored_bytes(shape, stored), dtype=torch.uint8, device="meta")

@@ -1,4 +1,4 @@
-"""Raw readers: what tensors a safetensors file, a set of shards or a GGUF holds, and each of them mapped, not copied."""
+"""Raw readers: what tensors a safetensors file, its shards or a GGUF hold, and each of them mapped, not copied."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def check_start(path: Path) -> None:
         start = f.read(64)
     if start.startswith(PICKLES) and start[8:9] != b"{":  # a safetensors header may be 640 bytes long: 80 02 00 ...
         raise CheckpointError(
-            f"{path}: this is a pickle file (.pt, .pth, .ckpt), which can run code when read, so it is not opened; get the "
-            "same weights as .safetensors"
+            f"{path}: this is a pickle file (.pt, .pth, .ckpt), which can run code when read, so it is not opened; "
+            "get the same weights as .safetensors"
         )
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(
-            f"{path}: this is a pointer of git-lfs, {size} bytes, not the weights: run `git lfs pull`, or download the file"
+            f"{path}: this is a pointer of git-lfs, {size} bytes, not the weights: run `git lfs pull`, or download "
+            "the file"
         )
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise CheckpointError(f"{path}: this is a web page, not weights: the download needs another link, or a login")
@@ -99,7 +100,7 @@ class Safetensors:
         return self._view(self._maps[path], name)
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A copy in another dtype. It comes from a mapping of its own, which ends here: memory then holds the copy only."""
+        """A copy in another dtype, from a mapping of its own that ends here: memory then holds the copy only."""
         return self._view(Mapped(self._place[name][0]), name).to(dtype)
 
     def _view(self, mapped: Mapped, name: str) -> Tensor:
@@ -112,15 +113,15 @@ def _header(path: Path) -> tuple[dict, int]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "np"):  # checks the header against the file's length; numpy's, as torch's maps it to be written
+        with safe_open(path, "np"):  # checks the header against the file; torch's would map it to be written
             pass
         with open(path, "rb") as f:
             length = int.from_bytes(f.read(8), "little")
             return json.loads(f.read(length)), 8 + length
     except (SafetensorError, ValueError, OSError) as e:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut short, get "
-            "it again"
+            f"{path}: not a whole safetensors file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
+            "short, get it again"
         ) from e
 
 
@@ -133,8 +134,8 @@ class Gguf:
             from gguf import GGUFReader, GGUFValueType
         except ImportError as e:
             raise CheckpointError(
-                f"{path}: GGUF files are read through a package that is not installed: run `pip install gguf==0.19.0` with "
-                "the Python that runs this, or use the model's .safetensors file"
+                f"{path}: GGUF files are read through a package that is not installed: run `pip install "
+                "gguf==0.19.0` with the Python that runs this, or use the model's .safetensors file"
             ) from e
         self.metadata: dict[str, str] = {}
         self.stored: dict[str, Stored] = {}
@@ -153,14 +154,14 @@ class Gguf:
                 self._place[tensor.name] = int(tensor.data_offset), int(tensor.n_bytes)
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, OSError) as e:
             raise CheckpointError(
-                f"{path}: not a whole GGUF file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut short, get "
-                "it again"
+                f"{path}: not a whole GGUF file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
+                "short, get it again"
             ) from e
         self._map = Mapped(path)
         self._restore_patch_embedding()
 
     def _restore_patch_embedding(self) -> None:
-        """GGUF knows four dimensions: without a note of the shape, the bias tells how the flattened kernel was laid out."""
+        """GGUF knows four dimensions: without a note of the shape, the bias tells how the kernel was flattened."""
         for name, (shape, dtype) in list(self.stored.items()):
             bias = self.stored.get(name.removesuffix("weight") + "bias")
             if name.endswith("patch_embedding.weight") and bias and len(shape) != 5:
@@ -223,7 +224,8 @@ def _indexed(index: Path) -> list[Path]:
     except (ValueError, KeyError, AttributeError, TypeError) as e:
         raise CheckpointError(f"{index}: not an index of shards ({e}); get it again") from e
     if outside or not names:
-        raise CheckpointError(f"{index}: it names {outside[0] if outside else 'no files'}; shards lie beside their index")
+        named = outside[0] if outside else "no files"
+        raise CheckpointError(f"{index}: it names {named}; shards lie beside their index")
     return _all_there(index, [index.with_name(n) for n in names])
 
 

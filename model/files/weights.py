@@ -22,7 +22,9 @@ SCALES = (".scale_weight", ".weight_scale")
 UNUSED = (".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2")
 MARKER = "scaled_fp8"
 FP8 = ("F8_E4M3", "F8_E5M2")
-GGUF_FILE_TYPES = {0: "F32", 1: "F16", 7: "Q8_0", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16"}
+GGUF_FILE_TYPES = {
+    0: "F32", 1: "F16", 7: "Q8_0", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
+}  # fmt: skip
 
 
 @dataclass
@@ -76,8 +78,9 @@ class WeightFile:
         scale = self._source.raw(self.scales[name]).float()
         if scale.numel() not in (1, self.stored[name].shape[0]):
             raise CheckpointError(
-                f"{self.path}: the scale of {name} has shape {tuple(scale.shape)}; one number for the matrix or one for "
-                f"each of its {self.stored[name].shape[0]} rows is read. Use the fp8 scaled file of ComfyUI's own, fp16 or GGUF"
+                f"{self.path}: the scale of {name} has shape {tuple(scale.shape)}; one number for the matrix or one "
+                f"for each of its {self.stored[name].shape[0]} rows is read. Use the fp8 scaled file of ComfyUI's "
+                "own, fp16 or GGUF"
             )
         return scale.reshape(() if scale.numel() == 1 else -1)
 
@@ -85,14 +88,14 @@ class WeightFile:
         """CheckpointError for a quantisation that cannot be undone here."""
         if self.quantisation == "fp8 without scales":
             raise CheckpointError(
-                f"{self.path}: its matrices are fp8 and it brings no scales for them, so the smallest weights are lost; use "
-                "the fp8 scaled file of the same model, or fp16, bf16 or GGUF Q8_0"
+                f"{self.path}: its matrices are fp8 and it brings no scales for them, so the smallest weights are "
+                "lost; use the fp8 scaled file of the same model, or fp16, bf16 or GGUF Q8_0"
             )
         known = (None, "fp8 scaled")
         if self.quantisation not in known and self.kind != "gguf":
             raise CheckpointError(
-                f"{self.path}: its matrices are {self.quantisation}, which is not read here; use the fp8 scaled file of the "
-                "same model, fp16, bf16, or GGUF"
+                f"{self.path}: its matrices are {self.quantisation}, which is not read here; use the fp8 scaled file "
+                "of the same model, fp16, bf16, or GGUF"
             )
         odd = sorted({s.dtype for s in self.stored.values() if s.dtype not in (*DTYPES, *quantized.BLOCKS)})
         if odd:
@@ -103,7 +106,7 @@ class WeightFile:
 
 
 def open_weights(path: str | Path) -> WeightFile:
-    """Any file or folder of weights, by its header alone. CheckpointError names the file, what it is and what would do."""
+    """Any file or folder of weights, by its header alone. CheckpointError says what it is and what would do."""
     path = Path(path)
     kind, files = files_of(path)
     source = Gguf(files[0]) if kind == "gguf" else Safetensors(files)
@@ -152,7 +155,7 @@ def _comfy_formats(weights: WeightFile, source: Safetensors | Gguf) -> set[str]:
         noted = json.loads(weights.metadata.get("_quantization_metadata", "{}")).get("layers", {})
         found.update(str(layer["format"]) for layer in noted.values())
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise CheckpointError(f"{weights.path}: its notes on quantisation cannot be read ({e!r}); get the file again") from e
+        raise CheckpointError(f"{weights.path}: its notes on quantisation cannot be read ({e!r}); get it again") from e
     return found
 
 
