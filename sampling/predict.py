@@ -31,8 +31,7 @@ def predictor(
     unknown = set(controls) - set(CONTROLS)
     if unknown:
         raise ValueError(f"controls {sorted(unknown)} are unknown; choose from {', '.join(CONTROLS)}")
-    own = {name: model.defaults[name] for name in SETTINGS}
-    own |= {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
 
     def predict(clip: Any, known: Tensor, seed: int) -> Tensor:
         from ..control import encode_conditioning
@@ -41,7 +40,7 @@ def predictor(
         told = encode_conditioning(model, clip.caption, start=known, **_told(clip, controls))
         return long_video(
             model, told, seed=seed, frames=frames, width=width, height=height, window=frames if whole else None,
-            device=device, check=check, **own,
+            device=device, check=check, **given,
         )  # fmt: skip
 
     return predict

@@ -243,6 +243,28 @@ def test_vace_with_video_mask_and_reference(vae, references):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_anyflow_student(vae, steps):
+    from diffusers import AnyFlowPipeline, FlowMapEulerDiscreteScheduler
+    from test_student import anyflow_twin
+
+    transformer = randomised(replace(BASE, flow_map=True))
+    model = world("anyflow-1.3b", vae[1], transformer)
+    twin = anyflow_twin(transformer)
+    twin.condition_embedder.timesteps_proj = ExactTime()
+    scheduler = FlowMapEulerDiscreteScheduler(shift=SHIFT)
+    pipeline = AnyFlowPipeline(None, None, vae=vae[0], transformer=twin, scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    text = F.pad(TEXT, (0, 0, 0, 512 - TEXT.shape[1]))
+    last = pipeline(
+        prompt_embeds=text, num_frames=FRAMES, width=WIDTH, height=HEIGHT, num_inference_steps=steps,
+        latents=noise_for(model), output_type="latent",
+    ).frames  # fmt: skip
+    told = encode_conditioning(model, "", positive=words(TEXT), negative=words(NO_TEXT))
+    latent = generate(model, told, seed=SEED, frames=FRAMES, width=WIDTH, height=HEIGHT, steps=steps)
+    assert relative(model.space.normalize(latent), last) <= 1e-5
+
+
 def test_wan_s_own_rule_is_its_own_schedule():
     """FlowUniPCMultistepScheduler (Wan2.1, wan/utils/fm_solvers_unipc.py): 1000 steps from .999, whole thousandths."""
     sigmas = schedule(10, 5.0, "wan")

@@ -175,6 +175,13 @@ def calls_of(transformer):
     return calls
 
 
+def test_every_model_follows_flow_as_warped_noise():
+    model = world("t2v-1.3b")
+    plain = generate(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
+    moved = generate(model, encode(model, flow=flow(how="warped noise")), seed=1, frames=FRAMES, **SIZE, steps=1)
+    assert not torch.equal(plain, moved)
+
+
 # Layouts
 
 
