@@ -12,6 +12,7 @@ from .decode import VDiTDecode
 from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
 from .flow import VDiTFlowControl, VDiTFlowFromVideo
+from .interchange import VDiTAsConditioning, VDiTAsModel, VDiTAsVAE, VDiTFromModel, VDiTUseVAE
 from .load import VDiTLoadModel
 from .lora import VDiTLoadLoRA
 from .preview import VDiTDistillPreview
@@ -35,6 +36,11 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTScoreVideo,
     VDiTPhysicsBenchmark,
     VDiTAttentionPatch,
+    VDiTAsModel,
+    VDiTAsVAE,
+    VDiTAsConditioning,
+    VDiTFromModel,
+    VDiTUseVAE,
 ]
 
 

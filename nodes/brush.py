@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comfy import io, ui
+from .comfy import drawn_by, io, ui
 from .types import CATEGORY, VDiTFlow, height_input, shown, width_input
 
 
@@ -15,13 +15,15 @@ class VDiTMotionBrush(io.ComfyNode):
             category=CATEGORY,
             description="Draw over the start picture where things go: what a stroke's disc covers travels along it.",
             inputs=[
-                io.String.Input(
-                    "strokes",
-                    default="",
-                    extra_dict={"widgetType": "VDIT_BRUSH"},
-                    tooltip='Drawn here, or as JSON: {"version": 1, "strokes": [{"points": [[x, y], ...], '
-                    '"radius", "falloff", "start", "end"}]}; x, y and radius in 0 to 1 of the picture, start '
-                    "and end in 0 to 1 of the clip. A stroke of one point keeps its place still.",
+                drawn_by(
+                    "VDIT_BRUSH",
+                    io.String.Input(
+                        "strokes",
+                        default="",
+                        tooltip='Drawn here, or as JSON: {"version": 1, "strokes": [{"points": [[x, y], ...], '
+                        '"radius", "falloff", "start", "end"}]}; x, y and radius in 0 to 1 of the picture, start '
+                        "and end in 0 to 1 of the clip. A stroke of one point keeps its place still.",
+                    ),
                 ),
                 io.Int.Input(
                     "frames",

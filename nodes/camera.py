@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comfy import file_mark, input_file, io
+from .comfy import drawn_by, file_mark, input_file, io
 from .types import CATEGORY, VDiTCamera, end_input, shown, start_input, strength_input
 
 LARGEST_FILE = 20_000_000  # bytes; 1001 poses as JSON are 0.4 MB
@@ -87,13 +87,15 @@ class VDiTCameraPath(io.ComfyNode):
                     tooltip="How far the camera looks down in the first frame, -80 to 80 degrees, so that presets turn "
                     "and rise by the true vertical. The bundled model's cameras look down by about 8.",
                 ),
-                io.String.Input(
-                    "path",
-                    default="",
-                    extra_dict={"widgetType": "VDIT_CAMERA_PATH"},
-                    tooltip='Key frames, drawn here or as JSON: {"version": 1, "keys": [{"t": 0 to 1, '
-                    '"position": [x, y, z] in metres, "look": [yaw, pitch, roll] in degrees, "fov_deg", '
-                    '"ease"}]}; x right, y down, z forward from the first camera. Empty: the preset decides.',
+                drawn_by(
+                    "VDIT_CAMERA_PATH",
+                    io.String.Input(
+                        "path",
+                        default="",
+                        tooltip='Key frames, drawn here or as JSON: {"version": 1, "keys": [{"t": 0 to 1, '
+                        '"position": [x, y, z] in metres, "look": [yaw, pitch, roll] in degrees, "fov_deg", '
+                        '"ease"}]}; x right, y down, z forward from the first camera. Empty: the preset decides.',
+                    ),
                 ),
                 io.String.Input(
                     "file",

@@ -1,6 +1,7 @@
 """The one seam to ComfyUI: schema classes, folders, memory, progress and cancel, with or without ComfyUI.
 
     io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
+    drawn_by(widget, entry)         a text input drawn by a widget of web/
     model_files(folder)             names of model files in ComfyUI's folder of that name, or of files with other endings
     model_path(folder, name)        the file; raises FileNotFoundError with what was found
     input_folder()                  where Load Image finds its pictures
@@ -8,6 +9,7 @@
     torch_device()                  where models run
     use_model(module, device)       the module, loaded there under ComfyUI's memory management
     use_models(modules, device)     several that are needed at the same time
+    native(who)                     what trades models with ComfyUI's own nodes; raises where there is no ComfyUI
     progress(total)                 update(step, preview); raises when the run was cancelled
     check_interrupted()             raises when the run was cancelled
     held_back()                     an output's value with which nothing that hangs on it runs
@@ -20,6 +22,7 @@ import os
 import threading
 import weakref
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Callable, Sequence
 
 if TYPE_CHECKING:
@@ -32,11 +35,17 @@ if IN_COMFYUI:
 else:
     from ..host.api import ComfyExtension, io, ui
 
-__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "held_back", "input_file", "input_folder", "io",
-           "model_files", "model_path", "progress", "torch_device", "ui", "use_model", "use_models"]
+__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "drawn_by", "held_back", "input_file", "input_folder",
+           "io", "model_files", "model_path", "native", "progress", "torch_device", "ui", "use_model", "use_models"]
 
 
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
+
+
+def drawn_by(widget: str, entry: io.String.Input) -> io.String.Input:
+    """The input with a widget of web/ in place of the text field; its type and value stay a string's."""
+    entry.extra_dict = {"widgetType": widget}  # not as an argument, which ComfyUI 0.3.64 does not take
+    return entry
 
 
 def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list[str]:
@@ -126,33 +135,33 @@ def use_model(module: torch.nn.Module, device: torch.device | None = None) -> to
     return module
 
 
-def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None = None) -> None:
+def use_models(
+    modules: Sequence[torch.nn.Module], device: torch.device | None = None, activations: int = 0
+) -> None:
     """Loads modules that are needed at the same time, so that none is moved off to make room for another.
 
+    activations: bytes that must stay free beside the weights. What does not fit is streamed from main memory.
     In ComfyUI each has a ModelPatcher of its own under model management: it makes room for other models and gives
     way to them, so between two uses it may have been moved off.
     """
     device = device or torch_device()
+    if IN_COMFYUI:
+        from .comfy_memory import load
+    else:
+        from ..model.streaming import load
+    load(modules, device, activations)
+
+
+def native(who: str) -> ModuleType:
+    """nodes/comfy_native.py, which trades models with ComfyUI. Raises ValueError where there is no ComfyUI."""
     if not IN_COMFYUI:
-        for module in modules:
-            module.to(device)
-        return
-    import comfy.model_management
+        raise ValueError(
+            f"{who} trades models with ComfyUI's own nodes, and here is no ComfyUI: use VDiT Load Model, VDiT Sample "
+            "and VDiT Decode, which need none"
+        )
+    from . import comfy_native
 
-    # whole: in part, ComfyUI streams the layers it knows and would leave our blocks' modulation on the CPU
-    comfy.model_management.load_models_gpu([_patcher(module, device) for module in modules], force_full_load=True)
-
-
-def _patcher(module: torch.nn.Module, device: torch.device):
-    """The module's one ModelPatcher; it is kept on the module and lives as long."""
-    import comfy.model_management
-    from comfy.model_patcher import ModelPatcher
-
-    patcher = vars(module).get("_vdit_patcher")
-    if patcher is None or patcher.load_device != device:
-        patcher = ModelPatcher(module, load_device=device, offload_device=comfy.model_management.unet_offload_device())
-        object.__setattr__(module, "_vdit_patcher", patcher)
-    return patcher
+    return comfy_native
 
 
 def held_back() -> object:

@@ -1,0 +1,170 @@
+"""Our modules in the hands of ComfyUI's memory management: one ModelPatcher each, right also when it is loaded in part.
+
+Loaded in part, ComfyUI leaves matrices in main memory and copies each to the device for the one call that needs it. It
+does so for layers of its own kind, so our matrices become that kind; everything else, which is small, stays on the
+device as a whole. Imported by nodes/comfy.py only, where ComfyUI is.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator, Sequence
+
+import comfy.model_management as management
+import comfy.ops
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from ..model import lean
+from ..model.experts import Experts
+from ..model.files.quantized import StoredLinear
+from ..model.vdit import VDiT
+
+
+class StreamedLinear(comfy.ops.disable_weight_init.Linear, lean.Linear):
+    """A matrix that ComfyUI may leave in main memory, with its streams, pinned memory and LoRA patches."""
+
+    _vdit_here: tuple[Tensor, Tensor | None] | None = None
+
+    @contextmanager
+    def decoded(self, like: Tensor) -> Iterator[None]:
+        """Inside, calls share one copy on the device."""
+        patched = self.comfy_cast_weights or self.weight_function or self.bias_function
+        if patched or self.weight.device != like.device:
+            self._vdit_here = comfy.ops.cast_bias_weight(self, like)
+        try:
+            yield
+        finally:
+            self._vdit_here = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._vdit_here is not None:
+            return nn.functional.linear(x, *self._vdit_here)
+        if self.weight.device != x.device:
+            return self.forward_comfy_cast_weights(x)
+        return super().forward(x)
+
+
+class StreamedStored(StoredLinear):
+    """The same for a matrix in its file's form: the form is what is copied, and it is decoded on the device."""
+
+    comfy_cast_weights = False  # ComfyUI's mark of layers that it may leave behind
+    weight_function = bias_function = ()  # native LoRAs, which Patcher refuses
+
+    @contextmanager
+    def decoded(self, like: Tensor) -> Iterator[None]:
+        there = self._copied(like.device)
+        self._dense = there.dense(like.dtype)
+        try:
+            yield
+        finally:
+            self._dense = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return StoredLinear.forward(self._copied(x.device), x)
+
+    def _copied(self, device: torch.device) -> StreamedStored:
+        """Itself, or a copy for one call where it lies in main memory. What is decoded already is not copied again."""
+        if self.weight.device == device:
+            return self
+        copy = self.__class__.__new__(self.__class__)
+        copy.__dict__.update(self.__dict__)
+        copy._parameters, copy._buffers = dict(self._parameters), dict(self._buffers)
+        if self._dense is None:
+            copy.weight = nn.Parameter(self.weight.to(device, non_blocking=True), requires_grad=False)
+        if self.bias is not None:
+            copy.bias = nn.Parameter(self.bias.to(device, non_blocking=True), requires_grad=False)
+        if self.scale is not None:
+            copy.scale = self.scale.to(device, non_blocking=True)
+        return copy
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator:
+        """Its LoRAs' too, always: ComfyUI moves in parts only what has no parameters below its own."""
+        return super().named_parameters(prefix, True, remove_duplicate)
+
+
+class Patcher(ModelPatcher):
+    """A ModelPatcher that lays native LoRAs over what it can, and refuses where it would lose them silently."""
+
+    def add_patches(self, patches: dict, *args: Any, **named: Any) -> list:
+        modules = dict(self.model.named_modules())
+        for key in patches:
+            module = modules.get((key if isinstance(key, str) else key[0]).rpartition(".")[0])
+            if isinstance(module, StoredLinear):
+                raise ValueError(
+                    f"this model's matrices are {module.stored} or have LoRAs of VDiT's, on which ComfyUI's own LoRA "
+                    "loaders cannot work: use VDiT Load LoRA, before VDiT As Model"
+                )
+        return super().add_patches(patches, *args, **named)
+
+
+STREAMED = {nn.Linear: StreamedLinear, lean.Linear: StreamedLinear, StoredLinear: StreamedStored}
+
+
+def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 0) -> None:
+    """Loads modules that are needed at the same time; of two experts the first, the other when its turn comes.
+
+    activations: bytes that have to stay free beside the weights.
+    """
+    first = []
+    for parts in map(_parts, modules):
+        for part in parts:
+            patcher_of(part, device)
+            part._vdit_activations = activations
+        first += parts[:1]
+    management.load_models_gpu([patcher_of(part, device) for part in first], memory_required=activations)
+    for part in first:
+        _settle(part)
+
+
+def patcher_of(module: nn.Module, device: torch.device) -> ModelPatcher:
+    """The module's one ModelPatcher; it is kept on the module and lives as long."""
+    patcher = vars(module).get("_vdit_patcher")
+    if patcher is None or patcher.load_device != device:
+        for part in module.modules():
+            part.__class__ = STREAMED.get(type(part), type(part))
+        if isinstance(module, VDiT):
+            from .comfy_native import NativeBase  # so that a native MODEL of it has the same patcher
+
+            managed: nn.Module = NativeBase(module)
+        else:
+            managed = module
+        patcher = Patcher(managed, load_device=device, offload_device=management.unet_offload_device())
+        keep(module, patcher)
+    return patcher
+
+
+def keep(module: nn.Module, patcher: ModelPatcher) -> None:
+    """From now on this patcher moves the module, and each forward makes sure that it is loaded."""
+    module._vdit_patcher = patcher
+    if _ready not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(_ready)
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """What is moved as one: a module, or each of two experts; nothing of a module without weights."""
+    if isinstance(module, Experts):
+        return [module.high, module.low]
+    return [module] if "_vdit_patcher" in vars(module) or next(module.parameters(), None) is not None else []
+
+
+def _ready(module: nn.Module, args: tuple) -> None:
+    """Before a forward: another model's loading may have moved this one off, and experts take turns."""
+    patcher = vars(module).get("_vdit_patcher")
+    if patcher is None:  # a copy that shares the weights, not yet in anyone's hands
+        return
+    if patcher.current_loaded_device() != patcher.load_device:
+        management.load_models_gpu([patcher], memory_required=vars(module).get("_vdit_activations", 0))
+    _settle(module)
+
+
+def _settle(module: nn.Module) -> None:
+    """Moves to the device what is not streamed: norms, modulations, convolutions."""
+    device = module._vdit_patcher.load_device
+    for part in module.modules():
+        if hasattr(part, "comfy_cast_weights"):
+            continue
+        here = (t for t in (*part._parameters.values(), *part._buffers.values()) if t is not None)
+        if any(t.device != device for t in here):
+            part._apply(lambda t: t.to(device), recurse=False)
