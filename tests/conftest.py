@@ -4,12 +4,16 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 import threading
 import urllib.request
 import warnings
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests
+from comfy_core import core  # noqa: E402, F401  a real ComfyUI
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

@@ -1,38 +1,28 @@
 """The pack in a real ComfyUI: same schemas as on the host, every shipped workflow runs, progress, cancel, memory.
 
 COMFYUI_PATH=/path/to/ComfyUI [COMFYUI_PYTHON=/its/python] pytest tests/test_comfyui.py
-The checkout is not touched: base folder, database and custom_nodes are temporary.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
+from comfy_core import COMFYUI, MISSING, PACK, Core, fetch, get, node_of, python_of, run
 
 from vdit.host import core_nodes, workflow
 from vdit.host.api import call
 from vdit.nodes import NODES
 
-PACK = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
-COMFYUI = os.environ.get("COMFYUI_PATH")
 
 if not COMFYUI:
-    pytest.skip("NOT CHECKED AGAINST A REAL COMFYUI: set COMFYUI_PATH to a ComfyUI checkout (and COMFYUI_PYTHON to its "
-                "python) to run the shipped workflows there", allow_module_level=True)
+    pytest.skip(f"{MISSING} to run the shipped workflows there", allow_module_level=True)
 
 HOST = {cls.GET_SCHEMA().node_id: cls for cls in [*core_nodes.NODES, *NODES]}
 
@@ -41,81 +31,6 @@ LATER = {
     ("PreviewAny", "display_name"): (0, 3, 65),
     ("PrimitiveFloat", "input"): (0, 3, 65),
 }
-
-
-@dataclass
-class Core:
-    """A running ComfyUI."""
-
-    url: str
-    base: Path
-    version: tuple[int, ...]
-    infos: dict
-    log: Path
-    ready_s: float
-
-
-@dataclass
-class Run:
-    """What one prompt did."""
-
-    status: str
-    messages: list[dict]
-    previews: list[bytes]
-    outputs: dict
-    seconds: float
-    node_errors: dict = field(default_factory=dict)
-
-
-def version_of(core: Path) -> tuple[int, ...]:
-    text = (core / "comfyui_version.py").read_text()
-    return tuple(int(part) for part in text.split('"')[1].split("."))
-
-
-def python_of(core: Path) -> str:
-    own = [core / folder / "bin/python" for folder in (".venv", "venv")]
-    return os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in own if path.exists()), sys.executable)
-
-
-def fetch(url: str) -> str:
-    with urlopen(url, timeout=30) as answer:
-        return answer.read().decode()
-
-
-def get(url: str):
-    return json.loads(fetch(url))
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    path = Path(COMFYUI).resolve()
-    base = tmp_path_factory.mktemp("comfyui")
-    for folder in ("custom_nodes", "input", "output", "temp", "user", "models/diffusion_models"):
-        (base / folder).mkdir(parents=True)
-    (base / "custom_nodes" / "vdit").symlink_to(PACK, target_is_directory=True)
-    (base / "custom_nodes" / "probe.py").write_text(PROBE)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [python_of(path), "main.py", "--cpu", "--disable-api-nodes", "--listen", "127.0.0.1", "--port", str(port),
-               "--base-directory", str(base), "--database-url", "sqlite:///:memory:", "--preview-method", "none"]
-    log, start = base / "core.log", time.monotonic()
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=path, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                infos = get(f"{url}/object_info")
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() - start > 300:
-                    pytest.fail(f"ComfyUI did not start:\n{log.read_text()[-4000:]}")
-                time.sleep(0.5)
-        yield Core(url, base, version_of(path), infos, log, time.monotonic() - start)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 # --- schemas
@@ -177,69 +92,6 @@ def test_templates_and_help_are_served(core):
 
 
 # --- runs
-
-PROBE = '''
-import json
-import comfy.model_management as management
-
-class Probe:
-    """Tells which models ComfyUI's memory management holds, then frees them all."""
-    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "run", True, "test"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"after": ("*",), "salt": ("INT", {"default": 0})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, input_types):
-        return True
-
-    def run(self, after, salt):
-        names = [type(loaded.model.model).__name__ for loaded in management.current_loaded_models]
-        management.unload_all_models()
-        return {"ui": {"text": (json.dumps(names),)}}
-
-NODE_CLASS_MAPPINGS = {"Probe": Probe}
-'''
-
-
-async def _queue(core: Core, prompt: dict, ui: dict | None, cancel_at_step: int | None) -> Run:
-    import aiohttp
-
-    messages, previews, start = [], [], time.monotonic()
-    async with aiohttp.ClientSession() as session:
-        async with session.ws_connect(f"{core.url}/ws?clientId=test", max_msg_size=0) as socket:
-            body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": ui}}}
-            async with session.post(f"{core.url}/prompt", json=body) as answer:
-                queued = await answer.json()
-            if "prompt_id" not in queued:
-                return Run("refused", [], [], {}, 0.0, queued["node_errors"])
-            async for message in socket:
-                if message.type == aiohttp.WSMsgType.BINARY:
-                    previews.append(message.data)
-                    continue
-                data = json.loads(message.data)
-                messages.append(data | {"at": time.monotonic()})
-                if data["type"] == "progress" and data["data"]["value"] == cancel_at_step:
-                    cancel_at_step = None
-                    await session.post(f"{core.url}/interrupt")
-                    messages.append({"type": "cancelled", "at": time.monotonic()})
-                if data["type"] in ("execution_success", "execution_error", "execution_interrupted"):
-                    break
-        seconds, history = time.monotonic() - start, None
-        while history is None:  # written a moment after the last message
-            async with session.get(f"{core.url}/history/{queued['prompt_id']}") as answer:
-                history = (await answer.json()).get(queued["prompt_id"])
-    return Run(data["type"].removeprefix("execution_"), messages, previews, history["outputs"], seconds)
-
-
-def run(core: Core, prompt: dict, ui: dict | None = None, cancel_at_step: int | None = None) -> Run:
-    return asyncio.run(asyncio.wait_for(_queue(core, prompt, ui, cancel_at_step), 300))
-
-
-def node_of(prompt: dict, kind: str) -> str:
-    return next(number for number, node in prompt.items() if node["class_type"] == kind)
-
 
 @pytest.fixture(scope="module")
 def random_model(core):
