@@ -153,7 +153,8 @@ class VDiTSample(io.ComfyNode):
             lines.append(said(use, frames, fps, width, height))
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
-        use_models([part for part in (model.transformer, model.codec) if part is not None], device)
+        parts = [part for part in (model.transformer, model.codec) if part is not None]  # the codec draws the previews
+        use_models(parts, device, _room(model, frames, width, height, use["guidance"] != 1))
         latent = generate(
             model,
             conditioning,
@@ -172,6 +173,17 @@ class VDiTSample(io.ComfyNode):
 
 def _given(choice: str) -> str | None:
     return None if choice == OWN else choice
+
+
+def _room(model, frames: int, width: int, height: int, guided: bool) -> int:
+    """Bytes that the transformer computes a step in."""
+    from ..model.memory import activation_bytes
+    from ..sampling.guidance import TOGETHER
+
+    space, one = model.space, getattr(model.transformer, "high", model.transformer)
+    grid = (frames - 1) // space.temporal + 1, height // space.spatial, width // space.spatial
+    batch = 2 if guided and grid[0] * grid[1] * grid[2] <= TOGETHER else 1
+    return activation_bytes(model.config, grid, batch, one.dtype.itemsize)
 
 
 def _watcher(codec, update):
