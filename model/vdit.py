@@ -35,6 +35,8 @@ class VDiT(nn.Module):
             self.ref_conv = nn.Conv2d(c.ref_channels, c.dim, c.patch[1:], c.patch[1:])
         if c.camera_rays:
             self.control_adapter = CameraAdapter(c)
+        if c.carry:
+            self.carry_embedding = nn.Conv3d(c.in_channels + 1, c.dim, c.patch, c.patch, bias=False)
         if c.vace_layers:
             self.vace_patch_embedding = nn.Conv3d(c.vace_channels, c.dim, c.patch, c.patch)
             self.vace_blocks = nn.ModuleList(VaceBlock(c, first=i == 0) for i in range(len(c.vace_layers)))
@@ -62,7 +64,10 @@ class VDiT(nn.Module):
         self._check(x, sigma, context, camera=camera, vace=vace, target=target, image=image, reference=reference)
         c, given = self.config, x.dtype
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
+        seen = carried(x, sigma) if c.carry and sigma.ndim == 2 else None
         x = patches(self.patch_embedding, x.to(self.dtype))  # [B, T, S, D]
+        if seen is not None:
+            x = add(x, patches(self.carry_embedding, seen.to(x.dtype)))
         if camera is not None:
             x = add(x, self.control_adapter(camera.to(x.dtype)), camera_scale)
         time = self._time(sigma, target)  # [B, T or 1, D]
@@ -161,6 +166,15 @@ def _filled(text: Tensor) -> int:
     return int(rows[-1]) + 1 if len(rows) else 0
 
 
+def carried(x: Tensor, sigma: Tensor) -> Tensor:
+    """[B, C+1, T, h, w]: at each latent frame the latest known one up to it (sigma [B, T] is 0 there), and whether there
+    is one. What rests, most of a picture, then needs no attention to be found again."""
+    places = torch.arange(x.shape[2], device=x.device).expand(len(x), -1)
+    latest = torch.where(sigma == 0, places, -1).cummax(1).values[:, None, :, None, None]
+    there = (latest >= 0).to(x.dtype).expand(-1, 1, -1, *x.shape[3:])
+    return torch.cat((x.gather(2, latest.clamp_min(0).expand_as(x)) * there, there), 1)
+
+
 def init_weights(model: VDiT, seed: int) -> VDiT:
     """Fresh weights for training: Xavier for matrices; head and controls start at zero. Returns the model."""
     generator = torch.Generator().manual_seed(seed)
@@ -172,6 +186,8 @@ def init_weights(model: VDiT, seed: int) -> VDiT:
         elif "modulation" in name:
             p.data.normal_(0, model.config.dim**-0.5, generator=generator)
     nn.init.zeros_(model.head.head.weight)
+    if model.config.carry:
+        nn.init.zeros_(model.carry_embedding.weight)
     if model.config.camera_rays:  # controls start without effect
         nn.init.zeros_(model.control_adapter.conv.weight)
         nn.init.zeros_(model.control_adapter.residual_blocks[0].conv2.weight)

@@ -7,7 +7,7 @@ import torch
 from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model, save_world_model
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
-from vdit.model.vdit import VDiT, init_weights
+from vdit.model.vdit import VDiT, carried, init_weights
 
 SIZES = [  # config, latent grid
     (VDiTConfig(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8), (5, 4, 6)),
@@ -63,6 +63,27 @@ def test_transformer_equals_diffusers_wan(config, grid, per_frame):
         theirs = twin(x, timestep, context, return_dict=False)[0]
     assert ours.abs().mean() > 0.01, "a silent model proves nothing"
     assert relative(ours, theirs) <= 1e-5
+
+
+def test_each_frame_is_told_the_latest_known_one():
+    x = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(1, 2, 5, 4, 6)
+    sigma = torch.tensor([[0.7, 0.0, 0.0, 0.7, 0.0]])
+    told = carried(x, sigma)
+    assert told.shape == (1, 3, 5, 4, 6)
+    assert told[0, 0, :, 0, 0].tolist() == [0, 1, 2, 2, 4] and told[0, 2, :, 0, 0].tolist() == [0, 1, 1, 1, 1]
+
+
+def test_the_carried_frame_reaches_the_frames_after_it():
+    model = random_world_model(config=VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=8, out_channels=8,
+                                                 text_dim=16, carry=True)).transformer  # fmt: skip
+    x, words = torch.randn(1, 8, 3, 4, 4), torch.randn(1, 2, 16)
+    sigma = torch.tensor([[0.0, 0.6, 0.6]])
+    untrained = model(x, sigma, words)
+    torch.nn.init.normal_(model.carry_embedding.weight, std=0.1)
+    changed = (model(x, sigma, words) - untrained).abs().amax((0, 1, 3, 4))
+    assert (changed > 1e-3).all()
+    both = (model(x, s, words) for s in (sigma[:, 1], sigma[:, 1:2].expand(1, 3)))
+    assert torch.allclose(*both, atol=1e-5), "nothing is known"
 
 
 def test_short_text_is_zero_padded_as_in_wan():
