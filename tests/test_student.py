@@ -319,7 +319,7 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
     statistics["preview_map"] = fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))
     save_atomic(statistics, tmp_path / "codec/statistics.pt")
-    facts = bundle(tmp_path / "codec", tmp_path / "fast", tmp_path / "fast.safetensors")
+    facts = bundle(tmp_path / "codec", tmp_path / "fast", tmp_path / "fast.safetensors", made)
     model = load_world_model(tmp_path / "fast.safetensors")
     assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0

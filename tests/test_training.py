@@ -57,6 +57,22 @@ def test_codec_run_resumes_where_it_stopped(made):
     assert rows[0]["event"] == "start" and any("held_out_psnr" in r for r in rows)
 
 
+def test_training_the_decoder_alone_leaves_every_latent_as_it_was(made, tmp_path):
+    args = made / "clips", made / "clips", tmp_path / "codec"
+    codec.train(*args, steps=4, batch=2, config=TINY_CODEC, start_from=made / "codec", decoder_only=True)
+    before, after = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    x = torch.rand(1, 5, 64, 64, 3)
+    same = lambda f: torch.equal(f(before), f(after))  # noqa: E731
+    assert same(lambda c: c.normalize(c.encode(x))) and not same(lambda c: c.decode(c.encode(x)))
+
+
+def test_the_loss_of_motion_sees_a_ball_that_is_smeared_over_its_way():
+    x = torch.zeros(1, 4, 8, 8, 3)
+    for t in range(4):
+        x[0, t, 2, 2 * t] = 1.0
+    assert codec.motion_db(x.mean(1, keepdim=True).expand_as(x), x) > codec.motion_db(0.5 * x, x) + 3
+
+
 def test_shards_hold_clips_and_their_mirror_images_with_words_and_controls(made):
     data = dataset.Dataset.load(made / "latents")
     assert len(data) == 12 and {data.shape(n) for n in data.shards} == set(SHAPES)
@@ -163,7 +179,7 @@ def test_learning_rate_warms_up_stays_and_cools_down():
 
 
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
-    facts = bundle.bundle(made / "codec", made / "teacher", tmp_path / "m.safetensors")
+    facts = bundle.bundle(made / "codec", made / "teacher", tmp_path / "m.safetensors", made / "clips")
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..model.checkpoint import DEFAULTS, STUDENT_DEFAULTS, WorldModel, save_world_model
+from ..model.checkpoint import DEFAULTS, STUDENT_DEFAULTS, WorldModel, load_world_model, save_world_model
 from .latents import load_codec
 from .run import Run
 from .student import STEP_COUNTS
@@ -21,22 +21,28 @@ def _last(log: Path, key: str) -> float | None:
     return values[-1] if values else None
 
 
-def _lineage(run: Path) -> list[Path]:
-    """A run and those whose weights it began with, newest first."""
-    start = json.loads((run / "log.jsonl").read_text().splitlines()[0])
-    return [run] + (_lineage(Path(start["start_from"])) if start.get("start_from") else [])
-
-
-def trained_model(codec_run: Path, run: Path) -> WorldModel:
-    """The teacher or student as trained so far, averaged weights. Raises FileNotFoundError without both states."""
-    codec = load_codec(codec_run, Path())
-    transformer, text, state = averaged(run)
-    codec_states = [Run(r).load() for r in _lineage(Path(codec_run))]
-    facts = {
-        "codec_steps": sum(s["step"] for s in codec_states),
-        "codec_hours": round(sum(s["seconds"] for s in codec_states) / 3600, 2),
-        "codec_held_out_psnr_db": _last(Path(codec_run) / "log.jsonl", "held_out_psnr"),
+def _codec_facts(codec: Path) -> dict:
+    """Steps, hours and score of a codec: of a run with those that it began with, or as a bundle tells them."""
+    if codec.suffix == ".safetensors":
+        return {k: v for k, v in load_world_model(codec).facts.items() if k.startswith("codec_")}
+    start = json.loads((codec / "log.jsonl").read_text().splitlines()[0])
+    before = _codec_facts(Path(start["start_from"])) if start.get("start_from") else {}
+    state = Run(codec).load()
+    return {
+        "codec_steps": before.get("codec_steps", 0) + state["step"],
+        "codec_hours": round(before.get("codec_hours", 0.0) + state["seconds"] / 3600, 2),
+        "codec_held_out_psnr_db": _last(codec / "log.jsonl", "held_out_psnr"),
     }
+
+
+def trained_model(codec_run: Path, run: Path, clips: Path) -> WorldModel:
+    """The teacher or student as trained so far, averaged weights. Raises FileNotFoundError without both states.
+
+    clips: what the codec's statistics are measured on, where that was not done yet.
+    """
+    codec = load_codec(codec_run, clips)
+    transformer, text, state = averaged(run)
+    facts = _codec_facts(Path(codec_run))
     who = "student" if transformer.config.flow_map else "teacher"
     facts |= {
         f"{who}_steps": state["step"],
@@ -55,8 +61,8 @@ def trained_model(codec_run: Path, run: Path) -> WorldModel:
     return WorldModel(transformer.config, transformer, codec, text, dict(defaults), facts)
 
 
-def bundle(codec_run: Path, run: Path, out: Path) -> dict:
+def bundle(codec_run: Path, run: Path, out: Path, clips: Path) -> dict:
     """Write the bundle of a teacher's or student's run in half precision and return its training facts."""
-    model = trained_model(codec_run, run)
+    model = trained_model(codec_run, run, clips)
     path = save_world_model(model, out, torch.float16)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

@@ -16,7 +16,10 @@ def _clips(a: argparse.Namespace) -> None:
 def _codec(a: argparse.Namespace) -> None:
     from .codec import train
 
-    train(a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from)
+    train(
+        a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from,
+        decoder_only=a.decoder_only,
+    )  # fmt: skip
 
 
 def _latents(a: argparse.Namespace) -> None:
@@ -56,7 +59,7 @@ def _student(a: argparse.Namespace) -> None:
 def _bundle(a: argparse.Namespace) -> None:
     from .bundle import bundle
 
-    print(json.dumps(bundle(a.codec, a.student or a.teacher, a.out), indent=2))
+    print(json.dumps(bundle(a.codec, a.student or a.teacher, a.out, a.clips), indent=2))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
     p = command("codec", _codec, "train the video codec", clips="runs/clips", held_out="runs/clips-val", out="runs/codec")
     p.add_argument("--steps", type=int, default=1200)
     p.add_argument("--batch", type=int, default=16, help="clips of 9 frames at 64x64 a step")
-    p.add_argument("--start-from", type=Path, help="a finished run whose weights this one begins with")
+    p.add_argument("--start-from", type=Path, help="a finished run, or a bundle, whose weights this one begins with")
+    p.add_argument("--decoder-only", action="store_true", help="leave the encoder as it is: latents and teachers stay good")
     p.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(
@@ -127,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p = command(
         "bundle", _bundle, "put codec, transformer and words into one file",
-        codec="runs/codec", teacher="runs/teacher", out="weights/vdit-small.safetensors",
+        codec="runs/codec", clips="runs/clips", teacher="runs/teacher", out="weights/vdit-small.safetensors",
     )  # fmt: skip
     p.add_argument("--student", type=Path, help="a student's run, bundled instead of the teacher's")
     return top

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..control.depth import depth_from_metres
 from ..control.signals import pool
+from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
 from ..world.caption import caption
@@ -33,26 +34,31 @@ def mirrored(text: str) -> str:
     return " ".join(swap.get(w.strip(","), w.strip(",")) + ("," if w.endswith(",") else "") for w in text.split(" "))
 
 
+@torch.no_grad()
 def measure_statistics(codec: TinyCodec, clips: Path, count: int = 192) -> None:
-    """Set the codec's latent_mean and latent_std [C] from about `count` clips, spread over the folder's shards.
-
-    Its map for quick previews is fitted to one clip of each of the first 16 shards.
-    """
-    paths = shard_paths(clips)
-    if not paths:
-        raise FileNotFoundError(f"no clips-*.npy in {clips}; make them with `vdit train clips`")
+    """Set the codec's latent_mean and latent_std [C] from about `count` clips, spread over the folder's shards."""
+    paths = _rendered(clips)
     each = max(1, count // len(paths))
-    with torch.no_grad():
-        latents = [codec.encode(as_frames(clip)) for p in paths for clip in np.load(p, mmap_mode="r")[:each]]
+    latents = [codec.encode(as_frames(clip)) for p in paths for clip in np.load(p, mmap_mode="r")[:each]]
     z = torch.cat(latents).transpose(0, 1).flatten(1)
     codec.latent_mean.copy_(z.mean(1))
     codec.latent_std.copy_(z.std(1).clamp_min(1e-3))
-    some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in paths[:16]]
-    codec.preview_map = fit_preview_map(codec, torch.cat(some))
+
+
+def _rendered(clips: Path) -> list[Path]:
+    if not (paths := shard_paths(clips)):
+        raise FileNotFoundError(f"no clips-*.npy in {clips}; make them with `vdit train clips`")
+    return paths
 
 
 def load_codec(run: Path, clips: Path) -> TinyCodec:
-    """The codec of a training run, with statistics measured on `clips` the first time and kept beside its state."""
+    """The codec of a training run, or a bundle's (.safetensors) as it is.
+
+    A run's statistics, and its map for quick previews (fitted to a clip of each of 16 shards), are measured on `clips`
+    the first time and kept beside its state. Where only the decoder was trained, the statistics stay what they were.
+    """
+    if run.suffix == ".safetensors":
+        return load_world_model(run).codec
     folder = Run(run)
     state = folder.load()
     if state is None:
@@ -66,7 +72,10 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
         codec.latent_std.copy_(statistics["std"])
         codec.preview_map = statistics["preview_map"]
     else:
-        measure_statistics(codec, clips)
+        if not state["decoder_only"]:
+            measure_statistics(codec, clips)
+        some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in _rendered(clips)[:16]]
+        codec.preview_map = fit_preview_map(codec, torch.cat(some))
         found = {"mean": codec.latent_mean, "std": codec.latent_std, "preview_map": codec.preview_map}
         save_atomic(found, kept)
     return codec

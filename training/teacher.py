@@ -23,9 +23,9 @@ from .muon import Muon
 from .run import Run, take_step
 from .warm import begin_with
 
-CONFIG = VDiTConfig(camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3))  # what ships
+CONFIG = VDiTConfig(carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3))  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
-START_FRAMES = ((0, 0.12), (1, 0.33), (2, 0.55))  # known latent frames at the start, and their share
+START_FRAMES = ((0, 0.08), (1, 0.27), (2, 0.65))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
 SHORT = 0.10  # share of batches cut to 21 frames
 CAMERA = 0.4  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
@@ -194,11 +194,12 @@ def train(
     params = {**{f"model.{n}": p for n, p in model.named_parameters()}, **{f"text.{n}": p for n, p in text.named_parameters()}}
     opts = optimizers(params, peak, muon)
     average = {n: p.detach().clone() for n, p in params.items()}
-    step, samples = 0, 0
+    step, samples, before = 0, 0, 0.0  # before: hours of runs that this one goes on from
     resumed = run.load()
     from_bundle = start_from is not None and start_from.suffix == ".safetensors"
     if from_bundle and not resumed:
-        begin_with(start_from, model, text)
+        facts = begin_with(start_from, model, text)
+        before, samples = facts.get("teacher_hours", 0.0), facts.get("teacher_clips_seen", 0)
         average = {n: p.detach().clone() for n, p in params.items()}
     if state := resumed or (Run(start_from).load() if start_from and not from_bundle else None):
         if VDiTConfig(**state["config"]) != config:
@@ -209,8 +210,7 @@ def train(
             average[n].copy_(state["average"][n])
         for opt, saved in zip(opts, state["optimizers"], strict=True):
             opt.load_state_dict(saved)
-        step, samples = state["step"], state["samples"]
-    before = state["hours"] if state else 0.0  # of runs that this one goes on from
+        step, samples, before = state["step"], state["samples"], state["hours"]
     if not resumed:
         if start_from and state is None and not from_bundle:
             raise FileNotFoundError(f"no state.pt in {start_from}; nothing to start from")

@@ -12,9 +12,10 @@ from ..model.vdit import VDiT
 
 
 @torch.no_grad()
-def begin_with(bundle: Path, model: VDiT, text: WordEncoder) -> None:
+def begin_with(bundle: Path, model: VDiT, text: WordEncoder) -> dict:
     """Copy the bundle's tensors by name, and its words by spelling. A control branch that it lacks begins as a copy of
-    the blocks it serves (as VACE's does). Raises ValueError for a student, or when a tensor has another shape."""
+    the blocks it serves (as VACE's does). Returns the bundle's training facts. Raises ValueError for a student, or when
+    a tensor has another shape."""
     old = load_world_model(bundle)
     if old.config.flow_map and not model.config.flow_map:
         raise ValueError(f"{bundle} holds a student; a teacher begins with a teacher's bundle")
@@ -34,3 +35,4 @@ def begin_with(bundle: Path, model: VDiT, text: WordEncoder) -> None:
     text.embedding.weight[0] = old.text.embedding.weight[0]
     for word in text._index.keys() & old.text._index.keys():
         text.embedding.weight[text._index[word]] = old.text.embedding.weight[old.text._index[word]]
+    return old.facts
