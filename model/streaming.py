@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .experts import Experts
+from .files.quantized import StoredLinear
 from .memory import GIB, RESERVE
 
 _on_device: weakref.WeakSet = weakref.WeakSet()  # modules that load() has put there
@@ -86,7 +87,7 @@ class BlockStream:
 
     def __init__(self, module: nn.Module, device: torch.device, budget: int):
         self.device = torch.device(device)
-        blocks = [b for child in module.children() if isinstance(child, nn.ModuleList) for b in child]
+        blocks = _blocks(module)
         sizes = [_size(block) for block in blocks]
         rest = _size(module) - sum(sizes)
         least = rest + 2 * max(sizes, default=0)
@@ -174,6 +175,17 @@ class BlockStream:
     def _leave(self, block: nn.Module, args: tuple, out: object) -> None:
         self._home(block)
         self.there.pop(block, None)
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """The members of its lists of modules, the outermost ones, wherever these are."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            found += child
+        elif not isinstance(child, StoredLinear):  # whose list is of LoRAs
+            found += _blocks(child)
+    return found
 
 
 def _unpin(addresses: list[int]) -> None:

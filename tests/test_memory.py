@@ -166,6 +166,18 @@ def test_fp8_weights_travel_in_fp8():
     assert moved == [torch.float8_e4m3fn] and len(stream.streamed) == 6
 
 
+def test_a_text_encoder_is_streamed_where_its_blocks_lie():
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 3, "num_heads": 4, "vocab_size": 50}
+    encoder = UMT5EncoderModel(UMT5Config(**sizes)).eval()
+    ids = torch.arange(6)[None]
+    want = encoder(ids).last_hidden_state
+    streaming.BlockStream(encoder, CPU, size(encoder) - size(encoder.encoder.block[0]))
+    assert torch.equal(encoder(ids).last_hidden_state, want)
+    assert len(streaming._blocks(encoder)) == 3
+
+
 def test_too_little_memory_is_refused_with_both_figures():
     m = model()
     with pytest.raises(MemoryError, match=r"VDiT needs .* GiB .* block by block; .* GiB are left .*fp8, GGUF"):
