@@ -73,8 +73,11 @@ def pictures(frames: Tensor) -> list:
 def quick_decode(codec: Any, latent: Tensor) -> Tensor:
     """Raw-scale latent [1,C,T,h,w] -> small frames [4T-3,H,W,3] in 0..1, their long side at most LONG_SIDE pixels.
 
-    The map is the codec's own `preview_map`, fitted where it was trained, or else fitted here, once a codec.
+    By the codec's tiny `preview` codec where it has one. Else linearly: the map is the codec's own `preview_map`, fitted
+    where it was trained, or else fitted here, once a codec.
     """
+    if getattr(codec, "preview", None) is not None:
+        return codec.preview.small_frames(latent, LONG_SIDE)[0]
     _, _, count, h, w = latent.shape
     detail = codec.spatial // 2
     fitted = getattr(codec, "preview_map", None)

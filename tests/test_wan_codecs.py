@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from vdit.model.checkpoint import CheckpointError
 from vdit.model.codec import tiles
 from vdit.model.codec.taehv import TaeCodec
-from vdit.model.codec.wan import UnknownCodec, WanCodec, detect_codec, load_codec_file, native_name
+from vdit.model.codec.wan import UnknownCodec, WanCodec, detect_codec, load_codec_file, native_name, with_preview
 
 WIDTHS = {"2.1": (8, 8), "2.2": (8, 12)}  # encoder, decoder
 
@@ -62,8 +62,8 @@ def test_many_products_in_place_of_convolutions_keep_their_digits():
     from vdit.model.codec.causal import CausalConv
 
     torch.manual_seed(0)
-    conv, memory = CausalConv(64, 32).requires_grad_(False), {}
-    x = torch.randn(1, 8, 32, 24, 64)
+    conv, memory = CausalConv(128, 96).requires_grad_(False), {}
+    x = torch.randn(1, 8, 32, 24, 128)  # frame 0, four at once, two at once, one
     ours = torch.cat([conv(part, memory) for part in x.split((1, 7), 1)], 1)
     exact = F.conv3d(
         F.pad(x.permute(0, 4, 1, 2, 3).double(), (1, 1, 1, 1, 2, 0)), conv.weight.double(), conv.bias.double()
@@ -105,7 +105,7 @@ def test_decoding_takes_no_more_memory_for_longer_videos(codec):
         for _ in codec.decode_stream(latent):
             pass
 
-    short, long = (torch.randn(1, codec.channels, count, 2, 4) for count in (5, 13))
+    short, long = (torch.randn(1, codec.channels, count, 2, 4) for count in (9, 17))
     assert peak_bytes(lambda: drained(long)) <= peak_bytes(lambda: drained(short)) + 2 * long.nbytes
 
 
@@ -267,6 +267,25 @@ def test_tiny_streaming_equals_parallel(tiny, chunk):
     torch.testing.assert_close(torch.cat(pieces, 1), tiny.decode(latent), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("size, small", [((4, 8), (64, 128)), ((8, 16), (64, 128)), ((20, 36), (40, 72))])
+def test_the_tiny_codec_makes_the_previews_small(size, small):
+    from vdit.sampling.preview import quick_decode
+
+    torch.manual_seed(0)
+    tiny = TaeCodec("2.2").requires_grad_(False).eval()
+    tiny.decoder[-1].bias.add_(0.5)
+    latent = torch.randn(1, 48, 3, *size)
+    shown = quick_decode(with_preview(WanCodec("2.2", 4), tiny), latent)
+    assert shown.shape == (9, *small, 3)
+    if size == (4, 8):  # nothing to leave out
+        torch.testing.assert_close(shown, tiny.decode(latent)[0], rtol=0, atol=1e-5)
+
+
+def test_a_preview_codec_of_other_latents_is_refused():
+    with pytest.raises(ValueError, match="its own is taew2_1"):
+        with_preview(WanCodec("2.1", 4), TaeCodec("2.2"))
+
+
 # Files
 
 
@@ -298,7 +317,7 @@ def test_codec_files_load_in_both_namings_without_a_copy(kind, names):
     assert (codec.kind, codec.width, codec.decoder_width) == (kind, *WIDTHS[kind])
     name = "encoder.conv_in.weight" if names == "diffusers" else "encoder.conv1.weight"
     assert codec.encoder.conv1.weight.data_ptr() == state[name].data_ptr()
-    assert codec.decode(torch.zeros(1, codec.channels, 1, 2, 2)).shape == (1, 1, 2 * codec.spatial, 2 * codec.spatial, 3)
+    assert codec.decode(torch.zeros(1, codec.channels, 2, 2, 4)).shape[1:4] == (5, 2 * codec.spatial, 4 * codec.spatial)
 
 
 def test_native_names_are_those_of_the_released_2_1_file():

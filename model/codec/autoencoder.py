@@ -23,7 +23,7 @@ BLOCKS = 2  # residual blocks a size in the encoder; the decoder has one more
 IN_TIME = (False, True, True)  # which of the encoder's halvings are in time too
 DOUBLED = 2  # frames of a latent between the small and the large layers of the decoder
 TOGETHER = 4  # latents that pass the small, wide layers in one go, where the weights cost more than the pixels
-SMALL = 256 * 256  # pixels; four latents of frames up to this size are encoded in one go
+SMALL = 96 * 96  # pixels; frames up to this size pass the large layers in as many latents at once
 BYTES_A_PIXEL = 42  # of activations when decoding, times the width at full size and the bytes of a number (measured)
 
 
@@ -79,19 +79,22 @@ class WanCodec(Latents):
             yield self.conv1(self.encoder(x, memory))[..., : self.channels].float()
 
     def _decode(self, latent: Tensor, chunk: int, park: bool) -> Iterator[Tensor]:
-        """park: what is remembered between chunks waits in the CPU's memory."""
+        """park: what is remembered waits in the CPU's memory while other tiles run."""
         memory: Memory = {}
         count, group = latent.shape[1], -(-TOGETHER // chunk) * chunk
-        # The first latent, which is not doubled, is over and above the first group; so is its half of the first pair.
+        small = latent.shape[2] * latent.shape[3] * self.spatial**2 <= SMALL
+        # The first latent, which is not doubled, comes over and above the first group.
         starts = [0, *range(1 + group, count, group)] if chunk == 1 else [*range(0, count, group)]
         for start, stop in zip(starts, [*starts[1:], count]):
+            x = part = None  # the last group's memory is free for this one
             x = self.decoder.begin(self.conv2(latent[:, start:stop].to(self.dtype)), memory)
-            frames = DOUBLED * chunk
-            for part in x.tensor_split(tuple(range(frames - (start == 0), x.shape[1], frames)), 1):
-                yield (self._unfold(self.decoder.end(part, memory)).float() + 1) / 2
+            begun = start == 0
+            for part in (x,) if small else _cut(x, DOUBLED * chunk, begun * (DOUBLED - 1)):
+                frames = (self._unfold(self.decoder.end(part, memory)).float() + 1) / 2
                 if park:
-                    for layer in memory:
-                        memory[layer] = memory[layer].cpu()
+                    memory.update({layer: past.cpu() for layer, past in memory.items()})
+                yield from _cut(frames, self.temporal * chunk, begun * (self.temporal - 1))
+                begun = False
 
     def _tiles(self, height: int, width: int) -> Tiles:
         tile = self.tile
@@ -112,6 +115,11 @@ class WanCodec(Latents):
             return x
         x = x.unflatten(4, (3, 2, 2))  # [B, T, H, W, 3, column, row]
         return x.permute(0, 1, 2, 6, 3, 5, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _cut(x: Tensor, size: int, less: int) -> tuple[Tensor, ...]:
+    """Pieces of `size` frames, of the first `less` fewer."""
+    return x.tensor_split(tuple(range(size - less, x.shape[1], size)), 1)
 
 
 class Encoder(nn.Module):
@@ -139,7 +147,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """`begin` runs the small, wide layers, `end` the large ones; between them a latent is DOUBLED frames, the first one."""
+    """`begin` runs the small, wide layers, `end` the large ones; between them a latent is DOUBLED frames, the first 1."""
 
     def __init__(self, kind: str, channels: int, width: int, pixels: int):
         super().__init__()

@@ -17,24 +17,25 @@ from torch.nn import functional as F
 Memory = dict[nn.Module, Tensor]  # a layer's last frames
 
 # Winograd's minimal filters (Lavin & Gray, arXiv:1509.09308): m places of a 3-tap convolution along one axis from m+2
-# products instead of 3m. Rows of `to` make the products' inputs from m+2 places, `taps` their weights, `back` the
-# results. Four places over time and two over rows take a third of the products; more would cost digits.
+# products instead of 3m. `taps` make the products' weights; `ends` the inputs of the first and last product, each in
+# one result only; `pairs` those of the others: a point, and the even and odd parts of the inputs at plus and minus it.
+# Four places over time and two over rows take a third of the products; more would cost digits.
 WINOGRAD = {
     4: dict(
-        to=((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-            (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
         taps=((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
               (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
-        back=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+        ends=((4, 0, -5, 0, 1, 0), (0, 4, 0, -5, 0, 1)),
+        pairs=((1, (0, 0, -4, 0, 1, 0), (0, -4, 0, 1, 0, 0)), (2, (0, 0, -1, 0, 1, 0), (0, -1, 0, 1, 0, 0))),
     ),
     2: dict(
-        to=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)),
         taps=((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
-        back=((1, 1, 1, 0), (0, 1, -1, 1)),
+        ends=((1, 0, -1, 0), (0, -1, 0, 1)),
+        pairs=((1, (0, 0, 1, 0), (0, 1, 0, 0)),),
     ),
 }  # fmt: skip
-WORTH_IT = 128  # pixels of a product; below, its weights take longer to make than it saves
-WORTH_ROWS = 512, 64  # pixels and channels of a product over time; below, splitting it over rows saves nothing
+# Below these, making the products' weights and inputs takes longer than the products save: pixels of a product, its
+# pixels times channels in and out; the latter again where rows are split too.
+WORTH_IT, WORTH_WIDTH, WORTH_ROWS = 128, 2_000_000, 512
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, **options) -> Tensor:
@@ -103,8 +104,9 @@ class CausalConv(nn.Conv3d):
         h, frames, done, parts = h - 2, count - 2, 0, []
         for size in WINOGRAD if x.dtype == torch.float32 else ():
             groups = (frames - done) // size
-            if groups * b * h * w >= WORTH_IT:
-                split_rows = h % 2 == 0 and groups * b * h * w >= WORTH_ROWS[0] and c >= WORTH_ROWS[1]
+            pixels = groups * b * h * w
+            if pixels >= WORTH_IT and pixels * c * self.out_channels >= WORTH_WIDTH:
+                split_rows = h % 2 == 0 and pixels >= WORTH_ROWS and c >= 64
                 parts.append(self._winograd(x[:, done : done + groups * size + 2], size, split_rows))
                 done += groups * size
         if done < frames:
@@ -113,10 +115,14 @@ class CausalConv(nn.Conv3d):
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _winograd(self, x: Tensor, size: int, split_rows: bool) -> Tensor:
-        taps = self.weight.new_tensor
-        weights = torch.einsum("kt,oithw->kohwi", taps(WINOGRAD[size]["taps"]), self.weight)
+        taps = self.weight.new_tensor(WINOGRAD[size]["taps"])
         if split_rows:
-            weights = torch.einsum("jh,kohwi->kjowi", taps(WINOGRAD[2]["taps"]), weights).unsqueeze(3)
+            taps = torch.kron(taps, self.weight.new_tensor(WINOGRAD[2]["taps"]))
+            weights = taps @ self.weight.permute(2, 3, 0, 4, 1).reshape(9, -1)
+            weights = weights.view(size + 2, 4, self.out_channels, 1, 3, self.in_channels)
+        else:
+            weights = taps @ self.weight.permute(2, 0, 3, 4, 1).reshape(3, -1)
+            weights = weights.view(size + 2, self.out_channels, 3, 3, self.in_channels)
 
         def columns(x: Tensor, weight: Tensor, biased: bool) -> Tensor:
             return conv2d(x, weight.permute(0, 3, 1, 2), self.bias if biased else None, padding=(0, 1))
@@ -129,29 +135,34 @@ class CausalConv(nn.Conv3d):
 
 def _minimal(x: Tensor, axis: int, size: int, weights: Tensor, convolve: Callable, biased: bool) -> Tensor:
     """Three taps along `axis` of x, which has two places more than the result; `convolve` does the other axes."""
-    table, y, begun = WINOGRAD[size], None, set()
-    stop = x.shape[axis] - 1 - size  # one more than the last group's first place
+    table, stop = WINOGRAD[size], x.shape[axis] - 1 - size  # one more than the last group's first place
     places = [x.movedim(axis, 0)[i : stop + i : size].movedim(0, axis) for i in range(size + 2)]
-    for k, row in enumerate(table["to"]):
-        # Product 1 is in every result once, so it brings the bias.
-        product = convolve(_combine(places, row), weights[k], biased and k == 1)
-        if y is None:
-            y = product.new_empty(*product.shape[: axis + 1], size, *product.shape[axis + 1 :])
-        for i, factor in enumerate(back[k] for back in table["back"]):
-            if factor and i in begun:
-                y.select(axis + 1, i).add_(product, alpha=factor)
-            elif factor:
-                torch.mul(product, factor, out=y.select(axis + 1, i))
-                begun.add(i)
+    sums = []
+    for k, (point, even, odd) in enumerate(table["pairs"]):
+        even, odd = _combine(places, even), _combine(places, odd)
+        # The first of these is in every result once, so it brings the bias.
+        plus = convolve(torch.add(even, odd, alpha=point), weights[2 * k + 1], biased and k == 0)
+        minus = convolve(torch.sub(even, odd, alpha=point), weights[2 * k + 2], False)
+        sums.append((plus + minus, plus.sub_(minus)))
+    shape = sums[0][0].shape
+    y = x.new_empty(*shape[: axis + 1], size, *shape[axis + 1 :])
+    results = y.unbind(axis + 1)
+    for i, result in enumerate(results):
+        result.copy_(sums[0][i % 2])
+        for (point, _, _), parts in zip(table["pairs"][1:], sums[1:]):
+            result.add_(parts[i % 2], alpha=point**i)
+    results[0].add_(convolve(_combine(places, table["ends"][0]), weights[0], False))
+    results[-1].add_(convolve(_combine(places, table["ends"][1]), weights[-1], False))
     return y.flatten(axis, axis + 1)
 
 
 def _combine(places: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
-    """Sum of factor * place; one of the factors is 1."""
-    terms = sorted(((x, f) for x, f in zip(places, factors) if f), key=lambda term: term[1] != 1)
-    (x, _), (second, factor), *rest = terms
-    y = torch.add(x, second, alpha=factor)
-    for x, factor in rest:
+    """Sum of factor * place, of which one factor is 1."""
+    (x, _), *rest = sorted(((x, f) for x, f in zip(places, factors) if f), key=lambda term: term[1] != 1)
+    if not rest:
+        return x
+    y = torch.add(x, rest[0][0], alpha=rest[0][1])
+    for x, factor in rest[1:]:
         y.add_(x, alpha=factor)
     return y
 

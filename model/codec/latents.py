@@ -33,13 +33,14 @@ class Latents(nn.Module):
     """kind: "2.1" (8x8 pixels and 4 frames a cell, 16 channels) or "2.2" (16x16, 48 channels)."""
 
     temporal = 4  # frames of a latent cell
-    preview_map = None  # fitted at the first preview (sampling.preview)
+    preview_map = None  # fitted at the first preview (sampling.preview), where there is no preview codec
 
     def __init__(self, kind: str):
         super().__init__()
         if kind not in STATISTICS:
             raise ValueError(f"Wan codec {kind!r}; expected one of {', '.join(STATISTICS)}")
         self.kind = kind
+        self.preview: nn.Module | None = None  # a tiny codec of the same latents (codec.wan.with_preview)
         self.spatial = 8 if kind == "2.1" else 16  # pixels a side of a latent cell
         mean, std = (torch.tensor(figures, device="cpu") for figures in STATISTICS[kind])
         self.channels = len(mean)

@@ -7,7 +7,7 @@ they stand in for. Layout, tensor names, and which frames are padded and trimmed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class Double(nn.Module):
 
 
 class TaeCodec(Latents):
-    """kind: "2.1" (taew2_1) or "2.2" (taew2_2). For previews and drafts: it codes less exactly than the codec itself."""
+    """kind: "2.1" (taew2_1) or "2.2" (taew2_2). For previews: coarser than the codec itself."""
 
     def __init__(self, kind: str = "2.1"):
         super().__init__(kind)
@@ -128,16 +128,33 @@ class TaeCodec(Latents):
             frames = frames if i else frames[:, self.temporal - 1 :]
             yield frames.clamp_(0, 1) if clip else frames
 
+    @torch.no_grad()
+    def small_frames(self, latent: Tensor, long_side: int) -> Tensor:
+        """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3] in 0..1, the long side at most `long_side` pixels.
+
+        Doublings of the sides that would only be shrunk away are left out, as TAEHV allows; each makes it 4x cheaper.
+        """
+        self.check_latent(latent)
+        sides = max(latent.shape[3:]) * self.patch
+        doublings = next((n for n in range(len(DEEP)) if sides * 2**n >= long_side), len(DEEP))
+        skipped = [i for i, layer in enumerate(self.decoder) if isinstance(layer, Double)][doublings:]
+        layers, memory = [layer for i, layer in enumerate(self.decoder) if i not in skipped], {}
+        shrink, parts = -(-sides * 2**doublings // long_side), []
+        for part in self.normalize(latent).permute(0, 2, 3, 4, 1).split(1, 1):
+            frames = self._decode(part.to(self.dtype), memory, layers).float().permute(0, 1, 4, 2, 3)
+            parts.append(F.avg_pool2d(frames.flatten(0, 1), shrink).unflatten(0, frames.shape[:2]))
+        return torch.cat(parts, 1)[:, self.temporal - 1 :].permute(0, 1, 3, 4, 2).clamp_(0, 1)
+
     def _encode(self, x: Tensor, memory: Memory) -> Tensor:
         x = x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # [B, T, H, row, W, column, 3]
         return _run(self.encoder, x.permute(0, 1, 2, 4, 6, 3, 5).flatten(4), memory)
 
-    def _decode(self, x: Tensor, memory: Memory) -> Tensor:
-        x = _run(self.decoder, x, memory).unflatten(4, (3, self.patch, self.patch))  # [B, T, H, W, 3, row, column]
+    def _decode(self, x: Tensor, memory: Memory, layers: Iterable[nn.Module] | None = None) -> Tensor:
+        x = _run(layers or self.decoder, x, memory).unflatten(4, (3, self.patch, self.patch))  # [B, T, H, W, 3, row, column]
         return x.permute(0, 1, 2, 5, 3, 6, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _run(layers: nn.ModuleList, x: Tensor, memory: Memory) -> Tensor:
+def _run(layers: Iterable[nn.Module], x: Tensor, memory: Memory) -> Tensor:
     for layer in layers:
         x = layer(x, memory) if isinstance(layer, MemoryBlock) else layer(x)
     return x

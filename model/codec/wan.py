@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .autoencoder import WanCodec
-from .latents import STATISTICS
+from .latents import STATISTICS, Latents
 from .taehv import DEEP, TaeCodec
 
 MARKS = {  # a tensor that only this codec has: native, diffusers
@@ -118,6 +118,17 @@ def load_codec_file(weights: Any, dtype: torch.dtype = torch.float32) -> WanCode
         )
     codec.load_state_dict({name: weights.tensor(own[name]).to(dtype) for name in wanted}, assign=True)
     return codec.requires_grad_(False).eval()
+
+
+def with_preview(codec: Latents, preview: TaeCodec) -> Latents:
+    """The codec, whose previews the tiny one now makes. Raises ValueError where it knows other latents."""
+    if not isinstance(preview, TaeCodec) or preview.kind != codec.kind:
+        raise ValueError(
+            f"a preview codec of Wan {preview.kind} latents does not fit the Wan {codec.kind} codec; "
+            f"its own is taew{codec.kind.replace('.', '_')}"
+        )
+    codec.preview = preview
+    return codec
 
 
 def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
