@@ -10,6 +10,8 @@ from .types import CATEGORY, VDiTModel, told
 BUNDLED = "vdit-small (bundled)"
 STUDENTS = ("vdit-small-student (bundled)", "vdit-small-student-fast (bundled)")  # previews
 FOLDER = "diffusion_models"
+PREVIEWS = "vae_approx"  # ComfyUI's folder for them
+TINY_CODECS = ("taew2_1", "taew2_2")
 NONE = "none"
 AUTO = "auto"
 DTYPES = (AUTO, "bfloat16", "float16", "float32")
@@ -110,6 +112,7 @@ class VDiTLoadModel(io.ComfyNode):
             text_path=_optional("text_encoders", text_encoder),
             tokenizer_path=_optional("text_encoders", tokenizer),
             dtype=None if dtype == AUTO else getattr(torch, dtype),
+            preview_paths=[model_path(PREVIEWS, n) for n in model_files(PREVIEWS) if Path(n).stem in TINY_CODECS],
         )
         if attention != "auto":
             model.transformer.attention = (attention, window)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
 from vdit.model.checkpoint import CheckpointError  # noqa: E402
 from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
+from vdit.model.codec.taehv import TaeCodec  # noqa: E402
 from vdit.model.config import VDiTConfig  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.files import quantized  # noqa: E402
@@ -279,6 +280,17 @@ def test_a_model_loads_with_all_that_belongs_to_it(parts):
     assert model.codec.decode(latent).shape == (1, 1, 32, 32, 3)
     assert "with vae.safetensors, umt5.safetensors" in model.facts["loaded"]
     assert set(model.parts) == {"transformer", "codec", "text"}
+
+
+def test_the_tiny_codec_of_the_same_latents_makes_the_previews(parts, tmp_path):
+    tiny = [make.single(tmp_path / f"tae{kind}.safetensors", TaeCodec(kind).state_dict()) for kind in ("2.2", "2.1")]
+    model = load_wan(parts["path"], codec_path=parts["codec_path"], preview_paths=tiny)
+    assert model.codec.preview.kind == "2.1"
+    assert "with vae.safetensors, tae2.1.safetensors" in model.facts["loaded"]
+    assert load_wan(parts["path"], codec_path=parts["codec_path"], preview_paths=tiny[:1]).codec.preview is None
+    assert load_wan(parts["path"], codec_path=tiny[1], preview_paths=tiny).codec.preview is None
+    with pytest.raises(CheckpointError, match="vae.safetensors.*is no tiny codec"):
+        load_wan(parts["path"], codec_path=parts["codec_path"], preview_paths=[parts["codec_path"]])
 
 
 def test_a_text_encoder_of_another_width_or_without_tokenizer_is_refused(parts, tmp_path):

@@ -147,7 +147,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """`begin` runs the small, wide layers, `end` the large ones; between them a latent is DOUBLED frames, the first 1."""
+    """`begin` runs the small, wide layers, `end` the large ones; between them a latent is DOUBLED frames."""
 
     def __init__(self, kind: str, channels: int, width: int, pixels: int):
         super().__init__()

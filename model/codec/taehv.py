@@ -150,7 +150,8 @@ class TaeCodec(Latents):
         return _run(self.encoder, x.permute(0, 1, 2, 4, 6, 3, 5).flatten(4), memory)
 
     def _decode(self, x: Tensor, memory: Memory, layers: Iterable[nn.Module] | None = None) -> Tensor:
-        x = _run(layers or self.decoder, x, memory).unflatten(4, (3, self.patch, self.patch))  # [B, T, H, W, 3, row, column]
+        x = _run(layers or self.decoder, x, memory)
+        x = x.unflatten(4, (3, self.patch, self.patch))  # [B, T, H, W, 3, row, column]
         return x.permute(0, 1, 2, 5, 3, 6, 4).flatten(4, 5).flatten(2, 3)
 
 

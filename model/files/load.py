@@ -10,7 +10,7 @@ from typing import Sequence
 import torch
 
 from ..checkpoint import DEFAULTS, CheckpointError, WorldModel, load_world_model
-from ..codec.wan import UnknownCodec, detect_codec, load_codec_file
+from ..codec.wan import UnknownCodec, detect_codec, load_codec_file, with_preview
 from ..experts import Experts
 from ..memory import Estimate, estimate
 from ..umt5 import WORDS, load_text_file, tokenizer_of, with_transformers_names
@@ -44,6 +44,7 @@ class WanPlan:
     weights: WeightFile
     low: WeightFile | None = None  # the low-noise expert
     codec: WeightFile | None = None
+    preview: WeightFile | None = None  # a tiny codec of the same latents, beside the codec
     text: WeightFile | None = None
     tokenizer: Path | None = None
     loras: LoraList = ()
@@ -52,7 +53,7 @@ class WanPlan:
     def lines(self) -> list[str]:
         """What is loaded, for its user: the variant, its files, its released defaults, LoRAs."""
         others = len(self.weights.beside)
-        files = [w.path.name for w in (self.low, self.codec, self.text) if w is not None]
+        files = [w.path.name for w in (self.low, self.codec, self.text, self.preview) if w is not None]
         return [
             f"{self.variant.title}: {self.weights.parameters / 1e9:.3g} billion parameters"
             f"{' in each of two experts' if self.low else ''}, {self.weights.quantisation or 'not quantised'}, "
@@ -84,20 +85,22 @@ def load_model(path: str | Path, low_path: str | Path | None = None, **others) -
 def load_wan(
     path: str | Path, low_path: str | Path | None = None, *, codec_path: str | Path | None = None,
     text_path: str | Path | None = None, tokenizer_path: str | Path | None = None, dtype: torch.dtype | None = None,
-    loras: LoraList = (),
+    loras: LoraList = (), preview_paths: Sequence[str | Path] = (),
 ) -> WorldModel:  # fmt: skip
     """A model of the Wan family: path is its transformer, or the high-noise expert with low_path the low-noise one.
 
     codec_path, text_path, tokenizer_path: Wan VAE, umt5-xxl and its spiece.model or tokenizer.json; None leaves that
     part out. dtype: of activations; None is bfloat16 on CUDA, else float32. loras: (file, strength), on both experts.
+    preview_paths: tiny codecs at hand; the one that knows the VAE's latents makes the previews.
     Raises CheckpointError, before anything is read, for whatever does not fit together.
     """
-    return load_plan(plan_wan(path, low_path, codec_path, text_path, tokenizer_path, loras), dtype)
+    return load_plan(plan_wan(path, low_path, codec_path, text_path, tokenizer_path, loras, preview_paths), dtype)
 
 
 def plan_wan(
     path: str | Path, low_path: str | Path | None = None, codec_path: str | Path | None = None,
     text_path: str | Path | None = None, tokenizer_path: str | Path | None = None, loras: LoraList = (),
+    preview_paths: Sequence[str | Path] = (),
 ) -> WanPlan:  # fmt: skip
     """load_wan's checks and nothing more; under two seconds whatever the size."""
     path = Path(path)
@@ -111,6 +114,7 @@ def plan_wan(
     plan = WanPlan(variant, weights, low, loras=loras)
     if codec_path:
         plan.codec = _codec(codec_path, variant, weights)
+        plan.preview = _preview(preview_paths, plan.codec)
     if text_path:
         plan.text = _text(text_path, variant)
     plan.tokenizer = _tokenizer(tokenizer_path)
@@ -128,6 +132,8 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
     """The model of a plan: transformer mapped, LoRAs laid over it, codec and text encoder where the plan has them."""
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     codec = load_codec_file(plan.codec) if plan.codec else None
+    if plan.preview:
+        codec = with_preview(codec, load_codec_file(plan.preview))
     text = load_text_file(plan.text, plan.tokenizer, dtype) if plan.text else None
     experts = []
     for weights in filter(None, (plan.weights, plan.low)):
@@ -253,6 +259,22 @@ def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFil
             f"latent channels) needs the Wan VAE {variant.codec[-3:]}: {CODEC_FILES[variant.codec]}"
         )
     return found
+
+
+def _preview(paths: Sequence[str | Path], codec: WeightFile) -> WeightFile | None:
+    """The tiny codec that makes a VAE's previews; a tiny codec in the VAE's place makes its own."""
+    wanted = f"taew{detect_codec(codec.shapes).replace('.', '_')}"
+    for path in paths:
+        found = open_weights(path)
+        family = identify(found.shapes, found.metadata)
+        if family.role != "preview codec":
+            raise CheckpointError(f"{path}: this is {family.title}, which is no tiny codec. {_advice(family)}")
+        try:
+            if detect_codec(found.shapes) == wanted:
+                return found
+        except UnknownCodec as e:
+            raise CheckpointError(f"{path}: {e}") from e
+    return None
 
 
 def _text(path: str | Path, variant: Variant) -> WeightFile:
