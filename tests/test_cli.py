@@ -69,7 +69,7 @@ def test_the_saved_video_carries_the_graph_that_made_it(base, capsys):
     ("arguments", "words"),
     [
         (["nowhere.json"], "nowhere.json: cannot be read"),
-        (["text-to-video", "--set", "Sample.steps=0"], "Sample (node 4): Value 0 smaller than min of 1"),
+        (["text-to-video", "--set", "Sample.steps=-1"], "Sample (node 4): Value -1 smaller than min of 0"),
         (["text-to-video", "--set", "Smple.steps=1"], "'Sample' (4)"),
         (["text-to-video", "--set", "Sample.seconds=3.3"], "the nearest that fit"),
         (["text-to-video", "--set", "Save Video.filename_prefix=../../x"], "leads outside"),

@@ -257,7 +257,7 @@ def test_a_prompt_runs_and_its_video_can_be_fetched(studio):
 
 
 def test_a_bad_prompt_is_answered_with_the_nodes_errors(studio):
-    status, answer = queue(studio, quick_prompt(steps=0))
+    status, answer = queue(studio, quick_prompt(steps=-1))
     assert status == 400
     (entry,) = answer["node_errors"].values()
     assert entry["class_type"] == "VDiTSample" and entry["errors"][0]["type"] == "value_smaller_than_min"
