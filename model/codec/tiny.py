@@ -18,7 +18,8 @@ from torch.nn import functional as F
 class TinyCodecConfig:
     channels: int = 32  # of a latent
     unshuffle: int = 8  # pixels a side folded into channels before the first convolution
-    width: int = 64  # features at 1/8 of the size, at full frame rate
+    quarter: int = 32  # features at 1/4 of the size, where pixels are drawn
+    width: int = 64  # features at 1/8, at full frame rate
     deep: int = 128  # features at 1/16
     blocks: tuple[int, int] = (2, 3)  # memory blocks at 1/8 and at 1/16
 
@@ -37,8 +38,9 @@ class Spatial(nn.Module):
 class MemoryBlock(nn.Module):
     """Residual block that sees the frame before; before the first frame it sees the first frame itself."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, *, signed: bool = False):
         super().__init__()
+        self.signed = signed  # the result keeps its sign, between two layers that are linear
         self.mix = nn.Conv2d(2 * width, width, 3, padding=1)
         self.out = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.out.weight)
@@ -48,7 +50,7 @@ class MemoryBlock(nn.Module):
         before = torch.cat((x[:, :1] if past is None else past, x[:, :-1]), 1)
         both = torch.cat((x, before), 2).flatten(0, 1)
         y = self.out(F.relu(self.mix(both))).unflatten(0, x.shape[:2])
-        return F.relu(x + y), x[:, -1:]
+        return x + y if self.signed else F.relu(x + y), x[:, -1:]
 
 
 class HalveTime(nn.Module):
@@ -73,6 +75,24 @@ class DoubleTime(nn.Module):
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, None]:
         b, t, c, h, w = x.shape
         return self.split(x.flatten(0, 1)).reshape(b, 2 * t, c, h, w), None
+
+
+class Pixels(nn.Module):
+    """Features at 1/8 of the size -> pixels: patches of 8x8, and finer ones of 4x4 that move an edge within them."""
+
+    def __init__(self, c: TinyCodecConfig):
+        super().__init__()
+        self.coarse = nn.Sequential(nn.Conv2d(c.width, 3 * c.unshuffle**2, 3, padding=1), nn.PixelShuffle(c.unshuffle))
+        half = c.unshuffle // 2
+        self.fine = nn.Sequential(
+            nn.Conv2d(c.width, 4 * c.quarter, 1), nn.PixelShuffle(2), nn.ReLU(),
+            nn.Conv2d(c.quarter, 3 * half**2, 3, padding=1), nn.PixelShuffle(half),
+        )  # fmt: skip
+        nn.init.zeros_(self.fine[3].weight)
+        nn.init.zeros_(self.fine[3].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.coarse(x) + self.fine(x)
 
 
 def _run(layers: nn.ModuleList, x: Tensor, memory: list | None) -> tuple[Tensor, list]:
@@ -104,10 +124,11 @@ class TinyCodec(nn.Module):
         self.decoder = nn.ModuleList(
             [Spatial(nn.Sequential(nn.Conv2d(c.channels, c.deep, 3, padding=1), nn.ReLU()))]
             + [MemoryBlock(c.deep) for _ in range(deep)]
-            + [DoubleTime(c.deep), Spatial(nn.Sequential(nn.Conv2d(c.deep, 4 * c.width, 1), nn.PixelShuffle(2)))]
-            + [DoubleTime(c.width)]
+            + [DoubleTime(c.deep), MemoryBlock(c.deep, signed=True)]
+            + [Spatial(nn.Sequential(nn.Conv2d(c.deep, 4 * c.width, 1), nn.PixelShuffle(2)))]
+            + [MemoryBlock(c.width, signed=True), DoubleTime(c.width)]
             + [MemoryBlock(c.width) for _ in range(shallow)]
-            + [Spatial(nn.Sequential(nn.Conv2d(c.width, pixels, 3, padding=1), nn.PixelShuffle(c.unshuffle)))]
+            + [Spatial(Pixels(c))]
         )
         # Statistics of raw latents over the training clips; the transformer sees (latent - mean) / std.
         self.register_buffer("latent_mean", torch.zeros(c.channels))
