@@ -128,7 +128,7 @@ def test_promoting_a_latent_renders_that_take_whatever_the_widgets_say(student, 
         promoted[0]["samples"], sample(teacher, conditioning, guidance=3.0, seed=7, shift=2.0)[0]["samples"]
     )
     assert promoted[0]["fps"] == 8.0
-    assert promoted.ui["vdit_line"] == ["The preview's take: seed 7, 1 s at 8 fps, 64x64"]
+    assert list(promoted.ui["vdit_line"]) == ["The preview's take: seed 7, 1 s at 8 fps, 64x64"]
 
 
 def test_a_latent_without_a_seed_cannot_be_promoted(student):
@@ -257,7 +257,7 @@ def test_without_opencv_the_node_says_what_is_missing(student, monkeypatch):
         (dict(steps=9), "steps is 9; a preview takes 1 to 8: for more, render it with VDiT Sample"),
         (dict(seconds=1.1), "nearest that fit"),
         (dict(width=100), "width is 100"),
-        (dict(shift=0.0), "shift is 0"),
+        (dict(shift=-1.0), "shift is -1"),
         (dict(render=torch.zeros(5, 64, 64, 3)), "render has 5 frames, this preview 9"),
         (dict(render=torch.zeros(9, 64, 128, 3)), "render is 128x64, this preview 64x64"),
         (dict(render=torch.full((9, 64, 64, 3), float("nan"))), "render holds NaN"),
