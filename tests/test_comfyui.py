@@ -22,6 +22,8 @@ from vdit.nodes import NODES
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 WAN = [path for path in WORKFLOWS if path.stem.startswith("wan-")]  # no weights of these ship
+SIMPLE, BENCHMARK = (PACK / "workflows" / f"{name}.json" for name in ("text-to-video", "physics-benchmark"))
+SHOTS = [path for path in WORKFLOWS if path not in (BENCHMARK, *WAN)]
 
 if not COMFYUI:
     pytest.skip(f"{MISSING} to run the shipped workflows there", allow_module_level=True)
@@ -81,7 +83,8 @@ def test_our_node_is_described_word_for_word(core, cls):
 
 def test_the_pack_loads_without_a_warning(core):
     lines = [line for line in core.log.read_text().splitlines() if "vdit" in line.lower()]
-    assert any("0.0 seconds" in line or "0.1 seconds" in line for line in lines), lines
+    (seconds,) = (float(line.split()[0]) for line in lines if " seconds" in line)
+    assert seconds < 1, "test_arrows measures it; here others may have the processor"
     assert not any("error" in line.lower() or "cannot import" in line.lower() for line in lines), lines
 
 
@@ -146,7 +149,16 @@ def test_the_wan_workflow_runs_on_files_of_the_names_that_it_gives(core, path):
     assert "2 steps of" in done.outputs[node_of(prompt, "VDiTSample")]["vdit_line"][0]
 
 
-@pytest.mark.parametrize("path", [path for path in WORKFLOWS if path not in WAN], ids=lambda path: path.stem)
+def test_the_benchmark_workflow_scores_a_model(core, random_model):
+    prompt, ui = shipped(core, BENCHMARK, random_model)
+    prompt[node_of(prompt, "VDiTPhysicsBenchmark")]["inputs"] |= {"suite": "physics", "count": 1, "steps": 1}
+    done = run(core, prompt, ui)
+    assert done.status == "success", (done.messages[-1:], done.node_errors, core.log.read_text()[-3000:])
+    saved = {image["filename"].split("_")[0] for output in done.outputs.values() for image in output.get("images", ())}
+    assert {"scores", "worst"} <= saved
+
+
+@pytest.mark.parametrize("path", SHOTS, ids=lambda path: path.stem)
 def test_the_shipped_workflow_runs_to_a_video(core, random_model, path):
     import av
     from PIL import Image
@@ -202,7 +214,7 @@ def test_a_preview_holds_the_render_back_until_a_take_is_picked(core, random_mod
 
 
 def test_a_run_is_cancelled_at_once(core, random_model):
-    prompt, ui = shipped(core, WORKFLOWS[0], random_model)
+    prompt, ui = shipped(core, SIMPLE, random_model)
     prompt[node_of(prompt, "VDiTSample")]["inputs"] |= {"steps": 1000, "seed": 5}
     done = run(core, prompt, ui, cancel_at_step=2)
     pressed = next(message["at"] for message in done.messages if message["type"] == "cancelled")
@@ -210,7 +222,7 @@ def test_a_run_is_cancelled_at_once(core, random_model):
 
 
 def test_models_are_in_comfyuis_hands_and_come_back_after_being_freed(core, random_model):
-    prompt, ui = shipped(core, WORKFLOWS[0], random_model)
+    prompt, ui = shipped(core, SIMPLE, random_model)
     sample, decode = node_of(prompt, "VDiTSample"), node_of(prompt, "VDiTDecode")
     prompt["900"] = {"class_type": "Probe", "inputs": {"after": [sample, 0], "salt": 1}}
     for seed in (11, 12):
@@ -254,12 +266,12 @@ def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, t
 @pytest.mark.parametrize(("change", "words"), [
     ({"VDiTSample": {"seconds": 5.1}}, "4.875|5"),
     ({"VDiTLoadModel": {"file": "gone.safetensors"}}, "gone.safetensors"),
-    ({"VDiTSample": {"steps": 0}}, "min"),
+    ({"VDiTSample": {"steps": -1}}, "min"),
 ])
 def test_a_wrong_value_is_told_on_its_node(core, random_model, change, words):
     import re
 
-    prompt, ui = shipped(core, WORKFLOWS[0], random_model)
+    prompt, ui = shipped(core, SIMPLE, random_model)
     ((kind, values),) = change.items()
     prompt[node_of(prompt, kind)]["inputs"] |= values
     done = run(core, prompt, ui)
@@ -303,6 +315,7 @@ def test_the_front_end_makes_the_same_prompt(core, page, path):
     for prompt in (theirs, ours):
         for node in prompt.values():
             node["_meta"].pop("cnr_id", None)  # only newer front ends note the pack
+            node["inputs"].pop("video-preview", None)  # the front end's player, once a video has arrived
     assert theirs == ours
 
 
