@@ -24,7 +24,7 @@ IN_TIME = (False, True, True)  # which of the encoder's halvings are in time too
 DOUBLED = 2  # frames of a latent between the small and the large layers of the decoder
 TOGETHER = 4  # latents that pass the small, wide layers in one go, where the weights cost more than the pixels
 SMALL = 96 * 96  # pixels; frames up to this size pass the large layers in as many latents at once
-BYTES_A_PIXEL = 42  # of activations when decoding, times the width at full size and the bytes of a number (measured)
+NUMBERS_A_PIXEL = {"2.1": 60, "2.2": 80}  # held at once when decoding, times the width at full size (measured)
 
 
 class WanCodec(Latents):
@@ -99,7 +99,7 @@ class WanCodec(Latents):
     def _tiles(self, height: int, width: int) -> Tiles:
         tile = self.tile
         if tile is None:
-            cost = BYTES_A_PIXEL * self.decoder_width / self.patch**2 * self.dtype.itemsize
+            cost = NUMBERS_A_PIXEL[self.kind] * self.decoder_width / self.patch**2 * self.dtype.itemsize
             tile = tile_that_fits(height * self.spatial, width * self.spatial, cost, self.conv1.weight.device)
         return tiles_of(height, width, max(8, tile // self.spatial) if tile else None)
 
