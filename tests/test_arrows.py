@@ -47,6 +47,21 @@ def test_rooms_import_only_along_the_arrows(room):
             assert room == "host" or path.name == "comfy.py", f"{path.relative_to(ROOT)} goes round the seam"
 
 
+def test_only_the_seam_knows_comfyui():
+    """nodes/comfy.py asks whether it is there; its rooms comfy_*.py, which only it imports, need it to be."""
+    theirs = ("comfy", "comfy_api", "comfy_execution", "folder_paths")
+    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            found = [name for name in names if name.split(".")[0] in theirs]
+            assert not found or (path.parent.name == "nodes" and path.name.startswith("comfy")), f"{path}: {found}"
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and not path.name.startswith("comfy"):
+                rooms = [name for name in (node.module or "", *(a.name for a in node.names)) if name.startswith("comfy_")]
+                assert not rooms, f"{path} imports {rooms}; ask nodes/comfy.py for it"
+
+
 def test_importing_the_nodes_needs_no_torch_and_no_time():
     code = (
         "import sys, time, asyncio; import vdit; t = time.perf_counter();"

@@ -337,3 +337,11 @@ def test_cancel_stops_decoding(model):
     latent = {"samples": torch.zeros(1, model.codec.channels, 50, 2, 2)}
     with pytest.raises(running.Interrupted):
         run_as_host(VDiTDecode, dict(model=model, latent=latent), lambda value, *_: value == 2 and stop.set(), stop)
+
+
+@pytest.mark.parametrize("name", ["VDiTAsModel", "VDiTAsVAE", "VDiTAsConditioning", "VDiTFromModel", "VDiTUseVAE"])
+def test_trading_with_comfyui_needs_one_and_says_what_to_use_here(name):
+    node = next(node for node in NODES if node.__name__ == name)
+    inputs = {entry.id: getattr(entry, "default", None) for entry in node.GET_SCHEMA().inputs}
+    with pytest.raises(ValueError, match="here is no ComfyUI: use VDiT Load Model, VDiT Sample and VDiT Decode"):
+        node.execute(**inputs)
