@@ -48,6 +48,11 @@ class CodecFormat(comfy.latent_formats.LatentFormat):
     def __init__(self, codec: Any):
         self.latent_channels = codec.channels
         self.process_in, self.process_out = codec.normalize, codec.denormalize
+        if codec.preview_map is not None:  # samplers then show a cell as its mean colour, -1..1
+            colour = codec.preview_map.float().cpu().unflatten(1, (-1, 3)).mean(1)  # [1 + C, 3] of raw latents, 0..1
+            mean, std = codec.latent_mean.cpu(), codec.latent_std.cpu()
+            self.latent_rgb_factors = (2 * std[:, None] * colour[1:]).tolist()
+            self.latent_rgb_factors_bias = (2 * (colour[0] + mean @ colour[1:]) - 1).tolist()
 
 
 class NativeBase(WAN21_Vace, WAN21_Camera):

@@ -209,6 +209,19 @@ def _():
     assert told == activation_bytes(world.config, (3, 16, 16), 2, 4)
 
 
+@claim("native samplers show the colours of our latents")
+def _():
+    world = fresh()
+    codec, cell = world.codec, torch.randn(1, world.codec.channels, 1, 1, 1)
+    codec.preview_map = torch.randn(1 + codec.channels, codec.temporal * (codec.spatial // 2) ** 2 * 3)
+    codec.latent_mean += torch.randn(codec.channels)
+    codec.latent_std *= 1 + torch.rand(codec.channels)
+    shown = native.as_model(world, 0.0, low_noise=False).model.latent_format
+    pixels = codec.denormalize(cell).flatten() @ codec.preview_map[1:] + codec.preview_map[0]
+    colour = cell.flatten() @ torch.tensor(shown.latent_rgb_factors) + torch.tensor(shown.latent_rgb_factors_bias)
+    assert torch.allclose((colour + 1) / 2, pixels.view(-1, 3).mean(0), atol=1e-4)
+
+
 if __name__ == "__main__":
     found = {}
     with torch.no_grad():

@@ -269,6 +269,7 @@ CLAIMS = (
     "of two experts one is loaded at a time",
     "a dropped model leaves nothing behind",
     "ComfyUI is told what activations take",
+    "native samplers show the colours of our latents",
 )
 
 
