@@ -94,7 +94,8 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
     def _apply_model(
         self, x: Tensor, t: Tensor, c_concat: Tensor | None = None, c_crossattn: Tensor | None = None,
         control: Any = None, transformer_options: dict = {}, vdit: Shot | None = None,
-        denoise_mask: Tensor | None = None, clip_fea: Tensor | None = None, vace_context: Tensor | None = None, vace_strength: Any = (),
+        denoise_mask: Tensor | None = None, clip_fea: Tensor | None = None,
+        vace_context: Tensor | None = None, vace_strength: Any = (),
         camera_conditions: Tensor | None = None, reference_latent: Tensor | None = None, **other: Any,
     ) -> Tensor:  # fmt: skip
         """The clean latents that x [B, C, T, h, w] at sigmas t [B] look like; ComfyUI's name and arguments."""

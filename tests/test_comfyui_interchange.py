@@ -93,7 +93,8 @@ def test_a_student_goes_its_own_steps_under_ksampler(core, files):
     g = Graph(core)
     model = g.add("VDiTLoadModel", file="student.safetensors")
     shot = g.add("VDiTEncodeConditioning", model=model, prompt="a red ball falls")
-    g.keep("ours", g.add("VDiTSample", model=model, conditioning=shot, **OURS | {"guidance": 1.0, "shift": 1.0}, **CLIP))
+    alike = OURS | CLIP | {"guidance": 1.0, "shift": 1.0}
+    g.keep("ours", g.add("VDiTSample", model=model, conditioning=shot, **alike))
     native = g.add("VDiTAsConditioning", model=model, conditioning=shot, **CLIP)
     g.keep("theirs", g.add("KSampler", model=g.add("VDiTAsModel", model=model, shift=1.0), positive=(native, 0),
                            negative=(native, 1), latent_image=(native, 2), **EULER | {"cfg": 1.0}))
