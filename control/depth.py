@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -191,7 +192,7 @@ def _ends(values: Tensor) -> tuple[float, float]:
     """The percentiles; where they coincide (a small thing before a flat wall) the extremes."""
     flat = values.flatten()
     flat = flat[:: math.ceil(len(flat) / SAMPLES)]
-    low, high = (float(v) for v in torch.quantile(flat, torch.tensor(PERCENTILES)))
+    low, high = (float(v) for v in np.quantile(flat.numpy(), PERCENTILES))  # selects, where torch.quantile sorts
     if high - low <= 1e-6 * max(abs(high), 1e-6):
         low, high = values.min().item(), values.max().item()
     return low, high

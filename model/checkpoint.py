@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .codec.tiny import TinyCodec, TinyCodecConfig
 from .config import VDiTConfig
+from .rows8 import packed, unpacked
 from .text import WordEncoder
 from .vdit import VDiT, init_weights
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .variants import Variant
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
-FORMAT = 1
+FORMATS = (1, 2)  # 2: large matrices in 8 bits, see rows8
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder."}
 DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
 LACKING = {
@@ -71,18 +72,23 @@ class WorldModel:
 
 
 def save_world_model(model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:
-    """Write the bundle (beside, fsync, rename). Raises CheckpointError when a weight is not finite."""
+    """Write the bundle (beside, fsync, rename), in a float type or torch.int8: a byte a weight, as rows8 has it.
+
+    Raises CheckpointError when a weight is not finite.
+    """
     from safetensors.torch import save_file
 
     path = Path(path)
+    short = dtype == torch.int8
     tensors = {
-        PREFIXES[part] + name: value.detach().cpu().to(dtype).contiguous()
+        PREFIXES[part] + name: value.detach().cpu().to(torch.float32 if short else dtype).contiguous()
         for part, module in model.parts.items()
         for name, value in module.state_dict().items()
     }
     _check_finite(path, tensors)
+    tensors = packed(tensors) if short else tensors
     header = {
-        "format": FORMAT,
+        "format": FORMATS[short],
         "transformer": asdict(model.config),
         "codec": asdict(model.codec.config),
         "text": {"vocabulary": model.text.vocabulary, "max_words": model.text.max_words},
@@ -139,11 +145,14 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         header = json.loads(meta)
     except json.JSONDecodeError as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
-    if header.get("format") != FORMAT:
+    if header.get("format") not in FORMATS:
         raise CheckpointError(
-            f"{path}: bundle format {header.get('format')!r}; this version reads format {FORMAT}: update the pack"
+            f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS[0]} and {FORMATS[1]}: update the pack"
         )
-    return header, weights.everything()
+    try:
+        return header, unpacked(weights.everything())
+    except (KeyError, RuntimeError) as e:
+        raise CheckpointError(f"{path}: a matrix in 8 bits has no scales that fit ({e}); get the file again") from e
 
 
 def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -97,7 +97,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, repeats: int = 1) -> Tensor:
         bias = q.new_zeros(1, 1, 1, k.shape[1])
         bias[..., -1] = math.log(repeats)
     q, k, v = q.transpose(1, 2), _heads(k).transpose(1, 2), _heads(v).transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(-2)
+    return dispatch.dense(q, k, v, bias).transpose(1, 2).flatten(-2)
 
 
 class Block(nn.Module):

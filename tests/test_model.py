@@ -199,6 +199,21 @@ def test_bundle_round_trip(bundle):
     assert torch.equal(model.transformer(x, s, c), again.transformer(x, s, again.text.encode(["red ball"]).tokens))
 
 
+def test_a_byte_a_weight_keeps_the_model_and_halves_the_file(tmp_path):
+    model = random_world_model(3)
+    half = save_world_model(model, tmp_path / "half.safetensors", torch.float16)
+    short = save_world_model(model, tmp_path / "short.safetensors", torch.int8)
+    assert short.stat().st_size < 0.56 * half.stat().st_size
+    again = load_world_model(short)
+    for part, module in model.parts.items():
+        for name, value in module.state_dict().items():
+            found = again.parts[part].state_dict()[name]
+            assert (found - value).norm() <= 0.012 * value.norm(), name
+    twice = load_world_model(save_world_model(again, tmp_path / "twice.safetensors", torch.int8))
+    one, two = (m.transformer.state_dict() for m in (again, twice))
+    assert all((one[n] - two[n]).norm() <= 1e-3 * one[n].norm() for n in one)  # training goes on from it without new loss
+
+
 def damaged(bundle, how):
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
@@ -229,6 +244,8 @@ def damaged(bundle, how):
             meta, tensors = None, {"model.diffusion_model.input_blocks.0.weight": torch.zeros(2)}
         elif how == "wan":
             meta = None
+        elif how == "unscaled":
+            tensors[name] = tensors[name].to(torch.int8)
         elif how == "newer":
             meta["vdit"] = json.dumps({**json.loads(meta["vdit"]), "format": 99})
         save_file(tensors, bundle, metadata=meta)
@@ -249,6 +266,7 @@ def damaged(bundle, how):
         ("foreign", "another family"),
         ("wan", "Wan family"),
         ("newer", "update the pack"),
+        ("unscaled", "no scales that fit"),
     ],
 )
 def test_bad_files_are_refused_by_name(bundle, how, says):

@@ -14,6 +14,7 @@ from vdit.training import bundle, clips, codec, dataset, latents, teacher
 from vdit.training.muon import orthogonal
 from vdit.training.run import Run, cosine
 from vdit.training.textures import dead_leaves
+from vdit.training.tracker import Tracker, occupancy
 
 TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1))
 TINY = VDiTConfig(
@@ -178,13 +179,51 @@ def test_learning_rate_warms_up_stays_and_cools_down():
     assert rates[0] < 0.05 and rates[100] == rates[799] == 1.0 and rates[-1] < 0.01
 
 
+def test_tracks_are_where_the_renderer_draws_the_balls(made):
+    data = dataset.Dataset.load(made / "latents")
+    for name in sorted(data.shards):
+        both = data.batch([(name, 0), (name, 1)])
+        (width, height), tracks = both.size, both.tracks
+        assert torch.allclose(tracks[1, ..., 0], width - tracks[0, ..., 0])
+        cells = occupancy(tracks, both.size, 4)  # [2, 4*16, T', h, w]: a token's cells, in 16x16 pixels
+        assert cells.shape[2:] == (11 if name == "latents-00000.pt" else 6, height // 16, width // 16)
+        one, other = cells.unflatten(1, (4, 4, 4))  # [subframe, row, column, T', h, w]
+        torch.testing.assert_close(one, other.flip(2, 5), rtol=0, atol=1e-4)
+
+
+def test_the_tracker_knows_hidden_balls_where_no_pixel_does():
+    from vdit.training.latents import ball_tracks
+    from vdit.world.clip import make_clip
+    from vdit.world.render import FIRST_BALL_ID
+
+    clip = make_clip(2, "behind", split="validation", width=64, height=64)  # hidden in 12 frames, and then comes back
+    seen = (clip.render.instance == FIRST_BALL_ID).float()
+    folded = occupancy(ball_tracks(clip)[None], (64, 64), 4)[0].unflatten(0, (4, 4, 4))  # [subframe, row, column, T', h, w]
+    cells = folded.permute(3, 0, 4, 1, 5, 2).reshape(44, 16, 16)[3:]  # frame 0 stands there four times
+    share = torch.nn.functional.avg_pool2d(seen[:, None], 4)[:, 0]
+    whole = seen.sum((1, 2)) > 0.95 * cells.sum((1, 2)) * 16
+    assert whole.any() and (cells - share)[whole].abs().amax() < 0.5 and (cells - share)[whole].abs().mean() < 0.01
+    hidden = seen.sum((1, 2)) == 0
+    assert hidden.sum() == 12 and (cells[hidden].sum((1, 2)) > 0.7 * cells[whole].sum((1, 2)).mean()).all()
+
+
+def test_the_trackers_loss_reaches_the_blocks_that_it_reads(made):
+    data = dataset.Dataset.load(made / "latents")
+    model, text = teacher.fresh(TINY, 0)  # its head is zero, so the velocity's own loss reaches no block
+    tracker = Tracker(model)
+    torch.nn.init.normal_(tracker.read.weight, std=0.02)
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    teacher.flow_loss(model, text, data.draw(4, rng), rng, generator, controlled=False, tracker=tracker).backward()
+    assert model.blocks[0].self_attn.q.weight.grad.abs().sum() > 0
+
+
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
     facts = bundle.bundle(made / "codec", made / "teacher", tmp_path / "m.safetensors", made / "clips")
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()
     torch.testing.assert_close(
-        model.transformer.head.head.weight, state["average"]["model.head.head.weight"], rtol=1e-3, atol=1e-4
+        model.transformer.head.head.weight, state["average"]["model.head.head.weight"], rtol=1e-2, atol=1e-3
     )
     assert "ball" in model.text.vocabulary
 

@@ -62,7 +62,7 @@ def trained_model(codec_run: Path, run: Path, clips: Path) -> WorldModel:
 
 
 def bundle(codec_run: Path, run: Path, out: Path, clips: Path) -> dict:
-    """Write the bundle of a teacher's or student's run in half precision and return its training facts."""
+    """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts."""
     model = trained_model(codec_run, run, clips)
-    path = save_world_model(model, out, torch.float16)
+    path = save_world_model(model, out, torch.int8)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

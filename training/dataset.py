@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .latents import FLOW_STEP
 
-ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg")
+ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks")
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Batch:
     flow: Tensor  # [B, T-1, 2, H/4, W/4]
     c2w: Tensor  # [B, T, 4, 4]
     fov_deg: Tensor  # [B, T]
+    tracks: Tensor  # [B, T, TRACKED, 3]
     captions: list[list[str]]
     size: tuple[int, int]  # width, height in pixels
 
@@ -32,7 +33,7 @@ class Batch:
         frames = 4 * latents - 3
         return Batch(
             self.video[:, :, :latents], self.last, self.depth[:, :frames], self.flow[:, : frames - 1],
-            self.c2w[:, :frames], self.fov_deg[:, :frames], self.captions, self.size,
+            self.c2w[:, :frames], self.fov_deg[:, :frames], self.tracks[:, :frames], self.captions, self.size,
         )  # fmt: skip
 
 
@@ -79,5 +80,5 @@ class Dataset:
         return Batch(
             stacked["video"].float(), stacked["last"].float(), stacked["depth"].float() / 255,
             stacked["flow"].float() * FLOW_STEP, stacked["c2w"], stacked["fov_deg"],
-            [self.shards[n]["captions"][i] for n, i in picks], tuple(self.shards[picks[0][0]]["size"]),
+            stacked["tracks"], [self.shards[n]["captions"][i] for n, i in picks], tuple(self.shards[picks[0][0]]["size"]),
         )  # fmt: skip

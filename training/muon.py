@@ -1,7 +1,8 @@
-"""Muon in float32: momentum, then the nearest orthogonal matrix, for the weight matrices of a transformer's blocks.
+"""Muon: momentum, then the nearest orthogonal matrix, for the weight matrices of a transformer's blocks.
 
 torch.optim.Muon multiplies in bfloat16, three times slower than float32 on CPUs without such units, and one matrix at a
-time. Here matrices of one shape go together. Newton-Schulz: Jordan et al., 2024; scale: Liu et al., arXiv 2502.16982.
+time. Here matrices of one shape go together, in whatever is fast. Newton-Schulz: Jordan et al., 2024; scale: Liu et al.,
+arXiv 2502.16982.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from .precision import has_bfloat16
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -19,11 +22,12 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     a, b, c = COEFFICIENTS
     tall = g.shape[1] > g.shape[2]
     x = g.transpose(1, 2) if tall else g
+    x = x.bfloat16() if has_bfloat16() else x
     x = x / x.flatten(1).norm(dim=1).clamp_min(1e-7)[:, None, None]
     for _ in range(steps):
         square = x @ x.transpose(1, 2)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x.transpose(1, 2) if tall else x
+    return (x.transpose(1, 2) if tall else x).to(g.dtype)
 
 
 class Muon(torch.optim.Optimizer):

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +75,19 @@ class Run:
     def log(self, **values) -> None:
         with open(self.folder / "log.jsonl", "a") as f:
             f.write(json.dumps({**values, "seconds": round(self.tick(), 1)}) + "\n")
+
+
+@contextmanager
+def averaged_weights(params: dict, average: dict) -> Iterator[None]:
+    """Their moving average in place of the weights, for as long as it lasts."""
+    kept = {n: p.data.clone() for n, p in params.items()}
+    for n, p in params.items():
+        p.data.copy_(average[n])
+    try:
+        yield
+    finally:
+        for n, p in params.items():
+            p.data.copy_(kept[n])
 
 
 MOST_LOST = 20  # losses that may fail to be finite in one run

@@ -18,7 +18,8 @@ from torch import Tensor
 from ..model.config import VDiTConfig
 from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
-from .run import Run, take_step
+from .precision import mixed
+from .run import Run, averaged_weights, take_step
 from .teacher import MOVING, loss_weight, optimizers, rate_at
 from .trajectories import STEPS, Teacher, Trajectories, averaged, load_teacher, on_the_way, write_trajectories
 
@@ -99,7 +100,8 @@ def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:
 def average_velocity(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:
     """The student's average velocity [B, C, T, h, w] from t to r [B], seeing the known frames of `end` at sigma 0."""
     seen = end.where(known[:, None, :, None, None], x)
-    return student(seen, torch.where(known, 0.0, t[:, None]), target=torch.where(known, 0.0, r[:, None]), **told)
+    with mixed():
+        return student(seen, torch.where(known, 0.0, t[:, None]), target=torch.where(known, 0.0, r[:, None]), **told).float()
 
 
 def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *, own: bool) -> Tensor:
@@ -217,12 +219,8 @@ def distil(
         }  # fmt: skip
 
     def check_now(**more) -> None:
-        kept = {n: p.data.clone() for n, p in params.items()}
-        for n, p in params.items():
-            p.data.copy_(average[n])
-        scores = {f"error_{n}": round(fidelity(student, check, n), 4) for n in STEP_COUNTS}
-        for n, p in params.items():
-            p.data.copy_(kept[n])
+        with averaged_weights(params, average):
+            scores = {f"error_{n}": round(fidelity(student, check, n), 4) for n in STEP_COUNTS}
         run.log(step=step, samples=samples, **scores, **more)
 
     bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="student", unit="s")

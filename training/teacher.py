@@ -1,7 +1,7 @@
 """Trains the transformer and the word encoder on encoded clips by flow matching: `vdit train teacher`.
 
 One model, all conditionings, by dropout: words or none, 0, 1 or 5 first frames, a last frame or none, a camera path or
-none, depth and flow or either or none.
+none, depth and flow or either or none. While it learns to draw, it must also tell where every ball is (tracker.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from ..model.vdit import VDiT, init_weights
 from ..world.caption import vocabulary
 from .dataset import Batch, Dataset
 from .muon import Muon
-from .run import Run, take_step
+from .precision import mixed
+from .run import Run, averaged_weights, take_step
+from .tracker import Tracker
 from .warm import begin_with
 
 CONFIG = VDiTConfig(carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3))  # what ships
@@ -28,11 +30,14 @@ NO_TEXT = 0.12  # share of clips without words, for guidance
 START_FRAMES = ((0, 0.08), (1, 0.27), (2, 0.65))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
 SHORT = 0.10  # share of batches cut to 21 frames
-CAMERA = 0.4  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
+CAMERA = 0.7  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
 CONTROLLED = 0.3  # share of batches with depth or flow
 FREE = 0.4  # share of flows that are told only in part
 LOOSE = 0.3  # share of controls that are told with less than full trust
 MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
+TRACKING = 0.1  # weight of the tracker's loss
+NOISE_LEVELS = (1.0, 1.4)  # mean and deviation of the log-odds of sigma: motion is decided where nearly all is noise
+NOISIEST = (4.0, 1.0)  # the same of a second validation: the model must know by itself what happens
 EMA = 0.998
 
 
@@ -88,6 +93,8 @@ class Shots:
     words: list[str]
     camera: Tensor | None
     vace: Tensor | None
+    tracks: Tensor
+    size: tuple[int, int]
 
 
 def draw_shots(
@@ -114,7 +121,7 @@ def draw_shots(
         known[i, :k] = True
     if ended:
         known[:, -1] = True
-    return Shots(x0, known, words, camera, vace)
+    return Shots(x0, known, words, camera, vace, batch.tracks, batch.size)
 
 
 def encode_words(text: WordEncoder, words: list[str]) -> Tensor:
@@ -131,25 +138,29 @@ def loss_weight(x0: Tensor, known: Tensor, *, moving: float) -> Tensor:
 
 def flow_loss(
     model: VDiT, text: WordEncoder, batch: Batch, rng: np.random.Generator, generator: torch.Generator,
-    *, controlled: bool, weighted: bool = True,
+    *, controlled: bool, tracker: Tracker | None = None, levels: tuple[float, float] = NOISE_LEVELS, weighted: bool = True,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the velocity over the frames that are not known."""
+    """Mean squared error of the velocity over the frames that are not known, and what the tracker finds wrong."""
     shots = draw_shots(batch, model.config, rng, generator, controlled=controlled)
     x0 = shots.x0
-    # Logit-normal noise levels, a little more at the noisy end, where motion is decided.
-    sigma = torch.sigmoid(torch.randn(len(x0), generator=generator) * 1.2 + 0.5)
+    sigma = torch.sigmoid(torch.randn(len(x0), generator=generator) * levels[1] + levels[0])
     noise = torch.randn(x0.shape, generator=generator)
     level = torch.where(shots.known, 0.0, sigma[:, None])
     s = level[:, None, :, None, None]
-    context = encode_words(text, shots.words)
-    velocity = model((1 - s) * x0 + s * noise, level, context, shots.camera, shots.vace)
-    error = (velocity - (noise - x0)).square().mean(1)  # [B, T, h, w]
+    with mixed():
+        context = encode_words(text, shots.words)
+        velocity = model((1 - s) * x0 + s * noise, level, context, shots.camera, shots.vace)
+    error = (velocity.float() - (noise - x0)).square().mean(1)  # [B, T, h, w]
     weight = loss_weight(x0, shots.known, moving=MOVING if weighted else 0.0)
-    return (error * weight).sum() / weight.sum()
+    loss = (error * weight).sum() / weight.sum()
+    return loss if tracker is None else loss + TRACKING * tracker.loss(shots.tracks, shots.size)
 
 
 @torch.no_grad()
-def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool, batch: int = 16) -> float:
+def validate(
+    model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool, levels: tuple[float, float] = (0.5, 1.2),
+    batch: int = 16,
+) -> float:  # fmt: skip
     """The unweighted loss on the same held-out clips (every seventh), noise and conditionings every time."""
     rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(5)
     losses = []
@@ -157,7 +168,8 @@ def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool,
         rows = range(0, len(data.shards[name]["video"]), 7)
         for a in range(0, len(rows), batch):
             clips = data.batch([(name, i) for i in rows[a : a + batch]])
-            losses.append(flow_loss(model, text, clips, rng, generator, controlled=controlled, weighted=False).item())
+            loss = flow_loss(model, text, clips, rng, generator, controlled=controlled, levels=levels, weighted=False)
+            losses.append(loss.item())
     return float(np.mean(losses))
 
 
@@ -191,7 +203,9 @@ def train(
     data, check = Dataset.load(latents), Dataset.load(held_out)
     run = Run(out)
     model, text = fresh(config, seed)
-    params = {**{f"model.{n}": p for n, p in model.named_parameters()}, **{f"text.{n}": p for n, p in text.named_parameters()}}
+    tracker = Tracker(model)
+    parts = {"model": model, "text": text, "tracker": tracker}
+    params = {f"{part}.{n}": p for part, module in parts.items() for n, p in module.named_parameters()}
     opts = optimizers(params, peak, muon)
     average = {n: p.detach().clone() for n, p in params.items()}
     step, samples, before = 0, 0, 0.0  # before: hours of runs that this one goes on from
@@ -226,8 +240,11 @@ def train(
                 "samples": samples, "hours": before, "config": asdict(config)}  # fmt: skip
 
     def check_now(**more) -> None:
-        plain, told = (validate(model, text, check, controlled=c) for c in (False, True))
-        run.log(step=step, samples=samples, held_out_loss=round(plain, 4), held_out_controlled=round(told, 4), **more)
+        with averaged_weights(params, average):
+            plain, told = (validate(model, text, check, controlled=c) for c in (False, True))
+            noisy = validate(model, text, check, controlled=False, levels=NOISIEST)
+        run.log(step=step, samples=samples, held_out_loss=round(plain, 4), held_out_controlled=round(told, 4),
+                held_out_noisy=round(noisy, 4), **more)  # fmt: skip
 
     losses: list[float] = []
     while run.tick() < total:
@@ -236,7 +253,8 @@ def train(
         for group in (g for o in opts for g in o.param_groups):
             group["lr"] = rate
         clips = data.draw(batch, rng)
-        loss = flow_loss(model, text, clips, rng, generator, controlled=rng.random() < CONTROLLED)
+        told = rng.random() < CONTROLLED
+        loss = flow_loss(model, text, clips, rng, generator, controlled=told, tracker=tracker)
         step += 1
         if not take_step(loss, params, average, opts, step - 1, EMA, run):
             continue

@@ -23,6 +23,7 @@ from ..model.vdit import VDiT
 from ..sampling import guided, sample, schedule
 from ..world.caption import vocabulary
 from .dataset import Dataset
+from .precision import mixed
 from .run import Run, save_atomic
 from .teacher import CONTROLLED, Shots, draw_shots, encode_words
 
@@ -94,7 +95,8 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
 
     def transformer(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         double = {n: torch.cat((v, v)) if len(x) > len(v) else v for n, v in named.items()}
-        return teacher.transformer(x, sigma, context, **double)
+        with mixed():
+            return teacher.transformer(x, sigma, context, **double).float()
 
     denoise = guided(transformer, *context.chunk(2), teacher.guidance)
     mask = shots.known[:, None, :, None, None]
