@@ -181,6 +181,7 @@ def toy_latents(folder, clips, frames=41):
             "flow": torch.randint(-9, 9, (clips, frames - 1, 2, 16, 16), generator=g, dtype=torch.int8),
             "c2w": torch.eye(4, dtype=torch.float64).repeat(clips, frames, 1, 1),
             "fov_deg": torch.full((clips, frames), 40.0),
+            "tracks": 64 * torch.rand(clips, frames, 3, 3, generator=g),
             "captions": [["a red ball falls", "a blue ball rolls to the left"]] * clips,
             "size": (64, 64),
         },
@@ -252,7 +253,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         denoise = guided(transformer, row["context"], empty, 3.0)
         with torch.no_grad():
             again = sample(denoise, file["states"][:1, 0].float(), schedule(6), "unipc", KnownFrames(end, known))
-        assert float((again - end).norm() / end.norm()) < 5e-3, name
+        assert float((again - end).norm() / end.norm()) < 1.5e-2, name  # stored in float16, solved in bfloat16 where that is fast
     assert any("vace" in f for f in found.files.values()) or any("camera" in f for f in found.files.values())
 
 

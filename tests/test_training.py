@@ -119,6 +119,25 @@ def test_batches_have_one_shape_and_long_clips_come_fewer(made):
     assert len(data.draw(6, np.random.default_rng(0)).video) == 3
 
 
+def test_latents_of_an_earlier_version_are_refused_with_the_way_out(made, tmp_path):
+    shard = torch.load(made / "latents/latents-00000.pt", weights_only=True)
+    torch.save({k: v for k, v in shard.items() if k != "tracks"}, tmp_path / "latents-00000.pt")
+    with pytest.raises(ValueError, match=r"latents-00000.pt holds no tracks: an earlier version .* make it anew"):
+        dataset.Dataset.load(tmp_path)
+
+
+def test_two_processes_train_one_teacher(made, tmp_path):
+    from vdit.training.launch import launch
+
+    named = dict(hours=3 / 3600, batch=5, config=TINY, muon=True)
+    launch(2, teacher.train, made / "latents", made / "latents", tmp_path, **named)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["event"] for r in rows if "event" in r] == ["start", "end"]  # the leader alone writes
+    assert rows[-1]["step"] == Run(tmp_path).load()["step"] > 0
+    with pytest.raises(FileNotFoundError, match="vdit train latents"):
+        launch(2, teacher.train, tmp_path / "none", made / "latents", tmp_path, **named)
+
+
 def test_teacher_resumes_and_may_start_from_another_run(made, tmp_path):
     step = Run(made / "teacher").load()["step"]
     assert step > 0

@@ -29,11 +29,12 @@ def _latents(a: argparse.Namespace) -> None:
 
 
 def _teacher(a: argparse.Namespace) -> None:
+    from .launch import launch
     from .teacher import train
 
-    train(
-        a.latents, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed, muon=a.muon,
-        cooldown_hours=a.cooldown, start_from=a.start_from,
+    launch(
+        a.processes, train, a.latents, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed,
+        muon=a.muon, cooldown_hours=a.cooldown, start_from=a.start_from,
     )  # fmt: skip
 
 
@@ -47,10 +48,12 @@ def _trajectories(a: argparse.Namespace) -> None:
 
 
 def _student(a: argparse.Namespace) -> None:
+    from .launch import launch
     from .student import Recipe, train
 
-    train(
-        a.teacher, a.latents, a.held_out, a.cache, a.out, Recipe(a.hours, a.batch, a.peak, a.muon, a.seed),
+    launch(
+        a.processes, train, a.teacher, a.latents, a.held_out, a.cache, a.out,
+        Recipe(a.hours, a.batch, a.peak, a.muon, a.seed),
         files=a.files, cache_gb=a.cache_gb, layers=a.layers, guidance=a.guidance, teacher_steps=a.teacher_steps,
         start_from=a.start_from,
     )  # fmt: skip
@@ -103,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cooldown", type=float, default=0.0, help="hours at the end over which the rate falls to zero")
     p.add_argument("--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--processes", type=int, default=1, help="processes that share the cores and each batch; default: 1")
 
     def solved(p: argparse.ArgumentParser) -> None:
         p.add_argument("--guidance", type=float, help="to be baked into students; default: the teacher's own")
@@ -129,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
     p.add_argument("--start-from", type=Path, help="a run whose weights this one begins with, instead of the teacher's")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--processes", type=int, default=1, help="processes that share the cores and each batch; default: 1")
     p = command(
         "bundle", _bundle, "put codec, transformer and words into one file",
         codec="runs/codec", clips="runs/clips", teacher="runs/teacher", out="weights/vdit-small.safetensors",

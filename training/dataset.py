@@ -54,10 +54,16 @@ class Dataset:
         return data
 
     def refresh(self) -> None:
-        """Read the shards that have been added since the last time."""
+        """Read the shards that have been added since the last time. Raises ValueError for those of an earlier version."""
         for path in sorted(self.folder.glob("latents-*.pt")):
             if path.name not in self.shards:
-                self.shards[path.name] = torch.load(path, weights_only=True)
+                shard = torch.load(path, weights_only=True)
+                if lacking := [name for name in ROW if name not in shard]:
+                    raise ValueError(
+                        f"{path} holds no {', '.join(lacking)}: an earlier version made it; delete the folder and make it "
+                        "anew with `vdit train latents`"
+                    )
+                self.shards[path.name] = shard
 
     def __len__(self) -> int:
         return sum(len(s["video"]) for s in self.shards.values())

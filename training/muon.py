@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from .launch import Team
 from .precision import has_bfloat16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -31,10 +32,16 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only; everything else belongs to AdamW. `lr` is comparable with AdamW's."""
+    """For matrices only; everything else belongs to AdamW. `lr` is comparable with AdamW's.
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    A team's members, whose gradients are the same, each work out a part of the updates.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01, team: Team = Team()
+    ):  # fmt: skip
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        self.team = team
 
     @torch.no_grad()
     def step(self) -> None:
@@ -47,6 +54,9 @@ class Muon(torch.optim.Optimizer):
                 momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
                 grads = [p.grad for p in params]
                 torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-                update = orthogonal(torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"])))  # Nesterov
+                ahead = torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"]))  # Nesterov
+                mine, update = slice(self.team.rank, None, self.team.size), torch.zeros_like(ahead)
+                update[mine] = orthogonal(ahead[mine])
+                update = self.team.total(update)
                 for p, u in zip(params, update):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u, alpha=-0.2 * group["lr"] * max(shape) ** 0.5)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from .launch import Team
+
 
 def cosine(step: int, steps: int, peak: float, *, warmup: int, floor: float = 0.05) -> float:
     """Learning rate: linear warm-up, then a cosine down to floor*peak at the last step."""
@@ -40,6 +42,7 @@ class Run:
     save_every_s: float = 180.0
     seconds: float = 0.0  # trained so far, over all sessions
     lost: int = 0  # steps left out because their loss was not finite
+    silent: bool = False  # neither logs nor saves: of a team, the leader does
     _mark: float = field(default_factory=lambda: time.monotonic())
     _saved: float = field(default_factory=lambda: time.monotonic())
 
@@ -68,11 +71,15 @@ class Run:
     def save(self, state: dict, *, force: bool = False) -> None:
         """Write the state when `save_every_s` have passed since the last time, or at once with force."""
         self.tick()
+        if self.silent:
+            return
         if force or time.monotonic() - self._saved > self.save_every_s:
             save_atomic({**state, "seconds": self.seconds}, self.state_path)
             self._saved = time.monotonic()
 
     def log(self, **values) -> None:
+        if self.silent:
+            return
         with open(self.folder / "log.jsonl", "a") as f:
             f.write(json.dumps({**values, "seconds": round(self.tick(), 1)}) + "\n")
 
@@ -94,25 +101,28 @@ MOST_LOST = 20  # losses that may fail to be finite in one run
 
 
 def take_step(
-    loss: torch.Tensor, params: dict, average: dict, optimizers: list, step: int, ema: float, run: Run
-) -> bool:
-    """One update of the weights and of their moving average; False, logged, when the loss is not finite and is left out.
+    loss: torch.Tensor, params: dict, average: dict, optimizers: list, step: int, ema: float, run: Run, team: Team = Team()
+) -> float | None:  # fmt: skip
+    """One update of the weights and of their moving average by the team's mean gradient. Returns the mean loss; None,
+    logged, when it is not finite and is left out.
 
     That was seen once in some hundred steps on one CPU, not repeatable. Raises FloatingPointError when it piles up.
     """
-    if not torch.isfinite(loss):
+    mean = team.mean(loss.item())
+    if not math.isfinite(mean):
         run.lost += 1
         run.log(event="not finite", step=step, lost=run.lost)
         if run.lost > MOST_LOST:
             raise FloatingPointError(f"{run.lost} losses were not finite; the last in step {step}: see {run.folder / 'log.jsonl'}")
-        return False
+        return None
     for opt in optimizers:
         opt.zero_grad(set_to_none=True)
     loss.backward()
+    team.mean_gradients(params.values())
     torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
     for opt in optimizers:
         opt.step()
     with torch.no_grad():
         keep = min(ema, (2 + step) / (11 + step))
         torch._foreach_lerp_(list(average.values()), list(params.values()), 1 - keep)
-    return True
+    return mean

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..model.config import VDiTConfig
 from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
+from .launch import Team
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
 from .teacher import MOVING, loss_weight, optimizers, rate_at
@@ -159,28 +160,32 @@ class Recipe:
 def train(
     teacher: Path, latents: Path, held_out: Path, cache: Path, out: Path, recipe: Recipe, *, files: int = 128,
     cache_gb: float = 4.0, layers: int | None = None, guidance: float | None = None, teacher_steps: int = STEPS,
-    start_from: Path | None = None,
+    start_from: Path | None = None, team: Team = Team(),
 ) -> None:  # fmt: skip
     """Fill the cache with `files` files of trajectories, then distil; both go on where they stopped.
 
     A fresh student has the weights of the teacher's layers (`layers` of them), or of the finished student `start_from`.
-    Trajectories that other processes add meanwhile are used too. Raises ValueError for a teacher that is a student.
+    Trajectories that other processes add meanwhile are used too; a team's members solve a part each. Raises ValueError
+    for a teacher that is a student.
     """
     source = load_teacher(teacher, guidance)
     solved = dict(steps=teacher_steps, limit_gb=cache_gb)
-    write_trajectories(source, latents, cache, 0, files, **solved)
-    write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, seed=1, **solved)
+    write_trajectories(source, latents, cache, 0, files, team=team, **solved)
+    write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, team=team, seed=1, **solved)
+    team.agreed(0.0)  # all are there
     begin, before = source.transformer, {"start_from": None, "hours": 0.0}
     if start_from is not None:
         begin, _, state = averaged(start_from)
         before = {"start_from": str(start_from), "hours": state["hours"] + state["seconds"] / 3600}
     data, check = Trajectories.load(cache), Trajectories.load(Path(cache) / "held-out")
-    distil(from_teacher(begin, layers), source, data, check, Run(out), recipe, before)
+    run = Run(out, silent=not team.leads)
+    distil(from_teacher(begin, layers), source, data, check, run, recipe, before, team)
 
 
 def distil(
-    student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, recipe: Recipe, before: dict
-) -> None:
+    student: VDiT, teacher: Teacher, data: Trajectories, check: Trajectories, run: Run, recipe: Recipe, before: dict,
+    team: Team = Team(),
+) -> None:  # fmt: skip
     """The training loop; `before`: the run that it starts from and its hours.
 
     The state is laid out as a teacher's, the teacher's words among its averaged weights.
@@ -190,7 +195,7 @@ def distil(
     params = dict(student.named_parameters())
     for p in params.values():
         p.requires_grad_(True)
-    opts = optimizers(params, recipe.peak, recipe.muon)
+    opts = optimizers(params, recipe.peak, recipe.muon, team)
     average = {n: p.detach().clone() for n, p in params.items()}
     step, samples, total = 0, 0, recipe.hours * 3600
     if state := run.load():
@@ -223,24 +228,26 @@ def distil(
             scores = {f"error_{n}": round(fidelity(student, check, n), 4) for n in STEP_COUNTS}
         run.log(step=step, samples=samples, **scores, **more)
 
-    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="student", unit="s")
+    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="student", unit="s",
+               disable=not team.leads)  # fmt: skip
     losses: list[float] = []
-    if step == 0:
+    if step == 0 and team.leads:
         check_now()
-    while run.tick() < total:
-        rng = np.random.default_rng([recipe.seed, step])
-        rate = rate_at(run.seconds, total, recipe.peak, COOLDOWN * total, warmup=30.0)
+    while (seconds := team.agreed(run.tick())) < total:
+        rng = np.random.default_rng([recipe.seed, step, team.rank])
+        rate = rate_at(seconds, total, recipe.peak, COOLDOWN * total, warmup=30.0)
         for group in (g for o in opts for g in o.param_groups):
             group["lr"] = rate
-        fewest = fewest_at(run.seconds / total)
-        found, rows = data.draw(recipe.batch, rng)
+        fewest = fewest_at(seconds / total)
+        found, rows = data.draw(team.share(recipe.batch), rng)
         times = draw_times(len(rows), fewest, rng)
         loss = distillation_loss(student, found, rows, times, own=fewest <= 8 and rng.random() < OWN)
         step += 1
-        if not take_step(loss, params, average, opts, step - 1, EMA, run):
+        taken = take_step(loss, params, average, opts, step - 1, EMA, run, team)
+        if taken is None:
             continue
-        samples += len(rows)
-        losses.append(loss.item())
+        samples += len(rows) * team.size
+        losses.append(taken)
         if step % 50 == 0:
             mean = round(float(np.mean(losses)), 4)
             run.log(step=step, samples=samples, loss=mean, rate=round(rate, 6), fewest=fewest)
@@ -248,8 +255,9 @@ def distil(
             losses.clear()
             data.refresh()
         bar.update(round(run.seconds) - bar.n)
-        if step % recipe.validate_every == 0:
+        if step % recipe.validate_every == 0 and team.leads:
             check_now()
         run.save(snapshot())
-    check_now(event="end")
-    run.save(snapshot(), force=True)
+    if team.leads:
+        check_now(event="end")
+        run.save(snapshot(), force=True)

@@ -19,6 +19,7 @@ from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights
 from ..world.caption import vocabulary
 from .dataset import Batch, Dataset
+from .launch import Team
 from .muon import Muon
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
@@ -173,13 +174,15 @@ def validate(
     return float(np.mean(losses))
 
 
-def optimizers(params: dict[str, Tensor], peak: float, muon: bool) -> list[torch.optim.Optimizer]:
+def optimizers(
+    params: dict[str, Tensor], peak: float, muon: bool, team: Team = Team()
+) -> list[torch.optim.Optimizer]:  # fmt: skip
     """AdamW, and Muon for the matrices of the blocks when asked."""
     matrix = [p for n, p in params.items() if muon and "blocks." in n and p.ndim == 2]
     kept = {id(p) for p in matrix}
     rest = [p for p in params.values() if id(p) not in kept]
     out: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)]
-    return out + ([Muon(matrix, lr=peak)] if matrix else [])
+    return out + ([Muon(matrix, lr=peak, team=team)] if matrix else [])
 
 
 def rate_at(seconds: float, total: float, peak: float, cooldown: float, warmup: float = 60.0) -> float:
@@ -191,22 +194,23 @@ def rate_at(seconds: float, total: float, peak: float, cooldown: float, warmup: 
 def train(
     latents: Path, held_out: Path, out: Path, *, hours: float, batch: int = 8, peak: float = 1e-3, seed: int = 0,
     muon: bool = False, cooldown_hours: float = 0.0, start_from: Path | None = None, config: VDiTConfig = CONFIG,
-    validate_every: int = 500,
+    validate_every: int = 500, team: Team = Team(),
 ) -> None:  # fmt: skip
     """Train for `hours` of this machine, resuming from `out`; a fresh run begins at random, or with `start_from`: another
     run (its weights and optimizer) or a bundle (its weights, see begin_with).
 
-    New latent shards are picked up as they appear. The state holds the weights and their moving average.
+    New latent shards are picked up as they appear. The state holds the weights and their moving average. A team's members
+    hold the same weights and draw clips of their own.
     """
     from tqdm import tqdm
 
     data, check = Dataset.load(latents), Dataset.load(held_out)
-    run = Run(out)
+    run = Run(out, silent=not team.leads)
     model, text = fresh(config, seed)
     tracker = Tracker(model)
     parts = {"model": model, "text": text, "tracker": tracker}
     params = {f"{part}.{n}": p for part, module in parts.items() for n, p in module.named_parameters()}
-    opts = optimizers(params, peak, muon)
+    opts = optimizers(params, peak, muon, team)
     average = {n: p.detach().clone() for n, p in params.items()}
     step, samples, before = 0, 0, 0.0  # before: hours of runs that this one goes on from
     resumed = run.load()
@@ -232,7 +236,8 @@ def train(
         run.log(event="start", config=asdict(config), hours=hours, batch=batch, peak=peak, seed=seed, muon=muon,
                 cooldown_hours=cooldown_hours, start_from=start_from and str(start_from), clips=len(data))  # fmt: skip
     total = hours * 3600
-    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="teacher", unit="s")
+    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="teacher", unit="s",
+               disable=not team.leads)  # fmt: skip
 
     def snapshot() -> dict:
         weights = {n: p.data for n, p in params.items()}
@@ -247,27 +252,30 @@ def train(
                 held_out_noisy=round(noisy, 4), **more)  # fmt: skip
 
     losses: list[float] = []
-    while run.tick() < total:
-        rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rate = rate_at(run.seconds, total, peak, cooldown_hours * 3600, warmup=60.0 if step < 1000 else 0.1)
+    while (seconds := team.agreed(run.tick())) < total:
+        told = np.random.default_rng([seed, step]).random() < CONTROLLED  # by all members alike: it makes steps longer
+        rng = np.random.default_rng([seed, step, team.rank])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        rate = rate_at(seconds, total, peak, cooldown_hours * 3600, warmup=60.0 if step < 1000 else 0.1)
         for group in (g for o in opts for g in o.param_groups):
             group["lr"] = rate
-        clips = data.draw(batch, rng)
-        told = rng.random() < CONTROLLED
+        clips = data.draw(team.share(batch), rng)
         loss = flow_loss(model, text, clips, rng, generator, controlled=told, tracker=tracker)
         step += 1
-        if not take_step(loss, params, average, opts, step - 1, EMA, run):
+        mean = take_step(loss, params, average, opts, step - 1, EMA, run, team)
+        if mean is None:
             continue
-        samples += len(clips.video)
-        losses.append(loss.item())
+        samples += len(clips.video) * team.size
+        losses.append(mean)
         if step % 50 == 0:
             run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data))
             bar.set_postfix(step=step, loss=f"{np.mean(losses):.3f}")
             losses.clear()
             data.refresh()
         bar.update(round(run.seconds) - bar.n)
-        if step % validate_every == 0:
+        if step % validate_every == 0 and team.leads:
             check_now()
         run.save(snapshot())
-    check_now(event="end")
-    run.save(snapshot(), force=True)
+    if team.leads:
+        check_now(event="end")
+        run.save(snapshot(), force=True)

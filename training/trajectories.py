@@ -23,6 +23,7 @@ from ..model.vdit import VDiT
 from ..sampling import guided, sample, schedule
 from ..world.caption import vocabulary
 from .dataset import Dataset
+from .launch import Team
 from .precision import mixed
 from .run import Run, save_atomic
 from .teacher import CONTROLLED, Shots, draw_shots, encode_words
@@ -120,9 +121,10 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
 
 def write_trajectories(
     teacher: Teacher, latents: Path, out: Path, first: int, count: int, *, steps: int = STEPS, limit_gb: float = 4.0,
-    seed: int = 0, batch: int = BATCH,
+    seed: int = 0, batch: int = BATCH, team: Team = Team(),
 ) -> int:  # fmt: skip
-    """Fill files number first .. first+count-1 of the cache; those that exist are kept. Returns how many there are then.
+    """Fill files number first .. first+count-1 of the cache, each member of a team its part; those that exist are kept.
+    Returns how many there are then.
 
     Stops at `limit_gb` of the whole folder. Raises ValueError when the folder holds another teacher's trajectories.
     """
@@ -130,7 +132,8 @@ def write_trajectories(
 
     out, data = Path(out), None
     _claim(out, {"teacher": teacher.fingerprint, "guidance": teacher.guidance, "steps": steps, "name": teacher.name})
-    missing = [n for n in range(first, first + count) if not (out / f"trajectories-{n:05d}.pt").exists()]
+    numbers = range(first + team.rank, first + count, team.size)
+    missing = [n for n in numbers if not (out / f"trajectories-{n:05d}.pt").exists()]
     bar = tqdm(missing, unit="file", desc="trajectories", disable=not missing)
     for number in bar:
         path = out / f"trajectories-{number:05d}.pt"

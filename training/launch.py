@@ -1,0 +1,99 @@
+"""Several processes that train one model together, each on its share of every batch: `--processes N`.
+
+On CPUs two processes of one thread do a third more than one of two threads, whose small steps wait for each other.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who trains together. Alone, every method gives back what it was given."""
+
+    rank: int = 0  # 0 logs, validates and saves
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, count: int) -> int:
+        """Of `count` clips, how many this member takes: at least 1."""
+        return max(1, (count + self.size - 1 - self.rank) // self.size)
+
+    def agreed(self, number: float) -> float:
+        """The leader's number."""
+        if self.size == 1:
+            return number
+        value = torch.tensor(number, dtype=torch.float64)
+        torch.distributed.broadcast(value, 0)
+        return value.item()
+
+    def mean(self, number: float) -> float:
+        """The members' mean; not a number where one of them is not."""
+        value = torch.tensor(number, dtype=torch.float64)
+        return (self.total(value) / self.size).item()
+
+    def total(self, value: Tensor) -> Tensor:
+        """The members' sum, in place."""
+        if self.size > 1:
+            torch.distributed.all_reduce(value)
+        return value
+
+    def mean_gradients(self, params: Iterable[Tensor]) -> None:
+        """Every gradient becomes the members' mean; none where no member has one."""
+        if self.size == 1:
+            return
+        params = list(params)
+        used = self.total(torch.tensor([float(p.grad is not None) for p in params]))
+        some = [p for p, n in zip(params, used.tolist()) if n]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in some])
+        flat = self.total(flat).div_(self.size)
+        for p, mean in zip(some, flat.split([p.numel() for p in some])):
+            p.grad = mean.view_as(p)
+
+
+def launch(processes: int, train: Callable, *args: Any, **named: Any) -> None:
+    """Call train(*args, **named, team=...) in so many processes that share this machine's cores, and wait for them.
+
+    What the leader raises is raised here, as ValueError or FileNotFoundError where it was one.
+    """
+    if processes < 1:
+        raise ValueError(f"processes is {processes}; expected at least 1")
+    if processes == 1:
+        return train(*args, **named, team=Team())
+    threads = max(1, torch.get_num_threads() // processes)
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = Path(folder) / "meeting"
+        try:
+            torch.multiprocessing.spawn(_member, (processes, threads, str(meeting), train, args, named), processes)
+        except torch.multiprocessing.ProcessRaisedException:
+            reason = meeting.with_suffix(".reason")
+            kind, _, text = reason.read_text("utf-8").partition(":") if reason.exists() else ("", "", "")
+            known = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
+            if kind in known:
+                raise known[kind](text) from None
+            raise
+
+
+def _member(rank: int, size: int, threads: int, meeting: str, train: Callable, args: tuple, named: dict) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(threads)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+    try:
+        train(*args, **named, team=Team(rank, size))
+    except (ValueError, FileNotFoundError) as e:
+        Path(meeting).with_suffix(".reason").write_text(f"{type(e).__name__}:{e}", "utf-8")
+        raise
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
