@@ -27,6 +27,7 @@ class VDiTConfig:
     camera_rays: int = 0  # camera rays a side for each latent cell; 0: no camera adapter
     vace_channels: int = 0  # of the control branch's input; 0: no such branch
     vace_layers: tuple[int, ...] = ()  # blocks that receive a hint from the branch, 0 the first
+    places: bool = False  # each token is told its own place in the video, beside rotary positions
     carry: bool = False  # each frame is told the latest known one (sigma 0), cell by cell
     flow_map: bool = False  # a student: predicts the average velocity on the way to a second sigma
     delta_gate: float = 0.25  # share of that second sigma in the time embedding; AnyFlow's value

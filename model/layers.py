@@ -162,6 +162,27 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(x)))
 
 
+class PlaceEmbedding(nn.Module):
+    """Where each token is, counted from the first frame and the picture's centre, for its patch embedding.
+
+    Rotary positions show only in what a head attends to, and a small model has few heads: a token that finds the ball
+    by its looks must be told where that was.
+    """
+
+    PERIODS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of the waves along each axis, in tokens
+
+    def __init__(self, c: VDiTConfig):
+        super().__init__()
+        self.proj = Linear(6 * len(self.PERIODS), c.dim, bias=False)
+
+    def forward(self, grid: tuple[int, int, int], like: Tensor) -> Tensor:
+        """Embeddings [T, S, D] of a grid (T, H, W) of tokens, in like's dtype and on its device."""
+        axes = [torch.arange(n, device=like.device) - (0.0 if i == 0 else (n - 1) / 2) for i, n in enumerate(grid)]
+        places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(grid[0], -1, 3, 1)
+        angle = places * (2 * math.pi / torch.tensor(self.PERIODS, device=like.device))
+        return self.proj(torch.cat((angle.sin(), angle.cos()), -1).flatten(2).to(like.dtype))
+
+
 class CameraAdapter(nn.Module):
     """Plücker rays to tokens, added to the patch embedding (aigc-apps/VideoX-Fun, wan_camera_adapter.py)."""
 

@@ -11,7 +11,7 @@ from ..kernels.dispatch import fuses
 from ..kernels.grid import Grid
 from ..kernels.patterns import named_plan
 from .config import HEAD_DIM, VDiTConfig
-from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
+from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, PlaceEmbedding, VaceBlock, sinusoid
 from .lean import Linear, add, patches
 from .rope import axis_tables, rope_table
 
@@ -35,6 +35,8 @@ class VDiT(nn.Module):
             self.ref_conv = nn.Conv2d(c.ref_channels, c.dim, c.patch[1:], c.patch[1:])
         if c.camera_rays:
             self.control_adapter = CameraAdapter(c)
+        if c.places:
+            self.place_embedding = PlaceEmbedding(c)
         if c.carry:
             self.carry_embedding = nn.Conv3d(c.in_channels + 1, c.dim, c.patch, c.patch, bias=False)
         if c.vace_layers:
@@ -66,6 +68,8 @@ class VDiT(nn.Module):
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
         seen = carried(x, sigma) if c.carry and sigma.ndim == 2 else None
         x = patches(self.patch_embedding, x.to(self.dtype))  # [B, T, S, D]
+        if c.places:
+            x = add(x, self.place_embedding(grid, x))
         if seen is not None:
             x = add(x, patches(self.carry_embedding, seen.to(x.dtype)))
         if camera is not None:
@@ -186,6 +190,8 @@ def init_weights(model: VDiT, seed: int) -> VDiT:
         elif "modulation" in name:
             p.data.normal_(0, model.config.dim**-0.5, generator=generator)
     nn.init.zeros_(model.head.head.weight)
+    if model.config.places:
+        nn.init.zeros_(model.place_embedding.proj.weight)
     if model.config.carry:
         nn.init.zeros_(model.carry_embedding.weight)
     if model.config.camera_rays:  # controls start without effect

@@ -1,12 +1,21 @@
 """Processes that train together: the same weights as one process with the whole batch."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
 from vdit.training.launch import Team, launch
 
 MEMBERS = '''
-import torch
+import os, time, torch
 from vdit.training.muon import Muon
+
+def wait(out, *, team):
+    open(f"{out}-{team.rank}", "w").write(str(os.getpid()))
+    time.sleep(120)
 
 def member(out, refuse=False, *, team):
     if refuse:
@@ -59,6 +68,35 @@ def test_what_a_member_refuses_is_refused_here(member, tmp_path):
         launch(2, member, str(tmp_path / "x"), refuse=True)
     with pytest.raises(ValueError, match="processes is 0; expected at least 1"):
         launch(0, member, str(tmp_path / "x"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+def test_members_end_with_the_process_that_started_them(member, tmp_path):
+    start = (
+        "import sys, time\nfrom vdit.training.launch import launch\nfrom two_members import wait\n"
+        f"if __name__ == '__main__': launch(2, wait, {str(tmp_path / 'pid')!r})\n"
+    )
+    (tmp_path / "start.py").write_text(start)
+    parent = subprocess.Popen([sys.executable, "start.py"], cwd=tmp_path)
+    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
+    assert until(lambda: all(p.exists() and p.read_text() for p in pids), 60)
+    parent.kill()
+    parent.wait()
+    assert until(lambda: not any(alive(int(p.read_text())) for p in pids), 20)
+
+
+def until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.2)
+    return true()
+
+
+def alive(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
 
 
 def test_alone_a_team_changes_nothing():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +88,15 @@ def launch(processes: int, train: Callable, *args: Any, **named: Any) -> None:
             raise
 
 
+def _die_with(parent: int) -> None:
+    """End this process when its parent is gone: a killed run must not go on without its terminal."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 def _member(rank: int, size: int, threads: int, meeting: str, train: Callable, args: tuple, named: dict) -> None:
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(threads)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)

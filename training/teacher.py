@@ -26,7 +26,9 @@ from .run import Run, averaged_weights, take_step
 from .tracker import Tracker
 from .warm import begin_with
 
-CONFIG = VDiTConfig(carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3))  # what ships
+CONFIG = VDiTConfig(
+    places=True, carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3)
+)  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
 START_FRAMES = ((0, 0.08), (1, 0.27), (2, 0.65))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
@@ -252,6 +254,7 @@ def train(
                 held_out_noisy=round(noisy, 4), **more)  # fmt: skip
 
     losses: list[float] = []
+    missed: list[float] = []  # by the tracker
     while (seconds := team.agreed(run.tick())) < total:
         told = np.random.default_rng([seed, step]).random() < CONTROLLED  # by all members alike: it makes steps longer
         rng = np.random.default_rng([seed, step, team.rank])
@@ -267,10 +270,13 @@ def train(
             continue
         samples += len(clips.video) * team.size
         losses.append(mean)
+        missed.append(tracker.missed)
         if step % 50 == 0:
-            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data))
+            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data),
+                    tracking=round(float(np.mean(missed)), 4))  # fmt: skip
             bar.set_postfix(step=step, loss=f"{np.mean(losses):.3f}")
             losses.clear()
+            missed.clear()
             data.refresh()
         bar.update(round(run.seconds) - bar.n)
         if step % validate_every == 0 and team.leads:

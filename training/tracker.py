@@ -40,6 +40,7 @@ class Tracker(nn.Module):
         self.read = nn.Linear(model.config.dim, SUBFRAMES * self.cells**2)
         nn.init.zeros_(self.read.weight)
         nn.init.constant_(self.read.bias, -RARE)
+        self.missed = 0.0  # the last loss
         self._tokens: Tensor | None = None
         model.blocks[2 * model.config.layers // 3 - 1].register_forward_hook(self._keep)
 
@@ -55,4 +56,6 @@ class Tracker(nn.Module):
         wanted = occupancy(tracks, size, self.cells).permute(0, 2, 3, 4, 1).flatten(2, 3)  # [B, T', S, 4*cells^2]
         read = self.read(self.norm(tokens[:, : wanted.shape[1]].float()))
         missed = F.binary_cross_entropy_with_logits(read.float(), wanted, reduction="none")
-        return missed.sum() / wanted.sum().clamp_min(1.0)
+        loss = missed.sum() / wanted.sum().clamp_min(1.0)
+        self.missed = loss.item()
+        return loss
