@@ -199,6 +199,28 @@ def test_bundle_round_trip(bundle):
     assert torch.equal(model.transformer(x, s, c), again.transformer(x, s, again.text.encode(["red ball"]).tokens))
 
 
+def test_a_token_that_is_told_its_place_knows_it_in_any_grid():
+    from vdit.model.layers import PlaceEmbedding
+
+    config = VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16, places=True)
+    embedding = PlaceEmbedding(config)
+    small, large = (embedding(grid, torch.zeros(1)) for grid in ((11, 4, 4), (21, 3, 6)))
+    assert small.shape == (11, 16, 128) and large.shape == (21, 18, 128)
+    tokens = small.flatten(0, 1)
+    apart = (tokens[:, None] - tokens).norm(dim=-1) + 9 * torch.eye(len(tokens))
+    assert apart.min() > 1e-3  # no two places look alike
+    even, other = small[3].unflatten(0, (4, 4)), embedding((5, 2, 6), torch.zeros(1))[3].unflatten(0, (2, 6))
+    torch.testing.assert_close(even[1:3, :], other[:, 1:5])  # the same place around the centre in pictures of other sizes
+    x, sigma, words = torch.randn(1, 4, 3, 4, 4), torch.rand(1), torch.randn(1, 2, 16)
+    told = init_weights(VDiT(config), 0)
+    torch.nn.init.normal_(told.head.head.weight, std=0.1)
+    from dataclasses import replace
+
+    plain = VDiT(replace(config, places=False))
+    plain.load_state_dict({n: v for n, v in told.state_dict().items() if not n.startswith("place")})
+    torch.testing.assert_close(told(x, sigma, words), plain(x, sigma, words))  # begins without effect
+
+
 def test_a_byte_a_weight_keeps_the_model_and_halves_the_file(tmp_path):
     model = random_world_model(3)
     half = save_world_model(model, tmp_path / "half.safetensors", torch.float16)

@@ -30,7 +30,7 @@ CONFIG = VDiTConfig(
     places=True, carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3)
 )  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
-START_FRAMES = ((0, 0.08), (1, 0.27), (2, 0.65))  # known latent frames at the start, and their share
+START_FRAMES = ((0, 0.06), (1, 0.20), (2, 0.74))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
 SHORT = 0.10  # share of batches cut to 21 frames
 CAMERA = 0.7  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
@@ -39,7 +39,7 @@ FREE = 0.4  # share of flows that are told only in part
 LOOSE = 0.3  # share of controls that are told with less than full trust
 MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
 TRACKING = 0.1  # weight of the tracker's loss
-NOISE_LEVELS = (1.0, 1.4)  # mean and deviation of the log-odds of sigma: motion is decided where nearly all is noise
+NOISE_LEVELS = (2.5, 1.8)  # mean and deviation of the log-odds of sigma: what happens is decided above .9, half of all
 NOISIEST = (4.0, 1.0)  # the same of a second validation: the model must know by itself what happens
 EMA = 0.998
 
