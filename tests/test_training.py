@@ -158,6 +158,17 @@ def test_flow_loss_of_an_untrained_model_is_the_energy_of_its_target(made):
     assert teacher.validate(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
 
 
+def test_foresight_tells_balls_from_the_rest(made):
+    data = dataset.Dataset.load(made / "latents")
+    model, text = teacher.fresh(TINY, 0)  # its head is zero: the error is the energy of noise - x0
+    balls, rest = teacher.foresight(model, text, data, every=1)
+    clips = data.batch([("latents-00000.pt", i) for i in range(6)])
+    cells = (occupancy(clips.tracks, clips.size, 4).amax(1) > 0.3)[:, 2:]
+    energy = 1 + clips.video.square().mean(1)[:, 2:]
+    for found, wanted in ((balls, energy[cells]), (rest, energy[~cells])):
+        assert found == pytest.approx(float(wanted.mean()), rel=0.15)
+
+
 def test_the_same_step_gives_the_same_loss(made):
     data = dataset.Dataset.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..control.signals import context_channels, plucker, vace_context
+from ..control.signals import POOL, context_channels, plucker, vace_context
+from ..model.codec.tiny import TinyCodec
 from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights
@@ -23,7 +24,7 @@ from .launch import Team
 from .muon import Muon
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
-from .tracker import Tracker
+from .tracker import Tracker, occupancy
 from .warm import begin_with
 
 CONFIG = VDiTConfig(
@@ -40,7 +41,6 @@ LOOSE = 0.3  # share of controls that are told with less than full trust
 MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
 TRACKING = 0.1  # weight of the tracker's loss
 NOISE_LEVELS = (2.5, 1.8)  # mean and deviation of the log-odds of sigma: what happens is decided above .9, half of all
-NOISIEST = (4.0, 1.0)  # the same of a second validation: the model must know by itself what happens
 EMA = 0.998
 
 
@@ -176,6 +176,31 @@ def validate(
     return float(np.mean(losses))
 
 
+@torch.no_grad()
+def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) -> tuple[float, float]:
+    """Mean squared velocity error of held-out clips at sigma 1, two latent frames known: (where balls are, elsewhere).
+
+    There nothing but what the model knows of motion tells it where the balls will be; one that draws no ball at all in
+    the bundled codec's latents has 2.7 and .1 to .4. Takes every so many clips of 41 frames.
+    """
+    generator, errors, covered = torch.Generator().manual_seed(6), [], []
+    for name in sorted(data.shards):
+        shard = data.shards[name]
+        if shard["depth"].shape[1] != 41:
+            continue
+        clips = data.batch([(name, i) for i in range(0, len(shard["video"]), every)])
+        noise, level = torch.randn(clips.video.shape, generator=generator), torch.ones(clips.video.shape[0], clips.video.shape[2])
+        level[:, :2] = 0.0
+        x = noise.where(level[:, None, :, None, None] > 0, clips.video)
+        with mixed():
+            velocity = model(x, level, encode_words(text, [ways[0] for ways in clips.captions])).float()
+        errors.append((velocity - (noise - clips.video)).square().mean(1)[:, 2:].flatten())
+        cells = occupancy(clips.tracks, clips.size, TinyCodec.spatial // POOL).amax(1)
+        covered.append(cells[:, 2:].flatten() > 0.3)
+    error, ball = torch.cat(errors), torch.cat(covered)
+    return float(error[ball].mean()), float(error[~ball].mean())
+
+
 def optimizers(
     params: dict[str, Tensor], peak: float, muon: bool, team: Team = Team()
 ) -> list[torch.optim.Optimizer]:  # fmt: skip
@@ -249,9 +274,9 @@ def train(
     def check_now(**more) -> None:
         with averaged_weights(params, average):
             plain, told = (validate(model, text, check, controlled=c) for c in (False, True))
-            noisy = validate(model, text, check, controlled=False, levels=NOISIEST)
+            balls, rest = foresight(model, text, check)
         run.log(step=step, samples=samples, held_out_loss=round(plain, 4), held_out_controlled=round(told, 4),
-                held_out_noisy=round(noisy, 4), **more)  # fmt: skip
+                held_out_balls=round(balls, 3), held_out_rest=round(rest, 3), **more)  # fmt: skip
 
     losses: list[float] = []
     missed: list[float] = []  # by the tracker
