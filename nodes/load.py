@@ -8,7 +8,7 @@ from .comfy import io, model_files, model_path
 from .types import CATEGORY, VDiTModel, told
 
 BUNDLED = "vdit-small (bundled)"
-STUDENTS = ("vdit-small-student (bundled)", "vdit-small-student-fast (bundled)")  # previews
+STUDENT = "vdit-small-student (bundled)"  # previews
 FOLDER = "diffusion_models"
 PREVIEWS = "vae_approx"  # ComfyUI's folder for them
 TINY_CODECS = ("taew2_1", "taew2_2")
@@ -30,11 +30,11 @@ class VDiTLoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[BUNDLED, *STUDENTS, *model_files(FOLDER)],
+                    options=[BUNDLED, STUDENT, *model_files(FOLDER)],
                     default=BUNDLED,
                     tooltip="The world model. The bundled ones need no download and make 128x128 clips of 5 seconds "
-                    "at 8 frames per second. Students are distilled from vdit-small for VDiT Distill Preview; the "
-                    "fast one is half as large. Files of the Wan 2.1 and 2.2 family (.safetensors in fp16, bf16, "
+                    "at 8 frames per second. The student is distilled from vdit-small for VDiT Distill Preview. "
+                    "Files of the Wan 2.1 and 2.2 family (.safetensors in fp16, bf16, "
                     f"fp32 or fp8 scaled, .gguf) and of `vdit train` are listed from models/{FOLDER}. Of a model "
                     "with two experts, the high-noise file.",
                 ),
@@ -138,7 +138,7 @@ def _optional(folder: str, file: str) -> Path | None:
 
 
 def _path(file: str) -> Path:
-    if file not in (BUNDLED, *STUDENTS):
+    if file not in (BUNDLED, STUDENT):
         return model_path(FOLDER, file)
     from ..model.checkpoint import BUNDLED as path
 

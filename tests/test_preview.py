@@ -12,7 +12,7 @@ from vdit.model import checkpoint
 from vdit.model.checkpoint import random_world_model, save_world_model
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
-from vdit.nodes.load import BUNDLED, STUDENTS, VDiTLoadModel
+from vdit.nodes.load import BUNDLED, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.sampling import takes
@@ -335,15 +335,16 @@ def test_cancel_stops_between_two_takes(student, calls):
 # Load Model
 
 
-def test_load_model_offers_the_students_beside_the_bundled_model(student, tmp_path, monkeypatch):
+def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(student, tmp_path, monkeypatch):
     options = VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"]
-    assert options[:3] == [BUNDLED, *STUDENTS]
+    assert options[:2] == [BUNDLED, STUDENT]
+    assert VDiTLoadModel.execute(STUDENT)[0].config.flow_map
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "vdit-small.safetensors")
+    with pytest.raises(checkpoint.CheckpointError, match="vdit-small-student.safetensors: no such file"):
+        VDiTLoadModel.execute(STUDENT)
     save_world_model(student, tmp_path / "vdit-small-student.safetensors")
-    assert VDiTLoadModel.execute(STUDENTS[0])[0].config.flow_map
-    assert VDiTLoadModel.fingerprint_inputs(STUDENTS[0]) != "missing"
-    with pytest.raises(checkpoint.CheckpointError, match="vdit-small-student-fast.safetensors: no such file"):
-        VDiTLoadModel.execute(STUDENTS[1])
+    assert VDiTLoadModel.execute(STUDENT)[0].config.flow_map
+    assert VDiTLoadModel.fingerprint_inputs(STUDENT) != "missing"
 
 
 # In ComfyUI, which shows one picture a step by itself
