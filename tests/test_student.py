@@ -253,7 +253,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         denoise = guided(transformer, row["context"], empty, 3.0)
         with torch.no_grad():
             again = sample(denoise, file["states"][:1, 0].float(), schedule(6), "unipc", KnownFrames(end, known))
-        assert float((again - end).norm() / end.norm()) < 1.5e-2, name  # stored in float16, solved in bfloat16 where that is fast
+        assert float((again - end).norm() / end.norm()) < 5e-3, name
     assert any("vace" in f for f in found.files.values()) or any("camera" in f for f in found.files.values())
 
 

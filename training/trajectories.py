@@ -24,7 +24,6 @@ from ..sampling import guided, sample, schedule
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
-from .precision import mixed
 from .run import Run, save_atomic
 from .teacher import CONTROLLED, Shots, draw_shots, encode_words
 
@@ -96,8 +95,7 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
 
     def transformer(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         double = {n: torch.cat((v, v)) if len(x) > len(v) else v for n, v in named.items()}
-        with mixed():
-            return teacher.transformer(x, sigma, context, **double).float()
+        return teacher.transformer(x, sigma, context, **double)
 
     denoise = guided(transformer, *context.chunk(2), teacher.guidance)
     mask = shots.known[:, None, :, None, None]
