@@ -6,6 +6,7 @@ On CPUs two processes of one thread do a third more than one of two threads, who
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -40,6 +41,11 @@ class Team:
         value = torch.tensor(number, dtype=torch.float64)
         torch.distributed.broadcast(value, 0)
         return value.item()
+
+    def wait(self) -> None:
+        """Until all members are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
 
     def mean(self, number: float) -> float:
         """The members' mean; not a number where one of them is not."""
@@ -97,13 +103,15 @@ def _die_with(parent: int) -> None:
 
 def _member(rank: int, size: int, threads: int, meeting: str, train: Callable, args: tuple, named: dict) -> None:
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if sys.platform == "linux":  # whatever the machine's own name leads to, or not
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(threads)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+    torch.distributed.init_process_group("gloo", init_method=Path(meeting).as_uri(), rank=rank, world_size=size)
+    team = Team(rank, size)
     try:
-        train(*args, **named, team=Team(rank, size))
+        train(*args, **named, team=team)
     except (ValueError, FileNotFoundError) as e:
         Path(meeting).with_suffix(".reason").write_text(f"{type(e).__name__}:{e}", "utf-8")
         raise
-    torch.distributed.barrier()
+    team.wait()
     torch.distributed.destroy_process_group()

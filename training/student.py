@@ -172,7 +172,7 @@ def train(
     solved = dict(steps=teacher_steps, limit_gb=cache_gb)
     write_trajectories(source, latents, cache, 0, files, team=team, **solved)
     write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, team=team, seed=1, **solved)
-    team.agreed(0.0)  # all are there
+    team.wait()  # for what the others solve
     begin, before = source.transformer, {"start_from": None, "hours": 0.0}
     if start_from is not None:
         begin, _, state = averaged(start_from)
