@@ -18,7 +18,7 @@ from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
 from ..world.caption import caption
-from ..world.camera import project
+from ..world.camera import project_ball
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
 from .precision import mixed
@@ -132,12 +132,10 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
 
 
 def ball_tracks(clip: Clip) -> Tensor:
-    """Where every ball is, seen or hidden: [T, TRACKED, 3] centre u, v and radius in pixels; radius 0 where there is none."""
+    """Where every ball is, seen or hidden: [T, TRACKED, 3] centre u, v and radius in pixels; radius 0: there is none."""
     scene, (height, width) = clip.scene, clip.render.depth.shape[1:]
     tracks = torch.zeros(scene.frames, TRACKED, 3)
     for i, ball in enumerate(scene.balls):
-        u, v, depth = project(clip.centers[:, i], scene.c2w, scene.fov_deg, width, height)
-        focal = 0.5 * height / np.tan(np.radians(scene.fov_deg) / 2)
-        radius = np.where(depth > ball.radius, ball.radius * focal / np.maximum(depth, ball.radius), 0.0)
-        tracks[:, i] = torch.from_numpy(np.stack((u, v, radius), -1))
+        u, v, depth, radius = project_ball(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
+        tracks[:, i] = torch.from_numpy(np.stack((u, v, np.where(depth > ball.radius, radius, 0.0)), -1))
     return tracks

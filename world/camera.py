@@ -65,6 +65,15 @@ def camera_path(
     return pose, fov_deg * (1 + (amounts.get("zoom", 1.0) - 1) * s)
 
 
+def project_ball(
+    centers: np.ndarray, radius: float, c2w: np.ndarray, fov_deg: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As `project`, of a ball whose radius is in metres: u, v, depth, and its radius in pixels, all [T]."""
+    u, v, depth = project(centers, c2w, fov_deg, width, height)
+    focal = 0.5 * height / np.tan(np.radians(fov_deg) / 2)
+    return u, v, depth, focal * radius / np.sqrt(np.maximum(depth**2 - radius**2, 1e-6))
+
+
 def project(
     points: np.ndarray, c2w: np.ndarray, fov_deg: np.ndarray | float, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..camera import project
+from ..camera import project, project_ball
 from ..clip import Clip, clean_background
 from ..render import FIRST_BALL_ID, FIRST_BOX_ID
 
@@ -61,10 +61,8 @@ def label(clip: Clip) -> Labels:
     truth, instance = clip.render.rgb.numpy().astype(np.float32), clip.render.instance.numpy()
     frames, height, width = instance.shape
     first, at = scene.balls[0], clip.centers[:, 0]
-    u, v, depth = project(at, scene.c2w, scene.fov_deg, width, height)
+    u, v, depth, radius = project_ball(at, first.radius, scene.c2w, scene.fov_deg, width, height)
     lying = np.concatenate([at[:, :2], np.full((frames, 1), first.radius)], 1)
-    focal = 0.5 * height / np.tan(np.radians(scene.fov_deg) / 2)
-    radius = focal * first.radius / np.sqrt(np.maximum(depth**2 - first.radius**2, 1e-6))
     ball = instance == FIRST_BALL_ID
     still = bool(np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[0]))
     empty = replace(scene, c2w=scene.c2w[:1], fov_deg=scene.fov_deg[:1]) if still else scene
