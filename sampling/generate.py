@@ -8,6 +8,7 @@ from .controls import Controls, controlled
 from .flowmap import check_flow_map, toward
 from .guidance import guided
 from .layouts import WanControls
+from .rising import levels, risen
 from .sample import Step, noise_from_seed, sample
 from .schedule import schedule, seen
 from .settings import is_wan, lattice_of, settings_of
@@ -35,6 +36,7 @@ def generate(
     solver: str | None = None,
     scheduler: str | None = None,
     guidance_low: float | None = None,
+    rise: float | None = None,
     device: Any = "cpu",
     on_step: Callable[[Step], None] | None = None,
     check: Callable[[], None] | None = None,
@@ -50,7 +52,7 @@ def generate(
 
     lattice_of(model).check_frames(frames)
     lattice_of(model).check_size(width, height)
-    use = settings_of(model, steps, guidance, shift, solver, scheduler, guidance_low)
+    use = settings_of(model, steps, guidance, shift, solver, scheduler, guidance_low, rise)
     if model.config.flow_map:
         check_flow_map(use["steps"], use["guidance"], model.facts.get("guidance_baked"))
     if conditioning.negative is None and (use["guidance"], use["guidance_low"]) != (1.0, 1.0):
@@ -61,8 +63,6 @@ def generate(
     sigmas = schedule(use["steps"], use["shift"], use["scheduler"])
     transformer, solver, space = model.transformer, use["solver"], model.space
     boundary = getattr(transformer, "boundary", None)
-    if model.config.flow_map:
-        transformer, solver = toward(transformer, sigmas), "euler"
 
     with torch.no_grad():
         controls = controls_of(model, conditioning, frames, width, height, device)
@@ -71,6 +71,14 @@ def generate(
         noise = noise_from_seed(seed, shape, extra_frames=before + behind, device=device)
         clip, more = noise[:, :, :count], noise[:, :, count:]
         noise = torch.cat((more[:, :, :before], controls.noise(clip), more[:, :, before:]), 2)
+        level = None
+        if use["rise"]:
+            held = torch.zeros(noise.shape[2], dtype=torch.bool) if controls.known is None else controls.known.held
+            held = held[None].to(device)
+            transformer = risen(transformer, held, use["rise"])
+            level = lambda sigma: levels(noise.new_full((1, 1), sigma), held, use["rise"])  # noqa: E731
+        if model.config.flow_map:
+            transformer, solver = toward(transformer, sigmas), "euler"
         transformer = controlled(transformer, controls, sigmas)
         words = (None if w is None else w.to(device) for w in (conditioning.positive, conditioning.negative))
         scale = use["guidance"]
@@ -88,6 +96,7 @@ def generate(
         latent = sample(
             denoise, noise, sigmas, solver, controls.known, report, check,
             seen=lambda sigma: seen(sigma, use["scheduler"]), fresh=more_noise(seed, noise.shape),
+            level=level,
         )  # fmt: skip
         return of_clip(latent).cpu()
 

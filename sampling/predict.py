@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from .extend import long_video
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CONTROLS = ("camera", "depth", "flow")
-SETTINGS = ("steps", "guidance", "shift", "solver")
 
 
 def predictor(
@@ -26,7 +26,7 @@ def predictor(
 
     clip: a simulated one (caption, scene.c2w, scene.fov_deg, render.depth, flow, visible); of these only the caption
     and those named in `controls` are told. Longer clips than the model was trained on are made in windows, or in one
-    piece if `whole`. settings: steps, guidance, shift, solver; by default the model's own.
+    piece if `whole`. settings: as of settings_of; by default the model's own.
     """
     unknown = set(controls) - set(CONTROLS)
     if unknown:
@@ -84,7 +84,7 @@ def contestant(
         with torch.no_grad():
             return model.codec.decode(model.codec.encode(frames[None].to(device)))[0].cpu()
 
-    used = {n: v if (v := settings.get(n)) is not None else model.defaults[n] for n in SETTINGS}
+    used = settings_of(model, **settings)
     return {
         "predict": predictor(model, **more),
         "obeying": {name: predictor(model, controls=controls, **more) for name, controls in told.items()},

@@ -48,11 +48,13 @@ def sample(
     *,
     seen: Callable[[float], float] = float,
     fresh: Callable[[], Tensor] | None = None,
+    level: Callable[[float], Tensor] | None = None,
 ) -> Tensor:
     """Solve from noise [B,C,T,h,w] at sigmas[0] to the latent at sigmas[-1].
 
     denoise(x, sigma [B,T]) -> v, told seen(sigma). `check` is called before every evaluation and stops the run by
-    raising; so may on_step. fresh() is noise for the solvers that draw it on the way.
+    raising; so may on_step. fresh() is noise for the solvers that draw it on the way. level(sigma) [1 or B,T]: noise
+    levels of frames that have their own when the clip is at sigma; denoise is told the clip's all the same.
     Raises ValueError for an unknown solver, FloatingPointError when the model gives NaN.
     """
     import torch
@@ -75,6 +77,11 @@ def sample(
             )
         return v
 
+    def at(s: float) -> Tensor:
+        if level is None:
+            return torch.tensor(s, dtype=torch.float64, device=noise.device)  # without dimensions: x keeps its dtype
+        return level(s)[:, None, :, None, None]
+
     def report(i: int, x0: Tensor) -> None:
         if on_step is not None:
             on_step(Step(i + 1, total, float(sigmas[i]), x0))
@@ -83,7 +90,7 @@ def sample(
         drawn = fresh().to(noise)
         return drawn if known is None else noise.where(known.held[None, None, :, None, None], drawn)
 
-    x = SOLVERS[solver](velocity, noise, sigmas, report, *([held_noise] if solver in RENOISING else []))
+    x = SOLVERS[solver](velocity, noise, sigmas, report, at, *([held_noise] if solver in RENOISING else []))
     if known is not None and known.strength == 1.0 and sigmas[-1] == 0.0:
         x = known.latent.where(known.held[None, None, :, None, None], x)  # to the bit, not to rounding
     return x

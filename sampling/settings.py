@@ -50,6 +50,7 @@ def clip_of(model: Any, seconds: float, fps: float, width: int, height: int) -> 
 def settings_of(
     model: Any, steps: int | None = None, guidance: float | None = None, shift: float | None = None,
     solver: str | None = None, scheduler: str | None = None, guidance_low: float | None = None,
+    rise: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The settings that a run will have: the given ones, and the model's own where there is none.
 
@@ -68,6 +69,7 @@ def settings_of(
         "shift": own["shift"] if shift is None else shift,
         "solver": own["solver"] if solver is None else solver,
         "scheduler": own.get("scheduler", rule) if scheduler is None else scheduler,
+        "rise": own.get("rise", 0.0) if rise is None else rise,
     }
 
 

@@ -1,12 +1,12 @@
 """Solvers of the probability-flow ODE dx/ds = v(x, s), from the first sigma of a schedule to its last.
 
-Each is called as solver(velocity, x, sigmas, report): velocity(x, sigma) -> v has the shape of x, and
-report(i, x0) is told after step i (from 0) what the clean sample looked like from there. lcm draws noise as it goes.
+Each is called as solver(velocity, x, sigmas, report, at): velocity(x, sigma) -> v has the shape of x, and
+report(i, x0) is told after step i (from 0) what the clean sample looked like from there. at(sigma) is the noise level
+of every element of x, a tensor that broadcasts to it: frames may have their own. lcm draws noise as it goes.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Callable, Sequence
 
 if TYPE_CHECKING:
@@ -14,39 +14,42 @@ if TYPE_CHECKING:
 
     Velocity = Callable[[Tensor, float], Tensor]
     Report = Callable[[int, Tensor], None]
+    Levels = Callable[[float], Tensor]
 
 
-def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report) -> Tensor:
+def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
     """First order, one evaluation a step."""
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
         v = velocity(x, s)
-        report(i, x - s * v)
-        x = x + (t - s) * v
+        report(i, x - at(s) * v)
+        x = x + (at(t) - at(s)) * v
     return x
 
 
-def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report) -> Tensor:
-    """Second order, two evaluations a step; a step into sigma 0, where models are not trained, is Euler's."""
+def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
+    """Second order, two evaluations a step; a step into level 0, where models are not trained, is Euler's."""
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
         v = velocity(x, s)
-        x0 = x - s * v
+        x0 = x - at(s) * v
         if t > 0:
-            v = 0.5 * (v + velocity(x + (t - s) * v, t))
+            v = v.where(at(t) == 0, 0.5 * (v + velocity(x + (at(t) - at(s)) * v, t)))
         report(i, x0)
-        x = x + (t - s) * v
+        x = x + (at(t) - at(s)) * v
     return x
 
 
-def lcm(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, fresh: Callable[[], Tensor]) -> Tensor:
+def lcm(
+    velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels, fresh: Callable[[], Tensor]
+) -> Tensor:
     """The clean sample of each step, noised again: (1-t)*x0 + t*fresh(). For CausVid and Self-Forcing students."""
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        x0 = x - s * velocity(x, s)
+        x0 = x - at(s) * velocity(x, s)
         report(i, x0)
-        x = (1.0 - t) * x0 + t * fresh() if t > 0 else x0
+        x = (1.0 - at(t)) * x0 + at(t) * fresh() if t > 0 else x0
     return x
 
 
-def unipc(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report) -> Tensor:
+def unipc(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
     """UniPC of order 2 (arXiv 2302.04867, data prediction, B(h) = e^h - 1), one evaluation a step.
 
     alpha = 1-s and sigma = s give lambda = log((1-s)/s), infinite at both ends of a full schedule. There the
@@ -56,27 +59,33 @@ def unipc(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report
     """
     last: _Step | None = None  # the step that led to x, for correcting its end
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        x0 = x - s * velocity(x, s)
+        x0 = x - at(s) * velocity(x, s)
         if last is not None:
             x = last.corrected(x0)
-        last = _Step(s, t, x, x0, previous=last)
+        last = _Step(at(s), at(t), x, x0, previous=last)
         x = last.predicted()
         report(i, x0)
     return x
 
 
 class _Step:
-    """One UniPC step from s to t: x at s, x0 predicted there, and the slope of x0 from the step before."""
+    """One UniPC step from s to t: x at s, x0 predicted there, and the slope of x0 from the step before.
 
-    def __init__(self, s: float, t: float, x: Tensor, x0: Tensor, previous: _Step | None):
-        self.t, self.x0 = t, x0
-        self.h = _log_snr(t) - _log_snr(s)
-        self.weight = -(1.0 - t) * math.expm1(-self.h)  # alpha_t * (1 - e^-h), in 0..1
-        self.base = (t / s) * x + self.weight * x0  # the first-order step, exact for constant x0
-        self.ratio = -math.inf
-        self.slope = None  # (x0_previous - x0) / ratio
-        if previous is not None and math.isfinite(previous.h) and math.isfinite(self.h):
-            self.ratio = -previous.h / self.h
+    s and t are tensors: what is at the same level before and after the step stays what it is.
+    """
+
+    def __init__(self, s: Tensor, t: Tensor, x: Tensor, x0: Tensor, previous: _Step | None):
+        import torch
+
+        rests = s == t
+        self.x0 = x0
+        self.h = (_log_snr(t) - _log_snr(s)).masked_fill(rests, torch.inf)
+        self.weight = (-(1.0 - t) * torch.expm1(-self.h)).masked_fill(rests, 0.0)  # alpha_t * (1 - e^-h), in 0..1
+        self.base = (t / s).masked_fill(rests, 1.0) * x + self.weight * x0  # first order, exact for constant x0
+        self.ratio, self.slope = -self.h, None  # slope: (x0_previous - x0) / ratio
+        if previous is not None:
+            usable = torch.isfinite(previous.h) & torch.isfinite(self.h)
+            self.ratio = (-previous.h / self.h).where(usable, -torch.inf)
             self.slope = (previous.x0 - x0) / self.ratio
 
     def predicted(self) -> Tensor:
@@ -84,21 +93,25 @@ class _Step:
 
     def corrected(self, x0_t: Tensor) -> Tensor:
         """x at t once more, now that x0 is known there too."""
+        import torch
+
         change = x0_t - self.x0
+        first = self.base + 0.5 * self.weight * change
         if self.slope is None:
-            return self.base + 0.5 * self.weight * change
+            return first
         # Order 2: the rho solve [[1, 1], [ratio, 1]] rho = b with b_k = k! phi_{k+1}(-h) * (-h) / expm1(-h).
-        e = math.expm1(-self.h)
+        e = torch.expm1(-self.h)
         b1 = (e / -self.h - 1.0) / e
         b2 = 2.0 * ((e / -self.h - 1.0) / -self.h - 0.5) / e
         rho = (b1 - b2) / (1.0 - self.ratio)
-        return self.base + self.weight * (rho * self.slope + (b1 - rho) * change)
+        second = self.base + self.weight * (rho * self.slope + (b1 - rho) * change)
+        return second.where(torch.isfinite(self.ratio), first)
 
 
-def _log_snr(s: float) -> float:
-    if s >= 1.0:
-        return -math.inf
-    return math.inf if s <= 0.0 else math.log((1.0 - s) / s)
+def _log_snr(s: Tensor) -> Tensor:
+    import torch
+
+    return torch.log((1.0 - s) / s)
 
 
 SOLVERS: dict[str, Callable] = {"unipc": unipc, "euler": euler, "heun": heun, "lcm": lcm}

@@ -10,6 +10,8 @@ from vdit.sampling import (
     SOLVERS, KnownFrames, Lattice, LatticeError, PreviewBudget, Step, guided, noise_from_seed, sample, schedule,
 )
 
+from vdit.sampling.rising import levels, risen
+
 SHAPE = (1, 2, 3, 2, 2)
 ODE = [name for name in SOLVERS if name != "lcm"]  # which noises anew: tests/test_wan_sampling.py
 
@@ -66,6 +68,29 @@ def test_solver_reaches_its_order_on_a_full_schedule(solver, expected, shift):
         (sample(velocity, noise, schedule(n, shift), solver) - exact(noise)).abs().mean().item() for n in (400, 800)
     ]
     assert abs(order(errors) - expected) < 0.15, errors
+
+
+@pytest.mark.parametrize("solver, expected", [("euler", 1), ("heun", 2), ("unipc", 2)])
+@pytest.mark.parametrize("rise", [0.3, 1.0])
+def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, expected, rise):
+    velocity, exact = gaussian()
+    noise, held = noise_from_seed(1, SHAPE).double(), torch.zeros(1, SHAPE[2], dtype=torch.bool)
+    level = lambda s: levels(noise.new_full((1, 1), s), held, rise)  # noqa: E731
+    errors = []
+    for n in (400, 800):
+        made = sample(risen(velocity, held, rise), noise, schedule(n), solver, level=level)
+        errors.append((made - exact(noise)).abs().mean().item())
+    assert abs(order(errors) - expected) < 0.2, errors
+
+
+def test_noise_rises_along_a_clip_and_every_frame_goes_all_its_way():
+    held = torch.tensor([[True, False, False, False, False]])
+    at = lambda s, rise: levels(torch.full((1, 1), s), held, rise)[0, 1:].tolist()  # noqa: E731
+    assert at(1.0, 0.5) == [1.0] * 4 and at(0.0, 0.5) == [0.0] * 4
+    assert at(0.5, 0.0) == [0.5] * 4
+    assert at(0.625, 1.0) == [0.0, 0.5, 1.0, 1.0]  # one frame at a time
+    assert at(0.6, 0.5) == [0.0, 0.5, 1.0, 1.0]  # exactly 0 when it is done, whatever the rounding
+    assert levels(torch.full((1, 1), 0.6), held, 0.5)[0, 0] == pytest.approx(0.6)
 
 
 def interior(steps):

@@ -16,6 +16,7 @@ from vdit.model.config import VDiTConfig
 from vdit.model.vdit import VDiT, init_weights
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
 from vdit.sampling.flowmap import toward
+from vdit.sampling.rising import levels, risen
 from vdit.training import student
 from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle
@@ -23,7 +24,14 @@ from vdit.training.cli import main
 from vdit.training.run import Run, save_atomic
 from vdit.training.student import conditions, draw_times, fewest_at, from_teacher, kept_layers
 from vdit.training.teacher import fresh
-from vdit.training.trajectories import Trajectories, load_teacher, on_the_way, trajectory_paths, write_trajectories
+from vdit.training.trajectories import (
+    Trajectories,
+    frame_levels,
+    load_teacher,
+    on_the_way,
+    trajectory_paths,
+    write_trajectories,
+)
 from vdit.training.warm import begin_with
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
@@ -239,7 +247,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
     """Solved again one clip at a time, through the same call that nodes use for known frames and guidance."""
     teacher, found = load_teacher(made / "teacher"), Trajectories.load(made / "cache")
     for name, file in found.files.items():
-        assert set(file) <= {"sigmas", "states", "velocities", "known", "context", "camera", "vace"}
+        assert set(file) <= {"sigmas", "rise", "states", "velocities", "known", "context", "camera", "vace"}
         row = conditions(file, torch.tensor([0]))
         known, end = file["known"][0], file["states"][:1, -1].float()
         named = {n: v for n, v in row.items() if n != "context"}
@@ -250,22 +258,31 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
 
         empty = teacher.text.encode([""]).tokens
         empty = torch.nn.functional.pad(empty, (0, 0, 0, row["context"].shape[1] - empty.shape[1]))
-        denoise = guided(transformer, row["context"], empty, 3.0)
+        rise, start = float(file["rise"]), file["states"][:1, 0].float()
+        assert rise == pytest.approx(teacher.rise) and rise > 0
+        denoise = guided(risen(transformer, known[None], rise), row["context"], empty, 3.0)
+        level = lambda sigma: levels(torch.full((1, 1), sigma), known[None], rise)  # noqa: E731
         with torch.no_grad():
-            again = sample(denoise, file["states"][:1, 0].float(), schedule(6), "unipc", KnownFrames(end, known))
+            again = sample(denoise, start, schedule(6), "unipc", KnownFrames(end, known), level=level)
         assert float((again - end).norm() / end.norm()) < 5e-3, name
     assert any("vace" in f for f in found.files.values()) or any("camera" in f for f in found.files.values())
 
 
-def test_states_between_the_stored_ones_are_interpolated(made):
-    """On a trajectory whose course is known: x = sigma^2, the end of the last step included."""
-    sigmas = torch.tensor(schedule(4))
-    states = (sigmas**2).view(1, 5, 1, 1, 1, 1).half()
-    found = {"sigmas": sigmas, "states": states, "velocities": (2 * sigmas[:4]).view(1, 4, 1, 1, 1, 1).half()}
-    t = torch.tensor([1.0, 0.9, 0.5, 0.3, 0.1, 0.0])
-    x, v = on_the_way(found, torch.zeros(6, dtype=torch.long), t)
-    torch.testing.assert_close(x.flatten(), t**2, atol=1e-3, rtol=0)
-    torch.testing.assert_close(v.flatten(), 2 * t, atol=2e-3, rtol=0)
+@pytest.mark.parametrize("rise", (0.0, 0.5))
+def test_states_between_the_stored_ones_are_interpolated(rise):
+    """On a trajectory whose course is known: x = level^2 in each frame, the end of its last step included."""
+    sigmas, known = torch.tensor(schedule(4)), torch.tensor([[True, False, False, False]])
+    found = {"sigmas": sigmas, "rise": torch.tensor(rise), "known": known}
+    rows = torch.zeros(7, dtype=torch.long)
+    stored = frame_levels(found, rows[:5], sigmas)
+    states = (stored**2).view(1, 5, 1, 4, 1, 1)
+    found |= {"states": states.half(), "velocities": (2 * stored[:4]).view(1, 4, 1, 4, 1, 1).half()}
+    t = torch.tensor([1.0, 0.9, 0.75, 0.5, 0.3, 0.1, 0.0])
+    x, v = on_the_way(found, rows, t)
+    level = frame_levels(found, rows, t)
+    assert rise == 0 or level[3].tolist() == [0.0, 0.0, 0.5, 1.0]
+    torch.testing.assert_close(x.reshape(7, 4), level**2, atol=1e-3, rtol=0)
+    torch.testing.assert_close(v.reshape(7, 4), 2 * level, atol=2e-3, rtol=0)
 
 
 def test_an_untrained_student_is_its_teacher_at_every_moment(made):
@@ -303,14 +320,14 @@ def test_steps_double_and_every_pair_is_a_step_of_some_schedule(monkeypatch):
 def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
     clock = SimpleNamespace(monotonic=count().__next__)  # each look takes a second, a training step three
     monkeypatch.setattr("vdit.training.run.time", clock)
-    distilled(made, tmp_path / "whole", 180)
+    distilled(made, tmp_path / "whole", 480)
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     first, last = (next(r for r in order if "error_4" in r) for order in (rows, rows[::-1]))
     assert rows[0]["event"] == "start" and rows[0]["trajectories"] == 24
     assert last["step"] > 40
     assert last["error_4"] < 0.95 * first["error_4"] and last["error_1"] < 0.95 * first["error_1"]
     step = Run(tmp_path / "whole").load()["step"]
-    distilled(made, tmp_path / "whole", 200)
+    distilled(made, tmp_path / "whole", 500)
     assert Run(tmp_path / "whole").load()["step"] > step
     distilled(made, tmp_path / "fast", 9, layers=2, start_from=tmp_path / "whole")
 

@@ -181,6 +181,31 @@ def test_the_same_step_gives_the_same_loss(made):
     assert one == two
 
 
+def test_noise_levels_are_one_for_a_clip_or_rise_along_it():
+    known = torch.zeros(300, 7, dtype=torch.bool)
+    known[:, :2] = known[:100, -1] = True  # a third has its last frame known, too
+    draw = lambda rising: teacher.draw_levels(known, (2.5, 1.8), rising, torch.Generator().manual_seed(3))  # noqa: E731
+    even, risen = draw(0.0), draw(1.0)
+    for level in (even, risen):
+        assert not level[known].any() and ((level >= 0) & (level <= 1)).all()
+    assert (even[:, 2:6] == even[:, 2:3]).all() and (even[:, 2] > 0).all()
+    steps = risen[:, 2:6].diff(dim=1)
+    assert (steps >= 0).all() and float((steps > 0).any(1).float().mean()) > 0.9
+    finished = (risen == 0) & ~known
+    assert 0.4 < float(finished[:, 2].float().mean()) < 0.9 and not (finished | known).all(1).any()
+    assert float(draw(0.5)[:, 2:6].diff(dim=1).any(1).float().mean()) == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_cell_weighs_the_same_in_all_frames_and_nothing_where_they_are_finished():
+    x0 = torch.zeros(1, 2, 5, 8, 8)
+    x0[:, :, 3, 2, 2] = 4.0  # something passes in one frame
+    finished = torch.tensor([[True, True, False, False, False]])
+    weight = teacher.loss_weight(x0, finished, moving=0.5)
+    assert not weight[:, :2].any()
+    assert torch.equal(weight[:, 2], weight[:, 3]) and torch.equal(weight[:, 3], weight[:, 4])
+    assert float(weight[0, 2, 1, 1]) == 4.0 and float(weight[0, 2, 7, 7]) == 1.0  # at most 6 times, and beside it too
+
+
 def test_every_control_reaches_the_weights_that_read_it(made):
     data = dataset.Dataset.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)

@@ -22,7 +22,9 @@ from .launch import Team
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
 from .teacher import MOVING, loss_weight, optimizers, rate_at
-from .trajectories import STEPS, Teacher, Trajectories, averaged, load_teacher, on_the_way, write_trajectories
+from .trajectories import (
+    STEPS, Teacher, Trajectories, averaged, frame_levels, load_teacher, on_the_way, write_trajectories,
+)  # fmt: skip
 
 STAGES = ((32, 0.06), (16, 0.06), (8, 0.12), (4, 0.24), (2, 0.20), (1, 0.32))  # fewest steps so far, share of the time
 MIX = (0.30, 0.25, 0.25, 0.10, 0.05, 0.05)  # shares of a stage's fewest steps, twice as many, ...
@@ -99,33 +101,37 @@ def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:
 
 
 def average_velocity(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:
-    """The student's average velocity [B, C, T, h, w] from t to r [B], seeing the known frames of `end` at sigma 0."""
+    """The student's average velocity [B, C, T, h, w] from frame levels t to r [B, T], seeing `end` where frames are known."""
     seen = end.where(known[:, None, :, None, None], x)
     with mixed():
-        return student(seen, torch.where(known, 0.0, t[:, None]), target=torch.where(known, 0.0, r[:, None]), **told).float()
+        return student(seen, t, target=r, **told).float()
 
 
 def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *, own: bool) -> Tensor:
-    """Mean squared error of the average velocity from t to r over the frames that are not known.
+    """Mean squared error of the average velocity from t to r over the frames that are on their way.
 
     times as `draw_times` gives them. With `own`, wide steps begin where the student's step before leads, and aim at the
     teacher's trajectory from there: so it learns to make its own errors good.
     """
     before, t, r = times
     end, known, told = found["states"][rows, -1].float(), found["known"][rows], conditions(found, rows)
-    wide = lambda v: v.view(-1, 1, 1, 1, 1)  # noqa: E731
+    levels = [frame_levels(found, rows, time) for time in times]
+    wide = lambda v: v[:, None, :, None, None]  # noqa: E731
     x, v = on_the_way(found, rows, t)
     astray = (before > t) & (t - r > 0.1)
     if own and bool(astray.any()):
         with torch.no_grad():
             some = {n: value[astray] for n, value in told.items()}
             start, _ = on_the_way(found, rows[astray], before[astray])
-            u = average_velocity(student, start, before[astray], t[astray], end[astray], known[astray], some)
-            x[astray] = start - wide((before - t)[astray]) * u
+            earlier, now = levels[0][astray], levels[1][astray]
+            u = average_velocity(student, start, earlier, now, end[astray], known[astray], some)
+            x[astray] = start - wide(earlier - now) * u
     target, _ = on_the_way(found, rows, r)
-    aim = torch.where(wide(t > r), (x - target) / wide((t - r).clamp_min(1e-6)), v)
-    error = (average_velocity(student, x, t, r, end, known, told) - aim).square().mean(1)
-    weight = loss_weight(end, known, moving=MOVING)
+    way = levels[1] - levels[2]
+    aim = torch.where(wide(way > 0), (x - target) / wide(way.clamp_min(1e-6)), v)
+    error = (average_velocity(student, x, levels[1], levels[2], end, known, told) - aim).square().mean(1)
+    rests = (levels[1] == 0) | ((t > r)[:, None] & (way <= 0))  # finished or known, or waiting throughout the step
+    weight = loss_weight(end, rests, moving=MOVING)
     return (error * weight).sum() / weight.sum()
 
 
@@ -137,10 +143,9 @@ def fidelity(student: VDiT, held_out: Trajectories, steps: int) -> float:
         rows = torch.arange(len(found["known"]))
         known, told = found["known"], conditions(found, rows)
         x, end = found["states"][:, 0].float(), found["states"][:, -1].float()
-        for s, t in zip(schedule(steps), schedule(steps)[1:]):
-            ends = torch.full((2, len(rows)), s)
-            ends[1] = t
-            x = x - (s - t) * average_velocity(student, x, *ends, end, known, told)
+        way = [frame_levels(found, rows, torch.full((len(rows),), s)) for s in schedule(steps)]
+        for t, r in zip(way, way[1:]):
+            x = x - (t - r)[:, None, :, None, None] * average_velocity(student, x, t, r, end, known, told)
         free = (~known)[:, None, :, None, None]
         wrong += ((x - end) * free).square().sum().item()
         power += (end * free).square().sum().item()
@@ -220,7 +225,7 @@ def distil(
             "weights": named({n: p.data for n, p in params.items()}), "average": {**named(average), **words},
             "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": before["hours"],
             "config": asdict(student.config), "teacher": teacher.fingerprint, "guidance": teacher.guidance,
-            "teacher_facts": teacher.facts, "trajectories": len(data), "vocabulary": teacher.text.vocabulary,
+            "rise": teacher.rise, "teacher_facts": teacher.facts, "trajectories": len(data), "vocabulary": teacher.text.vocabulary,
         }  # fmt: skip
 
     def check_now(**more) -> None:

@@ -31,7 +31,7 @@ CONFIG = VDiTConfig(
     places=True, carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3)
 )  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
-START_FRAMES = ((0, 0.06), (1, 0.20), (2, 0.74))  # known latent frames at the start, and their share
+START_FRAMES = ((0, 0.06), (1, 0.30), (2, 0.64))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
 SHORT = 0.10  # share of batches cut to 21 frames
 CAMERA = 0.7  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
@@ -42,6 +42,10 @@ MOVING = 0.5  # weight in the loss of what changes, for each multiple of the cli
 TRACKING = 0.1  # weight of the tracker's loss
 NOISE_LEVELS = (2.5, 1.8)  # mean and deviation of the log-odds of sigma: what happens is decided above .9, half of all
 HELD_OUT_LEVELS = (0.5, 1.2)  # the same of the held-out loss, in every log
+RISING = 0.75  # share of clips whose noise rises along them, by RISE of a frame's way a frame
+RISE = (0.2, 1.0)
+SAMPLED_RISE = 1.0  # of what ships
+DRIFT = 0.15  # most noise that finished frames of those hide: a sampler's own are not quite right either
 EMA = 0.998
 
 
@@ -133,29 +137,46 @@ def encode_words(text: WordEncoder, words: list[str]) -> Tensor:
     return text(text.batch_ids([text.token_ids(w)[0] for w in words]))
 
 
-def loss_weight(x0: Tensor, known: Tensor, *, moving: float) -> Tensor:
-    """Weight [B, T, h, w] of each latent cell in a loss: none where frames are known, more where the clip changes."""
+def loss_weight(x0: Tensor, finished: Tensor, *, moving: float) -> Tensor:
+    """Weight [B, T, h, w] of each latent cell in a loss: none where frames are finished, more near what changes.
+
+    A cell weighs the same in all of a clip's frames: weighed by what it holds, a ball that may be in either of two places
+    would be drawn in both.
+    """
     change = (x0 - x0.mean(2, keepdim=True)).square().mean(1)
-    more = 1 + moving * (change / change.mean((1, 2, 3), keepdim=True).clamp_min(1e-12)).clamp_max(6)
-    return (~known)[:, :, None, None] * more
+    more = (change / change.mean((1, 2, 3), keepdim=True).clamp_min(1e-12)).amax(1, keepdim=True).clamp_max(6)
+    return (~finished)[:, :, None, None] * (1 + moving * torch.nn.functional.max_pool2d(more, 3, 1, 1))
+
+
+def draw_levels(known: Tensor, chances: tuple[float, float], rising: float, generator: torch.Generator) -> Tensor:
+    """Noise levels [B, T] of a batch: one for all frames of a clip that are not known, or rising along it from a frame that
+    has that level, what comes before it cleaner or finished."""
+    b = len(known)
+    random = lambda: torch.rand(b, 1, generator=generator)  # noqa: E731
+    level = torch.sigmoid(torch.randn(b, 1, generator=generator) * chances[1] + chances[0])
+    rise = torch.where(random() < rising, RISE[0] + (RISE[1] - RISE[0]) * random(), 0.0)
+    order, count = (~known).cumsum(1) - 1, (~known).sum(1, keepdim=True)
+    return (level + (order - (random() * count).floor()) * rise).clamp(0.0, 1.0).masked_fill(known, 0.0)
 
 
 def flow_loss(
     model: VDiT, text: WordEncoder, batch: Batch, rng: np.random.Generator, generator: torch.Generator,
-    *, controlled: bool, tracker: Tracker | None = None, levels: tuple[float, float] = NOISE_LEVELS, weighted: bool = True,
+    *, controlled: bool, tracker: Tracker | None = None, chances: tuple[float, float] = NOISE_LEVELS,
+    rising: float = RISING, weighted: bool = True,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the velocity over the frames that are not known, and what the tracker finds wrong."""
+    """Mean squared error of the velocity over the frames that are not finished, and what the tracker finds wrong."""
     shots = draw_shots(batch, model.config, rng, generator, controlled=controlled)
     x0 = shots.x0
-    sigma = torch.sigmoid(torch.randn(len(x0), generator=generator) * levels[1] + levels[0])
+    level = draw_levels(shots.known, chances, rising, generator)
     noise = torch.randn(x0.shape, generator=generator)
-    level = torch.where(shots.known, 0.0, sigma[:, None])
-    s = level[:, None, :, None, None]
+    finished = level == 0
+    drift = DRIFT * torch.rand(len(x0), 1, generator=generator) * (finished & ~shots.known)
+    s = (level + drift)[:, None, :, None, None]
     with mixed():
         context = encode_words(text, shots.words)
         velocity = model((1 - s) * x0 + s * noise, level, context, shots.camera, shots.vace)
     error = (velocity.float() - (noise - x0)).square().mean(1)  # [B, T, h, w]
-    weight = loss_weight(x0, shots.known, moving=MOVING if weighted else 0.0)
+    weight = loss_weight(x0, finished, moving=MOVING if weighted else 0.0)
     loss = (error * weight).sum() / weight.sum()
     return loss if tracker is None else loss + TRACKING * tracker.loss(shots.tracks, shots.size)
 
@@ -169,7 +190,7 @@ def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool,
         rows = range(0, len(data.shards[name]["video"]), 7)
         for a in range(0, len(rows), batch):
             clips = data.batch([(name, i) for i in rows[a : a + batch]])
-            told = dict(controlled=controlled, levels=HELD_OUT_LEVELS, weighted=False)
+            told = dict(controlled=controlled, chances=HELD_OUT_LEVELS, rising=0.0, weighted=False)
             losses.append(flow_loss(model, text, clips, rng, generator, **told).item())
     return float(np.mean(losses))
 

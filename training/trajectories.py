@@ -21,11 +21,12 @@ from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
 from ..sampling import guided, sample, schedule
+from ..sampling.rising import levels
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
 from .run import Run, save_atomic
-from .teacher import CONTROLLED, Shots, draw_shots, encode_words
+from .teacher import CONTROLLED, SAMPLED_RISE, Shots, draw_shots, encode_words
 
 BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
 STEPS = 16  # UniPC's ends are then 2% from its limit, and other seeds 140% (first bundled model)
@@ -36,6 +37,7 @@ class Teacher:
     transformer: VDiT
     text: WordEncoder
     guidance: float
+    rise: float  # of its noise along a clip, see sampling.rising
     name: str
     facts: dict
     fingerprint: str  # of all weights
@@ -49,20 +51,19 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
     source = Path(source)
     if source.is_dir():
         transformer, text, state = averaged(source)
-        usual, hours = DEFAULTS["guidance"], round(state["hours"] + state["seconds"] / 3600, 2)
+        usual, hours = {**DEFAULTS, "rise": SAMPLED_RISE}, round(state["hours"] + state["seconds"] / 3600, 2)
         facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
     else:
         model = load_world_model(source)
-        transformer, text, usual, facts = model.transformer, model.text, model.defaults["guidance"], model.facts
+        transformer, text, usual, facts = model.transformer, model.text, model.defaults, model.facts
     if transformer.config.flow_map:
         raise ValueError(f"{source} is a student; students are distilled from a teacher: give the teacher's file or run")
     digest = hashlib.sha256()
     for module in (transformer, text):
         for name, value in module.state_dict().items():
             digest.update(name.encode() + value.half().numpy().tobytes())
-    return Teacher(
-        transformer, text, usual if guidance is None else guidance, source.name, facts, digest.hexdigest()[:16]
-    )  # fmt: skip
+    guidance = usual["guidance"] if guidance is None else guidance
+    return Teacher(transformer, text, guidance, usual["rise"], source.name, facts, digest.hexdigest()[:16])
 
 
 def averaged(run: Path) -> tuple[VDiT, WordEncoder, dict]:
@@ -98,21 +99,22 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
         return teacher.transformer(x, sigma, context, **double)
 
     denoise = guided(transformer, *context.chunk(2), teacher.guidance)
+    level = lambda sigma: levels(noise.new_full((len(noise), 1), sigma), shots.known, teacher.rise)  # noqa: E731
     mask = shots.known[:, None, :, None, None]
 
     def held(x: Tensor, sigma: Tensor) -> Tensor:
         """As sampling.hold, for clips of which different frames are known."""
         seen = shots.x0.where(mask, x)
-        v = (noise - shots.x0).where(mask, denoise(seen, sigma.masked_fill(shots.known, 0.0)))
+        v = (noise - shots.x0).where(mask, denoise(seen, level(float(sigma.max())).masked_fill(shots.known, 0.0)))
         states.append(x.half())
         velocities.append(v.half())
         return v
 
-    end = sample(held, noise, sigmas, "unipc")
+    end = sample(held, noise, sigmas, "unipc", level=level)
     states.append(shots.x0.where(mask, end).half())
     kept = {n: v.half() for n, v in named.items()}
     return {
-        "sigmas": torch.tensor(sigmas), "states": torch.stack(states, 1), "velocities": torch.stack(velocities, 1),
+        "sigmas": torch.tensor(sigmas), "rise": torch.tensor(teacher.rise), "states": torch.stack(states, 1), "velocities": torch.stack(velocities, 1),
         "known": shots.known, "context": context[: len(noise)].half(), **kept,
     }  # fmt: skip
 
@@ -129,7 +131,7 @@ def write_trajectories(
     from tqdm import tqdm
 
     out, data = Path(out), None
-    _claim(out, {"teacher": teacher.fingerprint, "guidance": teacher.guidance, "steps": steps, "name": teacher.name})
+    _claim(out, {"teacher": teacher.fingerprint, "guidance": teacher.guidance, "rise": teacher.rise, "steps": steps, "name": teacher.name})
     numbers = range(first + team.rank, first + count, team.size)
     missing = [n for n in numbers if not (out / f"trajectories-{n:05d}.pt").exists()]
     bar = tqdm(missing, unit="file", desc="trajectories", disable=not missing)
@@ -216,20 +218,29 @@ class Trajectories:
         return found, torch.from_numpy(rng.permutation(have)[:count])
 
 
-def on_the_way(found: dict, rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """State x and velocity dx/dsigma [B, C, T, h, w] of trajectories `rows` at sigmas t [B], between the stored ones.
+def frame_levels(found: dict, rows: Tensor, t: Tensor) -> Tensor:
+    """Noise levels [B, T] of the frames of trajectories `rows` when their clips are at sigmas t [B]; known ones: 0."""
+    known = found["known"][rows]
+    return levels(t[:, None], known, found["rise"]).masked_fill(known, 0.0)
 
-    Cubic Hermite between two stored states; in the last step, at whose end no velocity is known, a parabola.
+
+def on_the_way(found: dict, rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """State x and velocity dx/dlevel [B, C, T, h, w] of trajectories `rows` at sigmas t [B], between the stored ones.
+
+    Cubic Hermite between two stored states; in a frame's last step, at whose end no velocity is known, a parabola. What
+    does not move in a step has the velocity that was stored.
     """
     sigmas = found["sigmas"]
-    last = len(sigmas) - 2
-    j = (sigmas[None] >= t[:, None] - 1e-9).sum(1).sub(1).clamp(0, last)
-    step = sigmas[j] - sigmas[j + 1]
-    wide = lambda v: v.float().view(-1, 1, 1, 1, 1)  # noqa: E731
-    h, u = wide(step), wide((sigmas[j] - t) / step)  # u from 0 to 1 through the step
+    j = (sigmas[None] >= t[:, None] - 1e-9).sum(1).sub(1).clamp(0, len(sigmas) - 2)
+    above, here, below = (frame_levels(found, rows, s)[:, None, :, None, None] for s in (sigmas[j], t, sigmas[j + 1]))
+    h = above - below
+    rests = h <= 0
+    h = h.masked_fill(rests, 1.0)
+    u = (above - here) / h  # from 0 to 1 through the step
     a, b = found["states"][rows, j].float(), found["states"][rows, j + 1].float()
     ma = -h * found["velocities"][rows, j].float()
-    mb = -h * found["velocities"][rows, (j + 1).clamp_max(last)].float()
-    mb = torch.where(wide(j == last) > 0, 2 * (b - a) - ma, mb)  # the cubic with this slope is the parabola
+    mb = -h * found["velocities"][rows, (j + 1).clamp_max(len(sigmas) - 2)].float()
+    mb = torch.where(below == 0, 2 * (b - a) - ma, mb)  # the cubic with this slope is the parabola
     c2, c3 = 3 * (b - a) - 2 * ma - mb, ma + mb - 2 * (b - a)
-    return a + u * (ma + u * (c2 + u * c3)), -(ma + u * (2 * c2 + 3 * u * c3)) / h
+    x, slope = a + u * (ma + u * (c2 + u * c3)), ma + u * (2 * c2 + 3 * u * c3)
+    return x.where(~rests, a), -slope.where(~rests, ma) / h
