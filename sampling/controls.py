@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 from ..control.fit import check_model, fitted
 from ..control.span import applies
 from .known import KnownFrames
+from .schedule import step_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,8 +99,7 @@ def controlled(transformer: Callable, controls: Controls, sigmas: Sequence[float
     def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         import torch
 
-        now = float(sigma.max())
-        step = min(range(steps + 1), key=lambda i: abs(sigmas[i] - now))
+        step = step_of(sigmas, float(sigma.max()))
         named = {name: _batch(value, x) for name, value in controls.at(min(step / steps, 1.0), x.device).items()}
         if "beside" in named:
             x = torch.cat((x, named.pop("beside")), 1)

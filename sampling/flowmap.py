@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
+from .schedule import step_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -34,8 +36,7 @@ def toward(transformer: Callable, sigmas: Sequence[float]) -> Callable:
     """
 
     def model(x: Tensor, sigma: Tensor, context: Tensor, **named: Any) -> Tensor:
-        now = float(sigma.max())
-        step = min(range(len(sigmas) - 1), key=lambda i: abs(sigmas[i] - now))
+        step = step_of(sigmas[:-1], float(sigma.max()))
         target = sigma.new_full(sigma.shape, sigmas[step + 1]).where(sigma > 0, sigma)
         return transformer(x, sigma, context, target=target, **named)
 

@@ -7,7 +7,9 @@ frame's own (Diffusion Forcing, arXiv 2407.01392).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from .schedule import step_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,3 +39,12 @@ def risen(transformer: Callable, held: Tensor, rise: float) -> Callable:
         return transformer(x, own(sigma), *rest, **named)
 
     return model
+
+
+def shares(sigmas: Sequence[float], sigma: float, held: Tensor, rise: float) -> Tensor:
+    """How far each frame [1,T] goes in the step that begins at sigma, in multiples of the clip's own way."""
+    import torch
+
+    step = step_of(sigmas[:-1], sigma)
+    here, there = (levels(torch.full((1, 1), s, device=held.device), held, rise) for s in sigmas[step : step + 2])
+    return (here - there) / (sigmas[step] - sigmas[step + 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MAX_STEPS = 1000
 SCHEDULERS = ("simple", "normal", "wan")
 
@@ -37,3 +39,8 @@ def schedule(steps: int, shift: float = 1.0, scheduler: str = "simple") -> list[
 def seen(sigma: float, scheduler: str) -> float:
     """The sigma that a model is told in place of the solver's: whole thousandths by Wan's rule, which rounds down."""
     return int(1000 * sigma) / 1000 if scheduler == "wan" else sigma
+
+
+def step_of(sigmas: Sequence[float], sigma: float) -> int:
+    """The step of a schedule that begins at sigma, or nearest to it."""
+    return min(range(len(sigmas)), key=lambda i: abs(sigmas[i] - sigma))

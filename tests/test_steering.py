@@ -20,7 +20,8 @@ from vdit.nodes.depth import VDiTDepthControl
 from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.flow import VDiTFlowControl, VDiTFlowFromVideo
 from vdit.nodes.sample import VDiTSample
-from vdit.sampling import generate, unused
+from vdit.sampling import generate, noise_from_seed, schedule, unused
+from vdit.sampling.shot import Shot
 from vdit.world.clip import make_clip
 
 
@@ -94,6 +95,36 @@ def record(model, monkeypatch):
 
     monkeypatch.setattr(type(model.transformer), "forward", spy)
     return calls
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.5])
+@pytest.mark.parametrize("pictures", [0, 1, 5])
+def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, rise, pictures):
+    monkeypatch.setitem(model.defaults, "rise", rise)
+    start = torch.rand(pictures, 64, 64, 3) if pictures else None
+    told = encode_conditioning(model, "a red ball falls", start=start, camera=move("orbit"))
+    ours = generate(model, told, **(ASK | dict(guidance=1.0, solver="euler")))
+    shot, sigmas = Shot(model, told, 9, 64, 64), schedule(4)
+    x = noise_from_seed(1, shot.shape)
+    with torch.no_grad():
+        for s, t in zip(sigmas, sigmas[1:]):
+            sigma = torch.full((1, shot.shape[2]), s)
+            x = x + (t - s) * shot.velocity(model.transformer, x, sigma, told.positive, sigmas)
+    torch.testing.assert_close(model.space.denormalize(x), ours, atol=1e-4, rtol=1e-4)
+
+
+def test_a_run_that_begins_amid_the_schedule_has_one_noise_level(model, monkeypatch):
+    monkeypatch.setitem(model.defaults, "rise", 0.5)
+    told = encode_conditioning(model, "a red ball falls")
+    shot, seen = Shot(model, told, 9, 64, 64), []
+
+    def transformer(x, sigma, context):
+        seen.append(sigma)
+        return x
+
+    x = torch.randn(shot.shape)
+    v = shot.velocity(transformer, x, torch.full((1, 3), 0.6), told.positive, [0.6, 0.3, 0.0])
+    assert torch.equal(seen[0], torch.full((1, 3), 0.6)) and torch.equal(v, x)
 
 
 @pytest.mark.parametrize("names", [("camera",), ("depth",), ("flow",), ("camera", "depth", "flow")], ids="+".join)

@@ -233,7 +233,7 @@ def test_trajectories_are_kept_and_know_their_teacher(made):
     teacher = load_teacher(made / "teacher")
     write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, batch=4)
     assert [p.stat().st_mtime_ns for p in paths] == before
-    with pytest.raises(ValueError, match="other trajectories .*guidance 3.0 there, 2.0 now"):
+    with pytest.raises(ValueError, match="other trajectories .*guidance 1.0 there, 2.0 now"):
         write_trajectories(load_teacher(made / "teacher", 2.0), made / "latents", made / "cache", 0, 6, steps=6)
 
 
@@ -260,7 +260,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         empty = torch.nn.functional.pad(empty, (0, 0, 0, row["context"].shape[1] - empty.shape[1]))
         rise, start = float(file["rise"]), file["states"][:1, 0].float()
         assert rise == pytest.approx(teacher.rise) and rise > 0
-        denoise = guided(risen(transformer, known[None], rise), row["context"], empty, 3.0)
+        denoise = guided(risen(transformer, known[None], rise), row["context"], empty, teacher.guidance)
         level = lambda sigma: levels(torch.full((1, 1), sigma), known[None], rise)  # noqa: E731
         with torch.no_grad():
             again = sample(denoise, start, schedule(6), "unipc", KnownFrames(end, known), level=level)
@@ -339,7 +339,7 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     save_atomic(statistics, tmp_path / "codec/statistics.pt")
     facts = bundle(tmp_path / "codec", tmp_path / "fast", tmp_path / "fast.safetensors", made)
     model = load_world_model(tmp_path / "fast.safetensors")
-    assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
+    assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 1.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
     latent = generate(model, encode_conditioning(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)
     assert torch.isfinite(latent).all()

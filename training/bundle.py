@@ -11,7 +11,7 @@ from ..model.checkpoint import DEFAULTS, STUDENT_DEFAULTS, WorldModel, load_worl
 from .latents import load_codec
 from .run import Run
 from .student import STEP_COUNTS
-from .teacher import SAMPLED_RISE
+from .teacher import SAMPLED
 from .trajectories import averaged
 
 
@@ -58,7 +58,7 @@ def trained_model(codec_run: Path, run: Path, clips: Path) -> WorldModel:
     else:
         facts["teacher_held_out_loss"] = _last(log, "held_out_loss")
         facts["clips_and_mirror_images"] = _last(log, "clips")
-    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]} if who == "student" else {**DEFAULTS, "rise": SAMPLED_RISE}
+    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]} if who == "student" else {**DEFAULTS, **SAMPLED}
     return WorldModel(transformer.config, transformer, codec, text, defaults, facts)
 
 

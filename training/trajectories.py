@@ -26,7 +26,7 @@ from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
 from .run import Run, save_atomic
-from .teacher import CONTROLLED, SAMPLED_RISE, Shots, draw_shots, encode_words
+from .teacher import CONTROLLED, SAMPLED, Shots, draw_shots, encode_words
 
 BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
 STEPS = 16  # UniPC's ends are then 2% from its limit, and other seeds 140% (first bundled model)
@@ -51,11 +51,11 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
     source = Path(source)
     if source.is_dir():
         transformer, text, state = averaged(source)
-        usual, hours = {**DEFAULTS, "rise": SAMPLED_RISE}, round(state["hours"] + state["seconds"] / 3600, 2)
+        usual, hours = {**DEFAULTS, **SAMPLED}, round(state["hours"] + state["seconds"] / 3600, 2)
         facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
     else:
         model = load_world_model(source)
-        transformer, text, usual, facts = model.transformer, model.text, model.defaults, model.facts
+        transformer, text, usual, facts = model.transformer, model.text, {"rise": 0.0, **model.defaults}, model.facts
     if transformer.config.flow_map:
         raise ValueError(f"{source} is a student; students are distilled from a teacher: give the teacher's file or run")
     digest = hashlib.sha256()
