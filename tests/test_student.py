@@ -214,7 +214,7 @@ def made(tmp_path_factory):
     state = {"weights": weights, "average": weights, "optimizers": [], "step": 1, "samples": 8, "hours": 0.0,
              "config": asdict(TOY)}  # fmt: skip
     Run(root / "teacher").save(state, force=True)
-    teacher = load_teacher(root / "teacher")
+    teacher = load_teacher(root / "teacher", 3.0)
     write_trajectories(teacher, root / "latents", root / "cache", 0, 6, steps=6, batch=4)
     return root
 
@@ -222,7 +222,7 @@ def made(tmp_path_factory):
 def distilled(made, out, seconds, **more):
     student.train(
         made / "teacher", made / "latents", made / "held-out", made / "cache", out,
-        student.Recipe(seconds / 3600, batch=4, peak=2e-3), files=6, teacher_steps=6, **more,
+        student.Recipe(seconds / 3600, batch=4, peak=2e-3), files=6, teacher_steps=6, guidance=3.0, **more,
     )  # fmt: skip
 
 
@@ -230,22 +230,22 @@ def test_trajectories_are_kept_and_know_their_teacher(made):
     paths = trajectory_paths(made / "cache")
     before = [p.stat().st_mtime_ns for p in paths]
     assert len(paths) == 6
-    teacher = load_teacher(made / "teacher")
+    teacher = load_teacher(made / "teacher", 3.0)
     write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, batch=4)
     assert [p.stat().st_mtime_ns for p in paths] == before
-    with pytest.raises(ValueError, match="other trajectories .*guidance 1.0 there, 2.0 now"):
+    with pytest.raises(ValueError, match="other trajectories .*guidance 3.0 there, 2.0 now"):
         write_trajectories(load_teacher(made / "teacher", 2.0), made / "latents", made / "cache", 0, 6, steps=6)
 
 
 def test_the_cache_stops_growing_at_its_limit(made, tmp_path):
-    teacher = load_teacher(made / "teacher")
+    teacher = load_teacher(made / "teacher", 3.0)
     one = trajectory_paths(made / "cache")[0].stat().st_size / 1e9
     assert write_trajectories(teacher, made / "latents", tmp_path, 0, 5, steps=6, batch=4, limit_gb=one) <= 2
 
 
 def test_a_stored_trajectory_is_the_teachers_own(made):
     """Solved again one clip at a time, through the same call that nodes use for known frames and guidance."""
-    teacher, found = load_teacher(made / "teacher"), Trajectories.load(made / "cache")
+    teacher, found = load_teacher(made / "teacher", 3.0), Trajectories.load(made / "cache")
     for name, file in found.files.items():
         assert set(file) <= {"sigmas", "rise", "states", "velocities", "known", "context", "camera", "vace"}
         row = conditions(file, torch.tensor([0]))
@@ -339,7 +339,7 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     save_atomic(statistics, tmp_path / "codec/statistics.pt")
     facts = bundle(tmp_path / "codec", tmp_path / "fast", tmp_path / "fast.safetensors", made)
     model = load_world_model(tmp_path / "fast.safetensors")
-    assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 1.0
+    assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
     latent = generate(model, encode_conditioning(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)
     assert torch.isfinite(latent).all()
