@@ -76,7 +76,8 @@ def settings_of(
 def said(use: dict[str, Any], frames: int, fps: float, width: int, height: int) -> str:
     """The settings of a run, for its user."""
     low = "" if use["guidance_low"] == use["guidance"] else f" ({use['guidance_low']:g} in low noise)"
+    rise = f", noise rising by {use['rise']:g} a latent frame" if use["rise"] else ""
     return (
         f"{use['steps']} steps of {use['solver']}, schedule {use['scheduler']}, shift {use['shift']:g}, guidance "
-        f"{use['guidance']:g}{low}; {frames} frames of {width}x{height} at {fps:g} fps"
+        f"{use['guidance']:g}{low}{rise}; {frames} frames of {width}x{height} at {fps:g} fps"
     )

@@ -71,10 +71,10 @@ def test_solver_reaches_its_order_on_a_full_schedule(solver, expected, shift):
 
 
 @pytest.mark.parametrize("solver, expected", [("euler", 1), ("heun", 2), ("unipc", 2)])
-@pytest.mark.parametrize("rise", [0.3, 1.0])
+@pytest.mark.parametrize("rise", [1 / 3, 1.0])  # frames begin with a step: amid one, its part would go up and down with n
 def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, expected, rise):
     velocity, exact = gaussian()
-    noise, held = noise_from_seed(1, SHAPE).double(), torch.zeros(1, SHAPE[2], dtype=torch.bool)
+    noise, held = noise_from_seed(1, SHAPE).double(), torch.arange(SHAPE[2])[None] == 0
     level = lambda s: levels(noise.new_full((1, 1), s), held, rise)  # noqa: E731
     errors = []
     for n in (400, 800):
@@ -91,6 +91,8 @@ def test_noise_rises_along_a_clip_and_every_frame_goes_all_its_way():
     assert at(0.625, 1.0) == [0.0, 0.5, 1.0, 1.0]  # one frame at a time
     assert at(0.6, 0.5) == [0.0, 0.5, 1.0, 1.0]  # exactly 0 when it is done, whatever the rounding
     assert levels(torch.full((1, 1), 0.6), held, 0.5)[0, 0] == pytest.approx(0.6)
+    ended = torch.tensor([[False, False, False, True]])  # nothing to go on from
+    assert levels(torch.full((1, 1), 0.5), ended, 1.0).tolist() == [[0.5] * 4]
 
 
 def interior(steps):
