@@ -1,8 +1,8 @@
 """Noise that rises along a clip: what comes first is settled first, and what follows is made from it.
 
 At rise 0 all frames have one noise level. At rise r each unknown frame lags the one before it by r of a frame's own way
-from noise to picture; at 1 a frame begins when the one before it is done. A clip whose first frame is not known has one
-level all the same: its scene is made at once, as nothing is there to go on from. Models are trained for it with levels of each
+from noise to picture; at 1 a frame begins when the one before it is done. A clip whose first frame is not known, or whose
+last one is, has one level all the same: there is nothing to go on from, or a place to arrive at. Models are trained for it with levels of each
 frame's own (Diffusion Forcing, arXiv 2407.01392).
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def levels(sigma: Tensor, held: Tensor, rise: float | Tensor) -> Tensor:
     """Noise levels [B,T] of frames when their clip is at sigma [B,1], which goes from 1 to 0; held frames [1 or B,T], as
     sampling.known holds them, have sigma itself. rise: a number, or one for each clip [B,1]."""
-    order, count, rise = (~held).cumsum(1) - 1, (~held).sum(1, keepdim=True), held[:, :1] * rise
+    order, count, rise = (~held).cumsum(1) - 1, (~held).sum(1, keepdim=True), (held[:, :1] & ~held[:, -1:]) * rise
     level = 1.0 - (1.0 - sigma) * (1.0 + (count - 1).clamp_min(0) * rise) + order * rise
     # Models tell a finished frame by exactly 0, which rounding must not miss.
     return level.clamp(0.0, 1.0).round(decimals=6).where(~held, sigma)

@@ -91,8 +91,8 @@ def test_noise_rises_along_a_clip_and_every_frame_goes_all_its_way():
     assert at(0.625, 1.0) == [0.0, 0.5, 1.0, 1.0]  # one frame at a time
     assert at(0.6, 0.5) == [0.0, 0.5, 1.0, 1.0]  # exactly 0 when it is done, whatever the rounding
     assert levels(torch.full((1, 1), 0.6), held, 0.5)[0, 0] == pytest.approx(0.6)
-    ended = torch.tensor([[False, False, False, True]])  # nothing to go on from
-    assert levels(torch.full((1, 1), 0.5), ended, 1.0).tolist() == [[0.5] * 4]
+    for known in ([False] * 4, [True, False, False, True]):  # nothing to go on from; a place to arrive at
+        assert levels(torch.full((1, 1), 0.5), torch.tensor([known]), 1.0).tolist() == [[0.5] * 4]
 
 
 def interior(steps):
