@@ -2,8 +2,8 @@
 
 At rise 0 all frames have one noise level. At rise r each unknown frame lags the one before it by r of a frame's own way
 from noise to picture; at 1 a frame begins when the one before it is done. A clip whose first frame is not known, or whose
-last one is, has one level all the same: there is nothing to go on from, or a place to arrive at. Models are trained for it with levels of each
-frame's own (Diffusion Forcing, arXiv 2407.01392).
+last one is, has one level all the same: there is nothing to go on from, or a place to arrive at. Models are trained for
+it with levels of each frame's own (Diffusion Forcing, arXiv 2407.01392).
 """
 
 from __future__ import annotations
