@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from .controls import Controls, controlled
 from .flowmap import check_flow_map, toward
 from .guidance import guided
+from .known import held_in
 from .layouts import WanControls
 from .rising import levels, risen
 from .sample import Step, noise_from_seed, sample
@@ -73,10 +75,9 @@ def generate(
         noise = torch.cat((more[:, :, :before], controls.noise(clip), more[:, :, before:]), 2)
         level = None
         if use["rise"]:
-            held = torch.zeros(noise.shape[2], dtype=torch.bool) if controls.known is None else controls.known.held
-            held = held[None].to(device)
+            held = held_in(controls.known, noise.shape[2], device)
             transformer = risen(transformer, held, use["rise"])
-            level = lambda sigma: levels(noise.new_full((1, 1), sigma), held, use["rise"])  # noqa: E731
+            level = partial(levels, held=held, rise=use["rise"])
         if model.config.flow_map:
             transformer, solver = toward(transformer, sigmas), "euler"
         transformer = controlled(transformer, controls, sigmas)
@@ -95,8 +96,7 @@ def generate(
 
         latent = sample(
             denoise, noise, sigmas, solver, controls.known, report, check,
-            seen=lambda sigma: seen(sigma, use["scheduler"]), fresh=more_noise(seed, noise.shape),
-            level=level,
+            seen=lambda sigma: seen(sigma, use["scheduler"]), fresh=more_noise(seed, noise.shape), level=level,
         )  # fmt: skip
         return of_clip(latent).cpu()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,14 @@ class KnownFrames:
             )
         if not 0.0 <= self.strength <= 1.0:
             raise ValueError(f"strength is {self.strength}; expected 0 (ignore the pictures) to 1 (hold them)")
+
+
+def held_in(known: KnownFrames | None, frames: int, device: Any) -> Tensor:
+    """Which of so many frames are held, [1,T] bool; none without known frames."""
+    import torch
+
+    held = torch.zeros(frames, dtype=torch.bool) if known is None else known.held
+    return held[None].to(device)
 
 
 def hold(denoise: Callable, known: KnownFrames, noise: Tensor) -> Callable:

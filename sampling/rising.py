@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def levels(sigma: Tensor, held: Tensor, rise: float | Tensor) -> Tensor:
-    """Noise levels [B,T] of frames when their clip is at sigma [B,1], which goes from 1 to 0; held frames [1 or B,T], as
-    sampling.known holds them, have sigma itself. rise: a number, or one for each clip [B,1]."""
+def levels(sigma: float | Tensor, held: Tensor, rise: float | Tensor) -> Tensor:
+    """Noise levels [1 or B,T] of frames when their clip is at sigma, which goes from 1 to 0; frames that are held
+    [1 or B,T], as sampling.known holds them, have sigma itself. sigma, rise: a number, or one for each clip [B,1]."""
     order, count, rise = (~held).cumsum(1) - 1, (~held).sum(1, keepdim=True), (held[:, :1] & ~held[:, -1:]) * rise
     level = 1.0 - (1.0 - sigma) * (1.0 + (count - 1).clamp_min(0) * rise) + order * rise
     # Models tell a finished frame by exactly 0, which rounding must not miss.
@@ -42,10 +42,15 @@ def risen(transformer: Callable, held: Tensor, rise: float) -> Callable:
     return model
 
 
-def shares(sigmas: Sequence[float], sigma: float, held: Tensor, rise: float) -> Tensor:
-    """How far each frame [1,T] goes in the step that begins at sigma, in multiples of the clip's own way."""
-    import torch
+def paced(transformer: Callable, sigmas: Sequence[float], held: Tensor, rise: float) -> Callable:
+    """As risen, for a sampler that knows one level for all frames: a step of Euler's along a schedule, with the velocities
+    of this, leads each frame to its own next level."""
+    inner = risen(transformer, held, rise)
 
-    step = step_of(sigmas[:-1], sigma)
-    here, there = (levels(torch.full((1, 1), s, device=held.device), held, rise) for s in sigmas[step : step + 2])
-    return (here - there) / (sigmas[step] - sigmas[step + 1])
+    def model(x: Tensor, sigma: Tensor, *rest: Any, **named: Any) -> Tensor:
+        step = step_of(sigmas[:-1], float(sigma.max()))
+        here, there = (levels(s, held, rise) for s in sigmas[step : step + 2])
+        share = (here - there) / (sigmas[step] - sigmas[step + 1])  # of the clip's own way
+        return share.to(x)[:, None, :, None, None] * inner(x, sigma, *rest, **named)
+
+    return model

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 from .controls import controlled
 from .flowmap import toward
 from .generate import controls_of
-from .rising import risen, shares
-from .settings import lattice_of
+from .known import held_in
+from .rising import paced
+from .settings import lattice_of, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ class Shot:
         space = model.space
         self.conditioning, self.flow_map = conditioning, model.config.flow_map
         self.controls = controls_of(model, conditioning, frames, width, height, device)
-        self.before, self.rise = self.controls.before, model.defaults.get("rise", 0.0)
+        self.before, self.rise = self.controls.before, settings_of(model)["rise"]
         count = self.before + (frames - 1) // space.temporal + 1
         self.shape = (1, space.channels, count, height // space.spatial, width // space.spatial)
         if self.controls.flow is not None and self.controls.flow.by_noise:
@@ -42,24 +43,23 @@ class Shot:
     ) -> Tensor:
         """Velocity [B,C,T,h,w] of the normalised latents x at sigma [B,T]; sigmas: the whole run's schedule.
 
-        Where the model's noise rises along a clip it is, frame by frame, what leads a step of Euler's to the frame's next
-        level; not for a run that begins amid the schedule, all of whose frames are at its first sigma.
+        Where the model's noise rises along a clip it is paced (sampling.rising); not in a run that begins amid the
+        schedule, all of whose frames are at its first sigma.
         Held frames get the velocity that leads to what they are known to be, as in sampling.known.
         """
         import torch
 
         known, now = self.controls.known, float(sigma.max())
         clip, extra = x.shape[2], self.controls.extra
-        held = torch.zeros(clip + extra, dtype=torch.bool) if known is None else known.held
-        held, rise = held[None].to(x.device), self.rise if sigmas[0] > BEGINNING else 0.0
-        model = risen(transformer, held, rise) if rise else transformer
+        held = held_in(known, clip + extra, x.device)
+        rises = self.rise and sigmas[0] > BEGINNING
+        model = paced(transformer, sigmas, held, self.rise) if rises else transformer
         model = toward(model, sigmas) if self.flow_map else model
         model = controlled(model, self.controls, sigmas)
-        way = shares(sigmas, now, held, rise).to(x)[:, None, :, None, None]
         if known is None or not now > 1.0 - known.strength:
-            return way[:, :, :clip] * model(x, sigma, context)
+            return model(x, sigma, context)
         latent, mask = known.latent.to(x).expand(len(x), -1, -1, -1, -1), held[:, None, :, None, None]
         x = torch.cat((x, latent[:, :, clip:]), 2)
         sigma = torch.cat((sigma, sigma.new_zeros(len(x), extra)), 1)
         v = model(latent.where(mask, x), sigma.masked_fill(held, 0.0), context)
-        return ((x - latent) / now).where(mask, way * v)[:, :, :clip]
+        return ((x - latent) / now).where(mask, v)[:, :, :clip]

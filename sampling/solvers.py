@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
     """First order, one evaluation a step."""
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        v = velocity(x, s)
-        report(i, x - at(s) * v)
-        x = x + (at(t) - at(s)) * v
+        v, a = velocity(x, s), at(s)
+        report(i, x - a * v)
+        x = x + (at(t) - a) * v
     return x
 
 
 def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
     """Second order, two evaluations a step; a step into level 0, where models are not trained, is Euler's."""
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        v = velocity(x, s)
-        x0 = x - at(s) * v
+        v, a, b = velocity(x, s), at(s), at(t)
+        x0 = x - a * v
         if t > 0:
-            v = v.where(at(t) == 0, 0.5 * (v + velocity(x + (at(t) - at(s)) * v, t)))
+            v = v.where(b == 0, 0.5 * (v + velocity(x + (b - a) * v, t)))
         report(i, x0)
-        x = x + (at(t) - at(s)) * v
+        x = x + (b - a) * v
     return x
 
 
@@ -45,7 +45,8 @@ def lcm(
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
         x0 = x - at(s) * velocity(x, s)
         report(i, x0)
-        x = (1.0 - at(t)) * x0 + at(t) * fresh() if t > 0 else x0
+        b = at(t)
+        x = (1.0 - b) * x0 + b * fresh() if t > 0 else x0
     return x
 
 
@@ -59,10 +60,11 @@ def unipc(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report
     """
     last: _Step | None = None  # the step that led to x, for correcting its end
     for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        x0 = x - at(s) * velocity(x, s)
+        a = at(s)
+        x0 = x - a * velocity(x, s)
         if last is not None:
             x = last.corrected(x0)
-        last = _Step(at(s), at(t), x, x0, previous=last)
+        last = _Step(a, at(t), x, x0, previous=last)
         x = last.predicted()
         report(i, x0)
     return x

@@ -9,7 +9,6 @@ import torch
 from vdit.sampling import (
     SOLVERS, KnownFrames, Lattice, LatticeError, PreviewBudget, Step, guided, noise_from_seed, sample, schedule,
 )
-
 from vdit.sampling.rising import levels, risen
 
 SHAPE = (1, 2, 3, 2, 2)

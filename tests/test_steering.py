@@ -113,6 +113,15 @@ def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, ris
     torch.testing.assert_close(model.space.denormalize(x), ours, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shift", [1.0, 12.0])
+def test_without_a_rise_another_sampler_gets_the_transformers_own_velocity(model, shift):
+    shot, sigmas = Shot(model, encode_conditioning(model, "a red ball falls"), 9, 64, 64), schedule(50, shift)
+    x = torch.randn(shot.shape)
+    for s in sigmas[:-1]:
+        sigma = torch.full((1, 3), s)
+        assert torch.equal(shot.velocity(lambda x, *_: x, x, sigma, shot.conditioning.positive, sigmas), x)
+
+
 def test_a_run_that_begins_amid_the_schedule_has_one_noise_level(model, monkeypatch):
     monkeypatch.setitem(model.defaults, "rise", 0.5)
     told = encode_conditioning(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))

@@ -225,7 +225,8 @@ def distil(
             "weights": named({n: p.data for n, p in params.items()}), "average": {**named(average), **words},
             "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": before["hours"],
             "config": asdict(student.config), "teacher": teacher.fingerprint, "guidance": teacher.guidance,
-            "rise": teacher.rise, "teacher_facts": teacher.facts, "trajectories": len(data), "vocabulary": teacher.text.vocabulary,
+            "rise": teacher.rise, "teacher_facts": teacher.facts, "trajectories": len(data),
+            "vocabulary": teacher.text.vocabulary,
         }  # fmt: skip
 
     def check_now(**more) -> None:

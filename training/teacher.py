@@ -210,15 +210,19 @@ def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) 
         x0, words = clips.video, encode_words(text, [ways[0] for ways in clips.captions])
         places, noise = torch.arange(x0.shape[2]), torch.randn(x0.shape, generator=generator)
         ball = occupancy(clips.tracks, clips.size, TinyCodec.spatial // POOL).amax(1) > 0.3  # [B, T, h, w]
-        any_count = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
-        for counts, named in ((torch.full((len(x0), 1), 2), {"balls": ball, "rest": ~ball}), (any_count, {"next": ball})):
-            level = (places >= counts).float()
-            asked = places == counts if "next" in named else level > 0
+
+        def error_after(known: Tensor) -> Tensor:
+            """[B, T, h, w], of clips of which so many frames are known [1 or B, 1]."""
+            level = (places >= known).float().expand(len(x0), -1)
             with mixed():
                 velocity = model(noise.where(level[:, None, :, None, None] > 0, x0), level, words).float()
-            error = (velocity - (noise - x0)).square().mean(1)
-            for kind, cells in named.items():
-                found[kind].append(error[cells & asked[:, :, None, None]])
+            return (velocity - (noise - x0)).square().mean(1)
+
+        error = error_after(torch.tensor([[2]]))[:, 2:]
+        found["balls"].append(error[ball[:, 2:]])
+        found["rest"].append(error[~ball[:, 2:]])
+        known = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
+        found["next"].append(error_after(known)[ball & (places == known)[:, :, None, None]])
     return {kind: float(torch.cat(errors).mean()) for kind, errors in found.items()}
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..model.text import WordEncoder
 from ..model.vdit import VDiT
 from ..sampling import guided, sample, schedule
 from ..sampling.rising import levels
+from ..sampling.settings import settings_of
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
@@ -55,7 +57,7 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
         facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
     else:
         model = load_world_model(source)
-        transformer, text, usual, facts = model.transformer, model.text, {"rise": 0.0, **model.defaults}, model.facts
+        transformer, text, usual, facts = model.transformer, model.text, settings_of(model), model.facts
     if transformer.config.flow_map:
         raise ValueError(f"{source} is a student; students are distilled from a teacher: give the teacher's file or run")
     digest = hashlib.sha256()
@@ -99,7 +101,7 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
         return teacher.transformer(x, sigma, context, **double)
 
     denoise = guided(transformer, *context.chunk(2), teacher.guidance)
-    level = lambda sigma: levels(noise.new_full((len(noise), 1), sigma), shots.known, teacher.rise)  # noqa: E731
+    level = partial(levels, held=shots.known, rise=teacher.rise)
     mask = shots.known[:, None, :, None, None]
 
     def held(x: Tensor, sigma: Tensor) -> Tensor:
@@ -114,7 +116,8 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
     states.append(shots.x0.where(mask, end).half())
     kept = {n: v.half() for n, v in named.items()}
     return {
-        "sigmas": torch.tensor(sigmas), "rise": torch.tensor(teacher.rise), "states": torch.stack(states, 1), "velocities": torch.stack(velocities, 1),
+        "sigmas": torch.tensor(sigmas), "rise": torch.tensor(teacher.rise),
+        "states": torch.stack(states, 1), "velocities": torch.stack(velocities, 1),
         "known": shots.known, "context": context[: len(noise)].half(), **kept,
     }  # fmt: skip
 
@@ -131,7 +134,8 @@ def write_trajectories(
     from tqdm import tqdm
 
     out, data = Path(out), None
-    _claim(out, {"teacher": teacher.fingerprint, "guidance": teacher.guidance, "rise": teacher.rise, "steps": steps, "name": teacher.name})
+    made_by = {"guidance": teacher.guidance, "rise": teacher.rise, "steps": steps, "name": teacher.name}
+    _claim(out, {"teacher": teacher.fingerprint, **made_by})
     numbers = range(first + team.rank, first + count, team.size)
     missing = [n for n in numbers if not (out / f"trajectories-{n:05d}.pt").exists()]
     bar = tqdm(missing, unit="file", desc="trajectories", disable=not missing)
