@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .sample import Step
 
 LONG_SIDE = 128  # pixels of a preview picture, at most
-BRIEF = 1.0  # seconds; a run that is over sooner shows only what it came to: an early picture would be its last
 
 _fitted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # codec -> map
 
@@ -31,12 +30,9 @@ class PreviewBudget:
         self.spent = 0.0
         self.latest = 0.0
 
-    def sampling(self) -> float:
-        """Seconds since construction that were not spent on previews."""
-        return self.clock() - self.start - self.spent
-
     def affordable(self) -> bool:
-        return self.spent + self.latest <= self.share * self.sampling()
+        sampling = self.clock() - self.start - self.spent
+        return self.spent + self.latest <= self.share * sampling
 
     @contextmanager
     def spending(self):
@@ -61,8 +57,7 @@ class Forming:
         self.budget = PreviewBudget(share)
 
     def __call__(self, step: Step) -> None:
-        brief = self.budget.sampling() * step.total < BRIEF * step.done
-        if not (step.done == step.total if brief else self.budget.affordable()):
+        if not self.budget.affordable():
             return self.update(step.done, None)
         with self.budget.spending():
             self.update(step.done, pictures(quick_decode(self.codec, step.x0)))
