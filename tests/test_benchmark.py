@@ -317,6 +317,14 @@ def test_a_model_is_measured_from_end_to_end(model, tmp_path):
     assert "on " + report["hardware"]["processor"] in (tmp_path / "report.txt").read_text("utf-8")
 
 
+def test_obedience_stands_beside_the_simulator_and_the_codec(tmp_path):
+    model = random_world_model(0, controls=True)
+    model.defaults.update(width=64, height=64, frames=17, steps=1)
+    plan = runner.Plan(0, 1, ("obedience",), form=Format(64, 64))
+    report, _ = measure.measure(plan, measure.Contestant("random", **contestant(model)), tmp_path, speed=False)
+    assert list(report["obedience"]) == ["simulator", "codec round trip", "uncontrolled", "camera", "depth", "flow", "all"]
+
+
 # Nodes
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import numpy as np
 
 from ..scene import OUT_OF_DISTRIBUTION
-from .controls import CODEC, CONTROLS, simulator
+from .controls import CODEC, CONTROLS
 from .report import out_of_band, summary, table
 from .runner import Plan, Video, run, seed_of
 from .select import Format, draw
@@ -77,9 +77,9 @@ def measure(
     scored = replace(plan, suites=tuple(s for s in plan.suites if s in SCORED))
     obeyed = replace(plan, suites=("obedience",)) if "obedience" in plan.suites else None
     videos = {"model": predicted(contestant.predict, known)}
-    extra = {"simulator": _simulator(known), "uncontrolled": videos["model"]} | {
-        name: predicted(predict, known) for name, predict in contestant.obeying.items()
-    }
+    floor = control_videos(known, contestant.roundtrip)  # what no model with this codec can be better than
+    extra = {name: floor[name] for name in ("simulator", CODEC) if name in floor} | {"uncontrolled": videos["model"]}
+    extra |= {name: predicted(predict, known) for name, predict in contestant.obeying.items()}
     totals = [scored.clips if scored.suites else 0, obeyed.clips * len(extra) if obeyed else 0]
     results, drawn = [], {}
     for begin, part, made, folder in ((0, scored, videos, "model"), (totals[0], obeyed, extra, "obedience")):
@@ -110,10 +110,6 @@ def only_speed(seed: int, form: Format, contestant: Contestant) -> dict:
 def _speed(seed: int, form: Format, contestant: Contestant, check) -> dict:
     clip, _ = next(draw("physics", "fall", "test", seed, 1, replace(form, frames=None)))
     return time_clip(contestant.predict, clip, form.known, check=check)
-
-
-def _simulator(known: int) -> Video:
-    return lambda clip, labels, rng: simulator(clip, labels, known, rng)
 
 
 def write_report(out: Path, report: dict, results: list[dict]) -> list[Path]:
