@@ -25,7 +25,8 @@ MAX_PROMPT = 2000  # characters; more than any text encoder here reads
 class Conditioning:
     """One shot, stated. Pictures and controls keep their own size; the sampler fits them to the video's.
 
-    positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; strength 0..1.
+    positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; strength 0..1. past: raw
+    latents [1,C,k,h,w] of what comes behind the start pictures, for a video that goes on from another, not of Wan models.
     image: CLIP features [1,N,D] of the key pictures; control_video [T,H,W,3] in 0..1, control_mask [T,H,W] (1: make
     anew), reference [N,H,W,3]: for Wan models. remarks: what the user should know about how the inputs were read.
     """
@@ -45,6 +46,7 @@ class Conditioning:
     control_video: Tensor | None = None
     control_mask: Tensor | None = None
     reference: Tensor | None = None
+    past: Tensor | None = None
 
     def known_latents(self, codec: Any, count: int, width: int, height: int, device: Any) -> tuple[Tensor, Tensor]:
         """Raw-scale latents [1,C,count(+1),h,w] and held [count(+1)] bool; the +1 carries the end picture.
@@ -66,13 +68,16 @@ class Conditioning:
                     f"start_image has {pictures} pictures; expected 1, or {codec.temporal}*k + 1 of them: "
                     f"the nearest are {below} and {below + codec.temporal}"
                 )
-            if known >= count:
+            behind = 0 if self.past is None else self.past.shape[2]
+            if known + behind >= count:
                 raise PictureError(
-                    f"start_image has {pictures} pictures but the video only {(count - 1) * codec.temporal + 1} "
+                    f"start_image has {pictures + codec.temporal * behind} pictures but the video only {(count - 1) * codec.temporal + 1} "
                     "frames; nothing would be left to make"
                 )
             latent[:, :, :known] = self._encoded(codec, self.start, width, height, device)
-            held[:known] = True
+            if behind:
+                latent[:, :, known : known + behind] = self.past.to(device)
+            held[: known + behind] = True
         if self.end is not None:
             latent[:, :, count:] = self._encoded(codec, self.end, width, height, device)
             held[count] = True

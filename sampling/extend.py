@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .decode import decode_frames
 from .generate import generate
+from .settings import is_wan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,12 +61,25 @@ def long_video(
             **{name: _part(getattr(conditioning, name, None), at, window) for name in ("camera", "depth", "flow")},
         )
         if i:
-            told = replace(told, start=video[at : at + overlap], strength=1.0)
-        made = decode_frames(model.codec, generate(model, told, seed=seed + i, frames=window, **run), device)
+            told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], latent))
+        latent = generate(model, told, seed=seed + i, frames=window, **run)
+        made = decode_frames(model.codec, latent, device)
         video = torch.cat((video, made[overlap if i else 0 :]))
         if on_window is not None:
             on_window(i + 1, len(starts))
     return video[:frames]
+
+
+def _known(model: Any, frames: Tensor, before: Tensor) -> dict[str, Any]:
+    """What a window is told of the last frames [n,H,W,3] of the one before, whose latents are `before`.
+
+    All but the first as those latents: encoded anew they would be softer each time, and hold no state. Wan models read
+    pictures.
+    """
+    behind = (len(frames) - 1) // model.codec.temporal
+    if is_wan(model) or not behind:
+        return {"start": frames}
+    return {"start": frames[:1], "past": before[:, :, -behind:]}
 
 
 def _part(control: Any, at: int, window: int) -> Any:

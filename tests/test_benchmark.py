@@ -305,6 +305,29 @@ def test_a_longer_video_begins_as_the_shorter_and_repeats_itself_exactly(model):
     assert torch.equal(long[:17], long_video(model, told, frames=17, **run))
 
 
+def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch):
+    from vdit.control import PictureError, encode_conditioning
+    from vdit.sampling import extend
+
+    made, told_of = [], []
+
+    def watched(model, told, **run):
+        told_of.append(told)
+        made.append(generate(model, told, **run))
+        return made[-1]
+
+    generate = extend.generate
+    monkeypatch.setattr(extend, "generate", watched)
+    told = encode_conditioning(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
+    run = dict(seed=1, width=64, height=64, steps=1, guidance=1.0)
+    long = long_video(model, told, frames=25, overlap=9, **run)
+    second = told_of[1]
+    assert torch.equal(second.start, long[8:9]) and torch.equal(second.past, made[0][:, :, -2:])
+    assert torch.equal(made[1][:, :, 1:3], made[0][:, :, -2:])  # held to the bit
+    with pytest.raises(PictureError, match="start_image has 17 pictures but the video only 17 frames"):
+        generate(model, replace(second, past=made[0][:, :, -4:]), frames=17, **run)
+
+
 def test_a_model_is_measured_from_end_to_end(model, tmp_path):
     plan = runner.Plan(0, 1, ("physics",), form=Format(64, 64))
     one = measure.Contestant("random", **contestant(model))
