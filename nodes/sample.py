@@ -139,7 +139,7 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import clip_of, generate, outside_training, said, settings_of, unused
+        from ..sampling import clip_of, generate, goes_on, outside_training, said, settings_of, unused
 
         lines = []
         if promote is not None:
@@ -150,7 +150,8 @@ class VDiTSample(io.ComfyNode):
         numbers = (n or None for n in (steps, guidance, shift))
         use = settings_of(model, *numbers, _given(solver), _given(scheduler), guidance_low or None)
         if filled or model.variant is not None:
-            lines.append(said(use, frames, fps, width, height))
+            rise = use["rise"] if goes_on(conditioning) else 0.0
+            lines.append(said({**use, "rise": rise}, frames, fps, width, height))
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
         parts = [part for part in (model.transformer, model.codec) if part is not None]  # the codec draws the previews

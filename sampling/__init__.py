@@ -11,6 +11,7 @@ from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice, LatticeError
 from .preview import Forming, PreviewBudget, fit_preview_map
+from .rising import goes_on
 from .sample import Step, noise_from_seed, sample
 from .schedule import SCHEDULERS, schedule, shift_sigma
 from .settings import clip_of, lattice_of, outside_training, said, settings_of
@@ -19,6 +20,6 @@ from .solvers import SOLVERS
 __all__ = [
     "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
     "PreviewBudget", "Step", "check_flow_map", "check_latent", "clip_of", "decode_frames", "fit_preview_map",
-    "generate", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample", "schedule",
+    "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample", "schedule",
     "settings_of", "shift_sigma", "unused",
 ]

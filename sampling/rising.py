@@ -25,6 +25,11 @@ def levels(sigma: float | Tensor, held: Tensor, rise: float | Tensor) -> Tensor:
     return level.clamp(0.0, 1.0).round(decimals=6).where(~held, sigma)
 
 
+def goes_on(conditioning: Any) -> bool:
+    """Whether noise can rise along this shot: it has a first frame to go on from, and no last one to arrive at."""
+    return conditioning.start is not None and conditioning.end is None and conditioning.strength > 0
+
+
 def risen(transformer: Callable, held: Tensor, rise: float) -> Callable:
     """A transformer (x, sigma [B,T], ...) -> v that is told each frame's own level where sigma is the whole clip's.
 
