@@ -14,8 +14,8 @@ class VDiTConfig:
     dim: int = 256
     ffn_dim: int = 768
     layers: int = 6
-    in_channels: int = 32
-    out_channels: int = 32
+    in_channels: int = 36
+    out_channels: int = 36
     text_dim: int = 128
     text_len: int = 32
     freq_dim: int = 256

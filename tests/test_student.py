@@ -11,7 +11,7 @@ import torch
 from vdit.control import encode_conditioning
 from vdit.control.signals import context_channels
 from vdit.model.checkpoint import load_world_model, random_world_model
-from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
+from vdit.model.codec.tiny import StateReader, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.vdit import VDiT, init_weights
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
@@ -171,7 +171,7 @@ def test_a_teacher_has_no_use_for_a_target():
 
 
 TOY = VDiTConfig(
-    dim=128, ffn_dim=64, layers=3, in_channels=4, out_channels=4, text_dim=16, camera_rays=2,
+    dim=128, ffn_dim=64, layers=3, in_channels=8, out_channels=8, text_dim=16, camera_rays=2,
     vace_channels=context_channels(), vace_layers=(0, 1),
 )  # fmt: skip
 
@@ -190,6 +190,7 @@ def toy_latents(folder, clips, frames=41):
             "c2w": torch.eye(4, dtype=torch.float64).repeat(clips, frames, 1, 1),
             "fov_deg": torch.full((clips, frames), 40.0),
             "tracks": 64 * torch.rand(clips, frames, 3, 3, generator=g),
+            "seen": torch.rand(clips, frames, 3, generator=g),
             "captions": [["a red ball falls", "a blue ball rolls to the left"]] * clips,
             "size": (64, 64),
         },
@@ -288,7 +289,7 @@ def test_states_between_the_stored_ones_are_interpolated(rise):
 def test_an_untrained_student_is_its_teacher_at_every_moment(made):
     teacher = load_teacher(made / "teacher").transformer
     student = from_teacher(teacher)
-    x, sigma, context = torch.randn(2, 4, 3, 4, 4), torch.tensor([0.3, 0.9]), torch.randn(2, 5, 16)
+    x, sigma, context = torch.randn(2, 8, 3, 4, 4), torch.tensor([0.3, 0.9]), torch.randn(2, 5, 16)
     torch.testing.assert_close(student(x, sigma, context), teacher(x, sigma, context))
 
 
@@ -335,9 +336,10 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     Run(tmp_path / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
     Run(tmp_path / "codec").log(event="start")
     statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
+    Run(tmp_path / "reader").save({"reader": StateReader().state_dict(), "step": 1}, force=True)
     statistics["preview_map"] = fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))
     save_atomic(statistics, tmp_path / "codec/statistics.pt")
-    facts = bundle(tmp_path / "codec", tmp_path / "fast", tmp_path / "fast.safetensors", made)
+    facts = bundle(tmp_path / "codec", tmp_path / "reader", tmp_path / "fast", tmp_path / "fast.safetensors", made)
     model = load_world_model(tmp_path / "fast.safetensors")
     assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0

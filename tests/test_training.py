@@ -11,15 +11,15 @@ from vdit.model.config import VDiTConfig
 from vdit.model.rows8 import packed, unpacked
 from vdit.control.depth import depth_from_metres
 from vdit.control.signals import context_channels
-from vdit.training import bundle, clips, codec, dataset, latents, teacher
+from vdit.training import bundle, clips, codec, dataset, latents, reader, teacher
 from vdit.training.muon import orthogonal
 from vdit.training.run import Run, cosine
+from vdit.training.state import CHANNELS, HEIGHT, JITTER, WIDTH, as_shown, ball_state, ball_tracks, touched
 from vdit.training.textures import dead_leaves
-from vdit.training.tracker import Tracker, occupancy
 
 TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1))
 TINY = VDiTConfig(
-    dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16,
+    dim=128, ffn_dim=64, layers=1, in_channels=8, out_channels=8, text_dim=16,
     camera_rays=2, vace_channels=context_channels(), vace_layers=(0,),
 )  # fmt: skip
 SHAPES = ((64, 64, 41), (96, 64, 21))  # width, height, frames
@@ -41,6 +41,7 @@ def made(tmp_path_factory):
     finally:
         latents.SHARD, latents.SHAPES = kept
     teacher.train(root / "latents", root / "latents", root / "teacher", hours=4 / 3600, batch=4, config=TINY)
+    reader.train(root / "clips", root / "clips", root / "reader", steps=60, batch=8, validate_every=1)
     return root
 
 
@@ -79,7 +80,7 @@ def test_shards_hold_clips_and_their_mirror_images_with_words_and_controls(made)
     data = dataset.Dataset.load(made / "latents")
     assert len(data) == 12 and {data.shape(n) for n in data.shards} == set(SHAPES)
     both = data.batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
-    assert both.video.shape == (2, 4, 11, 4, 4) and both.last.shape == (2, 4, 1, 4, 4) and both.size == (64, 64)
+    assert both.video.shape == (2, 8, 11, 4, 4) and both.last.shape == (2, 8, 1, 4, 4) and both.size == (64, 64)
     assert both.depth.shape == (2, 41, 1, 16, 16) and both.flow.shape == (2, 40, 2, 16, 16)
     assert [latents.mirrored(c) for c in both.captions[0]] == both.captions[1]
     assert latents.mirrored("rolls to the left, the camera pans right") == "rolls to the right, the camera pans left"
@@ -155,7 +156,7 @@ def test_teacher_resumes_and_may_start_from_another_run(made, tmp_path):
 def test_flow_loss_of_an_untrained_model_is_the_energy_of_its_target(made):
     data = dataset.Dataset.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)  # its head is zero: it predicts no velocity
-    energy = float(torch.cat([s["video"].float().flatten() for s in data.shards.values()]).square().mean())
+    energy = float(torch.cat([s["video"].float().flatten() for s in data.shards.values()]).square().mean())  # pictures'
     assert teacher.validate(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
 
 
@@ -166,11 +167,13 @@ def test_foresight_tells_balls_from_the_rest(made):
     cells, energy = [], []
     for name in data.shards:
         clips = data.batch([(name, i) for i in range(6)])
-        cells.append((occupancy(clips.tracks, clips.size, 4).amax(1) > 0.3)[:, 2:].flatten())
-        energy.append(1 + clips.video.square().mean(1)[:, 2:].flatten())
+        cells.append(touched(clips.tracks, clips.size)[:, 2:].flatten())
+        energy.append(1 + clips.video[:, :-CHANNELS].square().mean(1)[:, 2:].flatten())
     cells, energy = torch.cat(cells), torch.cat(energy)
     for found, wanted in (("balls", energy[cells]), ("rest", energy[~cells]), ("next", energy[cells])):
         assert foreseen[found] == pytest.approx(float(wanted.mean()), rel=0.15)
+    state = torch.cat([data.batch([(n, i) for i in range(6)]).video[:, -CHANNELS:, 2:].flatten() for n in data.shards])
+    assert foreseen["lost"] == pytest.approx(1 + 1 / float(state.square().mean()), rel=0.2)
 
 
 def test_the_same_step_gives_the_same_loss(made):
@@ -244,40 +247,90 @@ def test_tracks_are_where_the_renderer_draws_the_balls(made):
         both = data.batch([(name, 0), (name, 1)])
         (width, height), tracks = both.size, both.tracks
         assert torch.allclose(tracks[1, ..., 0], width - tracks[0, ..., 0])
-        cells = occupancy(tracks, both.size, 4)  # [2, 4*16, T', h, w]: a token's cells, in 16x16 pixels
-        assert cells.shape[2:] == (11 if name == "latents-00000.pt" else 6, height // 16, width // 16)
-        one, other = cells.unflatten(1, (4, 4, 4))  # [subframe, row, column, T', h, w]
-        torch.testing.assert_close(one, other.flip(2, 5), rtol=0, atol=1e-4)
+        state = ball_state(tracks, both.size)
+        assert state.shape == (2, CHANNELS, 11 if name == "latents-00000.pt" else 6, height // 16, width // 16)
+        assert torch.equal(both.video[:, -CHANNELS:], state) and not both.last[:, -CHANNELS:].any()
+        torch.testing.assert_close(state[0], state[1].flip(3), rtol=0, atol=1e-4)
 
 
-def test_the_tracker_knows_hidden_balls_where_no_pixel_does():
-    from vdit.training.latents import ball_tracks
+def test_the_state_tells_to_a_part_of_a_pixel_where_a_ball_is_that_no_pixel_shows():
     from vdit.world.clip import make_clip
     from vdit.world.render import FIRST_BALL_ID
 
-    clip = make_clip(2, "behind", split="validation", width=64, height=64)  # hidden in 12 frames, and then comes back
-    seen = (clip.render.instance == FIRST_BALL_ID).float()
-    folded = occupancy(ball_tracks(clip)[None], (64, 64), 4)[0].unflatten(0, (4, 4, 4))  # [subframe, row, column, T', h, w]
-    cells = folded.permute(3, 0, 4, 1, 5, 2).reshape(44, 16, 16)[3:]  # frame 0 stands there four times
-    share = torch.nn.functional.avg_pool2d(seen[:, None], 4)[:, 0]
-    whole = seen.sum((1, 2)) > 0.95 * cells.sum((1, 2)) * 16
-    assert whole.any() and (cells - share)[whole].abs().amax() < 0.5 and (cells - share)[whole].abs().mean() < 0.01
-    hidden = seen.sum((1, 2)) == 0
-    assert hidden.sum() == 12 and (cells[hidden].sum((1, 2)) > 0.7 * cells[whole].sum((1, 2)).mean()).all()
+    clip = make_clip(2, "behind", split="validation", width=128, height=128)
+    tracks, seen = ball_tracks(clip)
+    hidden = ~(clip.render.instance == FIRST_BALL_ID).flatten(1).any(1)
+    assert hidden.sum() == 11 and not hidden[-1]  # and then it comes back
+    assert not seen[hidden].any() and 0.9 < seen[0, 0] <= 1 and not seen[:, 1:].any()
+    state = ball_state(tracks[None], (128, 128))[0]
+    assert torch.equal(state[:3, 0], state[1:, 0])  # the first latent frame is one frame, four times
+    bumps = state.transpose(0, 1).flatten(0, 1)[3:]  # [T, h, w]
+    v, u = torch.meshgrid((torch.arange(8) + 0.5) * 16, (torch.arange(8) + 0.5) * 16, indexing="ij")
+    for t in torch.nonzero(hidden)[:, 0].tolist():
+        # The logarithm of a bump is a paraboloid: its slope tells the centre.
+        near = bumps[t] > 0.05 * HEIGHT
+        rows = torch.stack((u[near], v[near], torch.ones(int(near.sum()))), 1)
+        steep = torch.log(bumps[t][near]) + (u[near].square() + v[near].square()) / (2 * WIDTH**2)
+        centre = torch.linalg.lstsq(rows, steep[:, None]).solution[:2, 0] * WIDTH**2
+        assert (centre - tracks[t, 0, :2]).abs().max() < 0.05
+    assert (touched(tracks[None], (128, 128))[0].flatten(1).sum(1) >= 1).all()
 
 
-def test_the_trackers_loss_reaches_the_blocks_that_it_reads(made):
+def test_of_known_frames_the_model_is_told_what_their_pictures_show(made):
+    batch = dataset.Dataset.load(made / "latents").draw(6, np.random.default_rng(0))
+    batch.seen[:, 2] = 0.0  # behind something, in one frame of the second latent
+    told = dict(controlled=False, short=False)
+    shots = teacher.draw_shots(batch, TINY, np.random.default_rng(1), torch.Generator().manual_seed(0), **told)
+    wide = shots.known[:, None, :, None, None].expand_as(shots.x0)
+    assert torch.equal(shots.x0[:, :-CHANNELS], batch.video[:, :-CHANNELS]) and torch.equal(shots.x0[~wide], batch.video[~wide])
+    second = shots.known[:, 1]
+    assert second.any() and not shots.x0[second, -CHANNELS + 1, 1].any()  # frame 2 is the second of the four
+    sure = as_shown(batch.tracks, batch.seen, batch.size)[second, -CHANNELS, 1]
+    off = (shots.x0[second, -CHANNELS, 1] - sure).abs().amax()
+    assert 0 < off < 5 * JITTER * HEIGHT / WIDTH  # the steepest slope of a bump is .6 of this a pixel
+
+
+def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certain():
+    model, text = teacher.fresh(TINY, 0)  # it predicts no velocity, so that its own frames are noise
+    x0, words = torch.zeros(40, 8, 6, 4, 4), teacher.encode_words(text, ["a red ball falls"] * 40)
+    known, level = torch.zeros(40, 6, dtype=torch.bool), torch.zeros(40, 6)
+    known[:, :1] = known[:20, :2] = True
+    level[:, 4], level[:, 5] = 0.4, 1.0
+    shown = teacher.own_frames(model, x0, level, known, torch.Generator().manual_seed(0), words, None, None)
+    own = shown.abs().sum((1, 3, 4)) > 0
+    assert not own[20:].any() and own[:20, 3].all() and not own[:, [0, 1, 4, 5]].any()
+    assert 0.2 < float(own[:20, 2].float().mean()) < 1  # one frame, or more
+
+
+def test_the_loss_asks_for_the_state(made):
     data = dataset.Dataset.load(made / "latents")
-    model, text = teacher.fresh(TINY, 0)  # its head is zero, so the velocity's own loss reaches no block
-    tracker = Tracker(model)
-    torch.nn.init.normal_(tracker.read.weight, std=0.02)
+    model, text = teacher.fresh(TINY, 0)
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    teacher.flow_loss(model, text, data.draw(4, rng), rng, generator, controlled=False, tracker=tracker).backward()
-    assert model.blocks[0].self_attn.q.weight.grad.abs().sum() > 0
+    teacher.flow_loss(model, text, data.draw(4, rng), rng, generator, controlled=False).backward()
+    asked = model.head.head.weight.grad.unflatten(0, (4, 8)).abs().sum((0, 2))  # by channel
+    assert (asked > 0).all()
+
+
+def test_a_reader_learns_where_balls_are_resumes_and_goes_into_the_codec(made):
+    run = made / "reader"
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["event"] == "start" and rows[-1]["held_out_lost"] < 0.9 < rows[1]["held_out_lost"] < 1.5
+    reader.train(made / "clips", made / "clips", run, steps=62, batch=8)
+    assert Run(run).load()["step"] == 62
+    plain, found = latents.load_codec(made / "codec", made / "clips"), reader.load_reader(run)
+    whole = reader.with_reader(plain, found)
+    x = torch.rand(1, 9, 64, 96, 3)
+    z = whole.encode(x)
+    assert z.shape == (1, 8, 3, 4, 6) and torch.equal(z[:, :4], plain.encode(x)) and torch.equal(whole.decode(z), plain.decode(z[:, :4]))
+    bumps = found((x[0].permute(0, 3, 1, 2) * 2 - 1))[:, 0]
+    torch.testing.assert_close(whole.normalize(z)[0, 4:].transpose(0, 1).flatten(0, 1)[3:], bumps)
+    back = reader.with_reader(whole, None)
+    assert back.config == plain.config and torch.equal(back.encode(x), plain.encode(x))
+    assert torch.equal(back.preview_map, plain.preview_map) and torch.equal(whole.preview_map[:5], plain.preview_map)
 
 
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
-    facts = bundle.bundle(made / "codec", made / "teacher", tmp_path / "m.safetensors", made / "clips")
+    facts = bundle.bundle(made / "codec", made / "reader", made / "teacher", tmp_path / "m.safetensors", made / "clips")
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()
@@ -297,7 +350,7 @@ def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
     path = save_world_model(old, tmp_path / "old.safetensors", torch.float32)
     model, text = teacher.fresh(TINY, 0)
     begin_with(path, model, text)
-    x, sigma, words = torch.randn(1, 4, 3, 4, 4), torch.rand(1), ["a red ball falls"]
+    x, sigma, words = torch.randn(1, 8, 3, 4, 4), torch.rand(1), ["a red ball falls"]
     torch.testing.assert_close(text.encode(words).tokens, old.text.encode(words).tokens)
     context = old.text.encode(words).tokens
     camera, vace = torch.randn(1, 24, 3, 8, 8), torch.randn(1, context_channels(), 3, 4, 4)
@@ -307,11 +360,31 @@ def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
         begin_with(path, *teacher.fresh(replace(TINY, ffn_dim=32), 0))
 
 
+def test_a_bundle_without_state_is_gone_on_from(tmp_path):
+    from vdit.model.checkpoint import random_world_model, save_world_model
+    from vdit.training.warm import begin_with
+
+    small = dict(dim=128, ffn_dim=64, layers=1, text_dim=16, carry=True)
+    old = random_world_model(3, VDiTConfig(in_channels=4, out_channels=4, **small))
+    torch.nn.init.normal_(old.transformer.carry_embedding.weight)
+    path = save_world_model(old, tmp_path / "old.safetensors", torch.float32)
+    model, text = teacher.fresh(VDiTConfig(in_channels=8, out_channels=8, **small), 0)
+    begin_with(path, model, text)
+    x, sigma, words = torch.randn(1, 8, 3, 4, 4), torch.tensor([[0.0, 0.4, 1.0]]), old.text.encode(["a red ball"]).tokens
+    made = model(x, sigma, words)
+    torch.testing.assert_close(made[:, :4], old.transformer(x[:, :4], sigma, words))
+    assert not made[:, 4:].any()
+
+
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
     from vdit.training.cli import main
 
     with pytest.raises(FileNotFoundError, match="vdit train clips"):
         codec.train(tmp_path, tmp_path, tmp_path / "c", steps=1)
+    with pytest.raises(FileNotFoundError, match="with their tracks .*vdit train clips"):
+        reader.train(tmp_path, tmp_path, tmp_path / "r", steps=1)
+    with pytest.raises(FileNotFoundError, match="vdit train reader"):
+        reader.load_reader(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
         dataset.Dataset.load(tmp_path)
     assert main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")]) == 2

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..model.checkpoint import DEFAULTS, STUDENT_DEFAULTS, WorldModel, load_world_model, save_world_model
+from ..model.checkpoint import STUDENT_DEFAULTS, WorldModel, load_world_model, save_world_model
 from .latents import load_codec
+from .reader import load_reader, with_reader
 from .run import Run
 from .student import STEP_COUNTS
 from .teacher import SAMPLED
@@ -36,12 +37,13 @@ def _codec_facts(codec: Path) -> dict:
     }
 
 
-def trained_model(codec_run: Path, run: Path, clips: Path) -> WorldModel:
+def trained_model(codec_run: Path, reader: Path | None, run: Path, clips: Path) -> WorldModel:
     """The teacher or student as trained so far, averaged weights. Raises FileNotFoundError without both states.
 
-    clips: what the codec's statistics are measured on, where that was not done yet.
+    reader: a reader's run, or None for that of the codec's bundle. clips: what the codec's statistics are measured on,
+    where that was not done yet.
     """
-    codec = load_codec(codec_run, clips)
+    codec = with_reader(load_codec(codec_run, clips), load_reader(Path(reader or codec_run)))
     transformer, text, state = averaged(run)
     facts = _codec_facts(Path(codec_run))
     who = "student" if transformer.config.flow_map else "teacher"
@@ -58,12 +60,12 @@ def trained_model(codec_run: Path, run: Path, clips: Path) -> WorldModel:
     else:
         facts["teacher_held_out_loss"] = _last(log, "held_out_loss")
         facts["clips_and_mirror_images"] = _last(log, "clips")
-    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]} if who == "student" else {**DEFAULTS, **SAMPLED}
+    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]} if who == "student" else dict(SAMPLED)
     return WorldModel(transformer.config, transformer, codec, text, defaults, facts)
 
 
-def bundle(codec_run: Path, run: Path, out: Path, clips: Path) -> dict:
+def bundle(codec_run: Path, reader: Path | None, run: Path, out: Path, clips: Path) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts."""
-    model = trained_model(codec_run, run, clips)
+    model = trained_model(codec_run, reader, run, clips)
     path = save_world_model(model, out, torch.int8)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

@@ -22,6 +22,12 @@ def _codec(a: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def _reader(a: argparse.Namespace) -> None:
+    from .reader import train
+
+    train(a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed)
+
+
 def _latents(a: argparse.Namespace) -> None:
     from .latents import load_codec, write_shards
 
@@ -62,12 +68,12 @@ def _student(a: argparse.Namespace) -> None:
 def _bundle(a: argparse.Namespace) -> None:
     from .bundle import bundle
 
-    print(json.dumps(bundle(a.codec, a.student or a.teacher, a.out, a.clips), indent=2))
+    print(json.dumps(bundle(a.codec, a.reader, a.student or a.teacher, a.out, a.clips), indent=2))
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vdit train", description=__doc__)
-    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|teacher|trajectories|student|bundle")
+    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|reader|latents|teacher|trajectories|student|bundle")
 
     def command(name: str, run, help: str, **paths: str) -> argparse.ArgumentParser:
         p = steps.add_parser(name, help=help, description=help)
@@ -90,6 +96,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--start-from", type=Path, help="a finished run, or a bundle, whose weights this one begins with")
     p.add_argument("--decoder-only", action="store_true", help="leave the encoder as it is: latents and teachers stay good")
     p.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
+    p.add_argument("--seed", type=int, default=0)
+    p = command(
+        "reader", _reader, "train what tells where balls are in pictures", clips="runs/clips", held_out="runs/clips-val",
+        out="runs/reader",
+    )  # fmt: skip
+    p.add_argument("--steps", type=int, default=6000)
+    p.add_argument("--batch", type=int, default=48, help="pictures a step")
+    p.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(
         "latents", _latents, "simulate, render and encode clips with their controls, ahead of the teacher",
@@ -139,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
         codec="runs/codec", clips="runs/clips", teacher="runs/teacher", out="weights/vdit-small.safetensors",
     )  # fmt: skip
     p.add_argument("--student", type=Path, help="a student's run, bundled instead of the teacher's")
+    p.add_argument("--reader", type=Path, help="a reader's run; default: the reader of the bundle that --codec names")
     return top
 
 

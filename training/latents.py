@@ -18,15 +18,15 @@ from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
 from ..world.caption import caption
-from ..world.camera import project_ball
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
 from .precision import mixed
+from .reader import with_reader
 from .run import Run, save_atomic
+from .state import ball_tracks
 
 WORDINGS = 4  # captions kept for a clip
 SHARD = 32  # clips a file, each stored twice
-TRACKED = 3  # balls whose tracks are kept; no scene has more
 FLOW_STEP = 0.25  # pixels a frame that one count of a stored flow stands for
 SHAPES = ((128, 128, 41),) * 7 + ((160, 96, 41), (96, 160, 41), (128, 128, 81))  # width, height, frames, by shard number
 
@@ -55,13 +55,13 @@ def _rendered(clips: Path) -> list[Path]:
 
 
 def load_codec(run: Path, clips: Path) -> TinyCodec:
-    """The codec of a training run, or a bundle's (.safetensors) as it is.
+    """The codec of a training run, or a bundle's (.safetensors): what pictures become, without a reader's state.
 
     A run's statistics, and its map for quick previews (fitted to a clip of each of 16 shards), are measured on `clips`
     the first time and kept beside its state. Where only the decoder was trained, the statistics stay what they were.
     """
     if run.suffix == ".safetensors":
-        return load_world_model(run).codec
+        return with_reader(load_world_model(run).codec, None)
     folder = Run(run)
     state = folder.load()
     if state is None:
@@ -104,13 +104,13 @@ def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: 
 
 @torch.no_grad()
 def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
-    """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
-    depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T],
-    tracks [T,TRACKED,3] of the balls (see ball_tracks)."""
+    """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents of pictures (float16, normalised),
+    captions, depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4],
+    fov_deg [T], tracks [T,TRACKED,3] of the balls and how much of them is seen [T,TRACKED] (see state.ball_tracks)."""
     images, scene = clip.render, clip.scene
     rgb, depth, flow = images.rgb, depth_from_metres(images.depth).inverse, clip.flow.permute(0, 3, 1, 2)
     c2w, ways = torch.tensor(scene.c2w), [caption(scene, i) for i in range(WORDINGS)]
-    tracks = ball_tracks(clip)
+    tracks, seen = ball_tracks(clip)
     if mirror:
         flip = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))  # the world's x and the camera's
         rgb, depth, c2w, ways = rgb.flip(2), depth.flip(2), flip @ c2w @ flip, [mirrored(w) for w in ways]
@@ -118,24 +118,15 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
         tracks[..., 0] = rgb.shape[2] - tracks[..., 0]
     x = (rgb * 255).round()[None] / 255  # as files hold colours
     with mixed():
-        video, last = codec.encode(x).float(), codec.encode(x[:, -1:]).float()
+        video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
     return {
-        "video": codec.normalize(video)[0].half(),
-        "last": codec.normalize(last)[0].half(),
+        "video": video.half(),
+        "last": last.half(),
         "captions": ways,
         "depth": (pool(depth[:, None]) * 255).round().to(torch.uint8),
         "flow": (pool(flow) / FLOW_STEP).round().clamp(-127, 127).to(torch.int8),
         "c2w": c2w,
         "fov_deg": torch.tensor(scene.fov_deg),
         "tracks": tracks,
+        "seen": seen,
     }
-
-
-def ball_tracks(clip: Clip) -> Tensor:
-    """Where every ball is, seen or hidden: [T, TRACKED, 3] centre u, v and radius in pixels; radius 0: there is none."""
-    scene, (height, width) = clip.scene, clip.render.depth.shape[1:]
-    tracks = torch.zeros(scene.frames, TRACKED, 3)
-    for i, ball in enumerate(scene.balls):
-        u, v, depth, radius = project_ball(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
-        tracks[:, i] = torch.from_numpy(np.stack((u, v, np.where(depth > ball.radius, radius, 0.0)), -1))
-    return tracks

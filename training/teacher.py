@@ -1,7 +1,7 @@
 """Trains the transformer and the word encoder on encoded clips by flow matching: `vdit train teacher`.
 
 One model, all conditionings, by dropout: words or none, 0, 1 or 5 first frames, a last frame or none, a camera path or
-none, depth and flow or either or none. While it learns to draw, it must also tell where every ball is (tracker.py).
+none, depth and flow or either or none. With the pictures it makes the state of the balls, seen or hidden (state.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..control.signals import POOL, context_channels, plucker, vace_context
-from ..model.codec.tiny import TinyCodec
+from ..control.signals import context_channels, plucker, vace_context
+from ..model.checkpoint import DEFAULTS
 from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights
@@ -24,7 +24,7 @@ from .launch import Team
 from .muon import Muon
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
-from .tracker import Tracker, occupancy
+from .state import CHANNELS, as_shown, touched, with_state
 from .warm import begin_with
 
 CONFIG = VDiTConfig(
@@ -33,19 +33,23 @@ CONFIG = VDiTConfig(
 NO_TEXT = 0.12  # share of clips without words, for guidance
 START_FRAMES = ((0, 0.06), (1, 0.30), (2, 0.64))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
-SHORT = 0.10  # share of batches cut to 21 frames
+SHORT = 0.30  # share of batches cut to 21 frames: they take half the time
 CAMERA = 0.7  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
 CONTROLLED = 0.3  # share of batches with depth or flow
 FREE = 0.4  # share of flows that are told only in part
 LOOSE = 0.3  # share of controls that are told with less than full trust
 MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
-TRACKING = 0.1  # weight of the tracker's loss
+STATE = 0.5  # weight of the state's channels in the loss, beside 1 for those of pictures
 NOISE_LEVELS = (2.5, 1.8)  # mean and deviation of the log-odds of sigma: what happens is decided above .9, half of all
 HELD_OUT_LEVELS = (0.5, 1.2)  # the same of the held-out loss, in every log
 RISING = 0.75  # share of clips whose noise rises along them, by RISE of a frame's way a frame
 RISE = (0.2, 1.0)
-SAMPLED = {"guidance": 1.0, "rise": 0.75}  # settings that ship, where they are not DEFAULTS: best on validation clips
+RISING_LEVELS = (1.2, 1.8)  # as NOISE_LEVELS, of the frame that it rises from: the next ones have higher levels anyway
+WAITING = 0.1  # weight in the loss of frames that are noise and follow noise: a sampler does not make them yet
+SAMPLED = {**DEFAULTS, "guidance": 1.0, "rise": 0.75}  # settings that ship: best on validation clips
 DRIFT = 0.15  # most noise that finished frames of those hide: a sampler's own are not quite right either
+OWN = 0.25  # share of batches that go on from the model's own last frames, at most OWN_FRAMES
+OWN_FRAMES = 3
 EMA = 0.998
 
 
@@ -96,30 +100,28 @@ def controls(batch: Batch, rng: np.random.Generator, generator: torch.Generator)
 class Shots:
     """Clips and what is told of them: words, frames that are known, camera paths and VACE input or None."""
 
-    x0: Tensor  # [B, C, T, h, w]
+    x0: Tensor  # [B, C, T, h, w]; known frames have the state that pictures show
     known: Tensor  # [B, T] bool
     words: list[str]
     camera: Tensor | None
     vace: Tensor | None
-    tracks: Tensor
-    size: tuple[int, int]
 
 
 def draw_shots(
-    batch: Batch, c: VDiTConfig, rng: np.random.Generator, generator: torch.Generator, *, controlled: bool
+    batch: Batch, c: VDiTConfig, rng: np.random.Generator, generator: torch.Generator, *, controlled: bool, short: bool
 ) -> Shots:
     """Cut a batch to some length and decide what is told of it."""
-    if batch.video.shape[2] > 6 and rng.random() < SHORT:
+    if short and batch.video.shape[2] > 6:
         batch = batch.first(6)
     elif batch.video.shape[2] > 11 and rng.random() < 0.5:
         batch = batch.first(11)
-    x0 = batch.video
+    x0, shown = batch.video, as_shown(batch.tracks, batch.seen, batch.size, generator)
     b = len(x0)
     camera = camera_rays(batch, c.camera_rays) if c.camera_rays and rng.random() < CAMERA else None
     vace = controls(batch, rng, generator) if controlled and c.vace_channels else None
     ended = rng.random() < END_FRAME and x0.shape[2] == (len(batch.c2w[0]) + 3) // 4 and x0.shape[2] == 11
     if ended:  # one latent frame more, of which the controls say nothing
-        x0 = torch.cat((x0, batch.last), 2)
+        x0, shown = torch.cat((x0, batch.last), 2), torch.cat((shown, shown[:, -1:, -1:].expand_as(shown[:, :, -1:])), 2)
         pad = lambda x: x if x is None else torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 1))  # noqa: E731
         camera, vace = pad(camera), pad(vace)
     words = [str(rng.choice(ways)) if rng.random() > NO_TEXT else "" for ways in batch.captions]
@@ -129,7 +131,7 @@ def draw_shots(
         known[i, :k] = True
     if ended:
         known[:, -1] = True
-    return Shots(x0, known, words, camera, vace, batch.tracks, batch.size)
+    return Shots(with_state(x0, shown, known), known, words, camera, vace)
 
 
 def encode_words(text: WordEncoder, words: list[str]) -> Tensor:
@@ -149,36 +151,65 @@ def loss_weight(x0: Tensor, finished: Tensor, *, moving: float) -> Tensor:
 
 
 def draw_levels(known: Tensor, chances: tuple[float, float], rising: float, generator: torch.Generator) -> Tensor:
-    """Noise levels [B, T] of a batch: one for all frames of a clip that are not known, or rising along it from a frame that
-    has that level, what comes before it cleaner or finished."""
+    """Noise levels [B, T] of a batch: one for all frames of a clip that are not known, or rising along it from a frame of
+    one of RISING_LEVELS, what comes before it cleaner or finished."""
     b = len(known)
     random = lambda: torch.rand(b, 1, generator=generator)  # noqa: E731
-    level = torch.sigmoid(torch.randn(b, 1, generator=generator) * chances[1] + chances[0])
-    rise = torch.where(random() < rising, RISE[0] + (RISE[1] - RISE[0]) * random(), 0.0)
+    rises = random() < rising
+    mean, deviation = (torch.where(rises, *pair) for pair in zip(RISING_LEVELS, chances))
+    level = torch.sigmoid(torch.randn(b, 1, generator=generator) * deviation + mean)
+    rise = (RISE[0] + (RISE[1] - RISE[0]) * random()) * rises
     order, count = (~known).cumsum(1) - 1, (~known).sum(1, keepdim=True)
     return (level + (order - (random() * count).floor()) * rise).clamp(0.0, 1.0).masked_fill(known, 0.0)
 
 
+@torch.no_grad()
+def own_frames(
+    model: VDiT, x0: Tensor, level: Tensor, known: Tensor, generator: torch.Generator, *told: Tensor | None
+) -> Tensor:  # fmt: skip
+    """x0 with its last finished frames as the model makes them, in one step from those before.
+
+    Only in clips whose first two latent frames are known: from fewer, any other speed would be as right.
+    """
+    finished = (level == 0) & ~known
+    most = torch.randint(1, OWN_FRAMES + 1, (len(x0), 1), generator=generator)
+    last = finished & (finished.flip(1).cumsum(1).flip(1) <= most) & known[:, :2].all(1, keepdim=True)
+    begin = (last | (level > 0)).float()
+    noise = torch.randn(x0.shape, generator=generator)
+    with mixed():
+        velocity = model(noise.where(begin[:, None, :, None, None] > 0, x0), begin, *told)
+    return (noise - velocity.float()).where(last[:, None, :, None, None], x0)
+
+
 def flow_loss(
     model: VDiT, text: WordEncoder, batch: Batch, rng: np.random.Generator, generator: torch.Generator,
-    *, controlled: bool, tracker: Tracker | None = None, chances: tuple[float, float] = NOISE_LEVELS,
-    rising: float = RISING, weighted: bool = True,
+    *, controlled: bool, chances: tuple[float, float] = NOISE_LEVELS, rising: float = RISING, weighted: bool = True,
+    short: bool = False, own: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the velocity over the frames that are not finished, and what the tracker finds wrong."""
-    shots = draw_shots(batch, model.config, rng, generator, controlled=controlled)
-    x0 = shots.x0
-    level = draw_levels(shots.known, chances, rising, generator)
+    """Mean squared error of the velocity over the frames that are not finished: of pictures, and STATE times the state's;
+    not `weighted`: of pictures alone. own: some clips go on from frames of the model's own."""
+    shots = draw_shots(batch, model.config, rng, generator, controlled=controlled, short=short)
+    x0, known = shots.x0, shots.known
+    level = draw_levels(known, chances, rising, generator)
     noise = torch.randn(x0.shape, generator=generator)
     finished = level == 0
-    drift = DRIFT * torch.rand(len(x0), 1, generator=generator) * (finished & ~shots.known)
+    drift = DRIFT * torch.rand(len(x0), 1, generator=generator) * (finished & ~known)
     s = (level + drift)[:, None, :, None, None]
     with mixed():
-        context = encode_words(text, shots.words)
-        velocity = model((1 - s) * x0 + s * noise, level, context, shots.camera, shots.vace)
-    error = (velocity.float() - (noise - x0)).square().mean(1)  # [B, T, h, w]
+        told = encode_words(text, shots.words), shots.camera, shots.vace
+        shown = own_frames(model, x0, level, known, generator, *told) if own else x0
+        velocity = model((1 - s) * shown + s * noise, level, *told)
+    pictures, state = split_error(velocity, noise - x0)
+    waits = (level == 1) & (torch.nn.functional.pad(level, (1, 0))[:, :-1] == 1)
     weight = loss_weight(x0, finished, moving=MOVING if weighted else 0.0)
-    loss = (error * weight).sum() / weight.sum()
-    return loss if tracker is None else loss + TRACKING * tracker.loss(shots.tracks, shots.size)
+    weight = weight * torch.where(waits, WAITING, 1.0)[:, :, None, None]
+    return ((pictures + (STATE if weighted else 0.0) * state) * weight).sum() / weight.sum()
+
+
+def split_error(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared errors [B, T, h, w] of the channels of pictures and of those of the state."""
+    error = (found.float() - wanted).square()
+    return error[:, :-CHANNELS].mean(1), error[:, -CHANNELS:].mean(1)
 
 
 @torch.no_grad()
@@ -198,32 +229,39 @@ def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool,
 @torch.no_grad()
 def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) -> dict[str, float]:
     """Mean squared velocity errors on held-out clips at sigma 1: `balls` in the latent cells where they are and `rest`
-    elsewhere, two latent frames known; `next` where balls are in the first frame that is not known, of any.
+    elsewhere, two latent frames known; `next` where balls are in the first frame that is not finished, of any; `lost`, the
+    share of the state's energy in that frame that it has wrong.
 
     There nothing but what the model knows of motion tells it where the balls will be; one that draws no ball at all in
     the bundled codec's latents has 2.7 and .1 to .4. Takes every so many clips.
     """
     rng, generator = np.random.default_rng(6), torch.Generator().manual_seed(6)
-    found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": []}
+    found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": [], "wrong": [], "energy": []}
     for name in sorted(data.shards):
         clips = data.batch([(name, i) for i in range(0, len(data.shards[name]["video"]), every)])
-        x0, words = clips.video, encode_words(text, [ways[0] for ways in clips.captions])
-        places, noise = torch.arange(x0.shape[2]), torch.randn(x0.shape, generator=generator)
-        ball = occupancy(clips.tracks, clips.size, TinyCodec.spatial // POOL).amax(1) > 0.3  # [B, T, h, w]
+        places, words = torch.arange(clips.video.shape[2]), encode_words(text, [ways[0] for ways in clips.captions])
+        shown = as_shown(clips.tracks, clips.seen, clips.size, generator)
+        x0 = with_state(clips.video, shown, (places < 2).expand(len(shown), -1))
+        noise = torch.randn(x0.shape, generator=generator)
+        ball = touched(clips.tracks, clips.size)  # [B, T, h, w]
 
-        def error_after(known: Tensor) -> Tensor:
-            """[B, T, h, w], of clips of which so many frames are known [1 or B, 1]."""
-            level = (places >= known).float().expand(len(x0), -1)
+        def error_after(done: Tensor) -> tuple[Tensor, Tensor]:
+            """Those of split_error, of clips of which so many frames are finished [1 or B, 1]."""
+            level = (places >= done).float().expand(len(x0), -1)
             with mixed():
-                velocity = model(noise.where(level[:, None, :, None, None] > 0, x0), level, words).float()
-            return (velocity - (noise - x0)).square().mean(1)
+                velocity = model(noise.where(level[:, None, :, None, None] > 0, x0), level, words)
+            return split_error(velocity, noise - x0)
 
-        error = error_after(torch.tensor([[2]]))[:, 2:]
-        found["balls"].append(error[ball[:, 2:]])
-        found["rest"].append(error[~ball[:, 2:]])
-        known = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
-        found["next"].append(error_after(known)[ball & (places == known)[:, :, None, None]])
-    return {kind: float(torch.cat(errors).mean()) for kind, errors in found.items()}
+        error, _ = error_after(torch.tensor([[2]]))
+        found["balls"].append(error[:, 2:][ball[:, 2:]])
+        found["rest"].append(error[:, 2:][~ball[:, 2:]])
+        done = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
+        error, wrong = error_after(done)
+        found["next"].append(error[ball & (places == done)[:, :, None, None]])
+        found["wrong"].append(wrong[places == done].flatten())
+        found["energy"].append(split_error(x0, torch.zeros_like(x0))[1][places == done].flatten())
+    mean = {kind: float(torch.cat(errors).mean()) for kind, errors in found.items()}
+    return {**{kind: mean[kind] for kind in ("balls", "rest", "next")}, "lost": mean["wrong"] / max(mean["energy"], 1e-12)}
 
 
 def optimizers(
@@ -259,8 +297,7 @@ def train(
     data, check = Dataset.load(latents), Dataset.load(held_out)
     run = Run(out, silent=not team.leads)
     model, text = fresh(config, seed)
-    tracker = Tracker(model)
-    parts = {"model": model, "text": text, "tracker": tracker}
+    parts = {"model": model, "text": text}
     params = {f"{part}.{n}": p for part, module in parts.items() for n, p in module.named_parameters()}
     opts = optimizers(params, peak, muon, team)
     average = {n: p.detach().clone() for n, p in params.items()}
@@ -304,29 +341,26 @@ def train(
                 **foreseen, **more)  # fmt: skip
 
     losses: list[float] = []
-    missed: list[float] = []  # by the tracker
     while (seconds := team.agreed(run.tick())) < total:
-        told = np.random.default_rng([seed, step]).random() < CONTROLLED  # by all members alike: it makes steps longer
+        # Alike for all members, who wait for each other: these make steps longer or shorter.
+        told, short, own = np.random.default_rng([seed, step]).random(3) < (CONTROLLED, SHORT, OWN)
         rng = np.random.default_rng([seed, step, team.rank])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rate = rate_at(seconds, total, peak, cooldown_hours * 3600, warmup=60.0 if step < 1000 else 0.1)
         for group in (g for o in opts for g in o.param_groups):
             group["lr"] = rate
         clips = data.draw(team.share(batch), rng)
-        loss = flow_loss(model, text, clips, rng, generator, controlled=told, tracker=tracker)
+        loss = flow_loss(model, text, clips, rng, generator, controlled=told, short=short, own=own)
         step += 1
         mean = take_step(loss, params, average, opts, step - 1, EMA, run, team)
         if mean is None:
             continue
         samples += len(clips.video) * team.size
         losses.append(mean)
-        missed.append(tracker.missed)
         if step % 50 == 0:
-            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data),
-                    tracking=round(float(np.mean(missed)), 4))  # fmt: skip
+            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data))
             bar.set_postfix(step=step, loss=f"{np.mean(losses):.3f}")
             losses.clear()
-            missed.clear()
             data.refresh()
         bar.update(round(run.seconds) - bar.n)
         if step % validate_every == 0 and team.leads:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..model.checkpoint import DEFAULTS, load_world_model
+from ..model.checkpoint import load_world_model
 from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
@@ -28,7 +28,7 @@ from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
 from .run import Run, save_atomic
-from .teacher import CONTROLLED, SAMPLED, Shots, draw_shots, encode_words
+from .teacher import CONTROLLED, SAMPLED, SHORT, Shots, draw_shots, encode_words
 
 BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
 STEPS = 16  # UniPC's ends are then 2% from its limit, and other seeds 140% (first bundled model)
@@ -53,7 +53,7 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
     source = Path(source)
     if source.is_dir():
         transformer, text, state = averaged(source)
-        usual, hours = {**DEFAULTS, **SAMPLED}, round(state["hours"] + state["seconds"] / 3600, 2)
+        usual, hours = SAMPLED, round(state["hours"] + state["seconds"] / 3600, 2)
         facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
     else:
         model = load_world_model(source)
@@ -153,7 +153,8 @@ def write_trajectories(
             rng = np.random.default_rng([seed, number])
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             c, clips = teacher.transformer.config, data.draw(batch, rng)
-            shots = draw_shots(clips, c, rng, generator, controlled=rng.random() < CONTROLLED)
+            controlled, short = rng.random(2) < (CONTROLLED, SHORT)
+            shots = draw_shots(clips, c, rng, generator, controlled=controlled, short=short)
             try:
                 save_atomic(solve(teacher, shots, generator, steps), path)
                 break
