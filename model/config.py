@@ -9,7 +9,7 @@ HEAD_DIM = 128  # in every released variant; loaders derive the head count from 
 
 @dataclass(frozen=True)
 class VDiTConfig:
-    """Defaults are the bundled model's. `text_len` tokens reach cross-attention, zero-padded as in Wan."""
+    """Defaults are what the small model is trained at. `text_len` tokens reach cross-attention, zero-padded as in Wan."""
 
     dim: int = 256
     ffn_dim: int = 768

@@ -387,6 +387,7 @@ def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
         reader.load_reader(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
         dataset.Dataset.load(tmp_path)
+    assert main(["reader", "--clips", str(tmp_path), "--held-out", str(tmp_path), "--out", str(tmp_path / "r")]) == 2
     assert main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
 
 
