@@ -71,7 +71,8 @@ class Conditioning:
             behind = 0 if self.past is None else self.past.shape[2]
             if known + behind >= count:
                 raise PictureError(
-                    f"start_image has {pictures + codec.temporal * behind} pictures but the video only {(count - 1) * codec.temporal + 1} "
+                    f"start_image has {pictures + codec.temporal * behind} pictures but the video only "
+                    f"{(count - 1) * codec.temporal + 1} "
                     "frames; nothing would be left to make"
                 )
             latent[:, :, :known] = self._encoded(codec, self.start, width, height, device)

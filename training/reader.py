@@ -55,10 +55,10 @@ def train(
     """Train for `steps`, resuming from `out` when it holds a state. Returns the reader. Raises FileNotFoundError."""
     from tqdm import trange
 
-    paths = [p for p in shard_paths(clips) if p.with_suffix(".npz").exists()]
-    if not paths or not shard_paths(held_out):
+    paths, others = ([p for p in shard_paths(folder) if p.with_suffix(".npz").exists()] for folder in (clips, held_out))
+    if not paths or not others:
         raise FileNotFoundError(f"no clips-*.npy with their tracks in {clips} or {held_out}; make them with `vdit train clips`")
-    run, check = Run(out), Shards(shard_paths(held_out)[:2])
+    run, check = Run(out), Shards(others[:2])
     torch.manual_seed(seed)
     reader, first = StateReader(), 0
     optimizer = torch.optim.AdamW(reader.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)

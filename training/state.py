@@ -1,4 +1,4 @@
-"""Where every ball is, seen or hidden, as channels of the latent that no picture gives or shows: what a frame hands on.
+"""Where every ball is, seen or hidden, as channels of the latent behind those of pictures: what a frame hands on.
 
 What is made from the frames before it cannot see a ball behind a box there. In these channels it can: the model makes
 them as it makes the others. Of frames that come from pictures the codec reads them, as far as balls show, and so tells
