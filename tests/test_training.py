@@ -290,6 +290,15 @@ def test_of_known_frames_the_model_is_told_what_their_pictures_show(made):
     assert 0 < off < 5 * JITTER * HEIGHT / WIDTH  # the steepest slope of a bump is .6 of this a pixel
 
 
+def test_a_model_that_has_no_state_is_shown_pictures_alone(made):
+    from dataclasses import replace
+
+    batch = dataset.Dataset.load(made / "latents").draw(6, np.random.default_rng(0))
+    plain, told = replace(TINY, in_channels=4, out_channels=4), dict(controlled=False, short=False)
+    shots = teacher.draw_shots(batch, plain, np.random.default_rng(1), torch.Generator().manual_seed(0), **told)
+    assert torch.equal(shots.x0, batch.video[:, :4])
+
+
 def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certain():
     model, text = teacher.fresh(TINY, 0)  # it predicts no velocity, so that its own frames are noise
     x0, words = torch.zeros(40, 8, 6, 4, 4), teacher.encode_words(text, ["a red ball falls"] * 40)
@@ -374,6 +383,8 @@ def test_a_bundle_without_state_is_gone_on_from(tmp_path):
     made = model(x, sigma, words)
     torch.testing.assert_close(made[:, :4], old.transformer(x[:, :4], sigma, words))
     assert not made[:, 4:].any()
+    with pytest.raises(ValueError, match="same width and depth"):
+        begin_with(path, *teacher.fresh(VDiTConfig(in_channels=8, out_channels=8, **{**small, "dim": 256}), 0))
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):

@@ -131,7 +131,8 @@ def draw_shots(
         known[i, :k] = True
     if ended:
         known[:, -1] = True
-    return Shots(with_state(x0, shown, known), known, words, camera, vace)
+    x0 = with_state(x0, shown, known)[:, : c.in_channels]  # a model that has no state learns from pictures alone
+    return Shots(x0, known, words, camera, vace)
 
 
 def encode_words(text: WordEncoder, words: list[str]) -> Tensor:
@@ -259,7 +260,7 @@ def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) 
         error, wrong = error_after(done)
         found["next"].append(error[ball & (places == done)[:, :, None, None]])
         found["wrong"].append(wrong[places == done].flatten())
-        found["energy"].append(split_error(x0, torch.zeros_like(x0))[1][places == done].flatten())
+        found["energy"].append(x0[:, -CHANNELS:].square().mean(1)[places == done].flatten())
     mean = {kind: float(torch.cat(errors).mean()) for kind, errors in found.items()}
     return {**{kind: mean[kind] for kind in ("balls", "rest", "next")}, "lost": mean["wrong"] / max(mean["energy"], 1e-12)}
 
