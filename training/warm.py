@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
 from ..model.text import WordEncoder
@@ -21,9 +22,9 @@ def begin_with(bundle: Path, model: VDiT, text: WordEncoder) -> dict:
     if old.config.flow_map and not model.config.flow_map:
         raise ValueError(f"{bundle} holds a student; a teacher begins with a teacher's bundle")
     theirs, ours = old.transformer.state_dict(), model.state_dict()
+    more = max(0, model.config.in_channels - old.config.in_channels)
     for name in ours.keys() & theirs.keys():
-        if model.config.in_channels > old.config.in_channels:
-            theirs[name] = _widened(name, theirs[name], ours[name], old.config.in_channels)
+        theirs[name] = _widened(name, theirs[name], old.config.in_channels, more)
         if ours[name].shape != theirs[name].shape:
             raise ValueError(
                 f"{bundle}: {name} has shape {tuple(theirs[name].shape)}, this model's is {tuple(ours[name].shape)}; "
@@ -41,16 +42,13 @@ def begin_with(bundle: Path, model: VDiT, text: WordEncoder) -> dict:
     return old.facts
 
 
-def _widened(name: str, theirs: Tensor, ours: Tensor, channels: int) -> Tensor:
-    """A tensor of a transformer of so many latent channels, with zeros for those that ours has behind them."""
-    wide = torch.zeros_like(ours)
+def _widened(name: str, theirs: Tensor, channels: int, more: int) -> Tensor:
+    """A tensor of a transformer of so many latent channels, with weights of zero for some more behind them."""
+    zeros = (0, 0) * (theirs.ndim - 2) + (0, more)
     if name == "patch_embedding.weight":
-        wide[:, :channels] = theirs
-    elif name == "carry_embedding.weight":  # whose last channel says whether a frame is known
-        wide[:, :channels], wide[:, -1] = theirs[:, :-1], theirs[:, -1]
-    elif name.startswith("head.head."):  # rows: cells of a patch, then channels
-        cells = len(theirs) // channels
-        wide.unflatten(0, (cells, -1))[:, :channels] = theirs.unflatten(0, (cells, channels))
-    else:
-        return theirs
-    return wide
+        return F.pad(theirs, zeros)
+    if name == "carry_embedding.weight":  # whose last channel says whether a frame is known
+        return torch.cat((F.pad(theirs[:, :-1], zeros), theirs[:, -1:]), 1)
+    if name.startswith("head.head."):  # rows: cells of a patch, then channels
+        return F.pad(theirs.unflatten(0, (-1, channels)), (0, 0) * (theirs.ndim - 1) + (0, more)).flatten(0, 1)
+    return theirs
