@@ -54,6 +54,10 @@ class CameraPath:
         object.__setattr__(self, "fov_deg", fov)
 
     @property
+    def moves(self) -> bool:
+        return bool((self.c2w != self.c2w[:1]).any() or (self.fov_deg != self.fov_deg[:1]).any())
+
+    @property
     def frames(self) -> int:
         return len(self.c2w)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from .codec.tiny import TinyCodec, TinyCodecConfig
 from .config import VDiTConfig
+from .dynamics import DynamicsConfig, ObjectDynamics
 from .rows8 import packed, unpacked
 from .text import WordEncoder
 from .vdit import VDiT, init_weights
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
 FORMATS = (1, 2)  # 2: large matrices in 8 bits, see rows8
-PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder."}
+PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
 DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
 LACKING = {
     "codec": "a VAE, and {title} was loaded without one: name its file in VDiT Load Model's `vae`, or wire a LATENT "
@@ -48,6 +50,7 @@ class WorldModel:
     defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
     facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
     variant: Variant | None = None  # of a Wan model
+    dynamics: ObjectDynamics | None = None  # what foretells where balls go, for a transformer that is told tracks
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -71,9 +74,12 @@ class WorldModel:
         return found
 
 
-def save_world_model(model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16) -> Path:
+def save_world_model(
+    model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16, beside: str | None = None
+) -> Path:  # fmt: skip
     """Write the bundle (beside, fsync, rename), in a float type or torch.int8: a byte a weight, as rows8 has it.
 
+    beside: a file in the same folder from which all parts but the transformer are to be read (a student's teacher).
     Raises CheckpointError when a weight is not finite.
     """
     from safetensors.torch import save_file
@@ -83,6 +89,7 @@ def save_world_model(model: WorldModel, path: str | Path, dtype: torch.dtype = t
     tensors = {
         PREFIXES[part] + name: value.detach().cpu().to(torch.float32 if short else dtype).contiguous()
         for part, module in model.parts.items()
+        if part == "transformer" or beside is None
         for name, value in module.state_dict().items()
     }
     _check_finite(path, tensors)
@@ -95,6 +102,10 @@ def save_world_model(model: WorldModel, path: str | Path, dtype: torch.dtype = t
         "defaults": model.defaults,
         "facts": model.facts,
     }
+    if model.dynamics is not None:
+        header["dynamics"] = asdict(model.dynamics.config)
+    if beside is not None:
+        header["beside"] = {"file": beside, "parts": _digest(model)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"vdit": json.dumps(header)})
@@ -108,28 +119,51 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     """Read a bundle, in float32. Raises CheckpointError naming the file, what was found and what is expected."""
     path = Path(path)
     header, tensors = _read(path)
+    other = _beside(path, header["beside"]) if "beside" in header else None
     try:
-        model = WorldModel(
-            VDiTConfig(**header["transformer"]),
-            VDiT(VDiTConfig(**header["transformer"])),
-            TinyCodec(TinyCodecConfig(**header["codec"])),
-            WordEncoder(**header["text"], dim=header["transformer"]["text_dim"]),
-            {**DEFAULTS, **header["defaults"]},
-            header["facts"],
-        )
+        config = VDiTConfig(**header["transformer"])
+        parts = other.parts if other is not None else {
+            "codec": TinyCodec(TinyCodecConfig(**header["codec"])),
+            "text": WordEncoder(**header["text"], dim=config.text_dim),
+            "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
+        }  # fmt: skip
+        parts = {**parts, "transformer": VDiT(config)}
+        model = WorldModel(config, defaults={**DEFAULTS, **header["defaults"]}, facts=header["facts"], **parts)
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     _check_finite(path, tensors)
     if PREFIXES["codec"] + "preview_map" in tensors:  # optional in a bundle
         codec = model.codec
         codec.preview_map = torch.zeros(1 + codec.channels, codec.temporal * (codec.spatial // 2) ** 2 * 3)
-    wanted = {PREFIXES[p] + n: v for p, m in model.parts.items() for n, v in m.state_dict().items()}
+    own = model.parts if other is None else {"transformer": model.transformer}
+    wanted = {PREFIXES[p] + n: v for p, m in own.items() for n, v in m.state_dict().items()}
     _check_names(path, tensors, wanted)
-    for part, module in model.parts.items():
+    for part, module in own.items():
         prefix = PREFIXES[part]
         module.load_state_dict({k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)})
+    for module in model.parts.values():
         module.requires_grad_(False).eval().to(device)
     return model
+
+
+def _beside(path: Path, said: dict) -> WorldModel:
+    """The model from which a bundle takes what it does not hold itself."""
+    other = path.with_name(Path(said["file"]).name)
+    if not other.is_file():
+        raise CheckpointError(f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it")
+    model = load_world_model(other)
+    if _digest(model) != said["parts"]:
+        raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
+    return model
+
+
+def _digest(model: WorldModel) -> str:
+    """Of all parts but the transformer, as files hold them."""
+    digest = hashlib.sha256()
+    for part, module in model.parts.items():
+        for name, value in module.state_dict().items() if part != "transformer" else ():
+            digest.update(f"{part}.{name}".encode() + value.half().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -14,8 +14,8 @@ class VDiTConfig:
     dim: int = 256
     ffn_dim: int = 768
     layers: int = 6
-    in_channels: int = 36
-    out_channels: int = 36
+    in_channels: int = 32
+    out_channels: int = 32
     text_dim: int = 128
     text_len: int = 32
     freq_dim: int = 256
@@ -28,6 +28,7 @@ class VDiTConfig:
     vace_channels: int = 0  # of the control branch's input; 0: no such branch
     vace_layers: tuple[int, ...] = ()  # blocks that receive a hint from the branch, 0 the first
     places: bool = False  # each token is told its own place in the video, beside rotary positions
+    draft: bool = False  # each frame is told a draft of it, cell by cell
     carry: bool = False  # each frame is told the latest known one (sigma 0), cell by cell
     flow_map: bool = False  # a student: predicts the average velocity on the way to a second sigma
     delta_gate: float = 0.25  # share of that second sigma in the time embedding; AnyFlow's value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -39,6 +40,9 @@ class VDiT(nn.Module):
             self.place_embedding = PlaceEmbedding(c)
         if c.carry:
             self.carry_embedding = nn.Conv3d(c.in_channels + 1, c.dim, c.patch, c.patch, bias=False)
+        if c.draft:
+            self.draft_embedding = nn.Conv3d(c.in_channels + 1, c.dim, c.patch, c.patch, bias=False)
+            self.draft_trust = Linear(c.dim, math.prod(c.patch))
         if c.vace_layers:
             self.vace_patch_embedding = nn.Conv3d(c.vace_channels, c.dim, c.patch, c.patch)
             self.vace_blocks = nn.ModuleList(VaceBlock(c, first=i == 0) for i in range(len(c.vace_layers)))
@@ -53,18 +57,22 @@ class VDiT(nn.Module):
         vace: Tensor | tuple[Tensor, ...] | None = None,
         camera_scale: float = 1.0, vace_scale: float | tuple[float, ...] = 1.0, *,
         target: Tensor | None = None, image: Tensor | None = None, reference: Tensor | None = None,
+        draft: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
 
         sigma [B], or [B, T] per latent frame (known frames at 0), in 0..1; context [B, M, text_dim], M <= text_len;
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
         vace: control input [B, vace_channels, T, h, w], its hints times vace_scale; of several, a tuple each;
-        image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w].
+        image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w];
+        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w].
         target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
         x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
         """
-        self._check(x, sigma, context, camera=camera, vace=vace, target=target, image=image, reference=reference)
-        c, given = self.config, x.dtype
+        self._check(
+            x, sigma, context, camera=camera, vace=vace, target=target, image=image, reference=reference, draft=draft
+        )
+        c, given, noisy = self.config, x.dtype, x
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch))
         seen = carried(x, sigma) if c.carry and sigma.ndim == 2 else None
         x = patches(self.patch_embedding, x.to(self.dtype))  # [B, T, S, D]
@@ -72,6 +80,8 @@ class VDiT(nn.Module):
             x = add(x, self.place_embedding(grid, x))
         if seen is not None:
             x = add(x, patches(self.carry_embedding, seen.to(x.dtype)))
+        if draft is not None:
+            x = add(x, patches(self.draft_embedding, redrawn(draft, seen).to(x.dtype)))
         if camera is not None:
             x = add(x, self.control_adapter(camera.to(x.dtype)), camera_scale)
         time = self._time(sigma, target)  # [B, T or 1, D]
@@ -86,10 +96,12 @@ class VDiT(nn.Module):
             for n, scale in enumerate(_several(vace_scale) if i in branch else ()):
                 hints[n] = branch[i](hints[n], *rest)
                 x = add(x, branch[i].after_proj(hints[n]), scale)
+        trust = None if draft is None else self._unpatchify(self._trust(x), grid)
         x = self.head(x, time)
         if reference is not None:
             grid, x = (grid[0] - 1, *grid[1:]), x[:, 1:]
-        return self._unpatchify(x, grid).to(given)
+        x = self._unpatchify(x, grid).to(given)
+        return x if draft is None else towards(draft, trust.to(given), noisy, sigma, x)
 
     def _time(self, sigma: Tensor, target: Tensor | None) -> Tensor:
         def embed(net: nn.Sequential, s: Tensor) -> Tensor:
@@ -100,6 +112,10 @@ class VDiT(nn.Module):
             return time
         # Both sigmas share the modulation by a fixed gate (AnyFlow, arXiv 2605.13724; diffusers' transformer_anyflow).
         return time.lerp(embed(self.delta_embedder, sigma if target is None else target), self.config.delta_gate)
+
+    def _trust(self, x: Tensor) -> Tensor:
+        """How far a draft is to be trusted in each latent cell, 0..1, of tokens x [B, T, S, D]: [B, T, S, patch]."""
+        return self.draft_trust(nn.functional.layer_norm(x, x.shape[-1:])).sigmoid()
 
     def _layout(self, grid: tuple[int, int, int], x: Tensor) -> Layout:
         plan = named_plan(*self.attention, grid, x.device)
@@ -149,6 +165,7 @@ class VDiT(nn.Module):
             "target": (c.flow_map, tuple(sigma.shape[1:])),
             "image": (c.image_dim, (*tokens, c.image_dim)),
             "reference": (c.ref_channels, (c.ref_channels, *x.shape[3:])),
+            "draft": (c.draft, (c.in_channels + 1, *x.shape[2:])),
         }
         for name, value in given.items():
             module, shape = has[name]
@@ -179,6 +196,21 @@ def carried(x: Tensor, sigma: Tensor) -> Tensor:
     return torch.cat((x.gather(2, latest.clamp_min(0).expand_as(x)) * there, there), 1)
 
 
+def redrawn(draft: Tensor, seen: Tensor | None) -> Tensor:
+    """A draft [B, C+1, T, h, w] less what `carried` tells of the same frames: where nothing moves, nothing."""
+    latent, there = draft[:, :-1], draft[:, -1:]
+    return torch.cat(((latent if seen is None else latent - seen[:, :-1]) * there, there), 1)
+
+
+def towards(draft: Tensor, trust: Tensor, x: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
+    """A velocity that leads to a draft where it is trusted [B, 1, T, h, w], at sigma 1 wholly and the less the nearer to 0.
+
+    What rests and what is only moved then need not pass through the transformer, which is narrow.
+    """
+    trust = trust * draft[:, -1:]
+    return (1 - sigma.view(len(x), 1, -1, 1, 1) * trust) * velocity + trust * (x - draft[:, :-1])
+
+
 def init_weights(model: VDiT, seed: int) -> VDiT:
     """Fresh weights for training: Xavier for matrices; head and controls start at zero. Returns the model."""
     generator = torch.Generator().manual_seed(seed)
@@ -194,6 +226,10 @@ def init_weights(model: VDiT, seed: int) -> VDiT:
         nn.init.zeros_(model.place_embedding.proj.weight)
     if model.config.carry:
         nn.init.zeros_(model.carry_embedding.weight)
+    if model.config.draft:
+        nn.init.zeros_(model.draft_embedding.weight)
+        nn.init.zeros_(model.draft_trust.weight)
+        nn.init.constant_(model.draft_trust.bias, 2.0)
     if model.config.camera_rays:  # controls start without effect
         nn.init.zeros_(model.control_adapter.conv.weight)
         nn.init.zeros_(model.control_adapter.residual_blocks[0].conv2.weight)

@@ -139,7 +139,7 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import clip_of, generate, goes_on, outside_training, said, settings_of, unused
+        from ..sampling import clip_of, foretold, generate, goes_on, outside_training, said, settings_of, unused
 
         lines = []
         if promote is not None:
@@ -152,6 +152,9 @@ class VDiTSample(io.ComfyNode):
         if filled or model.variant is not None:
             rise = use["rise"] if goes_on(conditioning) else 0.0
             lines.append(said({**use, "rise": rise}, frames, fps, width, height))
+        conditioning = foretold(model, conditioning, frames, width, height, seed)
+        if conditioning.draft is not None:
+            lines.append("Foretold: where the balls of the start picture will go")
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
         parts = [part for part in (model.transformer, model.codec) if part is not None]  # the codec draws the previews

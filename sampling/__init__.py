@@ -6,6 +6,7 @@ x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v =
 from .controls import Controls, unused
 from .decode import check_latent, decode_frames
 from .flowmap import MAX_FLOW_MAP_STEPS, check_flow_map
+from .foretell import foretold
 from .generate import generate
 from .guidance import guided
 from .known import KnownFrames
@@ -20,6 +21,6 @@ from .solvers import SOLVERS
 __all__ = [
     "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
     "PreviewBudget", "Step", "check_flow_map", "check_latent", "clip_of", "decode_frames", "fit_preview_map",
-    "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample", "schedule",
+    "foretold", "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample", "schedule",
     "settings_of", "shift_sigma", "unused",
 ]

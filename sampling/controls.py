@@ -33,11 +33,17 @@ class Controls:
         if bool(held.any()) and conditioning.strength > 0:
             self.known = KnownFrames(codec.normalize(raw), held, conditioning.strength)
         self.camera, self.depth, self.flow = fitted(*given, frames, width, height)
+        self.draft = conditioning.draft
         self.size, self.rays = (width, height), getattr(model.config, "camera_rays", 0)
         self._built: dict = {}
 
     def __bool__(self) -> bool:
-        return any(control is not None for control in (self.camera, self.depth, self.flow))
+        return any(control is not None for control in (self.camera, self.depth, self.flow, self.draft))
+
+    def show(self, draft: Tensor) -> None:
+        """A draft, once there is one."""
+        self.draft = draft
+        self._built.pop("draft", None)
 
     def noise(self, noise: Tensor) -> Tensor:
         """The clip's noise [B,C,T',h,w], moved by the flow if that is to steer by noise."""
@@ -54,6 +60,8 @@ class Controls:
             named |= {"camera": self._once("camera", self._camera, device), "camera_scale": self.camera.strength}
         depth = applies(self.depth, place)
         flow = applies(self.flow, place) and self.flow.by_branch
+        if self.draft is not None:
+            named["draft"] = self._once("draft", lambda: self._draft(device), device)
         if depth or flow:
             named["vace"] = self._once((depth, flow), lambda: self._vace(depth, flow), device)
         return named
@@ -69,6 +77,12 @@ class Controls:
         from ..control.signals import plucker
 
         return plucker(self.camera.c2w, self.camera.fov_deg, *self.size, self.rays, self.codec.spatial)[None]
+
+    def _draft(self, device: Any) -> Tensor:
+        import torch
+
+        latent = self.codec.normalize(self.codec.encode(self.draft[None].to(device)).float())
+        return torch.cat((latent, torch.ones_like(latent[:, :1])), 1)
 
     def _vace(self, with_depth: bool, with_flow: bool) -> Tensor:
         import torch

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from .decode import decode_frames
+from .foretell import foretold
 from .generate import generate
 from .settings import is_wan
 
@@ -51,6 +52,7 @@ def long_video(
     if frames <= window:
         latent = generate(model, conditioning, seed=seed, frames=frames, **run)
         return decode_frames(model.codec, latent, device)
+    conditioning = foretold(model, conditioning, frames, width, height, seed)
     video = torch.empty(0, height, width, 3)
     starts = windows(frames, window, overlap)
     for i, at in enumerate(starts):
@@ -58,7 +60,7 @@ def long_video(
         told = replace(
             conditioning,
             end=conditioning.end if last and at + window == frames else None,
-            **{name: _part(getattr(conditioning, name, None), at, window) for name in ("camera", "depth", "flow")},
+            **{name: _part(getattr(conditioning, name, None), at, window) for name in ("camera", "depth", "flow", "draft")},
         )
         if i:
             told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], latent))
@@ -100,6 +102,8 @@ def _part(control: Any, at: int, window: int) -> Any:
         rest = torch.zeros_like(x[-1:]) if still else x[-1:]
         return torch.cat((part, rest.expand(missing, *x.shape[1:]))) if missing else part
 
+    if isinstance(control, torch.Tensor):
+        return cut(control, window, False)
     if hasattr(control, "c2w"):
         return replace(control, c2w=cut(control.c2w, window, False), fov_deg=cut(control.fov_deg, window, False))
     if hasattr(control, "inverse"):

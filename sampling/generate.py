@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .controls import Controls, controlled
 from .flowmap import check_flow_map, toward
+from .foretell import foretold
 from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
@@ -66,6 +67,7 @@ def generate(
     transformer, solver, space = model.transformer, use["solver"], model.space
     boundary = getattr(transformer, "boundary", None)
 
+    conditioning = foretold(model, conditioning, frames, width, height, seed)
     with torch.no_grad():
         controls = controls_of(model, conditioning, frames, width, height, device)
         count, before, behind = (frames - 1) // space.temporal + 1, controls.before, controls.extra

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from .controls import controlled
 from .flowmap import toward
+from .foretell import foretold
 from .generate import controls_of
 from .known import held_in
 from .rising import paced
@@ -28,6 +30,8 @@ class Shot:
         lattice_of(model).check_frames(frames)
         lattice_of(model).check_size(width, height)
         space = model.space
+        self.foretold = partial(foretold, model, conditioning, frames, width, height)
+        conditioning = self.foretold()
         self.conditioning, self.flow_map = conditioning, model.config.flow_map
         self.controls = controls_of(model, conditioning, frames, width, height, device)
         self.before, self.rise = self.controls.before, settings_of(model)["rise"]
@@ -50,6 +54,10 @@ class Shot:
         import torch
 
         known, now = self.controls.known, float(sigma.max())
+        if self.conditioning.draft is None and now >= sigmas[0] > BEGINNING:  # x is the noise
+            draft = self.foretold(noise=x[:1]).draft
+            if draft is not None:
+                self.controls.show(draft)
         clip, extra = x.shape[2], self.controls.extra
         held = held_in(known, clip + extra, x.device)
         rises = self.rise and sigmas[0] > BEGINNING

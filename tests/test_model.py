@@ -141,20 +141,6 @@ def test_codec_is_causal():
     assert not torch.allclose(codec.encode(later)[:, :, 2], codec.encode(x)[:, :, 2])
 
 
-def test_a_codec_that_reads_states_draws_without_them():
-    torch.manual_seed(0)
-    codec = TinyCodec(TinyCodecConfig(channels=8, width=16, deep=24, state=True)).requires_grad_(False).eval()
-    x, z = torch.rand(1, 9, 64, 32, 3), torch.randn(1, 12, 3, 4, 2)
-    latent = codec.encode(x)
-    assert codec.channels == 12 and latent.shape == (1, 12, 3, 4, 2)
-    assert (latent[:, 8:, 0] == latent[:, 8:9, 0]).all()  # the first latent frame is one picture
-    torch.testing.assert_close(codec.encode(x[:, :5]), latent[:, :, :2])
-    other = torch.cat((z[:, :8], torch.randn_like(z[:, 8:])), 1)
-    assert torch.equal(codec.decode(z), codec.decode(other))
-    with pytest.raises(ValueError, match=r"expected \[B, 12, T, h, w\]"):
-        codec.decode(z[:, :8])
-
-
 @pytest.mark.parametrize("frames, nearest", [(2, "1 or 5"), (16, "13 or 17"), (40, "37 or 41"), (0, "1 or 5")])
 def test_codec_refuses_counts_off_its_lattice(frames, nearest):
     with pytest.raises(ValueError, match=nearest):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from vdit.control import encode_conditioning
 from vdit.control.signals import context_channels
-from vdit.model.checkpoint import load_world_model, random_world_model
-from vdit.model.codec.tiny import StateReader, TinyCodec, TinyCodecConfig
+from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model
+from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
+from vdit.model.dynamics import ObjectDynamics
 from vdit.model.config import VDiTConfig
 from vdit.model.vdit import VDiT, init_weights
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
@@ -171,8 +172,8 @@ def test_a_teacher_has_no_use_for_a_target():
 
 
 TOY = VDiTConfig(
-    dim=128, ffn_dim=64, layers=3, in_channels=8, out_channels=8, text_dim=16, camera_rays=2,
-    vace_channels=context_channels(), vace_layers=(0, 1),
+    dim=128, ffn_dim=64, layers=3, in_channels=4, out_channels=4, text_dim=16, camera_rays=2,
+    carry=True, draft=True, vace_channels=context_channels(), vace_layers=(0, 1),
 )  # fmt: skip
 
 
@@ -189,8 +190,9 @@ def toy_latents(folder, clips, frames=41):
             "flow": torch.randint(-9, 9, (clips, frames - 1, 2, 16, 16), generator=g, dtype=torch.int8),
             "c2w": torch.eye(4, dtype=torch.float64).repeat(clips, frames, 1, 1),
             "fov_deg": torch.full((clips, frames), 40.0),
-            "tracks": 64 * torch.rand(clips, frames, 3, 3, generator=g),
-            "seen": torch.rand(clips, frames, 3, generator=g),
+            "tracks": 64 * torch.rand(clips, frames, 3, 4, generator=g),
+            "draft": torch.randn(clips, 4, count, side, side, generator=g).half(),
+            "drafted": torch.randint(0, 3, (clips,), generator=g),
             "captions": [["a red ball falls", "a blue ball rolls to the left"]] * clips,
             "size": (64, 64),
         },
@@ -215,6 +217,7 @@ def made(tmp_path_factory):
     state = {"weights": weights, "average": weights, "optimizers": [], "step": 1, "samples": 8, "hours": 0.0,
              "config": asdict(TOY)}  # fmt: skip
     Run(root / "teacher").save(state, force=True)
+    Run(root / "teacher").log(event="start")
     teacher = load_teacher(root / "teacher", 3.0)
     write_trajectories(teacher, root / "latents", root / "cache", 0, 6, steps=6, batch=4)
     return root
@@ -248,7 +251,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
     """Solved again one clip at a time, through the same call that nodes use for known frames and guidance."""
     teacher, found = load_teacher(made / "teacher", 3.0), Trajectories.load(made / "cache")
     for name, file in found.files.items():
-        assert set(file) <= {"sigmas", "rise", "states", "velocities", "known", "context", "camera", "vace"}
+        assert set(file) <= {"sigmas", "rise", "states", "velocities", "known", "context", "camera", "vace", "draft"}
         row = conditions(file, torch.tensor([0]))
         known, end = file["known"][0], file["states"][:1, -1].float()
         named = {n: v for n, v in row.items() if n != "context"}
@@ -289,7 +292,7 @@ def test_states_between_the_stored_ones_are_interpolated(rise):
 def test_an_untrained_student_is_its_teacher_at_every_moment(made):
     teacher = load_teacher(made / "teacher").transformer
     student = from_teacher(teacher)
-    x, sigma, context = torch.randn(2, 8, 3, 4, 4), torch.tensor([0.3, 0.9]), torch.randn(2, 5, 16)
+    x, sigma, context = torch.randn(2, 4, 3, 4, 4), torch.tensor([0.3, 0.9]), torch.randn(2, 5, 16)
     torch.testing.assert_close(student(x, sigma, context), teacher(x, sigma, context))
 
 
@@ -336,11 +339,20 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     Run(tmp_path / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
     Run(tmp_path / "codec").log(event="start")
     statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
-    Run(tmp_path / "reader").save({"reader": StateReader().state_dict(), "step": 1}, force=True)
+    objects = ObjectDynamics()
+    moved = {"average": objects.state_dict(), "config": asdict(objects.config), "step": 1, "starts": 1}
+    Run(tmp_path / "dynamics").save(moved, force=True)
     statistics["preview_map"] = fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))
     save_atomic(statistics, tmp_path / "codec/statistics.pt")
-    facts = bundle(tmp_path / "codec", tmp_path / "reader", tmp_path / "fast", tmp_path / "fast.safetensors", made)
-    model = load_world_model(tmp_path / "fast.safetensors")
+    sources, whole = (tmp_path / "codec", tmp_path / "dynamics"), tmp_path / "vdit-small.safetensors"
+    with pytest.raises(FileNotFoundError, match="vdit-small.safetensors; bundle the teacher first"):
+        bundle(*sources, tmp_path / "fast", tmp_path / "fast.safetensors", made, student=True)
+    bundle(*sources, made / "teacher", whole, made)
+    facts = bundle(*sources, tmp_path / "fast", tmp_path / "fast.safetensors", made, student=True)
+    model, teacher = load_world_model(tmp_path / "fast.safetensors"), load_world_model(whole)
+    assert torch.equal(model.codec.decoder[0].module[0].weight, teacher.codec.decoder[0].module[0].weight)
+    assert torch.equal(model.dynamics.push[0].weight, teacher.dynamics.push[0].weight)
+    assert (tmp_path / "fast.safetensors").stat().st_size < 0.8 * whole.stat().st_size
     assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
     latent = generate(model, encode_conditioning(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)
@@ -355,6 +367,13 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
         begin_with(tmp_path / "fast.safetensors", *fresh(TOY, 0))
     with pytest.raises(ValueError, match="another teacher or size"):
         distilled(made, tmp_path / "whole", 3600, layers=2)
+    save_atomic({**statistics, "mean": torch.ones(4)}, tmp_path / "codec/statistics.pt")
+    bundle(*sources, made / "teacher", whole, made)
+    with pytest.raises(CheckpointError, match="fast.safetensors: vdit-small.safetensors beside it is another release"):
+        load_world_model(tmp_path / "fast.safetensors")
+    whole.unlink()
+    with pytest.raises(CheckpointError, match="takes codec and words from vdit-small.safetensors, which must lie beside it"):
+        load_world_model(tmp_path / "fast.safetensors")
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path, capsys):

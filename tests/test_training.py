@@ -1,6 +1,7 @@
 """Training, end to end at toy size: clips -> codec -> latents -> teacher -> bundle, each resumable."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,16 +12,16 @@ from vdit.model.config import VDiTConfig
 from vdit.model.rows8 import packed, unpacked
 from vdit.control.depth import depth_from_metres
 from vdit.control.signals import context_channels
-from vdit.training import bundle, clips, codec, dataset, latents, reader, teacher
+from vdit.training import bundle, clips, codec, dataset, dynamics, latents, scenes, teacher
 from vdit.training.muon import orthogonal
 from vdit.training.run import Run, cosine
-from vdit.training.state import CHANNELS, HEIGHT, JITTER, WIDTH, as_shown, ball_state, ball_tracks, touched
 from vdit.training.textures import dead_leaves
+from vdit.training.tracks import touched
 
 TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1))
 TINY = VDiTConfig(
-    dim=128, ffn_dim=64, layers=1, in_channels=8, out_channels=8, text_dim=16,
-    camera_rays=2, vace_channels=context_channels(), vace_layers=(0,),
+    dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16,
+    carry=True, draft=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0,),
 )  # fmt: skip
 SHAPES = ((64, 64, 41), (96, 64, 21))  # width, height, frames
 
@@ -41,7 +42,12 @@ def made(tmp_path_factory):
     finally:
         latents.SHARD, latents.SHAPES = kept
     teacher.train(root / "latents", root / "latents", root / "teacher", hours=4 / 3600, batch=4, config=TINY)
-    reader.train(root / "clips", root / "clips", root / "reader", steps=60, batch=8, validate_every=1)
+    kept, scenes.SHARD, scenes.SHAPES = (scenes.SHARD, scenes.SHAPES), 4, SHAPES
+    try:
+        scenes.write_shards(root / "scenes", 0, 2)
+    finally:
+        scenes.SHARD, scenes.SHAPES = kept
+    dynamics.train(root / "scenes", root / "scenes", root / "dynamics", hours=4 / 3600, batch=8, validate_every=2)
     return root
 
 
@@ -80,7 +86,7 @@ def test_shards_hold_clips_and_their_mirror_images_with_words_and_controls(made)
     data = dataset.Dataset.load(made / "latents")
     assert len(data) == 12 and {data.shape(n) for n in data.shards} == set(SHAPES)
     both = data.batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
-    assert both.video.shape == (2, 8, 11, 4, 4) and both.last.shape == (2, 8, 1, 4, 4) and both.size == (64, 64)
+    assert both.video.shape == (2, 4, 11, 4, 4) and both.last.shape == (2, 4, 1, 4, 4) and both.size == (64, 64)
     assert both.depth.shape == (2, 41, 1, 16, 16) and both.flow.shape == (2, 40, 2, 16, 16)
     assert [latents.mirrored(c) for c in both.captions[0]] == both.captions[1]
     assert latents.mirrored("rolls to the left, the camera pans right") == "rolls to the right, the camera pans left"
@@ -155,8 +161,8 @@ def test_teacher_resumes_and_may_start_from_another_run(made, tmp_path):
 
 def test_flow_loss_of_an_untrained_model_is_the_energy_of_its_target(made):
     data = dataset.Dataset.load(made / "latents")
-    model, text = teacher.fresh(TINY, 0)  # its head is zero: it predicts no velocity
-    energy = float(torch.cat([s["video"].float().flatten() for s in data.shards.values()]).square().mean())  # pictures'
+    model, text = teacher.fresh(replace(TINY, draft=False), 0)  # its head is zero: it predicts no velocity
+    energy = float(torch.cat([s["video"].float().flatten() for s in data.shards.values()]).square().mean())
     assert teacher.validate(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
 
 
@@ -168,12 +174,11 @@ def test_foresight_tells_balls_from_the_rest(made):
     for name in data.shards:
         clips = data.batch([(name, i) for i in range(6)])
         cells.append(touched(clips.tracks, clips.size)[:, 2:].flatten())
-        energy.append(1 + clips.video[:, :-CHANNELS].square().mean(1)[:, 2:].flatten())
+        energy.append(1 + clips.video.square().mean(1)[:, 2:].flatten())
     cells, energy = torch.cat(cells), torch.cat(energy)
     for found, wanted in (("balls", energy[cells]), ("rest", energy[~cells]), ("next", energy[cells])):
         assert foreseen[found] == pytest.approx(float(wanted.mean()), rel=0.15)
-    state = torch.cat([data.batch([(n, i) for i in range(6)]).video[:, -CHANNELS:, 2:].flatten() for n in data.shards])
-    assert foreseen["lost"] == pytest.approx(1 + 1 / float(state.square().mean()), rel=0.2)
+    assert foreseen["drawn"] < 0.2 * foreseen["balls"]  # drafts are trusted from the start
 
 
 def test_the_same_step_gives_the_same_loss(made):
@@ -215,9 +220,9 @@ def test_every_control_reaches_the_weights_that_read_it(made):
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.05)
     generator = torch.Generator().manual_seed(1)
-    for i in range(6):  # some batches are told the camera path
+    for i in range(12):  # some batches are told the camera path, others a draft
         rng = np.random.default_rng(i)
-        teacher.flow_loss(model, text, data.draw(6, rng), rng, generator, controlled=True).backward()
+        teacher.flow_loss(model, text, data.draw(6, rng), rng, generator, controlled=i % 2 == 0).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
@@ -247,144 +252,100 @@ def test_tracks_are_where_the_renderer_draws_the_balls(made):
         both = data.batch([(name, 0), (name, 1)])
         (width, height), tracks = both.size, both.tracks
         assert torch.allclose(tracks[1, ..., 0], width - tracks[0, ..., 0])
-        state = ball_state(tracks, both.size)
-        assert state.shape == (2, CHANNELS, 11 if name == "latents-00000.pt" else 6, height // 16, width // 16)
-        assert torch.equal(both.video[:, -CHANNELS:], state) and not both.last[:, -CHANNELS:].any()
-        torch.testing.assert_close(state[0], state[1].flip(3), rtol=0, atol=1e-4)
+        assert torch.equal(tracks[1, ..., 1:], tracks[0, ..., 1:])
+        assert torch.equal(touched(tracks[:1], both.size), touched(tracks[1:], both.size).flip(3))
 
 
-def test_the_state_tells_to_a_part_of_a_pixel_where_a_ball_is_that_no_pixel_shows():
-    from vdit.world.clip import make_clip
-    from vdit.world.render import FIRST_BALL_ID
-
-    clip = make_clip(2, "behind", split="validation", width=128, height=128)
-    tracks, seen = ball_tracks(clip)
-    hidden = ~(clip.render.instance == FIRST_BALL_ID).flatten(1).any(1)
-    assert hidden.sum() == 11 and not hidden[-1]  # and then it comes back
-    assert not seen[hidden].any() and 0.9 < seen[0, 0] <= 1 and not seen[:, 1:].any()
-    state = ball_state(tracks[None], (128, 128))[0]
-    assert torch.equal(state[:3, 0], state[1:, 0])  # the first latent frame is one frame, four times
-    bumps = state.transpose(0, 1).flatten(0, 1)[3:]  # [T, h, w]
-    v, u = torch.meshgrid((torch.arange(8) + 0.5) * 16, (torch.arange(8) + 0.5) * 16, indexing="ij")
-    for t in torch.nonzero(hidden)[:, 0].tolist():
-        # The logarithm of a bump is a paraboloid: its slope tells the centre.
-        near = bumps[t] > 0.05 * HEIGHT
-        rows = torch.stack((u[near], v[near], torch.ones(int(near.sum()))), 1)
-        steep = torch.log(bumps[t][near]) + (u[near].square() + v[near].square()) / (2 * WIDTH**2)
-        centre = torch.linalg.lstsq(rows, steep[:, None]).solution[:2, 0] * WIDTH**2
-        assert (centre - tracks[t, 0, :2]).abs().max() < 0.05
-    assert (touched(tracks[None], (128, 128))[0].flatten(1).sum(1) >= 1).all()
+def test_drafts_are_nearer_to_their_clips_than_what_stands_still(made):
+    data = dataset.Dataset.load(made / "latents")
+    drafted = 0
+    for name in data.shards:
+        clips = data.batch([(name, i) for i in range(6)])
+        for i, known in enumerate(clips.drafted.tolist()):
+            video, draft = clips.video[i], clips.draft[i]
+            if not known:
+                assert not draft.any()
+                continue
+            drafted += 1
+            torch.testing.assert_close(draft[:, :known], video[:, :known], rtol=0, atol=0.1)  # bfloat16, where it is fast
+            assert (draft - video).square().mean() <= (video[:, known - 1 : known] - video)[:, known:].square().mean() + 1e-3
+    assert drafted
 
 
-def test_of_known_frames_the_model_is_told_what_their_pictures_show(made):
+def test_a_draft_is_told_with_as_many_known_frames_as_it_is_made_of(made):
     batch = dataset.Dataset.load(made / "latents").draw(6, np.random.default_rng(0))
-    batch.seen[:, 2] = 0.0  # behind something, in one frame of the second latent
-    told = dict(controlled=False, short=False)
-    shots = teacher.draw_shots(batch, TINY, np.random.default_rng(1), torch.Generator().manual_seed(0), **told)
-    wide = shots.known[:, None, :, None, None].expand_as(shots.x0)
-    assert torch.equal(shots.x0[:, :-CHANNELS], batch.video[:, :-CHANNELS]) and torch.equal(shots.x0[~wide], batch.video[~wide])
-    second = shots.known[:, 1]
-    assert second.any() and not shots.x0[second, -CHANNELS + 1, 1].any()  # frame 2 is the second of the four
-    sure = as_shown(batch.tracks, batch.seen, batch.size)[second, -CHANNELS, 1]
-    off = (shots.x0[second, -CHANNELS, 1] - sure).abs().amax()
-    assert 0 < off < 5 * JITTER * HEIGHT / WIDTH  # the steepest slope of a bump is .6 of this a pixel
-
-
-def test_a_model_that_has_no_state_is_shown_pictures_alone(made):
-    from dataclasses import replace
-
-    batch = dataset.Dataset.load(made / "latents").draw(6, np.random.default_rng(0))
-    plain, told = replace(TINY, in_channels=4, out_channels=4), dict(controlled=False, short=False)
-    shots = teacher.draw_shots(batch, plain, np.random.default_rng(1), torch.Generator().manual_seed(0), **told)
-    assert torch.equal(shots.x0, batch.video[:, :4])
+    batch.drafted = torch.tensor([0, 1, 2, 2, 1, 0])[: len(batch.video)]
+    generator, plain = torch.Generator().manual_seed(0), dict(controlled=False, short=False)
+    for seed in range(8):
+        shots = teacher.draw_shots(batch, TINY, np.random.default_rng(seed), generator, **plain)
+        if shots.draft is None:  # an end picture says what will be
+            assert shots.known[:, -1].all()
+            continue
+        told = shots.draft[:, -1].flatten(1).any(1)
+        assert not told[batch.drafted == 0].any() and (shots.known.sum(1) == batch.drafted)[told].all()
+        assert torch.equal(shots.draft[told, :-1], batch.draft[told][:, :, : shots.x0.shape[2]])
+        assert not shots.draft[~told].any()
+    assert teacher.draw_shots(batch, TINY, np.random.default_rng(0), generator, controlled=True, short=False).draft is None
 
 
 def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certain():
     model, text = teacher.fresh(TINY, 0)  # it predicts no velocity, so that its own frames are noise
-    x0, words = torch.zeros(40, 8, 6, 4, 4), teacher.encode_words(text, ["a red ball falls"] * 40)
+    x0, words = torch.zeros(40, 4, 6, 4, 4), teacher.encode_words(text, ["a red ball falls"] * 40)
     known, level = torch.zeros(40, 6, dtype=torch.bool), torch.zeros(40, 6)
     known[:, :1] = known[:20, :2] = True
     level[:, 4], level[:, 5] = 0.4, 1.0
-    shown = teacher.own_frames(model, x0, level, known, torch.Generator().manual_seed(0), words, None, None)
+    shown = teacher.own_frames(model, x0, level, known, torch.Generator().manual_seed(0), words, {})
     own = shown.abs().sum((1, 3, 4)) > 0
     assert not own[20:].any() and own[:20, 3].all() and not own[:, [0, 1, 4, 5]].any()
     assert 0.2 < float(own[:20, 2].float().mean()) < 1  # one frame, or more
 
 
-def test_the_loss_asks_for_the_state(made):
-    data = dataset.Dataset.load(made / "latents")
-    model, text = teacher.fresh(TINY, 0)
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    teacher.flow_loss(model, text, data.draw(4, rng), rng, generator, controlled=False).backward()
-    asked = model.head.head.weight.grad.unflatten(0, (4, 8)).abs().sum((0, 2))  # by channel
-    assert (asked > 0).all()
-
-
-def test_a_reader_learns_where_balls_are_resumes_and_goes_into_the_codec(made):
-    run = made / "reader"
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert rows[0]["event"] == "start" and rows[-1]["held_out_lost"] < 0.9 < rows[1]["held_out_lost"] < 1.5
-    reader.train(made / "clips", made / "clips", run, steps=62, batch=8)
-    assert Run(run).load()["step"] == 62
-    plain, found = latents.load_codec(made / "codec", made / "clips"), reader.load_reader(run)
-    whole = reader.with_reader(plain, found)
-    x = torch.rand(1, 9, 64, 96, 3)
-    z = whole.encode(x)
-    assert z.shape == (1, 8, 3, 4, 6) and torch.equal(z[:, :4], plain.encode(x)) and torch.equal(whole.decode(z), plain.decode(z[:, :4]))
-    bumps = found((x[0].permute(0, 3, 1, 2) * 2 - 1))[:, 0]
-    torch.testing.assert_close(whole.normalize(z)[0, 4:].transpose(0, 1).flatten(0, 1)[3:], bumps)
-    back = reader.with_reader(whole, None)
-    assert back.config == plain.config and torch.equal(back.encode(x), plain.encode(x))
-    assert torch.equal(back.preview_map, plain.preview_map) and torch.equal(whole.preview_map[:5], plain.preview_map)
-
-
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
-    facts = bundle.bundle(made / "codec", made / "reader", made / "teacher", tmp_path / "m.safetensors", made / "clips")
+    facts = bundle.bundle(made / "codec", made / "dynamics", made / "teacher", tmp_path / "m.safetensors", made / "clips")
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()
     stored = unpacked(packed({"head": state["average"]["model.head.head.weight"]}))["head"]  # a byte a weight
     torch.testing.assert_close(model.transformer.head.head.weight, stored, rtol=1e-3, atol=1e-4)
     assert "ball" in model.text.vocabulary
+    moved = unpacked(packed({"push": Run(made / "dynamics").load()["average"]["push.0.weight"]}))["push"]
+    torch.testing.assert_close(model.dynamics.push[0].weight, moved, rtol=1e-3, atol=1e-4)
+    assert facts["dynamics_steps"] > 0
+    again, told = dynamics.load_dynamics(tmp_path / "m.safetensors")
+    assert torch.equal(again.push[0].weight, model.dynamics.push[0].weight) and told["dynamics_steps"] == facts["dynamics_steps"]
 
 
 def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
-    from dataclasses import replace
-
     from vdit.model.checkpoint import random_world_model, save_world_model
     from vdit.training.warm import begin_with
 
-    plain = replace(TINY, camera_rays=0, vace_channels=0, vace_layers=())
+    plain = replace(TINY, draft=False, camera_rays=0, vace_channels=0, vace_layers=())
     old = random_world_model(3, plain)
     path = save_world_model(old, tmp_path / "old.safetensors", torch.float32)
     model, text = teacher.fresh(TINY, 0)
     begin_with(path, model, text)
-    x, sigma, words = torch.randn(1, 8, 3, 4, 4), torch.rand(1), ["a red ball falls"]
+    x, sigma, words = torch.randn(1, 4, 3, 4, 4), torch.rand(1), ["a red ball falls"]
     torch.testing.assert_close(text.encode(words).tokens, old.text.encode(words).tokens)
     context = old.text.encode(words).tokens
     camera, vace = torch.randn(1, 24, 3, 8, 8), torch.randn(1, context_channels(), 3, 4, 4)
     torch.testing.assert_close(model(x, sigma, context, camera, vace), old.transformer(x, sigma, context))
+    known = torch.tensor([[0.0, 0.5, 1.0]])  # what is carried on is x[:, :, :1]; a draft takes its place
+    torch.nn.init.normal_(old.transformer.carry_embedding.weight)
+    model.draft_trust.bias.data.fill_(-100.0)
+    save_world_model(old, path, torch.float32)
+    begin_with(path, model, text)
+    other = torch.randn(1, 4, 1, 4, 4)
+    draft = torch.cat((x[:, :, :1], other, other), 2)
+    told = model(x, known, context, draft=torch.cat((draft, torch.ones_like(draft[:, :1])), 1))
+    still = model(x, known, context, draft=torch.cat((x[:, :, :1].expand_as(x), torch.ones_like(draft[:, :1])), 1))
+    torch.testing.assert_close(still, old.transformer(x, known, context))
+    assert not torch.allclose(told, still)
+    model.draft_trust.bias.data.fill_(100.0)  # all of it is trusted: at sigma 1 there is nothing else
+    told = model(x, known, context, draft=torch.cat((draft, torch.ones_like(draft[:, :1])), 1))
+    torch.testing.assert_close(told[:, :, 2], x[:, :, 2] - other[:, :, 0])
     assert torch.equal(model.vace_blocks[0].ffn[0].weight, model.blocks[0].ffn[0].weight)
     with pytest.raises(ValueError, match="same width and depth"):
         begin_with(path, *teacher.fresh(replace(TINY, ffn_dim=32), 0))
-
-
-def test_a_bundle_without_state_is_gone_on_from(tmp_path):
-    from vdit.model.checkpoint import random_world_model, save_world_model
-    from vdit.training.warm import begin_with
-
-    small = dict(dim=128, ffn_dim=64, layers=1, text_dim=16, carry=True)
-    old = random_world_model(3, VDiTConfig(in_channels=4, out_channels=4, **small))
-    torch.nn.init.normal_(old.transformer.carry_embedding.weight)
-    path = save_world_model(old, tmp_path / "old.safetensors", torch.float32)
-    model, text = teacher.fresh(VDiTConfig(in_channels=8, out_channels=8, **small), 0)
-    begin_with(path, model, text)
-    x, sigma, words = torch.randn(1, 8, 3, 4, 4), torch.tensor([[0.0, 0.4, 1.0]]), old.text.encode(["a red ball"]).tokens
-    made = model(x, sigma, words)
-    torch.testing.assert_close(made[:, :4], old.transformer(x[:, :4], sigma, words))
-    assert not made[:, 4:].any()
-    with pytest.raises(ValueError, match="same width and depth"):
-        begin_with(path, *teacher.fresh(VDiTConfig(in_channels=8, out_channels=8, **{**small, "dim": 256}), 0))
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
@@ -392,13 +353,13 @@ def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
 
     with pytest.raises(FileNotFoundError, match="vdit train clips"):
         codec.train(tmp_path, tmp_path, tmp_path / "c", steps=1)
-    with pytest.raises(FileNotFoundError, match="with their tracks .*vdit train clips"):
-        reader.train(tmp_path, tmp_path, tmp_path / "r", steps=1)
-    with pytest.raises(FileNotFoundError, match="vdit train reader"):
-        reader.load_reader(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="vdit train scenes"):
+        dynamics.train(tmp_path, tmp_path, tmp_path / "d", hours=1)
+    with pytest.raises(FileNotFoundError, match="vdit train dynamics"):
+        dynamics.load_dynamics(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
         dataset.Dataset.load(tmp_path)
-    assert main(["reader", "--clips", str(tmp_path), "--held-out", str(tmp_path), "--out", str(tmp_path / "r")]) == 2
+    assert main(["dynamics", "--scenes", str(tmp_path), "--out", str(tmp_path / "d")]) == 2
     assert main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
 
 

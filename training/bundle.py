@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..model.checkpoint import STUDENT_DEFAULTS, WorldModel, load_world_model, save_world_model
+from ..model.checkpoint import BUNDLED, STUDENT_DEFAULTS, WorldModel, load_world_model, save_world_model
+from .dynamics import load_dynamics
 from .latents import load_codec
-from .reader import load_reader, with_reader
 from .run import Run
 from .student import STEP_COUNTS
 from .teacher import SAMPLED
@@ -37,35 +37,45 @@ def _codec_facts(codec: Path) -> dict:
     }
 
 
-def trained_model(codec_run: Path, reader: Path | None, run: Path, clips: Path) -> WorldModel:
-    """The teacher or student as trained so far, averaged weights. Raises FileNotFoundError without both states.
+def trained_teacher(codec_run: Path, dynamics: Path, run: Path, clips: Path) -> WorldModel:
+    """The teacher as trained so far, averaged weights. Raises FileNotFoundError without its parts' states.
 
-    reader: a reader's run, or None for that of the codec's bundle. clips: what the codec's statistics are measured on,
-    where that was not done yet.
+    clips: what the codec's statistics are measured on, where that was not done yet.
     """
-    codec = with_reader(load_codec(codec_run, clips), load_reader(Path(reader or codec_run)))
+    codec = load_codec(codec_run, clips)
+    objects, moved = load_dynamics(Path(dynamics))
     transformer, text, state = averaged(run)
-    facts = _codec_facts(Path(codec_run))
-    who = "student" if transformer.config.flow_map else "teacher"
-    facts |= {
-        f"{who}_steps": state["step"],
-        f"{who}_clips_seen": state["samples"],
-        f"{who}_hours": round(state["hours"] + state["seconds"] / 3600, 2),
-    }
     log = Path(run) / "log.jsonl"
-    if who == "student":
-        facts = {**state["teacher_facts"], **facts, "guidance_baked": state["guidance"], "teacher": state["teacher"]}
-        facts["trajectories"] = state["trajectories"]
-        facts |= {f"{who}_held_out_error_{n}_steps": _last(log, f"error_{n}") for n in STEP_COUNTS}
-    else:
-        facts["teacher_held_out_loss"] = _last(log, "held_out_loss")
-        facts["clips_and_mirror_images"] = _last(log, "clips")
-    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]} if who == "student" else dict(SAMPLED)
-    return WorldModel(transformer.config, transformer, codec, text, defaults, facts)
+    facts = _codec_facts(Path(codec_run)) | moved | _facts("teacher", state)
+    facts["teacher_held_out_loss"] = _last(log, "held_out_loss")
+    facts["clips_and_mirror_images"] = _last(log, "clips")
+    return WorldModel(transformer.config, transformer, codec, text, dict(SAMPLED), facts, dynamics=objects)
 
 
-def bundle(codec_run: Path, reader: Path | None, run: Path, out: Path, clips: Path) -> dict:
-    """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts."""
-    model = trained_model(codec_run, reader, run, clips)
-    path = save_world_model(model, out, torch.int8)
+def trained_student(run: Path, beside: Path) -> WorldModel:
+    """A student as trained so far, averaged weights, with the parts of its teacher's bundle. Raises FileNotFoundError."""
+    if not beside.is_file():
+        raise FileNotFoundError(f"no {beside}; bundle the teacher first: a student shares its codec, words and dynamics")
+    transformer, _, state = averaged(run)
+    theirs = load_world_model(beside)
+    facts = {**theirs.facts, **_facts("student", state), "guidance_baked": state["guidance"], "teacher": state["teacher"]}
+    facts["trajectories"] = state["trajectories"]
+    facts |= {f"student_held_out_error_{n}_steps": _last(Path(run) / "log.jsonl", f"error_{n}") for n in STEP_COUNTS}
+    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]}
+    return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, dynamics=theirs.dynamics)
+
+
+def _facts(who: str, state: dict) -> dict:
+    hours = round(state["hours"] + state["seconds"] / 3600, 2)
+    return {f"{who}_steps": state["step"], f"{who}_clips_seen": state["samples"], f"{who}_hours": hours}
+
+
+def bundle(codec_run: Path, dynamics: Path, run: Path, out: Path, clips: Path, *, student: bool = False) -> dict:
+    """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
+
+    A student's holds its transformer alone; the rest is read from vdit-small.safetensors beside it.
+    """
+    beside = BUNDLED.name if student else None
+    model = trained_student(run, out.with_name(beside)) if student else trained_teacher(codec_run, dynamics, run, clips)
+    path = save_world_model(model, out, torch.int8, beside)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

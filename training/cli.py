@@ -22,10 +22,16 @@ def _codec(a: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _reader(a: argparse.Namespace) -> None:
-    from .reader import train
+def _scenes(a: argparse.Namespace) -> None:
+    from .scenes import write_shards
 
-    train(a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed)
+    write_shards(a.out, a.first, a.shards, split=a.split)
+
+
+def _dynamics(a: argparse.Namespace) -> None:
+    from .dynamics import train
+
+    train(a.scenes, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed)
 
 
 def _latents(a: argparse.Namespace) -> None:
@@ -68,12 +74,13 @@ def _student(a: argparse.Namespace) -> None:
 def _bundle(a: argparse.Namespace) -> None:
     from .bundle import bundle
 
-    print(json.dumps(bundle(a.codec, a.reader, a.student or a.teacher, a.out, a.clips), indent=2))
+    made = bundle(a.codec, a.dynamics, a.student or a.teacher, a.out, a.clips, student=a.student is not None)
+    print(json.dumps(made, indent=2))
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vdit train", description=__doc__)
-    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|reader|latents|teacher|trajectories|student|bundle")
+    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|scenes|dynamics|teacher|trajectories|student|bundle")
 
     def command(name: str, run, help: str, **paths: str) -> argparse.ArgumentParser:
         p = steps.add_parser(name, help=help, description=help)
@@ -98,18 +105,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(
-        "reader", _reader, "train what tells where balls are in pictures", clips="runs/clips", held_out="runs/clips-val",
-        out="runs/reader",
-    )  # fmt: skip
-    p.add_argument("--steps", type=int, default=6000)
-    p.add_argument("--batch", type=int, default=48, help="pictures a step")
-    p.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
-    p.add_argument("--seed", type=int, default=0)
-    p = command(
         "latents", _latents, "simulate, render and encode clips with their controls, ahead of the teacher",
         codec="runs/codec", clips="runs/clips", out="runs/latents",
     )  # fmt: skip
     shards(p)
+    p = command("scenes", _scenes, "simulate scenes and draw where their clips start, for the dynamics", out="runs/scenes")
+    shards(p)
+    p = command(
+        "dynamics", _dynamics, "train what finds balls and foretells where they go", scenes="runs/scenes",
+        held_out="runs/scenes-val", out="runs/dynamics",
+    )  # fmt: skip
+    p.add_argument("--hours", type=float, default=1.0, help="time to train for; a resumed run goes on to the same total")
+    p.add_argument("--batch", type=int, default=24, help="starts of clips a step")
+    p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
+    p.add_argument("--seed", type=int, default=0)
     p = command(
         "teacher", _teacher, "train the transformer", latents="runs/latents", held_out="runs/latents-val", out="runs/teacher"
     )
@@ -152,8 +161,8 @@ def parser() -> argparse.ArgumentParser:
         "bundle", _bundle, "put codec, transformer and words into one file",
         codec="runs/codec", clips="runs/clips", teacher="runs/teacher", out="weights/vdit-small.safetensors",
     )  # fmt: skip
-    p.add_argument("--student", type=Path, help="a student's run, bundled instead of the teacher's")
-    p.add_argument("--reader", type=Path, help="a reader's run; default: the reader of the bundle that --codec names")
+    p.add_argument("--student", type=Path, help="a student's run, bundled to lie beside its teacher's file")
+    p.add_argument("--dynamics", type=Path, default=Path("runs/dynamics"), help="a run, or a bundle; default: runs/dynamics")
     return top
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..world.clip import make_clip
-from .state import ball_tracks
 
 SHARD = 32  # clips a file: about 64 MB of 41 frames at 128x128
 
@@ -28,8 +27,7 @@ def as_frames(clip: np.ndarray) -> Tensor:
 def write_shards(
     folder: Path, first: int, count: int, *, split: str = "train", size: int = 128, frames: int = 41, fps: float = 8.0
 ) -> None:
-    """Fill shards number first .. first+count-1: uint8 frames [SHARD, T, H, W, 3], captions and the balls' tracks beside
-    them (what ball_tracks gives, stacked).
+    """Fill shards number first .. first+count-1: uint8 frames [SHARD, T, H, W, 3] and captions beside them.
 
     Clip i of shard k has seed k*SHARD+i. Shards that exist are kept, so an interrupted run goes on where it stopped.
     """
@@ -49,6 +47,4 @@ def write_shards(
         with open(partial, "wb") as f:
             np.save(f, rgb)
         path.with_suffix(".json").write_text(json.dumps(notes))
-        tracks, seen = (torch.stack(part).numpy() for part in zip(*map(ball_tracks, made)))
-        np.savez(path.with_suffix(".npz"), tracks=tracks, seen=seen)
         partial.rename(path)

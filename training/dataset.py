@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from .latents import FLOW_STEP
-from .state import CHANNELS, ball_state
 
-ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks", "seen")
+ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks", "draft", "drafted")
 
 
 @dataclass
 class Batch:
     """Clips of one size: fields as `latents.encoded` gives them, stacked, depth in 0..1 and flow in pixels a frame."""
 
-    video: Tensor  # [B, C, T', h, w] normalised, and the balls' state
-    last: Tensor  # [B, C, 1, h, w], without state
+    video: Tensor  # [B, C, T', h, w] normalised
+    last: Tensor  # [B, C, 1, h, w]
     depth: Tensor  # [B, T, 1, H/4, W/4]
     flow: Tensor  # [B, T-1, 2, H/4, W/4]
     c2w: Tensor  # [B, T, 4, 4]
     fov_deg: Tensor  # [B, T]
-    tracks: Tensor  # [B, T, TRACKED, 3]
-    seen: Tensor  # [B, T, TRACKED], how much of a ball shows, 0..1
+    tracks: Tensor  # [B, T, TRACKED, 4], see tracks.ball_tracks
+    draft: Tensor  # [B, C, T', h, w] normalised
+    drafted: Tensor  # [B] known latent frames that it is made of; 0: there is none
     captions: list[list[str]]
     size: tuple[int, int]  # width, height in pixels
 
@@ -35,8 +35,8 @@ class Batch:
         frames = 4 * latents - 3
         return Batch(
             self.video[:, :, :latents], self.last, self.depth[:, :frames], self.flow[:, : frames - 1],
-            self.c2w[:, :frames], self.fov_deg[:, :frames], self.tracks[:, :frames], self.seen[:, :frames], self.captions,
-            self.size,
+            self.c2w[:, :frames], self.fov_deg[:, :frames], self.tracks[:, :frames], self.draft[:, :, :latents], self.drafted,
+            self.captions, self.size,
         )  # fmt: skip
 
 
@@ -86,11 +86,9 @@ class Dataset:
     def batch(self, picks: list[tuple[str, int]]) -> Batch:
         """The clips named by shard and row."""
         stacked = {k: torch.stack([self.shards[n][k][i] for n, i in picks]) for k in ROW}
-        size = tuple(self.shards[picks[0][0]]["size"])
-        video = torch.cat((stacked["video"].float(), ball_state(stacked["tracks"], size)), 1)
-        last = torch.nn.functional.pad(stacked["last"].float(), (0, 0, 0, 0, 0, 0, 0, CHANNELS))
         return Batch(
-            video, last, stacked["depth"].float() / 255,
+            stacked["video"].float(), stacked["last"].float(), stacked["depth"].float() / 255,
             stacked["flow"].float() * FLOW_STEP, stacked["c2w"], stacked["fov_deg"],
-            stacked["tracks"], stacked["seen"], [self.shards[n]["captions"][i] for n, i in picks], size,
+            stacked["tracks"], stacked["draft"].float(), stacked["drafted"],
+            [self.shards[n]["captions"][i] for n, i in picks], tuple(self.shards[picks[0][0]]["size"]),
         )  # fmt: skip

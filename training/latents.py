@@ -17,13 +17,13 @@ from ..control.signals import pool
 from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
+from ..sampling.foretell import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
 from .precision import mixed
-from .reader import with_reader
 from .run import Run, save_atomic
-from .state import ball_tracks
+from .tracks import ball_tracks, showing
 
 WORDINGS = 4  # captions kept for a clip
 SHARD = 32  # clips a file, each stored twice
@@ -55,13 +55,13 @@ def _rendered(clips: Path) -> list[Path]:
 
 
 def load_codec(run: Path, clips: Path) -> TinyCodec:
-    """The codec of a training run, or a bundle's (.safetensors): what pictures become, without a reader's state.
+    """The codec of a training run, or a bundle's (.safetensors): as it is.
 
     A run's statistics, and its map for quick previews (fitted to a clip of each of 16 shards), are measured on `clips`
     the first time and kept beside its state. Where only the decoder was trained, the statistics stay what they were.
     """
     if run.suffix == ".safetensors":
-        return with_reader(load_world_model(run).codec, None)
+        return load_world_model(run).codec
     folder = Run(run)
     state = folder.load()
     if state is None:
@@ -104,29 +104,37 @@ def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: 
 
 @torch.no_grad()
 def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
-    """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents of pictures (float16, normalised),
-    captions, depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4],
-    fov_deg [T], tracks [T,TRACKED,3] of the balls and how much of them is seen [T,TRACKED] (see state.ball_tracks)."""
+    """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
+    depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T],
+    tracks [T,TRACKED,4] of the balls (see ball_tracks), draft [C,T',h,w] of the clip as its first `drafted` latent frames
+    foretell it; 0, and zeros, where the camera moves."""
     images, scene = clip.render, clip.scene
     rgb, depth, flow = images.rgb, depth_from_metres(images.depth).inverse, clip.flow.permute(0, 3, 1, 2)
     c2w, ways = torch.tensor(scene.c2w), [caption(scene, i) for i in range(WORDINGS)]
-    tracks, seen = ball_tracks(clip)
+    tracks = ball_tracks(clip)
     if mirror:
         flip = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))  # the world's x and the camera's
         rgb, depth, c2w, ways = rgb.flip(2), depth.flip(2), flip @ c2w @ flip, [mirrored(w) for w in ways]
         flow = flow.flip(3) * torch.tensor([-1.0, 1.0])[:, None, None]
         tracks[..., 0] = rgb.shape[2] - tracks[..., 0]
     x = (rgb * 255).round()[None] / 255  # as files hold colours
+    known = 0 if scene.camera_move != "still" else 2 - (scene.seed + mirror) % 3 // 2
+    parts = [x, x[:, -1:]]
+    if known:
+        begins = 4 * known - 3
+        parts.append(drafted(x[0, :begins], tracks[:, showing(clip, begins - 1)])[None])
     with mixed():
-        video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
+        video, last, *more = (codec.normalize(codec.encode(part).float())[0] for part in parts)
+    draft = more[0] if more else torch.zeros_like(video)
     return {
         "video": video.half(),
         "last": last.half(),
+        "draft": draft.half(),
+        "drafted": torch.tensor(known),
         "captions": ways,
         "depth": (pool(depth[:, None]) * 255).round().to(torch.uint8),
         "flow": (pool(flow) / FLOW_STEP).round().clamp(-127, 127).to(torch.int8),
         "c2w": c2w,
         "fov_deg": torch.tensor(scene.fov_deg),
         "tracks": tracks,
-        "seen": seen,
     }

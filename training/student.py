@@ -97,7 +97,7 @@ def draw_times(count: int, fewest: int, rng: np.random.Generator) -> Tensor:
 
 def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:
     """The context and the controls of cached trajectories."""
-    return {n: found[n][rows].float() for n in ("context", "camera", "vace") if n in found}
+    return {n: found[n][rows].float() for n in ("context", "camera", "vace", "draft") if n in found}
 
 
 def average_velocity(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:

@@ -1,7 +1,7 @@
 """Trains the transformer and the word encoder on encoded clips by flow matching: `vdit train teacher`.
 
 One model, all conditionings, by dropout: words or none, 0, 1 or 5 first frames, a last frame or none, a camera path or
-none, depth and flow or either or none. With the pictures it makes the state of the balls, seen or hidden (state.py).
+none, depth and flow or either or none, and a draft that shows where balls go, or none.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .launch import Team
 from .muon import Muon
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
-from .state import CHANNELS, as_shown, touched, with_state
+from .tracks import touched
 from .warm import begin_with
 
 CONFIG = VDiTConfig(
-    places=True, carry=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3)
+    places=True, carry=True, draft=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0, 3)
 )  # what ships
 NO_TEXT = 0.12  # share of clips without words, for guidance
 START_FRAMES = ((0, 0.06), (1, 0.30), (2, 0.64))  # known latent frames at the start, and their share
 END_FRAME = 0.12  # share of batches with the last frame known
 SHORT = 0.30  # share of batches cut to 21 frames: they take half the time
 CAMERA = 0.7  # share of batches whose camera paths are told (the adapter costs a tenth of a step)
+DRAFT = 0.85  # share of clips with a draft that are told it, where nothing else says how things move
 CONTROLLED = 0.3  # share of batches with depth or flow
 FREE = 0.4  # share of flows that are told only in part
 LOOSE = 0.3  # share of controls that are told with less than full trust
 MOVING = 0.5  # weight in the loss of what changes, for each multiple of the clip's mean change (at most 6)
-STATE = 0.5  # weight of the state's channels in the loss, beside 1 for those of pictures
 NOISE_LEVELS = (2.5, 1.8)  # mean and deviation of the log-odds of sigma: what happens is decided above .9, half of all
 HELD_OUT_LEVELS = (0.5, 1.2)  # the same of the held-out loss, in every log
 RISING = 0.75  # share of clips whose noise rises along them, by RISE of a frame's way a frame
@@ -98,13 +98,20 @@ def controls(batch: Batch, rng: np.random.Generator, generator: torch.Generator)
 
 @dataclass
 class Shots:
-    """Clips and what is told of them: words, frames that are known, camera paths and VACE input or None."""
+    """Clips and what is told of them: words, frames that are known, camera paths, VACE input and drafts or None."""
 
-    x0: Tensor  # [B, C, T, h, w]; known frames have the state that pictures show
+    x0: Tensor  # [B, C, T, h, w]
     known: Tensor  # [B, T] bool
     words: list[str]
     camera: Tensor | None
     vace: Tensor | None
+    draft: Tensor | None
+
+    @property
+    def told(self) -> dict[str, Tensor]:
+        """What the transformer is told by name, besides words."""
+        named = {"camera": self.camera, "vace": self.vace, "draft": self.draft}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 def draw_shots(
@@ -115,24 +122,27 @@ def draw_shots(
         batch = batch.first(6)
     elif batch.video.shape[2] > 11 and rng.random() < 0.5:
         batch = batch.first(11)
-    x0, shown = batch.video, as_shown(batch.tracks, batch.seen, batch.size, generator)
-    b = len(x0)
+    x0, b = batch.video, len(batch.video)
     camera = camera_rays(batch, c.camera_rays) if c.camera_rays and rng.random() < CAMERA else None
     vace = controls(batch, rng, generator) if controlled and c.vace_channels else None
     ended = rng.random() < END_FRAME and x0.shape[2] == (len(batch.c2w[0]) + 3) // 4 and x0.shape[2] == 11
     if ended:  # one latent frame more, of which the controls say nothing
-        x0, shown = torch.cat((x0, batch.last), 2), torch.cat((shown, shown[:, -1:, -1:].expand_as(shown[:, :, -1:])), 2)
+        x0 = torch.cat((x0, batch.last), 2)
         pad = lambda x: x if x is None else torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 1))  # noqa: E731
         camera, vace = pad(camera), pad(vace)
     words = [str(rng.choice(ways)) if rng.random() > NO_TEXT else "" for ways in batch.captions]
     known = torch.zeros(b, x0.shape[2], dtype=torch.bool)
     counts, shares = zip(*START_FRAMES)
-    for i, k in enumerate(rng.choice(counts, size=b, p=shares)):
-        known[i, :k] = True
+    starts = torch.from_numpy(rng.choice(counts, size=b, p=shares))
+    draft = None
+    if c.draft and vace is None and not ended:
+        told = (batch.drafted > 0) & torch.from_numpy(rng.random(b) < DRAFT)
+        starts = torch.where(told, batch.drafted, starts)
+        draft = torch.cat((batch.draft, torch.ones_like(batch.draft[:, :1])), 1) * told.view(-1, 1, 1, 1, 1)
+    known |= torch.arange(x0.shape[2]) < starts[:, None]
     if ended:
         known[:, -1] = True
-    x0 = with_state(x0, shown, known)[:, : c.in_channels]  # a model that has no state learns from pictures alone
-    return Shots(x0, known, words, camera, vace)
+    return Shots(x0, known, words, camera, vace, draft)
 
 
 def encode_words(text: WordEncoder, words: list[str]) -> Tensor:
@@ -166,7 +176,7 @@ def draw_levels(known: Tensor, chances: tuple[float, float], rising: float, gene
 
 @torch.no_grad()
 def own_frames(
-    model: VDiT, x0: Tensor, level: Tensor, known: Tensor, generator: torch.Generator, *told: Tensor | None
+    model: VDiT, x0: Tensor, level: Tensor, known: Tensor, generator: torch.Generator, context: Tensor, told: dict
 ) -> Tensor:  # fmt: skip
     """x0 with its last finished frames as the model makes them, in one step from those before.
 
@@ -178,7 +188,7 @@ def own_frames(
     begin = (last | (level > 0)).float()
     noise = torch.randn(x0.shape, generator=generator)
     with mixed():
-        velocity = model(noise.where(begin[:, None, :, None, None] > 0, x0), begin, *told)
+        velocity = model(noise.where(begin[:, None, :, None, None] > 0, x0), begin, context, **told)
     return (noise - velocity.float()).where(last[:, None, :, None, None], x0)
 
 
@@ -187,8 +197,8 @@ def flow_loss(
     *, controlled: bool, chances: tuple[float, float] = NOISE_LEVELS, rising: float = RISING, weighted: bool = True,
     short: bool = False, own: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the velocity over the frames that are not finished: of pictures, and STATE times the state's;
-    not `weighted`: of pictures alone. own: some clips go on from frames of the model's own."""
+    """Mean squared error of the velocity over the frames that are not finished; `weighted`: more where things move. own:
+    some clips go on from frames of the model's own."""
     shots = draw_shots(batch, model.config, rng, generator, controlled=controlled, short=short)
     x0, known = shots.x0, shots.known
     level = draw_levels(known, chances, rising, generator)
@@ -197,20 +207,14 @@ def flow_loss(
     drift = DRIFT * torch.rand(len(x0), 1, generator=generator) * (finished & ~known)
     s = (level + drift)[:, None, :, None, None]
     with mixed():
-        told = encode_words(text, shots.words), shots.camera, shots.vace
-        shown = own_frames(model, x0, level, known, generator, *told) if own else x0
-        velocity = model((1 - s) * shown + s * noise, level, *told)
-    pictures, state = split_error(velocity, noise - x0)
+        context = encode_words(text, shots.words)
+        shown = own_frames(model, x0, level, known, generator, context, shots.told) if own else x0
+        velocity = model((1 - s) * shown + s * noise, level, context, **shots.told)
+    error = (velocity.float() - (noise - x0)).square().mean(1)
     waits = (level == 1) & (torch.nn.functional.pad(level, (1, 0))[:, :-1] == 1)
     weight = loss_weight(x0, finished, moving=MOVING if weighted else 0.0)
     weight = weight * torch.where(waits, WAITING, 1.0)[:, :, None, None]
-    return ((pictures + (STATE if weighted else 0.0) * state) * weight).sum() / weight.sum()
-
-
-def split_error(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared errors [B, T, h, w] of the channels of pictures and of those of the state."""
-    error = (found.float() - wanted).square()
-    return error[:, :-CHANNELS].mean(1), error[:, -CHANNELS:].mean(1)
+    return (error * weight).sum() / weight.sum()
 
 
 @torch.no_grad()
@@ -230,39 +234,38 @@ def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool,
 @torch.no_grad()
 def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) -> dict[str, float]:
     """Mean squared velocity errors on held-out clips at sigma 1: `balls` in the latent cells where they are and `rest`
-    elsewhere, two latent frames known; `next` where balls are in the first frame that is not finished, of any; `lost`, the
-    share of the state's energy in that frame that it has wrong.
+    elsewhere, two latent frames known; `next` where balls are in the first frame that is not finished, of any; `drawn` as
+    `balls`, of clips of which the model is told a draft.
 
-    There nothing but what the model knows of motion tells it where the balls will be; one that draws no ball at all in
-    the bundled codec's latents has 2.7 and .1 to .4. Takes every so many clips.
+    Nothing but what the model knows of motion tells it where the balls will be, but for `drawn`; one that draws no ball at
+    all in the bundled codec's latents has 2.7 and .1 to .4. Takes every so many clips.
     """
     rng, generator = np.random.default_rng(6), torch.Generator().manual_seed(6)
-    found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": [], "wrong": [], "energy": []}
+    found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": [], "drawn": []}
     for name in sorted(data.shards):
         clips = data.batch([(name, i) for i in range(0, len(data.shards[name]["video"]), every)])
         places, words = torch.arange(clips.video.shape[2]), encode_words(text, [ways[0] for ways in clips.captions])
-        shown = as_shown(clips.tracks, clips.seen, clips.size, generator)
-        x0 = with_state(clips.video, shown, (places < 2).expand(len(shown), -1))
+        x0 = clips.video
         noise = torch.randn(x0.shape, generator=generator)
         ball = touched(clips.tracks, clips.size)  # [B, T, h, w]
 
-        def error_after(done: Tensor) -> tuple[Tensor, Tensor]:
-            """Those of split_error, of clips of which so many frames are finished [1 or B, 1]."""
+        def error_after(done: Tensor, **told: Tensor) -> Tensor:
+            """Errors [B, T, h, w] of clips of which so many frames are finished [1 or B, 1]."""
             level = (places >= done).float().expand(len(x0), -1)
             with mixed():
-                velocity = model(noise.where(level[:, None, :, None, None] > 0, x0), level, words)
-            return split_error(velocity, noise - x0)
+                velocity = model(noise.where(level[:, None, :, None, None] > 0, x0), level, words, **told)
+            return (velocity.float() - (noise - x0)).square().mean(1)
 
-        error, _ = error_after(torch.tensor([[2]]))
+        error = error_after(torch.tensor([[2]]))
         found["balls"].append(error[:, 2:][ball[:, 2:]])
         found["rest"].append(error[:, 2:][~ball[:, 2:]])
         done = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
-        error, wrong = error_after(done)
-        found["next"].append(error[ball & (places == done)[:, :, None, None]])
-        found["wrong"].append(wrong[places == done].flatten())
-        found["energy"].append(x0[:, -CHANNELS:].square().mean(1)[places == done].flatten())
-    mean = {kind: float(torch.cat(errors).mean()) for kind, errors in found.items()}
-    return {**{kind: mean[kind] for kind in ("balls", "rest", "next")}, "lost": mean["wrong"] / max(mean["energy"], 1e-12)}
+        found["next"].append(error_after(done)[ball & (places == done)[:, :, None, None]])
+        if model.config.draft:
+            flag = (clips.drafted > 0).view(-1, 1, 1, 1, 1).expand_as(clips.draft[:, :1])
+            error = error_after(clips.drafted[:, None], draft=torch.cat((clips.draft, flag.float()), 1))
+            found["drawn"].append(error[ball & (clips.drafted > 0)[:, None, None, None] & (places >= 2)[:, None, None]])
+    return {kind: float(torch.cat(errors).mean()) for kind, errors in found.items() if errors}
 
 
 def optimizers(

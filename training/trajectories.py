@@ -93,7 +93,7 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
     sigmas = schedule(steps)
     noise = torch.randn(shots.x0.shape, generator=generator)
     context = encode_words(teacher.text, [*shots.words, *[""] * len(shots.words)])
-    named = {n: getattr(shots, n) for n in ("camera", "vace") if getattr(shots, n) is not None}
+    named = shots.told
     states, velocities = [], []
 
     def transformer(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:

@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class TinyCodecConfig:
-    channels: int = 32  # of a latent, for pictures
+    channels: int = 32  # of a latent
     unshuffle: int = 8  # pixels a side folded into channels before the first convolution
     quarter: int = 32  # features at 1/4 of the size, where pixels are drawn
     width: int = 64  # features at 1/8, at full frame rate
     deep: int = 128  # features at 1/16
     blocks: tuple[int, int] = (2, 3)  # memory blocks at 1/8 and at 1/16
-    state: bool = False  # `temporal` further channels: where balls are, read from pictures and not drawn
 
 
 class Spatial(nn.Module):
@@ -96,23 +95,6 @@ class Pixels(nn.Module):
         return self.coarse(x) + self.fine(x)
 
 
-class StateReader(nn.Sequential):
-    """Where balls are in a picture, as far as they show: frames [N, 3, H, W] in -1..1 -> bumps [N, 1, H/16, W/16].
-
-    A transformer of few wide tokens sees places roughly, and a speed is the small difference of two: this is for that.
-    """
-
-    def __init__(self):
-        def conv(a: int, b: int) -> list[nn.Module]:
-            return [nn.Conv2d(a, b, 3, padding=1), nn.ReLU()]
-
-        super().__init__(
-            nn.PixelUnshuffle(4), *conv(48, 32), *conv(32, 32),
-            nn.PixelUnshuffle(2), *conv(128, 64), *conv(64, 64),
-            nn.PixelUnshuffle(2), *conv(256, 128), *conv(128, 64), nn.Conv2d(64, 1, 1),
-        )  # fmt: skip
-
-
 def _run(layers: nn.ModuleList, x: Tensor, memory: list | None) -> tuple[Tensor, list]:
     memory = memory or [None] * len(layers)
     kept = []
@@ -148,18 +130,16 @@ class TinyCodec(nn.Module):
             + [MemoryBlock(c.width) for _ in range(shallow)]
             + [Spatial(Pixels(c))]
         )
-        if c.state:
-            self.reader = StateReader()
         # Statistics of raw latents over the training clips; the transformer sees (latent - mean) / std.
-        self.register_buffer("latent_mean", torch.zeros(self.channels))
-        self.register_buffer("latent_std", torch.ones(self.channels))
+        self.register_buffer("latent_mean", torch.zeros(c.channels))
+        self.register_buffer("latent_std", torch.ones(c.channels))
         # Latent cell -> pixels at half size, [1 + C, temporal * (spatial / 2)^2 * 3], row 0 the bias: for quick previews.
         # None until fitted to training clips (sampling.fit_preview_map).
         self.register_buffer("preview_map", None)
 
     @property
     def channels(self) -> int:
-        return self.config.channels + self.config.state * self.temporal
+        return self.config.channels
 
     def latent_frames(self, frames: int) -> int:
         """Latents of a clip of 4k+1 frames. Raises ValueError for any other count, with the two nearest."""
@@ -180,12 +160,9 @@ class TinyCodec(nn.Module):
                 f"frames are {w}x{h} with {c} channels; the codec takes RGB with sides that are multiples "
                 f"of {self.spatial} pixels"
             )
-        x = torch.cat((frames[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), frames), 1).permute(0, 1, 4, 2, 3) * 2 - 1
-        latent, _ = _run(self.encoder, x, None)
-        if self.config.state:
-            bumps = self.reader(x.flatten(0, 1)).view(*latent.shape[:2], self.temporal, *latent.shape[3:])
-            latent = torch.cat((latent, bumps), 2)
-        return latent.transpose(1, 2)
+        x = torch.cat((frames[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), frames), 1)
+        x, _ = _run(self.encoder, x.permute(0, 1, 4, 2, 3) * 2 - 1, None)
+        return x.transpose(1, 2)
 
     def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
         """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, 16h, 16w, 3], clipped to 0..1 (training turns that off)."""
@@ -195,7 +172,7 @@ class TinyCodec(nn.Module):
         """As `decode`, but yields the frames of `chunk` latents at a time, in constant memory."""
         if latent.ndim != 5 or latent.shape[1] != self.channels:
             raise ValueError(f"latents have shape {tuple(latent.shape)}; expected [B, {self.channels}, T, h, w]")
-        memory, latent = None, latent[:, : self.config.channels]
+        memory = None
         for a in range(0, latent.shape[2], chunk):
             x, memory = _run(self.decoder, latent[:, :, a : a + chunk].transpose(1, 2), memory)
             x = x if a else x[:, self.temporal - 1 :]

@@ -1,0 +1,244 @@
+"""Object dynamics: finds the balls of a video's first frames and foretells where each goes, seen or hidden.
+
+A transformer of few wide tokens sees places roughly, and what follows hangs on speeds to a tenth of a pixel. Here every
+ball is an object with a place and a speed of its own, moved on frame by frame by one recurrent network that looks at
+the scene around it and at the other balls. A draft of the video that shows them there is what the transformer is told.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+KNOWN = 5  # frames it looks at
+CELL = 4  # pixels a side of a cell of the map on which balls are found
+PLACES = 8  # a side, at which it is seen whether a picture changes: a ball changes few, a camera that moves most
+MOST = 8  # balls that are followed
+LEAST_SPREAD = 0.004  # of a speed: .06 pixels a frame in a picture 128 high
+UNITS = 8.0  # places, radii and speeds are counted in picture heights divided by this
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    frame: int = 32  # features of each frame at 1/4 of the size
+    fine: int = 64  # of all at 1/4
+    coarse: int = 128  # of all at 1/8 and at 1/16
+    scene: int = 64  # features of the scene around a ball
+    memory: int = 128  # of each ball
+    words: int = 92  # of the vocabulary
+    modes: int = 6  # of the speeds that a ball in a single picture may have
+
+
+class Balls(NamedTuple):
+    """Balls [B, N] of a batch of videos, in UNITS from the picture's centre."""
+
+    place: Tensor  # [B, N, 2]
+    speed: Tensor  # [B, N, 2], a frame
+    radius: Tensor  # [B, N, 1]; 0: no ball
+    memory: Tensor  # [B, N, memory]
+
+
+class Seen(NamedTuple):
+    """What pictures [B] look like."""
+
+    frames: Tensor  # [B, KNOWN, ., H/4, W/4] features of each
+    features: Tensor  # [B, ., H/4, W/4] of all
+    around: Tensor  # [B, scene, H/8, W/8], what a ball meets on its way
+    ball: Tensor  # [B, H/4, W/4] log-odds of a ball's centre in the last one
+    camera_moves: Tensor  # [B] log-odds
+    whole: Tensor  # [B, .] of the whole scene
+
+
+class Start(NamedTuple):
+    """What the known frames tell of balls [B, N]."""
+
+    guess: Tensor  # [B, N, KNOWN, 2] where it looked for them
+    past: Tensor  # [B, N, KNOWN, 2] places in the known frames, each in its own camera
+    depth: Tensor  # [B, N, 1] log metres
+    balls: Balls  # in the last of them
+
+
+def _block(a: int, b: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(8, b), nn.SiLU())
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(_block(width, width), nn.Conv2d(width, width, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x + self.body(x))
+
+
+def _mlp(a: int, hidden: int, b: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(a, hidden), nn.SiLU(), nn.Linear(hidden, b))
+
+
+class Speeds(NamedTuple):
+    """A mixture of normal distributions for each ball's speed."""
+
+    likely: Tensor  # [B, N, modes] logarithms of their shares
+    mean: Tensor  # [B, N, modes, 2]
+    spread: Tensor  # [B, N, modes, 2]
+
+    def log_density(self, speed: Tensor) -> Tensor:
+        """[B, N] at speeds [B, N, 2]."""
+        off = (speed[:, :, None] - self.mean) / self.spread
+        each = -0.5 * off.square().sum(-1) - self.spread.log().sum(-1) - math.log(2 * math.pi)
+        return (self.likely + each).logsumexp(-1)
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The speeds [B, N, 2] that normal noise [B, N, 3] stands for."""
+        below = torch.special.ndtr(noise[..., :1])
+        mode = (self.likely.exp().cumsum(-1) < below).sum(-1, keepdim=True).clamp_max(self.likely.shape[-1] - 1)
+        rows = mode[..., None].expand(-1, -1, -1, 2)
+        mean, spread = (x.gather(2, rows)[:, :, 0] for x in (self.mean, self.spread))
+        return mean + spread * noise[..., 1:]
+
+
+class ObjectDynamics(nn.Module):
+    known, units = KNOWN, UNITS
+
+    def __init__(self, config: DynamicsConfig = DynamicsConfig()):
+        super().__init__()
+        c = self.config = config
+        self.frame = nn.Sequential(
+            nn.Conv2d(3 * CELL**2, c.frame, 1), nn.SiLU(), _block(c.frame, c.frame), nn.Conv2d(c.frame, c.frame, 3, padding=1)
+        )
+        self.where = nn.Linear(2, c.fine, bias=False)
+        self.quarter = nn.Sequential(nn.SiLU(), nn.Conv2d(KNOWN * c.frame, c.fine, 1), nn.SiLU(), Residual(c.fine))
+        self.eighth = nn.Sequential(_block(c.fine, c.coarse, 2), Residual(c.coarse))
+        self.sixteenth = nn.Sequential(_block(c.coarse, c.coarse, 2), Residual(c.coarse), Residual(c.coarse))
+        self.around = nn.Conv2d(2 * c.coarse, c.scene, 1)  # what a ball meets on its way
+        self.found = nn.Sequential(nn.Conv2d(c.fine + 2 * c.coarse, c.fine, 1), nn.SiLU(), nn.Conv2d(c.fine, 1, 1))
+        nn.init.constant_(self.found[2].bias, -4.0)
+        self.guess = _mlp(c.fine + 3 * c.coarse, 2 * c.memory, 2 * KNOWN + c.memory)
+        self.glance = nn.Sequential(nn.Linear(9 * c.frame + c.memory, 128), nn.SiLU(), nn.Linear(128, c.frame + 2))
+        self.begin = _mlp(c.memory + KNOWN * (c.frame + 2), 2 * c.memory, 2 + 1 + 1 + c.memory)
+        self.moves = _mlp(PLACES**2, 64, 1)  # whether the camera moves: log-odds
+        self.single = nn.Parameter(torch.zeros(c.memory))  # told of a ball in a single picture
+        self.words = nn.Embedding(c.words + 1, 64)
+        self.neighbours = nn.Conv1d(64, 64, 5, padding=2)
+        self.ask = nn.Linear(c.memory, 64)
+        self.speeds = _mlp(c.memory + 128, 128, 5 * c.modes)
+        self.meet = _mlp(7, 64, 32)
+        self.step = nn.GRUCell(c.scene + 32 + 5, c.memory)
+        self.push = _mlp(c.memory + c.scene + 32 + 5, 2 * c.memory, 5)
+        nn.init.zeros_(self.push[2].weight)
+        nn.init.zeros_(self.push[2].bias)
+
+    def look(self, frames: Tensor) -> Seen:
+        """At frames [B, KNOWN, H, W, 3] in 0..1; H and W are multiples of 16."""
+        b, _, height, width, _ = frames.shape
+        rows, columns = height // CELL, width // CELL
+        x = frames.reshape(b * KNOWN, rows, CELL, columns, CELL, 3).permute(0, 2, 4, 5, 1, 3).flatten(1, 3)
+        each = self.frame(x).unflatten(0, (b, KNOWN))
+        quarter = self.quarter(each.flatten(1, 2)) + self.where(cells(height, width, x.device)).permute(2, 0, 1)
+        eighth = self.eighth(quarter)
+        sixteenth = self.sixteenth(eighth)
+        up = F.interpolate(sixteenth, scale_factor=2.0, mode="bilinear")
+        around = self.around(torch.cat((eighth, up), 1))
+        wide = torch.cat((quarter, F.interpolate(torch.cat((eighth, up), 1), scale_factor=2.0, mode="bilinear")), 1)
+        whole = sixteenth.mean((2, 3))
+        changes = F.adaptive_avg_pool2d((each[:, -1] - each[:, 0]).abs().mean(1), PLACES).flatten(1)
+        moves = self.moves((changes.float() + 1e-4).log().sort(1).values)[:, 0]
+        return Seen(each, wide, around, self.found(wide)[:, 0], moves, whole)
+
+    @staticmethod
+    def find(seen: Seen) -> tuple[Tensor, Tensor]:
+        """Cells [B, MOST] of the likeliest balls, as start() takes them, and which are any."""
+        return peaks(seen.ball)
+
+    def start(self, seen: Seen, at: Tensor, there: Tensor, size: tuple[int, int], single: bool = False) -> Start:
+        """Balls at cells at [B, N] (row * columns + column of the map at 1/4), there [B, N]: which are any.
+
+        single: there is but one picture, which stands for all frames and tells no speed.
+        """
+        width, height = size
+        features = seen.features.flatten(2)
+        rows = features.gather(2, at[:, None].expand(-1, features.shape[1], -1)).transpose(1, 2)
+        told = self.guess(torch.cat((rows, seen.whole[:, None].expand(-1, at.shape[1], -1)), -1))
+        guess, memory = told.split((2 * KNOWN, self.config.memory), -1)
+        centre = cells(height, width, at.device).flatten(0, 1)[at]  # [B, N, 2]
+        guess = guess.unflatten(-1, (KNOWN, 2)) + centre[:, :, None]
+        looks, off = self._glances(seen.frames, guess.detach(), memory, size)
+        past = guess.detach() + off
+        way = past - past[:, :, -1:]
+        memory = memory + self.single if single else memory
+        told = self.begin(torch.cat((memory, looks.flatten(2), 2 * way.flatten(2)), -1))
+        speed, radius, depth, memory = told.split((2, 1, 1, self.config.memory), -1)
+        steady = (past[:, :, -1] - past[:, :, 0]) / (KNOWN - 1)
+        balls = Balls(past[:, :, -1], steady + speed, F.softplus(radius) * there[..., None], memory.tanh())
+        return Start(guess, past, depth + 1.9, balls)
+
+    def _glances(self, frames: Tensor, guess: Tensor, memory: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """What each frame shows near guessed places [B, N, KNOWN, 2], [B, N, KNOWN, frame], and how far off they are."""
+        width, height = size
+        step = torch.tensor([-1.0, 0.0, 1.0], device=guess.device) * CELL * UNITS / height
+        spots = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1).flatten(0, 1)  # [9, 2]
+        scale = 2 / UNITS * torch.tensor((height / width, 1.0), device=guess.device)
+        at = (guess.transpose(1, 2).flatten(0, 1)[:, :, None] + spots) * scale  # [B*KNOWN, N, 9, 2]
+        found = F.grid_sample(frames.flatten(0, 1), at, padding_mode="border", align_corners=False)  # [B*KNOWN, ., N, 9]
+        found = found.permute(0, 2, 3, 1).flatten(2).unflatten(0, (len(guess), KNOWN)).transpose(1, 2)  # [B, N, KNOWN, 9 .]
+        told = self.glance(torch.cat((found, memory[:, :, None].expand(-1, -1, KNOWN, -1)), -1))
+        return told[..., 2:], told[..., :2]
+
+    def move(self, balls: Balls, around: Tensor) -> Balls:
+        """The balls one frame later."""
+        place, speed, radius, memory = balls
+        there = (radius > 0).float()
+        ahead = place + speed
+        h, w = around.shape[2:]
+        scale = 2 * torch.tensor((h / w, 1.0), device=place.device) / UNITS  # to -1..1 over the picture
+        local = F.grid_sample(around, (ahead * scale)[:, :, None], padding_mode="border", align_corners=False)
+        local = local[..., 0].transpose(1, 2)
+        apart = place[:, None] - place[:, :, None]  # [B, N, N, 2] from each to the others
+        closing = speed[:, None] - speed[:, :, None]
+        sizes = (radius[:, None] + radius[:, :, None]).expand(-1, -1, -1, 1)
+        gap = apart.square().sum(-1, keepdim=True).add(1e-6).sqrt() - sizes
+        others = there[:, None] * (1 - torch.eye(place.shape[1], device=place.device))[..., None]
+        met = (self.meet(torch.cat((apart, closing, sizes, gap, (-gap.abs() / 0.5).exp()), -1)) * others).sum(2)
+        told = torch.cat((local, met, place / 4, 2 * speed, radius), -1)
+        memory = self.step(told.flatten(0, 1), memory.flatten(0, 1)).unflatten(0, memory.shape[:2])
+        turn, slide, grow = self.push(torch.cat((memory, told), -1)).split((2, 2, 1), -1)
+        speed = speed + turn
+        return Balls(place + speed + 0.1 * slide, speed, radius * (0.1 * grow).exp(), memory)
+
+    def imagine(self, start: Start, ids: Tensor) -> Speeds:
+        """The speeds that balls in a single picture may have; ids [B, L] of the words that say what happens, -1: none."""
+        there = (ids >= 0)[..., None]
+        words = self.words(ids.clamp_min(0)) * there
+        words = (words + self.neighbours(words.transpose(1, 2)).transpose(1, 2)) * there
+        memory = start.balls.memory
+        heed = (self.ask(memory) @ words.transpose(1, 2)).masked_fill(~there.transpose(1, 2), -1e4).softmax(-1)
+        told = self.speeds(torch.cat((memory, heed @ words, words.sum(1, keepdim=True).expand(-1, memory.shape[1], -1)), -1))
+        likely, mean, spread = told.unflatten(-1, (self.config.modes, 5)).split((1, 2, 2), -1)
+        return Speeds(likely[..., 0].log_softmax(-1), 0.5 * mean, (spread - 3).exp() + LEAST_SPREAD)
+
+    def forward(self, balls: Balls, around: Tensor, frames: int) -> Balls:
+        """The balls in so many frames behind the known ones, [B, N, frames, ...]; memory as it is then."""
+        path = []
+        for _ in range(frames):
+            balls = self.move(balls, around)
+            path.append(balls)
+        return Balls(*(torch.stack(part, 2) for part in list(zip(*path))[:3]), balls.memory)
+
+
+def cells(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Centres [H/4, W/4, 2] (x, y) of the cells on which balls are found, in UNITS from the picture's centre."""
+    v, u = (((torch.arange(n // CELL, device=device) + 0.5) * CELL - n / 2) * UNITS / height for n in (height, width))
+    return torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)
+
+
+def peaks(odds: Tensor, least: float = 0.5) -> tuple[Tensor, Tensor]:
+    """The MOST likely balls of log-odds [B, h, w], none beside a likelier one: cells [B, MOST] and which are any."""
+    best = F.max_pool2d(odds[:, None], 5, 1, 2)[:, 0]
+    likely = odds.where(odds == best, -torch.inf).flatten(1)
+    value, at = likely.topk(MOST)
+    return at, value.sigmoid() > least

@@ -1,0 +1,257 @@
+"""Object dynamics: what a start tells, how balls are found and moved on, and when a shot's tracks are foretold."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from vdit.control import encode_conditioning
+from vdit.control.camera import CameraPath
+from vdit.control.depth import depth_from_metres
+from vdit.model.checkpoint import random_world_model
+from vdit.model.config import VDiTConfig
+from vdit.model.dynamics import CELL, KNOWN, UNITS, ObjectDynamics, Speeds, cells, peaks
+from vdit.sampling import foretold, generate
+from vdit.sampling.extend import long_video
+from vdit.sampling.foretell import ball_tracks, drafted
+from vdit.training import dynamics, scenes
+from vdit.training.tracks import ball_tracks as true_tracks
+from vdit.world.clip import make_clip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    kept, scenes.SHARD = scenes.SHARD, 12
+    try:
+        scenes.write_shards(folder, 0, 1, split="validation")
+    finally:
+        scenes.SHARD = kept
+    return dynamics.Scenes.load(folder)
+
+
+class Seer(ObjectDynamics):
+    """Finds one ball in a picture, right of its centre, that moves to the right by 2 pixels of 128 a frame."""
+
+    def look(self, frames):
+        seen = super().look(frames)
+        odds = torch.full_like(seen.ball, -9.0)
+        rows, columns = odds.shape[1:]
+        odds[:, rows // 2, columns * 5 // 8] = 9.0
+        return seen._replace(ball=odds, camera_moves=torch.full_like(seen.camera_moves, self.camera))
+
+    def start(self, seen, at, there, size, single=False):
+        start = super().start(seen, at, there, size, single)
+        balls = start.balls
+        speed = torch.tensor([2.0 * UNITS / 128, 0.0]).expand_as(balls.speed)
+        past = balls.place[:, :, None] - speed[:, :, None] * torch.arange(KNOWN - 1, -1, -1.0)[:, None]
+        return start._replace(past=past, balls=balls._replace(speed=speed), depth=torch.full_like(start.depth, np.log(7.0)))
+
+    camera = -3.0
+
+
+@pytest.fixture
+def seer():
+    torch.manual_seed(0)
+    return Seer().eval().requires_grad_(False)
+
+
+def told(seer, **more):
+    config = VDiTConfig(
+        ffn_dim=64, layers=1, in_channels=8, out_channels=8, text_dim=32, camera_rays=2, vace_channels=257, vace_layers=(0,),
+        carry=True, draft=True,
+    )  # fmt: skip
+    model = random_world_model(1, config)
+    torch.nn.init.normal_(model.transformer.draft_embedding.weight)
+    model.dynamics = seer
+    return model, encode_conditioning(model, "a red ball rolls", start=torch.rand(5, 64, 96, 3), **more)
+
+
+def test_a_start_tells_where_its_balls_are_and_will_be(data):
+    """The same as the labels of the clip that it comes from, mirrored or not."""
+    shard = next(iter(data.shards.values()))
+    for seed in range(6):
+        clip = make_clip(seed, split="validation", frames=81)
+        if clip.scene.camera_move != "still":
+            continue
+        pixels = true_tracks(clip)
+        for mirror in (False, True):
+            batch = data.batch([(shard, torch.tensor([2 * seed]))], torch.tensor([mirror]))
+            known = batch.radius[0] > 0
+            place = batch.place[0] * 128 / UNITS + 64
+            place = torch.cat((128 - place[..., :1], place[..., 1:]), -1) if mirror else place
+            torch.testing.assert_close(place[:, known], pixels[:, known, :2], rtol=0, atol=0.02)
+            torch.testing.assert_close(batch.radius[0] * 128 / UNITS, pixels[KNOWN - 1, :, 2], rtol=0, atol=0.05)
+            frames = batch.frames.flip(3) if mirror else batch.frames
+            assert (frames[0] - clip.render.rgb[:KNOWN]).abs().max() < 0.003
+            assert (batch.shows[0][known] > 0.9).all() or clip.scene.family not in ("fall", "throw")
+
+
+def test_later_starts_end_where_their_clip_does(data):
+    batch = data.batch([(next(iter(data.shards.values())), torch.arange(24))])
+    whole, later = batch.valid[0::2], batch.valid[1::2]
+    assert (whole.any(1) == (batch.radius[0::2] > 0)).all() and later[:, 0].any()
+    assert not later[:, -1].any() and (later.sum(1)[batch.radius[1::2] > 0] >= 81 - scenes.LATEST).all()
+
+
+def test_cells_and_places_agree(data):
+    batch = data.batch([(next(iter(data.shards.values())), torch.arange(24))])
+    at = dynamics.cell_of(batch.place[:, KNOWN - 1], batch.size)
+    centre = cells(128, 128).flatten(0, 1)[at]
+    inside = (batch.place[:, KNOWN - 1].abs().amax(-1) < UNITS / 2) & (batch.radius > 0)
+    assert ((centre - batch.place[:, KNOWN - 1]).abs().amax(-1)[inside] <= CELL / 2 * UNITS / 128 + 1e-5).all()
+    heat = dynamics.heat(batch).flatten(1)
+    shows = (batch.shows > dynamics.SHOWS) & inside
+    assert shows.any() and (heat.gather(1, at)[shows] > 0.35).all() and not heat[~(batch.shows > dynamics.SHOWS).any(1)].any()
+
+
+def test_peaks_are_the_likeliest_of_their_neighbourhood():
+    odds = torch.full((1, 16, 16), -5.0)
+    odds[0, 4, 5], odds[0, 4, 6], odds[0, 12, 9] = 3.0, 2.0, 1.0
+    at, there = peaks(odds)
+    assert at[0, :2].tolist() == [4 * 16 + 5, 12 * 16 + 9] and there[0].tolist() == [True, True] + [False] * 6
+
+
+def test_balls_do_not_change_with_the_order_or_number_of_others(data):
+    torch.manual_seed(0)
+    model = ObjectDynamics().eval()
+    torch.nn.init.normal_(model.push[2].weight, std=0.05)
+    batch = data.batch([(next(iter(data.shards.values())), torch.arange(4))])
+    with torch.no_grad():
+        seen = model.look(batch.frames)
+        at = torch.tensor([[300, 500, 700]]).expand(4, -1)
+        order = torch.tensor([2, 0, 1])
+        path = [model(model.start(seen, at[:, o], torch.tensor([[True, True, False]])[:, o].expand(4, -1), batch.size).balls, seen.around, 9)
+                for o in (torch.arange(3), order)]  # fmt: skip
+        alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool), batch.size).balls, seen.around, 9)
+    torch.testing.assert_close(path[0].place[:, order], path[1].place)
+    torch.testing.assert_close(path[0].place[:, :2], alone.place)  # what is no ball pushes none
+
+
+def test_what_is_lost_on_some_starts_can_be_learned(data):
+    torch.manual_seed(0)
+    model, generator = ObjectDynamics(), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    batches = [data.batch([(next(iter(data.shards.values())), torch.arange(8))], single=single) for single in (False, True)]
+    lost = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        for batch in batches:
+            found = dynamics.losses(model, batch, 6, 0.1, generator)
+            sum(dynamics.WEIGHTS[k] * v for k, v in found.items()).backward()
+            lost.append({k: v.item() for k, v in found.items()})
+        assert all(p.grad is not None for p in model.parameters())
+        optimizer.step()
+    for name in ("guess", "past", "speed", "found", "far"):
+        assert lost[-2][name] < 0.6 * lost[0][name], name
+    assert lost[-1]["speed"] < lost[1]["speed"] - 0.02  # likelier, by e
+
+
+def test_a_single_picture_stands_for_all_and_the_speed_behind_it_is_asked_for(data):
+    shard = next(iter(data.shards.values()))
+    five, one = (data.batch([(shard, torch.arange(24))], single=single) for single in (False, True))
+    assert torch.equal(one.frames, five.frames[:, :1].expand_as(five.frames))
+    still = five.moves == 0
+    torch.testing.assert_close(one.place[still, KNOWN - 1 : -KNOWN + 1], five.place[still, : -2 * (KNOWN - 1)])
+    assert (one.place[:, :KNOWN] == one.place[:, :1]).all() and one.words.shape[0] == 24
+
+
+def test_speeds_are_drawn_as_likely_as_they_are():
+    likely = torch.tensor([0.75, 0.25]).log().expand(1, 4000, 2)
+    mean = torch.tensor([[1.0, 0.0], [-1.0, 2.0]]).expand(1, 4000, 2, 2)
+    speeds = Speeds(likely, mean, torch.full_like(mean, 0.1))
+    drawn = speeds.draw(torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0)))[0]
+    right = drawn[:, 0] > 0
+    assert 0.72 < float(right.float().mean()) < 0.78 and (drawn[right] - mean[0, 0, 0]).abs().max() < 0.5
+    one = speeds.log_density(mean[:, :, 0])[0, 0]
+    assert float(one) == pytest.approx(np.log(0.75 / (2 * np.pi * 0.01)), abs=1e-3)
+
+
+def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
+    for seconds in (6, 9):
+        dynamics.train(data.folder, data.folder, tmp_path, hours=seconds / 3600, batch=8, validate_every=10**6)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    ends = [r for r in rows if r.get("event") == "end"]
+    assert rows[0]["event"] == "start" and len(ends) == 2 and 0 < ends[0]["step"] < ends[1]["step"]
+    assert {"found", "false", "off_0", "off_36", "within"} <= set(ends[1])
+
+
+def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
+    for width, height, count in ((128, 128, 5), (160, 96, 5), (128, 128, 13)):
+        tracks = ball_tracks(seer, torch.rand(count, height, width, 3), 41)
+        assert tracks.shape == (41, 1, 4) and not tracks[: count - KNOWN].any()
+        step, last = 2 * height / 128, tracks[count - 1, 0]
+        for t in (count - 3, count, 16):
+            torch.testing.assert_close(tracks[t, 0, :2], last[:2] + torch.tensor([step * (t - count + 1), 0.0]), rtol=0, atol=1e-3)
+            torch.testing.assert_close(tracks[t, 0, 2:], last[2:])
+        assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
+    seer.camera = 3.0
+    assert ball_tracks(seer, torch.rand(5, 128, 128, 3), 41) is None
+
+
+def test_a_draft_shows_the_ball_where_it_will_be_and_the_ground_where_it_was():
+    clip = next(c for c in (make_clip(s, "throw", split="validation") for s in range(9)) if c.scene.camera_move == "still")
+    pictures, tracks = clip.render.rgb, true_tracks(clip)
+    draft = drafted(pictures[:5], tracks)
+    assert draft.shape == pictures.shape and torch.equal(draft[:5], pictures[:5])
+    ball = clip.render.instance == 10
+    assert ball[5:].flatten(1).any(1).sum() > 20
+    off = (draft - pictures).abs().mean(-1)
+    assert off[5:][ball[5:]].mean() < 0.06  # as it looks, but for the light
+    was = ball[4] & ~ball[30]
+    assert (draft[30] - pictures[30]).abs().mean(-1)[was].mean() < 0.12
+    assert torch.equal(drafted(pictures[:5], tracks[:, 1:])[9], pictures[4])  # without a ball nothing moves
+
+
+def test_a_draft_is_not_taken_in_by_what_hides_a_ball_for_a_moment():
+    pictures = torch.full((5, 64, 64, 3), 0.5)
+    tracks = torch.tensor([0.0, 32.0, 6.0, 5.0]).repeat(9, 1, 1)
+    tracks[:, 0, 0] = torch.arange(9) * 5 + 12.0
+    v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    for t in range(5):
+        pictures[t][(u - tracks[t, 0, 0]) ** 2 + (v - 32) ** 2 < 36] = torch.tensor([1.0, 0.0, 0.0])
+    pictures[3:, :, 28:40] = torch.tensor([0.0, 0.0, 1.0])  # a post comes in front of it
+    at = int(tracks[8, 0, 0])
+    torch.testing.assert_close(drafted(pictures, tracks)[8, 30:34, at - 2 : at + 3], torch.tensor([1.0, 0, 0]).expand(4, 5, 3))
+
+
+def test_of_two_balls_the_nearer_one_is_drawn_over_the_other():
+    pictures = torch.zeros(1, 64, 64, 3)
+    pictures[0, :, :32], pictures[0, :, 32:] = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
+    tracks = torch.tensor([[16.0, 32, 6, 4], [48.0, 32, 6, 9]]).repeat(2, 1, 1)
+    tracks[1, :, 0] = 30.0
+    assert drafted(pictures, tracks)[1, 32, 30].tolist() == [1.0, 0.0, 0.0]
+    assert drafted(pictures, tracks.flip(1))[1, 32, 30].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_what_else_says_how_things_move_is_believed(seer):
+    model, shot = told(seer)
+    size = dict(frames=41, width=96, height=64)
+    draft = foretold(model, shot, **size).draft
+    assert draft.shape == (41, 64, 96, 3) and foretold(model, replace(shot, draft=draft), **size).draft is draft
+    c2w = np.tile(np.eye(4), (41, 1, 1))
+    assert foretold(model, replace(shot, camera=CameraPath(c2w, np.full(41, 40.0))), **size).draft is not None
+    c2w[9:, 0, 3] = 0.1
+    moves = replace(shot, camera=CameraPath(c2w, np.full(41, 40.0)))
+    depth = depth_from_metres(2 + torch.rand(41, 64, 96))
+    one = replace(shot, start=shot.start[:1])
+    for other in (replace(shot, end=shot.start[:1]), replace(shot, strength=0.5), replace(shot, depth=depth), moves, one):
+        assert foretold(model, other, **size).draft is None
+    first, again, second = (foretold(model, one, **size, seed=seed).draft for seed in (1, 1, 2))
+    assert torch.equal(first, again) and torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
+    model.dynamics = None
+    assert foretold(model, shot, **size).draft is None
+
+
+def test_drafts_reach_the_transformer_and_go_on_from_window_to_window(seer):
+    model, shot = told(seer)
+    run = dict(seed=1, width=96, height=64, steps=1, guidance=1.0)
+    with_them = generate(model, shot, frames=17, **run)
+    given = []
+    model.transformer.register_forward_pre_hook(lambda m, args, named: given.append(named.get("draft")), with_kwargs=True)
+    long_video(model, shot, frames=41, window=17, **run)
+    assert [g.shape[2] for g in given] == [5, 5, 5]
+    assert all(g[:, -1].all() for g in given) and not torch.equal(given[0], given[1])
+    model.dynamics = None
+    assert not torch.equal(with_them, generate(model, shot, frames=17, **run))

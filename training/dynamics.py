@@ -1,0 +1,347 @@
+"""Trains the object dynamics on starts of clips and where their balls go: `vdit train dynamics`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..model.checkpoint import load_world_model
+from ..model.dynamics import CELL, KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, cells, peaks
+from ..model.text import WordEncoder
+from ..world.caption import vocabulary
+from .latents import mirrored
+from .precision import mixed
+from .run import Run, cosine
+
+SHOWS = 0.3  # share of a ball's disc from which on it is to be found in the last known frame
+HORIZONS = ((0.0, 0), (0.15, 8), (0.25, 18), (0.40, 36), (0.70, 76))  # frames foretold, from which share of the time on
+SINGLE = 0.35  # share of batches of which one picture is known
+NO_WORDS = 0.12  # share of captions that are left out
+TOLD = 0.08  # chance in each frame that a ball's true place is told, at first; none after a third of the time
+SIGHT = 1.2  # radii by which a ball may be outside the picture and still count in full
+ELSEWHERE = 3  # more cells of each ball from which its start is told
+FADES = 12  # frames after which an error weighs half
+
+
+@dataclass
+class Starts:
+    """A batch of starts; lengths in UNITS, all of the last known frame but places."""
+
+    frames: Tensor  # [B, KNOWN, H, W, 3] in 0..1
+    place: Tensor  # [B, T, N, 2] in the camera of the last known frame, of the known ones in their own
+    radius: Tensor  # [B, N]; 0: no ball
+    depth: Tensor  # [B, N] log metres
+    shows: Tensor  # [B, N] share of a ball's disc that is seen
+    valid: Tensor  # [B, T, N] whether the place is known
+    moves: Tensor  # [B] 1 where the camera does
+    words: Tensor  # [B, L] ids of a caption, -1 behind it
+    size: tuple[int, int]
+    single: bool  # the first frame alone is known, and stands for all of them
+
+
+@dataclass
+class Scenes:
+    """Shards of starts, mapped from disk."""
+
+    folder: Path
+    shards: dict[str, dict] = field(default_factory=dict)
+    encoder: WordEncoder = field(default_factory=lambda: WordEncoder(vocabulary()))
+
+    @staticmethod
+    def load(folder: Path) -> Scenes:
+        """Raises FileNotFoundError when there is none."""
+        data = Scenes(Path(folder))
+        data.refresh()
+        if not data.shards:
+            raise FileNotFoundError(f"no scenes-*.pt in {folder}; make them with `vdit train scenes`")
+        return data
+
+    def refresh(self) -> None:
+        """Open the shards that have been added since the last time."""
+        for path in sorted(self.folder.glob("scenes-*.pt")):
+            if path.name not in self.shards:
+                self.shards[path.name] = torch.load(path, weights_only=True, mmap=True)
+
+    def __len__(self) -> int:
+        return sum(len(s["rgb"]) for s in self.shards.values())
+
+    def draw(self, count: int, rng: np.random.Generator, single: bool = False) -> Starts:
+        """A random batch of one size, half of it mirrored, from some shards of that size."""
+        names = list(self.shards)
+        size = self.shards[names[rng.integers(len(names))]]["size"]
+        alike = [n for n in names if self.shards[n]["size"] == size]
+        picks = [self.shards[alike[i]] for i in rng.integers(len(alike), size=8)]
+        rows = [torch.from_numpy(np.sort(rng.permutation(len(s["rgb"]))[: count // 8])) for s in picks]
+        mirror = torch.from_numpy(rng.random(count // 8 * 8) < 0.5)
+        return self.batch([(s, r) for s, r in zip(picks, rows)], mirror, single, rng)
+
+    def batch(
+        self, picks: list[tuple[dict, Tensor]], mirror: Tensor | None = None, single: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> Starts:  # fmt: skip
+        """Rows of shards, mirrored where told [B]. rng: draws each caption's wording and leaves some out."""
+        get = lambda key: torch.cat([s[key][rows] for s, rows in picks])  # noqa: E731
+        frames, c2w, fov, centers, radius, lasts = (
+            get(k) for k in ("rgb", "c2w", "fov_deg", "centers", "radius", "frames")
+        )
+        width, height = picks[0][0]["size"]
+        count, last = centers.shape[1], KNOWN - 1
+        mirrors = mirror if mirror is not None else torch.zeros(len(frames), dtype=torch.bool)
+        words = self._words([s["captions"][i // 2] for s, rows in picks for i in rows.tolist()], mirrors, rng)
+        if single:
+            rows = torch.cat((torch.zeros(KNOWN, dtype=torch.long), torch.arange(1, count - last)))
+            camera = torch.zeros(count, dtype=torch.long)
+            frames, now = frames[:, :1].expand_as(frames), 0
+        else:
+            rows = torch.arange(count)
+            camera, now = rows.clamp_max(last), last
+        centers = centers[:, rows]
+        local = torch.einsum("btji,btnj->btni", c2w[:, camera, :3, :3], centers - c2w[:, camera, None, :3, 3])
+        focal = UNITS / 2 / torch.tan(torch.deg2rad(fov[:, camera]) / 2)  # in UNITS
+        depth = local[..., 2].clamp_min(0.3)
+        place = local[..., :2] / depth[..., None] * focal[:, :, None, None]
+        if mirror is not None:
+            frames = torch.where(mirror.view(-1, 1, 1, 1, 1), frames.flip(3), frames)
+            place = torch.where(mirror.view(-1, 1, 1, 1), place * torch.tensor([-1.0, 1.0]), place)
+        there = radius > 0
+        size = focal[:, last, None] * radius / (depth[:, last].square() - radius.square()).clamp_min(1e-2).sqrt()
+        disc = np.pi * (size * height / UNITS).square()
+        shows = get("area")[:, now] / disc.clamp_min(1.0)
+        valid = there[:, None] & (rows < lasts[:, None])[..., None] & (local[..., 2] > 0.5)
+        turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
+        moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
+        return Starts(
+            frames.float() / 255, place, size * there, depth[:, last].log(), shows * there, valid, moves.float(), words,
+            (width, height), single,
+        )  # fmt: skip
+
+    def _words(self, told: list[list[str]], mirror: Tensor, rng: np.random.Generator | None) -> Tensor:
+        """Ids of captions [B, L], of which each has some wordings."""
+        said = []
+        for ways, flipped in zip(told, mirror.tolist()):
+            way = ways[0] if rng is None else "" if rng.random() < NO_WORDS else str(rng.choice(ways))
+            said.append(mirrored(way) if flipped else way)
+        return self.encoder.batch_ids([self.encoder.token_ids(way)[0] for way in said])
+
+
+def cell_of(place: Tensor, size: tuple[int, int], jitter: Tensor | float = 0.0) -> Tensor:
+    """Numbers [B, N] of the cells at places [B, N, 2]."""
+    width, height = size
+    column, row = (((place * height / UNITS + torch.tensor([width / 2, height / 2])) / CELL + jitter).floor()).unbind(-1)
+    rows, columns = height // CELL, width // CELL
+    return (row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)).long()
+
+
+def heat(batch: Starts) -> Tensor:
+    """Where balls that show are in the last known frame: [B, h, w], 1 in a ball's own cell and less beside it."""
+    width, height = batch.size
+    away = (cells(height, width)[None, :, :, None] - batch.place[:, None, None, KNOWN - 1]).square().sum(-1)
+    step = CELL * UNITS / height
+    bump = torch.exp(-away / (2 * (0.7 * step) ** 2)) * (batch.shows > SHOWS)[:, None, None]
+    return bump.amax(-1)
+
+
+def rollout(
+    model: ObjectDynamics, start: Start, around: Tensor, truth: Tensor, told: float, generator: torch.Generator
+) -> Tensor:  # fmt: skip
+    """Places [B, frames, N, 2]; truth [B, frames+1, N, 2], of the last known frame on, is told now and then."""
+    balls, path = start.balls, []
+    for t in range(1, truth.shape[1]):
+        balls = model.move(balls, around)
+        path.append(balls.place)
+        if told:
+            tell = (torch.rand(balls.radius.shape, generator=generator) < told).expand_as(balls.place)
+            balls = balls._replace(place=truth[:, t].where(tell, balls.place))
+    return torch.stack(path, 1)
+
+
+def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """What is wrong with the starts that a model tells, and with so many frames that it foretells (`far` in radii, `rate`
+    of the steps between them); see WEIGHTS."""
+    last = KNOWN - 1
+    with mixed():
+        seen = model.look(batch.frames)
+    seen = Seen(*(x.float() for x in seen))
+    known = batch.shows > SHOWS
+    n, r = known.shape[1], batch.radius.clamp_min(0.1)
+    jitter = 0.9 * (torch.rand(*known.shape, 2, generator=generator) - 0.5)
+    at = [cell_of(batch.place[:, last], batch.size, jitter)]
+    for _ in range(ELSEWHERE):  # wherever on a ball one looks, it is the same ball
+        off = torch.rand(*known.shape, 2, generator=generator) * 1.4 - 0.7
+        at.append(cell_of(batch.place[:, last] + off * r[..., None], batch.size))
+    every = lambda x: x.repeat_interleave(1 + ELSEWHERE, 0).unflatten(0, (len(x), -1)).flatten(1, 2)  # noqa: E731
+    whole = model.start(seen, torch.cat(at, 1), every(known), batch.size, batch.single)
+    start = Start(*(part[:, :n] for part in whole[:3]), Balls(*(part[:, :n] for part in whole.balls)))
+    share = every(known).float() / every(known).float().sum().clamp_min(1)
+    near = lambda error, beta: F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")  # noqa: E731
+    shown = every(batch.place[:, :KNOWN].transpose(1, 2))
+    guess, past = (near(found - shown, beta).mean((2, 3)) for found, beta in ((whole.guess, 0.05), (whole.past, 0.02)))
+    true = batch.place[:, last + 1] - batch.place[:, last]
+    if batch.single:
+        speed = -0.02 * model.imagine(whole, batch.words).log_density(every(true))
+        start = start._replace(balls=start.balls._replace(speed=true))
+    else:
+        speed = near(whole.balls.speed - every(true), 0.02).mean(-1)
+    radius = near(whole.balls.radius[..., 0] - every(batch.radius), 0.02)
+    depth = near(whole.depth[..., 0] - every(batch.depth), 0.05)
+    each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth}
+    lost = {name: (error * share).sum() for name, error in each.items()}
+    lost["found"] = F.binary_cross_entropy_with_logits(seen.ball, heat(batch), pos_weight=torch.tensor(20.0))
+    lost["moves"] = F.binary_cross_entropy_with_logits(seen.camera_moves, batch.moves * (not batch.single))
+    if not frames:
+        return lost
+    truth = batch.place[:, last : last + frames + 1]
+    path = rollout(model, start, seen.around, truth, told, generator)
+    error = (path - truth[:, 1:]) / r[:, None, :, None]
+    width, height = batch.size
+    edge = torch.tensor([width / height, 1.0]) * UNITS / 2
+    outside = ((truth[:, 1:].abs() - edge) / r[:, None, :, None]).amax(-1) > SIGHT
+    weight = (batch.valid[:, last + 1 : last + 1 + frames] & known[:, None]).float() * torch.where(outside, 0.1, 1.0)
+    weight = weight / (1 + torch.arange(frames) / FADES)[:, None]
+    size = error.square().sum(-1).add(1e-6).sqrt()
+    far = (near(size, 0.1) * weight).sum() / weight.sum().clamp_min(1)
+    step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.05).mean(-1) / r[:, None]
+    rate = (step * weight[:, 1:]).sum() / weight[:, 1:].sum().clamp_min(1)
+    return lost | {"far": far, "rate": rate}
+
+
+WEIGHTS = {
+    "far": 1.0, "rate": 2.0, "guess": 4.0, "past": 8.0, "speed": 8.0, "radius": 2.0, "depth": 0.5, "found": 2.0, "moves": 0.3,
+}  # fmt: skip
+
+
+@torch.no_grad()
+def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, float]:
+    """On held-out starts: share of balls found and of false ones; of those found in still pictures, the median error in
+    pixels of a picture 128 high in the last known frame and 4, 12, 24, 36 and 60 frames later, and the share within a radius."""
+    hits = wanted = extra = 0
+    off: dict[int, list[Tensor]] = {t: [] for t in (0, 4, 12, 24, 36, 60)}
+    within: list[Tensor] = []
+    right = total = 0
+    for shard in data.shards.values():
+        for rows in torch.arange(0, len(shard["rgb"]), every).split(32):
+            batch = data.batch([(shard, rows)])
+            seen = model.look(batch.frames)
+            at, there = peaks(seen.ball)
+            start = model.start(seen, at, there, batch.size)
+            path = model(start.balls, seen.around, 60)
+            place = torch.cat((start.balls.place[:, :, None], path.place), 2)  # [B, M, 61, 2]
+            truth = batch.place[:, KNOWN - 1 :].transpose(1, 2)  # [B, N, T, 2]
+            apart = (place[:, :, None, 0] - truth[:, None, :, 0]).norm(dim=-1) / batch.radius.clamp_min(0.01)[:, None]
+            apart = apart.masked_fill(~there[:, :, None], torch.inf).masked_fill((batch.radius <= 0)[:, None], torch.inf)
+            mine = apart.argmin(1)  # [B, N]
+            known = batch.shows > SHOWS
+            ok = known & (apart.amin(1) < 0.5)
+            hits, wanted = hits + int(ok.sum()), wanted + int(known.sum())
+            extra += int((there & (apart.amin(2) > 0.5)).sum())
+            right, total = right + int(((seen.camera_moves > 0) == (batch.moves > 0)).sum()), total + len(at)
+            still = ok & (batch.moves == 0)[:, None]
+            ahead = place.gather(1, mine[:, :, None, None].expand(-1, -1, 61, 2))
+            error = (ahead - truth[:, :, :61]).norm(dim=-1)  # [B, N, 61]
+            edge = torch.tensor([batch.size[0] / batch.size[1], 1.0]) * UNITS / 2
+            inside = ((truth[:, :, :61].abs() - edge).amax(-1) < 0) & batch.valid[:, KNOWN - 1 : KNOWN + 60].transpose(1, 2)
+            for t in off:
+                off[t].append(error[:, :, t][still & inside[:, :, t]] * 128 / UNITS)
+            some = (still[..., None] & inside)[:, :, 1:37]
+            within.append(((error / batch.radius.clamp_min(0.01)[..., None]) < 1)[:, :, 1:37][some])
+    named = {f"off_{t}": _quantile(v, 0.5) for t, v in off.items()} | {f"p90_{t}": _quantile(off[t], 0.9) for t in (12, 36)}
+    return {"found": hits / wanted, "false": extra / wanted, "camera": right / total, **named,
+            "within": float(torch.cat(within).float().mean())}  # fmt: skip
+
+
+
+def _quantile(parts: list[Tensor], q: float) -> float:
+    values = torch.cat(parts)
+    return float(values.quantile(q)) if len(values) else float("nan")
+
+
+def train(
+    scenes: Path, held_out: Path, out: Path, *, hours: float, batch: int = 24, peak: float = 1e-3, seed: int = 0,
+    validate_every: int = 500,
+) -> ObjectDynamics:  # fmt: skip
+    """Train for `hours`, resuming from `out` when it holds a state. Returns the averaged model. Raises FileNotFoundError."""
+    from tqdm import tqdm
+
+    data, check, run = Scenes.load(scenes), Scenes.load(held_out), Run(out)
+    torch.manual_seed(seed)
+    model = ObjectDynamics().to(memory_format=torch.channels_last)
+    average = {n: v.clone() for n, v in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    step = 0
+    if state := run.load():
+        model.load_state_dict(state["weights"])
+        average = state["average"]
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    else:
+        run.log(event="start", hours=hours, batch=batch, peak=peak, seed=seed, starts=len(data))
+    total = hours * 3600
+    best = ObjectDynamics(model.config)
+    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="dynamics", unit="s")
+
+    def check_now(**more) -> None:
+        best.load_state_dict(average)
+        run.log(step=step, starts=len(data), **{k: round(v, 4) for k, v in validate(best, check).items()}, **more)
+
+    def snapshot() -> dict:
+        return {"weights": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step,
+                "starts": step * batch, "config": asdict(model.config)}  # fmt: skip
+
+    sums: dict[str, list[float]] = {}
+    while (seconds := run.tick()) < total:
+        rng = np.random.default_rng([seed, step])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        share = seconds / total
+        frames = [n for begin, n in HORIZONS if share >= begin][-1]
+        told = TOLD * max(0.0, 1 - 3 * share)
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(round(1e4 * share), 10000, peak, warmup=100, floor=0.01) if step > 50 else peak * step / 50
+        clips = data.draw(batch, rng, single=rng.random() < SINGLE)
+        found = losses(model, clips, frames, told, generator)
+        loss = sum(WEIGHTS[k] * v for k, v in found.items())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norms = [torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0) for part in model.children()]  # paths have large ones
+        if all(map(torch.isfinite, norms)):
+            optimizer.step()
+        step += 1
+        keep = min(0.998, 1 - 1 / step)
+        for n, v in model.state_dict().items():
+            average[n].lerp_(v, 1 - keep)
+        for k, v in found.items():
+            sums.setdefault("likely" if k == "speed" and clips.single else k, []).append(v.item())
+        if step % 50 == 0:
+            run.log(step=step, **{k: round(float(np.mean(v)), 5) for k, v in sums.items()})
+            bar.set_postfix(step=step, past=f"{np.mean(sums['past']):.3f}")
+            sums.clear()
+            data.refresh()
+        bar.update(round(run.seconds) - bar.n)
+        if step % validate_every == 0:
+            check_now()
+        run.save(snapshot())
+    check_now(event="end")
+    run.save(snapshot(), force=True)
+    best.load_state_dict(average)
+    return best
+
+
+def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict]:
+    """The averaged model of a run, or a bundle's (.safetensors), and how it was trained. Raises FileNotFoundError,
+    ValueError."""
+    if source.suffix == ".safetensors":
+        bundle = load_world_model(source)
+        if bundle.dynamics is None:
+            raise ValueError(f"{source} has no object dynamics; train them with `vdit train dynamics`")
+        return bundle.dynamics, {k: v for k, v in bundle.facts.items() if k.startswith("dynamics_")}
+    run = Run(source)
+    if (state := run.load() if source.is_dir() else None) is None:
+        raise FileNotFoundError(f"no state.pt in {source}; train it with `vdit train dynamics`")
+    model = ObjectDynamics(DynamicsConfig(**state["config"])).eval().requires_grad_(False)
+    model.load_state_dict(state["average"])
+    hours = round(state["seconds"] / 3600, 2)
+    return model, {"dynamics_steps": state["step"], "dynamics_hours": hours, "dynamics_starts": state["starts"]}

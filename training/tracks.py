@@ -1,0 +1,43 @@
+"""Where every ball of a clip is, seen or hidden, in pixels: what its object dynamics foretell and drafts show."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..control.signals import fold
+from ..model.codec.tiny import TinyCodec
+from ..world.camera import project_ball
+from ..world.clip import Clip
+from ..world.render import FIRST_BALL_ID
+
+TRACKED = 3  # balls whose tracks are kept; no scene has more
+
+
+def ball_tracks(clip: Clip) -> Tensor:
+    """Tracks [T, TRACKED, 4]: centre u, v and radius in pixels, depth in metres; radius 0: there is none."""
+    scene, (height, width) = clip.scene, clip.render.depth.shape[1:]
+    tracks = torch.zeros(scene.frames, TRACKED, 4)
+    for i, ball in enumerate(scene.balls):
+        u, v, depth, radius = project_ball(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
+        tracks[:, i] = torch.from_numpy(np.stack((u, v, np.where(depth > ball.radius, radius, 0.0), depth), -1))
+    return tracks
+
+
+def showing(clip: Clip, frame: int) -> Tensor:
+    """Which of the balls [TRACKED] show, three tenths of them or more, in a frame."""
+    tracks, seen = ball_tracks(clip)[frame], torch.zeros(TRACKED)
+    for i in range(len(clip.scene.balls)):
+        seen[i] = (clip.render.instance[frame] == FIRST_BALL_ID + i).sum()
+    return seen > 0.3 * np.pi * tracks[:, 2].square().clamp_min(1.0)
+
+
+def touched(tracks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Latent cells [B, k+1, h, w] that a ball of tracks [B, 4k+1, N, 4] touches in some frame of theirs; size: w, h."""
+    spatial = TinyCodec.spatial
+    v, u = ((torch.arange(n // spatial, device=tracks.device) + 0.5) * spatial for n in size[::-1])
+    right, down = u - tracks[..., 0, None, None], v[:, None] - tracks[..., 1, None, None]
+    beyond = [(x.abs() - spatial / 2).clamp_min(0).square() for x in (right, down)]
+    inside = (beyond[0] + beyond[1]).sqrt() < tracks[..., 2, None, None]
+    return fold(inside.any(2)[:, :, None].float(), 1).amax(1) > 0
