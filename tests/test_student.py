@@ -14,6 +14,7 @@ from vdit.model.checkpoint import CheckpointError, load_world_model, random_worl
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.dynamics import ObjectDynamics
 from vdit.model.config import VDiTConfig
+from vdit.model.files.inspect import inspect
 from vdit.model.vdit import VDiT, init_weights
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
 from vdit.sampling.flowmap import toward
@@ -353,6 +354,8 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     assert torch.equal(model.codec.decoder[0].module[0].weight, teacher.codec.decoder[0].module[0].weight)
     assert torch.equal(model.dynamics.push[0].weight, teacher.dynamics.push[0].weight)
     assert (tmp_path / "fast.safetensors").stat().st_size < 0.8 * whole.stat().st_size
+    seen = inspect(tmp_path / "fast.safetensors")
+    assert "student of VDiT's own" in seen.what and "vdit-small.safetensors of the same release" in seen.needs[0] and not inspect(whole).needs
     assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
     latent = generate(model, encode_conditioning(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)

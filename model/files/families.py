@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Mapping, NamedTuple
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -46,11 +47,20 @@ _MODELS = (
 )
 
 
+def teacher_of(metadata: Mapping[str, str]) -> str | None:
+    """The file beside a bundle of ours from which its other parts are read; None where it holds them, or is broken."""
+    try:
+        return json.loads(metadata["vdit"])["beside"]["file"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
     """The family of a file by native names (prefix removed) and logical shapes; "other" where nothing fits."""
     names = list(shapes)
     if "vdit" in metadata:
-        return Family("bundle", "a model of VDiT's own, all parts in one file")
+        alone = teacher_of(metadata) is not None
+        return Family("bundle", "a student of VDiT's own, its transformer alone" if alone else "a model of VDiT's own, all parts in one file")
     joined = "\n".join(names)
     if any(mark in joined for mark in LORA_MARKS) or (
         names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)

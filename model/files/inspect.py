@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..checkpoint import CheckpointError
 from ..variants import UnknownVariant, Variant, detect
-from .families import identify
+from .families import identify, teacher_of
 from .fill import compare
 from .load import WHERE, need_of, on_meta, released, shapes_of
 from .weights import WeightFile, open_weights
@@ -56,6 +56,8 @@ def inspect(path: str | Path) -> Inspection:
         weights.check_readable()
     except CheckpointError as e:
         seen.problems.append(str(e).removeprefix(f"{weights.path}: "))
+    if teacher := teacher_of(weights.metadata):
+        seen.needs.append(f"{teacher} of the same release beside it, for codec, words and object dynamics")
     if family.role == "transformer":
         _transformer(seen, weights)
     elif family.role not in ("bundle", "other"):
