@@ -190,7 +190,7 @@ class ObjectDynamics(nn.Module):
         return told[..., 2:], told[..., :2]
 
     def move(self, balls: Balls, around: Tensor) -> Balls:
-        """The balls one frame later."""
+        """The balls one frame later. What becomes of their radius is not asked for in training: one more memory."""
         place, speed, radius, memory = balls
         there = (radius > 0).float()
         ahead = place + speed
@@ -221,13 +221,13 @@ class ObjectDynamics(nn.Module):
         likely, mean, spread = told.unflatten(-1, (self.config.modes, 5)).split((1, 2, 2), -1)
         return Speeds(likely[..., 0].log_softmax(-1), 0.5 * mean, (spread - 3).exp() + LEAST_SPREAD)
 
-    def forward(self, balls: Balls, around: Tensor, frames: int) -> Balls:
-        """The balls in so many frames behind the known ones, [B, N, frames, ...]; memory as it is then."""
+    def forward(self, balls: Balls, around: Tensor, frames: int) -> Tensor:
+        """Places [B, N, frames, 2] in so many frames behind the known ones."""
         path = []
         for _ in range(frames):
             balls = self.move(balls, around)
-            path.append(balls)
-        return Balls(*(torch.stack(part, 2) for part in list(zip(*path))[:3]), balls.memory)
+            path.append(balls.place)
+        return torch.stack(path, 2)
 
 
 def cells(height: int, width: int, device: torch.device | None = None) -> Tensor:

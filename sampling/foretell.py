@@ -75,13 +75,11 @@ def ball_tracks(
             speeds = dynamics.imagine(start, torch.tensor([list(words)]))
             balls = balls._replace(speed=speeds.draw(free[None, : balls.place.shape[1]]))
         path = dynamics(balls, seen.around, frames - count)
-    past, radius = start.past[0].transpose(0, 1)[-min(count, known) :], balls.radius[0, :, 0]
-    place = torch.cat((past, path.place[0].transpose(0, 1)))  # [T, N, 2]
-    size = torch.cat((radius.expand(len(past), -1), path.radius[0, :, :, 0].T))
-    depth = start.depth[0, :, 0].exp() * radius / size.clamp_min(1e-3)  # what comes nearer looks larger
-    corner = torch.tensor([width, height]) * dynamics.units / height / 2
-    tracks = torch.cat((torch.cat((place + corner, size[..., None]), -1) * height / dynamics.units, depth[..., None]), -1)
-    return torch.nn.functional.pad(tracks[:, radius > 0], (0, 0, 0, 0, frames - len(tracks), 0))
+    place = torch.cat((start.past[0].transpose(0, 1)[-min(count, known) :], path[0].transpose(0, 1)))  # [T, N, 2]
+    scale, centre = height / dynamics.units, torch.tensor([width / 2, height / 2])
+    still = torch.cat((balls.radius[0] * scale, start.depth[0].exp()), -1).expand(len(place), -1, -1)
+    tracks = torch.cat((place * scale + centre, still), -1)
+    return torch.nn.functional.pad(tracks[:, balls.radius[0, :, 0] > 0], (0, 0, 0, 0, frames - len(tracks), 0))
 
 
 def drafted(pictures: Tensor, tracks: Tensor) -> Tensor:
@@ -110,9 +108,10 @@ def drafted(pictures: Tensor, tracks: Tensor) -> Tensor:
     for picture, clear in zip(shown.flip(0), free.flip(0)[..., None]):  # the latest that shows it
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
     far = int(last[:, 2].max() + 2 * RIM)  # from where what no picture shows is filled
-    spread = lambda x: F.avg_pool2d(F.pad(x.permute(2, 0, 1)[None], (far,) * 4), 2 * far + 1, 1)  # noqa: E731
-    fill = (spread(ground) / spread(sure).clamp_min(1e-3))[0].permute(1, 2, 0)
-    video = (ground + (1 - sure) * fill).expand(len(tracks) - count, -1, -1, -1)
+    box, both = 2 * far + 1, torch.cat((ground, sure), -1).permute(2, 0, 1)[None]
+    both = F.avg_pool2d(F.avg_pool2d(F.pad(both, (far,) * 4), (box, 1), 1), (1, box), 1)[0].permute(1, 2, 0)
+    fill = both[..., :3] / both[..., 3:].clamp_min(1e-3)
+    video = (ground + (1 - sure) * fill).repeat(len(tracks) - count, 1, 1, 1)
     pixel = (torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1
     square = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) * EDGE  # in radii
     look = lambda maps, at: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
@@ -121,8 +120,16 @@ def drafted(pictures: Tensor, tracks: Tensor) -> Tensor:
         at = 2 * (place + square * radius) / torch.tensor([width, height]) - 1
         # What hides the ball in a few of the pictures is not the ball.
         sprite = look(shown.permute(0, 3, 1, 2), at).median(0, keepdim=True).values
-        at = torch.stack((u - ball[:, 0, None, None], v - ball[:, 1, None, None]), -1)
-        at = at / ball[:, 2, None, None, None].clamp_min(1e-3) / EDGE  # [T, H, W, 2]
-        painted = look(sprite.expand(len(at), -1, -1, -1), at).permute(0, 2, 3, 1)
-        video = video.lerp(painted, discs(ball)[..., None])
+        reach = int(ball[:, 2].max()) + 2
+        row = torch.arange(-reach, reach + 1) + 0.5
+        corner = ball[:, :2].floor()  # only what is near the ball is painted
+        off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
+        size = ball[:, 2, None, None]
+        painted = look(sprite.expand(len(off), -1, -1, -1), off / size[..., None].clamp_min(1e-3) / EDGE).permute(0, 2, 3, 1)
+        cover = ((size - off.norm(dim=-1) + 0.5).clamp(0, 1) * (size > 0))[..., None]  # [T, h, w, 1]
+        for picture, patch, share, (x, y) in zip(video, painted, cover, (corner.long() - reach).tolist()):
+            left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
+            if left < right and top < bottom:
+                inside = slice(top - y, bottom - y), slice(left - x, right - x)
+                picture[top:bottom, left:right].lerp_(patch[inside], share[inside])
     return torch.cat((pictures, video))

@@ -125,8 +125,8 @@ def test_balls_do_not_change_with_the_order_or_number_of_others(data):
         path = [model(model.start(seen, at[:, o], torch.tensor([[True, True, False]])[:, o].expand(4, -1), batch.size).balls, seen.around, 9)
                 for o in (torch.arange(3), order)]  # fmt: skip
         alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool), batch.size).balls, seen.around, 9)
-    torch.testing.assert_close(path[0].place[:, order], path[1].place)
-    torch.testing.assert_close(path[0].place[:, :2], alone.place)  # what is no ball pushes none
+    torch.testing.assert_close(path[0][:, order], path[1])
+    torch.testing.assert_close(path[0][:, :2], alone)  # what is no ball pushes none
 
 
 def test_what_is_lost_on_some_starts_can_be_learned(data):
