@@ -146,6 +146,7 @@ def test_it_works_in_nodes_2(page):
         click_take(page, 61)
         assert widgets(page, PREVIEW)["pick"] == 61
         assert AGAINST in run(page)
+        page.wait_for_selector("[data-node-id] .vdit-take[aria-pressed=true]")  # drawn a moment after the run ends
         assert takes(page, PREVIEW)["picked"] == ["61"] and "PSNR" in takes(page, AGAINST)["line"]
     finally:
         page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
