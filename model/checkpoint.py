@@ -50,7 +50,7 @@ class WorldModel:
     defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
     facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
     variant: Variant | None = None  # of a Wan model
-    dynamics: ObjectDynamics | None = None  # what foretells where balls go, for a transformer that is told tracks
+    dynamics: ObjectDynamics | None = None  # what foretells where balls go, for a transformer that is told drafts
 
     @property
     def parts(self) -> dict[str, nn.Module]:

@@ -90,10 +90,9 @@ def drafted(pictures: Tensor, tracks: Tensor) -> Tensor:
     count, height, width = pictures.shape[:3]
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
 
-    def discs(balls: Tensor, beyond: float = 0.0) -> Tensor:
-        """How far each of balls [..., 4] covers each pixel, [..., H, W]."""
-        away = ((u - balls[..., 0, None, None]).square() + (v - balls[..., 1, None, None]).square()).sqrt()
-        return (balls[..., 2, None, None] + beyond - away + 0.5).clamp(0, 1) * (balls[..., 2, None, None] > 0)
+    def disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
+        """How far balls cover pixels so far from their centres; radius 0: no ball."""
+        return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
 
     last = tracks[count - 1]
     there = last[:, 2] > 0
@@ -103,7 +102,8 @@ def drafted(pictures: Tensor, tracks: Tensor) -> Tensor:
         return torch.cat((pictures, pictures[-1:].expand(len(tracks) - count, -1, -1, -1)))
     tracked = tracks[:count, 0, 2] > 0
     seen, shown = tracks[:count][tracked], pictures[tracked]
-    free = 1 - discs(seen, RIM).amax(1)  # [k, H, W]
+    x, y, radius, _ = seen[..., None, None].unbind(2)  # [k, N, 1, 1]
+    free = 1 - disc(u - x, v - y, radius, RIM).amax(1)  # [k, H, W]
     ground, sure = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
     for picture, clear in zip(shown.flip(0), free.flip(0)[..., None]):  # the latest that shows it
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
@@ -126,8 +126,8 @@ def drafted(pictures: Tensor, tracks: Tensor) -> Tensor:
         off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
         size = ball[:, 2, None, None]
         painted = look(sprite.expand(len(off), -1, -1, -1), off / size[..., None].clamp_min(1e-3) / EDGE).permute(0, 2, 3, 1)
-        cover = ((size - off.norm(dim=-1) + 0.5).clamp(0, 1) * (size > 0))[..., None]  # [T, h, w, 1]
-        for picture, patch, share, (x, y) in zip(video, painted, cover, (corner.long() - reach).tolist()):
+        shares = disc(*off.unbind(-1), size)[..., None]  # [T, h, w, 1]
+        for picture, patch, share, (x, y) in zip(video, painted, shares, (corner.long() - reach).tolist()):
             left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
             if left < right and top < bottom:
                 inside = slice(top - y, bottom - y), slice(left - x, right - x)

@@ -251,7 +251,7 @@ def test_the_cache_stops_growing_at_its_limit(made, tmp_path):
 def test_a_stored_trajectory_is_the_teachers_own(made):
     """Solved again one clip at a time, through the same call that nodes use for known frames and guidance."""
     teacher, found = load_teacher(made / "teacher", 3.0), Trajectories.load(made / "cache")
-    for name, file in found.files.items():
+    for name, file in found.shards.items():
         assert set(file) <= {"sigmas", "rise", "states", "velocities", "known", "context", "camera", "vace", "draft"}
         row = conditions(file, torch.tensor([0]))
         known, end = file["known"][0], file["states"][:1, -1].float()
@@ -270,7 +270,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         with torch.no_grad():
             again = sample(denoise, start, schedule(6), "unipc", KnownFrames(end, known), level=level)
         assert float((again - end).norm() / end.norm()) < 5e-3, name
-    assert any("vace" in f for f in found.files.values()) or any("camera" in f for f in found.files.values())
+    assert any("vace" in f for f in found.shards.values()) or any("camera" in f for f in found.shards.values())
 
 
 @pytest.mark.parametrize("rise", (0.0, 0.5))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..world.clip import make_clip
+from .shards import missing
 
 SHARD = 32  # clips a file: about 64 MB of 41 frames at 128x128
 
@@ -31,15 +32,8 @@ def write_shards(
 
     Clip i of shard k has seed k*SHARD+i. Shards that exist are kept, so an interrupted run goes on where it stopped.
     """
-    from tqdm import tqdm
-
     torch.set_num_threads(1)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for k in tqdm(range(first, first + count), unit="shard", desc=f"clips {split}"):
-        path = folder / f"clips-{k:05d}.npy"
-        if path.exists():
-            continue
+    for k, path in missing(folder, "clips", first, count, split, ".npy"):
         made = [make_clip(k * SHARD + i, split=split, width=size, height=size, frames=frames, fps=fps) for i in range(SHARD)]
         rgb = np.stack([c.render.rgb_uint8() for c in made])
         notes = [{"seed": c.scene.seed, "family": c.scene.family, "caption": c.caption} for c in made]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .latents import FLOW_STEP
+from .shards import Shards
 
 ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks", "draft", "drafted")
 
@@ -30,6 +31,10 @@ class Batch:
     captions: list[list[str]]
     size: tuple[int, int]  # width, height in pixels
 
+    def told_draft(self, told: Tensor) -> Tensor:
+        """The drafts of clips that are told theirs [B], as the transformer reads them: [B, C+1, T', h, w]."""
+        return torch.cat((self.draft, torch.ones_like(self.draft[:, :1])), 1) * told.view(-1, 1, 1, 1, 1)
+
     def first(self, latents: int) -> Batch:
         """The same clips cut to their first latent frames; the last frame's own latent then belongs to a later time."""
         frames = 4 * latents - 3
@@ -40,36 +45,20 @@ class Batch:
         )  # fmt: skip
 
 
-@dataclass
-class Dataset:
-    """Shards of a folder, in memory (about 170 kB a clip of 5 s)."""
+class Dataset(Shards):
+    """Encoded clips, in memory (about 170 kB a clip of 5 s)."""
 
-    folder: Path
-    shards: dict[str, dict] = field(default_factory=dict)
+    name, rows = "latents", "video"
 
-    @staticmethod
-    def load(folder: Path) -> Dataset:
-        """All shards of a folder. Raises FileNotFoundError when there is none."""
-        data = Dataset(Path(folder))
-        data.refresh()
-        if not data.shards:
-            raise FileNotFoundError(f"no latents-*.pt in {folder}; make them with `vdit train latents`")
-        return data
-
-    def refresh(self) -> None:
-        """Read the shards that have been added since the last time. Raises ValueError for those of an earlier version."""
-        for path in sorted(self.folder.glob("latents-*.pt")):
-            if path.name not in self.shards:
-                shard = torch.load(path, weights_only=True)
-                if lacking := [name for name in ROW if name not in shard]:
-                    raise ValueError(
-                        f"{path} holds no {', '.join(lacking)}: an earlier version made it; delete the folder and make it "
-                        "anew with `vdit train latents`"
-                    )
-                self.shards[path.name] = shard
-
-    def __len__(self) -> int:
-        return sum(len(s["video"]) for s in self.shards.values())
+    def open(self, path: Path) -> dict:
+        """A shard. Raises ValueError for one of an earlier version."""
+        shard = torch.load(path, weights_only=True)
+        if lacking := [name for name in ROW if name not in shard]:
+            raise ValueError(
+                f"{path} holds no {', '.join(lacking)}: an earlier version made it; delete the folder and make it "
+                "anew with `vdit train latents`"
+            )
+        return shard
 
     def shape(self, name: str) -> tuple:
         return (*self.shards[name]["size"], self.shards[name]["depth"].shape[1])

@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
-from ..model.dynamics import CELL, KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, cells, peaks
+from ..model.dynamics import CELL, KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, cells
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
 from .latents import mirrored
 from .precision import mixed
 from .run import Run, cosine
+from .shards import Shards
+from .tracks import SHOWS
 
-SHOWS = 0.3  # share of a ball's disc from which on it is to be found in the last known frame
 HORIZONS = ((0.0, 0), (0.15, 8), (0.25, 18), (0.40, 36), (0.70, 76))  # frames foretold, from which share of the time on
 SINGLE = 0.35  # share of batches of which one picture is known
 NO_WORDS = 0.12  # share of captions that are left out
@@ -45,30 +46,12 @@ class Starts:
 
 
 @dataclass
-class Scenes:
-    """Shards of starts, mapped from disk."""
+class Scenes(Shards):
+    """Starts of clips, mapped from disk."""
 
-    folder: Path
-    shards: dict[str, dict] = field(default_factory=dict)
     encoder: WordEncoder = field(default_factory=lambda: WordEncoder(vocabulary()))
 
-    @staticmethod
-    def load(folder: Path) -> Scenes:
-        """Raises FileNotFoundError when there is none."""
-        data = Scenes(Path(folder))
-        data.refresh()
-        if not data.shards:
-            raise FileNotFoundError(f"no scenes-*.pt in {folder}; make them with `vdit train scenes`")
-        return data
-
-    def refresh(self) -> None:
-        """Open the shards that have been added since the last time."""
-        for path in sorted(self.folder.glob("scenes-*.pt")):
-            if path.name not in self.shards:
-                self.shards[path.name] = torch.load(path, weights_only=True, mmap=True)
-
-    def __len__(self) -> int:
-        return sum(len(s["rgb"]) for s in self.shards.values())
+    name, rows = "scenes", "rgb"
 
     def draw(self, count: int, rng: np.random.Generator, single: bool = False) -> Starts:
         """A random batch of one size, half of it mirrored, from some shards of that size."""
@@ -227,7 +210,7 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
         for rows in torch.arange(0, len(shard["rgb"]), every).split(32):
             batch = data.batch([(shard, rows)])
             seen = model.look(batch.frames)
-            at, there = peaks(seen.ball)
+            at, there = model.find(seen)
             start = model.start(seen, at, there, batch.size)
             path = model(start.balls, seen.around, 60)
             place = torch.cat((start.balls.place[:, :, None], path), 2)  # [B, M, 61, 2]
@@ -252,7 +235,6 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
     named = {f"off_{t}": _quantile(v, 0.5) for t, v in off.items()} | {f"p90_{t}": _quantile(off[t], 0.9) for t in (12, 36)}
     return {"found": hits / wanted, "false": extra / wanted, "camera": right / total, **named,
             "within": float(torch.cat(within).float().mean())}  # fmt: skip
-
 
 
 def _quantile(parts: list[Tensor], q: float) -> float:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..control.depth import depth_from_metres
 from ..control.signals import pool
@@ -23,6 +22,7 @@ from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
 from .precision import mixed
 from .run import Run, save_atomic
+from .shards import missing
 from .tracks import ball_tracks, showing
 
 WORDINGS = 4  # captions kept for a clip
@@ -86,14 +86,8 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
 
 def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0) -> None:
     """Fill shards number first .. first+count-1 with clips of seed number*SHARD+i; shards that exist are kept."""
-    from tqdm import tqdm
-
-    out.mkdir(parents=True, exist_ok=True)
     codec = codec.to(memory_format=torch.channels_last)  # a third faster
-    for number in tqdm(range(first, first + count), unit="shard", desc=f"latents {split}"):
-        path = out / f"latents-{number:05d}.pt"
-        if path.exists():
-            continue
+    for number, path in missing(out, "latents", first, count, split):
         width, height, frames = SHAPES[number % len(SHAPES)]
         seeds = range(number * SHARD, (number + 1) * SHARD)
         clips = [make_clip(s, split=split, width=width, height=height, frames=frames, fps=fps) for s in seeds]
@@ -122,7 +116,7 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     parts = [x, x[:, -1:]]
     if known:
         begins = 4 * known - 3
-        parts.append(drafted(x[0, :begins], tracks[:, showing(clip, begins - 1)])[None])
+        parts.append(drafted(x[0, :begins], tracks[:, showing(clip, tracks, begins - 1)])[None])
     with mixed():
         video, last, *more = (codec.normalize(codec.encode(part).float())[0] for part in parts)
     draft = more[0] if more else torch.zeros_like(video)

@@ -18,6 +18,7 @@ from ..world.render import FIRST_BALL_ID, render
 from ..world.scene import Scene, sample_scene
 from .latents import SHAPES, WORDINGS
 from .run import save_atomic
+from .shards import missing
 from .tracks import TRACKED
 
 SHARD = 64  # clips a file, of two starts each
@@ -46,15 +47,8 @@ def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> di
 
 def write_shards(folder: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0) -> None:
     """Fill shards number first .. first+count-1 with scenes of seed number*SHARD+i; shards that exist are kept."""
-    from tqdm import tqdm
-
     torch.set_num_threads(1)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in tqdm(range(first, first + count), unit="shard", desc=f"scenes {split}"):
-        path = folder / f"scenes-{number:05d}.pt"
-        if path.exists():
-            continue
+    for number, path in missing(folder, "scenes", first, count, split):
         width, height, _ = SHAPES[number % len(SHAPES)]
         rows, captions = [], []
         for seed in range(number * SHARD, (number + 1) * SHARD):

@@ -139,7 +139,7 @@ def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *
 def fidelity(student: VDiT, held_out: Trajectories, steps: int) -> float:
     """Relative error of the student's videos in `steps` steps against the teacher's from the same noise, both latent."""
     wrong = power = 0.0
-    for found in held_out.files.values():
+    for found in held_out.shards.values():
         rows = torch.arange(len(found["known"]))
         known, told = found["known"], conditions(found, rows)
         x, end = found["states"][:, 0].float(), found["states"][:, -1].float()

@@ -138,7 +138,7 @@ def draw_shots(
     if c.draft and vace is None and not ended:
         told = (batch.drafted > 0) & torch.from_numpy(rng.random(b) < DRAFT)
         starts = torch.where(told, batch.drafted, starts)
-        draft = torch.cat((batch.draft, torch.ones_like(batch.draft[:, :1])), 1) * told.view(-1, 1, 1, 1, 1)
+        draft = batch.told_draft(told)
     known |= torch.arange(x0.shape[2]) < starts[:, None]
     if ended:
         known[:, -1] = True
@@ -262,9 +262,9 @@ def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) 
         done = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
         found["next"].append(error_after(done)[ball & (places == done)[:, :, None, None]])
         if model.config.draft:
-            flag = (clips.drafted > 0).view(-1, 1, 1, 1, 1).expand_as(clips.draft[:, :1])
-            error = error_after(clips.drafted[:, None], draft=torch.cat((clips.draft, flag.float()), 1))
-            found["drawn"].append(error[ball & (clips.drafted > 0)[:, None, None, None] & (places >= 2)[:, None, None]])
+            drafted = clips.drafted > 0
+            error = error_after(clips.drafted[:, None], draft=clips.told_draft(drafted))
+            found["drawn"].append(error[ball & drafted[:, None, None, None] & (places >= 2)[:, None, None]])
     return {kind: float(torch.cat(errors).mean()) for kind, errors in found.items() if errors}
 
 

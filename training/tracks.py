@@ -13,6 +13,7 @@ from ..world.clip import Clip
 from ..world.render import FIRST_BALL_ID
 
 TRACKED = 3  # balls whose tracks are kept; no scene has more
+SHOWS = 0.3  # share of a ball's disc from which on it is to be found in a picture
 
 
 def ball_tracks(clip: Clip) -> Tensor:
@@ -25,12 +26,10 @@ def ball_tracks(clip: Clip) -> Tensor:
     return tracks
 
 
-def showing(clip: Clip, frame: int) -> Tensor:
-    """Which of the balls [TRACKED] show, three tenths of them or more, in a frame."""
-    tracks, seen = ball_tracks(clip)[frame], torch.zeros(TRACKED)
-    for i in range(len(clip.scene.balls)):
-        seen[i] = (clip.render.instance[frame] == FIRST_BALL_ID + i).sum()
-    return seen > 0.3 * np.pi * tracks[:, 2].square().clamp_min(1.0)
+def showing(clip: Clip, tracks: Tensor, frame: int) -> Tensor:
+    """Which of the balls [TRACKED] of a clip and its tracks show in a frame."""
+    seen = torch.stack([(clip.render.instance[frame] == FIRST_BALL_ID + i).sum() for i in range(TRACKED)])
+    return seen > SHOWS * np.pi * tracks[frame, :, 2].square().clamp_min(1.0)
 
 
 def touched(tracks: Tensor, size: tuple[int, int]) -> Tensor:

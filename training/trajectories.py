@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
 from .run import Run, save_atomic
+from .shards import Shards
 from .teacher import CONTROLLED, SAMPLED, SHORT, Shots, draw_shots, encode_words
 
 BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
@@ -185,39 +186,19 @@ def _claim(folder: Path, made_by: dict) -> None:
     partial.replace(note)
 
 
-@dataclass
-class Trajectories:
+class Trajectories(Shards):
     """Cached trajectories, read from disk a few rows at a time."""
 
-    folder: Path
-    files: dict[str, dict] = field(default_factory=dict)
-
-    @staticmethod
-    def load(folder: Path) -> Trajectories:
-        """Raises FileNotFoundError when there is none."""
-        cache = Trajectories(Path(folder))
-        cache.refresh()
-        if not cache.files:
-            raise FileNotFoundError(f"no trajectories-*.pt in {folder}; make them with `vdit train trajectories`")
-        return cache
-
-    def refresh(self) -> None:
-        """Open the files that have been added since the last time (memory-mapped: pages are read when used)."""
-        for path in trajectory_paths(self.folder):
-            if path.name not in self.files:
-                self.files[path.name] = torch.load(path, weights_only=True, mmap=True)
-
-    def __len__(self) -> int:
-        return sum(len(f["known"]) for f in self.files.values())
+    name, rows = "trajectories", "known"
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[dict, Tensor]:
         """A random file and rows of it [count at most]: all of one size, told the same kinds of control.
 
         Longer clips come fewer, so that a batch holds about `count` clips of 11 latent frames.
         """
-        names = list(self.files)
-        sizes = np.array([len(self.files[n]["known"]) for n in names])
-        found = self.files[names[rng.choice(len(names), p=sizes / sizes.sum())]]
+        names = list(self.shards)
+        sizes = np.array([len(self.shards[n]["known"]) for n in names])
+        found = self.shards[names[rng.choice(len(names), p=sizes / sizes.sum())]]
         have, frames = found["known"].shape
         count = min(have, max(1, count * 11 // max(11, frames - 1)))
         return found, torch.from_numpy(rng.permutation(have)[:count])

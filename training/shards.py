@@ -1,0 +1,56 @@
+"""Numbered files of a folder, which several processes can fill and training runs read while it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import torch
+
+
+def missing(folder: Path, name: str, first: int, count: int, split: str, suffix: str = ".pt") -> Iterator[tuple[int, Path]]:
+    """Number and path of those of the shards first .. first+count-1 that are not there, with a bar: an interrupted run goes
+    on where it stopped. Makes the folder."""
+    from tqdm import tqdm
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in tqdm(range(first, first + count), unit="shard", desc=f"{name} {split}"):
+        path = folder / f"{name}-{number:05d}{suffix}"
+        if not path.exists():
+            yield number, path
+
+
+@dataclass
+class Shards:
+    """The files `name`-*.pt of a folder, which `vdit train name` makes; each is opened once."""
+
+    folder: Path
+    shards: dict[str, dict] = field(default_factory=dict)
+
+    name = ""
+    rows = ""  # what has one entry a row
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """All shards of a folder. Raises FileNotFoundError when there is none."""
+        found = cls(Path(folder))
+        found.refresh()
+        if not found.shards:
+            raise FileNotFoundError(f"no {cls.name}-*.pt in {folder}; make them with `vdit train {cls.name}`")
+        return found
+
+    def refresh(self) -> None:
+        """Open the files that have been added since the last time."""
+        for path in sorted(self.folder.glob(f"{self.name}-*.pt")):
+            if path.name not in self.shards:
+                self.shards[path.name] = self.open(path)
+
+    def open(self, path: Path) -> dict:
+        """A file, mapped from disk: pages are read when used."""
+        return torch.load(path, weights_only=True, mmap=True)
+
+    def __len__(self) -> int:
+        return sum(len(shard[self.rows]) for shard in self.shards.values())
