@@ -65,6 +65,10 @@ class CameraPath:
         """The same motion, with the first camera at the origin looking along z."""
         return replace(self, c2w=torch.linalg.inv(self.c2w[0]) @ self.c2w)
 
+    def since(self, frame: int) -> CameraPath:
+        """The path from a frame on."""
+        return replace(self, c2w=self.c2w[frame:], fov_deg=self.fov_deg[frame:])
+
     def resampled(self, frames: int) -> CameraPath:
         """The same path in `frames` poses: positions and focal lengths linear, rotations slerped between poses."""
         if frames < 1:

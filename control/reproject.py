@@ -1,4 +1,4 @@
-"""The flow that a moving camera alone causes in a still scene, from its path and the scene's depth."""
+"""What a moving camera alone makes of a still scene, from its path and the scene's depth: flow, and later views."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .depth import DepthMaps
 from .flow import FlowField, grid
 from .span import ControlError
 
+REACHES = (1, 1, 2, 4, 8, 16, 32, 64)  # pixels over which holes in a depth map are filled, one after the other
 FAR = 1000.0  # metres: what lies behind a wall that is not there
 
 
@@ -50,6 +51,24 @@ def flow_from_camera(
     return FlowField(flow.float(), valid.float(), camera.strength, camera.start, camera.end)
 
 
+def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
+    """What a still scene, metres [H,W] away in a path's first pose, is in the others: metres [T-1,H,W] and the place (u, v)
+    [T-1,H,W,2] in the first picture of what each pixel shows, in the dtype of metres."""
+    path, (height, width) = camera.relative(), metres.shape
+    maps = _seen_later(metres, path, width, height)[1:]
+    to, focal = path.c2w[1:].to(metres), (focal_of(path.fov_deg) * height / 2).to(metres)
+    local = _local(width, height, focal[1:]) * maps[..., None]
+    points = torch.einsum("tij,thwj->thwi", to[:, :3, :3], local) + to[:, None, None, :3, 3]
+    centre = metres.new_tensor([width / 2, height / 2])
+    return maps, points[..., :2] / points[..., 2:].clamp_min(1e-3) * focal[0] + centre
+
+
+def _local(width: int, height: int, focal: Tensor) -> Tensor:
+    """Directions [T,H,W,3] in cameras of focal lengths [T] in pixels, of length 1 along the optical axis."""
+    at = grid(width, height).to(focal) - focal.new_tensor([width / 2, height / 2])
+    return torch.nn.functional.pad(at / focal.view(-1, 1, 1, 1), (0, 1), value=1.0)
+
+
 def _rays(path: CameraPath, t: int, width: int, height: int) -> Tensor:
     """Directions [H,W,3] in the world, of length 1 along the optical axis."""
     focal = focal_of(path.fov_deg[t]) * height / 2
@@ -83,25 +102,32 @@ def _wall(path: CameraPath, distance: float, width: int, height: int) -> Tensor:
 
 def _seen_later(first: Tensor, path: CameraPath, width: int, height: int) -> Tensor:
     """Depth [T,H,W] from the first frame's map: its points seen from each pose, the nearest first, holes filled."""
-    points = _points(path, 0, first, width, height)
+    to = torch.linalg.inv(path.c2w)[1:].to(first)
+    focal = (focal_of(path.fov_deg) * height / 2).to(first)
+    points = _local(width, height, focal[:1])[0] * first[..., None]
+    local = torch.einsum("tij,hwj->thwi", to[:, :3, :3], points) + to[:, None, None, :3, 3]
+    z = local[..., 2]
+    at = local[..., :2] * (focal[1:, None, None] / z.clamp_min(1e-3))[..., None]
+    x, y = (at + first.new_tensor([width / 2, height / 2])).floor().long().unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (z > 1e-3)
+    frame = torch.arange(len(z)).view(-1, 1, 1).expand_as(x)
+    seen = first.new_full((len(z) * height * width,), torch.inf)
+    seen.scatter_reduce_(0, ((frame * height + y) * width + x)[inside], z[inside], "amin")
+    seen = _filled(seen.view(-1, height, width))
     maps = [first]
-    for t in range(1, path.frames):
-        u, v, z = _project(path, t, points, width, height)
-        x, y = u.floor().long(), v.floor().long()
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (z > 1e-3)
-        seen = torch.full((height * width,), torch.inf, dtype=torch.float64)
-        seen.scatter_reduce_(0, (y * width + x)[inside], z[inside], "amin")
-        maps.append(_filled(seen.view(height, width), maps[-1]))
+    for one in seen:
+        maps.append(torch.where(torch.isinf(one), maps[-1], one))
     return torch.stack(maps)
 
 
-def _filled(depth: Tensor, before: Tensor) -> Tensor:
-    """Holes (infinity) take the farthest of their neighbours: what comes to light lies behind. Else the map before."""
-    for _ in range(max(depth.shape)):
-        holes = torch.isinf(depth)
-        if not holes.any() or holes.all():
+def _filled(depth: Tensor) -> Tensor:
+    """Holes (infinity) of maps [T,H,W] take the farthest of their neighbours: what comes to light lies behind. Of wide
+    holes, what is farther inside takes that of a wider neighbourhood."""
+    pool = torch.nn.functional.max_pool2d
+    known = torch.where(torch.isinf(depth), -1.0, depth)
+    for reach in REACHES:
+        if not (known < 0).any():
             break
-        known = torch.where(holes, -1.0, depth)
-        grown = torch.nn.functional.max_pool2d(known[None, None], 3, 1, 1)[0, 0]
-        depth = torch.where(holes & (grown > 0), grown, depth)
-    return torch.where(torch.isinf(depth), before, depth)
+        grown = pool(pool(known[:, None], (2 * reach + 1, 1), 1, (reach, 0)), (1, 2 * reach + 1), 1, (0, reach))[:, 0]
+        known = torch.where(known < 0, grown, known)
+    return torch.where(known < 0, torch.inf, known)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 KNOWN = 5  # frames it looks at
 CELL = 4  # pixels a side of a cell of the map on which balls are found
 PLACES = 8  # a side, at which it is seen whether a picture changes: a ball changes few, a camera that moves most
+BLOCKS, RESTING, SAME = 16, 0.7, 6e-5  # a side; where such a share of them changes no more than that, the camera rests
 MOST = 8  # balls that are followed
 LEAST_SPREAD = 0.004  # of a speed: .06 pixels a frame in a picture 128 high
 UNITS = 8.0  # places, radii and speeds are counted in picture heights divided by this
@@ -52,6 +53,7 @@ class Seen(NamedTuple):
     ball: Tensor  # [B, H/4, W/4] log-odds of a ball's centre in the last one
     camera_moves: Tensor  # [B] log-odds
     whole: Tensor  # [B, .] of the whole scene
+    ground: Tensor  # [B, H/4, W/4] 1 / metres along the optical axis of the last one, of what is no ball
 
 
 class Start(NamedTuple):
@@ -118,6 +120,9 @@ class ObjectDynamics(nn.Module):
         self.around = nn.Conv2d(2 * c.coarse, c.scene, 1)  # what a ball meets on its way
         self.found = nn.Sequential(nn.Conv2d(c.fine + 2 * c.coarse, c.fine, 1), nn.SiLU(), nn.Conv2d(c.fine, 1, 1))
         nn.init.constant_(self.found[2].bias, -4.0)
+        self.ground = nn.Sequential(  # how near what is no ball is
+            nn.Conv2d(c.fine + 3 * c.coarse, c.fine, 1), nn.SiLU(), nn.Conv2d(c.fine, 1, 3, padding=1)
+        )
         self.guess = _mlp(c.fine + 3 * c.coarse, 2 * c.memory, 2 * KNOWN + c.memory)
         self.glance = nn.Sequential(nn.Linear(9 * c.frame + c.memory, 128), nn.SiLU(), nn.Linear(128, c.frame + 2))
         self.begin = _mlp(c.memory + KNOWN * (c.frame + 2), 2 * c.memory, 2 + 1 + 1 + c.memory)
@@ -148,7 +153,11 @@ class ObjectDynamics(nn.Module):
         whole = sixteenth.mean((2, 3))
         changes = F.adaptive_avg_pool2d((each[:, -1] - each[:, 0]).abs().mean(1), PLACES).flatten(1)
         moves = self.moves((changes.float() + 1e-4).log().sort(1).values)[:, 0]
-        return Seen(each, wide, around, self.found(wide)[:, 0], moves, whole)
+        same = F.adaptive_avg_pool2d((frames[:, -1] - frames[:, 0]).abs().amax(-1)[:, None], BLOCKS).flatten(1)
+        moves = moves.masked_fill(same.float().quantile(RESTING, 1) < SAME, -9.0)
+        everywhere = whole[:, :, None, None].expand(-1, -1, *wide.shape[2:])
+        ground = (self.ground(torch.cat((wide, everywhere), 1))[:, 0] - 2).exp()
+        return Seen(each, wide, around, self.found(wide)[:, 0], moves, whole, ground)
 
     @staticmethod
     def find(seen: Seen) -> tuple[Tensor, Tensor]:
@@ -190,7 +199,7 @@ class ObjectDynamics(nn.Module):
         return told[..., 2:], told[..., :2]
 
     def move(self, balls: Balls, around: Tensor) -> Balls:
-        """The balls one frame later. What becomes of their radius is not asked for in training: one more memory."""
+        """The balls one frame later."""
         place, speed, radius, memory = balls
         there = (radius > 0).float()
         ahead = place + speed
@@ -222,11 +231,11 @@ class ObjectDynamics(nn.Module):
         return Speeds(likely[..., 0].log_softmax(-1), 0.5 * mean, (spread - 3).exp() + LEAST_SPREAD)
 
     def forward(self, balls: Balls, around: Tensor, frames: int) -> Tensor:
-        """Places [B, N, frames, 2] in so many frames behind the known ones."""
+        """Places and radii [B, N, frames, 3] in so many frames behind the known ones."""
         path = []
         for _ in range(frames):
             balls = self.move(balls, around)
-            path.append(balls.place)
+            path.append(torch.cat((balls.place, balls.radius), -1))
         return torch.stack(path, 2)
 
 

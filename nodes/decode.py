@@ -13,7 +13,8 @@ class VDiTDecode(io.ComfyNode):
             node_id="VDiTDecode",
             display_name="VDiT Decode",
             category=CATEGORY,
-            description="Turns a latent video into pictures. Streamed, a few frames at a time.",
+            description="Turns a latent video into pictures. Streamed, a few frames at a time. What the start pictures show "
+            "stays as sharp as they are, where the latent still says what VDiT Sample expected.",
             inputs=[
                 VDiTModel.Input("model", tooltip="The world model whose codec made the latent."),
                 io.Latent.Input("latent", tooltip="The latent video [1,C,T,h,w], from VDiT Sample."),
@@ -32,5 +33,6 @@ class VDiTDecode(io.ComfyNode):
         codec = model.require("codec", "VDiT Decode")
         check_latent(codec, samples)
         use_model(codec, device)
-        images = decode_frames(codec, samples, device, on_latent_frame=progress(samples.shape[2]))
+        draft = latent.get("vdit_draft")
+        images = decode_frames(codec, samples, device, on_latent_frame=progress(samples.shape[2]), draft=draft)
         return io.NodeOutput(images, float(latent.get("fps", model.defaults["fps"])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .comfy import io, native, torch_device, use_model
-from .types import CATEGORY, VDiTConditioning, VDiTModel, told
+from .types import CATEGORY, VDiTConditioning, VDiTModel, told, video_latent
 
 Model, VAE, Conditioning = io.Custom("MODEL"), io.Custom("VAE"), io.Custom("CONDITIONING")
 
@@ -129,7 +129,7 @@ class VDiTAsConditioning(io.ComfyNode):
     def execute(cls, model, conditioning, seconds, fps, width, height) -> io.NodeOutput:
         import torch
 
-        from ..sampling import clip_of
+        from ..sampling import clip_of, expected
         from ..sampling.shot import Shot
 
         comfy = native("VDiT As Conditioning")
@@ -138,7 +138,8 @@ class VDiTAsConditioning(io.ComfyNode):
             use_model(model.codec, device)
         frames, fps, width, height = clip_of(model, seconds, fps, width, height)
         shot = Shot(model, conditioning, frames, width, height, device)
-        latent = {"samples": torch.zeros(shot.shape), "fps": fps}
+        draft = expected(model, shot.conditioning, frames, width, height)
+        latent = video_latent(torch.zeros(shot.shape), fps, draft)
         return io.NodeOutput(*comfy.as_conditioning(shot), latent, shot.before)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models
 from .sample import VDiTSample
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown
+from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, video_latent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +123,7 @@ class VDiTDistillPreview(io.ComfyNode):
         shows = {"vdit_takes": strips, "vdit_line": lines} | (shown("VDiT Distill Preview", remarks) or {})
         if sent is None:
             return io.NodeOutput(*(held_back() for _ in range(4)), ui=shows)
-        latent = {"samples": sent.latent, "fps": fps, "vdit": {"seed": sent.seed, "shift": shift}}
+        latent = video_latent(sent.latent, fps, sent.draft, vdit={"seed": sent.seed, "shift": shift})
         return io.NodeOutput(sent.frames, latent, sent.seed, float(fps), ui=shows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .comfy import check_interrupted, io, progress, torch_device, use_models
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, told
+from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, told, video_latent
 
 OWN = "model's own"  # of combos; of numbers 0
 SCHEDULERS = ("simple", "normal", "wan")  # as in sampling.schedule
@@ -139,7 +139,7 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import clip_of, foretold, generate, goes_on, outside_training, said, settings_of, unused
+        from ..sampling import clip_of, expected, foretold, generate, goes_on, outside_training, said, settings_of, unused
 
         lines = []
         if promote is not None:
@@ -154,7 +154,8 @@ class VDiTSample(io.ComfyNode):
             lines.append(said({**use, "rise": rise}, frames, fps, width, height))
         conditioning = foretold(model, conditioning, frames, width, height, seed)
         if conditioning.draft is not None:
-            lines.append("Foretold: where the balls of the start picture will go")
+            travels = conditioning.camera is not None and conditioning.camera.moves
+            lines.append(f"Foretold: {'the way of the camera, and ' * travels}where the balls of the start picture will go")
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
         parts = [part for part in (model.transformer, model.codec) if part is not None]  # the codec draws the previews
@@ -172,7 +173,8 @@ class VDiTSample(io.ComfyNode):
             check=check_interrupted,
         )
         says = (told(lines) or {}) | (shown("VDiT Sample", remarks) or {})
-        return io.NodeOutput({"samples": latent, "fps": fps}, ui=says or None)
+        draft = expected(model, conditioning, frames, width, height)
+        return io.NodeOutput(video_latent(latent, fps, draft), ui=says or None)
 
 
 def _given(choice: str) -> str | None:

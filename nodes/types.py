@@ -31,6 +31,11 @@ def told(lines: Sequence[str]) -> dict | None:
     return {"vdit_line": ("\n".join(lines),)} if lines else None
 
 
+def video_latent(samples, fps: float, draft=None, **more) -> dict:
+    """A LATENT of a video; draft (sampling.draft), if there is one, is for VDiT Decode: other nodes do not mind it."""
+    return {"samples": samples, "fps": fps, **({} if draft is None else {"vdit_draft": draft}), **more}
+
+
 # Inputs that every control has, said the same way.
 
 

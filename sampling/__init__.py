@@ -5,6 +5,7 @@ x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v =
 
 from .controls import Controls, unused
 from .decode import check_latent, decode_frames
+from .draft import expected
 from .flowmap import MAX_FLOW_MAP_STEPS, check_flow_map
 from .foretell import foretold
 from .generate import generate
@@ -20,7 +21,7 @@ from .solvers import SOLVERS
 
 __all__ = [
     "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
-    "PreviewBudget", "Step", "check_flow_map", "check_latent", "clip_of", "decode_frames", "fit_preview_map",
+    "PreviewBudget", "Step", "check_flow_map", "check_latent", "clip_of", "decode_frames", "expected", "fit_preview_map",
     "foretold", "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample", "schedule",
     "settings_of", "shift_sigma", "unused",
 ]

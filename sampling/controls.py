@@ -12,6 +12,8 @@ from .schedule import step_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .draft import Draft
+
 
 class Controls:
     """The fitted controls of one run. Raises ControlError when they fit neither the model nor the clip.
@@ -40,7 +42,7 @@ class Controls:
     def __bool__(self) -> bool:
         return any(control is not None for control in (self.camera, self.depth, self.flow, self.draft))
 
-    def show(self, draft: Tensor) -> None:
+    def show(self, draft: Draft) -> None:
         """A draft, once there is one."""
         self.draft = draft
         self._built.pop("draft", None)
@@ -81,7 +83,7 @@ class Controls:
     def _draft(self, device: Any) -> Tensor:
         import torch
 
-        latent = self.codec.normalize(self.codec.encode(self.draft[None].to(device)).float())
+        latent = self.codec.normalize(self.draft.encoded(self.codec, device))
         return torch.cat((latent, torch.ones_like(latent[:, :1])), 1)
 
     def _vace(self, with_depth: bool, with_flow: bool) -> Tensor:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
+from .draft import restored
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .draft import Draft
 
 
 def check_latent(codec: Any, latent: Tensor) -> None:
@@ -30,10 +34,12 @@ def decode_frames(
     device: Any = "cpu",
     on_latent_frame: Callable[[int], None] | None = None,
     on_frames: Callable[[int, Tensor], None] | None = None,
+    draft: Draft | None = None,
 ) -> Tensor:
     """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
 
-    Beside the frames themselves, memory does not grow with their number. on_latent_frame(done) may raise to stop;
+    draft: what the frames are expected to show; where they do, they are as sharp as it (sampling.draft). One of another
+    size or length is left aside. Beside the frames themselves, memory does not grow with their number. on_latent_frame(done) may raise to stop;
     on_frames(done, frames so far) as well, which must leave the frames as they are.
     """
     import torch
@@ -41,10 +47,15 @@ def decode_frames(
     check_latent(codec, latent)
     _, _, count, h, w = latent.shape
     frames = torch.empty((count - 1) * codec.temporal + 1, h * codec.spatial, w * codec.spatial, 3)
-    at = 0
+    at, latent = 0, latent.to(device)
+    if draft is not None and not draft.shows(frames.shape):
+        draft = None
     with torch.no_grad():
-        for done, chunk in enumerate(codec.decode_stream(latent.to(device)), start=1):
-            chunk = chunk[0].clamp(0.0, 1.0)
+        both = latent if draft is None else torch.cat((latent, draft.encoded(codec, device).to(latent.dtype)))
+        for done, (chunk, *again) in enumerate(codec.decode_stream(both), start=1):
+            chunk = chunk.clamp(0.0, 1.0)
+            if draft is not None:
+                chunk = restored(chunk, again[0].clamp(0.0, 1.0), draft.frames[at : at + len(chunk)].to(chunk))
             frames[at : at + len(chunk)] = chunk
             at += len(chunk)
             if on_latent_frame is not None:

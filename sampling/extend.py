@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from .decode import decode_frames
+from .draft import expected
 from .foretell import foretold
 from .generate import generate
 from .settings import is_wan
@@ -49,10 +50,10 @@ def long_video(
 
     window = window or model.defaults["frames"]
     run = {"width": width, "height": height, "device": device, **settings}
+    conditioning = foretold(model, conditioning, frames, width, height, seed)
     if frames <= window:
         latent = generate(model, conditioning, seed=seed, frames=frames, **run)
-        return decode_frames(model.codec, latent, device)
-    conditioning = foretold(model, conditioning, frames, width, height, seed)
+        return decode_frames(model.codec, latent, device, draft=expected(model, conditioning, frames, width, height))
     video = torch.empty(0, height, width, 3)
     starts = windows(frames, window, overlap)
     for i, at in enumerate(starts):
@@ -65,7 +66,7 @@ def long_video(
         if i:
             told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], latent))
         latent = generate(model, told, seed=seed + i, frames=window, **run)
-        made = decode_frames(model.codec, latent, device)
+        made = decode_frames(model.codec, latent, device, draft=expected(model, told, window, width, height))
         video = torch.cat((video, made[overlap if i else 0 :]))
         if on_window is not None:
             on_window(i + 1, len(starts))
@@ -102,8 +103,8 @@ def _part(control: Any, at: int, window: int) -> Any:
         rest = torch.zeros_like(x[-1:]) if still else x[-1:]
         return torch.cat((part, rest.expand(missing, *x.shape[1:]))) if missing else part
 
-    if isinstance(control, torch.Tensor):
-        return cut(control, window, False)
+    if hasattr(control, "part"):
+        return control.part(at, window)
     if hasattr(control, "c2w"):
         return replace(control, c2w=cut(control.c2w, window, False), fov_deg=cut(control.fov_deg, window, False))
     if hasattr(control, "inverse"):

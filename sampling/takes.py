@@ -6,16 +6,19 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from .decode import decode_frames
+from .draft import expected
+from .foretell import foretold
 from .generate import generate
 from .preview import PreviewBudget, pictures, quick_decode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .draft import Draft
     from .sample import Step
 
 SEEDS = 2**64
@@ -30,6 +33,7 @@ class Take:
     seed: int
     latent: Tensor
     frames: Tensor
+    draft: Draft | None  # what they were expected to show
     seconds: float  # sampling and decoding
     first: float  # seconds until the first frame was decoded
 
@@ -44,6 +48,9 @@ def take(
     conditioning: Any,
     *,
     seed: int,
+    frames: int,
+    width: int,
+    height: int,
     device: Any = "cpu",
     on_step: Callable[[Step], None] | None = None,
     on_frames: Callable[[int, Tensor], None] | None = None,
@@ -61,13 +68,16 @@ def take(
         if on_frames is not None:
             on_frames(done, frames)
 
-    settings = {"solver": model.defaults["solver"]} | settings
+    shape = dict(frames=frames, width=width, height=height)
+    conditioning = foretold(model, conditioning, **shape, seed=seed)
+    settings = {"solver": model.defaults["solver"]} | shape | settings
     latent = generate(model, conditioning, seed=seed, device=device, on_step=on_step, check=check, **settings)
-    frames = decode_frames(model.codec, latent, device, on_frames=decoded)
-    return Take(seed, latent, frames, time.perf_counter() - begin, first[0])
+    draft = expected(model, conditioning, **shape)
+    video = decode_frames(model.codec, latent, device, on_frames=decoded, draft=draft)
+    return Take(seed, latent, video, draft, time.perf_counter() - begin, first[0])
 
 
-_kept: OrderedDict[tuple, tuple[Any, Any, Tensor, float, float]] = OrderedDict()
+_kept: OrderedDict[tuple, tuple[Any, Any, Take]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -82,17 +92,18 @@ class Takes:
         """As take(); its times are those of when it was made."""
         key = (id(self.model), id(self.conditioning), str(self.device), seed, *sorted(settings.items()))
         with _lock:
-            model, conditioning, latent, seconds, first = _kept.get(key) or (lambda: None, None, None, 0.0, 0.0)
+            model, conditioning, made = _kept.get(key) or (lambda: None, None, None)
         if model() is self.model and conditioning() is self.conditioning:
-            frames = decode_frames(self.model.codec, latent, self.device, on_frames=self.forming.on_frames)
-            return Take(seed, latent, frames, seconds, first)
+            on_frames = self.forming.on_frames
+            frames = decode_frames(self.model.codec, made.latent, self.device, on_frames=on_frames, draft=made.draft)
+            return replace(made, frames=frames)
         made = take(
             self.model, self.conditioning, seed=seed, device=self.device, on_step=self.forming.on_step,
             on_frames=self.forming.on_frames, check=self.check, **settings,
         )  # fmt: skip
         with _lock:
             refs = weakref.ref(self.model), weakref.ref(self.conditioning)
-            _kept[key] = (*refs, made.latent, made.seconds, made.first)
+            _kept[key] = (*refs, replace(made, frames=None))
             while len(_kept) > KEPT:
                 _kept.popitem(last=False)
         return made
@@ -180,7 +191,7 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
 
 
 def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], None] | None = None) -> dict[str, Any]:
-    """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(latent), as arrays.
+    """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(clip, seed, latent), as arrays.
 
     A shot is a simulated clip: its caption and its first `known` frames are told. Latents are the sampler's own,
     normalised, [C,T',h,w].
@@ -191,20 +202,25 @@ def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], N
 
     codec, told = model.codec, {}
 
-    def make(clip: Any, seed: int, steps: int, solver: str | None) -> dict[str, Any]:
+    def shot(clip: Any) -> tuple[Any, dict[str, int]]:
         if id(clip) not in told:
             told.clear()
             told[id(clip)] = clip, encode_conditioning(model, clip.caption, start=clip.render.rgb[:known])
-        frames, height, width = clip.render.depth.shape
+        return told[id(clip)][1], dict(zip(("frames", "height", "width"), clip.render.depth.shape))
+
+    def make(clip: Any, seed: int, steps: int, solver: str | None) -> dict[str, Any]:
+        conditioning, shape = shot(clip)
         made = take(
-            model, told[id(clip)][1], seed=seed, steps=steps, frames=frames, width=width, height=height,
+            model, conditioning, seed=seed, steps=steps, **shape,
             shift=model.defaults["shift"], device=device, check=check, **({"solver": solver} if solver else {}),
         )  # fmt: skip
         latent = codec.normalize(made.latent.to(device))[0].cpu().numpy()
         return {"latent": latent, "frames": made.frames.numpy(), "seconds": made.seconds, "first": made.first}
 
-    def decode(latent: Any) -> Any:
+    def decode(clip: Any, seed: int, latent: Any) -> Any:
+        conditioning, shape = shot(clip)
+        draft = expected(model, foretold(model, conditioning, **shape, seed=seed), **shape)
         raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
-        return decode_frames(codec, raw, device).numpy()
+        return decode_frames(codec, raw, device, draft=draft).numpy()
 
     return {"make": make, "decode": decode, "known": known, "device": str(device)}

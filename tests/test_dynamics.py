@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 from vdit.control import encode_conditioning
-from vdit.control.camera import CameraPath
+from vdit.control.camera import CameraPath, focal_of
 from vdit.control.depth import depth_from_metres
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.dynamics import CELL, KNOWN, UNITS, ObjectDynamics, Speeds, cells, peaks
 from vdit.sampling import foretold, generate
 from vdit.sampling.extend import long_video
-from vdit.sampling.foretell import ball_tracks, drafted
+from vdit.sampling.foretell import foreseen
+from vdit.sampling.paint import drafted
 from vdit.training import dynamics, scenes
 from vdit.training.tracks import ball_tracks as true_tracks
+from vdit.training.tracks import ground_behind, ground_of
 from vdit.world.clip import make_clip
 
 
@@ -39,7 +41,8 @@ class Seer(ObjectDynamics):
         odds = torch.full_like(seen.ball, -9.0)
         rows, columns = odds.shape[1:]
         odds[:, rows // 2, columns * 5 // 8] = 9.0
-        return seen._replace(ball=odds, camera_moves=torch.full_like(seen.camera_moves, self.camera))
+        near = torch.full_like(odds, 1 / 7)
+        return seen._replace(ball=odds, camera_moves=torch.full_like(seen.camera_moves, self.camera), ground=near)
 
     def start(self, seen, at, there, size, single=False):
         start = super().start(seen, at, there, size, single)
@@ -177,9 +180,37 @@ def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
     assert {"found", "false", "off_0", "off_36", "within"} <= set(ends[1])
 
 
+def test_a_run_begins_with_another_ones_weights(data, tmp_path):
+    dynamics.train(data.folder, data.folder, tmp_path / "a", hours=3 / 3600, batch=8, validate_every=10**6)
+    made = dynamics.train(
+        data.folder, data.folder, tmp_path / "b", hours=3 / 3600, batch=8, start_from=tmp_path / "a", keep_fine=True
+    )
+    before, facts = dynamics.load_dynamics(tmp_path / "a")
+    _, more = dynamics.load_dynamics(tmp_path / "b")
+    fine = {n: v for n, v in before.state_dict().items() if n.startswith(("frame.", "quarter."))}
+    assert all(torch.equal(v, made.state_dict()[n]) for n, v in fine.items()) and not torch.equal(before.push[0].weight, made.push[0].weight)
+    assert more["dynamics_steps"] > facts["dynamics_steps"] and more["dynamics_hours"] >= facts["dynamics_hours"]
+
+
+def test_the_ground_is_told_where_no_ball_is(data):
+    shard = next(iter(data.shards.values()))
+    batch = data.batch([(shard, torch.arange(8))])
+    near, share = batch.ground.unbind(1)
+    assert near.shape == (8, 32, 32) and 0 <= share.min() and share.max() == 1 and share.min() < 1
+    clip = make_clip(0, split="validation", frames=81)
+    told = ground_of(clip.render, (0, KNOWN - 1))
+    torch.testing.assert_close(torch.stack((near[0], share[0])).half(), told[1])
+    sure = told[1, 1] == 1
+    cells = torch.nn.functional.avg_pool2d(1 / clip.render.depth[KNOWN - 1][None], CELL)[0]
+    torch.testing.assert_close(told[1, 0][sure].float(), cells[sure], rtol=2e-3, atol=1e-4)
+    mirrored = data.batch([(shard, torch.arange(8))], torch.ones(8, dtype=torch.bool))
+    assert torch.equal(mirrored.ground, batch.ground.flip(3))
+
+
 def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
     for width, height, count in ((128, 128, 5), (160, 96, 5), (128, 128, 13)):
-        tracks = ball_tracks(seer, torch.rand(count, height, width, 3), 41)
+        tracks, near = foreseen(seer, torch.rand(count, height, width, 3), 41)
+        assert near.shape == (height // 4, width // 4)
         assert tracks.shape == (41, 1, 4) and not tracks[: count - KNOWN].any()
         step, last = 2 * height / 128, tracks[count - 1, 0]
         for t in (count - 3, count, 16):
@@ -187,7 +218,79 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
             torch.testing.assert_close(tracks[t, 0, 2:], last[2:])
         assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
     seer.camera = 3.0
-    assert ball_tracks(seer, torch.rand(5, 128, 128, 3), 41) is None
+    assert foreseen(seer, torch.rand(5, 128, 128, 3), 41) is None
+
+
+def path(frames, **moves):
+    """A camera of 40 degrees that goes x, z metres on, evenly."""
+    c2w = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1)
+    for axis, name in enumerate(("x", "y", "z")):
+        c2w[:, axis, 3] = torch.linspace(0, moves.get(name, 0.0), frames)
+    return CameraPath(c2w, moves.get("fov", 40.0))
+
+
+def test_tracks_are_as_a_told_camera_sees_them(seer):
+    """Aside, the ball moves the other way by so many focal lengths as its depth allows; nearer, it and its way grow."""
+    seer.camera = 3.0  # a path says how: what the pictures look like does not matter
+    pictures, focal = torch.rand(5, 128, 128, 3), float(focal_of(torch.tensor(40.0))) * 64
+    still, _ = foreseen(seer, pictures, 41, camera=path(37))
+    aside, _ = foreseen(seer, pictures, 41, camera=path(37, x=0.7))
+    nearer, _ = foreseen(seer, pictures, 41, camera=path(37, z=3.5))
+    zoomed, _ = foreseen(seer, pictures, 41, camera=CameraPath(np.tile(np.eye(4), (37, 1, 1)), np.linspace(40, 20, 37)))
+    assert torch.equal(still[:5], aside[:5]) and torch.equal(still[:5], nearer[:5])
+    assert float((still - aside)[40, 0, 0]) == pytest.approx(focal * 0.7 / 7, rel=1e-3)
+    assert torch.equal(still[..., 1], aside[..., 1])
+    torch.testing.assert_close(nearer[40, 0, :2] - 64, 2 * (still[40, 0, :2] - 64), rtol=1e-3, atol=1e-3)
+    assert float(nearer[40, 0, 3]) == pytest.approx(3.5, rel=1e-3)
+    assert float(nearer[40, 0, 2] / still[40, 0, 2]) == pytest.approx(2.0, rel=1e-3)
+    wide, narrow = (float(focal_of(torch.tensor(fov))) for fov in (40.0, 20.0))
+    assert float(zoomed[40, 0, 2] / still[40, 0, 2]) == pytest.approx(narrow / wide, rel=1e-3)
+    behind, _ = foreseen(seer, pictures, 41, camera=path(37, z=8.0))
+    assert float(behind[40, 0, 2]) == 0.0
+
+
+def test_a_ball_that_grows_comes_nearer(seer):
+    seer.push[2].bias.data[4] = 0.2  # by 2% a frame
+    tracks, _ = foreseen(seer, torch.rand(5, 128, 128, 3), 41)
+    torch.testing.assert_close(tracks[4:, 0, 2] * tracks[4:, 0, 3], (tracks[4, 0, 2] * tracks[4, 0, 3]).expand(37))
+    assert float(tracks[40, 0, 2] / tracks[4, 0, 2]) == pytest.approx(np.exp(36 * 0.02), rel=1e-3)
+
+
+def test_what_is_nearer_hides_a_ball():
+    pictures = torch.full((1, 64, 64, 3), 0.5)
+    pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])  # a ball
+    pictures[0, :, 32:] = torch.tensor([0, 0, 1.0])  # a wall
+    tracks = torch.tensor([10.0, 32.0, 4.0, 6.0]).repeat(3, 1, 1)
+    tracks[1, 0, 0], tracks[2, 0, 0] = 24.0, 44.0
+    near = torch.full((16, 16), 1 / 9)
+    near[:, 8:] = 1 / 4
+    draft = drafted(pictures, tracks, near)
+    assert draft[1, 32, 24].tolist() == [1.0, 0.0, 0.0] and draft[2, 32, 44].tolist() == [0.0, 0.0, 1.0]
+    tracks[2, 0, 3] = 3.5  # in front of it
+    assert drafted(pictures, tracks, near)[2, 32, 44].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_half_hidden_ball_comes_out_whole():
+    """Of its picture only what is the ball's own is carried along."""
+    pictures = torch.full((1, 64, 64, 3), 0.5)
+    pictures[0, 24:40, 12:28], pictures[0, :, 20:40] = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
+    tracks = torch.tensor([20.0, 32.0, 6.0, 6.0]).repeat(2, 1, 1)
+    tracks[1, 0, 0] = 52.0
+    near = torch.full((16, 16), 1 / 9)
+    near[:, 5:10] = 1 / 4
+    ball = drafted(pictures, tracks, near)[1, 30:34, 49:56]
+    assert (ball[..., 0] > 0.9).all() and (ball[..., 2] < 0.1).all()
+
+
+def test_a_draft_goes_along_a_camera_path():
+    """A clip's own depth, tracks and path make its own later pictures, nearly."""
+    clips = (make_clip(s, "throw", split="validation") for s in range(40))
+    clip = next(c for c in clips if c.scene.camera_move in ("slide left", "move in"))
+    camera = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg)).since(4)
+    pictures = clip.render.rgb
+    draft = drafted(pictures[:5], true_tracks(clip), ground_behind(clip, 4), camera)
+    off, rests = ((x - pictures)[24].square().mean() for x in (draft, pictures[4]))
+    assert off < 0.3 * rests
 
 
 def test_a_draft_shows_the_ball_where_it_will_be_and_the_ground_where_it_was():
@@ -228,17 +331,22 @@ def test_of_two_balls_the_nearer_one_is_drawn_over_the_other():
 def test_what_else_says_how_things_move_is_believed(seer):
     model, shot = told(seer)
     size = dict(frames=41, width=96, height=64)
-    draft = foretold(model, shot, **size).draft
-    assert draft.shape == (41, 64, 96, 3) and foretold(model, replace(shot, draft=draft), **size).draft is draft
+    drawn = foretold(model, shot, **size).draft
+    draft = drawn.frames
+    assert draft.shape == (41, 64, 96, 3) and foretold(model, replace(shot, draft=drawn), **size).draft is drawn
     c2w = np.tile(np.eye(4), (41, 1, 1))
     assert foretold(model, replace(shot, camera=CameraPath(c2w, np.full(41, 40.0))), **size).draft is not None
     c2w[9:, 0, 3] = 0.1
     moves = replace(shot, camera=CameraPath(c2w, np.full(41, 40.0)))
     depth = depth_from_metres(2 + torch.rand(41, 64, 96))
     one = replace(shot, start=shot.start[:1])
-    for other in (replace(shot, end=shot.start[:1]), replace(shot, strength=0.5), replace(shot, depth=depth), moves, one):
+    for other in (replace(shot, end=shot.start[:1]), replace(shot, strength=0.5), replace(shot, depth=depth), one):
         assert foretold(model, other, **size).draft is None
-    first, again, second = (foretold(model, one, **size, seed=seed).draft for seed in (1, 1, 2))
+    along = foretold(model, moves, **size).draft.frames
+    assert torch.equal(along[:5], draft[:5]) and not torch.equal(along[9:], draft[9:])
+    for part in (dict(strength=0.5), dict(start=0.2), dict(end=0.9)):  # a path that counts only in part
+        assert foretold(model, replace(moves, camera=replace(moves.camera, **part)), **size).draft is None
+    first, again, second = (foretold(model, one, **size, seed=seed).draft.frames for seed in (1, 1, 2))
     assert torch.equal(first, again) and torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
     model.dynamics = None
     assert foretold(model, shot, **size).draft is None

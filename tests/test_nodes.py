@@ -150,7 +150,7 @@ def test_nothing_on_a_wire_is_changed(model):
     VDiTDecode.execute(model, latent)
     assert torch.equal(start, before)
     assert torch.equal(conditioning.positive, context) and torch.equal(conditioning.start, kept)
-    assert torch.equal(latent["samples"], samples) and set(latent) == {"samples", "fps"}
+    assert torch.equal(latent["samples"], samples) and set(latent) == {"samples", "fps", "vdit_draft"}
 
 
 def test_another_shape_of_picture_is_covered_and_cropped_to_the_centre():

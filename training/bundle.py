@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,12 +39,16 @@ def _codec_facts(codec: Path) -> dict:
 
 
 def trained_teacher(codec_run: Path, dynamics: Path, run: Path, clips: Path) -> WorldModel:
-    """The teacher as trained so far, averaged weights. Raises FileNotFoundError without its parts' states.
+    """The teacher as trained so far, averaged weights, or that of a bundle (.safetensors) with this codec and these dynamics.
+    Raises FileNotFoundError without its parts' states.
 
     clips: what the codec's statistics are measured on, where that was not done yet.
     """
     codec = load_codec(codec_run, clips)
     objects, moved = load_dynamics(Path(dynamics))
+    if run.suffix == ".safetensors":
+        whole = load_world_model(run)
+        return replace(whole, codec=codec, dynamics=objects, facts={**whole.facts, **_codec_facts(Path(codec_run)), **moved})
     transformer, text, state = averaged(run)
     log = Path(run) / "log.jsonl"
     facts = _codec_facts(Path(codec_run)) | moved | _facts("teacher", state)
@@ -53,11 +58,16 @@ def trained_teacher(codec_run: Path, dynamics: Path, run: Path, clips: Path) -> 
 
 
 def trained_student(run: Path, beside: Path) -> WorldModel:
-    """A student as trained so far, averaged weights, with the parts of its teacher's bundle. Raises FileNotFoundError."""
+    """A student as trained so far, averaged weights, or that of a bundle (.safetensors, its own teacher's beside it), with
+    the parts of its teacher's bundle. Raises FileNotFoundError."""
     if not beside.is_file():
         raise FileNotFoundError(f"no {beside}; bundle the teacher first: a student shares its codec, words and dynamics")
-    transformer, _, state = averaged(run)
     theirs = load_world_model(beside)
+    if run.suffix == ".safetensors":
+        mine = load_world_model(run)
+        facts = {**mine.facts, **_parts(theirs)}
+        return replace(mine, codec=theirs.codec, text=theirs.text, dynamics=theirs.dynamics, facts=facts)
+    transformer, _, state = averaged(run)
     facts = {**theirs.facts, **_facts("student", state), "guidance_baked": state["guidance"], "teacher": state["teacher"]}
     facts["trajectories"] = state["trajectories"]
     facts |= {f"student_held_out_error_{n}_steps": _last(Path(run) / "log.jsonl", f"error_{n}") for n in STEP_COUNTS}
@@ -65,17 +75,28 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, dynamics=theirs.dynamics)
 
 
+def _parts(model: WorldModel) -> dict:
+    """Facts of codec and dynamics."""
+    return {k: v for k, v in model.facts.items() if k.startswith(("codec_", "dynamics_"))}
+
+
 def _facts(who: str, state: dict) -> dict:
     hours = round(state["hours"] + state["seconds"] / 3600, 2)
     return {f"{who}_steps": state["step"], f"{who}_clips_seen": state["samples"], f"{who}_hours": hours}
 
 
-def bundle(codec_run: Path, dynamics: Path, run: Path, out: Path, clips: Path, *, student: bool = False) -> dict:
+def bundle(
+    codec_run: Path, dynamics: Path, run: Path, out: Path, clips: Path, *, student: bool = False, trust: float = 0.0
+) -> dict:  # fmt: skip
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
-    A student's holds its transformer alone; the rest is read from vdit-small.safetensors beside it.
+    A student's holds its transformer alone; the rest is read from vdit-small.safetensors beside it. trust is added to the
+    log-odds with which it trusts drafts: for drafts that are better than those it was trained with.
     """
     beside = BUNDLED.name if student else None
     model = trained_student(run, out.with_name(beside)) if student else trained_teacher(codec_run, dynamics, run, clips)
+    if trust:
+        model.transformer.draft_trust.bias.data += trust
+        model.facts["trust_added"] = model.facts.get("trust_added", 0.0) + trust
     path = save_world_model(model, out, torch.int8, beside)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

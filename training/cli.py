@@ -31,7 +31,10 @@ def _scenes(a: argparse.Namespace) -> None:
 def _dynamics(a: argparse.Namespace) -> None:
     from .dynamics import train
 
-    train(a.scenes, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed)
+    train(
+        a.scenes, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from,
+        keep_fine=a.keep_fine,
+    )  # fmt: skip
 
 
 def _latents(a: argparse.Namespace) -> None:
@@ -74,7 +77,9 @@ def _student(a: argparse.Namespace) -> None:
 def _bundle(a: argparse.Namespace) -> None:
     from .bundle import bundle
 
-    made = bundle(a.codec, a.dynamics, a.student or a.teacher, a.out, a.clips, student=a.student is not None)
+    made = bundle(
+        a.codec, a.dynamics, a.student or a.teacher, a.out, a.clips, student=a.student is not None, trust=a.trust
+    )
     print(json.dumps(made, indent=2))
 
 
@@ -116,6 +121,8 @@ def parser() -> argparse.ArgumentParser:
         held_out="runs/scenes-val", out="runs/dynamics",
     )  # fmt: skip
     p.add_argument("--hours", type=float, default=1.0, help="time to train for; a resumed run goes on to the same total")
+    p.add_argument("--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with")
+    p.add_argument("--keep-fine", action="store_true", help="leave the layers at 1/4 of the size as they are: a third faster")
     p.add_argument("--batch", type=int, default=24, help="starts of clips a step")
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
@@ -158,11 +165,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--processes", type=int, default=1, help="processes that share the cores and each batch; default: 1")
     p = command(
-        "bundle", _bundle, "put codec, transformer and words into one file",
+        "bundle", _bundle, "put codec, transformer (of a run, or a bundle), dynamics and words into one file",
         codec="runs/codec", clips="runs/clips", teacher="runs/teacher", out="weights/vdit-small.safetensors",
     )  # fmt: skip
-    p.add_argument("--student", type=Path, help="a student's run, bundled to lie beside its teacher's file")
+    p.add_argument("--student", type=Path, help="a student's run or bundle, to lie beside its teacher's file")
     p.add_argument("--dynamics", type=Path, default=Path("runs/dynamics"), help="a run, or a bundle; default: runs/dynamics")
+    p.add_argument("--trust", type=float, default=0.0, help="added to the log-odds with which drafts are trusted; default: 0")
     return top
 
 

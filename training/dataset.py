@@ -27,7 +27,7 @@ class Batch:
     fov_deg: Tensor  # [B, T]
     tracks: Tensor  # [B, T, TRACKED, 4], see tracks.ball_tracks
     draft: Tensor  # [B, C, T', h, w] normalised
-    drafted: Tensor  # [B] known latent frames that it is made of; 0: there is none
+    drafted: Tensor  # [B] known latent frames that it is made of
     captions: list[list[str]]
     size: tuple[int, int]  # width, height in pixels
 

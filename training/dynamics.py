@@ -23,6 +23,7 @@ from .tracks import SHOWS
 HORIZONS = ((0.0, 0), (0.15, 8), (0.25, 18), (0.40, 36), (0.70, 76))  # frames foretold, from which share of the time on
 SINGLE = 0.35  # share of batches of which one picture is known
 NO_WORDS = 0.12  # share of captions that are left out
+LEARNED = 0.45  # share of the time from where a run begins that goes on from another one's weights
 TOLD = 0.08  # chance in each frame that a ball's true place is told, at first; none after a third of the time
 SIGHT = 1.2  # radii by which a ball may be outside the picture and still count in full
 ELSEWHERE = 3  # more cells of each ball from which its start is told
@@ -36,7 +37,9 @@ class Starts:
     frames: Tensor  # [B, KNOWN, H, W, 3] in 0..1
     place: Tensor  # [B, T, N, 2] in the camera of the last known frame, of the known ones in their own
     radius: Tensor  # [B, N]; 0: no ball
+    grows: Tensor  # [B, T, N] logarithm of its radius in the camera of the last known frame, less that of the last known one
     depth: Tensor  # [B, N] log metres
+    ground: Tensor  # [B, 2, H/CELL, W/CELL] see tracks.ground_of, of the last known frame
     shows: Tensor  # [B, N] share of a ball's disc that is seen
     valid: Tensor  # [B, T, N] whether the place is known
     moves: Tensor  # [B] 1 where the camera does
@@ -88,19 +91,22 @@ class Scenes(Shards):
         focal = UNITS / 2 / torch.tan(torch.deg2rad(fov[:, camera]) / 2)  # in UNITS
         depth = local[..., 2].clamp_min(0.3)
         place = local[..., :2] / depth[..., None] * focal[:, :, None, None]
+        ground = get("ground")[:, 0 if single else 1].float()
         if mirror is not None:
             frames = torch.where(mirror.view(-1, 1, 1, 1, 1), frames.flip(3), frames)
             place = torch.where(mirror.view(-1, 1, 1, 1), place * torch.tensor([-1.0, 1.0]), place)
+            ground = torch.where(mirror.view(-1, 1, 1, 1), ground.flip(3), ground)
         there = radius > 0
-        size = focal[:, last, None] * radius / (depth[:, last].square() - radius.square()).clamp_min(1e-2).sqrt()
+        sizes = focal[..., None] * radius[:, None] / (depth.square() - radius.square()[:, None]).clamp_min(1e-2).sqrt()
+        size, grows = sizes[:, last], (sizes / sizes[:, last : last + 1].clamp_min(1e-3)).clamp_min(1e-3).log()
         disc = np.pi * (size * height / UNITS).square()
         shows = get("area")[:, now] / disc.clamp_min(1.0)
         valid = there[:, None] & (rows < lasts[:, None])[..., None] & (local[..., 2] > 0.5)
         turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
         moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
         return Starts(
-            frames.float() / 255, place, size * there, depth[:, last].log(), shows * there, valid, moves.float(), words,
-            (width, height), single,
+            frames.float() / 255, place, size * there, grows * there[:, None], depth[:, last].log(), ground, shows * there,
+            valid, moves.float(), words, (width, height), single,
         )  # fmt: skip
 
     def _words(self, told: list[list[str]], mirror: Tensor, rng: np.random.Generator | None) -> Tensor:
@@ -132,11 +138,11 @@ def heat(batch: Starts) -> Tensor:
 def rollout(
     model: ObjectDynamics, start: Start, around: Tensor, truth: Tensor, told: float, generator: torch.Generator
 ) -> Tensor:  # fmt: skip
-    """Places [B, frames, N, 2]; truth [B, frames+1, N, 2], of the last known frame on, is told now and then."""
+    """Places and radii [B, frames, N, 3]; truth [B, frames+1, N, 2], of the last known frame on, is told now and then."""
     balls, path = start.balls, []
     for t in range(1, truth.shape[1]):
         balls = model.move(balls, around)
-        path.append(balls.place)
+        path.append(torch.cat((balls.place, balls.radius), -1))
         if told:
             tell = (torch.rand(balls.radius.shape, generator=generator) < told).expand_as(balls.place)
             balls = balls._replace(place=truth[:, t].where(tell, balls.place))
@@ -175,11 +181,13 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth}
     lost = {name: (error * share).sum() for name, error in each.items()}
     lost["found"] = F.binary_cross_entropy_with_logits(seen.ball, heat(batch), pos_weight=torch.tensor(20.0))
+    inverse, sure = batch.ground.unbind(1)
+    lost["ground"] = (near(10 * (seen.ground - inverse), 0.03) * sure).sum() / sure.sum().clamp_min(1)
     lost["moves"] = F.binary_cross_entropy_with_logits(seen.camera_moves, batch.moves * (not batch.single))
     if not frames:
         return lost
     truth = batch.place[:, last : last + frames + 1]
-    path = rollout(model, start, seen.around, truth, told, generator)
+    path, radii = rollout(model, start, seen.around, truth, told, generator).split((2, 1), -1)
     error = (path - truth[:, 1:]) / r[:, None, :, None]
     width, height = batch.size
     edge = torch.tensor([width / height, 1.0]) * UNITS / 2
@@ -190,11 +198,14 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     far = (near(size, 0.1) * weight).sum() / weight.sum().clamp_min(1)
     step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.05).mean(-1) / r[:, None]
     rate = (step * weight[:, 1:]).sum() / weight[:, 1:].sum().clamp_min(1)
-    return lost | {"far": far, "rate": rate}
+    grown = (radii[..., 0].clamp_min(1e-3) / start.balls.radius[:, None, :, 0].clamp_min(1e-3)).log()
+    grows = near(grown - batch.grows[:, last + 1 : last + 1 + frames], 0.05)
+    return lost | {"far": far, "rate": rate, "grows": (grows * weight).sum() / weight.sum().clamp_min(1)}
 
 
 WEIGHTS = {
-    "far": 1.0, "rate": 2.0, "guess": 4.0, "past": 8.0, "speed": 8.0, "radius": 2.0, "depth": 0.5, "found": 2.0, "moves": 0.3,
+    "far": 1.0, "rate": 2.0, "grows": 2.0, "ground": 4.0, "guess": 4.0, "past": 8.0, "speed": 8.0, "radius": 2.0, "depth": 1.0,
+    "found": 2.0, "moves": 0.3,
 }  # fmt: skip
 
 
@@ -213,7 +224,7 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             at, there = model.find(seen)
             start = model.start(seen, at, there, batch.size)
             path = model(start.balls, seen.around, 60)
-            place = torch.cat((start.balls.place[:, :, None], path), 2)  # [B, M, 61, 2]
+            place = torch.cat((start.balls.place[:, :, None], path[..., :2]), 2)  # [B, M, 61, 2]
             truth = batch.place[:, KNOWN - 1 :].transpose(1, 2)  # [B, N, T, 2]
             apart = (place[:, :, None, 0] - truth[:, None, :, 0]).norm(dim=-1) / batch.radius.clamp_min(0.01)[:, None]
             apart = apart.masked_fill(~there[:, :, None], torch.inf).masked_fill((batch.radius <= 0)[:, None], torch.inf)
@@ -244,14 +255,25 @@ def _quantile(parts: list[Tensor], q: float) -> float:
 
 def train(
     scenes: Path, held_out: Path, out: Path, *, hours: float, batch: int = 24, peak: float = 1e-3, seed: int = 0,
-    validate_every: int = 500,
+    validate_every: int = 500, start_from: Path | None = None, keep_fine: bool = False,
 ) -> ObjectDynamics:  # fmt: skip
-    """Train for `hours`, resuming from `out` when it holds a state. Returns the averaged model. Raises FileNotFoundError."""
+    """Train for `hours`, resuming from `out` when it holds a state. Returns the averaged model. Raises FileNotFoundError.
+
+    A fresh run begins with the weights of `start_from` (a run, or a bundle), or at random. keep_fine leaves the layers at
+    1/4 of the size as they are, which takes a third less time.
+    """
     from tqdm import tqdm
 
     data, check, run = Scenes.load(scenes), Scenes.load(held_out), Run(out)
     torch.manual_seed(seed)
     model = ObjectDynamics().to(memory_format=torch.channels_last)
+    learned, before = 0.0, {}
+    if start_from is not None:
+        other, before = load_dynamics(start_from)
+        model.load_state_dict(other.state_dict())
+        learned = LEARNED
+    for part in (model.frame, model.where, model.quarter):
+        part.requires_grad_(not keep_fine)
     average = {n: v.clone() for n, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
@@ -260,8 +282,10 @@ def train(
         average = state["average"]
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
+        before = state["before"]
     else:
-        run.log(event="start", hours=hours, batch=batch, peak=peak, seed=seed, starts=len(data))
+        run.log(event="start", hours=hours, batch=batch, peak=peak, seed=seed, starts=len(data),
+                start_from=start_from and str(start_from), keep_fine=keep_fine)  # fmt: skip
     total = hours * 3600
     best = ObjectDynamics(model.config)
     bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="dynamics", unit="s")
@@ -272,15 +296,16 @@ def train(
 
     def snapshot() -> dict:
         return {"weights": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step,
-                "starts": step * batch, "config": asdict(model.config)}  # fmt: skip
+                "starts": step * batch, "before": before, "config": asdict(model.config)}  # fmt: skip
 
     sums: dict[str, list[float]] = {}
     while (seconds := run.tick()) < total:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         share = seconds / total
-        frames = [n for begin, n in HORIZONS if share >= begin][-1]
-        told = TOLD * max(0.0, 1 - 3 * share)
+        through = learned + (1 - learned) * share
+        frames = [n for begin, n in HORIZONS if through >= begin][-1]
+        told = TOLD * max(0.0, 1 - 3 * through)
         for group in optimizer.param_groups:
             group["lr"] = cosine(round(1e4 * share), 10000, peak, warmup=100, floor=0.01) if step > 50 else peak * step / 50
         clips = data.draw(batch, rng, single=rng.random() < SINGLE)
@@ -325,5 +350,6 @@ def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict]:
         raise FileNotFoundError(f"no state.pt in {source}; train it with `vdit train dynamics`")
     model = ObjectDynamics(DynamicsConfig(**state["config"])).eval().requires_grad_(False)
     model.load_state_dict(state["average"])
-    hours = round(state["seconds"] / 3600, 2)
-    return model, {"dynamics_steps": state["step"], "dynamics_hours": hours, "dynamics_starts": state["starts"]}
+    now = {"steps": state["step"], "hours": round(state["seconds"] / 3600, 2), "starts": state["starts"]}
+    before = state.get("before", {})
+    return model, {f"dynamics_{k}": round(v + before.get(f"dynamics_{k}", 0), 2) for k, v in now.items()}

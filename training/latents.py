@@ -10,23 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..control.camera import CameraPath
 from ..control.depth import depth_from_metres
 from ..control.signals import pool
 from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
-from ..sampling.foretell import drafted
+from ..sampling.paint import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
 from .precision import mixed
 from .run import Run, save_atomic
 from .shards import missing
-from .tracks import ball_tracks, showing
+from .tracks import ball_tracks, ground_behind, showing
 
 WORDINGS = 4  # captions kept for a clip
 SHARD = 32  # clips a file, each stored twice
+JUDGED = 0.015  # by how much the ground's distance is told wrong: the share's deviation
 FLOW_STEP = 0.25  # pixels a frame that one count of a stored flow stands for
 SHAPES = ((128, 128, 41),) * 7 + ((160, 96, 41), (96, 160, 41), (128, 128, 81))  # width, height, frames, by shard number
 
@@ -96,12 +99,19 @@ def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: 
         save_atomic({**stacked, "captions": [r["captions"] for r in rows], "size": (width, height)}, path)
 
 
+def misjudged(near: Tensor, seed: int) -> Tensor:
+    """1 / metres [h, w] as the object dynamics tell it: a little off, more to one side."""
+    scale, right, down = JUDGED * torch.randn(3, generator=torch.Generator().manual_seed(seed))
+    (v, u) = (torch.linspace(-1, 1, n) for n in near.shape)
+    return near * (1 + scale + right * u + down * v[:, None])
+
+
 @torch.no_grad()
 def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
     depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T],
     tracks [T,TRACKED,4] of the balls (see ball_tracks), draft [C,T',h,w] of the clip as its first `drafted` latent frames
-    foretell it; 0, and zeros, where the camera moves."""
+    and its camera path foretell it."""
     images, scene = clip.render, clip.scene
     rgb, depth, flow = images.rgb, depth_from_metres(images.depth).inverse, clip.flow.permute(0, 3, 1, 2)
     c2w, ways = torch.tensor(scene.c2w), [caption(scene, i) for i in range(WORDINGS)]
@@ -112,14 +122,14 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
         flow = flow.flip(3) * torch.tensor([-1.0, 1.0])[:, None, None]
         tracks[..., 0] = rgb.shape[2] - tracks[..., 0]
     x = (rgb * 255).round()[None] / 255  # as files hold colours
-    known = 0 if scene.camera_move != "still" else 2 - (scene.seed + mirror) % 3 // 2
-    parts = [x, x[:, -1:]]
-    if known:
-        begins = 4 * known - 3
-        parts.append(drafted(x[0, :begins], tracks[:, showing(clip, tracks, begins - 1)])[None])
+    known = 2 - (scene.seed + mirror) % 3 // 2
+    begins = 4 * known - 3
+    ground = misjudged(ground_behind(clip, begins - 1), scene.seed)
+    path = CameraPath(c2w, torch.tensor(scene.fov_deg))
+    shown = tracks[:, showing(clip, tracks, begins - 1)]
+    told = drafted(x[0, :begins], shown, ground.flip(1) if mirror else ground, path.since(begins - 1) if path.moves else None)
     with mixed():
-        video, last, *more = (codec.normalize(codec.encode(part).float())[0] for part in parts)
-    draft = more[0] if more else torch.zeros_like(video)
+        video, last, draft = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:], told[None]))
     return {
         "video": video.half(),
         "last": last.half(),

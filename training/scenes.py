@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..model.dynamics import KNOWN
 from ..world.caption import caption
 from ..world.dynamics import Motion, simulate
 from ..world.render import FIRST_BALL_ID, render
@@ -19,17 +20,18 @@ from ..world.scene import Scene, sample_scene
 from .latents import SHAPES, WORDINGS
 from .run import save_atomic
 from .shards import missing
-from .tracks import TRACKED
+from .tracks import TRACKED, ground_of
 
 SHARD = 64  # clips a file, of two starts each
 FRAMES = 81  # ten seconds
-KNOWN = 5  # frames that are drawn of a start
 LATEST = 40  # frame at which the later start begins, at most
+FAVOURED = {"wall": 0.4, "arc": 0.2, "behind": 0.15, "fall": 0.15, "throw": 0.1}  # families of every other scene
 
 
 def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> dict:
     """One start: rgb uint8 [KNOWN, H, W, 3], area [KNOWN, TRACKED] of each ball that shows in pixels, centers [FRAMES,
-    TRACKED, 3] in metres, the last one repeated behind so many `frames`, radius [TRACKED] (0: no ball), c2w and fov_deg."""
+    TRACKED, 3] in metres, the last one repeated behind so many `frames`, radius [TRACKED] (0: no ball), c2w and fov_deg,
+    ground [2, 2, H/CELL, W/CELL] of the first and the last picture: see tracks.ground_of."""
     width, height = size
     rows = np.arange(at, at + FRAMES).clip(max=len(motion.centers) - 1)
     shown = replace(scene, c2w=scene.c2w[rows[:KNOWN]], fov_deg=scene.fov_deg[rows[:KNOWN]])
@@ -42,6 +44,7 @@ def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> di
         "rgb": torch.from_numpy(drawn.rgb_uint8()), "area": area, "centers": torch.tensor(centers, dtype=torch.float32),
         "radius": torch.tensor(radius, dtype=torch.float32), "c2w": torch.tensor(scene.c2w[rows], dtype=torch.float32),
         "fov_deg": torch.tensor(scene.fov_deg[rows], dtype=torch.float32), "frames": torch.tensor(len(motion.centers) - at),
+        "ground": ground_of(drawn, (0, KNOWN - 1)),
     }  # fmt: skip
 
 
@@ -52,9 +55,11 @@ def write_shards(folder: Path, first: int, count: int, *, split: str = "train", 
         width, height, _ = SHAPES[number % len(SHAPES)]
         rows, captions = [], []
         for seed in range(number * SHARD, (number + 1) * SHARD):
-            scene = sample_scene(seed, split=split, frames=FRAMES, fps=fps)
+            rng = np.random.default_rng([seed, 1])
+            later = int(rng.integers(1, LATEST + 1))
+            family = rng.choice(list(FAVOURED), p=list(FAVOURED.values())) if seed % 2 else None
+            scene = sample_scene(seed, family, split=split, frames=FRAMES, fps=fps)
             motion = simulate(scene)
-            later = int(np.random.default_rng([seed, 1]).integers(1, LATEST + 1))
             rows += [start_of(scene, motion, at, (width, height)) for at in (0, later)]
             captions.append([caption(scene, i) for i in range(WORDINGS)])
         stacked = {k: torch.stack([r[k] for r in rows]) for k in rows[0]}

@@ -136,7 +136,7 @@ def draw_shots(
     starts = torch.from_numpy(rng.choice(counts, size=b, p=shares))
     draft = None
     if c.draft and vace is None and not ended:
-        told = (batch.drafted > 0) & torch.from_numpy(rng.random(b) < DRAFT)
+        told = torch.from_numpy(rng.random(b) < DRAFT)
         starts = torch.where(told, batch.drafted, starts)
         draft = batch.told_draft(told)
     known |= torch.arange(x0.shape[2]) < starts[:, None]
@@ -234,14 +234,14 @@ def validate(model: VDiT, text: WordEncoder, data: Dataset, *, controlled: bool,
 @torch.no_grad()
 def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) -> dict[str, float]:
     """Mean squared velocity errors on held-out clips at sigma 1: `balls` in the latent cells where they are and `rest`
-    elsewhere, two latent frames known; `next` where balls are in the first frame that is not finished, of any; `drawn` as
-    `balls`, of clips of which the model is told a draft.
+    elsewhere, two latent frames known; `next` where balls are in the first frame that is not finished, of any; told a draft,
+    `drawn` where balls are, still camera, and `followed` everywhere, moving camera whose path is told.
 
-    Nothing but what the model knows of motion tells it where the balls will be, but for `drawn`; one that draws no ball at
+    Nothing but what the model knows of motion tells it where the balls will be, but for drafts; one that draws no ball at
     all in the bundled codec's latents has 2.7 and .1 to .4. Takes every so many clips.
     """
     rng, generator = np.random.default_rng(6), torch.Generator().manual_seed(6)
-    found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": [], "drawn": []}
+    found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": [], "drawn": [], "followed": []}
     for name in sorted(data.shards):
         clips = data.batch([(name, i) for i in range(0, len(data.shards[name]["video"]), every)])
         places, words = torch.arange(clips.video.shape[2]), encode_words(text, [ways[0] for ways in clips.captions])
@@ -262,9 +262,12 @@ def foresight(model: VDiT, text: WordEncoder, data: Dataset, *, every: int = 4) 
         done = torch.from_numpy(rng.integers(2, x0.shape[2], (len(x0), 1)))
         found["next"].append(error_after(done)[ball & (places == done)[:, :, None, None]])
         if model.config.draft:
-            drafted = clips.drafted > 0
-            error = error_after(clips.drafted[:, None], draft=clips.told_draft(drafted))
-            found["drawn"].append(error[ball & drafted[:, None, None, None] & (places >= 2)[:, None, None]])
+            camera = {"camera": camera_rays(clips, model.config.camera_rays)} if model.config.camera_rays else {}
+            error = error_after(clips.drafted[:, None], draft=clips.told_draft(torch.ones(len(x0))), **camera)
+            moves = (clips.c2w != clips.c2w[:, :1]).flatten(1).any(1)[:, None, None, None]
+            later = (places >= 2)[:, None, None]
+            found["drawn"].append(error[ball & ~moves & later])
+            found["followed"].append(error[(moves & later).expand_as(error)])
     return {kind: float(torch.cat(errors).mean()) for kind, errors in found.items() if errors}
 
 

@@ -1,16 +1,21 @@
-"""Where every ball of a clip is, seen or hidden, in pixels: what its object dynamics foretell and drafts show."""
+"""What object dynamics foretell and drafts show of a clip: where every ball is, seen or hidden, and how far all else is."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..control.signals import fold
 from ..model.codec.tiny import TinyCodec
+from ..model.dynamics import CELL
 from ..world.camera import project_ball
 from ..world.clip import Clip
-from ..world.render import FIRST_BALL_ID
+from ..world.dynamics import Motion
+from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID, Render, render
 
 TRACKED = 3  # balls whose tracks are kept; no scene has more
 SHOWS = 0.3  # share of a ball's disc from which on it is to be found in a picture
@@ -30,6 +35,24 @@ def showing(clip: Clip, tracks: Tensor, frame: int) -> Tensor:
     """Which of the balls [TRACKED] of a clip and its tracks show in a frame."""
     seen = torch.stack([(clip.render.instance[frame] == FIRST_BALL_ID + i).sum() for i in range(TRACKED)])
     return seen > SHOWS * np.pi * tracks[frame, :, 2].square().clamp_min(1.0)
+
+
+def ground_of(drawn: Render, frames: tuple[int, ...]) -> Tensor:
+    """[frames, 2, H/CELL, W/CELL], float16: 1 / metres of what is no ball, mean of each cell, and its share of the cell."""
+    rows = list(frames)
+    ball = (drawn.instance[rows] >= FIRST_BALL_ID) & (drawn.instance[rows] < FIRST_BOX_ID)
+    share = F.avg_pool2d((~ball).float(), CELL)
+    near = F.avg_pool2d(torch.where(ball, 0.0, 1 / drawn.depth[rows]), CELL) / share.clamp_min(1e-3)
+    return torch.stack((near, share), 1).half()
+
+
+def ground_behind(clip: Clip, frame: int) -> Tensor:
+    """[H/CELL, W/CELL] 1 / metres of what is no ball in a frame, behind them too."""
+    at = slice(frame, frame + 1)
+    scene = replace(clip.scene, balls=(), c2w=clip.scene.c2w[at], fov_deg=clip.scene.fov_deg[at])
+    height, width = clip.render.depth.shape[1:]
+    drawn = render(scene, Motion(clip.motion.centers[at, :0], clip.motion.box_poses[at]), width, height)
+    return F.avg_pool2d(1 / drawn.depth, CELL)[0]
 
 
 def touched(tracks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -44,11 +44,12 @@ class Made:
 
 @dataclass(frozen=True)
 class Maker:
-    """A model: make(clip, seed, steps, solver or None) -> Made; decode(latent) -> frames; known: frames it is given."""
+    """A model: make(clip, seed, steps, solver or None) -> Made; decode(clip, seed, latent) -> its frames; known: frames it
+    is given."""
 
     name: str
     make: Callable[[Clip, int, int, str | None], Made]
-    decode: Callable[[np.ndarray], np.ndarray]
+    decode: Callable[[Clip, int, np.ndarray], np.ndarray]
     known: int = 1
     device: str = "cpu"
 
@@ -117,7 +118,7 @@ def measure(
             for i in range(plan.seeds):
                 seed = plan.seed * 1000 + i
                 path = None if out is None else out / "latents" / name.replace(" ", "-") / f"{shot}-{seed}.npz"
-                made.append(_kept(path, maker) or _keep(path, maker.make(clip, seed, steps, solver)))
+                made.append(_kept(path, maker, clip, seed) or _keep(path, maker.make(clip, seed, steps, solver)))
                 done += 1
                 if on_done is not None:
                     on_done(done, total, f"{shot} {name}")
@@ -273,11 +274,12 @@ def _claim(out: Path, facts: dict) -> None:
     _write(path, text.encode())
 
 
-def _kept(path: Path | None, maker: Maker) -> Made | None:
+def _kept(path: Path | None, maker: Maker, clip: Clip, seed: int) -> Made | None:
     if path is None or not path.exists():
         return None
     with np.load(path) as kept:
-        return Made(kept["latent"], maker.decode(kept["latent"]), float(kept["seconds"]), float(kept["first"]))
+        frames = maker.decode(clip, seed, kept["latent"])
+        return Made(kept["latent"], frames, float(kept["seconds"]), float(kept["first"]))
 
 
 def _keep(path: Path | None, made: Made) -> Made:

@@ -1,0 +1,138 @@
+"""Paints a draft: the last picture with its balls cut out and put where they will be, hidden where something nearer is, and
+all of it as a camera path sees it.
+
+It knows nothing of shadows, and of what no picture has shown. (The like from a cloud of points: GEN3C, arXiv 2503.03751.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..control.reproject import seen_along
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..control.camera import CameraPath
+
+RIM = 2.5  # pixels beyond a ball's disc that are taken for it where it is cut out
+HIDES = 1.02, 1.06  # nearer by so much than a ball's centre, the ground hides nothing of it, and all
+LEAST_NEAR = 1e-3  # 1 / metres
+STEP, ALIKE = 1.12, 0.05  # nearer by so much than its neighbour it is another thing; colours (0..1) of one thing
+ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
+SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
+
+
+def _walked(plate: Tensor, near: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
+    """What a still scene, whose picture [H,W,3] and 1 / metres [H,W] are told in a path's first camera, looks like in those
+    behind it: pictures [F,H,W,3] and 1 / metres [F,H,W]. What lies outside of the picture is as at its edge."""
+    import torch
+    from torch.nn import functional as F
+
+    metres, came_from = seen_along(1 / near, camera)
+    at = came_from / torch.tensor([near.shape[1] / 2, near.shape[0] / 2]) - 1
+    pictures = plate.permute(2, 0, 1)[None].expand(len(at), -1, -1, -1)
+    pictures = F.grid_sample(pictures, at, padding_mode="border", align_corners=False)
+    return pictures.permute(0, 2, 3, 1), 1 / metres
+
+
+def drafted(
+    pictures: Tensor, tracks: Tensor, near: Tensor | None = None, camera: CameraPath | None = None
+) -> Tensor:  # fmt: skip
+    """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4].
+
+    near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; camera: the path from
+    the last picture on, along which it is seen (then near is needed).
+    """
+    import torch
+    from torch.nn import functional as F
+
+    count, height, width = pictures.shape[:3]
+    last = tracks[count - 1]
+    there = last[:, 2] > 0
+    order = torch.argsort(last[there, 3], descending=True)  # far ones first
+    tracks, last = tracks[:, there][:, order], last[there][order]
+    plate = _plate(pictures if camera is None else pictures[-1:], tracks[:count] if camera is None else last[None])
+    near = near if near is None else _sharp(near, pictures[-1]).clamp_min(LEAST_NEAR)
+    if camera is None:
+        video = plate.repeat(len(tracks) - count, 1, 1, 1)
+        nears = None if near is None else near.expand(len(video), -1, -1)
+    else:
+        video, nears = _walked(plate, near, camera)
+    pixel = (torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1
+    square = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) * EDGE  # in radii
+    look = lambda maps, at: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
+    tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
+    seen, shown = tracks[:count][tracked], pictures[tracked]
+    for then, ball in zip(seen.transpose(0, 1), tracks[count:].transpose(0, 1)):
+        place, radius = then[:, None, None, :2], then[:, 2, None, None, None]
+        at = 2 * (place + square * radius) / torch.tensor([width, height]) - 1
+        sprite = look(shown.permute(0, 3, 1, 2), at)  # [k, 3, S, S]
+        if near is not None:  # what hides the ball is not the ball
+            hidden = look(near.expand(len(at), 1, -1, -1), at) * then[:, 3, None, None, None] > sum(HIDES) / 2
+            sprite = sprite.masked_fill(hidden, torch.nan)
+        sprite = sprite.nanmedian(0, keepdim=True).values
+        inside = (square.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
+        sprite = torch.where(sprite.isnan(), sprite[..., inside[0]].mean(-1).nan_to_num(0.5)[..., None, None], sprite)
+        reach = int(ball[:, 2].max()) + 2
+        row = torch.arange(-reach, reach + 1) + 0.5
+        corner = ball[:, :2].floor()  # only what is near the ball is painted
+        off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
+        size = ball[:, 2, None, None]
+        painted = look(sprite.expand(len(off), -1, -1, -1), off / size[..., None].clamp_min(1e-3) / EDGE).permute(0, 2, 3, 1)
+        shares = disc(*off.unbind(-1), size)[..., None]  # [T, h, w, 1]
+        for t, (x, y) in enumerate((corner.long() - reach).tolist()):
+            left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
+            if left < right and top < bottom:
+                inside = slice(top - y, bottom - y), slice(left - x, right - x)
+                share = shares[t][inside]
+                if nears is not None:
+                    nearer = nears[t, top:bottom, left:right, None] * ball[t, 3]
+                    share = share * ((HIDES[1] - nearer) / (HIDES[1] - HIDES[0])).clamp(0, 1)
+                video[t, top:bottom, left:right].lerp_(painted[t][inside], share)
+    return torch.cat((pictures, video))
+
+
+def disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
+    """How far balls cover pixels so far from their centres; radius 0: no ball."""
+    return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
+
+
+def _plate(pictures: Tensor, tracks: Tensor) -> Tensor:
+    """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4]: the latest that shows it, else
+    what is around."""
+    import torch
+    from torch.nn import functional as F
+
+    height, width = pictures.shape[1:3]
+    if not tracks.shape[1]:
+        return pictures[-1]
+    tracked = tracks[:, 0, 2] > 0
+    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    x, y, radius, _ = tracks[tracked][..., None, None].unbind(2)  # [k, N, 1, 1]
+    free = 1 - disc(u - x, v - y, radius, RIM).amax(1)  # [k, H, W]
+    ground, sure = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
+    for picture, clear in zip(pictures[tracked].flip(0), free.flip(0)[..., None]):
+        ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
+    far = int(tracks[-1, :, 2].max() + 2 * RIM)  # from where what no picture shows is filled
+    box, both = 2 * far + 1, torch.cat((ground, sure), -1).permute(2, 0, 1)[None]
+    beside = F.avg_pool2d(F.pad(both, (far,) * 4), (1, box), 1)  # most edges of a scene lie across
+    both = beside[:, :, far:-far] + ASIDE * F.avg_pool2d(beside, (box, 1), 1)
+    fill = both[0].permute(1, 2, 0)
+    return ground + (1 - sure) * fill[..., :3] / fill[..., 3:].clamp_min(1e-3)
+
+
+def _sharp(near: Tensor, picture: Tensor) -> Tensor:
+    """1 / metres [h,w] of cells of a picture [H,W,3] as those of its pixels [H,W]: between one thing and another, that of
+    the neighbours whose colour a pixel has."""
+    import torch
+    from torch.nn import functional as F
+
+    (h, w), size = near.shape, picture.shape[:2]
+    colours = F.interpolate(picture.permute(2, 0, 1)[None], size=(h, w), mode="area")
+    around = F.unfold(F.pad(torch.cat((near[None, None], colours), 1), (1,) * 4, mode="replicate"), 3).view(1, 36, h, w)
+    each = F.interpolate(around, size=size, mode="nearest")[0].view(4, 9, *size)
+    alike = (-(each[1:] - picture.permute(2, 0, 1)[:, None]).square().sum(0) / ALIKE**2).softmax(0)
+    smooth = F.interpolate(near[None, None], size=size, mode="bilinear")[0, 0]
+    edge = each[0].amax(0) > STEP * each[0].amin(0)
+    return torch.where(edge, (each[0] * alike).sum(0), smooth)

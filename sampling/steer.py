@@ -1,0 +1,159 @@
+"""Where depth and optical flow say that balls go: each follows what is told of the place where it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..control.camera import focal_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..control.camera import CameraPath
+    from ..control.depth import DepthMaps
+    from ..control.flow import FlowField
+
+HIDDEN = 1.04  # nearer by so much than a ball, the ground hides it
+SPOTS = 0.5  # radii around a ball's centre over which its flow is averaged
+MOVES = 0.5  # pixels a frame from which what is told to move does
+BESIDE = 2.5, 4.0  # radii, and pixels more, around a ball that are told to move with it
+STANDS_OUT = 0.02  # inverse depth (0..1) by which a ball is nearer than what was ever seen behind it
+MOST_OUT = 0.25  # share of a picture from which on it is the ground that moves
+SEARCH = (0.25, 1.5, 4.0)  # pixels between places at which a silhouette is looked for, four each way: last the widest
+FITS = 0.35  # share of its disc that must be there, less what is not
+FARTHER = 0.005  # of that share, for a pixel's distance
+
+
+class Views:
+    """Places in the camera of a shot's last known picture, and in those behind it."""
+
+    def __init__(self, camera: CameraPath | None, width: int, height: int):
+        """camera: the path from the last known picture on; None: it rests."""
+        import torch
+
+        self.centre, self.camera = torch.tensor([width / 2, height / 2]), camera
+        if camera is not None:
+            self.to = (torch.linalg.inv(camera.c2w) @ camera.c2w[0]).float()
+            self.focal = (focal_of(camera.fov_deg) * height / 2).float()
+
+    def seen(self, place: Tensor, depth: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+        """Places [N,2] (pixels) and depths [N,1] (metres) of the first camera as that of so many frames later sees them."""
+        import torch
+
+        if self.camera is None:
+            return place, depth
+        at = torch.cat(((place - self.centre) / self.focal[0], torch.ones_like(depth)), -1) * depth
+        at = at @ self.to[frame, :3, :3].T + self.to[frame, :3, 3]
+        z = at[..., 2:].clamp_min(0.1)
+        return at[..., :2] / z * self.focal[frame] + self.centre, at[..., 2:]
+
+    def zoom(self, frame: int) -> float:
+        """How much larger things are at the same distance than in the first camera."""
+        return 1.0 if self.camera is None else float(self.focal[frame] / self.focal[0])
+
+    def back(self, place: Tensor, depth: Tensor, frame: int) -> Tensor:
+        """Places [N,2] in the first camera of those in a later one."""
+        import torch
+
+        if self.camera is None:
+            return place
+        at = torch.cat(((place - self.centre) / self.focal[frame], torch.ones_like(depth)), -1) * depth
+        at = (at - self.to[frame, :3, 3]) @ self.to[frame, :3, :3]
+        return at[..., :2] / at[..., 2:].clamp_min(0.1) * self.focal[0] + self.centre
+
+
+class Steering:
+    """flow, depth: fitted to the video, or None; near [h,w]: 1 / metres of what is no ball in the last known picture, number
+    `last`. Of a camera that moves, depth says nothing here."""
+
+    def __init__(
+        self, flow: FlowField | None, depth: DepthMaps | None, near: Tensor, views: Views, last: int, size: tuple[int, int]
+    ):  # fmt: skip
+        self.flow, self.depth, self.near, self.views, self.last, self.size = flow, depth, near, views, last, size
+        self.silhouettes = None  # [frames,H,W] what is no ground, where the camera rests
+        if views.camera is None:
+            if depth is not None:
+                self.silhouettes = (depth.inverse > depth.inverse.amin(0) + STANDS_OUT).float()
+            elif flow.valid.min() > 0.5:
+                self.silhouettes = (flow.flow.norm(dim=-1) > MOVES).float()
+
+    def step(self, frame: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Places `after` [N,2] in a frame, told where balls were in the one before; and how far they are told, 0..1 [N,1].
+
+        All in the camera of the last known picture, in pixels; radius, depth [N,1].
+        """
+        told = after.new_zeros(len(after), 1)
+        if self.flow is not None:
+            after, told = self._follow(frame, before, after, radius, depth)
+        if self.silhouettes is not None and frame < len(self.silhouettes):
+            found, sure = self._fit(self.silhouettes[frame][None], after, radius, depth)
+            after, told = after.lerp(found, sure), told.maximum(sure)
+        return after, told
+
+    def _look(self, maps: Tensor, at: Tensor) -> Tensor:
+        """Maps [C,h,w] of the whole picture at places [...,2] in pixels: [...,C]; 0 outside."""
+        import torch
+
+        flat = (2 * at / torch.tensor(self.size) - 1).view(1, 1, -1, 2)
+        found = torch.nn.functional.grid_sample(maps[None], flat, align_corners=False)
+        return found[0, :, 0].T.view(*at.shape[:-1], -1)
+
+    def _hidden(self, place: Tensor, depth: Tensor) -> Tensor:
+        return self._look(self.near[None], place) * depth > HIDDEN
+
+    def _follow(self, frame: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        since = frame - 1 - self.last
+        (then, _), (now, z) = (self.views.seen(p, depth, since + i) for i, p in enumerate((before, after)))
+        spots = torch.tensor([(0.0, 0.0), (SPOTS, 0.0), (-SPOTS, 0.0), (0.0, SPOTS), (0.0, -SPOTS)])
+        at = then[:, None] + spots * radius[:, None]
+        share = self._look(self.flow.valid[frame - 1][None], at)  # [N,5,1]
+        share = share * ~self._hidden(before[:, None] + spots * radius[:, None], depth[:, None])
+        flow = self._look(self.flow.flow[frame - 1].permute(2, 0, 1), at)
+        # What rests where a ball moves is what hides it.
+        moves = share * (flow.norm(dim=-1, keepdim=True) > MOVES)
+        rests = (after - before).norm(dim=-1, keepdim=True) < 2 * MOVES
+        share = torch.where((moves.sum(1, keepdim=True) > 0) | ~rests[:, None], moves, share)
+        way = (flow * share).sum(1) / share.sum(1).clamp_min(1e-3)
+        told = (share.sum(1) / 2).clamp_max(1)
+        return self.views.back(now.lerp(then + way, told), z, since + 1), told
+
+    def _fit(self, mask: Tensor, place: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """The places near by [N,2] where discs lie best on a silhouette [1,H,W], and 1 where one does [N,1]."""
+        import torch
+
+        steps = torch.stack(torch.meshgrid(*[torch.arange(-4.0, 5.0)] * 2, indexing="xy"), -1).flatten(0, 1)
+        row = torch.linspace(-1, 1, 13)
+        disc = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1) * 1.3  # in radii, with a rim
+        inside = torch.where(disc.norm(dim=-1) < 1, 1.0, -0.5)
+
+        def best(around: Tensor, width: float) -> tuple[Tensor, Tensor]:
+            centres = around[:, None] + steps * width  # [N,81,2]
+            at = centres[:, :, None] + disc * radius[:, None, None]
+            there = self._look(mask, at)[..., 0]
+            shows = ~(self._look(self.near[None], at)[..., 0] * depth[:, None] > HIDDEN)
+            worth = inside * shows * torch.where(inside > 0, 2 * there - 1, there)
+            score = worth.sum(-1) / (inside > 0).sum() - FARTHER * (centres - place[:, None]).norm(dim=-1)
+            score, which = score.max(1, keepdim=True)
+            return centres.gather(1, which[..., None].expand(-1, -1, 2))[:, 0], score
+
+        (found, score), (far, other) = (best(place, width) for width in SEARCH[1:])
+        found, _ = best(torch.where((score > FITS) | (other < FITS), found, far), SEARCH[0])
+        return found, (score.maximum(other) > FITS).float()
+
+    def only_balls_move(self, tracks: Tensor) -> bool:
+        """Whether what is told to move is balls that go along tracks [T,N,4], or is near them."""
+        import torch
+
+        if self.silhouettes is not None and self.silhouettes[self.last :].mean() > MOST_OUT:
+            return False
+        if self.flow is None or self.views.camera is not None:
+            return True
+        width, height = self.size
+        moves = (self.flow.flow.norm(dim=-1) > MOVES) & (self.flow.valid > 0.5)
+        moves = moves[self.last :]
+        v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        x, y, radius, _ = tracks[self.last : -1, :, :, None, None].unbind(2)
+        near = ((u - x).square() + (v - y).square()).sqrt() < BESIDE[0] * radius + BESIDE[1]
+        return bool((moves & near.any(1)).sum() >= 0.5 * moves.sum())

@@ -1,0 +1,87 @@
+"""What the codec loses is kept where a video shows what it was expected to show, and only there."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from vdit.control import encode_conditioning
+from vdit.model.checkpoint import random_world_model
+from vdit.nodes.decode import VDiTDecode
+from vdit.nodes.preview import VDiTDistillPreview
+from vdit.nodes.sample import VDiTSample
+from vdit.sampling import expected, generate
+from vdit.sampling.decode import decode_frames
+from vdit.sampling.draft import Draft, restored
+from vdit.sampling.extend import long_video
+
+SIZE = dict(frames=9, width=64, height=64)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_world_model(3, controls=True)
+
+
+def pictures(count=1, seed=0):
+    return torch.rand(count, 64, 64, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_what_is_expected_is_the_draft_or_else_the_start_at_rest(model):
+    words = encode_conditioning(model, "a red ball")
+    assert expected(model, words, **SIZE) is None
+    start = pictures(5)
+    rests = expected(model, encode_conditioning(model, "a red ball", start=start), **SIZE)
+    assert torch.equal(rests.frames[:5], start) and torch.equal(rests.frames[5:], start[4:].expand(4, -1, -1, -1))
+    draft = Draft(pictures(9, 1))
+    assert expected(model, replace(words, draft=draft, start=start), **SIZE) is draft
+
+
+def test_it_is_encoded_once_and_cut_like_a_control(model):
+    draft = Draft(pictures(9))
+    assert draft.encoded(model.codec, "cpu") is draft.encoded(model.codec, "cpu")
+    part = draft.part(4, 9)
+    assert torch.equal(part.frames[:5], draft.frames[4:]) and torch.equal(
+        part.frames[5:], draft.frames[8:].expand(4, -1, -1, -1)
+    )
+    assert part.latent is None
+
+
+def test_the_draft_is_kept_where_both_agree():
+    sharp, again = pictures(2), pictures(2, 1) * 0.2 + 0.4
+    assert torch.allclose(restored(again.clone(), again, sharp), sharp, atol=1e-6)
+    made = again.clone()
+    made[:, :, :20] += 0.3  # here the video shows something else
+    out = restored(made, again, sharp)
+    assert torch.equal(out[:, :, :17], made[:, :, :17]) and torch.allclose(out[:, :, 23:], sharp[:, :, 23:], atol=1e-6)
+
+
+def test_a_decoded_video_is_as_sharp_as_its_draft(model):
+    draft = Draft(pictures(9))
+    latent = draft.encoded(model.codec, "cpu")
+    plain, sharp = decode_frames(model.codec, latent), decode_frames(model.codec, latent, draft=draft)
+    assert (plain - draft.frames).abs().mean() > 0.05 and torch.allclose(sharp, draft.frames, atol=1e-5)
+    other = Draft(pictures(13))  # of another length: nothing is known of these frames
+    assert torch.equal(decode_frames(model.codec, latent, draft=other), plain)
+
+
+def test_start_pictures_come_out_as_they_went_in(model):
+    """From node to node, in windows, and in a preview's takes."""
+    start = pictures(5)
+    shot = encode_conditioning(model, "a red ball", start=start)
+    node = dict(seed=1, seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
+    latent = VDiTSample.execute(model, shot, **node, steps=2, guidance=1.0, solver="euler")[0]
+    assert torch.allclose(VDiTDecode.execute(model, latent)[0][:5], start, atol=1e-5)
+    plain = VDiTDecode.execute(model, {k: v for k, v in latent.items() if k != "vdit_draft"})[0]
+    assert (plain[:5] - start).abs().mean() > 0.05
+    video = long_video(model, shot, seed=1, steps=1, guidance=1.0, window=9, **{**SIZE, "frames": 17})
+    assert torch.allclose(video[:5], start, atol=1e-5)
+    assert generate(model, shot, seed=1, steps=1, guidance=1.0, **SIZE).shape[2] == 3
+
+
+def test_a_preview_sends_on_what_its_take_was_expected_to_show():
+    student = random_world_model(3, student=True)
+    shot = encode_conditioning(student, "a red ball", start=pictures(5))
+    node = dict(seed=1, seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
+    images, latent, *_ = VDiTDistillPreview.execute(student, shot, **node, steps=2, grid=False, pick=0).result
+    assert torch.allclose(images[:5], pictures(5), atol=1e-5)
+    assert torch.equal(VDiTDecode.execute(student, latent)[0], images)

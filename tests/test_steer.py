@@ -1,0 +1,103 @@
+"""Balls of a draft go where depth and optical flow say; what moves more than balls is left to the transformer."""
+
+import pytest
+import torch
+from vdit.control.camera import CameraPath
+from vdit.control.depth import depth_from_metres
+from vdit.control.flow import FlowField
+from vdit.sampling.steer import Steering, Views
+from vdit.training.tracks import ball_tracks, ground_behind
+from vdit.world.clip import make_clip
+
+LAST = 4
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return next(
+        c for c in (make_clip(s, "behind", split="validation") for s in range(99)) if c.scene.camera_move == "still"
+    )
+
+
+def steered(clip, depth=None, flow=None, views=None, drift=1.0):
+    """The first ball, which would rest, drifting to the right; told where it goes frame by frame."""
+    tracks = ball_tracks(clip)
+    size = (128, 128)
+    steering = Steering(flow, depth, ground_behind(clip, LAST), views or Views(None, *size), LAST, size)
+    place, path = tracks[LAST, :1, :2], [tracks[LAST, 0, :2]]
+    for t in range(LAST + 1, len(tracks)):
+        way = tracks[t, :1, :2] - tracks[t - 1, :1, :2]
+        place, _ = steering.step(
+            t, place, place + way * 0.6 + torch.tensor([0.0, drift]), tracks[t, :1, 2:3], tracks[t, :1, 3:]
+        )
+        path.append(place[0])
+    return torch.stack(path), tracks[LAST:, 0], steering
+
+
+def off(path, true):
+    inside = ((true[:, :2] > 8) & (true[:, :2] < 120)).all(-1)
+    return (path - true[:, :2]).norm(dim=-1)[inside]
+
+
+@pytest.mark.parametrize("told", ["flow", "depth"])
+def test_a_ball_that_would_stray_stays_on_its_way(clip, told):
+    control = {"flow": FlowField(clip.flow)} if told == "flow" else {"depth": depth_from_metres(clip.render.depth)}
+    path, true, _ = steered(clip, **control)
+    shows = (clip.render.instance == 10).flatten(1).sum(1)[LAST:] > 150
+    inside = ((true[:, :2] > 8) & (true[:, :2] < 120)).all(-1)
+    assert (path - true[:, :2]).norm(dim=-1)[shows & inside].median() < 1.0
+
+
+def test_a_ball_that_a_brush_moves_follows_the_stroke():
+    flow, valid = torch.zeros(8, 64, 64, 2), torch.zeros(8, 64, 64)
+    flow[:4, 20:44, 10:60, 0], valid[:4, 20:44, 10:60] = 3.0, 1.0
+    steering = Steering(FlowField(flow, valid), None, torch.full((16, 16), 0.1), Views(None, 64, 64), 0, (64, 64))
+    place, sizes = torch.tensor([[20.0, 32.0]]), (torch.tensor([[6.0]]), torch.tensor([[5.0]]))
+    for t in range(1, 9):
+        place, told = steering.step(t, place, place + torch.tensor([[0.0, 1.0]]), *sizes)
+        assert float(told) == (1.0 if t <= 4 else 0.0)
+    assert place.tolist() == [[32.0, 36.0]]  # four steps of 3, then free again
+
+
+def test_what_hides_a_ball_does_not_stop_it():
+    flow = torch.zeros(2, 64, 64, 2)
+    near = torch.full((16, 16), 0.1)
+    near[:, 8:] = 0.5
+    place, ahead, size = torch.tensor([[44.0, 32.0]]), torch.tensor([[47.0, 32.0]]), torch.tensor([[5.0]])
+    for wall, told in (
+        (near, 0.0),
+        (near.flip(1), 0.0),
+    ):  # behind it; before it, where a resting ground is not the ball
+        after, sure = Steering(FlowField(flow), None, wall, Views(None, 64, 64), 0, (64, 64)).step(
+            1, place, ahead, size, size
+        )
+        assert torch.equal(after, ahead) and float(sure) == told
+    after, sure = Steering(FlowField(flow), None, near.flip(1), Views(None, 64, 64), 0, (64, 64)).step(
+        1, place, place + 0.5, size, size
+    )
+    assert torch.equal(after, place) and float(sure) == 1.0  # a ball that hardly moves may come to rest
+
+
+def test_views_there_and_back():
+    c2w = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    c2w[:, 0, 3], c2w[:, 2, 3] = torch.tensor([0, 0.3, 0.6]), torch.tensor([0, 0.5, 1.0])
+    views = Views(CameraPath(c2w, torch.tensor([40.0, 36.0, 30.0])), 128, 96)
+    place, depth = torch.tensor([[30.0, 40.0], [100.0, 80.0]]), torch.tensor([[5.0], [8.0]])
+    seen, z = views.seen(place, depth, 2)
+    assert z[:, 0].tolist() == pytest.approx([4.0, 7.0], rel=1e-5)
+    torch.testing.assert_close(views.back(seen, z, 2), place, rtol=1e-4, atol=1e-3)
+    assert views.zoom(2) > 1.3 and Views(None, 8, 8).zoom(2) == 1.0
+
+
+def test_what_moves_more_than_balls_is_noticed(clip):
+    path, true, steering = steered(clip, flow=FlowField(clip.flow))
+    tracks = ball_tracks(clip)
+    assert steering.only_balls_move(tracks)
+    whole = FlowField(torch.full_like(clip.flow, 2.0))
+    assert not Steering(
+        whole, None, torch.full((32, 32), 0.1), Views(None, 128, 128), LAST, (128, 128)
+    ).only_balls_move(tracks)
+    depth = clip.render.depth + torch.linspace(0, 6, len(clip.render.depth))[:, None, None]  # the camera goes back
+    assert not Steering(
+        None, depth_from_metres(depth), torch.full((32, 32), 0.1), Views(None, 128, 128), LAST, (128, 128)
+    ).only_balls_move(tracks)
