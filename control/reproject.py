@@ -11,6 +11,7 @@ from .flow import FlowField, grid
 from .span import ControlError
 
 REACHES = (1, 1, 2, 4, 8, 16, 32, 64)  # pixels over which holes in a depth map are filled, one after the other
+CLOSER, SLACK = 3, 0.1  # times that a later view is looked at again, and by how much its distances may change in that
 FAR = 1000.0  # metres: what lies behind a wall that is not there
 
 
@@ -56,11 +57,20 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
     [T-1,H,W,2] in the first picture of what each pixel shows, in the dtype of metres."""
     path, (height, width) = camera.relative(), metres.shape
     maps = _seen_later(metres, path, width, height)[1:]
-    to, focal = path.c2w[1:].to(metres), (focal_of(path.fov_deg) * height / 2).to(metres)
-    local = _local(width, height, focal[1:]) * maps[..., None]
-    points = torch.einsum("tij,thwj->thwi", to[:, :3, :3], local) + to[:, None, None, :3, 3]
-    centre = metres.new_tensor([width / 2, height / 2])
-    return maps, points[..., :2] / points[..., 2:].clamp_min(1e-3) * focal[0] + centre
+    back, focal = path.c2w[1:].to(metres), (focal_of(path.fov_deg) * height / 2).to(metres)
+    to, centre = torch.linalg.inv(path.c2w[1:]).to(metres), metres.new_tensor([width / 2, height / 2])
+    nearness = (1 / metres)[None, None]
+    for _ in range(CLOSER):  # a map of pixels is coarse: what lies in the first picture where they come from is finer
+        local = _local(width, height, focal[1:]) * maps[..., None]
+        points = torch.einsum("tij,thwj->thwi", back[:, :3, :3], local) + back[:, None, None, :3, 3]
+        places = points[..., :2] / points[..., 2:].clamp_min(1e-3) * focal[0] + centre
+        at = (places / centre - 1).flatten(0, 1)[None]
+        near = torch.nn.functional.grid_sample(nearness, at, padding_mode="border", align_corners=False)[0, 0].view_as(maps)
+        ray = torch.cat(((places - centre) / focal[0], torch.ones_like(places[..., :1])), -1)
+        z = (ray @ to[:, None, 2, :3, None])[..., 0] / near + to[:, 2, 3, None, None]
+        fits = (z / maps - 1).abs() < SLACK
+        maps = torch.where(fits, z, maps)
+    return maps, places
 
 
 def _local(width: int, height: int, focal: Tensor) -> Tensor:

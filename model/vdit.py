@@ -65,7 +65,8 @@ class VDiT(nn.Module):
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
         vace: control input [B, vace_channels, T, h, w], its hints times vace_scale; of several, a tuple each;
         image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w];
-        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w].
+        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w]; above 1, so much is
+        added to the log-odds with which it is trusted.
         target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
         x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
         """
@@ -96,7 +97,7 @@ class VDiT(nn.Module):
             for n, scale in enumerate(_several(vace_scale) if i in branch else ()):
                 hints[n] = branch[i](hints[n], *rest)
                 x = add(x, branch[i].after_proj(hints[n]), scale)
-        trust = None if draft is None else self._unpatchify(self._trust(x), grid)
+        trust = None if draft is None else self._unpatchify(self._trust(x), grid)  # log-odds
         x = self.head(x, time)
         if reference is not None:
             grid, x = (grid[0] - 1, *grid[1:]), x[:, 1:]
@@ -114,8 +115,8 @@ class VDiT(nn.Module):
         return time.lerp(embed(self.delta_embedder, sigma if target is None else target), self.config.delta_gate)
 
     def _trust(self, x: Tensor) -> Tensor:
-        """How far a draft is to be trusted in each latent cell, 0..1, of tokens x [B, T, S, D]: [B, T, S, patch]."""
-        return self.draft_trust(nn.functional.layer_norm(x, x.shape[-1:])).sigmoid()
+        """Log-odds with which a draft is to be trusted in each latent cell, of tokens x [B, T, S, D]: [B, T, S, patch]."""
+        return self.draft_trust(nn.functional.layer_norm(x, x.shape[-1:]))
 
     def _layout(self, grid: tuple[int, int, int], x: Tensor) -> Layout:
         plan = named_plan(*self.attention, grid, x.device)
@@ -198,16 +199,18 @@ def carried(x: Tensor, sigma: Tensor) -> Tensor:
 
 def redrawn(draft: Tensor, seen: Tensor | None) -> Tensor:
     """A draft [B, C+1, T, h, w] less what `carried` tells of the same frames: where nothing moves, nothing."""
-    latent, there = draft[:, :-1], draft[:, -1:]
+    latent, there = draft[:, :-1], draft[:, -1:].clamp(max=1)
     return torch.cat(((latent if seen is None else latent - seen[:, :-1]) * there, there), 1)
 
 
 def towards(draft: Tensor, trust: Tensor, x: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
-    """A velocity that leads to a draft where it is trusted [B, 1, T, h, w], at sigma 1 wholly and the less the nearer to 0.
+    """A velocity that leads to a draft where it is trusted (log-odds [B, 1, T, h, w]), at sigma 1 wholly and the less the
+    nearer to 0.
 
     What rests and what is only moved then need not pass through the transformer, which is narrow.
     """
-    trust = trust * draft[:, -1:]
+    there = draft[:, -1:]
+    trust = (trust + (there - 1).clamp_min(0)).sigmoid() * there.clamp(max=1)
     return (1 - sigma.view(len(x), 1, -1, 1, 1) * trust) * velocity + trust * (x - draft[:, :-1])
 
 

@@ -63,7 +63,7 @@ class Controls:
         depth = applies(self.depth, place)
         flow = applies(self.flow, place) and self.flow.by_branch
         if self.draft is not None:
-            named["draft"] = self._once("draft", lambda: self._draft(device), device)
+            named["draft"] = self._once("draft", lambda: self.draft.told(self.codec, device), device)
         if depth or flow:
             named["vace"] = self._once((depth, flow), lambda: self._vace(depth, flow), device)
         return named
@@ -79,12 +79,6 @@ class Controls:
         from ..control.signals import plucker
 
         return plucker(self.camera.c2w, self.camera.fov_deg, *self.size, self.rays, self.codec.spatial)[None]
-
-    def _draft(self, device: Any) -> Tensor:
-        import torch
-
-        latent = self.codec.normalize(self.draft.encoded(self.codec, device))
-        return torch.cat((latent, torch.ones_like(latent[:, :1])), 1)
 
     def _vace(self, with_depth: bool, with_flow: bool) -> Tensor:
         import torch

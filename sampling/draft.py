@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..control.pictures import cover
+from ..control.signals import fold
 from .settings import is_wan
 
 if TYPE_CHECKING:
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
 
 ALIKE = 0.05, 0.15  # root mean square over AROUND pixels a side: up to the first it is the draft, from the second not
 AROUND = 5
+# Added to the log-odds with which the transformer trusts a draft where it draws a ball. It was trained with drafts that hid
+# none, learned to doubt balls before a box, and let them come out frames too late.
+BALLS = 2.0
 
 
 @dataclass(eq=False)
 class Draft:
-    """frames [T,H,W,3] in 0..1; latent [1,C,T',h,w], raw, is theirs as soon as it was asked for."""
+    """frames [T,H,W,3] in 0..1, balls [T,H,W] where they show some (None: nowhere); latent [1,C,T',h,w], raw, is theirs as
+    soon as it was asked for."""
 
     frames: Tensor
+    balls: Tensor | None = None
     latent: Tensor | None = None
 
     def encoded(self, codec: Any, device: Any) -> Tensor:
@@ -40,8 +46,22 @@ class Draft:
         """So many frames from one on; behind the end the last one stands still."""
         import torch
 
-        part = self.frames[at : at + count]
-        return Draft(torch.cat((part, self.frames[-1:].expand(count - len(part), -1, -1, -1))))
+        def cut(x: Tensor) -> Tensor:
+            part = x[at : at + count]
+            return torch.cat((part, x[-1:].expand(count - len(part), *x.shape[1:])))
+
+        return Draft(cut(self.frames), None if self.balls is None else cut(self.balls))
+
+    def told(self, codec: Any, device: Any) -> Tensor:
+        """As the transformer reads it [1,C+1,T',h,w], see VDiT.forward: a ball that is drawn, it is to draw."""
+        import torch
+
+        latent = codec.normalize(self.encoded(codec, device))
+        there = torch.ones_like(latent[:, :1])
+        if self.balls is not None:
+            balls = torch.nn.functional.max_pool2d(self.balls[:, None].to(device), codec.spatial)
+            there += BALLS * (fold(balls[None], 1).amax(1, keepdim=True) > 0.5)
+        return torch.cat((latent, there), 1)
 
     def shows(self, shape: tuple[int, ...]) -> bool:
         """Whether it is of frames [T,H,W,3]."""

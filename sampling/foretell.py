@@ -53,7 +53,7 @@ def foretold(
         noise = noise_from_seed(seed, (1, space.channels, (frames - 1) // space.temporal + 1, *cells))
     words = model.text.token_ids(told.prompt)[0] if single else []
     future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow)
-    return told if future is None else replace(told, draft=Draft(drafted(pictures, *future, camera)))
+    return told if future is None else replace(told, draft=Draft(*drafted(pictures, *future, camera)))
 
 
 def foreseen(

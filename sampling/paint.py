@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 RIM = 2.5  # pixels beyond a ball's disc that are taken for it where it is cut out
 HIDES = 1.02, 1.06  # nearer by so much than a ball's centre, the ground hides nothing of it, and all
 LEAST_NEAR = 1e-3  # 1 / metres
-STEP, ALIKE = 1.12, 0.05  # nearer by so much than its neighbour it is another thing; colours (0..1) of one thing
+BENDS, ALIKE = 0.06, 0.05  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
+STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
 ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
 
@@ -38,8 +39,9 @@ def _walked(plate: Tensor, near: Tensor, camera: CameraPath) -> tuple[Tensor, Te
 
 def drafted(
     pictures: Tensor, tracks: Tensor, near: Tensor | None = None, camera: CameraPath | None = None
-) -> Tensor:  # fmt: skip
-    """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4].
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
+    it balls are painted [T,H,W], 0 to 1.
 
     near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; camera: the path from
     the last picture on, along which it is seen (then near is needed).
@@ -59,6 +61,7 @@ def drafted(
         nears = None if near is None else near.expand(len(video), -1, -1)
     else:
         video, nears = _walked(plate, near, camera)
+    balls = torch.zeros(len(tracks), height, width)
     pixel = (torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1
     square = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) * EDGE  # in radii
     look = lambda maps, at: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
@@ -90,7 +93,8 @@ def drafted(
                     nearer = nears[t, top:bottom, left:right, None] * ball[t, 3]
                     share = share * ((HIDES[1] - nearer) / (HIDES[1] - HIDES[0])).clamp(0, 1)
                 video[t, top:bottom, left:right].lerp_(painted[t][inside], share)
-    return torch.cat((pictures, video))
+                balls[count + t, top:bottom, left:right].add_(share[..., 0]).clamp_(max=1)
+    return torch.cat((pictures, video)), balls
 
 
 def disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
@@ -129,10 +133,24 @@ def _sharp(near: Tensor, picture: Tensor) -> Tensor:
     from torch.nn import functional as F
 
     (h, w), size = near.shape, picture.shape[:2]
+    near = _steady(near)
     colours = F.interpolate(picture.permute(2, 0, 1)[None], size=(h, w), mode="area")
     around = F.unfold(F.pad(torch.cat((near[None, None], colours), 1), (1,) * 4, mode="replicate"), 3).view(1, 36, h, w)
     each = F.interpolate(around, size=size, mode="nearest")[0].view(4, 9, *size)
     alike = (-(each[1:] - picture.permute(2, 0, 1)[:, None]).square().sum(0) / ALIKE**2).softmax(0)
     smooth = F.interpolate(near[None, None], size=size, mode="bilinear")[0, 0]
-    edge = each[0].amax(0) > STEP * each[0].amin(0)
+    bend = 2 * near - F.avg_pool2d(F.pad(near[None, None], (1,) * 4, mode="replicate"), 3, 1)[0, 0] * 2
+    edge = F.max_pool2d((bend.abs() > BENDS * near)[None, None].float(), 3, 1, 1)
+    edge = F.interpolate(edge, size=size, mode="nearest")[0, 0] > 0
     return torch.where(edge, (each[0] * alike).sum(0), smooth)
+
+
+def _steady(near: Tensor) -> Tensor:
+    """1 / metres [h,w], evened out over what is about as near: on a plane they change evenly."""
+    from torch.nn import functional as F
+
+    reach, differ = STEADY
+    around = F.unfold(F.pad(near[None, None], (reach,) * 4, mode="reflect"), 2 * reach + 1).view(-1, *near.shape)
+    weight = (-((around / near - 1) / differ).square()).exp()
+    weight = weight * weight.flip(0)  # as much on one side as on the other
+    return (around * weight).sum(0) / weight.sum(0)

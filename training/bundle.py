@@ -85,18 +85,12 @@ def _facts(who: str, state: dict) -> dict:
     return {f"{who}_steps": state["step"], f"{who}_clips_seen": state["samples"], f"{who}_hours": hours}
 
 
-def bundle(
-    codec_run: Path, dynamics: Path, run: Path, out: Path, clips: Path, *, student: bool = False, trust: float = 0.0
-) -> dict:  # fmt: skip
+def bundle(codec_run: Path, dynamics: Path, run: Path, out: Path, clips: Path, *, student: bool = False) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
-    A student's holds its transformer alone; the rest is read from vdit-small.safetensors beside it. trust is added to the
-    log-odds with which it trusts drafts: for drafts that are better than those it was trained with.
+    A student's holds its transformer alone; the rest is read from vdit-small.safetensors beside it.
     """
     beside = BUNDLED.name if student else None
     model = trained_student(run, out.with_name(beside)) if student else trained_teacher(codec_run, dynamics, run, clips)
-    if trust:
-        model.transformer.draft_trust.bias.data += trust
-        model.facts["trust_added"] = model.facts.get("trust_added", 0.0) + trust
     path = save_world_model(model, out, torch.int8, beside)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

@@ -77,9 +77,7 @@ def _student(a: argparse.Namespace) -> None:
 def _bundle(a: argparse.Namespace) -> None:
     from .bundle import bundle
 
-    made = bundle(
-        a.codec, a.dynamics, a.student or a.teacher, a.out, a.clips, student=a.student is not None, trust=a.trust
-    )
+    made = bundle(a.codec, a.dynamics, a.student or a.teacher, a.out, a.clips, student=a.student is not None)
     print(json.dumps(made, indent=2))
 
 
@@ -170,7 +168,6 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--student", type=Path, help="a student's run or bundle, to lie beside its teacher's file")
     p.add_argument("--dynamics", type=Path, default=Path("runs/dynamics"), help="a run, or a bundle; default: runs/dynamics")
-    p.add_argument("--trust", type=float, default=0.0, help="added to the log-odds with which drafts are trusted; default: 0")
     return top
 
 

@@ -127,7 +127,8 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     ground = misjudged(ground_behind(clip, begins - 1), scene.seed)
     path = CameraPath(c2w, torch.tensor(scene.fov_deg))
     shown = tracks[:, showing(clip, tracks, begins - 1)]
-    told = drafted(x[0, :begins], shown, ground.flip(1) if mirror else ground, path.since(begins - 1) if path.moves else None)
+    ground, camera = ground.flip(1) if mirror else ground, path.since(begins - 1) if path.moves else None
+    told, _ = drafted(x[0, :begins], shown, ground, camera)
     with mixed():
         video, last, draft = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:], told[None]))
     return {
