@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..control.depth import DepthMaps
     from ..control.flow import FlowField
 
+
 def foretold(
     model: Any, conditioning: Any, frames: int, width: int, height: int, seed: int | None = None,
     noise: Tensor | None = None,

@@ -38,63 +38,75 @@ def _walked(plate: Tensor, near: Tensor, camera: CameraPath) -> tuple[Tensor, Te
 
 
 def drafted(
-    pictures: Tensor, tracks: Tensor, near: Tensor | None = None, camera: CameraPath | None = None
+    pictures: Tensor, tracks: Tensor, near: Tensor, camera: CameraPath | None = None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
     it balls are painted [T,H,W], 0 to 1.
 
     near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; camera: the path from
-    the last picture on, along which it is seen (then near is needed).
+    the last picture on, along which it is seen.
     """
     import torch
-    from torch.nn import functional as F
 
     count, height, width = pictures.shape[:3]
     last = tracks[count - 1]
     there = last[:, 2] > 0
     order = torch.argsort(last[there, 3], descending=True)  # far ones first
     tracks, last = tracks[:, there][:, order], last[there][order]
-    plate = _plate(pictures if camera is None else pictures[-1:], tracks[:count] if camera is None else last[None])
-    near = near if near is None else _sharp(near, pictures[-1]).clamp_min(LEAST_NEAR)
+    near = _sharp(near, pictures[-1]).clamp_min(LEAST_NEAR)
     if camera is None:
-        video = plate.repeat(len(tracks) - count, 1, 1, 1)
-        nears = None if near is None else near.expand(len(video), -1, -1)
+        video = _plate(pictures, tracks[:count]).repeat(len(tracks) - count, 1, 1, 1)
+        nears = near.expand(len(video), -1, -1)
     else:
-        video, nears = _walked(plate, near, camera)
+        video, nears = _walked(_plate(pictures[-1:], last[None]), near, camera)
     balls = torch.zeros(len(tracks), height, width)
+    tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
+    for then, ball in zip(tracks[:count][tracked].transpose(0, 1), tracks[count:].transpose(0, 1)):
+        _paint(_sprite(pictures[tracked], then, near), ball, video, nears, balls[count:])
+    return torch.cat((pictures, video)), balls
+
+
+def _sprite(pictures: Tensor, seen: Tensor, near: Tensor) -> Tensor:
+    """A ball's own picture [1,3,SPRITE,SPRITE], EDGE radii to each side, of those [k,H,W,3] in which it is at seen [k,4]:
+    the median of what nothing nearer (near [H,W]) hides; its mean colour where all of them do."""
+    import torch
+    from torch.nn import functional as F
+
     pixel = (torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1
     square = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) * EDGE  # in radii
-    look = lambda maps, at: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
-    tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
-    seen, shown = tracks[:count][tracked], pictures[tracked]
-    for then, ball in zip(seen.transpose(0, 1), tracks[count:].transpose(0, 1)):
-        place, radius = then[:, None, None, :2], then[:, 2, None, None, None]
-        at = 2 * (place + square * radius) / torch.tensor([width, height]) - 1
-        sprite = look(shown.permute(0, 3, 1, 2), at)  # [k, 3, S, S]
-        if near is not None:  # what hides the ball is not the ball
-            hidden = look(near.expand(len(at), 1, -1, -1), at) * then[:, 3, None, None, None] > sum(HIDES) / 2
-            sprite = sprite.masked_fill(hidden, torch.nan)
-        sprite = sprite.nanmedian(0, keepdim=True).values
-        inside = (square.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
-        sprite = torch.where(sprite.isnan(), sprite[..., inside[0]].mean(-1).nan_to_num(0.5)[..., None, None], sprite)
-        reach = int(ball[:, 2].max()) + 2
-        row = torch.arange(-reach, reach + 1) + 0.5
-        corner = ball[:, :2].floor()  # only what is near the ball is painted
-        off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
-        size = ball[:, 2, None, None]
-        painted = look(sprite.expand(len(off), -1, -1, -1), off / size[..., None].clamp_min(1e-3) / EDGE).permute(0, 2, 3, 1)
-        shares = disc(*off.unbind(-1), size)[..., None]  # [T, h, w, 1]
-        for t, (x, y) in enumerate((corner.long() - reach).tolist()):
-            left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
-            if left < right and top < bottom:
-                inside = slice(top - y, bottom - y), slice(left - x, right - x)
-                share = shares[t][inside]
-                if nears is not None:
-                    nearer = nears[t, top:bottom, left:right, None] * ball[t, 3]
-                    share = share * ((HIDES[1] - nearer) / (HIDES[1] - HIDES[0])).clamp(0, 1)
-                video[t, top:bottom, left:right].lerp_(painted[t][inside], share)
-                balls[count + t, top:bottom, left:right].add_(share[..., 0]).clamp_(max=1)
-    return torch.cat((pictures, video)), balls
+    at = seen[:, None, None, :2] + square * seen[:, 2, None, None, None]
+    at = 2 * at / torch.tensor([pictures.shape[2], pictures.shape[1]]) - 1
+    look = lambda maps: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
+    hidden = look(near.expand(len(at), 1, -1, -1)) * seen[:, 3, None, None, None] > sum(HIDES) / 2
+    sprite = look(pictures.permute(0, 3, 1, 2)).masked_fill(hidden, torch.nan).nanmedian(0, keepdim=True).values
+    inside = (square.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
+    mean = sprite[..., inside[0]].mean(-1).nan_to_num(0.5)
+    return torch.where(sprite.isnan(), mean[..., None, None], sprite)
+
+
+def _paint(sprite: Tensor, ball: Tensor, video: Tensor, nears: Tensor, balls: Tensor) -> None:
+    """Paint a ball into each frame of a video [F,H,W,3] where it is then [F,4], as far as nothing nearer [F,H,W] hides it,
+    and note in `balls` [F,H,W] where."""
+    import torch
+    from torch.nn import functional as F
+
+    height, width = video.shape[1:3]
+    reach = int(ball[:, 2].max()) + 2
+    row = torch.arange(-reach, reach + 1) + 0.5
+    corner = ball[:, :2].floor()  # only what is near the ball is painted
+    off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
+    size = ball[:, 2, None, None]
+    at = off / size[..., None].clamp_min(1e-3) / EDGE
+    painted = F.grid_sample(sprite.expand(len(at), -1, -1, -1), at, padding_mode="border", align_corners=False)
+    painted, shares = painted.permute(0, 2, 3, 1), disc(*off.unbind(-1), size)
+    for t, (x, y) in enumerate((corner.long() - reach).tolist()):
+        left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
+        if left < right and top < bottom:
+            there = t, slice(top, bottom), slice(left, right)
+            inside = t, slice(top - y, bottom - y), slice(left - x, right - x)
+            share = shares[inside] * ((HIDES[1] - nears[there] * ball[t, 3]) / (HIDES[1] - HIDES[0])).clamp(0, 1)
+            video[there] = video[there].lerp(painted[inside], share[..., None])
+            balls[there] = balls[there].maximum(share)
 
 
 def disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:

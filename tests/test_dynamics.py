@@ -22,8 +22,12 @@ from vdit.training.tracks import ground_behind, ground_of
 from vdit.world.clip import make_clip
 
 
-def drafted(*told):
-    return paint.drafted(*told)[0]
+def drafted(pictures, tracks, near=None, camera=None):
+    """The frames of a draft, of which nothing is near unless told."""
+    near = torch.full([n // CELL for n in pictures.shape[1:3]], 1e-3) if near is None else near
+    frames, balls = paint.drafted(pictures, tracks, near, camera)
+    assert balls.shape == frames.shape[:3] and not balls[: len(pictures)].any()
+    return frames
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +272,8 @@ def test_what_is_nearer_hides_a_ball():
     tracks[1, 0, 0], tracks[2, 0, 0] = 24.0, 44.0
     near = torch.full((16, 16), 1 / 9)
     near[:, 8:] = 1 / 4
-    draft = drafted(pictures, tracks, near)
+    draft, balls = paint.drafted(pictures, tracks, near)
+    assert balls[1, 32, 24] == 1 and not balls[2].any() and not balls[0].any()
     assert draft[1, 32, 24].tolist() == [1.0, 0.0, 0.0] and draft[2, 32, 44].tolist() == [0.0, 0.0, 1.0]
     tracks[2, 0, 3] = 3.5  # in front of it
     assert drafted(pictures, tracks, near)[2, 32, 44].tolist() == [1.0, 0.0, 0.0]
