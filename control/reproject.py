@@ -82,9 +82,7 @@ def _local(width: int, height: int, focal: Tensor) -> Tensor:
 def _rays(path: CameraPath, t: int, width: int, height: int) -> Tensor:
     """Directions [H,W,3] in the world, of length 1 along the optical axis."""
     focal = focal_of(path.fov_deg[t]) * height / 2
-    at = grid(width, height).double() - torch.tensor([width / 2, height / 2])
-    local = torch.cat((at / focal, torch.ones(height, width, 1, dtype=torch.float64)), -1)
-    return local @ path.c2w[t, :3, :3].T
+    return _local(width, height, focal[None])[0] @ path.c2w[t, :3, :3].T
 
 
 def _points(path: CameraPath, t: int, metres: Tensor, width: int, height: int) -> Tensor:

@@ -231,11 +231,11 @@ class ObjectDynamics(nn.Module):
         return Speeds(likely[..., 0].log_softmax(-1), 0.5 * mean, (spread - 3).exp() + LEAST_SPREAD)
 
     def forward(self, balls: Balls, around: Tensor, frames: int) -> Tensor:
-        """Places and radii [B, N, frames, 3] in so many frames behind the known ones."""
+        """Places [B, N, frames, 2] in so many frames behind the known ones."""
         path = []
         for _ in range(frames):
             balls = self.move(balls, around)
-            path.append(torch.cat((balls.place, balls.radius), -1))
+            path.append(balls.place)
         return torch.stack(path, 2)
 
 

@@ -39,8 +39,8 @@ def decode_frames(
     """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
 
     draft: what the frames are expected to show; where they do, they are as sharp as it (sampling.draft). One of another
-    size or length is left aside. Beside the frames themselves, memory does not grow with their number. on_latent_frame(done) may raise to stop;
-    on_frames(done, frames so far) as well, which must leave the frames as they are.
+    size or length is left aside. Beside the frames themselves, memory does not grow with their number.
+    on_latent_frame(done) may raise to stop; on_frames(done, frames so far) as well, which must leave the frames as they are.
     """
     import torch
 
@@ -48,14 +48,14 @@ def decode_frames(
     _, _, count, h, w = latent.shape
     frames = torch.empty((count - 1) * codec.temporal + 1, h * codec.spatial, w * codec.spatial, 3)
     at, latent = 0, latent.to(device)
-    if draft is not None and not draft.shows(frames.shape):
+    if draft is not None and draft.frames.shape != frames.shape:
         draft = None
     with torch.no_grad():
         both = latent if draft is None else torch.cat((latent, draft.encoded(codec, device).to(latent.dtype)))
-        for done, (chunk, *again) in enumerate(codec.decode_stream(both), start=1):
-            chunk = chunk.clamp(0.0, 1.0)
+        for done, chunks in enumerate(codec.decode_stream(both), start=1):
+            chunk, *again = chunks.clamp(0.0, 1.0)
             if draft is not None:
-                chunk = restored(chunk, again[0].clamp(0.0, 1.0), draft.frames[at : at + len(chunk)].to(chunk))
+                chunk = restored(chunk, *again, draft.frames[at : at + len(chunk)].to(chunk))
             frames[at : at + len(chunk)] = chunk
             at += len(chunk)
             if on_latent_frame is not None:

@@ -63,17 +63,13 @@ class Draft:
             there += BALLS * (fold(balls[None], 1).amax(1, keepdim=True) > 0.5)
         return torch.cat((latent, there), 1)
 
-    def shows(self, shape: tuple[int, ...]) -> bool:
-        """Whether it is of frames [T,H,W,3]."""
-        return tuple(self.frames.shape) == tuple(shape)
-
 
 def expected(model: Any, conditioning: Any, frames: int, width: int, height: int) -> Draft | None:
     """The draft of a conditioning, or else its start pictures, of which the last stands still; None without any, and for
     Wan models, whose codecs blur little and take long."""
     if conditioning.draft is not None or conditioning.start is None or is_wan(model):
         return conditioning.draft
-    return Draft(cover(conditioning.start, width, height)[:frames]).part(0, frames)
+    return Draft(cover(conditioning.start, width, height)).part(0, frames)
 
 
 def restored(made: Tensor, again: Tensor, draft: Tensor) -> Tensor:

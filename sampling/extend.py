@@ -61,6 +61,7 @@ def long_video(
         told = replace(
             conditioning,
             end=conditioning.end if last and at + window == frames else None,
+            unforeseen=False,
             **{name: _part(getattr(conditioning, name, None), at, window) for name in ("camera", "depth", "flow", "draft")},
         )
         if i:

@@ -33,7 +33,7 @@ def foretold(
     in part.
     """
     dynamics, told = getattr(model, "dynamics", None), conditioning
-    if dynamics is None or not model.config.draft or told.draft is not None:
+    if dynamics is None or not model.config.draft or told.draft is not None or told.unforeseen:
         return told
     if told.start is None or told.end is not None or told.past is not None or told.strength < 1:
         return told
@@ -54,7 +54,9 @@ def foretold(
         noise = noise_from_seed(seed, (1, space.channels, (frames - 1) // space.temporal + 1, *cells))
     words = model.text.token_ids(told.prompt)[0] if single else []
     future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow)
-    return told if future is None else replace(told, draft=Draft(*drafted(pictures, *future, camera)))
+    if future is None:
+        return replace(told, unforeseen=True)
+    return replace(told, draft=Draft(*drafted(pictures, *future, camera)))
 
 
 def foreseen(

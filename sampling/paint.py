@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 RIM = 2.5  # pixels beyond a ball's disc that are taken for it where it is cut out
 HIDES = 1.02, 1.06  # nearer by so much than a ball's centre, the ground hides nothing of it, and all
+HIDDEN = sum(HIDES) / 2
 LEAST_NEAR = 1e-3  # 1 / metres
-BENDS, ALIKE = 0.06, 0.05  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
+BENDS, ALIKE = 0.03, 0.05  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
 STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
 ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
@@ -77,7 +78,7 @@ def _sprite(pictures: Tensor, seen: Tensor, near: Tensor) -> Tensor:
     at = seen[:, None, None, :2] + square * seen[:, 2, None, None, None]
     at = 2 * at / torch.tensor([pictures.shape[2], pictures.shape[1]]) - 1
     look = lambda maps: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
-    hidden = look(near.expand(len(at), 1, -1, -1)) * seen[:, 3, None, None, None] > sum(HIDES) / 2
+    hidden = look(near.expand(len(at), 1, -1, -1)) * seen[:, 3, None, None, None] > HIDDEN
     sprite = look(pictures.permute(0, 3, 1, 2)).masked_fill(hidden, torch.nan).nanmedian(0, keepdim=True).values
     inside = (square.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
     mean = sprite[..., inside[0]].mean(-1).nan_to_num(0.5)
@@ -98,7 +99,7 @@ def _paint(sprite: Tensor, ball: Tensor, video: Tensor, nears: Tensor, balls: Te
     size = ball[:, 2, None, None]
     at = off / size[..., None].clamp_min(1e-3) / EDGE
     painted = F.grid_sample(sprite.expand(len(at), -1, -1, -1), at, padding_mode="border", align_corners=False)
-    painted, shares = painted.permute(0, 2, 3, 1), disc(*off.unbind(-1), size)
+    painted, shares = painted.permute(0, 2, 3, 1), _disc(*off.unbind(-1), size)
     for t, (x, y) in enumerate((corner.long() - reach).tolist()):
         left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
         if left < right and top < bottom:
@@ -109,7 +110,7 @@ def _paint(sprite: Tensor, ball: Tensor, video: Tensor, nears: Tensor, balls: Te
             balls[there] = balls[there].maximum(share)
 
 
-def disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
+def _disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
     """How far balls cover pixels so far from their centres; radius 0: no ball."""
     return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
 
@@ -126,7 +127,7 @@ def _plate(pictures: Tensor, tracks: Tensor) -> Tensor:
     tracked = tracks[:, 0, 2] > 0
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     x, y, radius, _ = tracks[tracked][..., None, None].unbind(2)  # [k, N, 1, 1]
-    free = 1 - disc(u - x, v - y, radius, RIM).amax(1)  # [k, H, W]
+    free = 1 - _disc(u - x, v - y, radius, RIM).amax(1)  # [k, H, W]
     ground, sure = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
     for picture, clear in zip(pictures[tracked].flip(0), free.flip(0)[..., None]):
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
@@ -151,7 +152,7 @@ def _sharp(near: Tensor, picture: Tensor) -> Tensor:
     each = F.interpolate(around, size=size, mode="nearest")[0].view(4, 9, *size)
     alike = (-(each[1:] - picture.permute(2, 0, 1)[:, None]).square().sum(0) / ALIKE**2).softmax(0)
     smooth = F.interpolate(near[None, None], size=size, mode="bilinear")[0, 0]
-    bend = 2 * near - F.avg_pool2d(F.pad(near[None, None], (1,) * 4, mode="replicate"), 3, 1)[0, 0] * 2
+    bend = near - F.avg_pool2d(F.pad(near[None, None], (1,) * 4, mode="replicate"), 3, 1)[0, 0]
     edge = F.max_pool2d((bend.abs() > BENDS * near)[None, None].float(), 3, 1, 1)
     edge = F.interpolate(edge, size=size, mode="nearest")[0, 0] > 0
     return torch.where(edge, (each[0] * alike).sum(0), smooth)

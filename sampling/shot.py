@@ -54,7 +54,8 @@ class Shot:
         import torch
 
         known, now = self.controls.known, float(sigma.max())
-        if self.conditioning.draft is None and now >= sigmas[0] > BEGINNING:  # x is the noise
+        undecided = self.conditioning.draft is None and not self.conditioning.unforeseen
+        if undecided and now >= sigmas[0] > BEGINNING:  # x is the noise
             draft = self.foretold(noise=x[:1]).draft
             if draft is not None:
                 self.controls.show(draft)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..control.camera import focal_of
+from .paint import HIDDEN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from ..control.depth import DepthMaps
     from ..control.flow import FlowField
 
-HIDDEN = 1.04  # nearer by so much than a ball, the ground hides it
 SPOTS = 0.5  # radii around a ball's centre over which its flow is averaged
 MOVES = 0.5  # pixels a frame from which what is told to move does
 BESIDE = 2.5, 4.0  # radii, and pixels more, around a ball that are told to move with it
@@ -132,7 +132,7 @@ class Steering:
             centres = around[:, None] + steps * width  # [N,81,2]
             at = centres[:, :, None] + disc * radius[:, None, None]
             there = self._look(mask, at)[..., 0]
-            shows = ~(self._look(self.near[None], at)[..., 0] * depth[:, None] > HIDDEN)
+            shows = ~self._hidden(at, depth[:, None, None])[..., 0]
             worth = inside * shows * torch.where(inside > 0, 2 * there - 1, there)
             score = worth.sum(-1) / (inside > 0).sum() - FARTHER * (centres - place[:, None]).norm(dim=-1)
             score, which = score.max(1, keepdim=True)

@@ -361,6 +361,16 @@ def test_what_else_says_how_things_move_is_believed(seer):
     assert foretold(model, shot, **size).draft is None
 
 
+def test_what_cannot_be_foretold_is_asked_once(seer, monkeypatch):
+    model, shot = told(seer)
+    seer.camera, looks = 3.0, []
+    monkeypatch.setattr(model.dynamics, "look", lambda frames: looks.append(1) or Seer.look(seer, frames))
+    asked = foretold(model, shot, 17, 96, 64, 1)
+    assert asked.draft is None and len(looks) == 1
+    generate(model, asked, seed=1, frames=17, width=96, height=64, steps=1, guidance=1.0)
+    assert len(looks) == 1
+
+
 def test_drafts_reach_the_transformer_and_go_on_from_window_to_window(seer):
     model, shot = told(seer)
     run = dict(seed=1, width=96, height=64, steps=1, guidance=1.0)

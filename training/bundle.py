@@ -27,7 +27,7 @@ def _last(log: Path, key: str) -> float | None:
 def _codec_facts(codec: Path) -> dict:
     """Steps, hours and score of a codec: of a run with those that it began with, or as a bundle tells them."""
     if codec.suffix == ".safetensors":
-        return {k: v for k, v in load_world_model(codec).facts.items() if k.startswith("codec_")}
+        return _parts(load_world_model(codec), "codec_")
     start = json.loads((codec / "log.jsonl").read_text().splitlines()[0])
     before = _codec_facts(Path(start["start_from"])) if start.get("start_from") else {}
     state = Run(codec).load()
@@ -65,7 +65,7 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     theirs = load_world_model(beside)
     if run.suffix == ".safetensors":
         mine = load_world_model(run)
-        facts = {**mine.facts, **_parts(theirs)}
+        facts = {**mine.facts, **_parts(theirs, "codec_", "dynamics_")}
         return replace(mine, codec=theirs.codec, text=theirs.text, dynamics=theirs.dynamics, facts=facts)
     transformer, _, state = averaged(run)
     facts = {**theirs.facts, **_facts("student", state), "guidance_baked": state["guidance"], "teacher": state["teacher"]}
@@ -75,9 +75,9 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, dynamics=theirs.dynamics)
 
 
-def _parts(model: WorldModel) -> dict:
-    """Facts of codec and dynamics."""
-    return {k: v for k, v in model.facts.items() if k.startswith(("codec_", "dynamics_"))}
+def _parts(model: WorldModel, *parts: str) -> dict:
+    """A bundle's facts of parts whose names begin so."""
+    return {k: v for k, v in model.facts.items() if k.startswith(parts)}
 
 
 def _facts(who: str, state: dict) -> dict:

@@ -224,7 +224,7 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             at, there = model.find(seen)
             start = model.start(seen, at, there, batch.size)
             path = model(start.balls, seen.around, 60)
-            place = torch.cat((start.balls.place[:, :, None], path[..., :2]), 2)  # [B, M, 61, 2]
+            place = torch.cat((start.balls.place[:, :, None], path), 2)  # [B, M, 61, 2]
             truth = batch.place[:, KNOWN - 1 :].transpose(1, 2)  # [B, N, T, 2]
             apart = (place[:, :, None, 0] - truth[:, None, :, 0]).norm(dim=-1) / batch.radius.clamp_min(0.01)[:, None]
             apart = apart.masked_fill(~there[:, :, None], torch.inf).masked_fill((batch.radius <= 0)[:, None], torch.inf)
