@@ -2,7 +2,8 @@
 
 A transformer of few wide tokens sees places roughly, and what follows hangs on speeds to a tenth of a pixel. Here every
 ball is an object with a place and a speed of its own, moved on frame by frame by one recurrent network that looks at
-the scene around it and at the other balls. A draft of the video that shows them there is what the transformer is told.
+the scene around it and at the other balls. Nothing else happening, it flies on as gravity and perspective have it. A draft of the
+video that shows the balls there is what the transformer is told.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .ground import Ground, Residual, block
+
 KNOWN = 5  # frames it looks at
 CELL = 4  # pixels a side of a cell of the map on which balls are found
 PLACES = 8  # a side, at which it is seen whether a picture changes: a ball changes few, a camera that moves most
 BLOCKS, RESTING, SAME = 16, 0.7, 6e-5  # a side; where such a share of them changes no more than that, the camera rests
 MOST = 8  # balls that are followed
+PULLS = (1.0, 1.0, 0.1)  # what pulls are counted in
+BEND = (2 / 7, -1 / 7, -2 / 7, -1 / 7, 2 / 7)  # of five places: twice what a parabola through them has of the square of time
 LEAST_SPREAD = 0.004  # of a speed: .06 pixels a frame in a picture 128 high
 UNITS = 8.0  # places, radii and speeds are counted in picture heights divided by this
 
@@ -33,13 +38,18 @@ class DynamicsConfig:
     memory: int = 128  # of each ball
     words: int = 92  # of the vocabulary
     modes: int = 6  # of the speeds that a ball in a single picture may have
+    ground: tuple[int, int, int] = (48, 96, 128)  # features of what is no ball at 1/4, 1/8 and 1/16
 
 
 class Balls(NamedTuple):
-    """Balls [B, N] of a batch of videos, in UNITS from the picture's centre."""
+    """Balls [B, N] of a batch of videos, in UNITS from the picture's centre.
+
+    A ball of place p that moves by speed (u, w) is at (p + u) / (1 + w) in the next frame, and 1 + w times as far.
+    """
 
     place: Tensor  # [B, N, 2]
-    speed: Tensor  # [B, N, 2], a frame
+    speed: Tensor  # [B, N, 3] along the picture and away from the camera, a frame, in a picture at the ball's distance
+    pull: Tensor  # [B, N, 3] what gravity adds to that in a frame, in radii
     radius: Tensor  # [B, N, 1]; 0: no ball
     memory: Tensor  # [B, N, memory]
 
@@ -54,6 +64,7 @@ class Seen(NamedTuple):
     camera_moves: Tensor  # [B] log-odds
     whole: Tensor  # [B, .] of the whole scene
     ground: Tensor  # [B, H/4, W/4] 1 / metres along the optical axis of the last one, of what is no ball
+    light: Tensor  # [B, 3] see Ground.forward
 
 
 class Start(NamedTuple):
@@ -63,19 +74,6 @@ class Start(NamedTuple):
     past: Tensor  # [B, N, KNOWN, 2] places in the known frames, each in its own camera
     depth: Tensor  # [B, N, 1] log metres
     balls: Balls  # in the last of them
-
-
-def _block(a: int, b: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(8, b), nn.SiLU())
-
-
-class Residual(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.body = nn.Sequential(_block(width, width), nn.Conv2d(width, width, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(x + self.body(x))
 
 
 def _mlp(a: int, hidden: int, b: int) -> nn.Sequential:
@@ -111,21 +109,19 @@ class ObjectDynamics(nn.Module):
         super().__init__()
         c = self.config = config
         self.frame = nn.Sequential(
-            nn.Conv2d(3 * CELL**2, c.frame, 1), nn.SiLU(), _block(c.frame, c.frame), nn.Conv2d(c.frame, c.frame, 3, padding=1)
+            nn.Conv2d(3 * CELL**2, c.frame, 1), nn.SiLU(), block(c.frame, c.frame), nn.Conv2d(c.frame, c.frame, 3, padding=1)
         )
         self.where = nn.Linear(2, c.fine, bias=False)
         self.quarter = nn.Sequential(nn.SiLU(), nn.Conv2d(KNOWN * c.frame, c.fine, 1), nn.SiLU(), Residual(c.fine))
-        self.eighth = nn.Sequential(_block(c.fine, c.coarse, 2), Residual(c.coarse))
-        self.sixteenth = nn.Sequential(_block(c.coarse, c.coarse, 2), Residual(c.coarse), Residual(c.coarse))
+        self.eighth = nn.Sequential(block(c.fine, c.coarse, 2), Residual(c.coarse))
+        self.sixteenth = nn.Sequential(block(c.coarse, c.coarse, 2), Residual(c.coarse), Residual(c.coarse))
         self.around = nn.Conv2d(2 * c.coarse, c.scene, 1)  # what a ball meets on its way
         self.found = nn.Sequential(nn.Conv2d(c.fine + 2 * c.coarse, c.fine, 1), nn.SiLU(), nn.Conv2d(c.fine, 1, 1))
         nn.init.constant_(self.found[2].bias, -4.0)
-        self.ground = nn.Sequential(  # how near what is no ball is
-            nn.Conv2d(c.fine + 3 * c.coarse, c.fine, 1), nn.SiLU(), nn.Conv2d(c.fine, 1, 3, padding=1)
-        )
+        self.ground = Ground(3 * CELL**2 + 3, c.ground)
         self.guess = _mlp(c.fine + 3 * c.coarse, 2 * c.memory, 2 * KNOWN + c.memory)
         self.glance = nn.Sequential(nn.Linear(9 * c.frame + c.memory, 128), nn.SiLU(), nn.Linear(128, c.frame + 2))
-        self.begin = _mlp(c.memory + KNOWN * (c.frame + 2), 2 * c.memory, 2 + 1 + 1 + c.memory)
+        self.begin = _mlp(c.memory + KNOWN * (c.frame + 2) + 2, 2 * c.memory, 3 + 3 + 1 + 1 + c.memory)
         self.moves = _mlp(PLACES**2, 64, 1)  # whether the camera moves: log-odds
         self.single = nn.Parameter(torch.zeros(c.memory))  # told of a ball in a single picture
         self.words = nn.Embedding(c.words + 1, 64)
@@ -133,8 +129,8 @@ class ObjectDynamics(nn.Module):
         self.ask = nn.Linear(c.memory, 64)
         self.speeds = _mlp(c.memory + 128, 128, 5 * c.modes)
         self.meet = _mlp(7, 64, 32)
-        self.step = nn.GRUCell(c.scene + 32 + 5, c.memory)
-        self.push = _mlp(c.memory + c.scene + 32 + 5, 2 * c.memory, 5)
+        self.step = nn.GRUCell(c.scene + 32 + 6, c.memory)
+        self.push = _mlp(c.memory + c.scene + 32 + 6, 2 * c.memory, 3 + 2 + 1 + 1)
         nn.init.zeros_(self.push[2].weight)
         nn.init.zeros_(self.push[2].bias)
 
@@ -144,7 +140,8 @@ class ObjectDynamics(nn.Module):
         rows, columns = height // CELL, width // CELL
         x = frames.reshape(b * KNOWN, rows, CELL, columns, CELL, 3).permute(0, 2, 4, 5, 1, 3).flatten(1, 3)
         each = self.frame(x).unflatten(0, (b, KNOWN))
-        quarter = self.quarter(each.flatten(1, 2)) + self.where(cells(height, width, x.device)).permute(2, 0, 1)
+        where = cells(height, width, x.device)
+        quarter = self.quarter(each.flatten(1, 2)) + self.where(where).permute(2, 0, 1)
         eighth = self.eighth(quarter)
         sixteenth = self.sixteenth(eighth)
         up = F.interpolate(sixteenth, scale_factor=2.0, mode="bilinear")
@@ -155,9 +152,11 @@ class ObjectDynamics(nn.Module):
         moves = self.moves((changes.float() + 1e-4).log().sort(1).values)[:, 0]
         same = F.adaptive_avg_pool2d((frames[:, -1] - frames[:, 0]).abs().amax(-1)[:, None], BLOCKS).flatten(1)
         moves = moves.masked_fill(same.float().quantile(RESTING, 1) < SAME, -9.0)
-        everywhere = whole[:, :, None, None].expand(-1, -1, *wide.shape[2:])
-        ground = (self.ground(torch.cat((wide, everywhere), 1))[:, 0] - 2).exp()
-        return Seen(each, wide, around, self.found(wide)[:, 0], moves, whole, ground)
+        ball = self.found(wide)[:, 0]
+        last = x.unflatten(0, (b, KNOWN))[:, -1]
+        where = where.permute(2, 0, 1).expand(b, -1, -1, -1) / UNITS
+        near, light = self.ground(torch.cat((last, where, ball.detach().sigmoid()[:, None]), 1))
+        return Seen(each, wide, around, ball, moves, whole, near, light)
 
     @staticmethod
     def find(seen: Seen) -> tuple[Tensor, Tensor]:
@@ -179,12 +178,14 @@ class ObjectDynamics(nn.Module):
         looks, off = self._glances(seen.frames, guess.detach(), memory, size)
         past = guess.detach() + off
         way = past - past[:, :, -1:]
+        bend = torch.einsum("k,bnkc->bnc", past.new_tensor(BEND), past)  # its speed's change a frame
         memory = memory + self.single if single else memory
-        told = self.begin(torch.cat((memory, looks.flatten(2), 2 * way.flatten(2)), -1))
-        speed, radius, depth, memory = told.split((2, 1, 1, self.config.memory), -1)
+        told = self.begin(torch.cat((memory, looks.flatten(2), 2 * way.flatten(2), 4 * bend), -1))
+        moved, away, pull, radius, depth, memory = told.split((2, 1, 3, 1, 1, self.config.memory), -1)
         steady = (past[:, :, -1] - past[:, :, 0]) / (KNOWN - 1)
-        balls = Balls(past[:, :, -1], steady + speed, F.softplus(radius) * there[..., None], memory.tanh())
-        return Start(guess, past, depth + 1.9, balls)
+        radius = F.softplus(radius) * there[..., None]
+        speed = _towards(past[:, :, -1], steady + moved, 0.1 * away)
+        return Start(guess, past, depth + 1.9, Balls(past[:, :, -1], speed, pull * pull.new_tensor(PULLS), radius, memory.tanh()))
 
     def _glances(self, frames: Tensor, guess: Tensor, memory: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """What each frame shows near guessed places [B, N, KNOWN, 2], [B, N, KNOWN, frame], and how far off they are."""
@@ -200,24 +201,26 @@ class ObjectDynamics(nn.Module):
 
     def move(self, balls: Balls, around: Tensor) -> Balls:
         """The balls one frame later."""
-        place, speed, radius, memory = balls
+        place, speed, pull, radius, memory = balls
         there = (radius > 0).float()
-        ahead = place + speed
+        ahead = (place + speed[..., :2]) / (1 + speed[..., 2:])
         h, w = around.shape[2:]
         scale = 2 * torch.tensor((h / w, 1.0), device=place.device) / UNITS  # to -1..1 over the picture
         local = F.grid_sample(around, (ahead * scale)[:, :, None], padding_mode="border", align_corners=False)
         local = local[..., 0].transpose(1, 2)
         apart = place[:, None] - place[:, :, None]  # [B, N, N, 2] from each to the others
-        closing = speed[:, None] - speed[:, :, None]
+        closing = speed[:, None, :, :2] - speed[:, :, None, :2]
         sizes = (radius[:, None] + radius[:, :, None]).expand(-1, -1, -1, 1)
         gap = apart.square().sum(-1, keepdim=True).add(1e-6).sqrt() - sizes
         others = there[:, None] * (1 - torch.eye(place.shape[1], device=place.device))[..., None]
         met = (self.meet(torch.cat((apart, closing, sizes, gap, (-gap.abs() / 0.5).exp()), -1)) * others).sum(2)
-        told = torch.cat((local, met, place / 4, 2 * speed, radius), -1)
+        told = torch.cat((local, met, place / 4, 2 * speed[..., :2], 20 * speed[..., 2:], radius), -1)
         memory = self.step(told.flatten(0, 1), memory.flatten(0, 1)).unflatten(0, memory.shape[:2])
-        turn, slide, grow = self.push(torch.cat((memory, told), -1)).split((2, 2, 1), -1)
-        speed = speed + turn
-        return Balls(place + speed + 0.1 * slide, speed, radius * (0.1 * grow).exp(), memory)
+        turn, slide, touched, flies = self.push(torch.cat((memory, told), -1)).split((3, 2, 1, 1), -1)
+        speed = speed + touched.sigmoid() * turn * turn.new_tensor((1.0, 1.0, 0.1))
+        farther = (1 + speed[..., 2:]).clamp_min(0.5)
+        place, radius = (place + speed[..., :2] + 0.1 * slide) / farther, radius / farther
+        return Balls(place, speed / farther + flies.sigmoid() * pull * radius, pull, radius, memory)
 
     def imagine(self, start: Start, ids: Tensor) -> Speeds:
         """The speeds that balls in a single picture may have; ids [B, L] of the words that say what happens, -1: none."""
@@ -237,6 +240,22 @@ class ObjectDynamics(nn.Module):
             balls = self.move(balls, around)
             path.append(balls.place)
         return torch.stack(path, 2)
+
+
+def step_of(balls: Balls) -> Tensor:
+    """How far [..., 2] balls move along the picture in a frame, when nothing happens to them."""
+    return (balls.place + balls.speed[..., :2]) / (1 + balls.speed[..., 2:]) - balls.place
+
+
+def aimed(balls: Balls, moved: Tensor) -> Balls:
+    """Balls that move so far [..., 2] along the picture in a frame, and as much away as before."""
+    return balls._replace(speed=_towards(balls.place, moved, balls.speed[..., 2:]))
+
+
+def _towards(place: Tensor, moved: Tensor, away: Tensor) -> Tensor:
+    """The speed [..., 3] of a ball at a place that is `moved` [..., 2] from there in the next frame, 1 + away [..., 1] times
+    as far."""
+    return torch.cat((moved + away * (place + moved), away), -1)
 
 
 def cells(height: int, width: int, device: torch.device | None = None) -> Tensor:

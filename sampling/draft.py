@@ -74,9 +74,13 @@ def expected(model: Any, conditioning: Any, frames: int, width: int, height: int
 
 def restored(made: Tensor, again: Tensor, draft: Tensor) -> Tensor:
     """Frames [T,H,W,3], of the draft where they agree with `again`: the draft's after encoding and decoding."""
+    return made.lerp(draft, agreement(made, again))
+
+
+def agreement(made: Tensor, again: Tensor) -> Tensor:
+    """How far frames [T,H,W,3] agree: [T,H,W,1], 0 to 1."""
     from torch.nn import functional as F
 
     off = (made - again).square().mean(-1)[:, None]
     off = F.avg_pool2d(F.pad(off, (AROUND // 2,) * 4, mode="replicate"), AROUND, 1)[:, 0].sqrt()
-    same = ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]
-    return made.lerp(draft, same)
+    return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]

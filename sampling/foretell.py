@@ -4,12 +4,13 @@ transformer: balls go on as they are seen to move, as words and noise decide, or
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
+from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
 from .draft import Draft
-from .paint import drafted
+from .paint import FOV_DEG, drafted
 from .sample import noise_from_seed
 from .steer import Steering, Views
 
@@ -29,8 +30,8 @@ def foretold(
 
     Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or that of a seed, then
     decide. Where a camera path, depth or flow are told, all goes along with them. Nothing is foretold to an end picture,
-    where the camera moves and no path says how, where depth or flow move more than balls, and where a control counts only
-    in part.
+    where the camera moves and neither a path nor flow says how, where depth or flow move more than balls and no camera
+    explains it, and where a control counts only in part.
     """
     dynamics, told = getattr(model, "dynamics", None), conditioning
     if dynamics is None or not model.config.draft or told.draft is not None or told.unforeseen:
@@ -45,8 +46,6 @@ def foretold(
         return told
     camera, depth, flow = controls
     camera = camera.since(0 if single else len(told.start) - 1) if camera is not None and camera.moves else None
-    if camera is not None and depth is not None and flow is None:
-        return told
     pictures = cover(told.start[:1] if single else told.start, width, height)
     if single and noise is None:
         space = model.space
@@ -56,38 +55,53 @@ def foretold(
     future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow)
     if future is None:
         return replace(told, unforeseen=True)
-    return replace(told, draft=Draft(*drafted(pictures, *future, camera)))
+    return replace(told, draft=Draft(*drafted(pictures, *future)))
+
+
+class Future(NamedTuple):
+    tracks: Tensor  # [frames, N, 4] centre u, v and radius in pixels, depth in metres, of balls as each frame's camera sees them
+    near: Tensor  # [H/4, W/4] 1 / metres of what else the last picture shows
+    light: Tensor  # [3] about where its light comes from, see Sunlight
+    camera: CameraPath | None  # from the last picture on; None: it rests
 
 
 def foreseen(
     dynamics: Any, pictures: Tensor, frames: int, words: Sequence[int] = (), noise: Tensor | None = None,
     camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None,
-) -> tuple[Tensor, Tensor] | None:  # fmt: skip
-    """Tracks [frames, N, 4] (centre u, v and radius in pixels, depth in metres) of the balls of pictures [k,H,W,3], each
-    as its frame's camera sees it, of frames before the last `known` pictures zeros; and 1 / metres [H/4,W/4] of what else
-    the last picture shows. camera: the path from the last picture on. None where the camera moves without one, and where
-    depth or flow, fitted to the video, move more than balls.
+) -> Future | None:  # fmt: skip
+    """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures. camera:
+    the path from the last picture on; without one, flow of the whole picture tells it. None where the camera moves and
+    nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
     k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known.
     """
     import torch
+
+    from ..model.dynamics import aimed
 
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
     shown = pictures.expand(known, -1, -1, -1) if single else pictures[-known:]
     with torch.no_grad():
         seen = dynamics.look(shown[None])
-        if not single and camera is None and bool(seen.camera_moves > 0):
-            return None
         start = dynamics.start(seen, *dynamics.find(seen), (width, height), single)
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
             speeds = dynamics.imagine(start, torch.tensor([list(words)]))
-            balls = balls._replace(speed=speeds.draw(free[None, : balls.place.shape[1]]))
+            balls = aimed(balls, speeds.draw(free[None, : balls.place.shape[1]]))
         radius, depths = balls.radius[0], start.depth[0].exp()  # [N, 1]
         scale, centre = height / dynamics.units, torch.tensor([width / 2, height / 2])
-        views, ground = Views(camera, width, height), seen.ground[0]
+        ground = seen.ground[0]
+        discs = torch.cat((balls.place[0] * scale + centre, radius * scale), -1)[radius[:, 0] > 0]
+        moves = not single and bool(seen.camera_moves > 0)
+        if camera is None and flow is not None:
+            camera = path_of_flow(flow, ground, count - 1, FOV_DEG, discs)
+        elif camera is None and depth is not None and moves:
+            camera = path_of_depth(depth, ground, count - 1, FOV_DEG, discs)
+        if camera is None and moves:
+            return None
+        views = Views(camera, width, height)
         steering = None
         if depth is not None or flow is not None:
             steering = Steering(flow, depth, ground, views, count - 1, (width, height))
@@ -102,7 +116,8 @@ def foreseen(
             if steering is not None:
                 place, sure = steering.step(frame, before[0] * scale + centre, place, size * scale, far)
                 now = (place[None] - centre) / scale
-                balls = balls._replace(place=now, speed=balls.speed.lerp(now - before, sure))
+                turn = torch.nn.functional.pad(sure * (now - balls.place), (0, 1))
+                balls = balls._replace(place=now, speed=balls.speed + turn)
             place, away = views.seen(place, far, frame - count + 1)
             size = size * scale * far / away.clamp_min(0.1) * views.zoom(frame - count + 1) * (away > 0.1)
             tracks.append(torch.cat((place, size, away), -1))
@@ -110,4 +125,4 @@ def foreseen(
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
         return None
-    return tracks, ground
+    return Future(tracks, ground, seen.light[0], camera)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -12,12 +13,14 @@ from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
 from .rising import levels, risen
-from .sample import Step, noise_from_seed, sample
+from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
 from .settings import is_wan, lattice_of, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .sample import Step
 
 
 def controls_of(model: Any, conditioning: Any, frames: int, width: int, height: int, device: Any) -> Controls:
@@ -94,7 +97,7 @@ def generate(
 
         def report(step: Step) -> None:
             if on_step is not None:
-                on_step(Step(step.done, step.total, step.sigma, of_clip(step.x0)))
+                on_step(replace(step, x0=of_clip(step.x0), draft=conditioning.draft))
 
         latent = sample(
             denoise, noise, sigmas, solver, controls.known, report, check,

@@ -1,14 +1,16 @@
 """Paints a draft: the last picture with its balls cut out and put where they will be, hidden where something nearer is, and
-all of it as a camera path sees it.
+all of it as a camera path sees it; where the picture shows their shadows, these go with them.
 
-It knows nothing of shadows, and of what no picture has shown. (The like from a cloud of points: GEN3C, arXiv 2503.03751.)
+It knows nothing of what no picture has shown. (The like from a cloud of points: GEN3C, arXiv 2503.03751.)
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..control.camera import focal_of
 from ..control.reproject import seen_along
+from .shade import Sunlight, balls_of, light_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,49 +24,79 @@ LEAST_NEAR = 1e-3  # 1 / metres
 BENDS, ALIKE = 0.03, 0.05  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
 STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
 ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
+FOV_DEG = 40.0  # of the camera where no path tells it
+SHADE = 0.02  # share of the light that is hidden from which on a pixel is in a shadow
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
 
 
-def _walked(plate: Tensor, near: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
-    """What a still scene, whose picture [H,W,3] and 1 / metres [H,W] are told in a path's first camera, looks like in those
-    behind it: pictures [F,H,W,3] and 1 / metres [F,H,W]. What lies outside of the picture is as at its edge."""
-    import torch
-    from torch.nn import functional as F
-
-    metres, came_from = seen_along(1 / near, camera)
-    at = came_from / torch.tensor([near.shape[1] / 2, near.shape[0] / 2]) - 1
-    pictures = plate.permute(2, 0, 1)[None].expand(len(at), -1, -1, -1)
-    pictures = F.grid_sample(pictures, at, padding_mode="border", align_corners=False)
-    return pictures.permute(0, 2, 3, 1), 1 / metres
-
-
 def drafted(
-    pictures: Tensor, tracks: Tensor, near: Tensor, camera: CameraPath | None = None
+    pictures: Tensor, tracks: Tensor, near: Tensor, light: Tensor, camera: CameraPath | None = None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
     it balls are painted [T,H,W], 0 to 1.
 
-    near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; camera: the path from
-    the last picture on, along which it is seen.
+    near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; light [3]: about where it
+    comes from, see Sunlight; camera: the path from the last picture on, along which it is seen.
     """
     import torch
+    from torch.nn import functional as F
 
     count, height, width = pictures.shape[:3]
     last = tracks[count - 1]
     there = last[:, 2] > 0
     order = torch.argsort(last[there, 3], descending=True)  # far ones first
     tracks, last = tracks[:, there][:, order], last[there][order]
-    near = _sharp(near, pictures[-1]).clamp_min(LEAST_NEAR)
-    if camera is None:
-        video = _plate(pictures, tracks[:count]).repeat(len(tracks) - count, 1, 1, 1)
-        nears = near.expand(len(video), -1, -1)
+    near = _steady(near.clamp_min(LEAST_NEAR))
+    even = F.interpolate(near[None, None], size=(height, width), mode="bilinear")[0, 0]
+    near = _sharp(near, even, pictures[-1])
+    cameras = _Cameras(camera, len(tracks) - count, width, height)
+    light = light_of(pictures[-1], near, light, cameras.focal[0], last) if len(last) else None
+    seen, shown = (pictures, tracks[:count]) if camera is None else (pictures[-1:], last[None])
+    if light is None:
+        video = _plate(seen, shown)[None].expand(len(tracks) - count, -1, -1, -1)
     else:
-        video, nears = _walked(_plate(pictures[-1:], last[None]), near, camera)
+        sun = Sunlight(near, even, light, cameras.focal[0])
+        video = _plate(seen, shown, sun, sun.hidden(*balls_of(shown, cameras.centre, cameras.focal[0])))
+        video = sun.shaded(video, sun.hidden(*cameras.balls(tracks[count:])))
+    video, nears = cameras.walked(video, near)
     balls = torch.zeros(len(tracks), height, width)
     tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
     for then, ball in zip(tracks[:count][tracked].transpose(0, 1), tracks[count:].transpose(0, 1)):
         _paint(_sprite(pictures[tracked], then, near), ball, video, nears, balls[count:])
     return torch.cat((pictures, video)), balls
+
+
+class _Cameras:
+    """Those of so many frames behind the last known picture, number 0, along a path from there on; None: they rest."""
+
+    def __init__(self, path: CameraPath | None, frames: int, width: int, height: int):
+        import torch
+
+        self.path, self.centre = path, torch.tensor([width / 2, height / 2])
+        fov = torch.full((frames + 1,), FOV_DEG) if path is None else path.fov_deg.float()
+        self.focal = focal_of(fov) * height / 2  # pixels
+
+    def walked(self, video: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those behind it, and how
+        near that is [F,H,W]. What lies outside of the first one's picture is as at its edge."""
+        from torch.nn import functional as F
+
+        if self.path is None:
+            return video.clone(), near.expand(len(video), -1, -1)
+        metres, came_from = seen_along(1 / near, self.path)
+        video = F.grid_sample(video.permute(0, 3, 1, 2), came_from / self.centre - 1, padding_mode="border", align_corners=False)
+        return video.permute(0, 2, 3, 1), 1 / metres
+
+    def balls(self, tracks: Tensor) -> tuple[Tensor, Tensor]:
+        """Centres [F,N,3] and radii [F,N] in metres, as the first camera has them, of balls that the later ones see at tracks
+        [F,N,4]."""
+        import torch
+
+        centres, radii = balls_of(tracks, self.centre, self.focal[1:, None, None])
+        if self.path is None:
+            return centres, radii
+        back = (torch.linalg.inv(self.path.c2w[0]) @ self.path.c2w[1:]).float()
+        return torch.einsum("tij,tnj->tni", back[:, :3, :3], centres) + back[:, None, :3, 3], radii
 
 
 def _sprite(pictures: Tensor, seen: Tensor, near: Tensor) -> Tensor:
@@ -115,9 +147,9 @@ def _disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> T
     return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
 
 
-def _plate(pictures: Tensor, tracks: Tensor) -> Tensor:
-    """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4]: the latest that shows it, else
-    what is around."""
+def _plate(pictures: Tensor, tracks: Tensor, sun: Sunlight | None = None, dark: Tensor | None = None) -> Tensor:
+    """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4] and hide so much of the sun's light
+    [k,H,W]: the latest that shows it, else a shadow made as bright as all else, else what is around."""
     import torch
     from torch.nn import functional as F
 
@@ -129,7 +161,14 @@ def _plate(pictures: Tensor, tracks: Tensor) -> Tensor:
     x, y, radius, _ = tracks[tracked][..., None, None].unbind(2)  # [k, N, 1, 1]
     free = 1 - _disc(u - x, v - y, radius, RIM).amax(1)  # [k, H, W]
     ground, sure = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
-    for picture, clear in zip(pictures[tracked].flip(0), free.flip(0)[..., None]):
+    shows = list(zip(pictures[tracked].flip(0), free.flip(0)[..., None]))
+    if sun is not None:
+        dark = dark[tracked].flip(0)
+        beside, within = (F.max_pool2d(x[:, None], 5, 1, 2)[:, 0] for x in (dark, 1 - dark))
+        bright, deep = (x[..., None].float() for x in (beside < SHADE, within < SHADE))
+        relit = [(sun.cleared(picture, d), clear * x) for (picture, clear), d, x in zip(shows, dark, deep)]
+        shows = [(picture, clear * x) for (picture, clear), x in zip(shows, bright)] + relit
+    for picture, clear in shows:
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
     far = int(tracks[-1, :, 2].max() + 2 * RIM)  # from where what no picture shows is filled
     box, both = 2 * far + 1, torch.cat((ground, sure), -1).permute(2, 0, 1)[None]
@@ -139,23 +178,21 @@ def _plate(pictures: Tensor, tracks: Tensor) -> Tensor:
     return ground + (1 - sure) * fill[..., :3] / fill[..., 3:].clamp_min(1e-3)
 
 
-def _sharp(near: Tensor, picture: Tensor) -> Tensor:
-    """1 / metres [h,w] of cells of a picture [H,W,3] as those of its pixels [H,W]: between one thing and another, that of
-    the neighbours whose colour a pixel has."""
+def _sharp(near: Tensor, even: Tensor, picture: Tensor) -> Tensor:
+    """1 / metres [h,w] of cells of a picture [H,W,3] as those of its pixels [H,W]: `even`, but between one thing and another
+    that of the neighbours whose colour a pixel has."""
     import torch
     from torch.nn import functional as F
 
     (h, w), size = near.shape, picture.shape[:2]
-    near = _steady(near)
     colours = F.interpolate(picture.permute(2, 0, 1)[None], size=(h, w), mode="area")
     around = F.unfold(F.pad(torch.cat((near[None, None], colours), 1), (1,) * 4, mode="replicate"), 3).view(1, 36, h, w)
     each = F.interpolate(around, size=size, mode="nearest")[0].view(4, 9, *size)
     alike = (-(each[1:] - picture.permute(2, 0, 1)[:, None]).square().sum(0) / ALIKE**2).softmax(0)
-    smooth = F.interpolate(near[None, None], size=size, mode="bilinear")[0, 0]
     bend = near - F.avg_pool2d(F.pad(near[None, None], (1,) * 4, mode="replicate"), 3, 1)[0, 0]
     edge = F.max_pool2d((bend.abs() > BENDS * near)[None, None].float(), 3, 1, 1)
     edge = F.interpolate(edge, size=size, mode="nearest")[0, 0] > 0
-    return torch.where(edge, (each[0] * alike).sum(0), smooth)
+    return torch.where(edge, (each[0] * alike).sum(0), even)
 
 
 def _steady(near: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
+from .draft import agreement
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -49,7 +51,8 @@ class Forming:
     """An on_step that tells update(done, pictures): the predicted clean video as a list of PIL images, or None.
 
     Pictures come from a linear map of each latent cell to a few pixels a side and `temporal` frames: about 50
-    times cheaper than the codec's decoder, and enough to see colours, places and motion.
+    times cheaper than the codec's decoder, and enough to see colours, places and motion. Where they show what a draft
+    foretells, they are as sharp as it.
     """
 
     def __init__(self, codec: Any, update: Callable, share: float = 0.05):
@@ -60,7 +63,7 @@ class Forming:
         if not self.budget.affordable():
             return self.update(step.done, None)
         with self.budget.spending():
-            self.update(step.done, pictures(quick_decode(self.codec, step.x0)))
+            self.update(step.done, pictures(predicted_video(self.codec, step)))
 
 
 def pictures(frames: Tensor) -> list:
@@ -68,6 +71,23 @@ def pictures(frames: Tensor) -> list:
     from PIL import Image
 
     return [Image.fromarray(frame) for frame in (frames * 255).round().byte().cpu().numpy()]
+
+
+def predicted_video(codec: Any, step: Step) -> Tensor:
+    """The video [T,H,W,3] that a step predicts, of the draft where the two agree; its long side at most LONG_SIDE pixels."""
+    from torch.nn import functional as F
+
+    small, draft = quick_decode(codec, step.x0), step.draft
+    if draft is None or draft.latent is None or draft.latent.shape != step.x0.shape:
+        return small
+    same = agreement(small, quick_decode(codec, draft.latent))
+    planes = lambda x: x.permute(0, 3, 1, 2).cpu()  # noqa: E731
+    frames = planes(draft.frames)
+    scale = min(1.0, LONG_SIDE / max(frames.shape[2:]))
+    size = [round(side * scale) for side in frames.shape[2:]]
+    frames = frames if scale == 1 else F.interpolate(frames, size=size, mode="area")
+    small, same = (F.interpolate(planes(x), size=size, mode="bilinear") for x in (small, same))
+    return small.lerp(frames, same).permute(0, 2, 3, 1)
 
 
 def quick_decode(codec: Any, latent: Tensor) -> Tensor:

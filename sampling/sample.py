@@ -11,15 +11,19 @@ from .solvers import RENOISING, SOLVERS
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .draft import Draft
+
 
 @dataclass(frozen=True)
 class Step:
-    """What a watcher is told after a step: `done` of `total` steps, the sigma it began at, predicted x0 [B,C,T,h,w]."""
+    """What a watcher is told after a step: `done` of `total` steps, the sigma it began at, predicted x0 [B,C,T,h,w], and the
+    draft that it was told, if any."""
 
     done: int
     total: int
     sigma: float
     x0: Tensor
+    draft: Draft | None = None
 
 
 def noise_from_seed(seed: int, shape: Sequence[int], extra_frames: int = 0, device="cpu") -> Tensor:

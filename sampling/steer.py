@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..control.camera import focal_of
+from ..control.egomotion import scale_of
+from ..control.flow import grid
+from ..control.reproject import seen_along
 from .paint import HIDDEN
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ SPOTS = 0.5  # radii around a ball's centre over which its flow is averaged
 MOVES = 0.5  # pixels a frame from which what is told to move does
 BESIDE = 2.5, 4.0  # radii, and pixels more, around a ball that are told to move with it
 STANDS_OUT = 0.02  # inverse depth (0..1) by which a ball is nearer than what was ever seen behind it
+NEARER = 0.05  # share by which it is nearer than the ground, where a camera moves
 MOST_OUT = 0.25  # share of a picture from which on it is the ground that moves
 SEARCH = (0.25, 1.5, 4.0)  # pixels between places at which a silhouette is looked for, four each way: last the widest
 FITS = 0.35  # share of its disc that must be there, less what is not
@@ -51,6 +55,27 @@ class Views:
         """How much larger things are at the same distance than in the first camera."""
         return 1.0 if self.camera is None else float(self.focal[frame] / self.focal[0])
 
+    def nears(self, near: Tensor) -> Tensor:
+        """1 / metres [h,w] of the first camera as it and those behind it see them [F,h,w]; one for all where they rest."""
+        import torch
+
+        if self.camera is None:
+            return near[None]
+        return torch.cat((near[None], 1 / seen_along(1 / near, self.camera)[0]))
+
+    def flow(self, nears: Tensor) -> Tensor:
+        """How what rests moves to the next frame [F-1,h,w,2] in pixels, where cameras see it so near [F,h,w]."""
+        import torch
+
+        height, width = nears.shape[1:]
+        at = grid(width, height) * 2 * self.centre / torch.tensor([width, height])
+        space = torch.cat(((at - self.centre) / self.focal[:, None, None, None], torch.ones(len(nears), height, width, 1)), -1)
+        space = (space / nears[..., None])[:-1]
+        step = self.to[1:] @ torch.linalg.inv(self.to[:-1])
+        local = torch.einsum("tij,thwj->thwi", step[:, :3, :3], space) + step[:, None, None, :3, 3]
+        z = local[..., 2:].clamp_min(0.1)
+        return local[..., :2] / z * self.focal[1:, None, None, None] + self.centre - at
+
     def back(self, place: Tensor, depth: Tensor, frame: int) -> Tensor:
         """Places [N,2] in the first camera of those in a later one."""
         import torch
@@ -64,31 +89,58 @@ class Views:
 
 class Steering:
     """flow, depth: fitted to the video, or None; near [h,w]: 1 / metres of what is no ball in the last known picture, number
-    `last`. Of a camera that moves, depth says nothing here."""
+    `last`."""
 
     def __init__(
         self, flow: FlowField | None, depth: DepthMaps | None, near: Tensor, views: Views, last: int, size: tuple[int, int]
     ):  # fmt: skip
-        self.flow, self.depth, self.near, self.views, self.last, self.size = flow, depth, near, views, last, size
-        self.silhouettes = None  # [frames,H,W] what is no ground, where the camera rests
-        if views.camera is None:
-            if depth is not None:
-                self.silhouettes = (depth.inverse > depth.inverse.amin(0) + STANDS_OUT).float()
-            elif flow.valid.min() > 0.5:
-                self.silhouettes = (flow.flow.norm(dim=-1) > MOVES).float()
+        self.flow, self.depth, self.views, self.last, self.size = flow, depth, views, last, size
+        self.nears = views.nears(near)  # [frames behind the last known one, h, w], or one for all where the camera rests
+        self.silhouettes = None  # [frames behind the last known one, H, W] what is no ground
+        if depth is not None:
+            self.silhouettes = self._nearer(depth.inverse)
+        elif flow.valid.min() > 0.5:
+            self.silhouettes = self._moving(flow.flow)
+
+    def _nearer(self, told: Tensor) -> Tensor:
+        """What is nearer in maps [T,H,W] than the ground."""
+        from torch.nn import functional as F
+
+        later = told[self.last + 1 :]
+        if self.views.camera is None:
+            return (later > told.amin(0) + STANDS_OUT).float()
+        every = F.interpolate(self.nears[:, None], size=told.shape[1:], mode="bilinear")[:, 0]
+        a, b = scale_of(told[self.last].flatten(), every[0].flatten())
+        ground = F.max_pool2d(every[1:], 5, 1, 2)  # an edge a little aside is no ball
+        return ((later - b) / a > ground * (1 + NEARER)).float()
+
+    def _moving(self, flow: Tensor) -> Tensor:
+        """What a flow [T-1,H,W,2] moves otherwise than the camera does."""
+        from torch.nn import functional as F
+
+        flow = flow[self.last :]
+        if self.views.camera is not None:
+            static = self.views.flow(self.nears).permute(0, 3, 1, 2)
+            flow = flow - F.interpolate(static, size=flow.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
+        return (flow[1:].norm(dim=-1) > MOVES).float()
 
     def step(self, frame: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Places `after` [N,2] in a frame, told where balls were in the one before; and how far they are told, 0..1 [N,1].
 
         All in the camera of the last known picture, in pixels; radius, depth [N,1].
         """
-        told = after.new_zeros(len(after), 1)
+        told, since = after.new_zeros(len(after), 1), frame - 1 - self.last
         if self.flow is not None:
-            after, told = self._follow(frame, before, after, radius, depth)
-        if self.silhouettes is not None and frame < len(self.silhouettes):
-            found, sure = self._fit(self.silhouettes[frame][None], after, radius, depth)
-            after, told = after.lerp(found, sure), told.maximum(sure)
+            after, told = self._follow(since, before, after, radius, depth)
+        if self.silhouettes is not None and since < len(self.silhouettes):
+            now, z = self.views.seen(after, depth, since + 1)
+            size = radius * depth / z * self.views.zoom(since + 1)
+            found, sure = self._fit(self.silhouettes[since][None], self._near(since + 1), now, size, z)
+            after, told = self.views.back(now.lerp(found, sure), z, since + 1), told.maximum(sure)
         return after, told
+
+    def _near(self, since: int) -> Tensor:
+        return self.nears[since if len(self.nears) > 1 else 0]
 
     def _look(self, maps: Tensor, at: Tensor) -> Tensor:
         """Maps [C,h,w] of the whole picture at places [...,2] in pixels: [...,C]; 0 outside."""
@@ -98,18 +150,18 @@ class Steering:
         found = torch.nn.functional.grid_sample(maps[None], flat, align_corners=False)
         return found[0, :, 0].T.view(*at.shape[:-1], -1)
 
-    def _hidden(self, place: Tensor, depth: Tensor) -> Tensor:
-        return self._look(self.near[None], place) * depth > HIDDEN
+    def _hidden(self, near: Tensor, place: Tensor, depth: Tensor) -> Tensor:
+        return self._look(near[None], place) * depth > HIDDEN
 
-    def _follow(self, frame: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def _follow(self, since: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         import torch
 
-        since = frame - 1 - self.last
-        (then, _), (now, z) = (self.views.seen(p, depth, since + i) for i, p in enumerate((before, after)))
+        frame = self.last + 1 + since
+        (then, far), (now, z) = (self.views.seen(p, depth, since + i) for i, p in enumerate((before, after)))
         spots = torch.tensor([(0.0, 0.0), (SPOTS, 0.0), (-SPOTS, 0.0), (0.0, SPOTS), (0.0, -SPOTS)])
         at = then[:, None] + spots * radius[:, None]
         share = self._look(self.flow.valid[frame - 1][None], at)  # [N,5,1]
-        share = share * ~self._hidden(before[:, None] + spots * radius[:, None], depth[:, None])
+        share = share * ~self._hidden(self._near(since), at, far[:, None])
         flow = self._look(self.flow.flow[frame - 1].permute(2, 0, 1), at)
         # What rests where a ball moves is what hides it.
         moves = share * (flow.norm(dim=-1, keepdim=True) > MOVES)
@@ -119,7 +171,7 @@ class Steering:
         told = (share.sum(1) / 2).clamp_max(1)
         return self.views.back(now.lerp(then + way, told), z, since + 1), told
 
-    def _fit(self, mask: Tensor, place: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, mask: Tensor, near: Tensor, place: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """The places near by [N,2] where discs lie best on a silhouette [1,H,W], and 1 where one does [N,1]."""
         import torch
 
@@ -128,11 +180,12 @@ class Steering:
         disc = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1) * 1.3  # in radii, with a rim
         inside = torch.where(disc.norm(dim=-1) < 1, 1.0, -0.5)
 
+
         def best(around: Tensor, width: float) -> tuple[Tensor, Tensor]:
             centres = around[:, None] + steps * width  # [N,81,2]
             at = centres[:, :, None] + disc * radius[:, None, None]
             there = self._look(mask, at)[..., 0]
-            shows = ~self._hidden(at, depth[:, None, None])[..., 0]
+            shows = ~self._hidden(near, at, depth[:, None, None])[..., 0]
             worth = inside * shows * torch.where(inside > 0, 2 * there - 1, there)
             score = worth.sum(-1) / (inside > 0).sum() - FARTHER * (centres - place[:, None]).norm(dim=-1)
             score, which = score.max(1, keepdim=True)
@@ -146,7 +199,7 @@ class Steering:
         """Whether what is told to move is balls that go along tracks [T,N,4], or is near them."""
         import torch
 
-        if self.silhouettes is not None and self.silhouettes[self.last :].mean() > MOST_OUT:
+        if self.silhouettes is not None and self.silhouettes.mean() > MOST_OUT:
             return False
         if self.flow is None or self.views.camera is not None:
             return True

@@ -13,7 +13,7 @@ from .decode import decode_frames
 from .draft import expected
 from .foretell import foretold
 from .generate import generate
-from .preview import PreviewBudget, pictures, quick_decode
+from .preview import PreviewBudget, pictures, predicted_video
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +123,7 @@ class FormingTakes:
         self.budget = PreviewBudget(share)
 
     def on_step(self, step: Step) -> None:
-        self._tell(step.done, lambda: pictures(quick_decode(self.codec, step.x0)))
+        self._tell(step.done, lambda: pictures(predicted_video(self.codec, step)))
 
     def on_frames(self, done: int, frames: Tensor) -> None:
         last = self.steps + done == self.each

@@ -6,6 +6,7 @@ import pytest
 import torch
 from vdit.control import encode_conditioning
 from vdit.model.checkpoint import random_world_model
+from vdit.model.config import VDiTConfig
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
@@ -13,6 +14,8 @@ from vdit.sampling import expected, generate
 from vdit.sampling.decode import decode_frames
 from vdit.sampling.draft import Draft, restored
 from vdit.sampling.extend import long_video
+from vdit.sampling.preview import predicted_video
+from vdit.sampling.sample import Step
 
 SIZE = dict(frames=9, width=64, height=64)
 
@@ -62,6 +65,30 @@ def test_a_decoded_video_is_as_sharp_as_its_draft(model):
     assert (plain - draft.frames).abs().mean() > 0.05 and torch.allclose(sharp, draft.frames, atol=1e-5)
     other = Draft(pictures(13))  # of another length: nothing is known of these frames
     assert torch.equal(decode_frames(model.codec, latent, draft=other), plain)
+
+
+def test_a_forming_video_is_shown_as_sharp_as_its_draft(model):
+    draft = Draft(pictures(9))
+    latent = draft.encoded(model.codec, "cpu")
+    shown = predicted_video(model.codec, Step(1, 4, 0.5, latent, draft))
+    assert torch.allclose(shown, draft.frames, atol=1e-5)
+    assert predicted_video(model.codec, Step(1, 4, 0.5, latent)).shape == (9, 32, 32, 3)  # small and blurred
+    other = latent.clone()
+    other[..., :1] += 3 * latent.std()  # on the left something else happens
+    shown = predicted_video(model.codec, Step(1, 4, 0.5, other, draft))
+    off = (shown - draft.frames).abs().mean((0, 1, 3))
+    assert off[24:].max() < 1e-5 and off[:8].min() > 0.05
+    large = Draft(torch.rand(9, 192, 320, 3, generator=torch.Generator().manual_seed(0)))
+    large.encoded(model.codec, "cpu")
+    assert predicted_video(model.codec, Step(1, 4, 0.5, large.latent, large)).shape == (9, 77, 128, 3)
+
+
+def test_a_watcher_hears_of_the_draft():
+    model = random_world_model(3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True))
+    shot = replace(encode_conditioning(model, "a red ball", start=pictures(5)), draft=Draft(pictures(9)))
+    steps = []
+    generate(model, shot, seed=1, **SIZE, steps=2, guidance=1.0, on_step=steps.append)
+    assert len(steps) == 2 and all(step.draft is shot.draft and step.draft.latent is not None for step in steps)
 
 
 def test_start_pictures_come_out_as_they_went_in(model):

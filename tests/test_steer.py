@@ -89,6 +89,36 @@ def test_views_there_and_back():
     assert views.zoom(2) > 1.3 and Views(None, 8, 8).zoom(2) == 1.0
 
 
+@pytest.mark.parametrize("told", ["flow", "depth"])
+def test_a_ball_is_followed_where_the_camera_moves(told):
+    """It would rest in space, and goes where its silhouette, or what moves otherwise than the camera, is."""
+    clips = (make_clip(s, "throw", split="validation") for s in range(99))
+    clip = next(c for c in clips if c.scene.camera_move.startswith(("slide", "orbit", "rise")) and len(c.scene.balls) == 1)
+    path = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg)).since(LAST)
+    control = {"flow": FlowField(clip.flow)} if told == "flow" else {"depth": depth_from_metres(clip.render.depth)}
+    views, tracks = Views(path, 128, 128), ball_tracks(clip)[LAST:]
+    steering = Steering(control.get("flow"), control.get("depth"), ground_behind(clip, LAST), views, LAST, (128, 128))
+    where = lambda t: views.back(tracks[t, :1, :2], tracks[t, :1, 3:], t)  # in the first camera  # noqa: E731
+    place, speed, off = where(0), where(1) - where(0), []
+    for t in range(1, 20):
+        before, place = place, place + speed
+        size = tracks[0, :1, 2:3], tracks[0, :1, 3:]
+        now, _ = steering.step(LAST + t, before, place, *size)
+        place, speed = now, now - before
+        off.append((now - where(t)).norm())
+    assert torch.stack(off).median() < 1.5
+
+
+def test_what_rests_moves_as_the_camera_has_it():
+    clip = next(c for c in (make_clip(s, "look", split="validation") for s in range(99)) if c.scene.camera_move == "orbit left")
+    path = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg))
+    views = Views(path, 128, 128)
+    near = torch.nn.functional.avg_pool2d(1 / clip.render.depth[:1], 4)[0]
+    flow = views.flow(views.nears(near)).permute(0, 3, 1, 2)
+    true = torch.nn.functional.avg_pool2d(clip.flow.permute(0, 3, 1, 2), 4)
+    assert (flow - true).norm(dim=1)[:20].median() < 0.05
+
+
 def test_what_moves_more_than_balls_is_noticed(clip):
     path, true, steering = steered(clip, flow=FlowField(clip.flow))
     tracks = ball_tracks(clip)

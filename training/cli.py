@@ -33,7 +33,7 @@ def _dynamics(a: argparse.Namespace) -> None:
 
     train(
         a.scenes, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from,
-        keep_fine=a.keep_fine,
+        keep_fine=a.keep_fine, ground_only=a.ground_only,
     )  # fmt: skip
 
 
@@ -120,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--hours", type=float, default=1.0, help="time to train for; a resumed run goes on to the same total")
     p.add_argument("--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with")
+    p.add_argument("--ground-only", action="store_true", help="train what tells distances and light alone")
     p.add_argument("--keep-fine", action="store_true", help="leave the layers at 1/4 of the size as they are: a third faster")
     p.add_argument("--batch", type=int, default=24, help="starts of clips a step")
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")

@@ -11,12 +11,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
-from ..model.dynamics import CELL, KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, cells
+from ..model.dynamics import (
+    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, aimed, cells, step_of,
+)  # fmt: skip
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
+from ..world.render import AMBIENT, SUN
+from ..world.scene import GRAVITY
 from .latents import mirrored
 from .precision import mixed
 from .run import Run, cosine
+from .scenes import FPS
 from .shards import Shards
 from .tracks import SHOWS
 
@@ -27,6 +32,8 @@ LEARNED = 0.45  # share of the time from where a run begins that goes on from an
 TOLD = 0.08  # chance in each frame that a ball's true place is told, at first; none after a third of the time
 SIGHT = 1.2  # radii by which a ball may be outside the picture and still count in full
 ELSEWHERE = 3  # more cells of each ball from which its start is told
+STANDS_OUT, MATTERS = 0.04, 5.0  # share by which a box is nearer than most of its row; how much it counts, and what is
+# behind a ball
 FADES = 12  # frames after which an error weighs half
 
 
@@ -39,7 +46,9 @@ class Starts:
     radius: Tensor  # [B, N]; 0: no ball
     grows: Tensor  # [B, T, N] logarithm of its radius in the camera of the last known frame, less that of the last known one
     depth: Tensor  # [B, N] log metres
-    ground: Tensor  # [B, 2, H/CELL, W/CELL] see tracks.ground_of, of the last known frame
+    pull: Tensor  # [B, N, 3] see Balls
+    ground: Tensor  # [B, H/CELL, W/CELL] 1 / metres of what is no ball in the last known frame
+    light: Tensor  # [B, 3] see Ground.forward
     shows: Tensor  # [B, N] share of a ball's disc that is seen
     valid: Tensor  # [B, T, N] whether the place is known
     moves: Tensor  # [B] 1 where the camera does
@@ -92,10 +101,17 @@ class Scenes(Shards):
         depth = local[..., 2].clamp_min(0.3)
         place = local[..., :2] / depth[..., None] * focal[:, :, None, None]
         ground = get("ground")[:, 0 if single else 1].float()
+        axes = c2w[:, now, :3, :3]
+        light = SUN / AMBIENT * (get("light")[:, None] @ axes)[:, 0]
+        down = -GRAVITY / FPS**2 * axes[:, 2] / torch.stack((*[torch.ones(len(axes))] * 2, focal[:, now]), -1)
+        pull = down[:, None] / radius.clamp_min(1e-3)[..., None]
         if mirror is not None:
             frames = torch.where(mirror.view(-1, 1, 1, 1, 1), frames.flip(3), frames)
             place = torch.where(mirror.view(-1, 1, 1, 1), place * torch.tensor([-1.0, 1.0]), place)
-            ground = torch.where(mirror.view(-1, 1, 1, 1), ground.flip(3), ground)
+            ground = torch.where(mirror.view(-1, 1, 1), ground.flip(2), ground)
+            other = torch.tensor([-1.0, 1.0, 1.0])
+            light = torch.where(mirror[:, None], light * other, light)
+            pull = torch.where(mirror.view(-1, 1, 1), pull * other, pull)
         there = radius > 0
         sizes = focal[..., None] * radius[:, None] / (depth.square() - radius.square()[:, None]).clamp_min(1e-2).sqrt()
         size, grows = sizes[:, last], (sizes / sizes[:, last : last + 1].clamp_min(1e-3)).clamp_min(1e-3).log()
@@ -105,8 +121,8 @@ class Scenes(Shards):
         turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
         moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
         return Starts(
-            frames.float() / 255, place, size * there, grows * there[:, None], depth[:, last].log(), ground, shows * there,
-            valid, moves.float(), words, (width, height), single,
+            frames.float() / 255, place, size * there, grows * there[:, None], depth[:, last].log(), pull * there[..., None], ground,
+            light, shows * there, valid, moves.float(), words, (width, height), single,
         )  # fmt: skip
 
     def _words(self, told: list[list[str]], mirror: Tensor, rng: np.random.Generator | None) -> Tensor:
@@ -173,16 +189,21 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     true = batch.place[:, last + 1] - batch.place[:, last]
     if batch.single:
         speed = -0.02 * model.imagine(whole, batch.words).log_density(every(true))
-        start = start._replace(balls=start.balls._replace(speed=true))
+        start = start._replace(balls=aimed(start.balls, true))
     else:
-        speed = near(whole.balls.speed - every(true), 0.02).mean(-1)
+        speed = near(step_of(whole.balls) - every(true), 0.02).mean(-1)
+    pull = near((whole.balls.pull - every(batch.pull)) / torch.tensor(PULLS), 0.01).mean(-1)
     radius = near(whole.balls.radius[..., 0] - every(batch.radius), 0.02)
     depth = near(whole.depth[..., 0] - every(batch.depth), 0.05)
-    each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth}
+    each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth, "pull": pull}
     lost = {name: (error * share).sum() for name, error in each.items()}
     lost["found"] = F.binary_cross_entropy_with_logits(seen.ball, heat(batch), pos_weight=torch.tensor(20.0))
-    inverse, sure = batch.ground.unbind(1)
-    lost["ground"] = (near(10 * (seen.ground - inverse), 0.03) * sure).sum() / sure.sum().clamp_min(1)
+    inverse = batch.ground.log()
+    stands_out = (inverse - inverse.median(2, keepdim=True).values).abs() > STANDS_OUT  # boxes, which are what hides balls
+    behind = F.max_pool2d(seen.ball.detach().sigmoid()[:, None], 5, 1, 2)[:, 0] > 0.5  # what balls hide now
+    weight = torch.where(stands_out | behind, MATTERS, 1.0)
+    lost["ground"] = (near(seen.ground.log() - inverse, 0.02) * weight).sum() / weight.sum()
+    lost["light"] = near(seen.light - batch.light, 0.05).mean()
     lost["moves"] = F.binary_cross_entropy_with_logits(seen.camera_moves, batch.moves * (not batch.single))
     if not frames:
         return lost
@@ -196,7 +217,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     weight = weight / (1 + torch.arange(frames) / FADES)[:, None]
     size = error.square().sum(-1).add(1e-6).sqrt()
     far = (near(size, 0.1) * weight).sum() / weight.sum().clamp_min(1)
-    step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.05).mean(-1) / r[:, None]
+    step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.005).mean(-1) / r[:, None]
     rate = (step * weight[:, 1:]).sum() / weight[:, 1:].sum().clamp_min(1)
     grown = (radii[..., 0].clamp_min(1e-3) / start.balls.radius[:, None, :, 0].clamp_min(1e-3)).log()
     grows = near(grown - batch.grows[:, last + 1 : last + 1 + frames], 0.05)
@@ -204,7 +225,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
 
 
 WEIGHTS = {
-    "far": 1.0, "rate": 2.0, "grows": 2.0, "ground": 4.0, "guess": 4.0, "past": 8.0, "speed": 8.0, "radius": 2.0, "depth": 1.0,
+    "far": 1.0, "rate": 2.0, "grows": 2.0, "ground": 4.0, "light": 1.0, "pull": 4.0, "guess": 4.0, "past": 8.0, "speed": 8.0, "radius": 2.0, "depth": 1.0,
     "found": 2.0, "moves": 0.3,
 }  # fmt: skip
 
@@ -212,10 +233,13 @@ WEIGHTS = {
 @torch.no_grad()
 def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, float]:
     """On held-out starts: share of balls found and of false ones; of those found in still pictures, the median error in
-    pixels of a picture 128 high in the last known frame and 4, 12, 24, 36 and 60 frames later, and the share within a radius."""
+    pixels of a picture 128 high in the last known frame and 4, 12, 24, 36 and 60 frames later, and the share within a radius;
+    the median share by which the ground is too far or too near, and degrees by which the light is off."""
     hits = wanted = extra = 0
     off: dict[int, list[Tensor]] = {t: [] for t in (0, 4, 12, 24, 36, 60)}
     within: list[Tensor] = []
+    ground: list[Tensor] = []
+    light: list[Tensor] = []
     right = total = 0
     for shard in data.shards.values():
         for rows in torch.arange(0, len(shard["rgb"]), every).split(32):
@@ -234,6 +258,8 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             hits, wanted = hits + int(ok.sum()), wanted + int(known.sum())
             extra += int((there & (apart.amin(2) > 0.5)).sum())
             right, total = right + int(((seen.camera_moves > 0) == (batch.moves > 0)).sum()), total + len(at)
+            ground.append((seen.ground / batch.ground).log().abs().flatten())
+            light.append(torch.cosine_similarity(seen.light, batch.light, -1).clamp(-1, 1).arccos().rad2deg())
             still = ok & (batch.moves == 0)[:, None]
             ahead = place.gather(1, mine[:, :, None, None].expand(-1, -1, 61, 2))
             error = (ahead - truth[:, :, :61]).norm(dim=-1)  # [B, N, 61]
@@ -245,7 +271,8 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             within.append(((error / batch.radius.clamp_min(0.01)[..., None]) < 1)[:, :, 1:37][some])
     named = {f"off_{t}": _quantile(v, 0.5) for t, v in off.items()} | {f"p90_{t}": _quantile(off[t], 0.9) for t in (12, 36)}
     return {"found": hits / wanted, "false": extra / wanted, "camera": right / total, **named,
-            "within": float(torch.cat(within).float().mean())}  # fmt: skip
+            "within": float(torch.cat(within).float().mean()), "ground": float(torch.cat(ground).median()),
+            "light": float(torch.cat(light).median())}  # fmt: skip
 
 
 def _quantile(parts: list[Tensor], q: float) -> float:
@@ -255,12 +282,12 @@ def _quantile(parts: list[Tensor], q: float) -> float:
 
 def train(
     scenes: Path, held_out: Path, out: Path, *, hours: float, batch: int = 24, peak: float = 1e-3, seed: int = 0,
-    validate_every: int = 500, start_from: Path | None = None, keep_fine: bool = False,
+    validate_every: int = 500, start_from: Path | None = None, keep_fine: bool = False, ground_only: bool = False,
 ) -> ObjectDynamics:  # fmt: skip
     """Train for `hours`, resuming from `out` when it holds a state. Returns the averaged model. Raises FileNotFoundError.
 
     A fresh run begins with the weights of `start_from` (a run, or a bundle), or at random. keep_fine leaves the layers at
-    1/4 of the size as they are, which takes a third less time.
+    1/4 of the size as they are, which takes a third less time; ground_only leaves all but what tells distances and light.
     """
     from tqdm import tqdm
 
@@ -274,6 +301,8 @@ def train(
         learned = LEARNED
     for part in (model.frame, model.where, model.quarter):
         part.requires_grad_(not keep_fine)
+    if ground_only:
+        model.requires_grad_(False).ground.requires_grad_(True)
     average = {n: v.clone() for n, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
@@ -285,7 +314,7 @@ def train(
         before = state["before"]
     else:
         run.log(event="start", hours=hours, batch=batch, peak=peak, seed=seed, starts=len(data),
-                start_from=start_from and str(start_from), keep_fine=keep_fine)  # fmt: skip
+                start_from=start_from and str(start_from), keep_fine=keep_fine, ground_only=ground_only)  # fmt: skip
     total = hours * 3600
     best = ObjectDynamics(model.config)
     bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="dynamics", unit="s")
@@ -304,7 +333,7 @@ def train(
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         share = seconds / total
         through = learned + (1 - learned) * share
-        frames = [n for begin, n in HORIZONS if through >= begin][-1]
+        frames = 0 if ground_only else [n for begin, n in HORIZONS if through >= begin][-1]
         told = TOLD * max(0.0, 1 - 3 * through)
         for group in optimizer.param_groups:
             group["lr"] = cosine(round(1e4 * share), 10000, peak, warmup=100, floor=0.01) if step > 50 else peak * step / 50

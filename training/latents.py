@@ -25,7 +25,7 @@ from .clips import as_frames, shard_paths
 from .precision import mixed
 from .run import Run, save_atomic
 from .shards import missing
-from .tracks import ball_tracks, ground_behind, showing
+from .tracks import ball_tracks, ground_behind, light_seen, showing
 
 WORDINGS = 4  # captions kept for a clip
 SHARD = 32  # clips a file, each stored twice
@@ -128,7 +128,9 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     path = CameraPath(c2w, torch.tensor(scene.fov_deg))
     shown = tracks[:, showing(clip, tracks, begins - 1)]
     ground, camera = ground.flip(1) if mirror else ground, path.since(begins - 1) if path.moves else None
-    told, _ = drafted(x[0, :begins], shown, ground, camera)
+    light = light_seen(clip, begins - 1)
+    light = light * torch.tensor([-1.0, 1.0, 1.0]) if mirror else light
+    told, _ = drafted(x[0, :begins], shown, ground, light, camera)
     with mixed():
         video, last, draft = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:], told[None]))
     return {

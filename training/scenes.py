@@ -24,14 +24,15 @@ from .tracks import TRACKED, ground_of
 
 SHARD = 64  # clips a file, of two starts each
 FRAMES = 81  # ten seconds
+FPS = 8.0
 LATEST = 40  # frame at which the later start begins, at most
-FAVOURED = {"wall": 0.4, "arc": 0.2, "behind": 0.15, "fall": 0.15, "throw": 0.1}  # families of every other scene
+FAVOURED = {"wall": 0.3, "arc": 0.25, "behind": 0.1, "fall": 0.15, "throw": 0.2}  # families of every other scene
 
 
 def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> dict:
     """One start: rgb uint8 [KNOWN, H, W, 3], area [KNOWN, TRACKED] of each ball that shows in pixels, centers [FRAMES,
     TRACKED, 3] in metres, the last one repeated behind so many `frames`, radius [TRACKED] (0: no ball), c2w and fov_deg,
-    ground [2, 2, H/CELL, W/CELL] of the first and the last picture: see tracks.ground_of."""
+    ground [2, H/CELL, W/CELL] of the first and the last picture: see tracks.ground_of; light [3]: the way to it."""
     width, height = size
     rows = np.arange(at, at + FRAMES).clip(max=len(motion.centers) - 1)
     shown = replace(scene, c2w=scene.c2w[rows[:KNOWN]], fov_deg=scene.fov_deg[rows[:KNOWN]])
@@ -44,11 +45,12 @@ def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> di
         "rgb": torch.from_numpy(drawn.rgb_uint8()), "area": area, "centers": torch.tensor(centers, dtype=torch.float32),
         "radius": torch.tensor(radius, dtype=torch.float32), "c2w": torch.tensor(scene.c2w[rows], dtype=torch.float32),
         "fov_deg": torch.tensor(scene.fov_deg[rows], dtype=torch.float32), "frames": torch.tensor(len(motion.centers) - at),
-        "ground": ground_of(drawn, (0, KNOWN - 1)),
+        "ground": torch.stack([ground_of(scene, motion, rows[t], size) for t in (0, KNOWN - 1)]).half(),
+        "light": torch.tensor(scene.light, dtype=torch.float32),
     }  # fmt: skip
 
 
-def write_shards(folder: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0) -> None:
+def write_shards(folder: Path, first: int, count: int, *, split: str = "train") -> None:
     """Fill shards number first .. first+count-1 with scenes of seed number*SHARD+i; shards that exist are kept."""
     torch.set_num_threads(1)
     for number, path in missing(folder, "scenes", first, count, split):
@@ -58,7 +60,7 @@ def write_shards(folder: Path, first: int, count: int, *, split: str = "train", 
             rng = np.random.default_rng([seed, 1])
             later = int(rng.integers(1, LATEST + 1))
             family = rng.choice(list(FAVOURED), p=list(FAVOURED.values())) if seed % 2 else None
-            scene = sample_scene(seed, family, split=split, frames=FRAMES, fps=fps)
+            scene = sample_scene(seed, family, split=split, frames=FRAMES, fps=FPS)
             motion = simulate(scene)
             rows += [start_of(scene, motion, at, (width, height)) for at in (0, later)]
             captions.append([caption(scene, i) for i in range(WORDINGS)])

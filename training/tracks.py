@@ -15,7 +15,8 @@ from ..model.dynamics import CELL
 from ..world.camera import project_ball
 from ..world.clip import Clip
 from ..world.dynamics import Motion
-from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID, Render, render
+from ..world.render import AMBIENT, FIRST_BALL_ID, SUN, render
+from ..world.scene import Scene
 
 TRACKED = 3  # balls whose tracks are kept; no scene has more
 SHOWS = 0.3  # share of a ball's disc from which on it is to be found in a picture
@@ -37,22 +38,22 @@ def showing(clip: Clip, tracks: Tensor, frame: int) -> Tensor:
     return seen > SHOWS * np.pi * tracks[frame, :, 2].square().clamp_min(1.0)
 
 
-def ground_of(drawn: Render, frames: tuple[int, ...]) -> Tensor:
-    """[frames, 2, H/CELL, W/CELL], float16: 1 / metres of what is no ball, mean of each cell, and its share of the cell."""
-    rows = list(frames)
-    ball = (drawn.instance[rows] >= FIRST_BALL_ID) & (drawn.instance[rows] < FIRST_BOX_ID)
-    share = F.avg_pool2d((~ball).float(), CELL)
-    near = F.avg_pool2d(torch.where(ball, 0.0, 1 / drawn.depth[rows]), CELL) / share.clamp_min(1e-3)
-    return torch.stack((near, share), 1).half()
+def ground_of(scene: Scene, motion: Motion, frame: int, size: tuple[int, int]) -> Tensor:
+    """[H/CELL, W/CELL] 1 / metres of what is no ball in a frame, behind them too; size: w, h."""
+    at = slice(frame, frame + 1)
+    empty = replace(scene, balls=(), c2w=scene.c2w[at], fov_deg=scene.fov_deg[at])
+    drawn = render(empty, Motion(motion.centers[at, :0], motion.box_poses[at]), *size)
+    return F.avg_pool2d(1 / drawn.depth, CELL)[0]
 
 
 def ground_behind(clip: Clip, frame: int) -> Tensor:
-    """[H/CELL, W/CELL] 1 / metres of what is no ball in a frame, behind them too."""
-    at = slice(frame, frame + 1)
-    scene = replace(clip.scene, balls=(), c2w=clip.scene.c2w[at], fov_deg=clip.scene.fov_deg[at])
-    height, width = clip.render.depth.shape[1:]
-    drawn = render(scene, Motion(clip.motion.centers[at, :0], clip.motion.box_poses[at]), width, height)
-    return F.avg_pool2d(1 / drawn.depth, CELL)[0]
+    """As ground_of, of a clip."""
+    return ground_of(clip.scene, clip.motion, frame, tuple(clip.render.depth.shape[:0:-1]))
+
+
+def light_seen(clip: Clip, frame: int) -> Tensor:
+    """[3] the way to the light in a frame's camera (OpenCV axes), as long as it is strong: see model.ground.Ground."""
+    return SUN / AMBIENT * torch.tensor(np.array(clip.scene.light) @ clip.scene.c2w[frame, :3, :3]).float()
 
 
 def touched(tracks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,59 @@
+"""The camera's path is read from the flow of a whole picture, and a draft goes along it."""
+
+import numpy as np
+import pytest
+import torch
+from vdit.control.egomotion import path_of_flow
+from vdit.control.flow import FlowField
+from vdit.training.latents import misjudged
+from vdit.training.tracks import ball_tracks, ground_behind
+from vdit.world.clip import make_clip
+from vdit.world.scene import sample_scene
+
+LAST = 4
+
+
+def clip_of(move: str, family: str = "fall"):
+    seeds = (s for s in range(2000) if sample_scene(s, family, split="validation").camera_move == move)
+    return make_clip(next(seeds), family, split="validation")
+
+
+def read(clip, **more):
+    balls = ball_tracks(clip)[LAST]
+    near = misjudged(ground_behind(clip, LAST), 3)
+    return path_of_flow(FlowField(clip.flow, clip.visible, **more), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
+
+
+@pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "free"])
+def test_a_path_is_found_again(move):
+    clip = clip_of(move)
+    path = read(clip)
+    true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[LAST:]
+    assert path.frames == len(true) and torch.equal(path.c2w[0], torch.eye(4, dtype=torch.float64))
+    turn = path.c2w[:, :3, :3].transpose(1, 2) @ torch.tensor(true[:, :3, :3])
+    turn = ((turn.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2).clamp(-1, 1).arccos().rad2deg()
+    away = (path.c2w[:, :3, 3] - torch.tensor(true[:, :3, 3])).norm(dim=-1)
+    assert turn.max() < 1.5 and away.max() < 0.1 + 0.1 * np.linalg.norm(true[:, :3, 3], axis=-1).max()
+    assert path.fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.05)
+
+
+def test_a_zoom_is_found_again():
+    clip = clip_of("zoom in")
+    assert read(clip).fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.06)
+
+
+def test_where_the_scene_rests_there_is_no_path():
+    clip = clip_of("still")
+    assert read(clip) is None
+    near = torch.full((16, 16), 0.2)
+    moved = torch.full((8, 64, 64, 2), 2.0)
+    assert path_of_flow(FlowField(torch.zeros(8, 64, 64, 2)), near, 0, 40.0) is None
+    assert path_of_flow(FlowField(moved, torch.zeros(8, 64, 64)), near, 0, 40.0) is None  # nothing is told
+    assert path_of_flow(FlowField(moved), near, 0, 40.0) is not None
+
+
+def test_flow_that_no_camera_explains_is_no_path():
+    noise = 6 * torch.randn(8, 64, 64, 2, generator=torch.Generator().manual_seed(0))
+    assert path_of_flow(FlowField(noise), torch.full((16, 16), 0.2), 0, 40.0) is None
+    away = torch.full((30, 64, 64, 2), 5.0)  # out of the picture before the end
+    assert path_of_flow(FlowField(away), torch.full((16, 16), 0.2), 0, 40.0) is None
