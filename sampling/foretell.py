@@ -30,7 +30,7 @@ def foretold(
 
     Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or that of a seed, then
     decide. Where a camera path, depth or flow are told, all goes along with them. Nothing is foretold to an end picture,
-    where the camera moves and neither a path nor flow says how, where depth or flow move more than balls and no camera
+    where the camera moves and no path, flow or depth says how, where depth or flow move more than balls and no camera
     explains it, and where a control counts only in part.
     """
     dynamics, told = getattr(model, "dynamics", None), conditioning
@@ -70,7 +70,7 @@ def foreseen(
     camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None,
 ) -> Future | None:  # fmt: skip
     """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures. camera:
-    the path from the last picture on; without one, flow of the whole picture tells it. None where the camera moves and
+    the path from the last picture on; without one, flow or depth of the whole picture tell it. None where the camera moves and
     nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
     k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known.

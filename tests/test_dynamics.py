@@ -9,6 +9,7 @@ import torch
 from vdit.control import encode_conditioning
 from vdit.control.camera import CameraPath, focal_of
 from vdit.control.depth import depth_from_metres
+from vdit.control.flow import FlowField
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.dynamics import CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, cells, peaks, step_of
@@ -259,6 +260,18 @@ def test_tracks_are_as_a_told_camera_sees_them(seer):
     assert float(zoomed[40, 0, 2] / still[40, 0, 2]) == pytest.approx(narrow / wide, rel=1e-3)
     behind, *_ = foreseen(seer, pictures, 41, camera=path(37, z=8.0))
     assert float(behind[40, 0, 2]) == 0.0
+
+
+def test_flow_alone_tells_how_the_camera_moves(seer):
+    seer.camera = 3.0
+    pictures, flow = torch.rand(5, 128, 128, 3), torch.zeros(40, 128, 128, 2)
+    flow[..., 0] = -1.0  # the camera turns or goes to the right
+    camera = foreseen(seer, pictures, 41, flow=FlowField(flow)).camera
+    assert camera.frames == 37 and camera.moves
+    model, shot = told(seer, flow=FlowField(flow[:, :64, :96]))
+    assert foretold(model, shot, 41, 96, 64).draft is not None
+    model, shot = told(seer, flow=FlowField(flow[:, :64, :96], torch.zeros(40, 64, 96)))
+    assert foretold(model, shot, 41, 96, 64).draft is None  # it tells nothing
 
 
 def test_a_ball_that_comes_nearer_grows_as_perspective_has_it(seer):

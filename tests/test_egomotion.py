@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from vdit.control.egomotion import path_of_flow
+from vdit.control.depth import depth_from_metres
+from vdit.control.egomotion import path_of_depth, path_of_flow
 from vdit.control.flow import FlowField
 from vdit.training.latents import misjudged
 from vdit.training.tracks import ball_tracks, ground_behind
@@ -35,6 +36,19 @@ def test_a_path_is_found_again(move):
     away = (path.c2w[:, :3, 3] - torch.tensor(true[:, :3, 3])).norm(dim=-1)
     assert turn.max() < 1.5 and away.max() < 0.1 + 0.1 * np.linalg.norm(true[:, :3, 3], axis=-1).max()
     assert path.fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.05)
+
+
+@pytest.mark.parametrize("move", ["move out", "rise", "pan left", "tilt up", "roll right"])
+def test_depth_tells_about_how_the_camera_moves(move):
+    clip = clip_of(move, "look")
+    near = misjudged(ground_behind(clip, LAST), 3)
+    balls = ball_tracks(clip)[LAST]
+    path = path_of_depth(depth_from_metres(clip.render.depth), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
+    true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[-1]
+    turn = lambda m: np.degrees(np.arccos(np.clip((np.trace(m[:3, :3]) - 1) / 2, -1, 1)))  # noqa: E731
+    off = np.linalg.inv(true) @ path.c2w[-1].numpy()
+    assert turn(off) < max(0.5 * turn(true), 3.0)
+    assert np.linalg.norm(off[1:3, 3]) < max(0.35 * np.linalg.norm(true[:3, 3]), 0.25)  # sideways it is open
 
 
 def test_a_zoom_is_found_again():
