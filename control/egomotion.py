@@ -19,6 +19,7 @@ FITS = 1.5  # pixels that half of them may be off
 DEEP = 0.05  # share that half of them may be off in distance
 EDGE = 0.1  # share by which neighbours may differ in distance
 ZOOMS = 0.05  # how firmly the focal length stays what it is: a camera that goes nearer sees almost alike
+DEGREE = 3  # of a path in time that depth tells
 RESTS = 0.01  # and all else, where distances do not tell: along a wall they stay what they are
 
 Rows = tuple[Tensor, Tensor]  # what is off [N,k], and how a pose's seven numbers change it [N,k,7]
@@ -60,8 +61,11 @@ def path_of_flow(
 def path_of_depth(
     depth: DepthMaps, near: Tensor, first: int, fov_deg: float, apart: Tensor | None = None
 ) -> CameraPath | None:  # fmt: skip
-    """As path_of_flow, of maps that need not be in metres: frame `first` tells which these are. Where distances leave a
-    motion open (along a wall), the camera makes none."""
+    """As path_of_flow, of maps that need not be in metres: frame `first` tells which these are.
+
+    Distances leave motions along walls all but open, and there frames would each go their own way: a camera is taken to go
+    evenly, each number of its pose a polynomial in time.
+    """
     height, width = depth.inverse.shape[1:]
     at, space, focal, centre = _points(near, width, height, fov_deg, apart)
     a, b = scale_of(look_up(depth.inverse[first][..., None], at)[:, 0], 1 / space[:, 2].float())
@@ -82,7 +86,23 @@ def path_of_depth(
 
         return rows
 
-    return _path(map(seen, maps), DEEP, fov_deg, torch.tensor([RESTS] * 6 + [1.0]))
+    path = _path(map(seen, maps), DEEP, fov_deg, torch.tensor([RESTS] * 6 + [1.0]))
+    return None if path is None else _even(path)
+
+
+def _even(path: CameraPath) -> CameraPath:
+    """The path nearest to one whose numbers are polynomials in time."""
+    turn, place, fov = path.c2w[:, :3, :3], path.c2w[:, :3, 3], path.fov_deg
+    cos = ((turn.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2).clamp(-1, 1)
+    twist = torch.stack((turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]), -1) / 2
+    axis = twist / torch.sinc(cos.arccos() / torch.pi).clamp_min(1e-3)[:, None]  # times the angle
+    numbers = torch.cat((place, axis, (fov - fov[0])[:, None]), 1)
+    time = torch.linspace(0, 1, path.frames, dtype=torch.float64)
+    powers = torch.stack([time**k for k in range(1, DEGREE + 1)], 1)
+    place, axis, zoom = (powers @ torch.linalg.lstsq(powers, numbers).solution).split((3, 3, 1), 1)
+    angle, c2w = axis.norm(dim=-1), torch.eye(4, dtype=torch.float64).repeat(path.frames, 1, 1)
+    c2w[:, :3, :3], c2w[:, :3, 3] = about(axis / angle.clamp_min(1e-12)[:, None], angle), place
+    return CameraPath(c2w, (fov[0] + zoom[:, 0]).clamp(1, 170))
 
 
 def scale_of(told: Tensor, true: Tensor) -> tuple[float, float]:
