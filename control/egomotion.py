@@ -36,6 +36,8 @@ def path_of_flow(
     """
     height, width = flow.flow.shape[1:3]
     at, space, focal, centre = _points(near, width, height, fov_deg, apart)
+    if len(at) < LEAST_POINTS:
+        return None
     there, ways, known = at, [], torch.ones(len(at), dtype=torch.bool)
     for step, told in zip(flow.flow[first:], flow.valid[first:]):
         move = look_up(torch.cat((step, told[..., None]), -1), there)
@@ -68,6 +70,8 @@ def path_of_depth(
     """
     height, width = depth.inverse.shape[1:]
     at, space, focal, centre = _points(near, width, height, fov_deg, apart)
+    if len(at) < LEAST_POINTS:
+        return None
     a, b = scale_of(look_up(depth.inverse[first][..., None], at)[:, 0], 1 / space[:, 2].float())
     maps = (depth.inverse[first + 1 :] - b) / a
     maps = torch.stack((maps, *torch.gradient(maps, dim=(2, 1))), -1)

@@ -71,3 +71,10 @@ def test_flow_that_no_camera_explains_is_no_path():
     assert path_of_flow(FlowField(noise), torch.full((16, 16), 0.2), 0, 40.0) is None
     away = torch.full((30, 64, 64, 2), 5.0)  # out of the picture before the end
     assert path_of_flow(FlowField(away), torch.full((16, 16), 0.2), 0, 40.0) is None
+
+
+def test_where_all_is_edges_nothing_is_told():
+    near = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) + 0.1
+    depth = depth_from_metres(torch.rand(9, 64, 64, generator=torch.Generator().manual_seed(1)) + 2)
+    assert path_of_depth(depth, near, 0, 40.0) is None
+    assert path_of_flow(FlowField(torch.full((8, 64, 64, 2), 2.0)), near, 0, 40.0) is None
