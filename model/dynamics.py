@@ -199,6 +199,11 @@ class ObjectDynamics(nn.Module):
         told = self.glance(torch.cat((found, memory[:, :, None].expand(-1, -1, KNOWN, -1)), -1))
         return told[..., 2:], told[..., :2]
 
+    @staticmethod
+    def aimed(balls: Balls, moved: Tensor) -> Balls:
+        """Balls that move so far [..., 2] along the picture in a frame, and as much away as before."""
+        return balls._replace(speed=_towards(balls.place, moved, balls.speed[..., 2:]))
+
     def move(self, balls: Balls, around: Tensor) -> Balls:
         """The balls one frame later."""
         place, speed, pull, radius, memory = balls
@@ -245,11 +250,6 @@ class ObjectDynamics(nn.Module):
 def step_of(balls: Balls) -> Tensor:
     """How far [..., 2] balls move along the picture in a frame, when nothing happens to them."""
     return (balls.place + balls.speed[..., :2]) / (1 + balls.speed[..., 2:]) - balls.place
-
-
-def aimed(balls: Balls, moved: Tensor) -> Balls:
-    """Balls that move so far [..., 2] along the picture in a frame, and as much away as before."""
-    return balls._replace(speed=_towards(balls.place, moved, balls.speed[..., 2:]))
 
 
 def _towards(place: Tensor, moved: Tensor, away: Tensor) -> Tensor:

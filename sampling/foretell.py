@@ -77,8 +77,6 @@ def foreseen(
     """
     import torch
 
-    from ..model.dynamics import aimed
-
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
     shown = pictures.expand(known, -1, -1, -1) if single else pictures[-known:]
@@ -89,7 +87,7 @@ def foreseen(
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
             speeds = dynamics.imagine(start, torch.tensor([list(words)]))
-            balls = aimed(balls, speeds.draw(free[None, : balls.place.shape[1]]))
+            balls = dynamics.aimed(balls, speeds.draw(free[None, : balls.place.shape[1]]))
         radius, depths = balls.radius[0], start.depth[0].exp()  # [N, 1]
         scale, centre = height / dynamics.units, torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
 from ..model.dynamics import (
-    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, aimed, cells, step_of,
+    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, cells, step_of,
 )  # fmt: skip
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
@@ -189,7 +189,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     true = batch.place[:, last + 1] - batch.place[:, last]
     if batch.single:
         speed = -0.02 * model.imagine(whole, batch.words).log_density(every(true))
-        start = start._replace(balls=aimed(start.balls, true))
+        start = start._replace(balls=model.aimed(start.balls, true))
     else:
         speed = near(step_of(whole.balls) - every(true), 0.02).mean(-1)
     pull = near((whole.balls.pull - every(batch.pull)) / torch.tensor(PULLS), 0.01).mean(-1)
