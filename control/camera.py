@@ -116,19 +116,23 @@ def between(c2w: Tensor, focal: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
 def slerp(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
     """Rotations [N,3,3] on the shortest arc from a to b, at shares s [N]: a * exp(s * log(a^T b))."""
-    step = a.transpose(-1, -2) @ b
-    cos = ((step.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+    axis, angle = axis_angle(a.transpose(-1, -2) @ b)
+    return a @ about(axis, s * angle)
+
+
+def axis_angle(turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit axes [N,3] and angles [N] in 0..pi of rotations [N,3,3]: what about() undoes."""
+    cos = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
     twist = torch.stack(
-        (step[:, 2, 1] - step[:, 1, 2], step[:, 0, 2] - step[:, 2, 0], step[:, 1, 0] - step[:, 0, 1]), -1
+        (turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]), -1
     )
     angle = torch.atan2(twist.norm(dim=-1) / 2, cos)
-    # Half a turn has no twist to read the axis from; there (1 + step)/2 is axis times axis.
-    outer = (step + torch.eye(3, dtype=step.dtype)) / 2
+    # Half a turn has no twist to read the axis from; there (1 + turn)/2 is axis times axis.
+    outer = (turn + torch.eye(3, dtype=turn.dtype)) / 2
     column = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    fallback = outer[torch.arange(len(step)), :, column]
+    fallback = outer[torch.arange(len(turn)), :, column]
     axis = torch.where((cos < -1 + 1e-9)[:, None], fallback, twist)
-    axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-300)
-    return a @ about(axis, s * angle)
+    return axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-300), angle
 
 
 def about(axis: Tensor, angle: Tensor) -> Tensor:

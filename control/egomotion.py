@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from .camera import CameraPath, about, focal_of, fov_of
+from .camera import FOV_DEG, CameraPath, about, axis_angle, focal_of, fov_of
 from .depth import DepthMaps
-from .flow import FlowField, look_up
+from .flow import FlowField, grid, look_up
 
 ROUNDS = 4  # of Gauss-Newton a frame; the last pose is near
 LEAST_SHIFT = 1.5  # pixels by which half of a scene must have moved in the end; else the camera rests
@@ -19,8 +19,8 @@ FITS = 1.5  # pixels that half of them may be off
 DEEP = 0.05  # share that half of them may be off in distance
 EDGE = 0.1  # share by which neighbours may differ in distance
 ZOOMS = 0.05  # how firmly the focal length stays what it is: a camera that goes nearer sees almost alike
-DEGREE = 3  # of a path in time that depth tells
 RESTS = 0.01  # and all else, where distances do not tell: along a wall they stay what they are
+DEGREE = 3  # of a path in time that depth tells
 
 Rows = tuple[Tensor, Tensor]  # what is off [N,k], and how a pose's seven numbers change it [N,k,7]
 
@@ -96,17 +96,25 @@ def path_of_depth(
 
 def _even(path: CameraPath) -> CameraPath:
     """The path nearest to one whose numbers are polynomials in time."""
-    turn, place, fov = path.c2w[:, :3, :3], path.c2w[:, :3, 3], path.fov_deg
-    cos = ((turn.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2).clamp(-1, 1)
-    twist = torch.stack((turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]), -1) / 2
-    axis = twist / torch.sinc(cos.arccos() / torch.pi).clamp_min(1e-3)[:, None]  # times the angle
-    numbers = torch.cat((place, axis, (fov - fov[0])[:, None]), 1)
+    fov, (axis, angle) = path.fov_deg, axis_angle(path.c2w[:, :3, :3])
+    numbers = torch.cat((path.c2w[:, :3, 3], axis * angle[:, None], (fov - fov[0])[:, None]), 1)
     time = torch.linspace(0, 1, path.frames, dtype=torch.float64)
     powers = torch.stack([time**k for k in range(1, DEGREE + 1)], 1)
-    place, axis, zoom = (powers @ torch.linalg.lstsq(powers, numbers).solution).split((3, 3, 1), 1)
-    angle, c2w = axis.norm(dim=-1), torch.eye(4, dtype=torch.float64).repeat(path.frames, 1, 1)
-    c2w[:, :3, :3], c2w[:, :3, 3] = about(axis / angle.clamp_min(1e-12)[:, None], angle), place
-    return CameraPath(c2w, (fov[0] + zoom[:, 0]).clamp(1, 170))
+    numbers = powers @ torch.linalg.lstsq(powers, numbers).solution
+    return CameraPath(_poses(numbers[:, :6]), (fov[0] + numbers[:, 6]).clamp(*FOV_DEG))
+
+
+def _poses(numbers: Tensor) -> Tensor:
+    """Matrices [N,4,4] of places and turns (axes times angles) [N,6]."""
+    place, turn = numbers.split(3, 1)
+    angle, poses = turn.norm(dim=-1), torch.eye(4, dtype=numbers.dtype).repeat(len(numbers), 1, 1)
+    poses[:, :3, :3], poses[:, :3, 3] = about(turn / angle.clamp_min(1e-12)[:, None], angle), place
+    return poses
+
+
+def _heed(off: Tensor) -> Tensor:
+    """Huber's weights [N] of what is so far off [N]."""
+    return (1.5 * off.median().clamp_min(1e-4) / off.clamp_min(1e-9)).clamp_max(1)
 
 
 def scale_of(told: Tensor, true: Tensor) -> tuple[float, float]:
@@ -114,8 +122,7 @@ def scale_of(told: Tensor, true: Tensor) -> tuple[float, float]:
     rows, weight = torch.stack((true, torch.ones_like(true)), 1), torch.ones_like(true)
     for _ in range(8):
         found = torch.linalg.lstsq(rows * weight[:, None], told * weight).solution
-        off = (rows @ found - told).abs()
-        weight = (1.5 * off.median().clamp_min(1e-4) / off.clamp_min(1e-6)).clamp_max(1).sqrt()
+        weight = _heed((rows @ found - told).abs()).sqrt()
     return float(found[0].clamp_min(1e-3)), float(found[1])
 
 
@@ -140,8 +147,7 @@ def _points(
 ) -> tuple[Tensor, Tensor, float, Tensor]:  # fmt: skip
     """Places [N,2] in pixels and in space [N,3] of what is not beside an edge or in a disc; focal length and centre in pixels."""
     h, w = near.shape
-    v, u = torch.meshgrid((torch.arange(h) + 0.5) * height / h, (torch.arange(w) + 0.5) * width / w, indexing="ij")
-    at = torch.stack((u, v), -1)
+    at = grid(w, h) * torch.tensor([width / w, height / h])
     pool = torch.nn.functional.max_pool2d
     largest, least = pool(near[None], 3, 1, 1)[0], -pool(-near[None], 3, 1, 1)[0]
     good = largest < least * (1 + 2 * EDGE)
@@ -173,15 +179,11 @@ def _fitted(rows: Callable[[Tensor, float], Rows], pose: Tensor, scale: float, r
         if len(rest) < LEAST_POINTS:
             return pose, scale, torch.inf
         off = rest.norm(dim=-1)
-        weight = (1.5 * off.median().clamp_min(1e-4) / off.clamp_min(1e-9)).clamp_max(1)[:, None, None]
+        weight = _heed(off)[:, None, None]
         change, rest = change.flatten(0, 1), (weight[..., 0] * rest).flatten()
         square = (weight.expand(-1, len(change) // len(off), -1).flatten(0, 1) * change).T @ change + rests.double().diag()
         first[6] = scale - 1
         found = torch.linalg.solve(square, change.T @ rest - rests.double() * first)
         first[:6] += found[:6]
-        angle = found[3:6].norm()
-        move = torch.eye(4, dtype=torch.float64)
-        move[:3, :3] = about((found[3:6] / angle.clamp_min(1e-12))[None], angle[None])[0]
-        move[:3, 3] = found[:3]
-        pose, scale = move @ pose, scale * float(1 + found[6].clamp(-0.5, 0.5))
+        pose, scale = _poses(found[None, :6])[0] @ pose, scale * float(1 + found[6].clamp(-0.5, 0.5))
     return pose, scale, float(off.median())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,12 @@ def flow_from_camera(
         metres = _wall(path, float(depth), width, height)
     if path.frames < 2:
         raise ControlError("the camera path has 1 frame; expected at least 2, so that something can move")
+    return replace(flow_along(path, metres), strength=camera.strength, start=camera.start, end=camera.end)
+
+
+def flow_along(path: CameraPath, metres: Tensor) -> FlowField:
+    """Flow of a still scene that is so far away, metres [T,H,W], in each of a path's poses."""
+    height, width = metres.shape[1:]
     flow, valid = [], []
     for t in range(path.frames - 1):
         points = _points(path, t, metres[t], width, height)
@@ -48,8 +56,7 @@ def flow_from_camera(
         flow.append(torch.stack((u, v), -1) - grid(width, height))
         valid.append(z > 1e-3)
     valid = torch.stack(valid)
-    flow = torch.where(valid[..., None], torch.stack(flow), 0.0)
-    return FlowField(flow.float(), valid.float(), camera.strength, camera.start, camera.end)
+    return FlowField(torch.where(valid[..., None], torch.stack(flow), 0.0).float(), valid.float())
 
 
 def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
@@ -61,7 +68,7 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
     to, centre = torch.linalg.inv(path.c2w[1:]).to(metres), metres.new_tensor([width / 2, height / 2])
     nearness = (1 / metres)[None, None]
     for _ in range(CLOSER):  # a map of pixels is coarse: what lies in the first picture where they come from is finer
-        local = _local(width, height, focal[1:]) * maps[..., None]
+        local = directions(width, height, focal[1:]) * maps[..., None]
         points = torch.einsum("tij,thwj->thwi", back[:, :3, :3], local) + back[:, None, None, :3, 3]
         places = points[..., :2] / points[..., 2:].clamp_min(1e-3) * focal[0] + centre
         at = (places / centre - 1).flatten(0, 1)[None]
@@ -73,7 +80,7 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
     return maps, places
 
 
-def _local(width: int, height: int, focal: Tensor) -> Tensor:
+def directions(width: int, height: int, focal: Tensor) -> Tensor:
     """Directions [T,H,W,3] in cameras of focal lengths [T] in pixels, of length 1 along the optical axis."""
     at = grid(width, height).to(focal) - focal.new_tensor([width / 2, height / 2])
     return torch.nn.functional.pad(at / focal.view(-1, 1, 1, 1), (0, 1), value=1.0)
@@ -82,7 +89,7 @@ def _local(width: int, height: int, focal: Tensor) -> Tensor:
 def _rays(path: CameraPath, t: int, width: int, height: int) -> Tensor:
     """Directions [H,W,3] in the world, of length 1 along the optical axis."""
     focal = focal_of(path.fov_deg[t]) * height / 2
-    return _local(width, height, focal[None])[0] @ path.c2w[t, :3, :3].T
+    return directions(width, height, focal[None])[0] @ path.c2w[t, :3, :3].T
 
 
 def _points(path: CameraPath, t: int, metres: Tensor, width: int, height: int) -> Tensor:
@@ -112,7 +119,7 @@ def _seen_later(first: Tensor, path: CameraPath, width: int, height: int) -> Ten
     """Depth [T,H,W] from the first frame's map: its points seen from each pose, the nearest first, holes filled."""
     to = torch.linalg.inv(path.c2w)[1:].to(first)
     focal = (focal_of(path.fov_deg) * height / 2).to(first)
-    points = _local(width, height, focal[:1])[0] * first[..., None]
+    points = directions(width, height, focal[:1])[0] * first[..., None]
     local = torch.einsum("tij,hwj->thwi", to[:, :3, :3], points) + to[:, None, None, :3, 3]
     z = local[..., 2]
     at = local[..., :2] * (focal[1:, None, None] / z.clamp_min(1e-3))[..., None]

@@ -208,10 +208,9 @@ class ObjectDynamics(nn.Module):
         """The balls one frame later."""
         place, speed, pull, radius, memory = balls
         there = (radius > 0).float()
-        ahead = (place + speed[..., :2]) / (1 + speed[..., 2:])
         h, w = around.shape[2:]
         scale = 2 * torch.tensor((h / w, 1.0), device=place.device) / UNITS  # to -1..1 over the picture
-        local = F.grid_sample(around, (ahead * scale)[:, :, None], padding_mode="border", align_corners=False)
+        local = F.grid_sample(around, (ahead_of(balls) * scale)[:, :, None], padding_mode="border", align_corners=False)
         local = local[..., 0].transpose(1, 2)
         apart = place[:, None] - place[:, :, None]  # [B, N, N, 2] from each to the others
         closing = speed[:, None, :, :2] - speed[:, :, None, :2]
@@ -247,9 +246,9 @@ class ObjectDynamics(nn.Module):
         return torch.stack(path, 2)
 
 
-def step_of(balls: Balls) -> Tensor:
-    """How far [..., 2] balls move along the picture in a frame, when nothing happens to them."""
-    return (balls.place + balls.speed[..., :2]) / (1 + balls.speed[..., 2:]) - balls.place
+def ahead_of(balls: Balls) -> Tensor:
+    """Where [..., 2] balls are in the next frame, when nothing happens to them."""
+    return (balls.place + balls.speed[..., :2]) / (1 + balls.speed[..., 2:])
 
 
 def _towards(place: Tensor, moved: Tensor, away: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
 from .draft import Draft
-from .paint import FOV_DEG, drafted
+from .paint import drafted
 from .sample import noise_from_seed
-from .steer import Steering, Views
+from .steer import Steering
+from .views import FOV_DEG, Views
 
 if TYPE_CHECKING:
     from torch import Tensor

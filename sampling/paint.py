@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..control.camera import focal_of
-from ..control.reproject import seen_along
-from .shade import Sunlight, balls_of, light_of
+from .shade import Sunlight, light_of
+from .views import Views, balls_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,6 @@ LEAST_NEAR = 1e-3  # 1 / metres
 BENDS, ALIKE = 0.03, 0.05  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
 STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
 ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
-FOV_DEG = 40.0  # of the camera where no path tells it
 SHADE = 0.02  # share of the light that is hidden from which on a pixel is in a shadow
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
 
@@ -49,54 +47,21 @@ def drafted(
     near = _steady(near.clamp_min(LEAST_NEAR))
     even = F.interpolate(near[None, None], size=(height, width), mode="bilinear")[0, 0]
     near = _sharp(near, even, pictures[-1])
-    cameras = _Cameras(camera, len(tracks) - count, width, height)
-    light = light_of(pictures[-1], near, light, cameras.focal[0], last) if len(last) else None
+    views = Views(camera, width, height)
+    light = light_of(pictures[-1], near, light, views.focal[0], last) if len(last) else None
     seen, shown = (pictures, tracks[:count]) if camera is None else (pictures[-1:], last[None])
     if light is None:
         video = _plate(seen, shown)[None].expand(len(tracks) - count, -1, -1, -1)
     else:
-        sun = Sunlight(near, even, light, cameras.focal[0])
-        video = _plate(seen, shown, sun, sun.hidden(*balls_of(shown, cameras.centre, cameras.focal[0])))
-        video = sun.shaded(video, sun.hidden(*cameras.balls(tracks[count:])))
-    video, nears = cameras.walked(video, near)
+        sun = Sunlight(near, even, light, views.focal[0])
+        video = _plate(seen, shown, sun, sun.hidden(*balls_of(shown, views.centre, views.focal[0])))
+        video = sun.shaded(video, sun.hidden(*views.balls(tracks[count:])))
+    video, nears = views.walked(video, near)
     balls = torch.zeros(len(tracks), height, width)
     tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
     for then, ball in zip(tracks[:count][tracked].transpose(0, 1), tracks[count:].transpose(0, 1)):
         _paint(_sprite(pictures[tracked], then, near), ball, video, nears, balls[count:])
     return torch.cat((pictures, video)), balls
-
-
-class _Cameras:
-    """Those of so many frames behind the last known picture, number 0, along a path from there on; None: they rest."""
-
-    def __init__(self, path: CameraPath | None, frames: int, width: int, height: int):
-        import torch
-
-        self.path, self.centre = path, torch.tensor([width / 2, height / 2])
-        fov = torch.full((frames + 1,), FOV_DEG) if path is None else path.fov_deg.float()
-        self.focal = focal_of(fov) * height / 2  # pixels
-
-    def walked(self, video: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-        """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those behind it, and how
-        near that is [F,H,W]. What lies outside of the first one's picture is as at its edge."""
-        from torch.nn import functional as F
-
-        if self.path is None:
-            return video.clone(), near.expand(len(video), -1, -1)
-        metres, came_from = seen_along(1 / near, self.path)
-        video = F.grid_sample(video.permute(0, 3, 1, 2), came_from / self.centre - 1, padding_mode="border", align_corners=False)
-        return video.permute(0, 2, 3, 1), 1 / metres
-
-    def balls(self, tracks: Tensor) -> tuple[Tensor, Tensor]:
-        """Centres [F,N,3] and radii [F,N] in metres, as the first camera has them, of balls that the later ones see at tracks
-        [F,N,4]."""
-        import torch
-
-        centres, radii = balls_of(tracks, self.centre, self.focal[1:, None, None])
-        if self.path is None:
-            return centres, radii
-        back = (torch.linalg.inv(self.path.c2w[0]) @ self.path.c2w[1:]).float()
-        return torch.einsum("tij,tnj->tni", back[:, :3, :3], centres) + back[:, None, :3, 3], radii
 
 
 def _sprite(pictures: Tensor, seen: Tensor, near: Tensor) -> Tensor:

@@ -6,6 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..control.flow import grid
+from ..control.reproject import directions
+from .views import balls_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -24,11 +28,7 @@ class Sunlight:
     focal length in pixels)."""
 
     def __init__(self, near: Tensor, even: Tensor, light: Tensor, focal: Tensor):
-        import torch
-
-        height, width = near.shape
-        v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        ray = torch.stack(((u - width / 2) / focal, (v - height / 2) / focal, torch.ones_like(near)), -1)
+        ray = directions(near.shape[1], near.shape[0], focal[None])[0]
         self.way, self.points = light / light.norm().clamp_min(1e-6), ray / near[..., None]
         self.soft = SOFT / near / focal  # metres
         self.lit = 1 + (_normals(even, ray, focal) @ light).clamp_min(0)  # [H,W] times as bright as in a shadow
@@ -51,11 +51,15 @@ class Sunlight:
 
     def shaded(self, picture: Tensor, dark: Tensor) -> Tensor:
         """A picture [...,H,W,3] without shadows, where so much of the light is hidden [...,H,W]."""
-        return picture * ((1 + (1 - dark) * (self.lit - 1)) / self.lit)[..., None]
+        return picture * self._left(dark)
 
     def cleared(self, picture: Tensor, dark: Tensor) -> Tensor:
         """A picture [...,H,W,3] with such shadows [...,H,W], without them."""
-        return (picture * (self.lit / (1 + (1 - dark) * (self.lit - 1)))[..., None]).clamp_max(1)
+        return (picture / self._left(dark)).clamp_max(1)
+
+    def _left(self, dark: Tensor) -> Tensor:
+        """The share [...,H,W,1] of its brightness that a pixel keeps."""
+        return ((1 + (1 - dark) * (self.lit - 1)) / self.lit)[..., None]
 
 
 def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track: Tensor) -> Tensor | None:
@@ -68,9 +72,8 @@ def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track:
     near, bright = half(near), half(picture.mean(-1)).clamp_min(0.02).log().flatten()
     height, width = near.shape
     track = torch.cat((track[:, :3] / 2, track[:, 3:]), -1)
-    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    x, y, size, _ = track[..., None, None].unbind(1)
-    free = (((u - x).square() + (v - y).square()).sqrt() > size + 1).all(0)  # no ball is there
+    away = (grid(width, height) - track[:, None, None, :2]).norm(dim=-1)
+    free = (away > track[:, 2, None, None] + 1).all(0)  # no ball is there
     centres, radii = balls_of(track, torch.tensor([width / 2, height / 2]), focal / 2)
     sun, first = Sunlight(near, near, guess, focal / 2), guess / guess.norm().clamp_min(1e-6)
     way, best = first, -torch.inf
@@ -99,11 +102,3 @@ def _normals(near: Tensor, ray: Tensor, focal: Tensor) -> Tensor:
     into = near - right * ray[..., 0] - down * ray[..., 1]
     normal = -torch.stack((right, down, into), -1)
     return normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-
-
-def balls_of(tracks: Tensor, centre: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres [...,3] and radii [...] in metres of balls of tracks [...,4] in cameras of focal lengths [...,1] in pixels."""
-    import torch
-
-    place, radius, depth = tracks.split((2, 1, 1), -1)
-    return torch.cat(((place - centre) * depth / focal, depth), -1), (radius * depth / focal)[..., 0]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..control.camera import focal_of
 from ..control.egomotion import scale_of
-from ..control.flow import grid
-from ..control.reproject import seen_along
+from ..control.reproject import flow_along
 from .paint import HIDDEN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..control.camera import CameraPath
     from ..control.depth import DepthMaps
     from ..control.flow import FlowField
+    from .views import Views
 
 SPOTS = 0.5  # radii around a ball's centre over which its flow is averaged
 MOVES = 0.5  # pixels a frame from which what is told to move does
@@ -28,65 +26,6 @@ FITS = 0.35  # share of its disc that must be there, less what is not
 FARTHER = 0.005  # of that share, for a pixel's distance
 
 
-class Views:
-    """Places in the camera of a shot's last known picture, and in those behind it."""
-
-    def __init__(self, camera: CameraPath | None, width: int, height: int):
-        """camera: the path from the last known picture on; None: it rests."""
-        import torch
-
-        self.centre, self.camera = torch.tensor([width / 2, height / 2]), camera
-        if camera is not None:
-            self.to = (torch.linalg.inv(camera.c2w) @ camera.c2w[0]).float()
-            self.focal = (focal_of(camera.fov_deg) * height / 2).float()
-
-    def seen(self, place: Tensor, depth: Tensor, frame: int) -> tuple[Tensor, Tensor]:
-        """Places [N,2] (pixels) and depths [N,1] (metres) of the first camera as that of so many frames later sees them."""
-        import torch
-
-        if self.camera is None:
-            return place, depth
-        at = torch.cat(((place - self.centre) / self.focal[0], torch.ones_like(depth)), -1) * depth
-        at = at @ self.to[frame, :3, :3].T + self.to[frame, :3, 3]
-        z = at[..., 2:].clamp_min(0.1)
-        return at[..., :2] / z * self.focal[frame] + self.centre, at[..., 2:]
-
-    def zoom(self, frame: int) -> float:
-        """How much larger things are at the same distance than in the first camera."""
-        return 1.0 if self.camera is None else float(self.focal[frame] / self.focal[0])
-
-    def nears(self, near: Tensor) -> Tensor:
-        """1 / metres [h,w] of the first camera as it and those behind it see them [F,h,w]; one for all where they rest."""
-        import torch
-
-        if self.camera is None:
-            return near[None]
-        return torch.cat((near[None], 1 / seen_along(1 / near, self.camera)[0]))
-
-    def flow(self, nears: Tensor) -> Tensor:
-        """How what rests moves to the next frame [F-1,h,w,2] in pixels, where cameras see it so near [F,h,w]."""
-        import torch
-
-        height, width = nears.shape[1:]
-        at = grid(width, height) * 2 * self.centre / torch.tensor([width, height])
-        space = torch.cat(((at - self.centre) / self.focal[:, None, None, None], torch.ones(len(nears), height, width, 1)), -1)
-        space = (space / nears[..., None])[:-1]
-        step = self.to[1:] @ torch.linalg.inv(self.to[:-1])
-        local = torch.einsum("tij,thwj->thwi", step[:, :3, :3], space) + step[:, None, None, :3, 3]
-        z = local[..., 2:].clamp_min(0.1)
-        return local[..., :2] / z * self.focal[1:, None, None, None] + self.centre - at
-
-    def back(self, place: Tensor, depth: Tensor, frame: int) -> Tensor:
-        """Places [N,2] in the first camera of those in a later one."""
-        import torch
-
-        if self.camera is None:
-            return place
-        at = torch.cat(((place - self.centre) / self.focal[frame], torch.ones_like(depth)), -1) * depth
-        at = (at - self.to[frame, :3, 3]) @ self.to[frame, :3, :3]
-        return at[..., :2] / at[..., 2:].clamp_min(0.1) * self.focal[0] + self.centre
-
-
 class Steering:
     """flow, depth: fitted to the video, or None; near [h,w]: 1 / metres of what is no ball in the last known picture, number
     `last`."""
@@ -94,7 +33,7 @@ class Steering:
     def __init__(
         self, flow: FlowField | None, depth: DepthMaps | None, near: Tensor, views: Views, last: int, size: tuple[int, int]
     ):  # fmt: skip
-        self.flow, self.depth, self.views, self.last, self.size = flow, depth, views, last, size
+        self.flow, self.views, self.last, self.size = flow, views, last, size
         self.nears = views.nears(near)  # [frames behind the last known one, h, w], or one for all where the camera rests
         self.silhouettes = None  # [frames behind the last known one, H, W] what is no ground
         if depth is not None:
@@ -116,12 +55,9 @@ class Steering:
 
     def _moving(self, flow: Tensor) -> Tensor:
         """What a flow [T-1,H,W,2] moves otherwise than the camera does."""
-        from torch.nn import functional as F
-
         flow = flow[self.last :]
         if self.views.camera is not None:
-            static = self.views.flow(self.nears).permute(0, 3, 1, 2)
-            flow = flow - F.interpolate(static, size=flow.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
+            flow = flow - flow_along(self.views.camera, 1 / self.nears).resized(*self.size).flow
         return (flow[1:].norm(dim=-1) > MOVES).float()
 
     def step(self, frame: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +115,6 @@ class Steering:
         row = torch.linspace(-1, 1, 13)
         disc = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1) * 1.3  # in radii, with a rim
         inside = torch.where(disc.norm(dim=-1) < 1, 1.0, -0.5)
-
 
         def best(around: Tensor, width: float) -> tuple[Tensor, Tensor]:
             centres = around[:, None] + steps * width  # [N,81,2]

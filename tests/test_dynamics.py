@@ -12,7 +12,7 @@ from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
-from vdit.model.dynamics import CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, cells, peaks, step_of
+from vdit.model.dynamics import CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, peaks
 from vdit.sampling import foretold, generate, paint
 from vdit.sampling.extend import long_video
 from vdit.sampling.foretell import foreseen
@@ -298,7 +298,7 @@ def test_undisturbed_a_ball_flies_as_it_does_in_the_simulator():
     # A frame is 62 or 63 steps of the simulator long, and so are the first one's speeds.
     balls = Balls(one(place[0]), torch.zeros(1, 1, 3), one(pull), one(radius[0]), torch.zeros(1, 1, 128))
     balls = balls._replace(speed=torch.cat((place[1] - place[0] + away[0] * place[1], away[0]))[None, None])
-    torch.testing.assert_close(step_of(balls)[0, 0], place[1] - place[0])
+    torch.testing.assert_close(ahead_of(balls)[0, 0], place[1])
     flight = int((centers[:, 2] < scene.balls[0].radius * 1.3).argmax())
     assert flight > 6
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
 from ..model.dynamics import (
-    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, cells, step_of,
+    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of, cells,
 )  # fmt: skip
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
@@ -191,7 +191,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
         speed = -0.02 * model.imagine(whole, batch.words).log_density(every(true))
         start = start._replace(balls=model.aimed(start.balls, true))
     else:
-        speed = near(step_of(whole.balls) - every(true), 0.02).mean(-1)
+        speed = near(ahead_of(whole.balls) - whole.balls.place - every(true), 0.02).mean(-1)
     pull = near((whole.balls.pull - every(batch.pull)) / torch.tensor(PULLS), 0.01).mean(-1)
     radius = near(whole.balls.radius[..., 0] - every(batch.radius), 0.02)
     depth = near(whole.depth[..., 0] - every(batch.depth), 0.05)
@@ -225,8 +225,8 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
 
 
 WEIGHTS = {
-    "far": 1.0, "rate": 2.0, "grows": 2.0, "ground": 4.0, "light": 1.0, "pull": 4.0, "guess": 4.0, "past": 8.0, "speed": 8.0, "radius": 2.0, "depth": 1.0,
-    "found": 2.0, "moves": 0.3,
+    "far": 1.0, "rate": 2.0, "grows": 2.0, "ground": 4.0, "light": 1.0, "pull": 4.0, "guess": 4.0, "past": 8.0, "speed": 8.0,
+    "radius": 2.0, "depth": 1.0, "found": 2.0, "moves": 0.3,
 }  # fmt: skip
 
 

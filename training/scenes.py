@@ -45,7 +45,7 @@ def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> di
         "rgb": torch.from_numpy(drawn.rgb_uint8()), "area": area, "centers": torch.tensor(centers, dtype=torch.float32),
         "radius": torch.tensor(radius, dtype=torch.float32), "c2w": torch.tensor(scene.c2w[rows], dtype=torch.float32),
         "fov_deg": torch.tensor(scene.fov_deg[rows], dtype=torch.float32), "frames": torch.tensor(len(motion.centers) - at),
-        "ground": torch.stack([ground_of(scene, motion, rows[t], size) for t in (0, KNOWN - 1)]).half(),
+        "ground": ground_of(scene, motion, rows[[0, KNOWN - 1]], size).half(),
         "light": torch.tensor(scene.light, dtype=torch.float32),
     }  # fmt: skip
 

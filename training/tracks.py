@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,17 +39,17 @@ def showing(clip: Clip, tracks: Tensor, frame: int) -> Tensor:
     return seen > SHOWS * np.pi * tracks[frame, :, 2].square().clamp_min(1.0)
 
 
-def ground_of(scene: Scene, motion: Motion, frame: int, size: tuple[int, int]) -> Tensor:
-    """[H/CELL, W/CELL] 1 / metres of what is no ball in a frame, behind them too; size: w, h."""
-    at = slice(frame, frame + 1)
+def ground_of(scene: Scene, motion: Motion, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """[frames, H/CELL, W/CELL] 1 / metres of what is no ball, behind them too; size: w, h."""
+    at = list(frames)
     empty = replace(scene, balls=(), c2w=scene.c2w[at], fov_deg=scene.fov_deg[at])
     drawn = render(empty, Motion(motion.centers[at, :0], motion.box_poses[at]), *size)
-    return F.avg_pool2d(1 / drawn.depth, CELL)[0]
+    return F.avg_pool2d(1 / drawn.depth, CELL)
 
 
 def ground_behind(clip: Clip, frame: int) -> Tensor:
-    """As ground_of, of a clip."""
-    return ground_of(clip.scene, clip.motion, frame, tuple(clip.render.depth.shape[:0:-1]))
+    """[H/CELL, W/CELL] as ground_of, of a clip's frame."""
+    return ground_of(clip.scene, clip.motion, [frame], tuple(clip.render.depth.shape[:0:-1]))[0]
 
 
 def light_seen(clip: Clip, frame: int) -> Tensor:

@@ -1,0 +1,89 @@
+"""A shot's last known picture, and the cameras behind it: what the one shows, as the others see it, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..control.camera import focal_of
+from ..control.reproject import seen_along
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..control.camera import CameraPath
+
+FOV_DEG = 40.0  # of a camera that no path tells
+
+
+class Views:
+    """Places in the camera of a shot's last known picture, and in those behind it."""
+
+    def __init__(self, camera: CameraPath | None, width: int, height: int):
+        """camera: the path from the last known picture on; None: it rests."""
+        import torch
+
+        self.centre, self.camera = torch.tensor([width / 2, height / 2]), camera
+        fov = torch.tensor([FOV_DEG]) if camera is None else camera.fov_deg
+        self.focal = (focal_of(fov) * height / 2).float()  # pixels; one for all where it rests
+        if camera is not None:
+            self.to = (torch.linalg.inv(camera.c2w) @ camera.c2w[0]).float()
+
+    def seen(self, place: Tensor, depth: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+        """Places [N,2] (pixels) and depths [N,1] (metres) of the first camera as that of so many frames later sees them."""
+        if self.camera is None:
+            return place, depth
+        at = in_space(place, depth, self.centre, self.focal[0]) @ self.to[frame, :3, :3].T + self.to[frame, :3, 3]
+        z = at[..., 2:].clamp_min(0.1)
+        return at[..., :2] / z * self.focal[frame] + self.centre, at[..., 2:]
+
+    def zoom(self, frame: int) -> float:
+        """How much larger things are at the same distance than in the first camera."""
+        return 1.0 if self.camera is None else float(self.focal[frame] / self.focal[0])
+
+    def back(self, place: Tensor, depth: Tensor, frame: int) -> Tensor:
+        """Places [N,2] in the first camera of those in a later one."""
+        if self.camera is None:
+            return place
+        at = in_space(place, depth, self.centre, self.focal[frame])
+        at = (at - self.to[frame, :3, 3]) @ self.to[frame, :3, :3]
+        return at[..., :2] / at[..., 2:].clamp_min(0.1) * self.focal[0] + self.centre
+
+    def balls(self, tracks: Tensor) -> tuple[Tensor, Tensor]:
+        """Centres [F,N,3] and radii [F,N] in metres, in the first camera, of balls that those behind it see at tracks [F,N,4]."""
+        if self.camera is None:
+            return balls_of(tracks, self.centre, self.focal)
+        centres, radii = balls_of(tracks, self.centre, self.focal[1:, None, None])
+        return (centres - self.to[1:, None, :3, 3]) @ self.to[1:, :3, :3], radii
+
+    def nears(self, near: Tensor) -> Tensor:
+        """1 / metres [h,w] of the first camera as it and those behind it see them [F,h,w]; one for all where they rest."""
+        import torch
+
+        if self.camera is None:
+            return near[None]
+        return torch.cat((near[None], 1 / seen_along(1 / near, self.camera)[0]))
+
+    def walked(self, video: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those behind it, and how
+        near that is [F,H,W]. What lies outside of the first one's picture is as at its edge."""
+        from torch.nn import functional as F
+
+        if self.camera is None:
+            return video.clone(), near.expand(len(video), -1, -1)
+        metres, came_from = seen_along(1 / near, self.camera)
+        at = came_from / self.centre - 1
+        video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="border", align_corners=False)
+        return video.permute(0, 2, 3, 1), 1 / metres
+
+
+def in_space(place: Tensor, depth: Tensor, centre: Tensor, focal: Tensor) -> Tensor:
+    """Points [...,3] in metres that a camera of so many pixels' focal length sees at places [...,2], depth [...,1]."""
+    import torch
+
+    return torch.cat(((place - centre) / focal * depth, depth), -1)
+
+
+def balls_of(tracks: Tensor, centre: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres [...,3] and radii [...] in metres of balls of tracks [...,4] in cameras of focal lengths [...,1] in pixels."""
+    place, radius, depth = tracks.split((2, 1, 1), -1)
+    return in_space(place, depth, centre, focal), (radius * depth / focal)[..., 0]
