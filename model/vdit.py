@@ -16,6 +16,8 @@ from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout,
 from .lean import Linear, add, patches
 from .rope import axis_tables, rope_table
 
+LEAST = 1e-3  # sigma that velocities are made with, at least
+
 
 class VDiT(nn.Module):
     def __init__(self, config: VDiTConfig = VDiTConfig()):
@@ -65,8 +67,7 @@ class VDiT(nn.Module):
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
         vace: control input [B, vace_channels, T, h, w], its hints times vace_scale; of several, a tuple each;
         image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w];
-        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w]; above 1, so much is
-        added to the log-odds with which it is trusted.
+        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w]; 2 where it is certain.
         target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
         x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
         """
@@ -204,14 +205,16 @@ def redrawn(draft: Tensor, seen: Tensor | None) -> Tensor:
 
 
 def towards(draft: Tensor, trust: Tensor, x: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
-    """A velocity that leads to a draft where it is trusted (log-odds [B, 1, T, h, w]), at sigma 1 wholly and the less the
-    nearer to 0.
+    """A velocity that leads to a draft [B, C+1, T, h, w] where it is trusted (log-odds [B, 1, T, h, w]), at sigma 1 wholly and
+    the less the nearer to 0; straight to it where it is certain.
 
     What rests and what is only moved then need not pass through the transformer, which is narrow.
     """
-    there = draft[:, -1:]
-    trust = (trust + (there - 1).clamp_min(0)).sigmoid() * there.clamp(max=1)
-    return (1 - sigma.view(len(x), 1, -1, 1, 1) * trust) * velocity + trust * (x - draft[:, :-1])
+    there, away = draft[:, -1:], x - draft[:, :-1]
+    sigma = sigma.view(len(x), 1, -1, 1, 1)
+    trust = trust.sigmoid() * there.clamp(max=1)
+    led = (1 - sigma * trust) * velocity + trust * away
+    return torch.where(there > 1, away / sigma.clamp_min(LEAST), led)
 
 
 def init_weights(model: VDiT, seed: int) -> VDiT:

@@ -12,7 +12,8 @@ from .generate import generate
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice, LatticeError
-from .preview import Forming, PreviewBudget, fit_preview_map
+from .preview import Forming, PreviewBudget
+from .quick import fit_preview_map
 from .rising import goes_on
 from .sample import Step, noise_from_seed, sample
 from .schedule import SCHEDULERS, schedule, shift_sigma

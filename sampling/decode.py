@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
-from .draft import restored
+from .draft import agreement
+from .quick import quick_decode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .draft import Draft
+
+LEAD = 2  # latent frames decoded ahead of one, where none before are: without them it is off by up to .5, so by .001
 
 
 def check_latent(codec: Any, latent: Tensor) -> None:
@@ -38,8 +42,8 @@ def decode_frames(
 ) -> Tensor:
     """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
 
-    draft: what the frames are expected to show; where they do, they are as sharp as it (sampling.draft). One of another
-    size or length is left aside. Beside the frames themselves, memory does not grow with their number.
+    draft: what the frames are expected to show; where they do, they are it, and what is wholly so is not decoded. One of
+    another size or length is left aside. Beside the frames themselves, memory does not grow with their number.
     on_latent_frame(done) may raise to stop; on_frames(done, frames so far) as well, which must leave the frames as they are.
     """
     import torch
@@ -51,13 +55,18 @@ def decode_frames(
     if draft is not None and draft.frames.shape != frames.shape:
         draft = None
     with torch.no_grad():
-        both = latent if draft is None else torch.cat((latent, draft.encoded(codec, device).to(latent.dtype)))
-        for done, chunks in enumerate(codec.decode_stream(both), start=1):
-            chunk, *again = chunks.clamp(0.0, 1.0)
-            if draft is not None:
-                chunk = restored(chunk, *again, draft.frames[at : at + len(chunk)].to(chunk))
-            frames[at : at + len(chunk)] = chunk
-            at += len(chunk)
+        same = None if draft is None else _same(codec, latent, draft)
+        wanted = [True] * count if same is None else _differing(same, codec.temporal)
+        for done, chunk in enumerate(_decoded(codec, latent, wanted), start=1):
+            length = len(chunk) if chunk is not None else codec.temporal if at else 1
+            here = slice(at, at + length)
+            if same is None:
+                frames[here] = chunk
+            elif chunk is None:
+                frames[here] = draft.frames[here]
+            else:
+                frames[here] = chunk.cpu().lerp(draft.frames[here].float(), same[here])
+            at += length
             if on_latent_frame is not None:
                 on_latent_frame(done)
             if on_frames is not None:
@@ -65,3 +74,33 @@ def decode_frames(
     if at != len(frames):
         raise ValueError(f"the codec gave {at} frames for {count} latent frames; expected {len(frames)}")
     return frames
+
+
+def _same(codec: Any, latent: Tensor, draft: Draft) -> Tensor:
+    """How far a latent shows the draft: [T,H,W,1] on the CPU."""
+    from torch.nn import functional as F
+
+    small = agreement(*(quick_decode(codec, x) for x in (latent, draft.encoded(codec, latent.device).to(latent.dtype))))
+    return F.interpolate(small.permute(0, 3, 1, 2).cpu(), size=draft.frames.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
+
+
+def _differing(same: Tensor, temporal: int) -> list[bool]:
+    """Whether a latent frame shows anything but the draft."""
+    differs = (same < 1).flatten(1).any(1)
+    return [bool(differs[0]), *differs[1:].view(-1, temporal).any(1).tolist()]
+
+
+def _decoded(codec: Any, latent: Tensor, wanted: list[bool]) -> Iterator[Tensor | None]:
+    """The frames [n,H,W,3] of each latent frame; None where they are not wanted."""
+    at, stream = 0, None
+    for i, want in enumerate(wanted):
+        if not want:
+            yield None
+            continue
+        if stream is None or i - at > LEAD:
+            at = max(0, i - LEAD)
+            stream = codec.decode_stream(latent[:, :, at:])
+        while at <= i:
+            chunk = next(stream)[0].clamp(0.0, 1.0)
+            at += 1
+        yield chunk

@@ -1,8 +1,8 @@
 """What a video is expected to show, and how it keeps what the codec would lose.
 
 A codec blurs what it keeps in a 96th of the numbers. What the start pictures show, and a draft moves on from them, is known
-sharply: where the decoded video shows what the decoded draft shows, it is the draft. Elsewhere (in a shadow, where something
-comes to light) it stays as it was decoded.
+sharply: where a video's latents show what the draft's own show, it is the draft. Elsewhere (where something comes to light,
+or happens otherwise) it is what the codec decodes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from .settings import is_wan
 if TYPE_CHECKING:
     from torch import Tensor
 
-ALIKE = 0.05, 0.15  # root mean square over AROUND pixels a side: up to the first it is the draft, from the second not
+ALIKE = 0.05, 0.15  # root mean square over AROUND small pixels a side: up to the first it is the draft, from the second not
 AROUND = 5
-# Added to the log-odds with which the transformer trusts a draft where it draws a ball. It was trained with drafts that hid
-# none, learned to doubt balls before a box, and let them come out frames too late.
-BALLS = 2.0
 
 
 @dataclass(eq=False)
@@ -53,14 +50,14 @@ class Draft:
         return Draft(cut(self.frames), None if self.balls is None else cut(self.balls))
 
     def told(self, codec: Any, device: Any) -> Tensor:
-        """As the transformer reads it [1,C+1,T',h,w], see VDiT.forward: a ball that is drawn, it is to draw."""
+        """As the transformer reads it [1,C+1,T',h,w], see VDiT.forward: where it draws a ball, there is one."""
         import torch
 
         latent = codec.normalize(self.encoded(codec, device))
         there = torch.ones_like(latent[:, :1])
         if self.balls is not None:
             balls = torch.nn.functional.max_pool2d(self.balls[:, None].to(device), codec.spatial)
-            there += BALLS * (fold(balls[None], 1).amax(1, keepdim=True) > 0.5)
+            there += fold(balls[None], 1).amax(1, keepdim=True) > 0.5
         return torch.cat((latent, there), 1)
 
 
@@ -72,15 +69,10 @@ def expected(model: Any, conditioning: Any, frames: int, width: int, height: int
     return Draft(cover(conditioning.start, width, height)).part(0, frames)
 
 
-def restored(made: Tensor, again: Tensor, draft: Tensor) -> Tensor:
-    """Frames [T,H,W,3], of the draft where they agree with `again`: the draft's after encoding and decoding."""
-    return made.lerp(draft, agreement(made, again))
-
-
-def agreement(made: Tensor, again: Tensor) -> Tensor:
-    """How far frames [T,H,W,3] agree: [T,H,W,1], 0 to 1."""
+def agreement(made: Tensor, drafted: Tensor) -> Tensor:
+    """How far small frames [T,h,w,3] of a video and of its draft agree: [T,h,w,1], 0 to 1."""
     from torch.nn import functional as F
 
-    off = (made - again).square().mean(-1)[:, None]
+    off = (made - drafted).square().mean(-1)[:, None]
     off = F.avg_pool2d(F.pad(off, (AROUND // 2,) * 4, mode="replicate"), AROUND, 1)[:, 0].sqrt()
     return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
 from .draft import agreement
+from .quick import LONG_SIDE, quick_decode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .sample import Step
-
-LONG_SIDE = 128  # pixels of a preview picture, at most
-
-_fitted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # codec -> map
 
 
 class PreviewBudget:
@@ -88,75 +84,3 @@ def predicted_video(codec: Any, step: Step) -> Tensor:
     frames = frames if scale == 1 else F.interpolate(frames, size=size, mode="area")
     small, same = (F.interpolate(planes(x), size=size, mode="bilinear") for x in (small, same))
     return small.lerp(frames, same).permute(0, 2, 3, 1)
-
-
-def quick_decode(codec: Any, latent: Tensor) -> Tensor:
-    """Raw-scale latent [1,C,T,h,w] -> small frames [4T-3,H,W,3] in 0..1, their long side at most LONG_SIDE pixels.
-
-    By the codec's tiny `preview` codec where it has one. Else linearly: the map is the codec's own `preview_map`, fitted
-    where it was trained, or else fitted here, once a codec.
-    """
-    if getattr(codec, "preview", None) is not None:
-        return codec.preview.small_frames(latent, LONG_SIDE)[0]
-    _, _, count, h, w = latent.shape
-    detail = codec.spatial // 2
-    fitted = getattr(codec, "preview_map", None)
-    if fitted is None:
-        if codec not in _fitted:
-            _fitted[codec] = fit_preview_map(codec, invented_clips(codec.temporal, codec.spatial), latent.device)
-        fitted = _fitted[codec]
-    fitted = fitted.to(latent.device)
-    cells = latent[0].permute(1, 2, 3, 0).float() @ fitted[1:] + fitted[0]  # [T,h,w, temporal*d*d*3]
-    cells = cells.reshape(count, h, w, codec.temporal, detail, detail, 3)
-    every = 1
-    while detail // every * max(h, w) > LONG_SIDE and every < detail:
-        every *= 2
-    cells = cells[..., ::every, ::every, :]
-    detail //= every
-    frames = cells.permute(0, 3, 1, 4, 2, 5, 6).reshape(count * codec.temporal, h * detail, w * detail, 3)
-    return frames[codec.temporal - 1 :].clamp(0.0, 1.0)
-
-
-def fit_preview_map(codec: Any, clips: Tensor, device: Any = "cpu") -> Tensor:
-    """Least squares from latent cells to pixels at half size: [1 + C, temporal*d*d*3], d = spatial/2.
-
-    Row 0 is the bias. clips [B,T,H,W,3] in 0..1, T = temporal*k + 1 with k >= 1.
-    """
-    import torch
-
-    detail, spans = codec.spatial // 2, codec.temporal
-    with torch.no_grad():
-        latent = codec.encode(clips.to(device)).float().cpu()[:, :, 1:]  # latent 0 stands for one frame only
-        b, _, count, h, w = latent.shape
-        small = torch.nn.functional.avg_pool2d(clips[:, 1:].flatten(0, 1).permute(0, 3, 1, 2), 2)
-        target = small.reshape(b, count, spans, 3, h, detail, w, detail).permute(0, 1, 4, 6, 2, 5, 7, 3)
-        target = target.reshape(b * count * h * w, -1)
-        cells = latent.permute(0, 2, 3, 4, 1).reshape(len(target), -1)
-        mean, middle = cells.mean(0), target.mean(0)
-        cells = cells - mean
-        ridge = 1e-4 * len(cells) * cells.var() * torch.eye(cells.shape[1])
-        weight = torch.linalg.solve(cells.T @ cells + ridge, cells.T @ (target - middle))
-    return torch.cat([(middle - mean @ weight)[None], weight])
-
-
-def invented_clips(temporal: int, spatial: int, count: int = 2) -> Tensor:
-    """Clips [count, 2*temporal+1, 8*spatial, 8*spatial, 3] of soft colours and moving discs, always the same."""
-    import torch
-
-    generator = torch.Generator("cpu").manual_seed(0)
-    frames, side = 2 * temporal + 1, 8 * spatial
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    ground = torch.nn.functional.interpolate(uniform(count, 3, 5, 5), size=(side, side), mode="bilinear")
-    clips = ground.permute(0, 2, 3, 1)[:, None].repeat(1, frames, 1, 1, 1)
-    moment = torch.linspace(0.0, 1.0, frames)[None, :, None, None]
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
-    for _ in range(6):
-        start, move = uniform(2, count, 1, 1, 1), (uniform(2, count, 1, 1, 1) - 0.5) * 0.6
-        row, column = start[0] + move[0] * moment, start[1] + move[1] * moment
-        distance = ((rows - row) ** 2 + (columns - column) ** 2).sqrt()
-        inside = ((0.05 + 0.12 * uniform(count, 1, 1, 1) - distance) * side / 2).clamp(0, 1)[..., None]
-        clips = clips + inside * (uniform(count, 1, 1, 1, 3) - clips)
-    return clips

@@ -12,7 +12,7 @@ from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.sampling import expected, generate
 from vdit.sampling.decode import decode_frames
-from vdit.sampling.draft import Draft, restored
+from vdit.sampling.draft import Draft, agreement
 from vdit.sampling.extend import long_video
 from vdit.sampling.preview import predicted_video
 from vdit.sampling.sample import Step
@@ -49,22 +49,45 @@ def test_it_is_encoded_once_and_cut_like_a_control(model):
     assert part.latent is None
 
 
-def test_the_draft_is_kept_where_both_agree():
-    sharp, again = pictures(2), pictures(2, 1) * 0.2 + 0.4
-    assert torch.allclose(restored(again.clone(), again, sharp), sharp, atol=1e-6)
-    made = again.clone()
+def test_a_video_agrees_with_its_draft_where_both_show_the_same():
+    drafted = pictures(2) * 0.2 + 0.4
+    made = drafted.clone()
     made[:, :, :20] += 0.3  # here the video shows something else
-    out = restored(made, again, sharp)
-    assert torch.equal(out[:, :, :17], made[:, :, :17]) and torch.allclose(out[:, :, 23:], sharp[:, :, 23:], atol=1e-6)
+    same = agreement(made, drafted)
+    assert same.shape == (2, 64, 64, 1) and not same[:, :, :17].any() and (same[:, :, 23:] == 1).all()
 
 
 def test_a_decoded_video_is_as_sharp_as_its_draft(model):
     draft = Draft(pictures(9))
     latent = draft.encoded(model.codec, "cpu")
     plain, sharp = decode_frames(model.codec, latent), decode_frames(model.codec, latent, draft=draft)
-    assert (plain - draft.frames).abs().mean() > 0.05 and torch.allclose(sharp, draft.frames, atol=1e-5)
+    assert (plain - draft.frames).abs().mean() > 0.05 and torch.equal(sharp, draft.frames)
     other = Draft(pictures(13))  # of another length: nothing is known of these frames
     assert torch.equal(decode_frames(model.codec, latent, draft=other), plain)
+
+
+def test_only_what_differs_from_its_draft_is_decoded(model, monkeypatch):
+    codec, draft = model.codec, Draft(pictures(41))
+    latent = draft.encoded(codec, "cpu").clone()
+    latent[:, :, 5] += 3 * latent.std()  # frames 17 to 20 show something else
+    latent[:, :, 8, :, :1] += 3 * latent.std()  # 29 to 32 on the left
+    plain, decoded = decode_frames(codec, latent), []
+    stream = codec.decode_stream
+
+    def counted(latent):
+        for frames in stream(latent):
+            decoded.append(frames.shape[1])
+            yield frames
+
+    monkeypatch.setattr(codec, "decode_stream", counted)
+    told = []
+    video = decode_frames(codec, latent, draft=draft, on_frames=lambda done, frames: told.append(len(frames)))
+    assert told == [1, *range(5, 42, 4)]
+    assert sum(decoded) == 1 + 2 * 4 + 3 * 4  # with two before the first, of which one stands for one frame, then one on
+    torch.testing.assert_close(video[17:21], plain[17:21], atol=5e-3, rtol=0)
+    torch.testing.assert_close(video[29:33, :, :8], plain[29:33, :, :8], atol=5e-3, rtol=0)
+    assert torch.equal(video[:17], draft.frames[:17]) and torch.equal(video[21:29], draft.frames[21:29])
+    assert torch.equal(video[29:33, :, 40:], draft.frames[29:33, :, 40:]) and torch.equal(video[33:], draft.frames[33:])
 
 
 def test_a_forming_video_is_shown_as_sharp_as_its_draft(model):
@@ -89,6 +112,19 @@ def test_a_watcher_hears_of_the_draft():
     steps = []
     generate(model, shot, seed=1, **SIZE, steps=2, guidance=1.0, on_step=steps.append)
     assert len(steps) == 2 and all(step.draft is shot.draft and step.draft.latent is not None for step in steps)
+
+
+def test_where_a_draft_shows_a_ball_the_video_does():
+    model = random_world_model(3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True))
+    model.transformer.draft_trust.bias.data.fill_(-9.0)  # of the rest it trusts nothing
+    draft = Draft(pictures(9, 1), torch.zeros(9, 64, 64))
+    draft.balls[6, 20, 40] = 1.0
+    shot = replace(encode_conditioning(model, "a red ball", start=pictures(1)), draft=draft)
+    for steps in (1, 3):
+        latent = generate(model, shot, seed=1, **SIZE, steps=steps, guidance=1.0)
+        off = (latent - draft.latent).abs().amax(1)[0, 1:]  # [T', h, w]
+        at = 20 // model.codec.spatial, 40 // model.codec.spatial
+        assert off[1][at] < 1e-4 and off[0][at] > 0.1 and (off > 1e-4).sum() == off.numel() - 1
 
 
 def test_start_pictures_come_out_as_they_went_in(model):

@@ -269,7 +269,7 @@ def test_tiny_streaming_equals_parallel(tiny, chunk):
 
 @pytest.mark.parametrize("size, small", [((4, 8), (64, 128)), ((8, 16), (64, 128)), ((20, 36), (40, 72))])
 def test_the_tiny_codec_makes_the_previews_small(size, small):
-    from vdit.sampling.preview import quick_decode
+    from vdit.sampling.quick import quick_decode
 
     torch.manual_seed(0)
     tiny = TaeCodec("2.2").requires_grad_(False).eval()
