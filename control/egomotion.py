@@ -17,11 +17,16 @@ LEAST_POINTS = 40  # that must still be in the picture
 MOST_POINTS = 400  # that are followed
 FITS = 1.5  # pixels that half of them may be off
 DEEP = 0.05  # share that half of them may be off in distance
+CLOSE = 0.015  # share that is little
 EDGE = 0.1  # share by which neighbours may differ in distance
+SOFT = 0.015  # picture heights over which depth maps are blurred
+LEAST_NEAR = 1e-3  # 1 / metres of a depth map
+ROWS = 32  # of points in a depth map
 ZOOMS = 0.05  # how firmly the focal length stays what it is: a camera that goes nearer sees almost alike
 RESTS = 0.01  # and all else, where distances do not tell: along a wall they stay what they are
 DEGREE = 3  # of a path in time that depth tells
 
+Heed = Callable[[Tensor], Tensor]
 Rows = tuple[Tensor, Tensor]  # what is off [N,k], and how a pose's seven numbers change it [N,k,7]
 
 
@@ -57,7 +62,7 @@ def path_of_flow(
         return rows
 
     ready = (seen(*way) if way[1].sum() >= LEAST_POINTS else None for way in ways)
-    return _path(ready, FITS / focal, fov_deg, torch.tensor([1e-9] * 6 + [ZOOMS]))
+    return _path(ready, FITS / focal, fov_deg, torch.tensor([1e-9] * 6 + [ZOOMS]), _huber)
 
 
 def path_of_depth(
@@ -65,16 +70,22 @@ def path_of_depth(
 ) -> CameraPath | None:  # fmt: skip
     """As path_of_flow, of maps that need not be in metres: frame `first` tells which these are.
 
-    Distances leave motions along walls all but open, and there frames would each go their own way: a camera is taken to go
-    evenly, each number of its pose a polynomial in time.
+    Maps are blurred: beside an edge they then say how far away it is, which tells what the distances of walls and floors leave
+    open. The rest stays open, and frames would
+    each go their own way: a camera is taken to go evenly, each number of its pose a polynomial in time.
     """
     height, width = depth.inverse.shape[1:]
     at, space, focal, centre = _points(near, width, height, fov_deg, apart)
     if len(at) < LEAST_POINTS:
         return None
     a, b = scale_of(look_up(depth.inverse[first][..., None], at)[:, 0], 1 / space[:, 2].float())
-    maps = (depth.inverse[first + 1 :] - b) / a
-    maps = torch.stack((maps, *torch.gradient(maps, dim=(2, 1))), -1)
+    told = ((depth.inverse[first:] - b) / a).clamp_min(LEAST_NEAR)  # 1 / metres
+    cell = max(1, height // ROWS)
+    middle = slice(cell // 2, None, cell)
+    at, space, focal, centre = _points(told[0, middle, middle], width, height, fov_deg, apart, edge=torch.inf)
+    soft = _soft(told, SOFT * height)
+    even = look_up(soft[0][..., None], at)[:, 0].double() * space[:, 2]  # 1, but beside edges
+    maps = torch.stack((soft, *torch.gradient(soft, dim=(2, 1))), -1)[1:]
 
     def seen(told: Tensor) -> Callable[[Tensor, float], Rows]:
         def rows(pose: Tensor, scale: float) -> Rows:
@@ -86,12 +97,22 @@ def path_of_depth(
             zero = torch.zeros_like(x)
             away = torch.stack((zero, zero, torch.ones_like(x), y, -x, zero, zero), -1)
             change = z[:, None] * focal * (right[:, None] * turn[:, 0] + down[:, None] * turn[:, 1]) + value[:, None] * away
-            return ((1 - value * z)[:, None])[inside], change[:, None][inside]
+            return ((even - value * z)[:, None])[inside], change[:, None][inside]
 
         return rows
 
-    path = _path(map(seen, maps), DEEP, fov_deg, torch.tensor([RESTS] * 6 + [1.0]))
+    path = _path(map(seen, maps), DEEP, fov_deg, torch.tensor([RESTS] * 6 + [1.0]), _geman)
     return None if path is None else _even(path)
+
+
+def _soft(maps: Tensor, sigma: float) -> Tensor:
+    """Maps [T,h,w], blurred: beside an edge they then tell how far it is."""
+    reach = int(2.5 * sigma) + 1
+    kernel = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    pad, conv = torch.nn.functional.pad, torch.nn.functional.conv2d
+    rows = conv(pad(maps[:, None], (reach, reach, reach, reach), mode="replicate"), kernel)
+    return conv(rows, kernel.transpose(2, 3))[:, 0]
 
 
 def _even(path: CameraPath) -> CameraPath:
@@ -112,9 +133,14 @@ def _poses(numbers: Tensor) -> Tensor:
     return poses
 
 
-def _heed(off: Tensor) -> Tensor:
-    """Huber's weights [N] of what is so far off [N]."""
+def _huber(off: Tensor) -> Tensor:
+    """Weights [N] of what is so far off [N]."""
     return (1.5 * off.median().clamp_min(1e-4) / off.clamp_min(1e-9)).clamp_max(1)
+
+
+def _geman(off: Tensor) -> Tensor:
+    """Geman and McClure's weights [N]: floors tell least and are most, and Huber's would be measured by them."""
+    return (1 + (off / CLOSE).square()).square().reciprocal()
 
 
 def scale_of(told: Tensor, true: Tensor) -> tuple[float, float]:
@@ -122,18 +148,18 @@ def scale_of(told: Tensor, true: Tensor) -> tuple[float, float]:
     rows, weight = torch.stack((true, torch.ones_like(true)), 1), torch.ones_like(true)
     for _ in range(8):
         found = torch.linalg.lstsq(rows * weight[:, None], told * weight).solution
-        weight = _heed((rows @ found - told).abs()).sqrt()
+        weight = _huber((rows @ found - told).abs()).sqrt()
     return float(found[0].clamp_min(1e-3)), float(found[1])
 
 
-def _path(ready: Iterator, fits: float, fov_deg: float, rests: Tensor) -> CameraPath | None:
+def _path(ready: Iterator, fits: float, fov_deg: float, rests: Tensor, heed: Heed) -> CameraPath | None:
     """A path of one pose for each frame's rows; None where one has none, or half of it is more off than `fits`."""
     pose, scale = torch.eye(4, dtype=torch.float64), 1.0
     poses, scales = [pose], [scale]
     for rows in ready:
         if rows is None:
             return None
-        pose, scale, off = _fitted(rows, pose, scale, rests)
+        pose, scale, off = _fitted(rows, pose, scale, rests, heed)
         if not off < fits:
             return None
         poses.append(pose)
@@ -143,14 +169,15 @@ def _path(ready: Iterator, fits: float, fov_deg: float, rests: Tensor) -> Camera
 
 
 def _points(
-    near: Tensor, width: int, height: int, fov_deg: float, apart: Tensor | None
+    near: Tensor, width: int, height: int, fov_deg: float, apart: Tensor | None, edge: float = EDGE
 ) -> tuple[Tensor, Tensor, float, Tensor]:  # fmt: skip
-    """Places [N,2] in pixels and in space [N,3] of what is not beside an edge or in a disc; focal length and centre in pixels."""
+    """Places [N,2] in pixels and in space [N,3] of what is not in a disc nor beside an edge, where neighbours differ by a share
+    of more than `edge`; focal length and centre in pixels."""
     h, w = near.shape
     at = grid(w, h) * torch.tensor([width / w, height / h])
     pool = torch.nn.functional.max_pool2d
     largest, least = pool(near[None], 3, 1, 1)[0], -pool(-near[None], 3, 1, 1)[0]
-    good = largest < least * (1 + 2 * EDGE)
+    good = largest < least * (1 + 2 * edge)
     for x, y, radius in [] if apart is None else apart.tolist():
         good &= (at - torch.tensor([x, y])).norm(dim=-1) > 1.3 * radius + 1
     some = slice(None, None, max(1, int(good.sum()) // MOST_POINTS))
@@ -170,8 +197,10 @@ def _projected(space: Tensor, pose: Tensor, scale: float) -> tuple[Tensor, Tenso
     return scale * torch.stack((x, y), -1), local, scale * torch.stack((right, down), 1)
 
 
-def _fitted(rows: Callable[[Tensor, float], Rows], pose: Tensor, scale: float, rests: Tensor) -> tuple[Tensor, float, float]:
-    """The camera at which little is off, from a guess, by Gauss-Newton with Huber weights; and the median of what is.
+def _fitted(
+    rows: Callable[[Tensor, float], Rows], pose: Tensor, scale: float, rests: Tensor, heed: Heed
+) -> tuple[Tensor, float, float]:  # fmt: skip
+    """The camera at which little is off, from a guess, by Gauss-Newton with weights; and the median of what is.
     rests [7]: how firmly each number stays as guessed, and the zoom at 1."""
     first = rests.new_zeros(7).double()
     for _ in range(ROUNDS):
@@ -179,7 +208,7 @@ def _fitted(rows: Callable[[Tensor, float], Rows], pose: Tensor, scale: float, r
         if len(rest) < LEAST_POINTS:
             return pose, scale, torch.inf
         off = rest.norm(dim=-1)
-        weight = _heed(off)[:, None, None]
+        weight = heed(off)[:, None, None]
         change, rest = change.flatten(0, 1), (weight[..., 0] * rest).flatten()
         square = (weight.expand(-1, len(change) // len(off), -1).flatten(0, 1) * change).T @ change + rests.double().diag()
         first[6] = scale - 1

@@ -38,17 +38,30 @@ def test_a_path_is_found_again(move):
     assert path.fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.05)
 
 
-@pytest.mark.parametrize("move", ["move out", "rise", "pan left", "tilt up", "roll right"])
-def test_depth_tells_about_how_the_camera_moves(move):
-    clip = clip_of(move, "look")
-    near = misjudged(ground_behind(clip, LAST), 3)
+def told_by_depth(clip):
+    """The pose at the end that depth alone tells, seen from the true one, and the true one [4,4]."""
     balls = ball_tracks(clip)[LAST]
+    near = misjudged(ground_behind(clip, LAST), 3)
     path = path_of_depth(depth_from_metres(clip.render.depth), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
     true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[-1]
-    turn = lambda m: np.degrees(np.arccos(np.clip((np.trace(m[:3, :3]) - 1) / 2, -1, 1)))  # noqa: E731
-    off = np.linalg.inv(true) @ path.c2w[-1].numpy()
-    assert turn(off) < max(0.5 * turn(true), 3.0)
-    assert np.linalg.norm(off[1:3, 3]) < max(0.35 * np.linalg.norm(true[:3, 3]), 0.25)  # sideways it is open
+    return np.linalg.inv(true) @ path.c2w[-1].numpy(), true
+
+
+def turn_of(pose):
+    return np.degrees(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
+
+
+@pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "rise"])
+def test_depth_tells_how_the_camera_moves_past_a_box(move):
+    off, true = told_by_depth(clip_of(move, "wall"))
+    assert turn_of(off) < 1.5 and np.linalg.norm(off[:3, 3]) < 0.05 + 0.05 * np.linalg.norm(true[:3, 3])
+
+
+@pytest.mark.parametrize("move", ["move out", "rise", "pan left", "tilt up", "roll right"])
+def test_depth_alone_leaves_open_how_far_a_camera_goes_along_a_wall(move):
+    off, true = told_by_depth(clip_of(move, "look"))
+    assert turn_of(off) < 1.5
+    assert np.linalg.norm(off[1:3, 3]) < max(0.35 * np.linalg.norm(true[:3, 3]), 0.25)
 
 
 def test_a_zoom_is_found_again():
