@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..camera import project_ball
 from ..clip import Clip
 from ..render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
 from .labels import Labels, shades_of
@@ -18,6 +19,7 @@ TEXTURE = 1e-3  # squared gradient of brightness (Sobel, 0..1), mean over 7x7 pi
 AGREE = 0.5  # px by which flow forth and back may differ where the camera's motion is read from
 MOST_POINTS = 800  # that one camera step is fitted to
 MOVES = 0.5  # px/frame from which a pixel counts as asked to move
+BESIDE = 3.0  # radii around a ball's true centre within which its silhouette is looked for
 MEASURES = {  # name -> (unit, what it says)
     "flow_px": ("px/frame", "end-point error where the asked flow moves"),
     "camera_px": ("px/frame", "error of the background's rigid motion"),
@@ -155,15 +157,23 @@ def _pose(step: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 
 def silhouette_iou(frames: np.ndarray, clip: Clip, labels: Labels, known: int) -> float | None:
-    """Intersection over union of the balls seen and the true ones, summed over the frames made; None without balls."""
+    """Intersection over union of the balls seen and the true ones, summed over the frames made; None without balls.
+
+    Balls are looked for within BESIDE radii of where they are, hidden or not: what else has their colour is none, as a box that
+    another camera shows elsewhere.
+    """
     made = slice(known, None)
     true = labels.balls[made]
     if not true.any():
         return None
     found = np.zeros_like(labels.balls)
-    instance = clip.render.instance.numpy()
-    for i in range(len(clip.scene.balls)):
+    scene, instance = clip.scene, clip.render.instance.numpy()
+    height, width = instance.shape[1:]
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    for i, ball in enumerate(scene.balls):
         mine = labels.shades if i == 0 else shades_of(labels.truth, instance == FIRST_BALL_ID + i)
-        found |= ball_mask(frames, labels, mine, rivals=False)
+        u, v, depth, radius = project_ball(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
+        u, v, near = (n[:, None, None] for n in (u, v, np.where(depth > ball.radius, BESIDE * radius, 0.0)))
+        found |= ball_mask(frames, labels, mine, rivals=False) & ((x - u) ** 2 + (y - v) ** 2 < near**2)
     found = found[made]
     return float((found & true).sum() / max(1, (found | true).sum()))
