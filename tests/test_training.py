@@ -276,7 +276,7 @@ def test_drafts_are_nearer_to_their_clips_than_what_stands_still(made):
     for name in data.shards:
         clips = data.batch([(name, i) for i in range(6)])
         for i, known in enumerate(clips.drafted.tolist()):
-            video, draft = clips.video[i], clips.draft[i]
+            video, draft = clips.video[i], clips.foretold[i, :-1]
             torch.testing.assert_close(draft[:, :known], video[:, :known], rtol=0, atol=0.1)  # bfloat16, where it is fast
             assert (draft - video).square().mean() <= (video[:, known - 1 : known] - video)[:, known:].square().mean() + 1e-3
 
@@ -292,7 +292,7 @@ def test_a_draft_is_told_with_as_many_known_frames_as_it_is_made_of(made):
             continue
         told = shots.draft[:, -1].flatten(1).any(1)
         assert (shots.known.sum(1) == batch.drafted)[told].all()
-        assert torch.equal(shots.draft[told, :-1], batch.draft[told][:, :, : shots.x0.shape[2]])
+        assert torch.equal(shots.draft[told], batch.foretold[told][:, :, : shots.x0.shape[2]])
         assert not shots.draft[~told].any()
     assert teacher.draw_shots(batch, TINY, np.random.default_rng(0), generator, controlled=True, short=False).draft is None
 

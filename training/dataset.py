@@ -12,7 +12,7 @@ from torch import Tensor
 from .latents import FLOW_STEP
 from .shards import Shards
 
-ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks", "draft", "drafted")
+ROW = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks", "foretold", "drafted")
 
 
 @dataclass
@@ -26,21 +26,21 @@ class Batch:
     c2w: Tensor  # [B, T, 4, 4]
     fov_deg: Tensor  # [B, T]
     tracks: Tensor  # [B, T, TRACKED, 4], see tracks.ball_tracks
-    draft: Tensor  # [B, C, T', h, w] normalised
+    foretold: Tensor  # [B, C+1, T', h, w] drafts as the transformer reads them
     drafted: Tensor  # [B] known latent frames that it is made of
     captions: list[list[str]]
     size: tuple[int, int]  # width, height in pixels
 
     def told_draft(self, told: Tensor) -> Tensor:
         """The drafts of clips that are told theirs [B], as the transformer reads them: [B, C+1, T', h, w]."""
-        return torch.cat((self.draft, torch.ones_like(self.draft[:, :1])), 1) * told.view(-1, 1, 1, 1, 1)
+        return self.foretold * told.view(-1, 1, 1, 1, 1)
 
     def first(self, latents: int) -> Batch:
         """The same clips cut to their first latent frames; the last frame's own latent then belongs to a later time."""
         frames = 4 * latents - 3
         return Batch(
             self.video[:, :, :latents], self.last, self.depth[:, :frames], self.flow[:, : frames - 1],
-            self.c2w[:, :frames], self.fov_deg[:, :frames], self.tracks[:, :frames], self.draft[:, :, :latents], self.drafted,
+            self.c2w[:, :frames], self.fov_deg[:, :frames], self.tracks[:, :frames], self.foretold[:, :, :latents], self.drafted,
             self.captions, self.size,
         )  # fmt: skip
 
@@ -78,6 +78,6 @@ class Dataset(Shards):
         return Batch(
             stacked["video"].float(), stacked["last"].float(), stacked["depth"].float() / 255,
             stacked["flow"].float() * FLOW_STEP, stacked["c2w"], stacked["fov_deg"],
-            stacked["tracks"], stacked["draft"].float(), stacked["drafted"],
+            stacked["tracks"], stacked["foretold"].float(), stacked["drafted"],
             [self.shards[n]["captions"][i] for n, i in picks], tuple(self.shards[picks[0][0]]["size"]),
         )  # fmt: skip

@@ -18,6 +18,7 @@ from ..control.signals import pool
 from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..sampling import fit_preview_map
+from ..sampling.draft import Draft
 from ..sampling.paint import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
@@ -110,8 +111,8 @@ def misjudged(near: Tensor, seed: int) -> Tensor:
 def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     """What training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
     depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T],
-    tracks [T,TRACKED,4] of the balls (see ball_tracks), draft [C,T',h,w] of the clip as its first `drafted` latent frames
-    and its camera path foretell it."""
+    tracks [T,TRACKED,4] of the balls (see ball_tracks), foretold [C+1,T',h,w]: the draft of the clip as its first `drafted`
+    latent frames and its camera path foretell it (see Draft.told)."""
     images, scene = clip.render, clip.scene
     rgb, depth, flow = images.rgb, depth_from_metres(images.depth).inverse, clip.flow.permute(0, 3, 1, 2)
     c2w, ways = torch.tensor(scene.c2w), [caption(scene, i) for i in range(WORDINGS)]
@@ -130,13 +131,14 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     ground, camera = ground.flip(1) if mirror else ground, path.since(begins - 1) if path.moves else None
     light = light_seen(clip, begins - 1)
     light = light * torch.tensor([-1.0, 1.0, 1.0]) if mirror else light
-    told, _ = drafted(x[0, :begins], shown, ground, light, camera)
+    draft = Draft(*drafted(x[0, :begins], shown, ground, light, camera))
     with mixed():
-        video, last, draft = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:], told[None]))
+        video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
+        foretold = draft.told(codec, x.device)[0]
     return {
         "video": video.half(),
         "last": last.half(),
-        "draft": draft.half(),
+        "foretold": foretold.half(),
         "drafted": torch.tensor(known),
         "captions": ways,
         "depth": (pool(depth[:, None]) * 255).round().to(torch.uint8),

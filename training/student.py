@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model.checkpoint import load_world_model
 from ..model.config import VDiTConfig
 from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
@@ -169,7 +170,7 @@ def train(
 ) -> None:  # fmt: skip
     """Fill the cache with `files` files of trajectories, then distil; both go on where they stopped.
 
-    A fresh student has the weights of the teacher's layers (`layers` of them), or of the finished student `start_from`.
+    A fresh student has the weights of the teacher's layers (`layers` of them), or of those of the student `start_from`.
     Trajectories that other processes add meanwhile are used too; a team's members solve a part each. Raises ValueError
     for a teacher that is a student.
     """
@@ -180,11 +181,20 @@ def train(
     team.wait()  # for what the others solve
     begin, before = source.transformer, {"start_from": None, "hours": 0.0}
     if start_from is not None:
-        begin, _, state = averaged(start_from)
-        before = {"start_from": str(start_from), "hours": state["hours"] + state["seconds"] / 3600}
+        begin, hours = _begun(start_from)
+        before = {"start_from": str(start_from), "hours": hours}
     data, check = Trajectories.load(cache), Trajectories.load(Path(cache) / "held-out")
     run = Run(out, silent=not team.leads)
     distil(from_teacher(begin, layers), source, data, check, run, recipe, before, team)
+
+
+def _begun(source: Path) -> tuple[VDiT, float]:
+    """The transformer of a student's run or bundle (.safetensors), and the hours it took."""
+    if source.suffix == ".safetensors":
+        model = load_world_model(source)
+        return model.transformer, model.facts.get("student_hours", 0.0)
+    transformer, _, state = averaged(source)
+    return transformer, state["hours"] + state["seconds"] / 3600
 
 
 def distil(
