@@ -77,10 +77,20 @@ def predicted_video(codec: Any, step: Step) -> Tensor:
     if draft is None or draft.latent is None or draft.latent.shape != step.x0.shape:
         return small
     same = agreement(small, quick_decode(codec, draft.latent))
-    planes = lambda x: x.permute(0, 3, 1, 2).cpu()  # noqa: E731
-    frames = planes(draft.frames)
-    scale = min(1.0, LONG_SIDE / max(frames.shape[2:]))
-    size = [round(side * scale) for side in frames.shape[2:]]
-    frames = frames if scale == 1 else F.interpolate(frames, size=size, mode="area")
-    small, same = (F.interpolate(planes(x), size=size, mode="bilinear") for x in (small, same))
-    return small.lerp(frames, same).permute(0, 2, 3, 1)
+    frames = reduced(draft.frames)
+    small, same = (
+        F.interpolate(x.permute(0, 3, 1, 2).cpu(), size=frames.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
+        for x in (small, same)
+    )
+    return small.lerp(frames, same)
+
+
+def reduced(frames: Tensor) -> Tensor:
+    """Frames [T,H,W,3], their long side at most LONG_SIDE pixels."""
+    from torch.nn import functional as F
+
+    scale = min(1.0, LONG_SIDE / max(frames.shape[1:3]))
+    if scale == 1:
+        return frames
+    size = [round(side * scale) for side in frames.shape[1:3]]
+    return F.interpolate(frames.permute(0, 3, 1, 2), size=size, mode="area").permute(0, 2, 3, 1)

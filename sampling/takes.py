@@ -13,7 +13,7 @@ from .decode import decode_frames
 from .draft import expected
 from .foretell import foretold
 from .generate import generate
-from .preview import PreviewBudget, pictures, predicted_video
+from .preview import PreviewBudget, pictures, predicted_video, reduced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class Take:
     frames: Tensor
     draft: Draft | None  # what they were expected to show
     seconds: float  # sampling and decoding
-    first: float  # seconds until the first frame was decoded
+    first: float  # seconds until its first frame could be seen: foretold, or else decoded
 
 
 def seeds_from(seed: int, count: int) -> list[int]:
@@ -52,6 +52,7 @@ def take(
     width: int,
     height: int,
     device: Any = "cpu",
+    on_draft: Callable[[Draft], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
     on_frames: Callable[[int, Tensor], None] | None = None,
     check: Callable[[], None] | None = None,
@@ -59,7 +60,7 @@ def take(
 ) -> Take:
     """Sample and decode one video; settings as generate() takes them, by default the model's own.
 
-    on_frames(done, frames so far [n,H,W,3]) is told after each of the T' latent frames and may raise to stop.
+    on_draft(draft) is told what is foretold, where something is, before anything is sampled; on_frames(done, frames so far [n,H,W,3]) is told after each of the T' latent frames and may raise to stop.
     """
     begin, first = time.perf_counter(), []
 
@@ -70,6 +71,10 @@ def take(
 
     shape = dict(frames=frames, width=width, height=height)
     conditioning = foretold(model, conditioning, **shape, seed=seed)
+    if conditioning.draft is not None:
+        first.append(time.perf_counter() - begin)
+        if on_draft is not None:
+            on_draft(conditioning.draft)
     settings = {"solver": model.defaults["solver"]} | shape | settings
     latent = generate(model, conditioning, seed=seed, device=device, on_step=on_step, check=check, **settings)
     draft = expected(model, conditioning, **shape)
@@ -98,8 +103,8 @@ class Takes:
             frames = decode_frames(self.model.codec, made.latent, self.device, on_frames=on_frames, draft=made.draft)
             return replace(made, frames=frames)
         made = take(
-            self.model, self.conditioning, seed=seed, device=self.device, on_step=self.forming.on_step,
-            on_frames=self.forming.on_frames, check=self.check, **settings,
+            self.model, self.conditioning, seed=seed, device=self.device, on_draft=self.forming.on_draft,
+            on_step=self.forming.on_step, on_frames=self.forming.on_frames, check=self.check, **settings,
         )  # fmt: skip
         with _lock:
             refs = weakref.ref(self.model), weakref.ref(self.conditioning)
@@ -112,8 +117,8 @@ class Takes:
 class FormingTakes:
     """Shows several takes while they are made, one after another, in the places where they will stand.
 
-    update(done, pictures or None) hears of takes x (steps + latent frames) pieces of work. Predicted videos after
-    steps, then decoded frames as they come; the time that costs is kept within `share` of the rest.
+    update(done, pictures or None) hears of takes x (steps + latent frames) pieces of work. What is foretold, predicted videos
+    after steps, then decoded frames as they come; the time that costs is kept within `share` of the rest.
     """
 
     def __init__(self, codec: Any, update: Callable, takes: int, steps: int, latent_frames: int, share: float = 0.05):
@@ -121,6 +126,9 @@ class FormingTakes:
         self.shown: list[list] = [[] for _ in range(takes)]
         self.steps, self.current = steps, 0
         self.budget = PreviewBudget(share)
+
+    def on_draft(self, draft: Draft) -> None:
+        self._tell(0, lambda: pictures(reduced(draft.frames)))
 
     def on_step(self, step: Step) -> None:
         self._tell(step.done, lambda: pictures(predicted_video(self.codec, step)))

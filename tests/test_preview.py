@@ -1,7 +1,9 @@
 """Distill Preview: the take it shows is the take that is rendered; four at once, one picked; agreement measured."""
 
 import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,12 +12,14 @@ from vdit.host.executor import Executor
 from vdit.host.validation import validate
 from vdit.model import checkpoint
 from vdit.model.checkpoint import random_world_model, save_world_model
+from vdit.model.config import VDiTConfig
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.load import BUNDLED, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.sampling import takes
+from vdit.sampling.draft import Draft
 
 SIZE = dict(seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
 SMALL = dict(seed=1, steps=2, grid=False, pick=-1, **SIZE)
@@ -289,6 +293,21 @@ def test_the_first_picture_comes_with_the_first_step_and_decoding_streams(studen
     assert all(len(pictures) == 9 for *_, pictures in seen), "all frames, from the first step on"
     sharp = [sum(picture.size == (64, 64) for picture in pictures) for *_, pictures in seen]
     assert sharp == [0, 0, 1, 5, 9]
+
+
+def test_what_is_foretold_is_shown_before_anything_is_sampled():
+    config = VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True, flow_map=True)
+    model = random_world_model(3, config)
+    draft = Draft(torch.rand(9, 64, 64, 3))
+    shot = replace(encode(model), draft=draft)
+    seen = []
+    run_as_host(dict(model=model, conditioning=shot, **SMALL), lambda *report: seen.append(report))
+    value, *_, pictures = seen[0]
+    assert value == 0 and len(pictures) == 9
+    shown = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])) / 255
+    assert torch.allclose(shown, draft.frames, atol=0.01)
+    made = takes.take(model, shot, seed=1, frames=9, width=64, height=64, steps=1)
+    assert made.first < 0.5 * made.seconds
 
 
 def test_four_takes_form_side_by_side(student, monkeypatch):
