@@ -56,7 +56,9 @@ def main() -> None:
     video(out / "vdit-driving.mp4", rolling.render.rgb)
     picture(out / "vdit-red-ball.png", recolored(rolling, "red", "green", "gray"))
     picture(out / "vdit-blue-ball.png", clip(4, "roll").render.rgb[0])
-    depth = depth_from_metres(clip(1, "arc").render.depth)
+    thrown = clip(1, "arc")
+    picture(out / "vdit-red-ball-and-box.png", recolored(thrown, "red", "green", "blue"))
+    depth = depth_from_metres(thrown.render.depth)
     video(out / "vdit-depth.mp4", depth.inverse[..., None].expand(-1, -1, -1, 3))
 
 
