@@ -9,6 +9,7 @@ from .types import CATEGORY, VDiTModel, told
 
 BUNDLED = "vdit-small (bundled)"
 STUDENT = "vdit-small-student (bundled)"  # previews
+LITE = "vdit-small-student-lite (bundled)"  # half its layers
 FOLDER = "diffusion_models"
 PREVIEWS = "vae_approx"  # ComfyUI's folder for them
 TINY_CODECS = ("taew2_1", "taew2_2")
@@ -30,11 +31,11 @@ class VDiTLoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[BUNDLED, STUDENT, *model_files(FOLDER)],
+                    options=[BUNDLED, STUDENT, LITE, *model_files(FOLDER)],
                     default=BUNDLED,
                     tooltip="The world model. The bundled ones need no download and make 128x128 clips of 5 seconds "
-                    "at 8 frames per second. The student is distilled from vdit-small for VDiT Distill Preview. "
-                    "Files of the Wan 2.1 and 2.2 family (.safetensors in fp16, bf16, "
+                    "at 8 frames per second. The students are distilled from vdit-small for VDiT Distill Preview; lite has "
+                    "half the layers, for weaker machines. Files of the Wan 2.1 and 2.2 family (.safetensors in fp16, bf16, "
                     f"fp32 or fp8 scaled, .gguf) and of `vdit train` are listed from models/{FOLDER}. Of a model "
                     "with two experts, the high-noise file.",
                 ),
@@ -138,7 +139,7 @@ def _optional(folder: str, file: str) -> Path | None:
 
 
 def _path(file: str) -> Path:
-    if file not in (BUNDLED, STUDENT):
+    if file not in (BUNDLED, STUDENT, LITE):
         return model_path(FOLDER, file)
     from ..model.checkpoint import BUNDLED as path
 

@@ -15,7 +15,7 @@ from vdit.model.checkpoint import random_world_model, save_world_model
 from vdit.model.config import VDiTConfig
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
-from vdit.nodes.load import BUNDLED, STUDENT, VDiTLoadModel
+from vdit.nodes.load import BUNDLED, LITE, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.sampling import takes
@@ -356,8 +356,9 @@ def test_cancel_stops_between_two_takes(student, calls):
 
 def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(student, tmp_path, monkeypatch):
     options = VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"]
-    assert options[:2] == [BUNDLED, STUDENT]
-    assert VDiTLoadModel.execute(STUDENT)[0].config.flow_map
+    assert options[:3] == [BUNDLED, STUDENT, LITE]
+    whole, lite = (VDiTLoadModel.execute(name)[0].config for name in (STUDENT, LITE))
+    assert whole.flow_map and lite.flow_map and lite.layers == whole.layers // 2
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "vdit-small.safetensors")
     with pytest.raises(checkpoint.CheckpointError, match="vdit-small-student.safetensors: no such file"):
         VDiTLoadModel.execute(STUDENT)
