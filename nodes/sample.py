@@ -154,9 +154,8 @@ class VDiTSample(io.ComfyNode):
             lines.append(said({**use, "rise": rise}, frames, fps, width, height))
         conditioning = foretold(model, conditioning, frames, width, height, seed)
         if conditioning.draft is not None:
-            camera = conditioning.camera
-            travels = camera is not None and camera.strength > 0 and camera.moves
-            lines.append(f"Foretold: {'the way of the camera, and ' * travels}where the balls of the start picture will go")
+            way = "the way of the camera, and " * conditioning.draft.travels
+            lines.append(f"Foretold: {way}where the balls of the start picture will go")
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
         parts = [part for part in (model.transformer, model.codec) if part is not None]  # the codec draws the previews

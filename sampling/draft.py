@@ -23,12 +23,13 @@ AROUND = 5
 
 @dataclass(eq=False)
 class Draft:
-    """frames [T,H,W,3] in 0..1, balls [T,H,W] where they show some (None: nowhere); latent [1,C,T',h,w], raw, is theirs as
-    soon as it was asked for."""
+    """frames [T,H,W,3] in 0..1, balls [T,H,W] where they show some (None: nowhere), seen by a camera that travels or rests;
+    latent [1,C,T',h,w], raw, is theirs as soon as it was asked for."""
 
     frames: Tensor
     balls: Tensor | None = None
     latent: Tensor | None = None
+    travels: bool = False
 
     def encoded(self, codec: Any, device: Any) -> Tensor:
         """The frames as latents [1,C,T',h,w], in the codec's raw scale."""

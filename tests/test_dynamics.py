@@ -395,7 +395,9 @@ def test_what_else_says_how_things_move_is_believed(seer):
     one = replace(shot, start=shot.start[:1])
     for other in (replace(shot, end=shot.start[:1]), replace(shot, strength=0.5), replace(shot, depth=depth), one):
         assert foretold(model, other, **size).draft is None
-    along = foretold(model, moves, **size).draft.frames
+    travels = foretold(model, moves, **size).draft
+    along = travels.frames
+    assert travels.travels and not drawn.travels  # which VDiT Sample says
     assert torch.equal(along[:5], draft[:5]) and not torch.equal(along[9:], draft[9:])
     for part in (dict(strength=0.5), dict(start=0.2), dict(end=0.9)):  # a path that counts only in part
         assert foretold(model, replace(moves, camera=replace(moves.camera, **part)), **size).draft is None
