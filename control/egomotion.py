@@ -70,9 +70,9 @@ def path_of_depth(
 ) -> CameraPath | None:  # fmt: skip
     """As path_of_flow, of maps that need not be in metres: frame `first` tells which these are.
 
-    Maps are blurred: beside an edge they then say how far away it is, which tells what the distances of walls and floors leave
-    open. The rest stays open, and frames would
-    each go their own way: a camera is taken to go evenly, each number of its pose a polynomial in time.
+    Maps are blurred: beside an edge they then say how far away it is, which tells much of what the distances of walls and
+    floors leave open. In the rest frames would each go their own way: a camera is taken to go evenly, each number of its pose a
+    polynomial in time.
     """
     height, width = depth.inverse.shape[1:]
     at, space, focal, centre = _points(near, width, height, fov_deg, apart)
@@ -139,7 +139,8 @@ def _huber(off: Tensor) -> Tensor:
 
 
 def _geman(off: Tensor) -> Tensor:
-    """Geman and McClure's weights [N]: floors tell least and are most, and Huber's would be measured by them."""
+    """Geman and McClure's weights [N]. Floors are most of a picture and tell least: Huber's, which go by what most are off,
+    heed little else, and orbits stayed unseen."""
     return (1 + (off / CLOSE).square()).square().reciprocal()
 
 

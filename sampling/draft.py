@@ -48,7 +48,7 @@ class Draft:
             part = x[at : at + count]
             return torch.cat((part, x[-1:].expand(count - len(part), *x.shape[1:])))
 
-        return Draft(cut(self.frames), None if self.balls is None else cut(self.balls))
+        return Draft(cut(self.frames), None if self.balls is None else cut(self.balls), travels=self.travels)
 
     def told(self, codec: Any, device: Any) -> Tensor:
         """As the transformer reads it [1,C+1,T',h,w], see VDiT.forward: where it draws a ball, there is one."""
