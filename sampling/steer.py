@@ -23,6 +23,8 @@ NEARER = 0.05  # share by which it is nearer than the ground, where a camera mov
 MOST_OUT = 0.25  # share of a picture from which on it is the ground that moves
 SEARCH = (0.25, 1.5, 4.0)  # pixels between places at which a silhouette is looked for, four each way: last the widest
 FITS = 0.35  # share of its disc that must be there, less what is not
+SHOWS = 0.5, 0.9  # share of a disc that nothing hides from which on a silhouette tells where it is, and surely so: else a
+# ball that comes to a box is sent off by what is left of it
 FARTHER = 0.005  # of that share, for a pixel's distance
 
 
@@ -108,7 +110,7 @@ class Steering:
         return self.views.back(now.lerp(then + way, told), z, since + 1), told
 
     def _fit(self, mask: Tensor, near: Tensor, place: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """The places near by [N,2] where discs lie best on a silhouette [1,H,W], and 1 where one does [N,1]."""
+        """The places near by [N,2] where discs lie best on a silhouette [1,H,W], and how surely one does [N,1]."""
         import torch
 
         steps = torch.stack(torch.meshgrid(*[torch.arange(-4.0, 5.0)] * 2, indexing="xy"), -1).flatten(0, 1)
@@ -128,7 +130,10 @@ class Steering:
 
         (found, score), (far, other) = (best(place, width) for width in SEARCH[1:])
         found, _ = best(torch.where((score > FITS) | (other < FITS), found, far), SEARCH[0])
-        return found, (score.maximum(other) > FITS).float()
+        hidden = self._hidden(near, found[:, None] + disc * radius[:, None], depth[:, None])[..., 0]  # [N,169]
+        shows = 1 - (hidden & (inside > 0)).sum(1, keepdim=True) / (inside > 0).sum()
+        sure = ((shows - SHOWS[0]) / (SHOWS[1] - SHOWS[0])).clamp(0, 1)
+        return found, (score.maximum(other) > FITS) * sure
 
     def only_balls_move(self, tracks: Tensor) -> bool:
         """Whether what is told to move is balls that go along tracks [T,N,4], or is near them."""

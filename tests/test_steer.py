@@ -3,7 +3,7 @@
 import pytest
 import torch
 from vdit.control.camera import CameraPath
-from vdit.control.depth import depth_from_metres
+from vdit.control.depth import DepthMaps, depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.control.reproject import flow_along
 from vdit.sampling.steer import Steering
@@ -78,6 +78,21 @@ def test_what_hides_a_ball_does_not_stop_it():
         1, place, place + 0.5, size, size
     )
     assert torch.equal(after, place) and float(sure) == 1.0  # a ball that hardly moves may come to rest
+
+
+@pytest.mark.parametrize("x, sure", [(20.0, 1.0), (28.0, 0.5), (34.0, 0.0)])
+def test_what_a_box_leaves_of_a_silhouette_tells_little(x, sure):
+    near = torch.full((16, 16), 0.1)
+    near[:, 8:] = 0.5  # a box from pixel 32 on
+    ground = torch.nn.functional.interpolate(near[None, None], size=(64, 64))[0, 0]
+    v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    ball = ((u - x - 1.5).square() + (v - 32).square() < 64) & (u < 32)
+    depth = DepthMaps(torch.stack((ground, ground.where(~ball, torch.tensor(0.25)))))
+    place = torch.tensor([[x, 32.0]])
+    steering = Steering(None, depth, near, Views(None, 64, 64), 0, (64, 64))
+    after, told = steering.step(1, place - 1, place, torch.tensor([[8.0]]), torch.tensor([[4.0]]))
+    assert float(told) == pytest.approx(sure, abs=0.35) and (sure != 1 or float(told) == 1)
+    assert float(after[0, 0] - x) == pytest.approx(1.5 * float(told), abs=0.6)
 
 
 def test_views_there_and_back():
