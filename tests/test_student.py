@@ -192,7 +192,7 @@ def toy_latents(folder, clips, frames=41):
             "c2w": torch.eye(4, dtype=torch.float64).repeat(clips, frames, 1, 1),
             "fov_deg": torch.full((clips, frames), 40.0),
             "tracks": 64 * torch.rand(clips, frames, 3, 4, generator=g),
-            "foretold": torch.randn(clips, 5, count, side, side, generator=g).half(),
+            "foretold": torch.nn.functional.pad(torch.randn(clips, 4, count, side, side, generator=g), (0, 0) * 3 + (0, 1), value=1).half(),
             "drafted": torch.randint(0, 3, (clips,), generator=g),
             "captions": [["a red ball falls", "a blue ball rolls to the left"]] * clips,
             "size": (64, 64),
