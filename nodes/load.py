@@ -10,6 +10,7 @@ from .types import CATEGORY, VDiTModel, told
 BUNDLED = "vdit-small (bundled)"
 STUDENT = "vdit-small-student (bundled)"  # previews
 LITE = "vdit-small-student-lite (bundled)"  # half its layers
+SHIPPED = (BUNDLED, STUDENT, LITE)
 FOLDER = "diffusion_models"
 PREVIEWS = "vae_approx"  # ComfyUI's folder for them
 TINY_CODECS = ("taew2_1", "taew2_2")
@@ -31,7 +32,7 @@ class VDiTLoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[BUNDLED, STUDENT, LITE, *model_files(FOLDER)],
+                    options=[*SHIPPED, *model_files(FOLDER)],
                     default=BUNDLED,
                     tooltip="The world model. The bundled ones need no download and make 128x128 clips of 5 seconds "
                     "at 8 frames per second. The students are distilled from vdit-small for VDiT Distill Preview; lite has "
@@ -139,7 +140,7 @@ def _optional(folder: str, file: str) -> Path | None:
 
 
 def _path(file: str) -> Path:
-    if file not in (BUNDLED, STUDENT, LITE):
+    if file not in SHIPPED:
         return model_path(FOLDER, file)
     from ..model.checkpoint import BUNDLED as path
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
 from .draft import agreement
-from .quick import quick_decode
+from .quick import quick_decode, resized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,10 +78,8 @@ def decode_frames(
 
 def _same(codec: Any, latent: Tensor, draft: Draft) -> Tensor:
     """How far a latent shows the draft: [T,H,W,1] on the CPU."""
-    from torch.nn import functional as F
-
     small = agreement(*(quick_decode(codec, x) for x in (latent, draft.encoded(codec, latent.device).to(latent.dtype))))
-    return F.interpolate(small.permute(0, 3, 1, 2).cpu(), size=draft.frames.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
+    return resized(small.cpu(), draft.frames.shape[1:3], "bilinear")
 
 
 def _differing(same: Tensor, temporal: int) -> list[bool]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
 from .draft import agreement
-from .quick import LONG_SIDE, quick_decode
+from .quick import LONG_SIDE, quick_decode, resized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,26 +71,16 @@ def pictures(frames: Tensor) -> list:
 
 def predicted_video(codec: Any, step: Step) -> Tensor:
     """The video [T,H,W,3] that a step predicts, of the draft where the two agree; its long side at most LONG_SIDE pixels."""
-    from torch.nn import functional as F
-
     small, draft = quick_decode(codec, step.x0), step.draft
     if draft is None or draft.latent is None or draft.latent.shape != step.x0.shape:
         return small
     same = agreement(small, quick_decode(codec, draft.latent))
     frames = reduced(draft.frames)
-    small, same = (
-        F.interpolate(x.permute(0, 3, 1, 2).cpu(), size=frames.shape[1:3], mode="bilinear").permute(0, 2, 3, 1)
-        for x in (small, same)
-    )
+    small, same = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small, same))
     return small.lerp(frames, same)
 
 
 def reduced(frames: Tensor) -> Tensor:
     """Frames [T,H,W,3], their long side at most LONG_SIDE pixels."""
-    from torch.nn import functional as F
-
     scale = min(1.0, LONG_SIDE / max(frames.shape[1:3]))
-    if scale == 1:
-        return frames
-    size = [round(side * scale) for side in frames.shape[1:3]]
-    return F.interpolate(frames.permute(0, 3, 1, 2), size=size, mode="area").permute(0, 2, 3, 1)
+    return frames if scale == 1 else resized(frames, [round(side * scale) for side in frames.shape[1:3]], "area")

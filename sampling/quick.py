@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
 LONG_SIDE = 128  # pixels of a picture, at most
 
 _fitted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # codec -> map
+
+
+def resized(frames: Tensor, size: Sequence[int], how: str) -> Tensor:
+    """Frames [T,H,W,C] as [T,*size,C], `how` as torch's interpolate has it."""
+    from torch.nn import functional as F
+
+    return F.interpolate(frames.permute(0, 3, 1, 2), size=tuple(size), mode=how).permute(0, 2, 3, 1)
 
 
 def quick_decode(codec: Any, latent: Tensor) -> Tensor:

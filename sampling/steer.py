@@ -116,23 +116,23 @@ class Steering:
         steps = torch.stack(torch.meshgrid(*[torch.arange(-4.0, 5.0)] * 2, indexing="xy"), -1).flatten(0, 1)
         row = torch.linspace(-1, 1, 13)
         disc = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1) * 1.3  # in radii, with a rim
-        inside = torch.where(disc.norm(dim=-1) < 1, 1.0, -0.5)
+        within = disc.norm(dim=-1) < 1
+        inside = torch.where(within, 1.0, -0.5)
 
-        def best(around: Tensor, width: float) -> tuple[Tensor, Tensor]:
+        def best(around: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
             centres = around[:, None] + steps * width  # [N,81,2]
             at = centres[:, :, None] + disc * radius[:, None, None]
             there = self._look(mask, at)[..., 0]
             shows = ~self._hidden(near, at, depth[:, None, None])[..., 0]
-            worth = inside * shows * torch.where(inside > 0, 2 * there - 1, there)
-            score = worth.sum(-1) / (inside > 0).sum() - FARTHER * (centres - place[:, None]).norm(dim=-1)
+            worth = inside * shows * torch.where(within, 2 * there - 1, there)
+            score = worth.sum(-1) / within.sum() - FARTHER * (centres - place[:, None]).norm(dim=-1)
             score, which = score.max(1, keepdim=True)
-            return centres.gather(1, which[..., None].expand(-1, -1, 2))[:, 0], score
+            seen = (shows & within).sum(-1).gather(1, which) / within.sum()
+            return centres.gather(1, which[..., None].expand(-1, -1, 2))[:, 0], score, seen
 
-        (found, score), (far, other) = (best(place, width) for width in SEARCH[1:])
-        found, _ = best(torch.where((score > FITS) | (other < FITS), found, far), SEARCH[0])
-        hidden = self._hidden(near, found[:, None] + disc * radius[:, None], depth[:, None])[..., 0]  # [N,169]
-        shows = 1 - (hidden & (inside > 0)).sum(1, keepdim=True) / (inside > 0).sum()
-        sure = ((shows - SHOWS[0]) / (SHOWS[1] - SHOWS[0])).clamp(0, 1)
+        (found, score, _), (far, other, _) = (best(place, width) for width in SEARCH[1:])
+        found, _, seen = best(torch.where((score > FITS) | (other < FITS), found, far), SEARCH[0])
+        sure = ((seen - SHOWS[0]) / (SHOWS[1] - SHOWS[0])).clamp(0, 1)
         return found, (score.maximum(other) > FITS) * sure
 
     def only_balls_move(self, tracks: Tensor) -> bool:

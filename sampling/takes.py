@@ -14,6 +14,7 @@ from .draft import expected
 from .foretell import foretold
 from .generate import generate
 from .preview import PreviewBudget, pictures, predicted_video, reduced
+from .quick import resized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,7 +191,7 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
     scale = min(1.0, longest / max(height, width), side / columns / max(height, width))
     if scale < 1.0:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        frames = torch.nn.functional.interpolate(frames.permute(0, 3, 1, 2), size=size, mode="area").permute(0, 2, 3, 1)
+        frames = resized(frames, size, "area")
     rows = math.ceil(count / columns)
     padded = torch.cat((frames, frames.new_zeros(rows * columns - count, *frames.shape[1:])))
     h, w = frames.shape[1:3]

@@ -160,7 +160,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--peak", type=float, default=3e-4, help="highest learning rate; default: 0.0003")
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
-    p.add_argument("--start-from", type=Path, help="a student's run, or its bundle, whose weights this one begins with, instead of the teacher's")
+    p.add_argument(
+        "--start-from", type=Path, help="a student's run, or its bundle, whose weights this one begins with, not the teacher's"
+    )
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--processes", type=int, default=1, help="processes that share the cores and each batch; default: 1")
     p = command(
