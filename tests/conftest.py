@@ -40,7 +40,8 @@ def studio(tmp_path_factory):
     checkpoint.save_world_model(checkpoint.random_world_model(0, controls=True), weights)
     patch.setattr(checkpoint, "BUNDLED", weights)
     student = checkpoint.random_world_model(0, controls=True, student=True)
-    checkpoint.save_world_model(student, base / "vdit-small-student.safetensors")
+    for name in ("vdit-small-student", "vdit-small-student-lite"):
+        checkpoint.save_world_model(student, base / f"{name}.safetensors")
 
     urls: list[str] = []
     is_ready, loop = threading.Event(), asyncio.new_event_loop()

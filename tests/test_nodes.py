@@ -15,7 +15,7 @@ from vdit.model.checkpoint import random_world_model
 from vdit.nodes import NODES, VDiTExtension, examples
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
-from vdit.nodes.load import BUNDLED, STUDENT, VDiTLoadModel
+from vdit.nodes.load import SHIPPED, VDiTLoadModel
 from vdit.nodes.sample import VDiTSample
 
 PACK = Path(examples.__file__).resolve().parent.parent
@@ -261,9 +261,7 @@ def test_a_file_that_is_not_there_is_named_with_what_is(tmp_path, monkeypatch):
     monkeypatch.setitem(folders._moved, "models", tmp_path)
     (tmp_path / "diffusion_models").mkdir()
     (tmp_path / "diffusion_models" / "other.safetensors").write_bytes(b"")
-    assert VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"] == [
-        BUNDLED, STUDENT, "other.safetensors"
-    ]  # fmt: skip
+    assert VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"] == [*SHIPPED, "other.safetensors"]
     with pytest.raises(FileNotFoundError, match="gone.safetensors.*other.safetensors"):
         VDiTLoadModel.execute("gone.safetensors")
     assert VDiTLoadModel.fingerprint_inputs("gone.safetensors") == "missing"

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -357,6 +358,7 @@ def test_cancel_stops_between_two_takes(student, calls):
 def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(student, tmp_path, monkeypatch):
     options = VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"]
     assert options[:3] == [BUNDLED, STUDENT, LITE]
+    monkeypatch.setattr(checkpoint, "BUNDLED", Path(checkpoint.__file__).parents[1] / "weights" / "vdit-small.safetensors")
     whole, lite = (VDiTLoadModel.execute(name)[0].config for name in (STUDENT, LITE))
     assert whole.flow_map and lite.flow_map and lite.layers == whole.layers // 2
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "vdit-small.safetensors")
