@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .views import Views
 
 SPOTS = 0.5  # radii around a ball's centre over which its flow is averaged
+FRONT = 0.89  # radii by which they are nearer than it, on the whole
 MOVES = 0.5  # pixels a frame from which what is told to move does
 BESIDE = 2.5, 4.0  # radii, and pixels more, around a ball that are told to move with it
 STANDS_OUT = 0.02  # inverse depth (0..1) by which a ball is nearer than what was ever seen behind it
@@ -26,6 +27,7 @@ FITS = 0.35  # share of its disc that must be there, less what is not
 SHOWS = 0.5, 0.9  # share of a disc that nothing hides from which on a silhouette tells where it is, and surely so: else a
 # ball that comes to a box is sent off by what is left of it
 FARTHER = 0.005  # of that share, for a pixel's distance
+STEADY = 0.8  # how much less a silhouette counts where flow tells a ball: read to a quarter of a pixel, it would shake it
 
 
 class Steering:
@@ -37,10 +39,11 @@ class Steering:
     ):  # fmt: skip
         self.flow, self.views, self.last, self.size = flow, views, last, size
         self.nears = views.nears(near)  # [frames behind the last known one, h, w], or one for all where the camera rests
+        self.whole = flow is not None and bool(flow.valid.min() > 0.5)  # else it is drawn: of the ball as one sees it
         self.silhouettes = None  # [frames behind the last known one, H, W] what is no ground
         if depth is not None:
             self.silhouettes = self._nearer(depth.inverse)
-        elif flow.valid.min() > 0.5:
+        elif self.whole:
             self.silhouettes = self._moving(flow.flow)
 
     def _nearer(self, told: Tensor) -> Tensor:
@@ -74,7 +77,7 @@ class Steering:
             now, z = self.views.seen(after, depth, since + 1)
             size = radius * depth / z * self.views.zoom(since + 1)
             found, sure = self._fit(self.silhouettes[since][None], self._near(since + 1), now, size, z)
-            after, told = self.views.back(now.lerp(found, sure), z, since + 1), told.maximum(sure)
+            after, told = self.views.back(now.lerp(found, sure * (1 - STEADY * told)), z, since + 1), told.maximum(sure)
         return after, told
 
     def _near(self, since: int) -> Tensor:
@@ -106,6 +109,11 @@ class Steering:
         rests = (after - before).norm(dim=-1, keepdim=True) < 2 * MOVES
         share = torch.where((moves.sum(1, keepdim=True) > 0) | ~rests[:, None], moves, share)
         way = (flow * share).sum(1) / share.sum(1).clamp_min(1e-3)
+        if self.whole:  # it is of a ball's front, which is nearer than its centre and moves farther in the picture
+            front = 1 - FRONT * radius / self.views.focal[since if len(self.views.focal) > 1 else 0]
+            horizon = torch.full_like(z, 1e4)  # moves as the camera turns, at any distance
+            turned = self.views.seen(self.views.back(then, horizon, since), horizon, since + 1)[0] - then
+            way = front * way + (1 - front) * turned
         told = (share.sum(1) / 2).clamp_max(1)
         return self.views.back(now.lerp(then + way, told), z, since + 1), told
 

@@ -132,7 +132,7 @@ def test_the_simulator_obeys_itself_better_than_a_still_video_does():
     clip, labels = next(draw("obedience", "fall", "validation", 5, 1))
     own, still = obedience(labels.truth, clip, labels), obedience(labels.truth[:1].repeat(41, 0), clip, labels)
     assert own["silhouette_iou"] > 0.85 > 0.3 > still["silhouette_iou"]
-    assert own["flow_px"] < 0.5 * still["flow_px"]
+    assert own["flow_px"] < 0.3 * still["flow_px"]
     if labels.still:
         assert own["camera_px"] is None
 
