@@ -78,7 +78,10 @@ class Conditioning:
                     f"{(count - 1) * codec.temporal + 1} "
                     "frames; nothing would be left to make"
                 )
-            latent[:, :, :known] = self._encoded(codec, self.start, width, height, device)
+            if self.draft is not None:  # which begins with them
+                latent[:, :, :known] = self.draft.encoded(codec, device)[:, :, :known]
+            else:
+                latent[:, :, :known] = self._encoded(codec, self.start, width, height, device)
             if behind:
                 latent[:, :, known : known + behind] = self.past.to(device)
             held[: known + behind] = True
