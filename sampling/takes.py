@@ -202,7 +202,7 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
 def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], None] | None = None) -> dict[str, Any]:
     """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(clip, seed, latent), as arrays.
 
-    A shot is a simulated clip: its caption and its first `known` frames are told. Latents are the sampler's own,
+    A shot is a simulated clip: its caption and its first `known` frames (0: none) are told. Latents are the sampler's own,
     normalised, [C,T',h,w].
     """
     import torch
@@ -214,7 +214,7 @@ def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], N
     def shot(clip: Any) -> tuple[Any, dict[str, int]]:
         if id(clip) not in told:
             told.clear()
-            told[id(clip)] = clip, encode_conditioning(model, clip.caption, start=clip.render.rgb[:known])
+            told[id(clip)] = clip, encode_conditioning(model, clip.caption, start=clip.render.rgb[:known] if known else None)
         return told[id(clip)][1], dict(zip(("frames", "height", "width"), clip.render.depth.shape))
 
     def make(clip: Any, seed: int, steps: int, solver: str | None) -> dict[str, Any]:

@@ -92,9 +92,15 @@ def ids(page):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_our_prompt_is_the_front_ends(opened, infos, path):
+def test_our_prompt_is_the_front_ends_and_no_node_lies_on_another(opened, infos, path):
     page = opened(path.stem)
     assert load(path, infos).prompt == prompt_of(page)
+    boxes = page.evaluate("() => app.graph.nodes.map((n) => [n.title, ...n.pos, ...n.size])")
+    title_bar = 30
+    for i, (name, x, y, w, h) in enumerate(boxes):
+        for other, x2, y2, w2, h2 in boxes[:i]:
+            apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 - title_bar or y2 + h2 <= y - title_bar
+            assert apart, f"{name} lies on {other}"
     page.context.close()
 
 

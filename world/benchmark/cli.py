@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
                    "alone: how well students predict the renders of --model at 50 steps")  # fmt: skip
     p.add_argument("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"],
                    help=f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)")  # fmt: skip
-    p.add_argument("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1)")
+    p.add_argument("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
     p.add_argument("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
     p.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     p.add_argument("--guidance", type=float, help="guidance scale (default: the model's)")
@@ -82,7 +82,7 @@ def _preview(a: argparse.Namespace, split: str, load_preview) -> int:
 
     try:
         return command(
-            load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128, known=a.known or 1,
+            load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128, known=1 if a.known is None else a.known,
             reference_steps=a.steps, split=split, width=a.width, height=a.height, frames=a.frames, out=a.out,
         )  # fmt: skip
     except ValueError as reason:
