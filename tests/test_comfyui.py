@@ -275,7 +275,8 @@ CHROMIUM = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first
 
 @pytest.fixture(scope="module")
 def page(core):
-    """A page of the core's own front end; the network beyond this machine is blocked. Fails on page errors."""
+    """A page of the core's own front end; the network beyond this machine is blocked. Fails on page errors, of our own while
+    it loads."""
     playwright = pytest.importorskip("playwright.sync_api", reason="THE FRONT END IS NOT CHECKED: playwright is missing")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     errors = []
@@ -285,10 +286,14 @@ def page(core):
         except playwright.Error:
             pytest.skip("THE FRONT END IS NOT CHECKED: no chromium; install Debian's")
         page = browser.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
         page.route(lambda url: "//127.0.0.1" not in url and not url.startswith(("data:", "blob:")), lambda route: route.abort())
-        page.goto(f"{core.url}/?template=first-frame-to-video&source=vdit")
-        page.wait_for_function("window.app?.graph?._nodes?.some(node => node.type === 'SaveVideo')", timeout=120_000)
+        page.goto(core.url)  # not by the deep link to a template: front ends as old as 1.27 have none
+        page.wait_for_function(
+            "() => window.app?.graph && 'VDiTLoadModel' in window.LiteGraph.registered_node_types", timeout=120_000
+        )
+        # 1.27 fails once by itself while it registers its settings
+        errors[:] = [error for error in errors if "/extensions/vdit/" in error]
         yield page
         browser.close()
     assert not errors
