@@ -194,6 +194,9 @@ def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     assert "vdit-small-student@1" in said and "preview.png" in said
     found = json.loads((tmp_path / "o" / "preview.json").read_text())
     assert found["plan"]["reference_steps"] == 2 and found["systems"]["reference"]["retrieval"]["percent"] == 100
+    assert command_line.main([*settings, "--known", "0"]) == 1
+    assert "other settings" in capsys.readouterr().err
+    assert command_line.main([*settings, "--known", "0", "--out", str(tmp_path / "words")]) == 0
 
 
 def test_the_preview_suite_runs_alone(capsys):

@@ -50,6 +50,17 @@ def test_a_ball_that_would_stray_stays_on_its_way(clip, told):
     assert (path - true[:, :2]).norm(dim=-1)[shows & inside].median() < 1.0
 
 
+def test_told_the_flow_of_its_front_a_ball_goes_as_far_as_its_centre_does():
+    views, radius = Views(None, 64, 64), 8.0
+    front = 1 - 0.89 * radius / float(views.focal[0])  # metres to the front, of those to the centre
+    flow = torch.zeros(8, 64, 64, 2)
+    flow[:, 16:48, :, 0] = 3.0 / front
+    steering = Steering(FlowField(flow), None, torch.full((16, 16), 0.1), views, 0, (64, 64))
+    steering.silhouettes = None
+    place, _ = steering.step(1, torch.tensor([[20.0, 32.0]]), torch.tensor([[20.0, 32.0]]), torch.tensor([[radius]]), torch.tensor([[5.0]]))
+    assert place[0].tolist() == pytest.approx([23.0, 32.0], abs=0.01)
+
+
 def test_a_ball_that_a_brush_moves_follows_the_stroke():
     flow, valid = torch.zeros(8, 64, 64, 2), torch.zeros(8, 64, 64)
     flow[:4, 20:44, 10:60, 0], valid[:4, 20:44, 10:60] = 3.0, 1.0

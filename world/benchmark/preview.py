@@ -106,7 +106,7 @@ def measure(
 ) -> dict:
     """The report. Latents are kept in `out`, so that a run goes on where it was stopped; on_done may raise to stop."""
     if out is not None:
-        _claim(out, {"plan": asdict(plan), "models": [teacher.name, *(s.name for s in students)]})
+        _claim(out, {"plan": asdict(plan), "models": [teacher.name, *(s.name for s in students)], "known": teacher.known})
     compared = systems(teacher, students, plan)
     total, done = plan.shots * plan.seeds * (1 + len(compared)), 0
     found: dict[str, list[dict]] = {}
@@ -136,7 +136,7 @@ def measure(
         report[name]["steps"] = steps
     return {
         "suite": "preview", "plan": asdict(plan), "targets_at_4_steps": TARGETS, "systems": report,
-        "models": {"teacher": teacher.name, "students": [s.name for s in students]},
+        "models": {"teacher": teacher.name, "students": [s.name for s in students]}, "known": teacher.known,
         "hardware": hardware(teacher.device),
     }  # fmt: skip
 
