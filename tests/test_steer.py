@@ -57,7 +57,8 @@ def test_told_the_flow_of_its_front_a_ball_goes_as_far_as_its_centre_does():
     flow[:, 16:48, :, 0] = 3.0 / front
     steering = Steering(FlowField(flow), None, torch.full((16, 16), 0.1), views, 0, (64, 64))
     steering.silhouettes = None
-    place, _ = steering.step(1, torch.tensor([[20.0, 32.0]]), torch.tensor([[20.0, 32.0]]), torch.tensor([[radius]]), torch.tensor([[5.0]]))
+    start = torch.tensor([[20.0, 32.0]])
+    place, _ = steering.step(1, start, start, torch.tensor([[radius]]), torch.tensor([[5.0]]))
     assert place[0].tolist() == pytest.approx([23.0, 32.0], abs=0.01)
 
 
