@@ -83,7 +83,8 @@ def _preview(a: argparse.Namespace, split: str, load_preview) -> int:
     try:
         return command(
             load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128,
-            known=1 if a.known is None else a.known, reference_steps=a.steps, split=split, width=a.width, height=a.height, frames=a.frames, out=a.out,
+            known=1 if a.known is None else a.known, reference_steps=a.steps, split=split,
+            width=a.width, height=a.height, frames=a.frames, out=a.out,
         )  # fmt: skip
     except ValueError as reason:
         print(f"vdit benchmark: {reason}", file=sys.stderr)
