@@ -110,7 +110,7 @@ class Steering:
         share = torch.where((moves.sum(1, keepdim=True) > 0) | ~rests[:, None], moves, share)
         way = (flow * share).sum(1) / share.sum(1).clamp_min(1e-3)
         if self.whole:  # it is of a ball's front, which is nearer than its centre and moves farther in the picture
-            front = 1 - FRONT * radius / self.views.focal[since if len(self.views.focal) > 1 else 0]
+            front = 1 - FRONT * radius * depth / (self.views.focal[0] * far.clamp_min(0.1))
             horizon = torch.full_like(z, 1e4)  # moves as the camera turns, at any distance
             turned = self.views.seen(self.views.back(then, horizon, since), horizon, since + 1)[0] - then
             way = front * way + (1 - front) * turned
