@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from layout import overlapping
 from vdit.host.workflow import load, to_prompt
 
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
@@ -95,12 +96,7 @@ def ids(page):
 def test_our_prompt_is_the_front_ends_and_no_node_lies_on_another(opened, infos, path):
     page = opened(path.stem)
     assert load(path, infos).prompt == prompt_of(page)
-    boxes = page.evaluate("() => app.graph.nodes.map((n) => [n.title, ...n.pos, ...n.size])")
-    title_bar = 30
-    for i, (name, x, y, w, h) in enumerate(boxes):
-        for other, x2, y2, w2, h2 in boxes[:i]:
-            apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 - title_bar or y2 + h2 <= y - title_bar
-            assert apart, f"{name} lies on {other}"
+    assert not overlapping(page.evaluate("() => app.graph.nodes.map((n) => [n.title, ...n.pos, ...n.size])"))
     page.context.close()
 
 

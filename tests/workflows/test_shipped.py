@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from layout import overlapping
 
 from vdit.host import catalog, cli, folders, workflow
 from vdit.model import checkpoint
@@ -125,11 +126,7 @@ def test_workflow_is_laid_out_for_reading(path):
         assert nodes[source]["pos"][0] <= nodes[target]["pos"][0], "links run from left to right"
         assert nodes[source]["outputs"][out]["type"] == kind
         assert nodes[target]["inputs"][slot]["type"] == kind
-    boxes = [(*node["pos"], *node["size"]) for node in data["nodes"]]
-    for i, (x, y, w, h) in enumerate(boxes):
-        for x2, y2, w2, h2 in boxes[:i]:
-            apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 - 30 or y2 + h2 <= y - 30  # 30: the title bar
-            assert apart, f"nodes overlap at {x},{y}"
+    assert not overlapping([(node["type"], *node["pos"], *node["size"]) for node in data["nodes"]])
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
