@@ -17,7 +17,7 @@ from .settings import is_wan
 if TYPE_CHECKING:
     from torch import Tensor
 
-ALIKE = 0.05, 0.15  # root mean square over AROUND small pixels a side: up to the first it is the draft, from the second not
+ALIKE = 0.075, 0.15  # root mean square over AROUND small pixels a side: up to the first it is the draft, from the second not
 AROUND = 5
 
 

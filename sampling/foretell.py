@@ -80,19 +80,20 @@ def foreseen(
 
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
-    shown = pictures.expand(known, -1, -1, -1) if single else pictures[-known:]
     with torch.no_grad():
-        seen = dynamics.look(shown[None])
+        seen = dynamics.look((pictures if single else pictures[-known:])[None])
         start = dynamics.start(seen, *dynamics.find(seen), (width, height), single)
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
             speeds = dynamics.imagine(start, torch.tensor([list(words)]))
             balls = dynamics.aimed(balls, speeds.draw(free[None, : balls.place.shape[1]]))
-        radius, depths = balls.radius[0], start.depth[0].exp()  # [N, 1]
+        there = balls.radius[0, :, 0] > 0
+        balls, past = balls._make(x[:, there] for x in balls), start.past[0, there]
+        radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]
         scale, centre = height / dynamics.units, torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
-        discs = torch.cat((balls.place[0] * scale + centre, radius * scale), -1)[radius[:, 0] > 0]
+        discs = torch.cat((balls.place[0] * scale + centre, radius * scale), -1)
         moves = not single and bool(seen.camera_moves > 0)
         if camera is None and flow is not None:
             camera = path_of_flow(flow, ground, count - 1, FOV_DEG, discs)
@@ -104,7 +105,7 @@ def foreseen(
         steering = None
         if depth is not None or flow is not None:
             steering = Steering(flow, depth, ground, views, count - 1, (width, height))
-        past = start.past[0].transpose(0, 1)[-min(count, known) :]
+        past = past.transpose(0, 1)[-min(count, known) :]
         tracks = [torch.cat((place * scale + centre, radius * scale, depths), -1) for place in past]
         for frame in range(count, frames):
             before = balls.place
@@ -120,7 +121,7 @@ def foreseen(
             place, away = views.seen(place, far, frame - count + 1)
             size = size * scale * far / away.clamp_min(0.1) * views.zoom(frame - count + 1) * (away > 0.1)
             tracks.append(torch.cat((place, size, away), -1))
-    tracks = torch.stack(tracks)[:, radius[:, 0] > 0]
+    tracks = torch.stack(tracks)
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
         return None

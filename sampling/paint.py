@@ -1,5 +1,5 @@
 """Paints a draft: the last picture with its balls cut out and put where they will be, hidden where something nearer is, and
-all of it as a camera path sees it; where the picture shows their shadows, these go with them.
+all of it as a camera path sees it; where the picture shows their shadows, these go with them, and balls are lit as they turn.
 
 It knows nothing of what no picture has shown. (The like from a cloud of points: GEN3C, arXiv 2503.03751.)
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .shade import Sunlight, light_of
+from .floor import floor_of, without
+from .shade import Sunlight, box_of, brightness, light_of
 from .views import Views, balls_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ BENDS, ALIKE = 0.03, 0.05  # nearer by so much than the plane of its neighbours 
 STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
 ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
 SHADE = 0.02  # share of the light that is hidden from which on a pixel is in a shadow
+SINKS = 1.1  # times as far as the floor that a ball may be told to be
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
 
 
@@ -44,47 +46,73 @@ def drafted(
     there = last[:, 2] > 0
     order = torch.argsort(last[there, 3], descending=True)  # far ones first
     tracks, last = tracks[:, there][:, order], last[there][order]
-    near = _steady(near.clamp_min(LEAST_NEAR))
+    cells = near = _steady(near.clamp_min(LEAST_NEAR))
     even = F.interpolate(near[None, None], size=(height, width), mode="bilinear")[0, 0]
     near = _sharp(near, even, pictures[-1])
     views = Views(camera, width, height)
+    floor = floor_of(cells, views.focal[0] * cells.shape[0] / height)
+    if floor is not None and len(last):
+        tracks = _afloat(tracks, count, views, floor)
+        last = tracks[count - 1]
     light = light_of(pictures[-1], near, light, views.focal[0], last) if len(last) else None
     seen, shown = (pictures, tracks[:count]) if camera is None else (pictures[-1:], last[None])
-    if light is None:
-        video = _plate(seen, shown)[None].expand(len(tracks) - count, -1, -1, -1)
-    else:
+    sun = dark = None
+    if light is not None:
         sun = Sunlight(near, even, light, views.focal[0])
-        video = _plate(seen, shown, sun, sun.hidden(*balls_of(shown, views.centre, views.focal[0])))
-        video = sun.shaded(video, sun.hidden(*views.balls(tracks[count:])))
+        dark = sun.hidden(*balls_of(shown, views.centre, views.focal[0]))
+    video = _plate(seen, shown, sun, dark).repeat(len(tracks) - count, 1, 1, 1)
+    if sun is not None:
+        sun.shade(video, sun.hidden(*views.balls(tracks[count:])))
     video, nears = views.walked(video, near)
+    if floor is not None:
+        near = without(near[None], floor[None], views.focal[:1])[0]
+        nears = near.expand_as(nears) if camera is None else without(nears, views.planes(floor), views.focal[1:])
     balls = torch.zeros(len(tracks), height, width)
     tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
+    lit = lambda *seen: brightness(views.facing(*seen), torch.zeros(3) if light is None else light, floor)  # noqa: E731
+    row = ((torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1) * EDGE
+    spots = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1)  # in radii
     for then, ball in zip(tracks[:count][tracked].transpose(0, 1), tracks[count:].transpose(0, 1)):
-        _paint(_sprite(pictures[tracked], then, near), ball, video, nears, balls[count:])
+        sprite = _sprite(pictures[tracked], then, near, spots, lit(then, spots, False))
+        _paint((sprite * lit(ball, spots)[:, None]).clamp_max(1), ball, video, nears, balls[count:])
     return torch.cat((pictures, video)), balls
 
 
-def _sprite(pictures: Tensor, seen: Tensor, near: Tensor) -> Tensor:
-    """A ball's own picture [1,3,SPRITE,SPRITE], EDGE radii to each side, of those [k,H,W,3] in which it is at seen [k,4]:
-    the median of what nothing nearer (near [H,W]) hides; its mean colour where all of them do."""
+def _afloat(tracks: Tensor, count: int, views: Views, floor: Tensor) -> Tensor:
+    """Tracks [T,N,4], the last of `count` known pictures among them, of balls as much nearer as none sinks into the floor in a
+    picture that shows it: where a ball is in the picture is told better than how far away."""
+    import torch
+
+    centres, radii = views.balls(tracks[count:])
+    sunk = centres @ floor + radii * floor.norm()
+    place = tracks[count:, :, :2]
+    there = (tracks[count:, :, 2] > 0) & (place > 0).all(-1) & (place < 2 * views.centre).all(-1)
+    nearer = sunk.where(there, torch.zeros(())).amax(0).clamp(1, SINKS)
+    return torch.cat((tracks[..., :3], tracks[..., 3:] / nearer[:, None]), -1)
+
+
+def _sprite(pictures: Tensor, seen: Tensor, near: Tensor, spots: Tensor, lit: Tensor) -> Tensor:
+    """A ball's own colours [1,3,SPRITE,SPRITE] at spots [SPRITE,SPRITE,2] in radii, of pictures [k,H,W,3] in which it is at
+    seen [k,4] and lit [k,SPRITE,SPRITE]: the median of what they show and nothing nearer (near [H,W]) hides; their
+    mean where none does."""
     import torch
     from torch.nn import functional as F
 
-    pixel = (torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1
-    square = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) * EDGE  # in radii
-    at = seen[:, None, None, :2] + square * seen[:, 2, None, None, None]
+    at = seen[:, None, None, :2] + spots * seen[:, 2, None, None, None]
     at = 2 * at / torch.tensor([pictures.shape[2], pictures.shape[1]]) - 1
     look = lambda maps: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
     hidden = look(near.expand(len(at), 1, -1, -1)) * seen[:, 3, None, None, None] > HIDDEN
-    sprite = look(pictures.permute(0, 3, 1, 2)).masked_fill(hidden, torch.nan).nanmedian(0, keepdim=True).values
-    inside = (square.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
+    hidden |= (at.abs() > 1).any(-1)[:, None]
+    colours = (look(pictures.permute(0, 3, 1, 2)) / lit[:, None]).masked_fill(hidden, torch.nan)
+    sprite = colours.nanmedian(0, keepdim=True).values
+    inside = (spots.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
     mean = sprite[..., inside[0]].mean(-1).nan_to_num(0.5)
     return torch.where(sprite.isnan(), mean[..., None, None], sprite)
 
 
 def _paint(sprite: Tensor, ball: Tensor, video: Tensor, nears: Tensor, balls: Tensor) -> None:
-    """Paint a ball into each frame of a video [F,H,W,3] where it is then [F,4], as far as nothing nearer [F,H,W] hides it,
-    and note in `balls` [F,H,W] where."""
+    """Paint a ball [F,3,SPRITE,SPRITE] into each frame of a video [F,H,W,3] where it is then [F,4], as far as nothing nearer
+    [F,H,W] hides it, and note in `balls` [F,H,W] where."""
     import torch
     from torch.nn import functional as F
 
@@ -95,16 +123,16 @@ def _paint(sprite: Tensor, ball: Tensor, video: Tensor, nears: Tensor, balls: Te
     off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
     size = ball[:, 2, None, None]
     at = off / size[..., None].clamp_min(1e-3) / EDGE
-    painted = F.grid_sample(sprite.expand(len(at), -1, -1, -1), at, padding_mode="border", align_corners=False)
+    painted = F.grid_sample(sprite, at, padding_mode="border", align_corners=False)
     painted, shares = painted.permute(0, 2, 3, 1), _disc(*off.unbind(-1), size)
-    for t, (x, y) in enumerate((corner.long() - reach).tolist()):
-        left, top, right, bottom = max(x, 0), max(y, 0), min(x + len(row), width), min(y + len(row), height)
-        if left < right and top < bottom:
-            there = t, slice(top, bottom), slice(left, right)
-            inside = t, slice(top - y, bottom - y), slice(left - x, right - x)
-            share = shares[inside] * ((HIDES[1] - nears[there] * ball[t, 3]) / (HIDES[1] - HIDES[0])).clamp(0, 1)
-            video[there] = video[there].lerp(painted[inside], share[..., None])
-            balls[there] = balls[there].maximum(share)
+    x, y = (corner.long()[:, i, None] + row.floor().long() for i in (0, 1))  # [F, 2 reach + 1]
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None] & (shares > 0)
+    frame, i, j = inside.nonzero(as_tuple=True)
+    there = frame, y[frame, i], x[frame, j]
+    bare = ((HIDES[1] - nears[there] * ball[frame, 3]) / (HIDES[1] - HIDES[0])).clamp(0, 1)
+    share = shares[inside] * bare
+    video[there] = video[there].lerp(painted[inside], share[:, None])
+    balls[there] = balls[there].maximum(share)
 
 
 def _disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
@@ -136,11 +164,15 @@ def _plate(pictures: Tensor, tracks: Tensor, sun: Sunlight | None = None, dark: 
     for picture, clear in shows:
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
     far = int(tracks[-1, :, 2].max() + 2 * RIM)  # from where what no picture shows is filled
-    box, both = 2 * far + 1, torch.cat((ground, sure), -1).permute(2, 0, 1)[None]
-    beside = F.avg_pool2d(F.pad(both, (far,) * 4), (1, box), 1)  # most edges of a scene lie across
-    both = beside[:, :, far:-far] + ASIDE * F.avg_pool2d(beside, (box, 1), 1)
+    (rows, columns), size = box_of(sure[..., 0] < 1), 2 * far + 1
+    both = F.pad(torch.cat((ground, sure), -1).permute(2, 0, 1)[None], (far,) * 4)
+    both = both[:, :, rows.start : rows.stop + 2 * far, columns.start : columns.stop + 2 * far]
+    beside = F.avg_pool2d(both, (1, size), 1)  # most edges of a scene lie across
+    both = beside[:, :, far:-far] + ASIDE * F.avg_pool2d(beside, (size, 1), 1)
     fill = both[0].permute(1, 2, 0)
-    return ground + (1 - sure) * fill[..., :3] / fill[..., 3:].clamp_min(1e-3)
+    hole = rows, columns
+    ground[hole] += (1 - sure[hole]) * fill[..., :3] / fill[..., 3:].clamp_min(1e-3)
+    return ground
 
 
 def _sharp(near: Tensor, even: Tensor, picture: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""The shadows that balls cast: where the light comes from, where it is hidden from what a picture shows, and how dark that
-is. What the object dynamics tell of the light is a guess, which the shadows in the picture make exact.
+"""How balls are lit, and the shadows that they cast: where the light comes from, where it is hidden from what a picture shows,
+and how dark that is. What the object dynamics tell of the light is a guess, which the shadows in the picture make exact.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TRIES = 7  # in each of two directions
 BESIDE = 3  # pixels around a shadow with which it is compared, of a picture half as large
 DARKER = 0.3  # logarithm of brightness by which a shadow must be darker than that
 LEAST = 6  # pixels of a picture half as large that a shadow must have
+BELOW = 0.5  # how much less of all other light comes from a floor than from above, as a share
 USUAL = 0.3  # of that, for a radian away from the guess
 
 
@@ -39,27 +40,45 @@ class Sunlight:
         import torch
 
         way = self.way.expand(len(centres), 3) if way is None else way
-        points = self.points.flatten(0, 1)
-        square, along, soft = points.square().sum(-1), way @ points.T, self.soft.flatten()
-        dark = torch.zeros(len(centres), len(points))
+        dark = torch.zeros(len(centres), *self.soft.shape)
         for centre, radius in zip(centres.unbind(1), radii[..., None].unbind(1)):
-            ahead = (centre * way).sum(-1, keepdim=True) - along
-            away = centre.square().sum(-1, keepdim=True) + square - 2 * centre @ points.T - ahead.square()
-            share = ((radius - away.clamp_min(0).sqrt()) / soft / 2 + 0.5).clamp(0, 1)
-            dark = dark.maximum(share * (ahead > 0) * (radius > 0))
-        return dark.unflatten(1, self.soft.shape)
+            box = box_of(self._near_shadows(centre, radius.max(), way))
+            points, soft = self.points[box].flatten(0, 1), self.soft[box].flatten()
+            ahead = (centre * way).sum(-1, keepdim=True) - way @ points.T
+            off = torch.addmm(points.square().sum(-1), centre, points.T, alpha=-2)
+            off = off.add_(centre.square().sum(-1, keepdim=True)).addcmul_(ahead, ahead, value=-1).clamp_(min=0).sqrt_()
+            off = off.sub_(radius.masked_fill(radius <= 0, -torch.inf))  # metres outside of a shadow
+            share = off.mul_(-0.5 / soft).add_(0.5).clamp_(0, 1).masked_fill_(ahead <= 0, 0)
+            part = dark[:, box[0], box[1]]
+            torch.maximum(part, share.unflatten(1, part.shape[1:]), out=part)
+        return dark
 
-    def shaded(self, picture: Tensor, dark: Tensor) -> Tensor:
-        """A picture [...,H,W,3] without shadows, where so much of the light is hidden [...,H,W]."""
-        return picture * self._left(dark)
+    def _near_shadows(self, centre: Tensor, radius: Tensor, way: Tensor) -> Tensor:
+        """Where a ball may hide the light, coming from ways [F,3] while it is at centres [F,3]: [H,W], and perhaps elsewhere."""
+        import torch
+
+        mean, middle = way.mean(0), centre.mean(0)
+        across = _across(mean)
+        spread, wander = (way - mean).norm(dim=-1).max(), (centre - middle).norm(dim=-1).max()
+        aside = ((self.points - middle).norm(dim=-1) + wander) * spread  # how far one way's shadow is from the mean's, at most
+        reach = (radius + self.soft + aside)[..., None]
+        there, at = centre @ across.T, self.points @ across.T
+        within = (at > there.amin(0) - reach) & (at < there.amax(0) + reach)
+        return within.all(-1) & (self.points @ mean < (centre @ mean).max() + aside)
+
+    def shade(self, video: Tensor, dark: Tensor) -> None:
+        """Put shadows into a video [F,H,W,3] without them, where so much of the light is hidden [F,H,W]."""
+        box = box_of(dark.amax(0) > 0)
+        video[:, box[0], box[1]] *= self._left(dark, box)
 
     def cleared(self, picture: Tensor, dark: Tensor) -> Tensor:
-        """A picture [...,H,W,3] with such shadows [...,H,W], without them."""
+        """A picture [H,W,3] with such shadows [H,W], without them."""
         return (picture / self._left(dark)).clamp_max(1)
 
-    def _left(self, dark: Tensor) -> Tensor:
-        """The share [...,H,W,1] of its brightness that a pixel keeps."""
-        return ((1 + (1 - dark) * (self.lit - 1)) / self.lit)[..., None]
+    def _left(self, dark: Tensor, box: tuple[slice, slice] = (slice(None),) * 2) -> Tensor:
+        """The share [...,h,w,1] of its brightness that a pixel of a box keeps."""
+        lit = self.lit[box]
+        return (1 - dark[..., box[0], box[1]] * ((lit - 1) / lit))[..., None]
 
 
 def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track: Tensor) -> Tensor | None:
@@ -69,7 +88,7 @@ def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track:
     from torch.nn import functional as F
 
     half = lambda x: F.avg_pool2d(x[None, None], 2)[0, 0]  # noqa: E731
-    near, bright = half(near), half(picture.mean(-1)).clamp_min(0.02).log().flatten()
+    near, bright = half(near), half(picture.mean(-1)).clamp_min(0.02).log()
     height, width = near.shape
     track = torch.cat((track[:, :3] / 2, track[:, 3:]), -1)
     away = (grid(width, height) - track[:, None, None, :2]).norm(dim=-1)
@@ -78,27 +97,58 @@ def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track:
     sun, first = Sunlight(near, near, guess, focal / 2), guess / guess.norm().clamp_min(1e-6)
     way, best = first, -torch.inf
     for turn in TURNS:
-        across = torch.linalg.cross(way, torch.tensor([0.0, 0.0, 1.0]))
-        across = across / across.norm().clamp_min(1e-6)
-        other = torch.linalg.cross(way, across)
+        across = _across(way)
         step = torch.linspace(-turn, turn, TRIES)
-        ways = (way + step[:, None, None] * across + step[:, None] * other).flatten(0, 1)
+        ways = (way + step[:, None, None] * across[0] + step[:, None] * across[1]).flatten(0, 1)
         ways = ways / ways.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         dark = sun.hidden(centres.expand(len(ways), -1, -1), radii.expand(len(ways), -1), ways)
+        box = box_of(dark.amax(0) > 0, BESIDE)
+        dark, clear, light = dark[:, box[0], box[1]], free[box], bright[box].flatten()
         grown = F.max_pool2d(F.max_pool2d(dark[:, None], (2 * BESIDE + 1, 1), 1, (BESIDE, 0)), (1, 2 * BESIDE + 1), 1, (0, BESIDE))
-        inside, beside = (dark * free).flatten(1), ((grown[:, 0] - dark) * free).flatten(1)
-        mean = lambda share: (share @ bright) / share.sum(1).clamp_min(1e-3)  # noqa: E731
+        inside, beside = (dark * clear).flatten(1), ((grown[:, 0] - dark) * clear).flatten(1)
+        mean = lambda share: (share @ light) / share.sum(1).clamp_min(1e-3)  # noqa: E731
         darker = torch.where(inside.sum(1) > LEAST, mean(beside) - mean(inside), -torch.inf)
         value, which = (darker - USUAL * (ways - first).square().sum(-1)).max(0)
         way, best = ways[which], darker[which]
     return way * guess.norm() if best > DARKER else None
 
 
-def _normals(near: Tensor, ray: Tensor, focal: Tensor) -> Tensor:
-    """Unit normals [H,W,3] towards the camera: of a plane, 1 / metres is linear in the picture."""
+def brightness(facing: Tensor, light: Tensor, floor: Tensor | None) -> Tensor:
+    """How bright what faces unit normals [...,3] is, against what faces up and lies in a shadow, in a light [3] (see Sunlight)
+    above a floor's plane [3]."""
+    sky = 1.0 if floor is None else 1 - BELOW / 2 * (1 + facing @ (floor / floor.norm()))
+    return sky + (facing @ light).clamp_min(0)
+
+
+def box_of(there: Tensor, beyond: int = 0) -> tuple[slice, slice]:
+    """The rows and columns of [H,W] that hold all that is there, and so many beyond; one pixel where nothing is."""
+    sides = []
+    for size, lines in zip(there.shape, (there.any(1), there.any(0))):
+        at = lines.nonzero()
+        first, last = (int(at[0]), int(at[-1])) if len(at) else (0, 0)
+        sides.append(slice(max(0, first - beyond), min(size, last + 1 + beyond)))
+    return sides[0], sides[1]
+
+
+def _across(way: Tensor) -> Tensor:
+    """Two directions [2,3] at right angles to a way [3] and to each other."""
+    import torch
+
+    one = torch.linalg.cross(way, torch.tensor([0.0, 0.0, 1.0]))
+    one = one / one.norm().clamp_min(1e-6)
+    return torch.stack((one, torch.linalg.cross(way, one)))
+
+
+def planes_of(near: Tensor, ray: Tensor, focal: Tensor) -> Tensor:
+    """The plane [H,W,3] of each pixel of 1 / metres near [H,W], seen along rays [H,W,3]: the product with its points is 1, and
+    1 / metres its product with the rays, which is linear in the picture (focal length in pixels)."""
     import torch
 
     down, right = torch.gradient(near * focal)
-    into = near - right * ray[..., 0] - down * ray[..., 1]
-    normal = -torch.stack((right, down, into), -1)
-    return normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return torch.stack((right, down, near - right * ray[..., 0] - down * ray[..., 1]), -1)
+
+
+def _normals(near: Tensor, ray: Tensor, focal: Tensor) -> Tensor:
+    """Unit normals [H,W,3] towards the camera."""
+    plane = planes_of(near, ray, focal)
+    return -plane / plane.norm(dim=-1, keepdim=True).clamp_min(1e-6)

@@ -69,11 +69,37 @@ class Views:
         from torch.nn import functional as F
 
         if self.camera is None:
-            return video.clone(), near.expand(len(video), -1, -1)
+            return video, near.expand(len(video), -1, -1)
         metres, came_from = seen_along(1 / near, self.camera)
         at = came_from / self.centre - 1
         video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="border", align_corners=False)
         return video.permute(0, 2, 3, 1), 1 / metres
+
+
+    def planes(self, plane: Tensor) -> Tensor:
+        """A plane [3] of the first camera (see floor_of) in those behind it [F,3]; in the one that rests [1,3]."""
+        if self.camera is None:
+            return plane[None]
+        turned = self.to[1:, :3, :3] @ plane
+        return turned / (1 + (turned * self.to[1:, :3, 3]).sum(-1, keepdim=True)).clamp_min(1e-3)
+
+
+    def facing(self, tracks: Tensor, spots: Tensor, later: bool = True) -> Tensor:
+        """Where balls at tracks [F,4] face at spots [h,w,2] of their discs, in radii: unit normals [F,h,w,3] in the first
+        camera, that sees them or that is where those behind it are `later`. Beyond a disc, as at its rim."""
+        import torch
+
+        moved = later and self.camera is not None
+        focal = self.focal[1:, None] if moved else self.focal[:1]
+        away = in_space(tracks[:, :2], torch.ones(len(tracks), 1), self.centre, focal)
+        away = away / away.norm(dim=-1, keepdim=True)
+        right = torch.tensor([1.0, 0.0, 0.0]) - away[:, :1] * away
+        right = right / right.norm(dim=-1, keepdim=True)
+        axes = torch.stack((right, torch.linalg.cross(away, right), away), 1)
+        axes = axes @ self.to[1:, :3, :3] if moved else axes
+        spots = spots / spots.norm(dim=-1, keepdim=True).clamp_min(1)
+        bulge = (1 - spots.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
+        return torch.einsum("hwi,fic->fhwc", torch.cat((spots, -bulge), -1), axes)
 
 
 def in_space(place: Tensor, depth: Tensor, centre: Tensor, focal: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from vdit.training.run import Run, cosine
 from vdit.training.textures import dead_leaves
 from vdit.training.tracks import touched
 
-TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1))
+TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1), seen=(16, 16), looks=(1, 1), strokes=0)
 TINY = VDiTConfig(
     dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16,
     carry=True, draft=True, camera_rays=2, vace_channels=context_channels(), vace_layers=(0,),
@@ -69,11 +69,39 @@ def test_codec_run_resumes_where_it_stopped(made):
 
 def test_training_the_decoder_alone_leaves_every_latent_as_it_was(made, tmp_path):
     args = made / "clips", made / "clips", tmp_path / "codec"
-    codec.train(*args, steps=4, batch=2, config=TINY_CODEC, start_from=made / "codec", decoder_only=True)
+    codec.train(*args, steps=4, batch=2, config=TINY_CODEC, start_from=made / "codec", only="decoder")
     before, after = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
     x = torch.rand(1, 5, 64, 64, 3)
     same = lambda f: torch.equal(f(before), f(after))  # noqa: E731
     assert same(lambda c: c.normalize(c.encode(x))) and not same(lambda c: c.decode(c.encode(x)))
+
+
+def test_training_the_encoder_alone_nears_the_latents_that_it_is_asked_for(made, tmp_path):
+    thin = replace(TINY_CODEC, seen=(8, 16))
+    args = made / "clips", made / "clips", tmp_path / "codec"
+    codec.train(*args, steps=30, batch=2, config=thin, validate_every=10, start_from=made / "codec", only="encoder")
+    older, found = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    assert found.config == thin
+    z = torch.randn(1, 4, 2, 4, 4)
+    torch.testing.assert_close(older.decode(older.denormalize(z)), found.decode(found.denormalize(z)))
+    rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
+    errors = [r["held_out_latent_error"] for r in rows if "held_out_latent_error" in r]
+    assert len(errors) == 3 and errors[-1] < errors[0]
+
+
+def test_a_decoder_that_grows_begins_as_it_was(made, tmp_path):
+    args = made / "clips", made / "clips", tmp_path / "codec"
+    grown = replace(TINY_CODEC, strokes=1)
+    codec.train(*args, steps=1, batch=2, peak=0.0, config=grown, start_from=made / "codec", only="decoder")
+    older, found = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    z = torch.randn(1, 4, 2, 4, 4)
+    torch.testing.assert_close(older.decode(z), found.decode(z))
+    assert found.config == grown
+
+
+def test_a_part_alone_wants_the_rest_of_a_codec(made, tmp_path):
+    with pytest.raises(ValueError, match="--start-from"):
+        codec.train(made / "clips", made / "clips", tmp_path, steps=1, config=TINY_CODEC, only="encoder")
 
 
 def test_the_loss_of_motion_sees_a_ball_that_is_smeared_over_its_way():

@@ -18,7 +18,7 @@ def _codec(a: argparse.Namespace) -> None:
 
     train(
         a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from,
-        decoder_only=a.decoder_only,
+        only=a.only,
     )  # fmt: skip
 
 
@@ -104,7 +104,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=1200)
     p.add_argument("--batch", type=int, default=16, help="clips of 9 frames at 64x64 a step")
     p.add_argument("--start-from", type=Path, help="a finished run, or a bundle, whose weights this one begins with")
-    p.add_argument("--decoder-only", action="store_true", help="leave the encoder as it is: latents and teachers stay good")
+    p.add_argument(
+        "--only", choices=("encoder", "decoder"), help="train a part alone: latents and teachers made before stay good"
+    )
     p.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(

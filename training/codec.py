@@ -19,7 +19,8 @@ from .latents import load_codec
 from .run import Run, cosine
 from .textures import dead_leaves
 
-NOISE, ENERGY = 0.05, 1e-3
+NOISE, ENERGY = 0.05, 1e-3  # of raw latents
+STILL = 0.02  # noise for a decoder alone, to which no encoder will adapt
 TEXTURES, RECOLORED = 1 / 16, 1 / 4  # shares of the clips
 MOVING = 8.0  # weight of a pixel that changes, in the loss
 
@@ -76,58 +77,87 @@ def motion_db(y: Tensor, x: Tensor) -> Tensor:
 
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of values in 0..1."""
-    return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
+    return float(-10 * torch.log10((a - b).detach().square().mean().clamp_min(1e-10)))
+
+
+def latent_error(codec: TinyCodec, latent: Tensor, asked: Tensor) -> Tensor:
+    """Root mean square difference of raw latents, in standard deviations of their channels."""
+    return (codec.normalize(latent) - codec.normalize(asked)).square().mean().sqrt()
 
 
 @torch.no_grad()
-def validate(codec: TinyCodec, folder: Path, count: int = 24) -> float:
-    """Mean PSNR (dB) over whole held-out clips."""
-    clips = np.load(shard_paths(folder)[0], mmap_mode="r")[:count]
-    scores = []
-    for clip in clips:
+def validate(codec: TinyCodec, folder: Path, older: TinyCodec | None = None, count: int = 24) -> dict[str, float]:
+    """Means over whole held-out clips: PSNR (dB), and the latent error against an older codec where there is one."""
+    scores, errors = [], []
+    for clip in np.load(shard_paths(folder)[0], mmap_mode="r")[:count]:
         x = as_frames(clip)
-        scores.append(psnr(codec.decode(codec.encode(x)), x))
-    return float(np.mean(scores))
+        latent = codec.encode(x)
+        scores.append(psnr(codec.decode(latent), x))
+        if older is not None:
+            errors.append(float(latent_error(codec, latent, older.encode(x))))
+    found = {"held_out_psnr": round(float(np.mean(scores)), 2)}
+    return found | ({"held_out_latent_error": round(float(np.mean(errors)), 4)} if errors else {})
 
 
-def _weights(start_from: Path, clips: Path, statistics: bool) -> dict[str, Tensor]:
-    """The codec's weights in a run, with its statistics if those are asked for, or in a bundle (.safetensors)."""
+def _older(start_from: Path, clips: Path, statistics: bool) -> TinyCodec:
+    """The codec of a run or a bundle (.safetensors); a run's with its statistics where those are asked for."""
     if statistics or start_from.suffix == ".safetensors":
-        return {n: v for n, v in load_codec(start_from, clips).state_dict().items() if n != "preview_map"}
-    return Run(start_from).load()["codec"]
+        return load_codec(start_from, clips)
+    if (state := Run(start_from).load()) is None:
+        raise FileNotFoundError(f"no state.pt in {start_from}; train it with `vdit train codec`")
+    codec = TinyCodec(TinyCodecConfig(**state["config"]))
+    codec.load_state_dict(state["codec"])
+    return codec
+
+
+def _begin(config: TinyCodecConfig, older: TinyCodec | None, only: str | None) -> TinyCodec:
+    """A codec that begins as the older one, if there is any. A part that is trained alone has the config's shape, and begins
+    as the older one where that has the like."""
+    if older is None:
+        return TinyCodec(config)
+    seen = asdict(config if only == "encoder" else older.config)
+    drawn = asdict(config if only == "decoder" else older.config)
+    codec = TinyCodec(TinyCodecConfig(**drawn | {name: seen[name] for name in ("seen", "looks")}))
+    fresh = codec.state_dict()
+    kept = {n: v for n, v in older.state_dict().items() if n in fresh and v.shape == fresh[n].shape}
+    codec.load_state_dict({**fresh, **kept})
+    return codec
 
 
 def train(
     clips: Path, held_out: Path, out: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, seed: int = 0,
     config: TinyCodecConfig = TinyCodecConfig(), validate_every: int = 200, start_from: Path | None = None,
-    decoder_only: bool = False,
+    only: str | None = None,
 ) -> TinyCodec:  # fmt: skip
     """Train for `steps`, resuming from `out` when it holds a state. The last fifth sees whole frames. Returns the codec.
 
-    A fresh run begins with the weights of `start_from` (a run, or a bundle), or at random. decoder_only leaves the
-    encoder and its statistics as they are, so that latents and teachers made with them stay good.
+    A fresh run begins with the weights of `start_from` (a run, or a bundle), or at random. only: "decoder" leaves the
+    encoder as it is; "encoder" is asked for the latents of start_from's, which leaves the decoder. After either, latents
+    and teachers made before stay good. Raises ValueError when a part alone has nothing to start from.
     """
     from tqdm import trange
 
+    if only is not None and start_from is None:
+        raise ValueError(f"an {only} alone is trained beside the rest of a codec: say which with --start-from")
     shards = shard_paths(clips)
     if not shards or not shard_paths(held_out):
         raise FileNotFoundError(f"no clips-*.npy in {clips} or {held_out}; make them with `vdit train clips`")
     run = Run(out)
     torch.manual_seed(seed)
-    codec = TinyCodec(config).to(memory_format=torch.channels_last)
-    codec.encoder.requires_grad_(not decoder_only)
+    older = None if start_from is None else _older(start_from, clips, only is not None).requires_grad_(False)
+    codec = _begin(config, older, only)
+    for name, weight in codec.named_parameters():
+        weight.requires_grad_(only is None or name.startswith(only))
     trained = [p for p in codec.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    first = 0
-    if start_from is not None and not run.state_path.exists():
-        codec.load_state_dict(_weights(start_from, clips, decoder_only))
+    first, noise = 0, STILL if only == "decoder" else NOISE
     if state := run.load():
         codec.load_state_dict(state["codec"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     else:
-        run.log(event="start", config=asdict(config), steps=steps, batch=batch, peak=peak, seed=seed,
-                start_from=start_from and str(start_from), decoder_only=decoder_only)  # fmt: skip
+        run.log(event="start", config=asdict(codec.config), steps=steps, batch=batch, peak=peak, seed=seed,
+                start_from=start_from and str(start_from), only=only)  # fmt: skip
     bar = trange(first, steps, initial=first, total=steps, desc="codec", unit="step")
     for step in bar:
         rng = np.random.default_rng([seed, step])
@@ -137,20 +167,25 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = cosine(step, steps, peak, warmup=50)
         latent = codec.encode(x)
-        noisy = latent + NOISE * torch.randn_like(latent)
-        y = codec.decode(noisy, clip=False)
-        loss = (error_db(y, x) + motion_db(y, x)) / 10 + ENERGY * latent.square().mean()
+        if only == "encoder":
+            off = latent_error(codec, latent, older.encode(x))
+            loss, told = off.square(), {"latent_error": off}
+        else:
+            y = codec.decode(latent + noise * torch.randn_like(latent), clip=False)
+            motion = motion_db(y, x)
+            loss = (error_db(y, x) + motion) / 10 + ENERGY * latent.square().mean()
+            told = {"psnr": psnr(y, x), "motion_db": motion}
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                 "config": asdict(config), "decoder_only": decoder_only}  # fmt: skip
+                 "config": asdict(codec.config), "only": only}  # fmt: skip
         run.save(state, force=step + 1 == steps)
         if step % 20 == 0:
-            run.log(step=step, loss=round(loss.item(), 5), psnr=round(psnr(y.detach(), x), 2),
-                    motion_db=round(motion_db(y.detach(), x).item(), 2))  # fmt: skip
-            bar.set_postfix(psnr=f"{psnr(y.detach(), x):.1f}")
+            told = {name: round(float(torch.as_tensor(value).detach()), 4) for name, value in told.items()}
+            run.log(step=step, loss=round(loss.item(), 5), **told)
+            bar.set_postfix(told)
         if (step + 1) % validate_every == 0:
-            run.log(step=step + 1, held_out_psnr=round(validate(codec, held_out), 2))
+            run.log(step=step + 1, **validate(codec, held_out, older if only == "encoder" else None))
     return codec

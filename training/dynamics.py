@@ -293,7 +293,7 @@ def train(
 
     data, check, run = Scenes.load(scenes), Scenes.load(held_out), Run(out)
     torch.manual_seed(seed)
-    model = ObjectDynamics().to(memory_format=torch.channels_last)
+    model = ObjectDynamics()
     learned, before = 0.0, {}
     if start_from is not None:
         other, before = load_dynamics(start_from)

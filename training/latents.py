@@ -62,7 +62,7 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
     """The codec of a training run, or a bundle's (.safetensors): as it is.
 
     A run's statistics, and its map for quick previews (fitted to a clip of each of 16 shards), are measured on `clips`
-    the first time and kept beside its state. Where only the decoder was trained, the statistics stay what they were.
+    the first time and kept beside its state. Where a part alone was trained, the statistics stay what they were.
     """
     if run.suffix == ".safetensors":
         return load_world_model(run).codec
@@ -79,7 +79,7 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
         codec.latent_std.copy_(statistics["std"])
         codec.preview_map = statistics["preview_map"]
     else:
-        if not state["decoder_only"]:
+        if state["only"] is None:
             measure_statistics(codec, clips)
         some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in _rendered(clips)[:16]]
         codec.preview_map = fit_preview_map(codec, torch.cat(some))
@@ -90,7 +90,6 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
 
 def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0) -> None:
     """Fill shards number first .. first+count-1 with clips of seed number*SHARD+i; shards that exist are kept."""
-    codec = codec.to(memory_format=torch.channels_last)  # a third faster
     for number, path in missing(out, "latents", first, count, split):
         width, height, frames = SHAPES[number % len(SHAPES)]
         seeds = range(number * SHARD, (number + 1) * SHARD)

@@ -1,0 +1,41 @@
+"""The floor that a picture shows. It hides no ball: balls are above it, however roughly their distances and its own are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..control.reproject import directions
+from .shade import planes_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LIES = 0.6  # how much of a plane's normal must point up for it to be a floor
+CLOSE = 0.03  # share by which its distances are off
+LEAST = 0.05  # share of a picture that shows it
+ROUNDS = 8
+FLAT = 0.04  # share by which distances of what is taken for it are off
+
+
+def floor_of(near: Tensor, focal: Tensor) -> Tensor | None:
+    """The floor's plane [3] (see planes_of) in 1 / metres near [h,w] of a picture, focal length in its pixels; None without
+    one: of planes that lie, that of most of the picture."""
+    import torch
+
+    ray = directions(near.shape[1], near.shape[0], focal[None])[0]
+    planes = planes_of(near, ray, focal)
+    lies = planes[..., 1] > LIES * planes.norm(dim=-1)
+    if lies.float().mean() < LEAST:
+        return None
+    plane, rows, told = planes[lies].median(0).values, ray[lies], near[lies]
+    for _ in range(ROUNDS):
+        weight = (1 + ((rows @ plane / told - 1) / CLOSE).square()).reciprocal()[:, None]
+        plane = torch.linalg.lstsq(rows * weight / told[:, None], weight).solution[:, 0]
+    return plane if (((ray @ plane) / near - 1).abs() < CLOSE).float().mean() > LEAST else None
+
+
+def without(near: Tensor, plane: Tensor, focal: Tensor) -> Tensor:
+    """1 / metres near [F,H,W], as cameras of focal lengths [F] in pixels see them, but 0 where it is that of planes [F,3]."""
+    ray = directions(near.shape[2], near.shape[1], focal)
+    there = (ray * plane[:, None, None]).sum(-1)
+    return near.masked_fill((there - near).abs() < FLAT * near, 0)
