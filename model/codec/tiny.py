@@ -22,9 +22,9 @@ class TinyCodecConfig:
     width: int = 64  # the decoder's features at 1/8, at full frame rate
     deep: int = 128  # and at 1/16
     blocks: tuple[int, int] = (2, 3)  # its memory blocks at 1/8 and at 1/16
-    seen: tuple[int, int] = (64, 128)  # the encoder's features at 1/8 and at 1/16
-    looks: tuple[int, int] = (2, 3)  # and its memory blocks
-    strokes: int = 0  # residual blocks at 1/4
+    seen: tuple[int, int] = (32, 96)  # the encoder's features at 1/8 and at 1/16
+    looks: tuple[int, int] = (2, 2)  # and its memory blocks
+    strokes: int = 1  # residual blocks at 1/4
 
 
 class Spatial(nn.Module):
