@@ -60,13 +60,16 @@ def drafted(
     if light is not None:
         sun = Sunlight(near, even, light, views.focal[0])
         dark = sun.hidden(*balls_of(shown, views.centre, views.focal[0]))
-    video = _plate(seen, shown, sun, dark).repeat(len(tracks) - count, 1, 1, 1)
+    plate = _plate(seen, shown, sun, dark)
+    video = torch.cat((pictures, plate.expand(len(tracks) - count, -1, -1, -1)))
+    later = video[count:]
     if sun is not None:
-        sun.shade(video, sun.hidden(*views.balls(tracks[count:])))
-    video, nears = views.walked(video, near)
-    if floor is not None:
-        near = without(near[None], floor[None], views.focal[:1])[0]
-        nears = near.expand_as(nears) if camera is None else without(nears, views.planes(floor), views.focal[1:])
+        sun.shade(later, sun.hidden(*views.balls(tracks[count:])))
+    if camera is not None:
+        later[:], nears = views.walked(later, near)
+        nears = nears if floor is None else without(nears, views.planes(floor), views.focal[1:])
+    near = near if floor is None else without(near[None], floor[None], views.focal[:1])[0]
+    nears = near.expand(len(later), -1, -1) if camera is None else nears
     balls = torch.zeros(len(tracks), height, width)
     tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
     lit = lambda *seen: brightness(views.facing(*seen), torch.zeros(3) if light is None else light, floor)  # noqa: E731
@@ -74,8 +77,8 @@ def drafted(
     spots = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1)  # in radii
     for then, ball in zip(tracks[:count][tracked].transpose(0, 1), tracks[count:].transpose(0, 1)):
         sprite = _sprite(pictures[tracked], then, near, spots, lit(then, spots, False))
-        _paint((sprite * lit(ball, spots)[:, None]).clamp_max(1), ball, video, nears, balls[count:])
-    return torch.cat((pictures, video)), balls
+        _paint((sprite * lit(ball, spots)[:, None]).clamp_max(1), ball, later, nears, balls[count:])
+    return video, balls
 
 
 def _afloat(tracks: Tensor, count: int, views: Views, floor: Tensor) -> Tensor:

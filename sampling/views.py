@@ -64,12 +64,10 @@ class Views:
         return torch.cat((near[None], 1 / seen_along(1 / near, self.camera)[0]))
 
     def walked(self, video: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-        """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those behind it, and how
-        near that is [F,H,W]. What lies outside of the first one's picture is as at its edge."""
+        """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those of a path behind it,
+        and how near that is [F,H,W]. What lies outside of the first one's picture is as at its edge."""
         from torch.nn import functional as F
 
-        if self.camera is None:
-            return video, near.expand(len(video), -1, -1)
         metres, came_from = seen_along(1 / near, self.camera)
         at = came_from / self.centre - 1
         video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="border", align_corners=False)
@@ -77,9 +75,7 @@ class Views:
 
 
     def planes(self, plane: Tensor) -> Tensor:
-        """A plane [3] of the first camera (see floor_of) in those behind it [F,3]; in the one that rests [1,3]."""
-        if self.camera is None:
-            return plane[None]
+        """A plane [3] of the first camera (see floor_of) in those of a path behind it [F,3]."""
         turned = self.to[1:, :3, :3] @ plane
         return turned / (1 + (turned * self.to[1:, :3, 3]).sum(-1, keepdim=True)).clamp_min(1e-3)
 

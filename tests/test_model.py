@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model, save_world_model
-from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
+from vdit.model.codec.tiny import Patches, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.vdit import VDiT, carried, init_weights
 
@@ -117,6 +117,11 @@ def awake_codec() -> TinyCodec:
     for p in codec.parameters():
         p.add_(torch.randn_like(p) * 0.05)  # memory blocks start at zero
     return codec.eval()
+
+
+def test_pixels_are_folded_as_elsewhere():
+    x = torch.rand(2, 16, 24, 3).permute(0, 3, 1, 2)
+    torch.testing.assert_close(Patches(8)(x), 2 * torch.nn.PixelUnshuffle(8)(x) - 1)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])

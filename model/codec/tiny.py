@@ -39,8 +39,8 @@ class Spatial(nn.Module):
 
 
 class Patches(nn.Module):
-    """Pixels [N, C, H, W] folded into channels [N, C*side*side, H/side, W/side], as nn.PixelUnshuffle does, at half its
-    cost: in memory colours lie side by side, before and behind."""
+    """Pixels [N, C, H, W] in 0..1 folded into channels [N, C*side*side, H/side, W/side] in -1..1, in nn.PixelUnshuffle's order
+    at a third of its cost: in memory colours lie side by side, before and behind."""
 
     def __init__(self, side: int):
         super().__init__()
@@ -48,7 +48,7 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))  # [N, C, h, i, w, j]
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).mul_(2).sub_(1).permute(0, 3, 1, 2)
 
 
 class MemoryBlock(nn.Module):
@@ -192,7 +192,7 @@ class TinyCodec(nn.Module):
                 f"frames are {w}x{h} with {c} channels; the codec takes RGB with sides that are multiples "
                 f"of {self.spatial} pixels"
             )
-        x, _ = self.encoder[0](frames.permute(0, 1, 4, 2, 3) * 2 - 1, None)
+        x, _ = self.encoder[0](frames.permute(0, 1, 4, 2, 3), None)
         x = torch.cat((x[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), x), 1)
         x, _ = _run(self.encoder[1:], x, None)
         return x.transpose(1, 2)
