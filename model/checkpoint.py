@@ -123,7 +123,7 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     try:
         config = VDiTConfig(**header["transformer"])
         parts = other.parts if other is not None else {
-            "codec": TinyCodec(TinyCodecConfig(**header["codec"])),
+            "codec": TinyCodec(TinyCodecConfig.told(header["codec"])),
             "text": WordEncoder(**header["text"], dim=config.text_dim),
             "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
         }  # fmt: skip

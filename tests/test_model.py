@@ -1,7 +1,7 @@
 """The transformer, the codec, the text encoder and their file."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -117,6 +117,13 @@ def awake_codec() -> TinyCodec:
     for p in codec.parameters():
         p.add_(torch.randn_like(p) * 0.05)  # memory blocks start at zero
     return codec.eval()
+
+
+def test_older_files_tell_no_shape_of_the_encoder():
+    told = {"channels": 8, "width": 16, "deep": 24, "blocks": [1, 2]}
+    config = TinyCodecConfig.told(told)
+    assert (config.seen, config.looks, config.strokes) == ((16, 24), [1, 2], 0)
+    assert TinyCodecConfig.told(asdict(TinyCodecConfig())) == TinyCodecConfig()
 
 
 def test_pixels_are_folded_as_elsewhere():

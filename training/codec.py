@@ -105,7 +105,7 @@ def _older(start_from: Path, clips: Path, statistics: bool) -> TinyCodec:
         return load_codec(start_from, clips)
     if (state := Run(start_from).load()) is None:
         raise FileNotFoundError(f"no state.pt in {start_from}; train it with `vdit train codec`")
-    codec = TinyCodec(TinyCodecConfig(**state["config"]))
+    codec = TinyCodec(TinyCodecConfig.told(state["config"]))
     codec.load_state_dict(state["codec"])
     return codec
 

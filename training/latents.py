@@ -70,7 +70,7 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
     state = folder.load()
     if state is None:
         raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train codec`")
-    codec = TinyCodec(TinyCodecConfig(**state["config"])).eval().requires_grad_(False)
+    codec = TinyCodec(TinyCodecConfig.told(state["config"])).eval().requires_grad_(False)
     codec.load_state_dict(state["codec"])
     kept = folder.folder / "statistics.pt"
     if kept.exists():

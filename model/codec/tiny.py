@@ -26,6 +26,13 @@ class TinyCodecConfig:
     looks: tuple[int, int] = (2, 2)  # and its memory blocks
     strokes: int = 1  # residual blocks at 1/4
 
+    @classmethod
+    def told(cls, config: dict) -> TinyCodecConfig:
+        """As a file tells it. In older ones the encoder is as wide as the decoder, which draws without strokes."""
+        if "seen" not in config:
+            config = {**config, "seen": (config["width"], config["deep"]), "looks": config["blocks"], "strokes": 0}
+        return cls(**config)
+
 
 class Spatial(nn.Module):
     """Applies a per-frame module to [B, T, C, H, W]."""
