@@ -217,8 +217,8 @@ def random_world_model(
     config = config or VDiTConfig(**small, **branches)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        small = dict(width=16, deep=32, blocks=(1, 1), seen=(16, 32), looks=(1, 1))
-        codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, **small))
+        drawn = dict(width=16, deep=32, blocks=(1, 1), seen=(16, 32), looks=(1, 1))
+        codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, **drawn))
         text = WordEncoder(["a", "red", "blue", "ball", "box", "falls", "rolls", "left", "right", "to", "the"], config.text_dim)
         transformer = init_weights(VDiT(config), seed)
         torch.nn.init.normal_(transformer.head.head.weight, std=0.02)

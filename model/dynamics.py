@@ -212,8 +212,7 @@ class ObjectDynamics(nn.Module):
         scale = 2 * torch.tensor((h / w, 1.0), device=place.device) / UNITS  # to -1..1 over the picture
         local = F.grid_sample(around, (ahead_of(balls) * scale)[:, :, None], padding_mode="border", align_corners=False)
         local = local[..., 0].transpose(1, 2)
-        met = self._met(balls) if place.shape[1] > 1 else place.new_zeros(len(place), place.shape[1], self.meet[2].out_features)
-        told = torch.cat((local, met, place / 4, 2 * speed[..., :2], 20 * speed[..., 2:], radius), -1)
+        told = torch.cat((local, self._met(balls), place / 4, 2 * speed[..., :2], 20 * speed[..., 2:], radius), -1)
         memory = self.step(told.flatten(0, 1), memory.flatten(0, 1)).unflatten(0, memory.shape[:2])
         turn, slide, touched, flies = self.push(torch.cat((memory, told), -1)).split((3, 2, 1, 1), -1)
         speed = speed + touched.sigmoid() * turn * turn.new_tensor((1.0, 1.0, 0.1))
@@ -224,6 +223,8 @@ class ObjectDynamics(nn.Module):
     def _met(self, balls: Balls) -> Tensor:
         """What the others [B, N, .] are to each ball."""
         place, speed, _, radius, _ = balls
+        if place.shape[1] < 2:
+            return place.new_zeros(*place.shape[:2], self.meet[2].out_features)
         apart = place[:, None] - place[:, :, None]  # [B, N, N, 2] from each to the others
         closing = speed[:, None, :, :2] - speed[:, :, None, :2]
         sizes = radius[:, None] + radius[:, :, None]

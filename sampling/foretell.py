@@ -89,7 +89,7 @@ def foreseen(
             speeds = dynamics.imagine(start, torch.tensor([list(words)]))
             balls = dynamics.aimed(balls, speeds.draw(free[None, : balls.place.shape[1]]))
         there = balls.radius[0, :, 0] > 0
-        balls, past = balls._make(x[:, there] for x in balls), start.past[0, there]
+        balls = balls._make(x[:, there] for x in balls)
         radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]
         scale, centre = height / dynamics.units, torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
@@ -105,7 +105,7 @@ def foreseen(
         steering = None
         if depth is not None or flow is not None:
             steering = Steering(flow, depth, ground, views, count - 1, (width, height))
-        past = past.transpose(0, 1)[-min(count, known) :]
+        past = start.past[0, there].transpose(0, 1)[-min(count, known) :]
         tracks = [torch.cat((place * scale + centre, radius * scale, depths), -1) for place in past]
         for frame in range(count, frames):
             before = balls.place

@@ -46,11 +46,10 @@ def drafted(
     there = last[:, 2] > 0
     order = torch.argsort(last[there, 3], descending=True)  # far ones first
     tracks, last = tracks[:, there][:, order], last[there][order]
-    cells = near = _steady(near.clamp_min(LEAST_NEAR))
+    views, near = Views(camera, width, height), _steady(near.clamp_min(LEAST_NEAR))
+    floor = floor_of(near, views.focal[0] * near.shape[0] / height)
     even = F.interpolate(near[None, None], size=(height, width), mode="bilinear")[0, 0]
     near = _sharp(near, even, pictures[-1])
-    views = Views(camera, width, height)
-    floor = floor_of(cells, views.focal[0] * cells.shape[0] / height)
     if floor is not None and len(last):
         tracks = _afloat(tracks, count, views, floor)
         last = tracks[count - 1]
@@ -65,19 +64,20 @@ def drafted(
     later = video[count:]
     if sun is not None:
         sun.shade(later, sun.hidden(*views.balls(tracks[count:])))
+    hides = near if floor is None else without(near[None], floor[None], views.focal[:1])[0]
+    nears = hides.expand(len(later), -1, -1)
     if camera is not None:
         later[:], nears = views.walked(later, near)
         nears = nears if floor is None else without(nears, views.planes(floor), views.focal[1:])
-    near = near if floor is None else without(near[None], floor[None], views.focal[:1])[0]
-    nears = near.expand(len(later), -1, -1) if camera is None else nears
     balls = torch.zeros(len(tracks), height, width)
     tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
-    lit = lambda *seen: brightness(views.facing(*seen), torch.zeros(3) if light is None else light, floor)  # noqa: E731
     row = ((torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1) * EDGE
     spots = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1)  # in radii
+    sunlight = torch.zeros(3) if light is None else light
+    lit = lambda seen, behind: brightness(views.facing(seen, spots, later=behind), sunlight, floor)  # noqa: E731
     for then, ball in zip(tracks[:count][tracked].transpose(0, 1), tracks[count:].transpose(0, 1)):
-        sprite = _sprite(pictures[tracked], then, near, spots, lit(then, spots, False))
-        _paint((sprite * lit(ball, spots)[:, None]).clamp_max(1), ball, later, nears, balls[count:])
+        sprite = _sprite(pictures[tracked], then, hides, spots, lit(then, behind=False))
+        _paint((sprite * lit(ball, behind=True)[:, None]).clamp_max(1), ball, later, nears, balls[count:])
     return video, balls
 
 

@@ -32,7 +32,7 @@ class Sunlight:
         ray = directions(near.shape[1], near.shape[0], focal[None])[0]
         self.way, self.points = light / light.norm().clamp_min(1e-6), ray / near[..., None]
         self.soft = SOFT / near / focal  # metres
-        self.lit = 1 + (_normals(even, ray, focal) @ light).clamp_min(0)  # [H,W] times as bright as in a shadow
+        self.lit = brightness(_normals(even, ray, focal), light, None)  # [H,W] times as bright as in a shadow
 
     def hidden(self, centres: Tensor, radii: Tensor, way: Tensor | None = None) -> Tensor:
         """How far balls [F,N] (centres [F,N,3], radii [F,N], metres; 0: none) hide the light, or what comes from other ways

@@ -73,14 +73,12 @@ class Views:
         video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="border", align_corners=False)
         return video.permute(0, 2, 3, 1), 1 / metres
 
-
     def planes(self, plane: Tensor) -> Tensor:
         """A plane [3] of the first camera (see floor_of) in those of a path behind it [F,3]."""
         turned = self.to[1:, :3, :3] @ plane
         return turned / (1 + (turned * self.to[1:, :3, 3]).sum(-1, keepdim=True)).clamp_min(1e-3)
 
-
-    def facing(self, tracks: Tensor, spots: Tensor, later: bool = True) -> Tensor:
+    def facing(self, tracks: Tensor, spots: Tensor, later: bool) -> Tensor:
         """Where balls at tracks [F,4] face at spots [h,w,2] of their discs, in radii: unit normals [F,h,w,3] in the first
         camera, that sees them or that is where those behind it are `later`. Beyond a disc, as at its rim."""
         import torch

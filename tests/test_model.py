@@ -129,6 +129,10 @@ def test_older_files_tell_no_shape_of_the_encoder():
 def test_pixels_are_folded_as_elsewhere():
     x = torch.rand(2, 16, 24, 3).permute(0, 3, 1, 2)
     torch.testing.assert_close(Patches(8)(x), 2 * torch.nn.PixelUnshuffle(8)(x) - 1)
+    x = torch.rand(1, 3, 8, 8)  # one patch, in order: nothing needs to be copied
+    before = x.clone()
+    Patches(8)(x)
+    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])

@@ -99,6 +99,16 @@ def test_a_decoder_that_grows_begins_as_it_was(made, tmp_path):
     assert found.config == grown
 
 
+def test_a_run_of_before_tells_that_its_decoder_alone_was_trained(made, tmp_path):
+    state = Run(made / "codec").load()
+    state["config"] = {name: v for name, v in state["config"].items() if name not in ("seen", "looks", "strokes")}
+    whole = state.pop("only")
+    mean = torch.full_like(state["codec"]["latent_mean"], 7.0)
+    state["codec"]["latent_mean"] = mean
+    Run(tmp_path).save(state | {"decoder_only": True}, force=True)
+    assert whole is None and torch.equal(latents.load_codec(tmp_path, made / "clips").latent_mean, mean)
+
+
 def test_a_part_alone_wants_the_rest_of_a_codec(made, tmp_path):
     with pytest.raises(ValueError, match="--start-from"):
         codec.train(made / "clips", made / "clips", tmp_path, steps=1, config=TINY_CODEC, only="encoder")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from .clips import as_frames, shard_paths
-from .latents import load_codec
+from .latents import load_codec, trained_codec
 from .run import Run, cosine
 from .textures import dead_leaves
 
@@ -77,7 +77,7 @@ def motion_db(y: Tensor, x: Tensor) -> Tensor:
 
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of values in 0..1."""
-    return float(-10 * torch.log10((a - b).detach().square().mean().clamp_min(1e-10)))
+    return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
 
 
 def latent_error(codec: TinyCodec, latent: Tensor, asked: Tensor) -> Tensor:
@@ -103,11 +103,7 @@ def _older(start_from: Path, clips: Path, statistics: bool) -> TinyCodec:
     """The codec of a run or a bundle (.safetensors); a run's with its statistics where those are asked for."""
     if statistics or start_from.suffix == ".safetensors":
         return load_codec(start_from, clips)
-    if (state := Run(start_from).load()) is None:
-        raise FileNotFoundError(f"no state.pt in {start_from}; train it with `vdit train codec`")
-    codec = TinyCodec(TinyCodecConfig.told(state["config"]))
-    codec.load_state_dict(state["codec"])
-    return codec
+    return trained_codec(start_from)[0]
 
 
 def _begin(config: TinyCodecConfig, older: TinyCodec | None, only: str | None) -> TinyCodec:
@@ -168,13 +164,11 @@ def train(
             group["lr"] = cosine(step, steps, peak, warmup=50)
         latent = codec.encode(x)
         if only == "encoder":
-            off = latent_error(codec, latent, older.encode(x))
-            loss, told = off.square(), {"latent_error": off}
+            loss = latent_error(codec, latent, older.encode(x)).square()
         else:
             y = codec.decode(latent + noise * torch.randn_like(latent), clip=False)
             motion = motion_db(y, x)
             loss = (error_db(y, x) + motion) / 10 + ENERGY * latent.square().mean()
-            told = {"psnr": psnr(y, x), "motion_db": motion}
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -183,7 +177,10 @@ def train(
                  "config": asdict(codec.config), "only": only}  # fmt: skip
         run.save(state, force=step + 1 == steps)
         if step % 20 == 0:
-            told = {name: round(float(torch.as_tensor(value).detach()), 4) for name, value in told.items()}
+            if only == "encoder":
+                told = {"latent_error": round(loss.item() ** 0.5, 4)}
+            else:
+                told = {"psnr": round(psnr(y.detach(), x), 2), "motion_db": round(motion.item(), 2)}
             run.log(step=step, loss=round(loss.item(), 5), **told)
             bar.set_postfix(told)
         if (step + 1) % validate_every == 0:

@@ -58,6 +58,15 @@ def _rendered(clips: Path) -> list[Path]:
     return paths
 
 
+def trained_codec(run: Path) -> tuple[TinyCodec, bool]:
+    """The codec of a training run, and whether a part of it alone was trained. Raises FileNotFoundError."""
+    if (state := Run(run).load()) is None:
+        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train codec`")
+    codec = TinyCodec(TinyCodecConfig.told(state["config"])).eval().requires_grad_(False)
+    codec.load_state_dict(state["codec"])
+    return codec, bool(state.get("only") or state.get("decoder_only"))  # the latter in older runs
+
+
 def load_codec(run: Path, clips: Path) -> TinyCodec:
     """The codec of a training run, or a bundle's (.safetensors): as it is.
 
@@ -66,20 +75,15 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
     """
     if run.suffix == ".safetensors":
         return load_world_model(run).codec
-    folder = Run(run)
-    state = folder.load()
-    if state is None:
-        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train codec`")
-    codec = TinyCodec(TinyCodecConfig.told(state["config"])).eval().requires_grad_(False)
-    codec.load_state_dict(state["codec"])
-    kept = folder.folder / "statistics.pt"
+    codec, part = trained_codec(run)
+    kept = run / "statistics.pt"
     if kept.exists():
         statistics = torch.load(kept, weights_only=True)
         codec.latent_mean.copy_(statistics["mean"])
         codec.latent_std.copy_(statistics["std"])
         codec.preview_map = statistics["preview_map"]
     else:
-        if state["only"] is None:
+        if not part:
             measure_statistics(codec, clips)
         some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in _rendered(clips)[:16]]
         codec.preview_map = fit_preview_map(codec, torch.cat(some))

@@ -55,7 +55,7 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))  # [N, C, h, i, w, j]
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).mul_(2).sub_(1).permute(0, 3, 1, 2)
+        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).mul(2).sub_(1).permute(0, 3, 1, 2)
 
 
 class MemoryBlock(nn.Module):
