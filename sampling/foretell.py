@@ -106,22 +106,25 @@ def foreseen(
         if depth is not None or flow is not None:
             steering = Steering(flow, depth, ground, views, count - 1, (width, height))
         past = start.past[0, there].transpose(0, 1)[-min(count, known) :]
-        tracks = [torch.cat((place * scale + centre, radius * scale, depths), -1) for place in past]
+        begun = torch.cat((past * scale + centre, torch.cat((radius * scale, depths), -1).expand(len(past), -1, -1)), -1)
+        path = []
         for frame in range(count, frames):
             before = balls.place
             balls = dynamics.move(balls, seen.around)
-            size = balls.radius[0]
-            far = depths * radius / size.clamp_min(1e-3)
-            place = balls.place[0] * scale + centre
             if steering is not None:
+                place, size = balls.place[0] * scale + centre, balls.radius[0]
+                far = depths * radius / size.clamp_min(1e-3)
                 place, sure = steering.step(frame, before[0] * scale + centre, place, size * scale, far)
                 now = (place[None] - centre) / scale
                 turn = torch.nn.functional.pad(sure * (now - balls.place), (0, 1))
                 balls = balls._replace(place=now, speed=balls.speed + turn)
-            place, away = views.seen(place, far, frame - count + 1)
-            size = size * scale * far / away.clamp_min(0.1) * views.zoom(frame - count + 1) * (away > 0.1)
-            tracks.append(torch.cat((place, size, away), -1))
-    tracks = torch.stack(tracks)
+            path.append(torch.cat((balls.place[0], balls.radius[0]), -1))
+        place, size = (torch.stack(path) * scale).split((2, 1), -1)
+        far = depths * radius * scale / size.clamp_min(1e-3 * scale)
+        behind = slice(1, None)
+        place, away = views.seen(place + centre, far, behind)
+        size = size * far / away.clamp_min(0.1) * views.zoom(behind) * (away > 0.1)
+        tracks = torch.cat((begun, torch.cat((place, size, away), -1)))
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
         return None

@@ -28,17 +28,19 @@ class Views:
         if camera is not None:
             self.to = (torch.linalg.inv(camera.c2w) @ camera.c2w[0]).float()
 
-    def seen(self, place: Tensor, depth: Tensor, frame: int) -> tuple[Tensor, Tensor]:
-        """Places [N,2] (pixels) and depths [N,1] (metres) of the first camera as that of so many frames later sees them."""
+    def seen(self, place: Tensor, depth: Tensor, frame: int | slice) -> tuple[Tensor, Tensor]:
+        """Places [N,2] (pixels) and depths [N,1] (metres) of the first camera as that of so many frames later sees them; or
+        those of many frames [F,N,.] as the camera of each does."""
         if self.camera is None:
             return place, depth
-        at = in_space(place, depth, self.centre, self.focal[0]) @ self.to[frame, :3, :3].T + self.to[frame, :3, 3]
+        to = self.to[frame]
+        at = in_space(place, depth, self.centre, self.focal[0]) @ to[..., :3, :3].mT + to[..., None, :3, 3]
         z = at[..., 2:].clamp_min(0.1)
-        return at[..., :2] / z * self.focal[frame] + self.centre, at[..., 2:]
+        return at[..., :2] / z * self.focal[frame, None, None] + self.centre, at[..., 2:]
 
-    def zoom(self, frame: int) -> float:
+    def zoom(self, frame: int | slice) -> Tensor | float:
         """How much larger things are at the same distance than in the first camera."""
-        return 1.0 if self.camera is None else float(self.focal[frame] / self.focal[0])
+        return 1.0 if self.camera is None else self.focal[frame, None, None] / self.focal[0]
 
     def back(self, place: Tensor, depth: Tensor, frame: int) -> Tensor:
         """Places [N,2] in the first camera of those in a later one."""

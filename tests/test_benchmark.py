@@ -70,6 +70,15 @@ def test_time_scaled_motion_is_coherent_but_not_physics():
     assert judge("physics", "fall", "time x0.7").value == 0
 
 
+def test_frames_in_a_random_order_are_not_coherent():
+    clip, labels = clip_of("coherence", "throw")
+    found = [
+        score("coherence", CONTROLS["shuffled"].make(clip, labels, KNOWN, np.random.default_rng(i)), labels, KNOWN).value
+        for i in range(8)
+    ]
+    assert np.mean(found) <= 0.02
+
+
 def test_each_failure_is_named():
     failed = lambda suite, name: {c.name for c in judge(suite, ON[suite], name).checks if not c.ok}  # noqa: E731
     assert "one whole ball after" in failed("permanence", "vanish")
@@ -270,6 +279,18 @@ def test_the_command_fails_when_a_control_leaves_its_band(tmp_path, capsys, monk
     monkeypatch.setitem(CONTROLS, "static", replace(CONTROLS["static"], bands={"physics": (100, 100)}))
     assert cli.main(call) == 1
     assert "OUT OF BAND: static, physics, test: 0% of 1 clips" in capsys.readouterr().out
+
+
+def test_the_command_measures_as_nodes_run(tmp_path):
+    modes = []
+
+    def predict(clip, known, seed):
+        modes.append(torch.is_inference_mode_enabled())
+        return clip.render.rgb
+
+    call = ["--suite", "physics", "speed", "--count", "1", "--width", "64", "--height", "64", "--out", str(tmp_path)]
+    assert cli.main(call, lambda file, **settings: measure.Contestant("none", predict)) == 0
+    assert len(modes) > 2 and all(modes)
 
 
 def test_the_command_says_what_it_cannot_do(tmp_path, capsys):

@@ -116,6 +116,10 @@ def test_views_there_and_back():
     assert z[:, 0].tolist() == pytest.approx([4.0, 7.0], rel=1e-5)
     torch.testing.assert_close(views.back(seen, z, 2), place, rtol=1e-4, atol=1e-3)
     assert views.zoom(2) > 1.3 and Views(None, 8, 8).zoom(2) == 1.0
+    both, far = views.seen(place.expand(2, -1, -1), depth.expand(2, -1, -1), slice(1, None))
+    torch.testing.assert_close(both[1], seen)
+    torch.testing.assert_close(far[1], z)
+    assert torch.equal(views.zoom(slice(1, None))[1], views.zoom(2))
 
 
 @pytest.mark.parametrize("told", ["flow", "depth"])

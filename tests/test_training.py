@@ -14,7 +14,7 @@ from vdit.model.rows8 import packed, unpacked
 from vdit.control.depth import depth_from_metres
 from vdit.control.signals import context_channels
 from vdit.training import bundle, clips, codec, dataset, dynamics, latents, scenes, teacher
-from vdit.training.muon import orthogonal
+from vdit.training.muon import Muon, orthogonal
 from vdit.training.run import Run, cosine
 from vdit.training.textures import dead_leaves
 from vdit.training.tracks import touched
@@ -87,6 +87,40 @@ def test_training_the_encoder_alone_nears_the_latents_that_it_is_asked_for(made,
     rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
     errors = [r["held_out_latent_error"] for r in rows if "held_out_latent_error" in r]
     assert len(errors) == 3 and errors[-1] < errors[0]
+
+
+def test_a_codec_trained_on_keeps_the_latents_of_the_older_one(made, tmp_path):
+    args = made / "clips", made / "clips", tmp_path / "codec"
+    for _ in range(2):  # the second goes on
+        codec.train(*args, steps=4, batch=2, peak=1e-4, start_from=made / "codec", muon=True, validate_every=4)
+    before, after = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    x = torch.rand(1, 5, 64, 64, 3)
+    away = codec.latent_distance(before, after.encode(x), before.encode(x))
+    assert 0 < away < 0.01 and torch.equal(before.latent_mean, after.latent_mean)
+    assert not torch.equal(before.decode(before.encode(x)), after.decode(before.encode(x)))
+    rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
+    assert [r["event"] for r in rows if "event" in r] == ["start"] and 0 < rows[-1]["held_out_latent_error"] < 0.1
+
+
+def test_muon_moves_a_convolution_as_the_matrix_of_its_outputs():
+    torch.manual_seed(0)
+    kernel = torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last)
+    twins = [torch.nn.Parameter(kernel.clone()), torch.nn.Parameter(kernel.reshape(8, 36).clone())]
+    grad = torch.randn(8, 4, 3, 3)
+    for twin in twins:
+        twin.grad = grad.reshape(twin.shape).clone()
+        Muon([twin], lr=0.1).step()
+    assert not torch.equal(twins[0], kernel)
+    torch.testing.assert_close(twins[0].reshape(8, 36).data, twins[1].data)
+
+
+def test_scenes_may_be_of_one_family(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(scenes, "SHARD", 4)
+    monkeypatch.setattr(scenes, "SHAPES", SHAPES)
+    scenes.write_shards(tmp_path, 0, 1, family="look")
+    found = torch.load(tmp_path / "scenes-00000.pt", weights_only=True)
+    resting = (found["centers"] - found["centers"][:, :1]).norm(dim=-1).amax()
+    assert len(found["rgb"]) == 8 and resting < 0.1  # nothing moves but the camera
 
 
 def test_a_decoder_that_grows_begins_as_it_was(made, tmp_path):

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from ..world.scene import FAMILIES
+
 
 def _clips(a: argparse.Namespace) -> None:
     from .clips import write_shards
@@ -18,14 +20,14 @@ def _codec(a: argparse.Namespace) -> None:
 
     train(
         a.clips, a.held_out, a.out, steps=a.steps, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from,
-        only=a.only,
+        only=a.only, muon=a.muon,
     )  # fmt: skip
 
 
 def _scenes(a: argparse.Namespace) -> None:
     from .scenes import write_shards
 
-    write_shards(a.out, a.first, a.shards, split=a.split)
+    write_shards(a.out, a.first, a.shards, split=a.split, family=a.family)
 
 
 def _dynamics(a: argparse.Namespace) -> None:
@@ -93,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         return p
 
     def shards(p: argparse.ArgumentParser) -> None:
-        p.add_argument("--first", type=int, default=0, help="number of the first shard: its seeds start at 32 times it")
+        p.add_argument("--first", type=int, default=0, help="number of the first shard: its seeds follow from it")
         p.add_argument("--shards", type=int, default=100)
         p.add_argument("--split", default="train", choices=("train", "validation", "test"))
 
@@ -103,10 +105,11 @@ def parser() -> argparse.ArgumentParser:
     p = command("codec", _codec, "train the video codec", clips="runs/clips", held_out="runs/clips-val", out="runs/codec")
     p.add_argument("--steps", type=int, default=1200)
     p.add_argument("--batch", type=int, default=16, help="clips of 9 frames at 64x64 a step")
-    p.add_argument("--start-from", type=Path, help="a finished run, or a bundle, whose weights this one begins with")
     p.add_argument(
-        "--only", choices=("encoder", "decoder"), help="train a part alone: latents and teachers made before stay good"
+        "--start-from", type=Path, help="a finished run, or a bundle, to begin with: latents and teachers made before stay good"
     )
+    p.add_argument("--only", choices=("encoder", "decoder"), help="train a part alone")
+    p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the convolutions")
     p.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(
@@ -116,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     shards(p)
     p = command("scenes", _scenes, "simulate scenes and draw where their clips start, for the dynamics", out="runs/scenes")
     shards(p)
+    p.add_argument("--family", choices=FAMILIES, help="of all scenes (default: many)")
     p = command(
         "dynamics", _dynamics, "train what finds balls and foretells where they go", scenes="runs/scenes",
         held_out="runs/scenes-val", out="runs/dynamics",

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from .clips import as_frames, shard_paths
-from .latents import load_codec, trained_codec
+from .latents import load_codec
+from .muon import Muon
 from .run import Run, cosine
 from .textures import dead_leaves
 
 NOISE, ENERGY = 0.05, 1e-3  # of raw latents
-STILL = 0.02  # noise for a decoder alone, to which no encoder will adapt
+STILL = 0.02  # noise where latents stay what they were: no encoder will adapt to it
+KEEP = 2.0  # weight of the squared latent error against an older codec
 TEXTURES, RECOLORED = 1 / 16, 1 / 4  # shares of the clips
 MOVING = 8.0  # weight of a pixel that changes, in the loss
 
@@ -80,9 +82,9 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
 
 
-def latent_error(codec: TinyCodec, latent: Tensor, asked: Tensor) -> Tensor:
-    """Root mean square difference of raw latents, in standard deviations of their channels."""
-    return (codec.normalize(latent) - codec.normalize(asked)).square().mean().sqrt()
+def latent_distance(codec: TinyCodec, latent: Tensor, asked: Tensor) -> Tensor:
+    """Mean squared difference of raw latents, in variances of their channels."""
+    return (codec.normalize(latent) - codec.normalize(asked)).square().mean()
 
 
 @torch.no_grad()
@@ -94,16 +96,9 @@ def validate(codec: TinyCodec, folder: Path, older: TinyCodec | None = None, cou
         latent = codec.encode(x)
         scores.append(psnr(codec.decode(latent), x))
         if older is not None:
-            errors.append(float(latent_error(codec, latent, older.encode(x))))
+            errors.append(float(latent_distance(codec, latent, older.encode(x)).sqrt()))
     found = {"held_out_psnr": round(float(np.mean(scores)), 2)}
     return found | ({"held_out_latent_error": round(float(np.mean(errors)), 4)} if errors else {})
-
-
-def _older(start_from: Path, clips: Path, statistics: bool) -> TinyCodec:
-    """The codec of a run or a bundle (.safetensors); a run's with its statistics where those are asked for."""
-    if statistics or start_from.suffix == ".safetensors":
-        return load_codec(start_from, clips)
-    return trained_codec(start_from)[0]
 
 
 def _begin(config: TinyCodecConfig, older: TinyCodec | None, only: str | None) -> TinyCodec:
@@ -123,13 +118,14 @@ def _begin(config: TinyCodecConfig, older: TinyCodec | None, only: str | None) -
 def train(
     clips: Path, held_out: Path, out: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, seed: int = 0,
     config: TinyCodecConfig = TinyCodecConfig(), validate_every: int = 200, start_from: Path | None = None,
-    only: str | None = None,
+    only: str | None = None, muon: bool = False,
 ) -> TinyCodec:  # fmt: skip
     """Train for `steps`, resuming from `out` when it holds a state. The last fifth sees whole frames. Returns the codec.
 
-    A fresh run begins with the weights of `start_from` (a run, or a bundle), or at random. only: "decoder" leaves the
-    encoder as it is; "encoder" is asked for the latents of start_from's, which leaves the decoder. After either, latents
-    and teachers made before stay good. Raises ValueError when a part alone has nothing to start from.
+    A fresh run begins at random, or with the weights of `start_from` (a run, or a bundle), and then keeps that one's
+    latents: those made before, and teachers, stay good. only: "decoder" leaves the encoder as it is; "encoder" is asked for
+    the older latents and nothing else. muon: for the convolutions, in place of AdamW. Raises ValueError when a part alone
+    has nothing to start from.
     """
     from tqdm import trange
 
@@ -140,49 +136,58 @@ def train(
         raise FileNotFoundError(f"no clips-*.npy in {clips} or {held_out}; make them with `vdit train clips`")
     run = Run(out)
     torch.manual_seed(seed)
-    older = None if start_from is None else _older(start_from, clips, only is not None).requires_grad_(False)
+    older = None if start_from is None else load_codec(start_from, clips).requires_grad_(False)
     codec = _begin(config, older, only)
     for name, weight in codec.named_parameters():
         weight.requires_grad_(only is None or name.startswith(only))
     trained = [p for p in codec.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    first, noise = 0, STILL if only == "decoder" else NOISE
+    matrices = [p for p in trained if muon and p.ndim == 4]
+    rest = [p for p in trained if p.ndim != 4] if muon else trained
+    optimizers = [torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)]
+    optimizers += [Muon(matrices, lr=peak)] if matrices else []
+    first, noise = 0, NOISE if older is None else STILL
     if state := run.load():
         codec.load_state_dict(state["codec"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         first = state["step"]
     else:
         run.log(event="start", config=asdict(codec.config), steps=steps, batch=batch, peak=peak, seed=seed,
-                start_from=start_from and str(start_from), only=only)  # fmt: skip
+                start_from=start_from and str(start_from), only=only, muon=muon)  # fmt: skip
     bar = trange(first, steps, initial=first, total=steps, desc="codec", unit="step")
     for step in bar:
         rng = np.random.default_rng([seed, step])
         whole = step >= steps * 4 // 5
         shards = shard_paths(clips) if step % 100 == 0 else shards
         x = _batch(rng, shards, *((max(1, batch // 4), 13, 128) if whole else (batch, 9, 64)))
-        for group in optimizer.param_groups:
+        for group in (g for optimizer in optimizers for g in optimizer.param_groups):
             group["lr"] = cosine(step, steps, peak, warmup=50)
-        latent = codec.encode(x)
-        if only == "encoder":
-            loss = latent_error(codec, latent, older.encode(x)).square()
-        else:
+        latent, told, loss = codec.encode(x), {}, torch.zeros(())
+        if only != "encoder":
             y = codec.decode(latent + noise * torch.randn_like(latent), clip=False)
             motion = motion_db(y, x)
-            loss = (error_db(y, x) + motion) / 10 + ENERGY * latent.square().mean()
-        optimizer.zero_grad(set_to_none=True)
+            loss = (error_db(y, x) + motion) / 10
+            told = {"motion_db": round(motion.item(), 2)}
+        if older is None:
+            loss = loss + ENERGY * latent.square().mean()
+        elif only != "decoder":
+            away = latent_distance(codec, latent, older.encode(x))
+            loss = loss + KEEP * away
+            told |= {"latent_error": round(away.item() ** 0.5, 4)}
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                 "config": asdict(codec.config), "only": only}  # fmt: skip
+        for optimizer in optimizers:
+            optimizer.step()
+        state = {"codec": codec.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step + 1,
+                 "config": asdict(codec.config), "keeps": older is not None}  # fmt: skip
         run.save(state, force=step + 1 == steps)
         if step % 20 == 0:
-            if only == "encoder":
-                told = {"latent_error": round(loss.item() ** 0.5, 4)}
-            else:
-                told = {"psnr": round(psnr(y.detach(), x), 2), "motion_db": round(motion.item(), 2)}
+            if only != "encoder":
+                told["psnr"] = round(psnr(y.detach(), x), 2)
             run.log(step=step, loss=round(loss.item(), 5), **told)
             bar.set_postfix(told)
         if (step + 1) % validate_every == 0:
-            run.log(step=step + 1, **validate(codec, held_out, older if only == "encoder" else None))
+            run.log(step=step + 1, **validate(codec, held_out, older if only != "decoder" else None))
     return codec

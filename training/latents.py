@@ -59,23 +59,23 @@ def _rendered(clips: Path) -> list[Path]:
 
 
 def trained_codec(run: Path) -> tuple[TinyCodec, bool]:
-    """The codec of a training run, and whether a part of it alone was trained. Raises FileNotFoundError."""
+    """The codec of a training run, and whether it keeps the latents of the one it began with. Raises FileNotFoundError."""
     if (state := Run(run).load()) is None:
         raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train codec`")
     codec = TinyCodec(TinyCodecConfig.told(state["config"])).eval().requires_grad_(False)
     codec.load_state_dict(state["codec"])
-    return codec, bool(state.get("only") or state.get("decoder_only"))  # the latter in older runs
+    return codec, any(state.get(word) for word in ("keeps", "only", "decoder_only"))  # the last two in older runs
 
 
 def load_codec(run: Path, clips: Path) -> TinyCodec:
     """The codec of a training run, or a bundle's (.safetensors): as it is.
 
     A run's statistics, and its map for quick previews (fitted to a clip of each of 16 shards), are measured on `clips`
-    the first time and kept beside its state. Where a part alone was trained, the statistics stay what they were.
+    the first time and kept beside its state. Where it keeps an older one's latents, the statistics stay what they were.
     """
     if run.suffix == ".safetensors":
         return load_world_model(run).codec
-    codec, part = trained_codec(run)
+    codec, keeps = trained_codec(run)
     kept = run / "statistics.pt"
     if kept.exists():
         statistics = torch.load(kept, weights_only=True)
@@ -83,7 +83,7 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
         codec.latent_std.copy_(statistics["std"])
         codec.preview_map = statistics["preview_map"]
     else:
-        if not part:
+        if not keeps:
             measure_statistics(codec, clips)
         some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in _rendered(clips)[:16]]
         codec.preview_map = fit_preview_map(codec, torch.cat(some))

@@ -1,4 +1,4 @@
-"""Muon: momentum, then the nearest orthogonal matrix, for the weight matrices of a transformer's blocks.
+"""Muon: momentum, then the nearest orthogonal matrix, for the weight matrices of a transformer's blocks and for convolutions.
 
 torch.optim.Muon multiplies in bfloat16, three times slower than float32 on CPUs without such units, and one matrix at a
 time. Here matrices of one shape go together, in whatever is fast. Newton-Schulz: Jordan et al., 2024; scale: Liu et al.,
@@ -32,7 +32,8 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only; everything else belongs to AdamW. `lr` is comparable with AdamW's.
+    """For matrices, and convolutions as matrices of their outputs; everything else belongs to AdamW. `lr` is comparable
+    with AdamW's.
 
     A team's members, whose gradients are the same, each work out a part of the updates.
     """
@@ -46,17 +47,19 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
+            by_shape: dict[tuple[int, int], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape.setdefault(p.shape, []).append(p)
+                    by_shape.setdefault((len(p), p[0].numel()), []).append(p)
             for shape, params in by_shape.items():
                 momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
                 grads = [p.grad for p in params]
                 torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-                ahead = torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"]))  # Nesterov
+                ahead = torch._foreach_lerp(grads, momenta, group["momentum"])  # Nesterov
+                ahead = torch.stack([x.reshape(shape) for x in ahead])
                 mine, update = slice(self.team.rank, None, self.team.size), torch.zeros_like(ahead)
                 update[mine] = orthogonal(ahead[mine])
                 update = self.team.total(update)
+                rate = 0.2 * group["lr"] * max(shape) ** 0.5
                 for p, u in zip(params, update):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u, alpha=-0.2 * group["lr"] * max(shape) ** 0.5)
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u.view(p.shape), alpha=-rate)

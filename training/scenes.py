@@ -50,8 +50,11 @@ def start_of(scene: Scene, motion: Motion, at: int, size: tuple[int, int]) -> di
     }  # fmt: skip
 
 
-def write_shards(folder: Path, first: int, count: int, *, split: str = "train") -> None:
-    """Fill shards number first .. first+count-1 with scenes of seed number*SHARD+i; shards that exist are kept."""
+def write_shards(folder: Path, first: int, count: int, *, split: str = "train", family: str | None = None) -> None:
+    """Fill shards number first .. first+count-1 with scenes of seed number*SHARD+i; shards that exist are kept.
+
+    family: of all scenes; without it seeds draw every other one's, and FAVOURED the rest.
+    """
     torch.set_num_threads(1)
     for number, path in missing(folder, "scenes", first, count, split):
         width, height, _ = SHAPES[number % len(SHAPES)]
@@ -59,8 +62,8 @@ def write_shards(folder: Path, first: int, count: int, *, split: str = "train") 
         for seed in range(number * SHARD, (number + 1) * SHARD):
             rng = np.random.default_rng([seed, 1])
             later = int(rng.integers(1, LATEST + 1))
-            family = rng.choice(list(FAVOURED), p=list(FAVOURED.values())) if seed % 2 else None
-            scene = sample_scene(seed, family, split=split, frames=FRAMES, fps=FPS)
+            favoured = rng.choice(list(FAVOURED), p=list(FAVOURED.values())) if seed % 2 else None
+            scene = sample_scene(seed, family or favoured, split=split, frames=FRAMES, fps=FPS)
             motion = simulate(scene)
             rows += [start_of(scene, motion, at, (width, height)) for at in (0, later)]
             captions.append([caption(scene, i) for i in range(WORDINGS)])

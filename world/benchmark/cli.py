@@ -64,14 +64,14 @@ def main(
     splits = tuple(dict.fromkeys(s for name in a.splits for s in (_every() if name == "all" else (name,))))
     if a.width % 2 or a.height % 2 or min(a.width, a.height) < 32:
         p.error(f"size {a.width}x{a.height}: both sides must be even and at least 32 pixels")
-    if a.suite and PREVIEW in a.suite:
-        if len(a.suite) > 1 or a.controls or a.calibrate or len(splits) > 1:
-            p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
-        return _preview(a, splits[0], load_preview)
-    a.known = 5 if a.known is None else a.known
-    out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
+    preview = a.suite and PREVIEW in a.suite
+    if preview and (len(a.suite) > 1 or a.controls or a.calibrate or len(splits) > 1):
+        p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
+    import torch
+
     try:
-        return _run(a, splits, out, load)
+        with torch.inference_mode():  # as nodes run
+            return _preview(a, splits[0], load_preview) if preview else _run(a, splits, load)
     except ValueError as reason:
         print(f"vdit benchmark: {reason}", file=sys.stderr)
         return 1
@@ -80,15 +80,11 @@ def main(
 def _preview(a: argparse.Namespace, split: str, load_preview) -> int:
     from .preview import command
 
-    try:
-        return command(
-            load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128,
-            known=1 if a.known is None else a.known, reference_steps=a.steps, split=split,
-            width=a.width, height=a.height, frames=a.frames, out=a.out,
-        )  # fmt: skip
-    except ValueError as reason:
-        print(f"vdit benchmark: {reason}", file=sys.stderr)
-        return 1
+    return command(
+        load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128,
+        known=1 if a.known is None else a.known, reference_steps=a.steps, split=split,
+        width=a.width, height=a.height, frames=a.frames, out=a.out,
+    )  # fmt: skip
 
 
 def _every() -> tuple[str, ...]:
@@ -97,13 +93,15 @@ def _every() -> tuple[str, ...]:
     return every_split()
 
 
-def _run(a: argparse.Namespace, splits: tuple[str, ...], out: Path, load) -> int:
+def _run(a: argparse.Namespace, splits: tuple[str, ...], load) -> int:
     from tqdm import tqdm
 
     from . import measure
     from .report import table
     from .runner import Plan
 
+    a.known = 5 if a.known is None else a.known
+    out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
     contestant = load(a.model, steps=a.steps, guidance=a.guidance, whole=a.whole) if load else None
     suites = tuple(s for s in (a.suite or SUITE_NAMES) if s != "speed")
     obeys = bool(contestant and contestant.obeying)

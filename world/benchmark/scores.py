@@ -303,7 +303,9 @@ def coherence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> S
     turn = np.nan_to_num(np.linalg.norm(np.diff(track.center, 2, axis=0), axis=-1), nan=np.inf)
     around = np.pad(true_turn, 2)
     local = np.max([around[i : i + len(true_turn)] for i in range(5)], axis=0)
-    smoothness = _share(turn <= local + SMOOTH * r[1:-1], (motion[1:] + motion[:-1]) * (pair[1:] & pair[:-1]))
+    fits = np.pad(turn <= local + SMOOTH * r[1:-1], 1)
+    fits = fits[1:-1] & (fits[:-2] | fits[2:])  # one alone among others that do not is chance: shuffled frames have such
+    smoothness = _share(fits, (motion[1:] + motion[:-1]) * (pair[1:] & pair[:-1]))
 
     change, away = background_terms(frames, labels)
     stillness = float(np.mean(1 - ((change - STILLNESS[0]) / STILLNESS[1]).clip(0, 1)))
