@@ -139,7 +139,7 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import clip_of, expected, foretold, generate, goes_on, outside_training, said, settings_of, unused
+        from ..sampling import clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused
 
         lines = []
         if promote is not None:
@@ -149,17 +149,11 @@ class VDiTSample(io.ComfyNode):
         frames, fps, width, height = clip_of(model, seconds, fps, width, height)
         numbers = (n or None for n in (steps, guidance, shift))
         use = settings_of(model, *numbers, _given(solver), _given(scheduler), guidance_low or None)
-        if filled or model.variant is not None:
-            rise = use["rise"] if goes_on(conditioning) else 0.0
-            lines.append(said({**use, "rise": rise}, frames, fps, width, height))
-        conditioning = foretold(model, conditioning, frames, width, height, seed)
-        if conditioning.draft is not None:
-            way = "the way of the camera, and " * conditioning.draft.travels
-            lines.append(f"Foretold: {way}where the balls of the start picture will go")
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
         parts = [part for part in (model.transformer, model.codec) if part is not None]  # the codec draws the previews
         use_models(parts, device, _room(model, frames, width, height, use["guidance"] != 1))
+        heard = []
         latent = generate(
             model,
             conditioning,
@@ -169,11 +163,21 @@ class VDiTSample(io.ComfyNode):
             height=height,
             **use,
             device=device,
+            on_told=heard.append,
             on_step=_watcher(model.codec, progress(use["steps"])),
             check=check_interrupted,
         )
+        (shot,) = heard
+        if filled or model.variant is not None:
+            rise = use["rise"] if goes_on(shot) else 0.0
+            lines.append(said({**use, "rise": rise}, frames, fps, width, height))
+        if conditioning.start is None and shot.start is not None:
+            lines.append("Begun with a picture that was made of the words first")
+        if shot.draft is not None:
+            way = "the way of the camera, and " * shot.draft.travels
+            lines.append(f"Foretold: {way}where the balls of the start picture will go")
         says = (told(lines) or {}) | (shown("VDiT Sample", remarks) or {})
-        draft = expected(model, conditioning, frames, width, height)
+        draft = expected(model, shot, frames, width, height)
         return io.NodeOutput(video_latent(latent, fps, draft), ui=says or None)
 
 

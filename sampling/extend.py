@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .decode import decode_frames
 from .draft import expected
 from .foretell import foretold
-from .generate import generate
+from .generate import generate, opened
 from .settings import is_wan
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def long_video(
 
     window = window or model.defaults["frames"]
     run = {"width": width, "height": height, "device": device, **settings}
-    conditioning = foretold(model, conditioning, frames, width, height, seed)
     if frames <= window:
-        latent = generate(model, conditioning, seed=seed, frames=frames, **run)
-        return decode_frames(model.codec, latent, device, draft=expected(model, conditioning, frames, width, height))
+        return _made(model, conditioning, seed=seed, frames=frames, **run)[0]
+    conditioning = opened(model, conditioning, seed=seed, frames=window, **run)
+    conditioning = foretold(model, conditioning, frames, width, height, seed)
     video = torch.empty(0, height, width, 3)
     starts = windows(frames, window, overlap)
     for i, at in enumerate(starts):
@@ -66,12 +66,19 @@ def long_video(
         )
         if i:
             told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], latent))
-        latent = generate(model, told, seed=seed + i, frames=window, **run)
-        made = decode_frames(model.codec, latent, device, draft=expected(model, told, window, width, height))
+        made, latent = _made(model, told, seed=seed + i, frames=window, **run)
         video = torch.cat((video, made[overlap if i else 0 :]))
         if on_window is not None:
             on_window(i + 1, len(starts))
     return video[:frames]
+
+
+def _made(model: Any, conditioning: Any, *, device: Any, **run: Any) -> tuple[Tensor, Tensor]:
+    """A video [T,H,W,3] and its latent."""
+    told: list = []
+    latent = generate(model, conditioning, device=device, on_told=told.append, **run)
+    draft = expected(model, told[0], run["frames"], run["width"], run["height"])
+    return decode_frames(model.codec, latent, device, draft=draft), latent
 
 
 def _known(model: Any, frames: Tensor, before: Tensor) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .foretell import foretold
 from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
+from .opening import opening_picture, opens_with_a_picture
 from .rising import levels, risen
 from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
@@ -44,6 +45,7 @@ def generate(
     guidance_low: float | None = None,
     rise: float | None = None,
     device: Any = "cpu",
+    on_told: Callable[[Any], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
     check: Callable[[], None] | None = None,
 ) -> Tensor:
@@ -51,6 +53,8 @@ def generate(
 
     model: a WorldModel whose transformer and codec are on `device`; conditioning: control.Conditioning.
     Settings are by default the model's own (settings_of). A student (config.flow_map) needs no solver and ignores it.
+    on_told(conditioning) hears what the shot is told in the end, foretold drafts and all. Of words alone a picture is made
+    first, see sampling.opening: on_step then hears of both videos, half a step each.
     Step.x0 given to on_step is in raw scale too. The same arguments give the same bits on the same machine.
     Raises LatticeError, ValueError for unusable pictures, controls or settings: all before the first step.
     """
@@ -70,7 +74,13 @@ def generate(
     transformer, solver, space = model.transformer, use["solver"], model.space
     boundary = getattr(transformer, "boundary", None)
 
+    if opens_with_a_picture(model, conditioning):
+        first, on_step = halves(on_step)
+        run = dict(seed=seed, frames=frames, width=width, height=height, device=device, on_step=first, check=check)
+        conditioning = opened(model, conditioning, **run, **use)
     conditioning = foretold(model, conditioning, frames, width, height, seed)
+    if on_told is not None:
+        on_told(conditioning)
     with torch.no_grad():
         controls = controls_of(model, conditioning, frames, width, height, device)
         count, before, behind = (frames - 1) // space.temporal + 1, controls.before, controls.extra
@@ -104,6 +114,24 @@ def generate(
             seen=lambda sigma: seen(sigma, use["scheduler"]), fresh=more_noise(seed, noise.shape), level=level,
         )  # fmt: skip
         return of_clip(latent).cpu()
+
+
+def opened(model: Any, conditioning: Any, **run: Any) -> Any:
+    """The conditioning with the picture that a shot of words alone opens with, of a video made as generate() is told; others
+    as they are."""
+    if not opens_with_a_picture(model, conditioning):
+        return conditioning
+    latent = generate(model, replace(conditioning, unforeseen=True), **run)
+    picture = opening_picture(model, latent.to(run.get("device", "cpu")))
+    return replace(conditioning, unforeseen=True) if picture is None else replace(conditioning, start=picture, strength=1.0)
+
+
+def halves(on_step: Callable[[Step], None] | None) -> tuple[Callable | None, Callable | None]:
+    """Two watchers of a run each, that let one hear of both as of one run."""
+    if on_step is None:
+        return None, None
+    first = lambda step: on_step(replace(step, done=step.done // 2))  # noqa: E731
+    return first, lambda step: on_step(replace(step, done=(step.total + step.done + 1) // 2))
 
 
 def more_noise(seed: int, shape: tuple[int, ...]) -> Callable[[], Tensor]:

@@ -35,6 +35,7 @@ class Take:
     latent: Tensor
     frames: Tensor
     draft: Draft | None  # what they were expected to show
+    opening: Tensor | None  # the start picture [1,H,W,3] that was made of words alone
     seconds: float  # sampling and decoding
     first: float  # seconds until its first frame could be seen: foretold, or else decoded
 
@@ -61,7 +62,8 @@ def take(
 ) -> Take:
     """Sample and decode one video; settings as generate() takes them, by default the model's own.
 
-    on_draft(draft) is told what is foretold, where something is, before anything is sampled; on_frames(done, frames so far [n,H,W,3]) is told after each of the T' latent frames and may raise to stop.
+    on_draft(draft) is told what is foretold, where something is, before it is sampled; on_frames(done, frames so far [n,H,W,3])
+    is told after each of the T' latent frames and may raise to stop.
     """
     begin, first = time.perf_counter(), []
 
@@ -70,17 +72,23 @@ def take(
         if on_frames is not None:
             on_frames(done, frames)
 
-    shape = dict(frames=frames, width=width, height=height)
-    conditioning = foretold(model, conditioning, **shape, seed=seed)
-    if conditioning.draft is not None:
-        first.append(time.perf_counter() - begin)
-        if on_draft is not None:
-            on_draft(conditioning.draft)
+    def told(shot: Any) -> None:
+        heard.append(shot)
+        if shot.draft is not None:
+            first.append(time.perf_counter() - begin)
+            if on_draft is not None:
+                on_draft(shot.draft)
+
+    shape, heard = dict(frames=frames, width=width, height=height), []
     settings = {"solver": model.defaults["solver"]} | shape | settings
-    latent = generate(model, conditioning, seed=seed, device=device, on_step=on_step, check=check, **settings)
-    draft = expected(model, conditioning, **shape)
+    latent = generate(
+        model, conditioning, seed=seed, device=device, on_told=told, on_step=on_step, check=check, **settings
+    )
+    (shot,) = heard
+    draft = expected(model, shot, **shape)
     video = decode_frames(model.codec, latent, device, on_frames=decoded, draft=draft)
-    return Take(seed, latent, video, draft, time.perf_counter() - begin, first[0])
+    opening = shot.start if conditioning.start is None else None
+    return Take(seed, latent, video, draft, opening, time.perf_counter() - begin, first[0])
 
 
 _kept: OrderedDict[tuple, tuple[Any, Any, Take]] = OrderedDict()
@@ -200,7 +208,8 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
 
 
 def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], None] | None = None) -> dict[str, Any]:
-    """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(clip, seed, latent), as arrays.
+    """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(clip, seed, latent, opening), as
+    arrays.
 
     A shot is a simulated clip: its caption and its first `known` frames (0: none) are told. Latents are the sampler's own,
     normalised, [C,T',h,w].
@@ -224,10 +233,13 @@ def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], N
             shift=model.defaults["shift"], device=device, check=check, **({"solver": solver} if solver else {}),
         )  # fmt: skip
         latent = codec.normalize(made.latent.to(device))[0].cpu().numpy()
-        return {"latent": latent, "frames": made.frames.numpy(), "seconds": made.seconds, "first": made.first}
+        opening = None if made.opening is None else made.opening[0].numpy()
+        return {"latent": latent, "frames": made.frames.numpy(), "seconds": made.seconds, "first": made.first, "opening": opening}
 
-    def decode(clip: Any, seed: int, latent: Any) -> Any:
+    def decode(clip: Any, seed: int, latent: Any, opening: Any) -> Any:
         conditioning, shape = shot(clip)
+        if opening is not None:
+            conditioning = replace(conditioning, start=torch.as_tensor(opening)[None])
         draft = expected(model, foretold(model, conditioning, **shape, seed=seed), **shape)
         raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
         return decode_frames(codec, raw, device, draft=draft).numpy()

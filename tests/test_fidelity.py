@@ -97,7 +97,7 @@ SMALL = Plan(seed=3, shots=2, seeds=4, reference_steps=6, steps=(1, 4), width=64
 def fake(name, error):
     """A model whose videos are the clip's own, the ball's colours shifted by the seed, off by error(steps)."""
 
-    def decode(clip, seed, latent):
+    def decode(clip, seed, latent, opening):
         return latent.transpose(1, 2, 3, 0)[..., :3].astype(np.float32)
 
     def make(clip, seed, steps, solver):

@@ -40,16 +40,17 @@ class Made:
     frames: np.ndarray
     seconds: float  # sampled and decoded
     first: float  # until the first frame was there
+    opening: np.ndarray | None = None  # the start picture [H,W,3] that was made of words alone
 
 
 @dataclass(frozen=True)
 class Maker:
-    """A model: make(clip, seed, steps, solver or None) -> Made; decode(clip, seed, latent) -> its frames; known: frames it
-    is given."""
+    """A model: make(clip, seed, steps, solver or None) -> Made; decode(clip, seed, latent, opening) -> its frames; known:
+    frames it is given."""
 
     name: str
     make: Callable[[Clip, int, int, str | None], Made]
-    decode: Callable[[Clip, int, np.ndarray], np.ndarray]
+    decode: Callable[[Clip, int, np.ndarray, np.ndarray | None], np.ndarray]
     known: int = 1
     device: str = "cpu"
 
@@ -278,8 +279,9 @@ def _kept(path: Path | None, maker: Maker, clip: Clip, seed: int) -> Made | None
     if path is None or not path.exists():
         return None
     with np.load(path) as kept:
-        frames = maker.decode(clip, seed, kept["latent"])
-        return Made(kept["latent"], frames, float(kept["seconds"]), float(kept["first"]))
+        opening = kept["opening"] if "opening" in kept else None
+        frames = maker.decode(clip, seed, kept["latent"], opening)
+        return Made(kept["latent"], frames, float(kept["seconds"]), float(kept["first"]), opening)
 
 
 def _keep(path: Path | None, made: Made) -> Made:
@@ -287,7 +289,8 @@ def _keep(path: Path | None, made: Made) -> Made:
         import io
 
         file = io.BytesIO()
-        np.savez(file, latent=made.latent.astype(np.float32), seconds=made.seconds, first=made.first)
+        opening = {} if made.opening is None else {"opening": made.opening}
+        np.savez(file, latent=made.latent.astype(np.float32), seconds=made.seconds, first=made.first, **opening)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, file.getvalue())
     return made

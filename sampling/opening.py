@@ -1,0 +1,34 @@
+"""The picture that a shot of words alone opens with.
+
+A video of words alone is soft, and its balls come and go: nothing is foretold for it. But what the model makes of a picture
+holds together. So a shot of words is sampled twice: once for a picture that shows a ball, and once to go on from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def opens_with_a_picture(model: Any, conditioning: Any) -> bool:
+    """Whether a picture is to be made first: words alone are told, and the model can foretell what becomes of a picture."""
+    told = conditioning
+    if getattr(model, "dynamics", None) is None or not model.config.draft or told.unforeseen:
+        return False
+    return all(given is None for given in (told.start, told.end, told.past, told.draft))
+
+
+def opening_picture(model: Any, latent: Tensor) -> Tensor | None:
+    """The first picture [1,H,W,3] in 0..1, in the 256 steps of a file, of a latent video [1,C,T',h,w] in raw scale that shows
+    a ball; None without one."""
+    import torch
+
+    codec, dynamics = model.codec, model.dynamics
+    with torch.no_grad():
+        for frames in codec.decode_stream(latent):
+            picture = (frames[:, -1:].clamp(0, 1) * 255).round().cpu().float() / 255
+            if dynamics.find(dynamics.look(picture))[1].any():
+                return picture[0]
+    return None

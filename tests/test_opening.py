@@ -1,0 +1,116 @@
+"""Of words alone a picture is made first, and the shot goes on from there."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from vdit.control import encode_conditioning
+from vdit.model.checkpoint import random_world_model
+from vdit.model.config import VDiTConfig
+from vdit.model.dynamics import ObjectDynamics
+from vdit.nodes.sample import VDiTSample
+from vdit.sampling import expected, generate
+from vdit.sampling.decode import decode_frames
+from vdit.sampling.extend import long_video
+from vdit.sampling.takes import maker, take
+
+SIZE = dict(frames=13, width=64, height=64)
+RUN = dict(**SIZE, seed=5, steps=2, guidance=1.0)
+
+
+class Finds(ObjectDynamics):
+    """Finds a ball in the middle of the pictures it is shown from the one numbered `since` on."""
+
+    since, shown = 0, 0
+
+    def look(self, frames):
+        seen = super().look(frames)
+        odds = torch.full_like(seen.ball, -9.0)
+        odds[:, odds.shape[1] // 2, odds.shape[2] // 2] = 9.0 if self.shown >= self.since else -9.0
+        self.shown += 1
+        return seen._replace(ball=odds, ground=torch.full_like(seen.ground, 1 / 7))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
+    model = random_world_model(3, VDiTConfig(**small, draft=True))
+    model.dynamics = Finds().eval().requires_grad_(False)
+    return model
+
+
+def words(model, **more):
+    return encode_conditioning(model, "a red ball rolls to the right", **more)
+
+
+@pytest.mark.parametrize("since, frame", [(0, 0), (2, 8)])
+def test_the_first_picture_with_a_ball_opens_the_shot(model, since, frame):
+    model.dynamics.since = since
+    shot, heard = words(model), []
+    latent = generate(model, shot, on_told=heard.append, **RUN)
+    first = generate(model, replace(shot, unforeseen=True), **RUN)
+    (told,) = heard
+    picture = decode_frames(model.codec, first)[frame]
+    torch.testing.assert_close(told.start[0], picture, rtol=0, atol=1 / 255)
+    assert told.draft is not None and told.start.shape == (1, 64, 64, 3)
+    assert torch.equal(told.start * 255, (told.start * 255).round())
+    assert torch.equal(latent, generate(model, told, **RUN)) and not torch.equal(latent, first)
+
+
+def test_without_a_ball_in_any_the_first_video_is_the_video(model):
+    model.dynamics.since = 99
+    shot, heard = words(model), []
+    latent = generate(model, shot, on_told=heard.append, **RUN)
+    assert heard[0].start is None and heard[0].unforeseen and model.dynamics.shown == 4
+    assert torch.equal(latent, generate(model, replace(shot, unforeseen=True), **RUN))
+
+
+def test_pictures_that_are_given_and_models_that_foretell_nothing_are_left_alone(model):
+    given = torch.rand(1, 64, 64, 3)
+    for shot in (words(model, start=given), words(model, end=given)):
+        heard = []
+        generate(model, shot, on_told=heard.append, **RUN)
+        assert heard[0].start is shot.start
+    model.dynamics, heard = None, []
+    generate(model, words(model), on_told=heard.append, **RUN)
+    assert heard[0].start is None
+
+
+def test_a_watcher_hears_of_both_videos_as_of_one(model):
+    done = []
+    generate(model, words(model), on_step=lambda step: done.append(step.done), **{**RUN, "steps": 4})
+    assert done == sorted(done) and len(done) == 8 and done[-1] == 4
+    done.clear()
+    generate(model, words(model), on_step=lambda step: done.append(step.done), **{**RUN, "steps": 1})
+    assert done == [0, 1]
+
+
+def test_a_take_is_as_sharp_as_its_opening_and_is_decoded_again_alike(model):
+    made = take(model, words(model), **RUN)
+    assert made.draft is not None and made.opening.shape == (1, 64, 64, 3)
+    assert take(model, words(model, start=made.opening), **RUN).opening is None
+
+    class Clip:
+        caption = "a red ball rolls to the right"
+
+    Clip.render = type("Render", (), {"depth": torch.zeros(13, 64, 64)})
+    parts = maker(model, known=0)
+    one = parts["make"](Clip, 5, 2, None)
+    again = parts["decode"](Clip, 5, one["latent"], one["opening"])
+    torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(one["frames"]), rtol=0, atol=1e-4)
+
+
+def test_a_long_video_of_words_goes_on_from_its_opening(model):
+    video = long_video(model, words(model), window=13, **{**RUN, "frames": 21})
+    assert video.shape == (21, 64, 64, 3)
+    told = []
+    generate(model, words(model), on_told=told.append, **RUN)
+    torch.testing.assert_close(video[0], told[0].start[0], rtol=0, atol=0.2)
+    assert expected(model, told[0], 13, 64, 64) is told[0].draft
+
+
+def test_sample_says_that_it_made_a_picture_first(model):
+    run = dict(seed=5, steps=2, guidance=1.0, shift=0.0, solver="model's own", seconds=1.5, fps=8.0, width=64, height=64)
+    out = VDiTSample.execute(model, words(model), **run)
+    assert "made of the words first" in str(out.ui) and out.result[0]["vdit_draft"] is not None
