@@ -64,8 +64,8 @@ class VDiTDistillPreview(io.ComfyNode):
                 io.Image.Output(display_name="images", tooltip="The preview's frames [T,H,W,3], 0 to 1."),
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="The preview's latent video, with its seed, rate and shift: wired to promote of VDiT "
-                    "Sample, that renders the same take.",
+                    tooltip="The preview's latent video, with its seed, rate, shift and the picture that was made of words "
+                    "alone: wired to promote of VDiT Sample, that renders the same take.",
                 ),
                 io.Int.Output(display_name="seed", tooltip="The seed of the take that is sent on, for VDiT Sample."),
                 io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
@@ -123,7 +123,8 @@ class VDiTDistillPreview(io.ComfyNode):
         shows = {"vdit_takes": strips, "vdit_line": lines} | (shown("VDiT Distill Preview", remarks) or {})
         if sent is None:
             return io.NodeOutput(*(held_back() for _ in range(4)), ui=shows)
-        latent = video_latent(sent.latent, fps, sent.draft, vdit={"seed": sent.seed, "shift": shift})
+        take = {"seed": sent.seed, "shift": shift, "opening": sent.opening}
+        latent = video_latent(sent.latent, fps, sent.draft, vdit=take)
         return io.NodeOutput(sent.frames, latent, sent.seed, float(fps), ui=shows)
 
 

@@ -103,7 +103,7 @@ class VDiTSample(io.ComfyNode):
                     "promote",
                     optional=True,
                     tooltip="The latent of VDiT Distill Preview: that take is rendered. Its seed, shift, length, rate "
-                    "and size are then used in place of the widgets'.",
+                    "and size are then used in place of the widgets', and of words alone its first picture.",
                 ),
                 # What is added comes last: widgets are stored by position.
                 io.Combo.Input(
@@ -139,12 +139,13 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused
+        from ..sampling import begun_with, clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused
 
-        lines = []
+        lines, given = [], conditioning.start
         if promote is not None:
             seed, shift, seconds, fps, width, height = _promoted(model, promote)
             lines = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
+            conditioning = begun_with(conditioning, promote["vdit"].get("opening"))
         filled = 0 in (steps, guidance, shift, seconds, fps, width, height) or solver == OWN
         frames, fps, width, height = clip_of(model, seconds, fps, width, height)
         numbers = (n or None for n in (steps, guidance, shift))
@@ -171,7 +172,7 @@ class VDiTSample(io.ComfyNode):
         if filled or model.variant is not None:
             rise = use["rise"] if goes_on(shot) else 0.0
             lines.append(said({**use, "rise": rise}, frames, fps, width, height))
-        if conditioning.start is None and shot.start is not None:
+        if shot.start is not given:
             lines.append("Begun with a picture that was made of the words first")
         if shot.draft is not None:
             way = "the way of the camera, and " * shot.draft.travels

@@ -12,6 +12,7 @@ from .generate import generate
 from .guidance import guided
 from .known import KnownFrames
 from .lattice import Lattice, LatticeError
+from .opening import begun_with
 from .preview import Forming, PreviewBudget
 from .quick import fit_preview_map
 from .rising import goes_on
@@ -22,7 +23,7 @@ from .solvers import SOLVERS
 
 __all__ = [
     "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
-    "PreviewBudget", "Step", "check_flow_map", "check_latent", "clip_of", "decode_frames", "expected", "fit_preview_map",
+    "PreviewBudget", "Step", "begun_with", "check_flow_map", "check_latent", "clip_of", "decode_frames", "expected", "fit_preview_map",
     "foretold", "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample",
     "schedule", "settings_of", "shift_sigma", "unused",
 ]

@@ -12,7 +12,7 @@ from .foretell import foretold
 from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
-from .opening import opening_picture, opens_with_a_picture
+from .opening import begun_with, opening_picture, opens_with_a_picture
 from .rising import levels, risen
 from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
@@ -123,7 +123,7 @@ def opened(model: Any, conditioning: Any, **run: Any) -> Any:
         return conditioning
     latent = generate(model, replace(conditioning, unforeseen=True), **run)
     picture = opening_picture(model, latent.to(run.get("device", "cpu")))
-    return replace(conditioning, unforeseen=True) if picture is None else replace(conditioning, start=picture, strength=1.0)
+    return replace(conditioning, unforeseen=True) if picture is None else begun_with(conditioning, picture)
 
 
 def halves(on_step: Callable[[Step], None] | None) -> tuple[Callable | None, Callable | None]:

@@ -6,6 +6,7 @@ holds together. So a shot of words is sampled twice: once for a picture that sho
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ def opens_with_a_picture(model: Any, conditioning: Any) -> bool:
     if getattr(model, "dynamics", None) is None or not model.config.draft or told.unforeseen:
         return False
     return all(given is None for given in (told.start, told.end, told.past, told.draft))
+
+
+def begun_with(conditioning: Any, picture: Tensor | None) -> Any:
+    """Words alone, and a picture [1,H,W,3] that was made of them, if there is one; what has pictures of its own as it is."""
+    if picture is None or conditioning.start is not None or conditioning.end is not None:
+        return conditioning
+    return replace(conditioning, start=picture, strength=1.0)
 
 
 def opening_picture(model: Any, latent: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ from .decode import decode_frames
 from .draft import expected
 from .foretell import foretold
 from .generate import generate
+from .opening import begun_with
 from .preview import PreviewBudget, pictures, predicted_video, reduced
 from .quick import resized
 
@@ -234,12 +235,12 @@ def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], N
         )  # fmt: skip
         latent = codec.normalize(made.latent.to(device))[0].cpu().numpy()
         opening = None if made.opening is None else made.opening[0].numpy()
-        return {"latent": latent, "frames": made.frames.numpy(), "seconds": made.seconds, "first": made.first, "opening": opening}
+        times = {"seconds": made.seconds, "first": made.first}
+        return {"latent": latent, "frames": made.frames.numpy(), "opening": opening, **times}
 
     def decode(clip: Any, seed: int, latent: Any, opening: Any) -> Any:
         conditioning, shape = shot(clip)
-        if opening is not None:
-            conditioning = replace(conditioning, start=torch.as_tensor(opening)[None])
+        conditioning = begun_with(conditioning, None if opening is None else torch.as_tensor(opening)[None])
         draft = expected(model, foretold(model, conditioning, **shape, seed=seed), **shape)
         raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
         return decode_frames(codec, raw, device, draft=draft).numpy()

@@ -8,6 +8,7 @@ from vdit.control import encode_conditioning
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.dynamics import ObjectDynamics
+from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.sampling import expected, generate
 from vdit.sampling.decode import decode_frames
@@ -114,3 +115,18 @@ def test_sample_says_that_it_made_a_picture_first(model):
     run = dict(seed=5, steps=2, guidance=1.0, shift=0.0, solver="model's own", seconds=1.5, fps=8.0, width=64, height=64)
     out = VDiTSample.execute(model, words(model), **run)
     assert "made of the words first" in str(out.ui) and out.result[0]["vdit_draft"] is not None
+
+
+def test_a_promoted_take_is_rendered_from_the_picture_that_it_began_with(model):
+    run = dict(seconds=1.5, fps=8.0, width=64, height=64, shift=0.0)
+    preview = VDiTDistillPreview.execute(model, words(model), seed=5, steps=1, grid=False, pick=-1, **run)
+    latent = preview.result[1]
+    begun = latent["vdit"]["opening"]
+    assert begun.shape == (1, 64, 64, 3)
+    more = dict(seed=0, steps=2, guidance=1.0, solver="model's own", promote=latent)
+    out = VDiTSample.execute(model, words(model), **run, **more)
+    assert "made of the words first" in str(out.ui)
+    own = VDiTSample.execute(model, words(model, start=begun), **run, **{**more, "promote": None, "seed": 5})
+    assert torch.equal(out.result[0]["samples"], own.result[0]["samples"])
+    given = VDiTSample.execute(model, words(model, start=torch.rand(1, 64, 64, 3)), **run, **more)
+    assert "made of the words first" not in str(given.ui)
