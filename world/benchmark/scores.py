@@ -18,7 +18,7 @@ from .track import Track, fitted, follow
 # (crf 35), .0066 with blur and noise, .108 with 6% flicker; the largest distance .0074, .0062 and .033.
 STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
-SMOOTH = 0.2  # C's tolerance of acceleration, in r; steps below it are no motion
+SMOOTH, RESTS = 0.35, 0.2  # C's tolerance of acceleration, and the step below which there is no motion, in r
 LEAST_PATH = 20  # of the ball, in r, where C is judged: a video that rests is coherent in any order
 BENT = 0.5  # px: a flight that leaves its even sideways speed by more meets a wall, and has no such speed to be asked
 SHADOWED = 0.03  # a pixel of the truth that differs more from the clean background is a shadow's, not background
@@ -290,13 +290,13 @@ def coherence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> S
     identity = _share(((track.blobs == 1) & (ratio >= 0.6) & (ratio <= 1.5))[judged])
 
     # Continuity and smoothness are shares of the video's motion, not of its frames: rest is no merit. A step counts by
-    # its length (at most three times the longest true one; a missing ball costs that one); below SMOOTH * r is rest.
+    # its length (at most three times the longest true one; a missing ball costs that one); below RESTS * r is rest.
     true_step = np.linalg.norm(np.diff(labels.center, axis=0), axis=-1)
     step = np.nan_to_num(np.linalg.norm(np.diff(track.center, axis=0), axis=-1), nan=np.inf)
     pair = judged[1:] & judged[:-1]
     longest = true_step[pair].max()
     motion = np.where(np.isinf(step), longest, step.clip(max=3 * longest)) * pair
-    motion[motion < SMOOTH * r[1:]] = 0.0
+    motion[motion < RESTS * r[1:]] = 0.0
     continuity = _share(step <= 1.5 * longest + 0.1 * r[1:], motion)
 
     true_turn = np.linalg.norm(np.diff(labels.center, 2, axis=0), axis=-1)
