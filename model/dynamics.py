@@ -160,9 +160,9 @@ class ObjectDynamics(nn.Module):
         return Seen(each, wide, around, ball, moves, whole, near, light)
 
     @staticmethod
-    def find(seen: Seen) -> tuple[Tensor, Tensor]:
-        """Cells [B, MOST] of the likeliest balls, as start() takes them, and which are any."""
-        return peaks(seen.ball)
+    def find(seen: Seen, least: float = 0.5) -> tuple[Tensor, Tensor]:
+        """Cells [B, MOST] of the likeliest balls, as start() takes them, and which are any: at least so likely."""
+        return peaks(seen.ball, least)
 
     def start(self, seen: Seen, at: Tensor, there: Tensor, size: tuple[int, int], single: bool = False) -> Start:
         """Balls at cells at [B, N] (row * columns + column of the map at 1/4), there [B, N]: which are any.

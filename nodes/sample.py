@@ -141,7 +141,7 @@ class VDiTSample(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..sampling import begun_with, clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused
 
-        lines, given = [], conditioning.start
+        lines = []
         if promote is not None:
             seed, shift, seconds, fps, width, height = _promoted(model, promote)
             lines = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
@@ -172,7 +172,7 @@ class VDiTSample(io.ComfyNode):
         if filled or model.variant is not None:
             rise = use["rise"] if goes_on(shot) else 0.0
             lines.append(said({**use, "rise": rise}, frames, fps, width, height))
-        if shot.start is not given:
+        if shot.opened:
             lines.append("Begun with a picture that was made of the words first")
         if shot.draft is not None:
             way = "the way of the camera, and " * shot.draft.travels

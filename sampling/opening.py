@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLEAR = 0.93  # probability from which on a ball in a picture that was made of words is one; rendered balls have .98 and more
+
 
 def opens_with_a_picture(model: Any, conditioning: Any) -> bool:
     """Whether a picture is to be made first: words alone are told, and the model can foretell what becomes of a picture."""
@@ -25,18 +27,18 @@ def begun_with(conditioning: Any, picture: Tensor | None) -> Any:
     """Words alone, and a picture [1,H,W,3] that was made of them, if there is one; what has pictures of its own as it is."""
     if picture is None or conditioning.start is not None or conditioning.end is not None:
         return conditioning
-    return replace(conditioning, start=picture, strength=1.0)
+    return replace(conditioning, start=picture, strength=1.0, opened=True)
 
 
 def opening_picture(model: Any, latent: Tensor) -> Tensor | None:
-    """The first picture [1,H,W,3] in 0..1, in the 256 steps of a file, of a latent video [1,C,T',h,w] in raw scale that shows
-    a ball; None without one."""
+    """The first picture [1,H,W,3] in 0..1, in the 256 steps of a file, of a latent video [1,C,T',h,w] in raw scale that clearly
+    shows a ball; None without one."""
     import torch
 
-    codec, dynamics = model.codec, model.dynamics
+    dynamics = model.dynamics
     with torch.no_grad():
-        for frames in codec.decode_stream(latent):
+        for frames in model.codec.decode_stream(latent):
             picture = (frames[:, -1:].clamp(0, 1) * 255).round().cpu().float() / 255
-            if dynamics.find(dynamics.look(picture))[1].any():
+            if dynamics.find(dynamics.look(picture), CLEAR)[1].any():
                 return picture[0]
     return None

@@ -88,7 +88,7 @@ def take(
     (shot,) = heard
     draft = expected(model, shot, **shape)
     video = decode_frames(model.codec, latent, device, on_frames=decoded, draft=draft)
-    opening = shot.start if conditioning.start is None else None
+    opening = shot.start if shot.opened else None
     return Take(seed, latent, video, draft, opening, time.perf_counter() - begin, first[0])
 
 

@@ -10,7 +10,7 @@ from vdit.model.config import VDiTConfig
 from vdit.model.dynamics import ObjectDynamics
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.sampling import expected, generate
+from vdit.sampling import expected, foretold, generate
 from vdit.sampling.decode import decode_frames
 from vdit.sampling.extend import long_video
 from vdit.sampling.takes import maker, take
@@ -22,12 +22,13 @@ RUN = dict(**SIZE, seed=5, steps=2, guidance=1.0)
 class Finds(ObjectDynamics):
     """Finds a ball in the middle of the pictures it is shown from the one numbered `since` on."""
 
-    since, shown = 0, 0
+    since, shown, odds = 0, 0, 9.0
 
     def look(self, frames):
         seen = super().look(frames)
         odds = torch.full_like(seen.ball, -9.0)
-        odds[:, odds.shape[1] // 2, odds.shape[2] // 2] = 9.0 if self.shown >= self.since else -9.0
+        odds[:, odds.shape[1] // 2, odds.shape[2] // 2] = self.odds if self.shown >= self.since else -9.0
+        self.odds += 0.5
         self.shown += 1
         return seen._replace(ball=odds, ground=torch.full_like(seen.ground, 1 / 7))
 
@@ -57,6 +58,18 @@ def test_the_first_picture_with_a_ball_opens_the_shot(model, since, frame):
     assert told.draft is not None and told.start.shape == (1, 64, 64, 3)
     assert torch.equal(told.start * 255, (told.start * 255).round())
     assert torch.equal(latent, generate(model, told, **RUN)) and not torch.equal(latent, first)
+
+
+@pytest.mark.parametrize("odds, frame", [(1.5, 12), (2.0, 8)])  # clearer by half from picture to picture; .93 is 2.6
+def test_what_might_be_a_ball_opens_nothing(model, odds, frame):
+    model.dynamics.odds, shot, heard = odds, words(model), []
+    generate(model, shot, on_told=heard.append, **RUN)
+    picture = decode_frames(model.codec, generate(model, replace(shot, unforeseen=True), **RUN))[frame]
+    torch.testing.assert_close(heard[0].start[0], picture, rtol=0, atol=1 / 255)
+    for opened, shows in ((True, False), (False, True)):
+        model.dynamics.odds = 2.0
+        draft = foretold(model, replace(heard[0], draft=None, opened=opened), **SIZE, seed=5).draft
+        assert bool(draft.balls.any()) is shows
 
 
 def test_without_a_ball_in_any_the_first_video_is_the_video(model):

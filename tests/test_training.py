@@ -136,11 +136,11 @@ def test_a_decoder_that_grows_begins_as_it_was(made, tmp_path):
 def test_a_run_of_before_tells_that_its_decoder_alone_was_trained(made, tmp_path):
     state = Run(made / "codec").load()
     state["config"] = {name: v for name, v in state["config"].items() if name not in ("seen", "looks", "strokes")}
-    whole = state.pop("only")
+    kept = state.pop("keeps")
     mean = torch.full_like(state["codec"]["latent_mean"], 7.0)
     state["codec"]["latent_mean"] = mean
     Run(tmp_path).save(state | {"decoder_only": True}, force=True)
-    assert whole is None and torch.equal(latents.load_codec(tmp_path, made / "clips").latent_mean, mean)
+    assert not kept and torch.equal(latents.load_codec(tmp_path, made / "clips").latent_mean, mean)
 
 
 def test_a_part_alone_wants_the_rest_of_a_codec(made, tmp_path):
