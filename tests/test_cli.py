@@ -122,3 +122,11 @@ def test_a_missing_package_is_explained(monkeypatch, capsys):
     monkeypatch.delattr("vdit.host.server", raising=False)
     assert cli.main(["studio", "--no-browser"]) == 1
     assert "python start.py" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks memory up in /proc")
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
+    code = "from vdit.host.run import peak_memory_bytes; print(peak_memory_bytes())"
+    held = b"x" * (300 << 20)
+    found = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 1e6 < found < len(held)
