@@ -23,6 +23,7 @@ CELL = 4  # pixels a side of a cell of the map on which balls are found
 PLACES = 8  # a side, at which it is seen whether a picture changes: a ball changes few, a camera that moves most
 BLOCKS, RESTING, SAME = 16, 0.7, 6e-5  # a side; where such a share of them changes no more than that, the camera rests
 MOST = 8  # balls that are followed
+LIKELY, CLEAR = 0.5, 0.93  # probabilities of a ball, and of one in a soft picture; rendered ones have .98 and more
 PULLS = (1.0, 1.0, 0.1)  # what pulls are counted in
 BEND = (2 / 7, -1 / 7, -2 / 7, -1 / 7, 2 / 7)  # of five places: twice what a parabola through them has of the square of time
 LEAST_SPREAD = 0.004  # of a speed: .06 pixels a frame in a picture 128 high
@@ -160,9 +161,9 @@ class ObjectDynamics(nn.Module):
         return Seen(each, wide, around, ball, moves, whole, near, light)
 
     @staticmethod
-    def find(seen: Seen, least: float = 0.5) -> tuple[Tensor, Tensor]:
-        """Cells [B, MOST] of the likeliest balls, as start() takes them, and which are any: at least so likely."""
-        return peaks(seen.ball, least)
+    def find(seen: Seen, clear: bool = False) -> tuple[Tensor, Tensor]:
+        """Cells [B, MOST] of the likeliest balls, as start() takes them, and which are any, or clearly are."""
+        return peaks(seen.ball, CLEAR if clear else LIKELY)
 
     def start(self, seen: Seen, at: Tensor, there: Tensor, size: tuple[int, int], single: bool = False) -> Start:
         """Balls at cells at [B, N] (row * columns + column of the map at 1/4), there [B, N]: which are any.
@@ -269,7 +270,7 @@ def cells(height: int, width: int, device: torch.device | None = None) -> Tensor
     return torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)
 
 
-def peaks(odds: Tensor, least: float = 0.5) -> tuple[Tensor, Tensor]:
+def peaks(odds: Tensor, least: float = LIKELY) -> tuple[Tensor, Tensor]:
     """The MOST likely balls of log-odds [B, h, w], none beside a likelier one: cells [B, MOST] and which are any."""
     best = F.max_pool2d(odds[:, None], 5, 1, 2)[:, 0]
     likely = odds.where(odds == best, -torch.inf).flatten(1)

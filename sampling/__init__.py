@@ -23,7 +23,7 @@ from .solvers import SOLVERS
 
 __all__ = [
     "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
-    "PreviewBudget", "Step", "begun_with", "check_flow_map", "check_latent", "clip_of", "decode_frames", "expected", "fit_preview_map",
-    "foretold", "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training", "said", "sample",
-    "schedule", "settings_of", "shift_sigma", "unused",
+    "PreviewBudget", "Step", "begun_with", "check_flow_map", "check_latent", "clip_of", "decode_frames", "expected",
+    "fit_preview_map", "foretold", "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training",
+    "said", "sample", "schedule", "settings_of", "shift_sigma", "unused",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
-from .decode import decode_frames
-from .draft import expected
 from .foretell import foretold
-from .generate import generate, opened
+from .generate import opened
+from .opening import begun_with
 from .settings import is_wan
+from .takes import take
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,34 +51,28 @@ def long_video(
     window = window or model.defaults["frames"]
     run = {"width": width, "height": height, "device": device, **settings}
     if frames <= window:
-        return _made(model, conditioning, seed=seed, frames=frames, **run)[0]
-    conditioning = opened(model, conditioning, seed=seed, frames=window, **run)
+        return take(model, conditioning, seed=seed, frames=frames, **run).frames
+
+    def cut(shot: Any, at: int) -> Any:
+        told = ("camera", "depth", "flow", "draft")
+        return replace(shot, **{name: _part(getattr(shot, name, None), at, window) for name in told})
+
+    begun = opened(model, cut(conditioning, 0), seed=seed, frames=window, **run)
+    conditioning = begun_with(conditioning, begun.start)
     conditioning = foretold(model, conditioning, frames, width, height, seed)
     video = torch.empty(0, height, width, 3)
     starts = windows(frames, window, overlap)
     for i, at in enumerate(starts):
         last = i == len(starts) - 1
-        told = replace(
-            conditioning,
-            end=conditioning.end if last and at + window == frames else None,
-            unforeseen=False,
-            **{name: _part(getattr(conditioning, name, None), at, window) for name in ("camera", "depth", "flow", "draft")},
-        )
+        end = conditioning.end if last and at + window == frames else None
+        told = replace(cut(conditioning, at), end=end, unforeseen=False)
         if i:
-            told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], latent))
-        made, latent = _made(model, told, seed=seed + i, frames=window, **run)
-        video = torch.cat((video, made[overlap if i else 0 :]))
+            told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], made.latent))
+        made = take(model, told, seed=seed + i, frames=window, **run)
+        video = torch.cat((video, made.frames[overlap if i else 0 :]))
         if on_window is not None:
             on_window(i + 1, len(starts))
     return video[:frames]
-
-
-def _made(model: Any, conditioning: Any, *, device: Any, **run: Any) -> tuple[Tensor, Tensor]:
-    """A video [T,H,W,3] and its latent."""
-    told: list = []
-    latent = generate(model, conditioning, device=device, on_told=told.append, **run)
-    draft = expected(model, told[0], run["frames"], run["width"], run["height"])
-    return decode_frames(model.codec, latent, device, draft=draft), latent
 
 
 def _known(model: Any, frames: Tensor, before: Tensor) -> dict[str, Any]:

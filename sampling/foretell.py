@@ -10,7 +10,6 @@ from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
 from .draft import Draft
-from .opening import CLEAR
 from .paint import drafted
 from .sample import noise_from_seed
 from .steer import Steering
@@ -54,7 +53,7 @@ def foretold(
         cells = height // space.spatial, width // space.spatial
         noise = noise_from_seed(seed, (1, space.channels, (frames - 1) // space.temporal + 1, *cells))
     words = model.text.token_ids(told.prompt)[0] if single else []
-    future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, CLEAR if told.opened else 0.5)
+    future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, told.opened)
     if future is None:
         return replace(told, unforeseen=True)
     return replace(told, draft=Draft(*drafted(pictures, *future), travels=future.camera is not None))
@@ -69,13 +68,14 @@ class Future(NamedTuple):
 
 def foreseen(
     dynamics: Any, pictures: Tensor, frames: int, words: Sequence[int] = (), noise: Tensor | None = None,
-    camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None, least: float = 0.5,
+    camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None, clear: bool = False,
 ) -> Future | None:  # fmt: skip
     """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures. camera:
     the path from the last picture on; without one, flow or depth of the whole picture tell it. None where the camera moves and
     nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
-    Balls are at least so likely. k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known.
+    k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. clear: what might be a
+    ball is none.
     """
     import torch
 
@@ -83,7 +83,7 @@ def foreseen(
     single = count < known
     with torch.no_grad():
         seen = dynamics.look((pictures if single else pictures[-known:])[None])
-        start = dynamics.start(seen, *dynamics.find(seen, least), (width, height), single)
+        start = dynamics.start(seen, *dynamics.find(seen, clear), (width, height), single)
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLEAR = 0.93  # probability from which on a ball in a picture that was made of words is one; rendered balls have .98 and more
-
 
 def opens_with_a_picture(model: Any, conditioning: Any) -> bool:
     """Whether a picture is to be made first: words alone are told, and the model can foretell what becomes of a picture."""
@@ -39,6 +37,6 @@ def opening_picture(model: Any, latent: Tensor) -> Tensor | None:
     with torch.no_grad():
         for frames in model.codec.decode_stream(latent):
             picture = (frames[:, -1:].clamp(0, 1) * 255).round().cpu().float() / 255
-            if dynamics.find(dynamics.look(picture), CLEAR)[1].any():
+            if dynamics.find(dynamics.look(picture), clear=True)[1].any():
                 return picture[0]
     return None

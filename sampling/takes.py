@@ -66,6 +66,7 @@ def take(
     on_draft(draft) is told what is foretold, where something is, before it is sampled; on_frames(done, frames so far [n,H,W,3])
     is told after each of the T' latent frames and may raise to stop.
     """
+    shape, heard = dict(frames=frames, width=width, height=height), []
     begin, first = time.perf_counter(), []
 
     def decoded(done: int, frames: Tensor) -> None:
@@ -80,10 +81,8 @@ def take(
             if on_draft is not None:
                 on_draft(shot.draft)
 
-    shape, heard = dict(frames=frames, width=width, height=height), []
-    settings = {"solver": model.defaults["solver"]} | shape | settings
     latent = generate(
-        model, conditioning, seed=seed, device=device, on_told=told, on_step=on_step, check=check, **settings
+        model, conditioning, seed=seed, device=device, on_told=told, on_step=on_step, check=check, **shape, **settings
     )
     (shot,) = heard
     draft = expected(model, shot, **shape)

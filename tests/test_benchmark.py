@@ -328,7 +328,7 @@ def test_a_longer_video_begins_as_the_shorter_and_repeats_itself_exactly(model):
 
 def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch):
     from vdit.control import PictureError, encode_conditioning
-    from vdit.sampling import extend
+    from vdit.sampling import takes
 
     made, told_of = [], []
 
@@ -337,8 +337,8 @@ def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch)
         made.append(generate(model, told, **run))
         return made[-1]
 
-    generate = extend.generate
-    monkeypatch.setattr(extend, "generate", watched)
+    generate = takes.generate
+    monkeypatch.setattr(takes, "generate", watched)
     told = encode_conditioning(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
     run = dict(seed=1, width=64, height=64, steps=1, guidance=1.0)
     long = long_video(model, told, frames=25, overlap=9, **run)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from vdit.control import encode_conditioning
+from vdit.control.camera import CameraPath
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.dynamics import ObjectDynamics
@@ -122,6 +123,16 @@ def test_a_long_video_of_words_goes_on_from_its_opening(model):
     generate(model, words(model), on_told=told.append, **RUN)
     torch.testing.assert_close(video[0], told[0].start[0], rtol=0, atol=0.2)
     assert expected(model, told[0], 13, 64, 64) is told[0].draft
+
+
+def test_a_long_video_of_words_opens_with_the_first_part_of_its_camera_path(model):
+    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, camera_rays=2)
+    moving = random_world_model(3, VDiTConfig(**small, draft=True))
+    moving.dynamics = model.dynamics
+    c2w = torch.eye(4, dtype=torch.float64).repeat(21, 1, 1)
+    c2w[:, 0, 3] = torch.linspace(0, 0.5, 21)
+    shot = words(moving, camera=CameraPath(c2w, torch.full((21,), 40.0)))
+    assert long_video(moving, shot, window=13, **{**RUN, "frames": 21}).shape == (21, 64, 64, 3)
 
 
 def test_sample_says_that_it_made_a_picture_first(model):

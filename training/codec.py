@@ -16,7 +16,7 @@ from torch import Tensor
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from .clips import as_frames, shard_paths
 from .latents import load_codec
-from .muon import Muon
+from .muon import with_muon
 from .run import Run, cosine
 from .textures import dead_leaves
 
@@ -142,9 +142,7 @@ def train(
         weight.requires_grad_(only is None or name.startswith(only))
     trained = [p for p in codec.parameters() if p.requires_grad]
     matrices = [p for p in trained if muon and p.ndim == 4]
-    rest = [p for p in trained if p.ndim != 4] if muon else trained
-    optimizers = [torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)]
-    optimizers += [Muon(matrices, lr=peak)] if matrices else []
+    optimizers = with_muon(trained, matrices, peak, betas=(0.9, 0.99), weight_decay=1e-4)
     first, noise = 0, NOISE if older is None else STILL
     if state := run.load():
         codec.load_state_dict(state["codec"])

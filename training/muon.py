@@ -8,6 +8,7 @@ arXiv 2502.16982.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,15 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
         square = x @ x.transpose(1, 2)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return (x.transpose(1, 2) if tall else x).to(g.dtype)
+
+
+def with_muon(
+    params: list[Tensor], matrices: list[Tensor], peak: float, team: Team = Team(), **adamw: Any
+) -> list[torch.optim.Optimizer]:  # fmt: skip
+    """AdamW with settings of its own for parameters, and Muon for those of them that are `matrices`, if there are any."""
+    kept = {id(p) for p in matrices}
+    out: list[torch.optim.Optimizer] = [torch.optim.AdamW([p for p in params if id(p) not in kept], lr=peak, **adamw)]
+    return out + ([Muon(matrices, lr=peak, team=team)] if matrices else [])
 
 
 class Muon(torch.optim.Optimizer):

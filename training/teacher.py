@@ -21,7 +21,7 @@ from ..model.vdit import VDiT, init_weights
 from ..world.caption import vocabulary
 from .dataset import Batch, Dataset
 from .launch import Team
-from .muon import Muon
+from .muon import with_muon
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
 from .tracks import touched
@@ -275,11 +275,8 @@ def optimizers(
     params: dict[str, Tensor], peak: float, muon: bool, team: Team = Team()
 ) -> list[torch.optim.Optimizer]:  # fmt: skip
     """AdamW, and Muon for the matrices of the blocks when asked."""
-    matrix = [p for n, p in params.items() if muon and "blocks." in n and p.ndim == 2]
-    kept = {id(p) for p in matrix}
-    rest = [p for p in params.values() if id(p) not in kept]
-    out: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)]
-    return out + ([Muon(matrix, lr=peak, team=team)] if matrix else [])
+    matrices = [p for n, p in params.items() if muon and "blocks." in n and p.ndim == 2]
+    return with_muon(list(params.values()), matrices, peak, team, betas=(0.9, 0.98), weight_decay=0.01)
 
 
 def rate_at(seconds: float, total: float, peak: float, cooldown: float, warmup: float = 60.0) -> float:

@@ -279,7 +279,7 @@ def _kept(path: Path | None, maker: Maker, clip: Clip, seed: int) -> Made | None
     if path is None or not path.exists():
         return None
     with np.load(path) as kept:
-        opening = kept["opening"] if "opening" in kept else None
+        opening = kept.get("opening")
         frames = maker.decode(clip, seed, kept["latent"], opening)
         return Made(kept["latent"], frames, float(kept["seconds"]), float(kept["first"]), opening)
 
