@@ -24,7 +24,7 @@ PLACES = 8  # a side, at which it is seen whether a picture changes: a ball chan
 BLOCKS, RESTING, SAME = 16, 0.7, 6e-5  # a side; where such a share of them changes no more than that, the camera rests
 MOST = 8  # balls that are followed
 LIKELY, CLEAR = 0.5, 0.93  # probabilities of a ball, and of one in a soft picture; rendered ones have .98 and more
-PULLS = (1.0, 1.0, 0.1)  # what pulls are counted in
+PULLS = (1.0, 1.0, 0.1)  # what pulls, and turns of a speed, are counted in
 BEND = (2 / 7, -1 / 7, -2 / 7, -1 / 7, 2 / 7)  # of five places: twice what a parabola through them has of the square of time
 LEAST_SPREAD = 0.004  # of a speed: .06 pixels a frame in a picture 128 high
 UNITS = 8.0  # places, radii and speeds are counted in picture heights divided by this
@@ -134,6 +134,8 @@ class ObjectDynamics(nn.Module):
         self.push = _mlp(c.memory + c.scene + 32 + 6, 2 * c.memory, 3 + 2 + 1 + 1)
         nn.init.zeros_(self.push[2].weight)
         nn.init.zeros_(self.push[2].bias)
+        self.register_buffer("counted_in", torch.tensor(PULLS), persistent=False)
+        self.register_buffer("told_in", torch.tensor((0.25, 0.25, 2.0, 2.0, 20.0, 1.0)), persistent=False)  # place, speed, radius
         self.to(memory_format=torch.channels_last)  # a tenth faster
 
     def look(self, frames: Tensor) -> Seen:
@@ -210,28 +212,31 @@ class ObjectDynamics(nn.Module):
         """The balls one frame later."""
         place, speed, pull, radius, memory = balls
         h, w = around.shape[2:]
-        scale = 2 * torch.tensor((h / w, 1.0), device=place.device) / UNITS  # to -1..1 over the picture
-        local = F.grid_sample(around, (ahead_of(balls) * scale)[:, :, None], padding_mode="border", align_corners=False)
+        at = ahead_of(balls) * torch.tensor((2 * h / w / UNITS, 2 / UNITS), device=place.device)  # -1..1 over the picture
+        local = F.grid_sample(around, at[:, :, None], padding_mode="border", align_corners=False)
         local = local[..., 0].transpose(1, 2)
-        told = torch.cat((local, self._met(balls), place / 4, 2 * speed[..., :2], 20 * speed[..., 2:], radius), -1)
+        told = torch.cat((local, self._met(balls), torch.cat((place, speed, radius), -1) * self.told_in), -1)
         memory = self.step(told.flatten(0, 1), memory.flatten(0, 1)).unflatten(0, memory.shape[:2])
         turn, slide, touched, flies = self.push(torch.cat((memory, told), -1)).split((3, 2, 1, 1), -1)
-        speed = speed + touched.sigmoid() * turn * turn.new_tensor((1.0, 1.0, 0.1))
-        farther = (1 + speed[..., 2:]).clamp_min(0.5)
-        place, radius = (place + speed[..., :2] + 0.1 * slide) / farther, radius / farther
-        return Balls(place, speed / farther + flies.sigmoid() * pull * radius, pull, radius, memory)
+        speed = torch.addcmul(speed, touched.sigmoid() * self.counted_in, turn)
+        moved, away = speed.split((2, 1), -1)
+        farther = (1 + away).clamp_min(0.5)
+        place = torch.add(place + moved, slide, alpha=0.1) / farther
+        radius = radius / farther
+        return Balls(place, torch.addcmul(speed / farther, flies.sigmoid() * radius, pull), pull, radius, memory)
 
     def _met(self, balls: Balls) -> Tensor:
         """What the others [B, N, .] are to each ball."""
         place, speed, _, radius, _ = balls
-        if place.shape[1] < 2:
+        count = place.shape[1]
+        if count < 2:
             return place.new_zeros(*place.shape[:2], self.meet[2].out_features)
-        apart = place[:, None] - place[:, :, None]  # [B, N, N, 2] from each to the others
-        closing = speed[:, None, :, :2] - speed[:, :, None, :2]
+        both = torch.cat((place, speed[..., :2]), -1)
+        both = both[:, None] - both[:, :, None]  # [B, N, N, 4]: how far apart the others are from each, and how fast they close in
         sizes = radius[:, None] + radius[:, :, None]
-        gap = apart.square().sum(-1, keepdim=True).add(1e-6).sqrt() - sizes
-        others = (radius > 0).float()[:, None] * (1 - torch.eye(place.shape[1], device=place.device))[..., None]
-        return (self.meet(torch.cat((apart, closing, sizes, gap, (-gap.abs() / 0.5).exp()), -1)) * others).sum(2)
+        gap = both[..., :2].square().sum(-1, keepdim=True).add(1e-6).sqrt() - sizes
+        others = (radius > 0)[:, None] & ~torch.eye(count, dtype=torch.bool, device=place.device)[..., None]
+        return (self.meet(torch.cat((both, sizes, gap, (-2 * gap.abs()).exp()), -1)) * others).sum(2)
 
     def imagine(self, start: Start, ids: Tensor) -> Speeds:
         """The speeds that balls in a single picture may have; ids [B, L] of the words that say what happens, -1: none."""

@@ -75,5 +75,6 @@ def agreement(made: Tensor, drafted: Tensor) -> Tensor:
     from torch.nn import functional as F
 
     off = (made - drafted).square().mean(-1)[:, None]
-    off = F.avg_pool2d(F.pad(off, (AROUND // 2,) * 4, mode="replicate"), AROUND, 1)[:, 0].sqrt()
+    off = F.avg_pool2d(F.pad(off, (AROUND // 2,) * 4, mode="replicate"), (AROUND, 1), 1)  # rows, then columns: in half the time
+    off = F.avg_pool2d(off, (1, AROUND), 1)[:, 0].sqrt()
     return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]

@@ -43,11 +43,11 @@ def made(tmp_path_factory):
     finally:
         latents.SHARD, latents.SHAPES = kept
     teacher.train(root / "latents", root / "latents", root / "teacher", hours=4 / 3600, batch=4, config=TINY)
-    kept, scenes.SHARD, scenes.SHAPES = (scenes.SHARD, scenes.SHAPES), 4, SHAPES
+    kept, scenes.SHARD, scenes.SIZES = (scenes.SHARD, scenes.SIZES), 4, [s[:2] for s in SHAPES]
     try:
         scenes.write_shards(root / "scenes", 0, 2)
     finally:
-        scenes.SHARD, scenes.SHAPES = kept
+        scenes.SHARD, scenes.SIZES = kept
     dynamics.train(root / "scenes", root / "scenes", root / "dynamics", hours=4 / 3600, batch=8, validate_every=2)
     return root
 
@@ -116,7 +116,7 @@ def test_muon_moves_a_convolution_as_the_matrix_of_its_outputs():
 
 def test_scenes_may_be_of_one_family(made, tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, "SHARD", 4)
-    monkeypatch.setattr(scenes, "SHAPES", SHAPES)
+    monkeypatch.setattr(scenes, "SIZES", [s[:2] for s in SHAPES])
     scenes.write_shards(tmp_path, 0, 1, family="look")
     found = torch.load(tmp_path / "scenes-00000.pt", weights_only=True)
     resting = (found["centers"] - found["centers"][:, :1]).norm(dim=-1).amax()

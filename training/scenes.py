@@ -17,7 +17,7 @@ from ..world.caption import caption
 from ..world.dynamics import Motion, simulate
 from ..world.render import FIRST_BALL_ID, render
 from ..world.scene import Scene, sample_scene
-from .latents import SHAPES, WORDINGS
+from .latents import WORDINGS
 from .run import save_atomic
 from .shards import missing
 from .tracks import TRACKED, ground_of
@@ -25,6 +25,7 @@ from .tracks import TRACKED, ground_of
 SHARD = 64  # clips a file, of two starts each
 FRAMES = 81  # ten seconds
 FPS = 8.0
+SIZES = (128, 128), (160, 96), (128, 128), (160, 96), (96, 160)  # width and height, by shard number
 LATEST = 40  # frame at which the later start begins, at most
 FAVOURED = {"wall": 0.3, "arc": 0.25, "behind": 0.1, "fall": 0.15, "throw": 0.2}  # families of every other scene
 
@@ -57,7 +58,7 @@ def write_shards(folder: Path, first: int, count: int, *, split: str = "train", 
     """
     torch.set_num_threads(1)
     for number, path in missing(folder, "scenes", first, count, split):
-        width, height, _ = SHAPES[number % len(SHAPES)]
+        width, height = SIZES[number % len(SIZES)]
         rows, captions = [], []
         for seed in range(number * SHARD, (number + 1) * SHARD):
             rng = np.random.default_rng([seed, 1])
