@@ -28,6 +28,7 @@ PULLS = (1.0, 1.0, 0.1)  # what pulls, and turns of a speed, are counted in
 BEND = (2 / 7, -1 / 7, -2 / 7, -1 / 7, 2 / 7)  # of five places: twice what a parabola through them has of the square of time
 LEAST_SPREAD = 0.004  # of a speed: .06 pixels a frame in a picture 128 high
 UNITS = 8.0  # places, radii and speeds are counted in picture heights divided by this
+HEIGHT, NARROWEST = 128, 96  # pixels: pictures are seen as high as most that it was trained on, and no narrower than any
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ class Balls(NamedTuple):
 class Seen(NamedTuple):
     """What pictures [B] look like."""
 
-    frames: Tensor  # [B, KNOWN, ., H/4, W/4] features of each
+    frames: Tensor  # [B, KNOWN, ., H/4, W/4] features of each, H and W those of frames as framed() has them
     features: Tensor  # [B, ., H/4, W/4] of all
     around: Tensor  # [B, scene, H/8, W/8], what a ball meets on its way
     ball: Tensor  # [B, H/4, W/4] log-odds of a ball's centre in the last one
     camera_moves: Tensor  # [B] log-odds
     whole: Tensor  # [B, .] of the whole scene
-    ground: Tensor  # [B, H/4, W/4] 1 / metres along the optical axis of the last one, of what is no ball
+    ground: Tensor  # 1 / metres along the optical axis of the last one, of what is no ball: [B, h/4, w/4] of the frames given
     light: Tensor  # [B, 3] see Ground.forward
+    scale: Tensor  # [2] pixels of the frames given, across and down, that one of UNITS is
 
 
 class Start(NamedTuple):
@@ -139,7 +141,11 @@ class ObjectDynamics(nn.Module):
         self.to(memory_format=torch.channels_last)  # a tenth faster
 
     def look(self, frames: Tensor) -> Seen:
-        """At frames [B, KNOWN, H, W, 3] in 0..1, or at one [B, 1, H, W, 3] that stands for all; H and W are multiples of 16."""
+        """At frames [B, KNOWN, H, W, 3] in 0..1, or at one [B, 1, H, W, 3] that stands for all; H and W are multiples of 16.
+
+        What it sees is of the frames as framed() has them, but for the ground.
+        """
+        size, (frames, share) = frames.shape[2:4], framed(frames)
         b, count, height, width, _ = frames.shape
         rows, columns = height // CELL, width // CELL
         x = frames.reshape(b * count, rows, CELL, columns, CELL, 3).permute(0, 2, 4, 5, 1, 3).flatten(1, 3)
@@ -160,26 +166,28 @@ class ObjectDynamics(nn.Module):
         last = x.unflatten(0, (b, count))[:, -1]
         where = where.permute(2, 0, 1).expand(b, -1, -1, -1) / UNITS
         near, light = self.ground(torch.cat((last, where, ball.detach().sigmoid()[:, None]), 1))
-        return Seen(each, wide, around, ball, moves, whole, near, light)
+        near = near if size == (height, width) else middle(near, share, (size[0] // CELL, size[1] // CELL))
+        scale = torch.tensor((size[1] / share / width, size[0] / height), device=x.device) * height / UNITS
+        return Seen(each, wide, around, ball, moves, whole, near, light, scale)
 
     @staticmethod
     def find(seen: Seen, clear: bool = False) -> tuple[Tensor, Tensor]:
         """Cells [B, MOST] of the likeliest balls, as start() takes them, and which are any, or clearly are."""
         return peaks(seen.ball, CLEAR if clear else LIKELY)
 
-    def start(self, seen: Seen, at: Tensor, there: Tensor, size: tuple[int, int], single: bool = False) -> Start:
-        """Balls at cells at [B, N] (row * columns + column of the map at 1/4), there [B, N]: which are any.
+    def start(self, seen: Seen, at: Tensor, there: Tensor, single: bool = False) -> Start:
+        """Balls at cells at [B, N] (row * columns + column of the map of balls), there [B, N]: which are any.
 
         single: there is but one picture, which stands for all frames and tells no speed.
         """
-        width, height = size
+        height, width = (CELL * n for n in seen.ball.shape[1:])
         features = seen.features.flatten(2)
         rows = features.gather(2, at[:, None].expand(-1, features.shape[1], -1)).transpose(1, 2)
         told = self.guess(torch.cat((rows, seen.whole[:, None].expand(-1, at.shape[1], -1)), -1))
         guess, memory = told.split((2 * KNOWN, self.config.memory), -1)
         centre = cells(height, width, at.device).flatten(0, 1)[at]  # [B, N, 2]
         guess = guess.unflatten(-1, (KNOWN, 2)) + centre[:, :, None]
-        looks, off = self._glances(seen.frames, guess.detach(), memory, size)
+        looks, off = self._glances(seen.frames, guess.detach(), memory)
         past = guess.detach() + off
         way = past - past[:, :, -1:]
         bend = torch.einsum("k,bnkc->bnc", past.new_tensor(BEND), past)  # its speed's change a frame
@@ -191,10 +199,10 @@ class ObjectDynamics(nn.Module):
         speed = _towards(past[:, :, -1], steady + moved, 0.1 * away)
         return Start(guess, past, depth + 1.9, Balls(past[:, :, -1], speed, pull * pull.new_tensor(PULLS), radius, memory.tanh()))
 
-    def _glances(self, frames: Tensor, guess: Tensor, memory: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _glances(self, frames: Tensor, guess: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What each frame shows near guessed places [B, N, KNOWN, 2], [B, N, KNOWN, frame], and how far off they are."""
-        width, height = size
-        step = torch.tensor([-1.0, 0.0, 1.0], device=guess.device) * CELL * UNITS / height
+        height, width = frames.shape[3:]
+        step = torch.tensor([-1.0, 0.0, 1.0], device=guess.device) * UNITS / height
         spots = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1).flatten(0, 1)  # [9, 2]
         scale = 2 / UNITS * torch.tensor((height / width, 1.0), device=guess.device)
         at = (guess.transpose(1, 2).flatten(0, 1)[:, :, None] + spots) * scale  # [B*KNOWN, N, 9, 2]
@@ -256,6 +264,32 @@ class ObjectDynamics(nn.Module):
             balls = self.move(balls, around)
             path.append(balls.place)
         return torch.stack(path, 2)
+
+
+def framed(frames: Tensor) -> tuple[Tensor, float]:
+    """Frames [B, K, H, W, 3] in 0..1, H and W multiples of 16, at the size at which they are seen: HEIGHT high, or as much
+    higher as makes them NARROWEST wide, and up to a multiple of 16 wider, as their edges are; and the share of that width
+    that is theirs.
+
+    A network whose cells are so many pixels wide sees a small picture coarsely and a large one from too near: of 96 rows as
+    they stand it sent balls off a wall six pixels aside, and of 256 it followed none.
+    """
+    height, width = frames.shape[2:4]
+    rows = max(HEIGHT, -(-NARROWEST * height // (16 * width)) * 16)
+    if height == rows:
+        return frames, 1.0
+    columns = -(-width * rows // (16 * height)) * 16
+    beyond = round((columns * height / rows - width) / 2)
+    x = F.pad(frames.flatten(0, 1).permute(0, 3, 1, 2), (beyond, beyond, 0, 0), mode="replicate")
+    x = F.interpolate(x, (rows, columns), mode="bicubic", antialias=height > rows).clamp(0, 1)
+    return x.permute(0, 2, 3, 1).unflatten(0, frames.shape[:2]), width / (width + 2 * beyond)
+
+
+def middle(maps: Tensor, share: float, size: tuple[int, int]) -> Tensor:
+    """The middle share of the width of maps [B, ., .], as they go on at their edges where it is more than 1: [B, *size]."""
+    turn = torch.tensor([[share, 0.0, 0.0], [0.0, 1.0, 0.0]], device=maps.device).expand(len(maps), -1, -1)
+    grid = F.affine_grid(turn, [len(maps), 1, *size], align_corners=False)
+    return F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
 
 
 def ahead_of(balls: Balls) -> Tensor:

@@ -83,7 +83,7 @@ def foreseen(
     single = count < known
     with torch.no_grad():
         seen = dynamics.look((pictures if single else pictures[-known:])[None])
-        start = dynamics.start(seen, *dynamics.find(seen, clear), (width, height), single)
+        start = dynamics.start(seen, *dynamics.find(seen, clear), single)
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
@@ -92,9 +92,9 @@ def foreseen(
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
         radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]
-        scale, centre = height / dynamics.units, torch.tensor([width / 2, height / 2])
+        scale, high, centre = seen.scale, height / dynamics.units, torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
-        discs = torch.cat((balls.place[0] * scale + centre, radius * scale), -1)
+        discs = torch.cat((balls.place[0] * scale + centre, radius * high), -1)
         moves = not single and bool(seen.camera_moves > 0)
         if camera is None and flow is not None:
             camera = path_of_flow(flow, ground, count - 1, FOV_DEG, discs)
@@ -107,7 +107,7 @@ def foreseen(
         if depth is not None or flow is not None:
             steering = Steering(flow, depth, ground, views, count - 1, (width, height))
         past = start.past[0, there].transpose(0, 1)[-min(count, known) :]
-        begun = torch.cat((past * scale + centre, torch.cat((radius * scale, depths), -1).expand(len(past), -1, -1)), -1)
+        begun = torch.cat((past * scale + centre, torch.cat((radius * high, depths), -1).expand(len(past), -1, -1)), -1)
         path = []
         for frame in range(count, frames):
             before = balls.place
@@ -115,16 +115,16 @@ def foreseen(
             if steering is not None:
                 place, size = balls.place[0] * scale + centre, balls.radius[0]
                 far = depths * radius / size.clamp_min(1e-3)
-                place, sure = steering.step(frame, before[0] * scale + centre, place, size * scale, far)
+                place, sure = steering.step(frame, before[0] * scale + centre, place, size * high, far)
                 now = (place[None] - centre) / scale
                 turn = torch.nn.functional.pad(sure * (now - balls.place), (0, 1))
                 balls = balls._replace(place=now, speed=balls.speed + turn)
             path.append(torch.cat((balls.place[0], balls.radius[0]), -1))
-        place, size = (torch.stack(path) * scale).split((2, 1), -1)
-        far = depths * radius * scale / size.clamp_min(1e-3 * scale)
+        place, size = torch.stack(path).split((2, 1), -1)
+        far = depths * radius / size.clamp_min(1e-3)
         behind = slice(1, None)
-        place, away = views.seen(place + centre, far, behind)
-        size = size * far / away.clamp_min(0.1) * views.zoom(behind) * (away > 0.1)
+        place, away = views.seen(place * scale + centre, far, behind)
+        size = size * high * far / away.clamp_min(0.1) * views.zoom(behind) * (away > 0.1)
         tracks = torch.cat((begun, torch.cat((place, size, away), -1)))
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .floor import floor_of, without
-from .shade import Sunlight, box_of, brightness, light_of
+from .shade import Sunlight, box_of, brightness, grown, light_of
 from .views import Views, balls_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..control.camera import CameraPath
 
 RIM = 2.5  # pixels beyond a ball's disc that are taken for it where it is cut out
+TOLD_AT = 128  # pixels of height at which places are told: in a picture so many times as high they are off by more pixels
+AROUND = 2  # pixels of it around where a shadow is thought to end, that may be in it or not
 HIDES = 1.02, 1.06  # nearer by so much than a ball's centre, the ground hides nothing of it, and all
 HIDDEN = sum(HIDES) / 2
 LEAST_NEAR = 1e-3  # 1 / metres
@@ -160,7 +162,8 @@ def _plate(pictures: Tensor, tracks: Tensor, sun: Sunlight | None = None, dark: 
     shows = list(zip(pictures[tracked].flip(0), free.flip(0)[..., None]))
     if sun is not None:
         dark = dark[tracked].flip(0)
-        beside, within = (F.max_pool2d(x[:, None], 5, 1, 2)[:, 0] for x in (dark, 1 - dark))
+        around = round(AROUND * max(1.0, height / TOLD_AT))
+        beside, within = grown(dark, around), grown(1 - dark, around)
         bright, deep = (x[..., None].float() for x in (beside < SHADE, within < SHADE))
         relit = [(sun.cleared(picture, d), clear * x) for (picture, clear), d, x in zip(shows, dark, deep)]
         shows = [(picture, clear * x) for (picture, clear), x in zip(shows, bright)] + relit

@@ -104,8 +104,7 @@ def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track:
         dark = sun.hidden(centres.expand(len(ways), -1, -1), radii.expand(len(ways), -1), ways)
         box = box_of(dark.amax(0) > 0, BESIDE)
         dark, clear, light = dark[:, box[0], box[1]], free[box], bright[box].flatten()
-        grown = F.max_pool2d(F.max_pool2d(dark[:, None], (2 * BESIDE + 1, 1), 1, (BESIDE, 0)), (1, 2 * BESIDE + 1), 1, (0, BESIDE))
-        inside, beside = (dark * clear).flatten(1), ((grown[:, 0] - dark) * clear).flatten(1)
+        inside, beside = (dark * clear).flatten(1), ((grown(dark, BESIDE) - dark) * clear).flatten(1)
         mean = lambda share: (share @ light) / share.sum(1).clamp_min(1e-3)  # noqa: E731
         darker = torch.where(inside.sum(1) > LEAST, mean(beside) - mean(inside), -torch.inf)
         value, which = (darker - USUAL * (ways - first).square().sum(-1)).max(0)
@@ -118,6 +117,14 @@ def brightness(facing: Tensor, light: Tensor, floor: Tensor | None) -> Tensor:
     above a floor's plane [3]."""
     sky = 1.0 if floor is None else 1 - BELOW / 2 * (1 + facing @ (floor / floor.norm()))
     return sky + (facing @ light).clamp_min(0)
+
+
+def grown(x: Tensor, by: int) -> Tensor:
+    """The largest of what is up to so many pixels away, each way, in maps [N,H,W]."""
+    from torch.nn import functional as F
+
+    rows = F.max_pool2d(x[:, None], (2 * by + 1, 1), 1, (by, 0))
+    return F.max_pool2d(rows, (1, 2 * by + 1), 1, (0, by))[:, 0]
 
 
 def box_of(there: Tensor, beyond: int = 0) -> tuple[slice, slice]:

@@ -12,7 +12,9 @@ from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
-from vdit.model.dynamics import CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, peaks
+from vdit.model.dynamics import (
+    CELL, HEIGHT, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks,
+)  # fmt: skip
 from vdit.sampling import foretold, generate, paint
 from vdit.sampling.extend import long_video
 from vdit.sampling.foretell import foreseen
@@ -51,11 +53,11 @@ class Seer(ObjectDynamics):
         odds = torch.full_like(seen.ball, -9.0)
         rows, columns = odds.shape[1:]
         odds[:, rows // 2, columns * 5 // 8] = 9.0
-        near = torch.full_like(odds, 1 / 7)
+        near = torch.full_like(seen.ground, 1 / 7)
         return seen._replace(ball=odds, camera_moves=torch.full_like(seen.camera_moves, self.camera), ground=near)
 
-    def start(self, seen, at, there, size, single=False):
-        start = super().start(seen, at, there, size, single)
+    def start(self, seen, at, there, single=False):
+        start = super().start(seen, at, there, single)
         balls = start.balls
         speed = torch.tensor([2.0 * UNITS / 128, 0.0, self.away]).expand_as(balls.speed)
         past = balls.place[:, :, None] - speed[:, :, None, :2] * torch.arange(KNOWN - 1, -1, -1.0)[:, None]
@@ -135,9 +137,9 @@ def test_balls_do_not_change_with_the_order_or_number_of_others(data):
         seen = model.look(batch.frames)
         at = torch.tensor([[300, 500, 700]]).expand(4, -1)
         order = torch.tensor([2, 0, 1])
-        path = [model(model.start(seen, at[:, o], torch.tensor([[True, True, False]])[:, o].expand(4, -1), batch.size).balls, seen.around, 9)
+        path = [model(model.start(seen, at[:, o], torch.tensor([[True, True, False]])[:, o].expand(4, -1)).balls, seen.around, 9)
                 for o in (torch.arange(3), order)]  # fmt: skip
-        alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool), batch.size).balls, seen.around, 9)
+        alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool)).balls, seen.around, 9)
     torch.testing.assert_close(path[0][:, order], path[1])
     torch.testing.assert_close(path[0][:, :2], alone)  # what is no ball pushes none
 
@@ -232,6 +234,29 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
         assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
     seer.camera = 3.0
     assert foreseen(seer, torch.rand(5, 128, 128, 3), 41) is None
+
+
+@pytest.mark.parametrize(
+    "width, height, seen_at",
+    [(128, 128, (128, 128)), (160, 96, (224, 128)), (96, 160, (96, 160)), (256, 256, (128, 128)), (240, 320, (96, 128)),
+     (144, 256, (112, 176)), (64, 48, (176, 128)), (512, 288, (240, 128))],
+)  # fmt: skip
+def test_pictures_of_any_size_are_seen_at_a_known_one_and_what_is_in_them_in_its_place(width, height, seen_at):
+    """Pixels that say where they are, from the centre, still do as the new picture's places are counted."""
+    def places(columns, rows):
+        return torch.stack(torch.meshgrid(*(torch.arange(n) + 0.5 - n / 2 for n in (columns, rows)), indexing="xy"), -1)
+
+    own = places(width, height) / max(width, height)  # -.5 .. .5
+    frames = torch.nn.functional.pad(own + 0.5, (0, 1))[None, None].expand(2, 5, -1, -1, -1)
+    seen, share = framed(frames)
+    assert (seen.shape[3], seen.shape[2]) == seen_at
+    scale = ObjectDynamics().eval().look(frames[:1]).scale
+    there = places(*seen_at) * UNITS / seen_at[1] * scale
+    inner = (there.abs() < torch.tensor([width, height]) / 2 - max(width, height) / 16).all(-1)
+    assert inner.float().mean() > 0.5
+    torch.testing.assert_close(seen[1, 4, ..., :2][inner], (there / max(width, height) + 0.5)[inner], rtol=0, atol=1e-3)
+    back = middle(seen[0, :, ..., 0], share, (height, width))  # and a map of them is that of the pictures
+    torch.testing.assert_close(back[:, 8:-8, 8:-8], frames[0, :, 8:-8, 8:-8, 0], rtol=0, atol=1e-3)
 
 
 def path(frames, **moves):

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
 from ..model.dynamics import (
-    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of, cells,
+    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of, cells, framed,
+    middle,
 )  # fmt: skip
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
@@ -41,7 +42,7 @@ FADES = 12  # frames after which an error weighs half
 class Starts:
     """A batch of starts; lengths in UNITS, all of the last known frame but places."""
 
-    frames: Tensor  # [B, KNOWN, H, W, 3] in 0..1
+    frames: Tensor  # [B, KNOWN, H, W, 3] in 0..1, framed as the model sees them
     place: Tensor  # [B, T, N, 2] in the camera of the last known frame, of the known ones in their own
     radius: Tensor  # [B, N]; 0: no ball
     grows: Tensor  # [B, T, N] logarithm of its radius in the camera of the last known frame, less that of the last known one
@@ -120,8 +121,11 @@ class Scenes(Shards):
         valid = there[:, None] & (rows < lasts[:, None])[..., None] & (local[..., 2] > 0.5)
         turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
         moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
+        frames, share = framed(frames.float() / 255)
+        height, width = frames.shape[2:4]
+        ground = middle(ground, 1 / share, (height // CELL, width // CELL))
         return Starts(
-            frames.float() / 255, place, size * there, grows * there[:, None], depth[:, last].log(), pull * there[..., None], ground,
+            frames, place, size * there, grows * there[:, None], depth[:, last].log(), pull * there[..., None], ground,
             light, shows * there, valid, moves.float(), words, (width, height), single,
         )  # fmt: skip
 
@@ -180,7 +184,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
         off = torch.rand(*known.shape, 2, generator=generator) * 1.4 - 0.7
         at.append(cell_of(batch.place[:, last] + off * r[..., None], batch.size))
     every = lambda x: x.repeat_interleave(1 + ELSEWHERE, 0).unflatten(0, (len(x), -1)).flatten(1, 2)  # noqa: E731
-    whole = model.start(seen, torch.cat(at, 1), every(known), batch.size, batch.single)
+    whole = model.start(seen, torch.cat(at, 1), every(known), batch.single)
     start = Start(*(part[:, :n] for part in whole[:3]), Balls(*(part[:, :n] for part in whole.balls)))
     share = every(known).float() / every(known).float().sum().clamp_min(1)
     near = lambda error, beta: F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")  # noqa: E731
@@ -246,7 +250,7 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             batch = data.batch([(shard, rows)])
             seen = model.look(batch.frames)
             at, there = model.find(seen)
-            start = model.start(seen, at, there, batch.size)
+            start = model.start(seen, at, there)
             path = model(start.balls, seen.around, 60)
             place = torch.cat((start.balls.place[:, :, None], path), 2)  # [B, M, 61, 2]
             truth = batch.place[:, KNOWN - 1 :].transpose(1, 2)  # [B, N, T, 2]
