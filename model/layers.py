@@ -170,6 +170,7 @@ class PlaceEmbedding(nn.Module):
     """
 
     PERIODS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of the waves along each axis, in tokens
+    SPAN = 5  # tokens a side, over which a larger picture's places are spread: no others are known (arXiv 2306.15595)
 
     def __init__(self, c: VDiTConfig):
         super().__init__()
@@ -177,7 +178,9 @@ class PlaceEmbedding(nn.Module):
 
     def forward(self, grid: tuple[int, int, int], like: Tensor) -> Tensor:
         """Embeddings [T, S, D] of a grid (T, H, W) of tokens, in like's dtype and on its device."""
-        axes = [torch.arange(n, device=like.device) - (0.0 if i == 0 else (n - 1) / 2) for i, n in enumerate(grid)]
+        step = min(1.0, self.SPAN / max(grid[1:]))
+        time, *sides = (torch.arange(n, device=like.device) for n in grid)
+        axes = (time.float(), *((side - (len(side) - 1) / 2) * step for side in sides))
         places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(grid[0], -1, 3, 1)
         angle = places * (2 * math.pi / torch.tensor(self.PERIODS, device=like.device))
         return self.proj(torch.cat((angle.sin(), angle.cos()), -1).flatten(2).to(like.dtype))

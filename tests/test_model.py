@@ -226,8 +226,10 @@ def test_a_token_that_is_told_its_place_knows_it_in_any_grid():
     tokens = small.flatten(0, 1)
     apart = (tokens[:, None] - tokens).norm(dim=-1) + 9 * torch.eye(len(tokens))
     assert apart.min() > 1e-3  # no two places look alike
-    even, other = small[3].unflatten(0, (4, 4)), embedding((5, 2, 6), torch.zeros(1))[3].unflatten(0, (2, 6))
-    torch.testing.assert_close(even[1:3, :], other[:, 1:5])  # the same place around the centre in pictures of other sizes
+    even, other = small[3].unflatten(0, (4, 4)), embedding((5, 4, 2), torch.zeros(1))[3].unflatten(0, (4, 2))
+    torch.testing.assert_close(even[:, 1:3], other)  # the same place around the centre in pictures of other sizes
+    known, wide = (embedding((2, n, n), torch.zeros(1))[1].unflatten(0, (n, n)) for n in (5, 15))
+    torch.testing.assert_close(wide[1::3, 1::3], known)  # and of larger ones, whose places lie closer
     x, sigma, words = torch.randn(1, 4, 3, 4, 4), torch.rand(1), torch.randn(1, 2, 16)
     told = init_weights(VDiT(config), 0)
     torch.nn.init.normal_(told.head.head.weight, std=0.1)
