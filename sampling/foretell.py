@@ -88,7 +88,8 @@ def foreseen(
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
             speeds = dynamics.imagine(start, torch.tensor([list(words)]))
-            balls = dynamics.aimed(balls, speeds.draw(free[None, : balls.place.shape[1]]))
+            each = torch.arange(balls.place.shape[1]) % len(free)  # the smallest videos have few cells
+            balls = dynamics.aimed(balls, speeds.draw(free[None, each]))
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
         radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]

@@ -12,7 +12,7 @@ from .foretell import foretold
 from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
-from .opening import begun_with, opening_picture, opens_with_a_picture
+from .opening import begun_with, opening_picture, opening_size, opens_with_a_picture
 from .rising import levels, risen
 from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
@@ -116,12 +116,13 @@ def generate(
         return of_clip(latent).cpu()
 
 
-def opened(model: Any, conditioning: Any, **run: Any) -> Any:
-    """The conditioning with the picture that a shot of words alone opens with, of a video made as generate() is told; others
-    as they are."""
+def opened(model: Any, conditioning: Any, *, width: int, height: int, **run: Any) -> Any:
+    """The conditioning with the picture that a shot of words alone opens with, of a video made as generate() is told but for
+    its size; others as they are."""
     if not opens_with_a_picture(model, conditioning):
         return conditioning
-    latent = generate(model, replace(conditioning, unforeseen=True), **run)
+    width, height = opening_size(model, width, height)
+    latent = generate(model, replace(conditioning, unforeseen=True), width=width, height=height, **run)
     picture = opening_picture(model, latent.to(run.get("device", "cpu")))
     return replace(conditioning, unforeseen=True) if picture is None else begun_with(conditioning, picture)
 

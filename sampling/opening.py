@@ -6,8 +6,11 @@ holds together. So a shot of words is sampled twice: once for a picture that sho
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from .settings import lattice_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +22,14 @@ def opens_with_a_picture(model: Any, conditioning: Any) -> bool:
     if getattr(model, "dynamics", None) is None or not model.config.draft or told.unforeseen:
         return False
     return all(given is None for given in (told.start, told.end, told.past, told.draft))
+
+
+def opening_size(model: Any, width: int, height: int) -> tuple[int, int]:
+    """The width and height at which that picture is made: of the shape asked for, with as many pixels as the model was trained
+    on. Of others it knows little but what a picture shows; the picture is fitted to the shot as any other."""
+    side, own = lattice_of(model).side, model.defaults["width"] * model.defaults["height"]
+    scale = math.sqrt(own / (width * height))
+    return tuple(max(side, round(n * scale / side) * side) for n in (width, height))
 
 
 def begun_with(conditioning: Any, picture: Tensor | None) -> Any:

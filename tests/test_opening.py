@@ -40,6 +40,7 @@ def model():
     small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
     model = random_world_model(3, VDiTConfig(**small, draft=True))
     model.dynamics = Finds().eval().requires_grad_(False)
+    model.defaults.update(width=64, height=64)
     return model
 
 
@@ -90,6 +91,14 @@ def test_pictures_that_are_given_and_models_that_foretell_nothing_are_left_alone
     model.dynamics, heard = None, []
     generate(model, words(model), on_told=heard.append, **RUN)
     assert heard[0].start is None
+
+
+@pytest.mark.parametrize("asked, made", [((128, 128), (64, 64)), ((160, 64), (96, 32)), ((32, 32), (64, 64))])
+def test_the_picture_is_made_at_the_size_that_the_model_knows(model, asked, made):
+    shot, heard = words(model), []
+    latent = generate(model, shot, on_told=heard.append, **{**RUN, "width": asked[0], "height": asked[1]})
+    assert heard[0].start.shape == (1, made[1], made[0], 3) and latent.shape[-2:] == (asked[1] // 16, asked[0] // 16)
+    assert heard[0].draft.frames.shape == (13, asked[1], asked[0], 3)
 
 
 def test_a_watcher_hears_of_both_videos_as_of_one(model):
