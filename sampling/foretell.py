@@ -56,7 +56,7 @@ def foretold(
     future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, told.opened)
     if future is None:
         return replace(told, unforeseen=True)
-    return replace(told, draft=Draft(*drafted(pictures, *future), travels=future.camera is not None))
+    return replace(told, draft=Draft(*drafted(pictures, *future, soft=told.opened), travels=future.camera is not None))
 
 
 class Future(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..control.camera import CameraPath
 
-RIM = 2.5  # pixels beyond a ball's disc that are taken for it where it is cut out
+RIM, SOFT_RIM = 2.5, 6.0  # pixels beyond a ball's disc that are taken for it where it is cut out; of a soft picture 128 high
 TOLD_AT = 128  # pixels of height at which places are told: in a picture so many times as high they are off by more pixels
 AROUND = 2  # pixels of it around where a shadow is thought to end, that may be in it or not
 HIDES = 1.02, 1.06  # nearer by so much than a ball's centre, the ground hides nothing of it, and all
@@ -32,13 +32,13 @@ SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii t
 
 
 def drafted(
-    pictures: Tensor, tracks: Tensor, near: Tensor, light: Tensor, camera: CameraPath | None = None
+    pictures: Tensor, tracks: Tensor, near: Tensor, light: Tensor, camera: CameraPath | None = None, soft: bool = False
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
     it balls are painted [T,H,W], 0 to 1.
 
     near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; light [3]: about where it
-    comes from, see Sunlight; camera: the path from the last picture on, along which it is seen.
+    comes from, see Sunlight; camera: the path from the last picture on, along which it is seen; soft: the pictures' edges are.
     """
     import torch
     from torch.nn import functional as F
@@ -61,7 +61,8 @@ def drafted(
     if light is not None:
         sun = Sunlight(near, even, light, views.focal[0])
         dark = sun.hidden(*balls_of(shown, views.centre, views.focal[0]))
-    plate = _plate(seen, shown, sun, dark)
+    rim = SOFT_RIM * height / TOLD_AT if soft else RIM
+    plate = _plate(seen, shown, rim, sun, dark)
     video = torch.cat((pictures, plate.expand(len(tracks) - count, -1, -1, -1)))
     later = video[count:]
     if sun is not None:
@@ -145,9 +146,10 @@ def _disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> T
     return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
 
 
-def _plate(pictures: Tensor, tracks: Tensor, sun: Sunlight | None = None, dark: Tensor | None = None) -> Tensor:
-    """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4] and hide so much of the sun's light
-    [k,H,W]: the latest that shows it, else a shadow made as bright as all else, else what is around."""
+def _plate(pictures: Tensor, tracks: Tensor, rim: float, sun: Sunlight | None = None, dark: Tensor | None = None) -> Tensor:
+    """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4], cut out with so many pixels around
+    them, and hide so much of the sun's light [k,H,W]: the latest that shows it, else a shadow made as bright as all else, else
+    what is around."""
     import torch
     from torch.nn import functional as F
 
@@ -157,7 +159,7 @@ def _plate(pictures: Tensor, tracks: Tensor, sun: Sunlight | None = None, dark: 
     tracked = tracks[:, 0, 2] > 0
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     x, y, radius, _ = tracks[tracked][..., None, None].unbind(2)  # [k, N, 1, 1]
-    free = 1 - _disc(u - x, v - y, radius, RIM).amax(1)  # [k, H, W]
+    free = 1 - _disc(u - x, v - y, radius, rim).amax(1)  # [k, H, W]
     ground, sure = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
     shows = list(zip(pictures[tracked].flip(0), free.flip(0)[..., None]))
     if sun is not None:
@@ -169,7 +171,7 @@ def _plate(pictures: Tensor, tracks: Tensor, sun: Sunlight | None = None, dark: 
         shows = [(picture, clear * x) for (picture, clear), x in zip(shows, bright)] + relit
     for picture, clear in shows:
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
-    far = int(tracks[-1, :, 2].max() + 2 * RIM)  # from where what no picture shows is filled
+    far = int(tracks[-1, :, 2].max() + 2 * rim)  # from where what no picture shows is filled
     (rows, columns), size = box_of(sure[..., 0] < 1), 2 * far + 1
     both = F.pad(torch.cat((ground, sure), -1).permute(2, 0, 1)[None], (far,) * 4)
     both = both[:, :, rows.start : rows.stop + 2 * far, columns.start : columns.stop + 2 * far]

@@ -385,6 +385,21 @@ def test_a_draft_shows_the_ball_where_it_will_be_and_the_ground_where_it_was():
     assert torch.equal(drafted(pictures[:5], tracks[:, 1:])[9], pictures[4])  # without a ball nothing moves
 
 
+@pytest.mark.parametrize("size", [128, 256])
+def test_a_ball_with_soft_edges_leaves_nothing_behind(size):
+    away = torch.stack(torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij"), -1) - size / 4
+    soft = torch.sigmoid((size / 12 - away.norm(dim=-1)) * 128 / size)[None, ..., None]
+    picture = torch.full((1, size, size, 3), 0.5).lerp(torch.tensor([1.0, 0.0, 0.0]), soft)
+    tracks = torch.tensor([size / 4, size / 4, size / 12, 5.0]).repeat(5, 1, 1)
+    tracks[1:, :, :2] = 3 * size / 4
+    near = torch.full((size // 4, size // 4), 0.1)
+    remains = [
+        (paint.drafted(picture, tracks, near, torch.zeros(3), soft=soft)[0][1, : size // 2, : size // 2] - 0.5).abs().max()
+        for soft in (True, False)
+    ]
+    assert remains[0] < 0.01 and remains[1] > 0.02
+
+
 def test_a_draft_is_not_taken_in_by_what_hides_a_ball_for_a_moment():
     pictures = torch.full((5, 64, 64, 3), 0.5)
     tracks = torch.tensor([0.0, 32.0, 6.0, 5.0]).repeat(9, 1, 1)

@@ -14,6 +14,7 @@ from vdit.nodes.sample import VDiTSample
 from vdit.sampling import expected, foretold, generate
 from vdit.sampling.decode import decode_frames
 from vdit.sampling.extend import long_video
+from vdit.sampling.opening import begun_with
 from vdit.sampling.takes import maker, take
 
 SIZE = dict(frames=13, width=64, height=64)
@@ -159,7 +160,7 @@ def test_a_promoted_take_is_rendered_from_the_picture_that_it_began_with(model):
     more = dict(seed=0, steps=2, guidance=1.0, solver="model's own", promote=latent)
     out = VDiTSample.execute(model, words(model), **run, **more)
     assert "made of the words first" in str(out.ui)
-    own = VDiTSample.execute(model, words(model, start=begun), **run, **{**more, "promote": None, "seed": 5})
+    own = VDiTSample.execute(model, begun_with(words(model), begun), **run, **{**more, "promote": None, "seed": 5})
     assert torch.equal(out.result[0]["samples"], own.result[0]["samples"])
     given = VDiTSample.execute(model, words(model, start=torch.rand(1, 64, 64, 3)), **run, **more)
     assert "made of the words first" not in str(given.ui)
