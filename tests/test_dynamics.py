@@ -13,7 +13,7 @@ from vdit.control.flow import FlowField
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.dynamics import (
-    CELL, HEIGHT, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks,
+    CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks,
 )  # fmt: skip
 from vdit.sampling import foretold, generate, paint
 from vdit.sampling.extend import long_video
