@@ -106,7 +106,7 @@ class Speeds(NamedTuple):
 
 
 class ObjectDynamics(nn.Module):
-    known, units = KNOWN, UNITS
+    known = KNOWN
 
     def __init__(self, config: DynamicsConfig = DynamicsConfig()):
         super().__init__()
@@ -166,7 +166,7 @@ class ObjectDynamics(nn.Module):
         last = x.unflatten(0, (b, count))[:, -1]
         where = where.permute(2, 0, 1).expand(b, -1, -1, -1) / UNITS
         near, light = self.ground(torch.cat((last, where, ball.detach().sigmoid()[:, None]), 1))
-        near = near if size == (height, width) else middle(near, share, (size[0] // CELL, size[1] // CELL))
+        near = middle(near, share, (size[0] // CELL, size[1] // CELL))
         scale = torch.tensor((size[1] / share / width, size[0] / height), device=x.device) * height / UNITS
         return Seen(each, wide, around, ball, moves, whole, near, light, scale)
 
@@ -197,7 +197,7 @@ class ObjectDynamics(nn.Module):
         steady = (past[:, :, -1] - past[:, :, 0]) / (KNOWN - 1)
         radius = F.softplus(radius) * there[..., None]
         speed = _towards(past[:, :, -1], steady + moved, 0.1 * away)
-        return Start(guess, past, depth + 1.9, Balls(past[:, :, -1], speed, pull * pull.new_tensor(PULLS), radius, memory.tanh()))
+        return Start(guess, past, depth + 1.9, Balls(past[:, :, -1], speed, pull * self.counted_in, radius, memory.tanh()))
 
     def _glances(self, frames: Tensor, guess: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What each frame shows near guessed places [B, N, KNOWN, 2], [B, N, KNOWN, frame], and how far off they are."""
@@ -287,6 +287,8 @@ def framed(frames: Tensor) -> tuple[Tensor, float]:
 
 def middle(maps: Tensor, share: float, size: tuple[int, int]) -> Tensor:
     """The middle share of the width of maps [B, ., .], as they go on at their edges where it is more than 1: [B, *size]."""
+    if share == 1 and maps.shape[1:] == size:
+        return maps
     turn = torch.tensor([[share, 0.0, 0.0], [0.0, 1.0, 0.0]], device=maps.device).expand(len(maps), -1, -1)
     grid = F.affine_grid(turn, [len(maps), 1, *size], align_corners=False)
     return F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)[:, 0]

@@ -93,7 +93,7 @@ def foreseen(
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
         radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]
-        scale, high, centre = seen.scale, height / dynamics.units, torch.tensor([width / 2, height / 2])
+        scale, high, centre = seen.scale, seen.scale[1], torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
         discs = torch.cat((balls.place[0] * scale + centre, radius * high), -1)
         moves = not single and bool(seen.camera_moves > 0)

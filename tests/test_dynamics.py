@@ -259,6 +259,14 @@ def test_pictures_of_any_size_are_seen_at_a_known_one_and_what_is_in_them_in_its
     torch.testing.assert_close(back[:, 8:-8, 8:-8], frames[0, :, 8:-8, 8:-8, 0], rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", scenes.SIZES)
+def test_pictures_to_train_on_are_framed_once_for_all(size):
+    """Training hands over framed ones, with all that it knows of them laid out alike."""
+    seen, _ = framed(torch.rand(1, KNOWN, size[1], size[0], 3))
+    again, share = framed(seen)
+    assert again is seen and share == 1
+
+
 def path(frames, **moves):
     """A camera of 40 degrees that goes x, z metres on, evenly."""
     c2w = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1)

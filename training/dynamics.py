@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
 from ..model.dynamics import (
-    CELL, KNOWN, PULLS, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of, cells, framed,
-    middle,
+    CELL, KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of, cells, framed, middle,
 )  # fmt: skip
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
@@ -196,7 +195,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
         start = start._replace(balls=model.aimed(start.balls, true))
     else:
         speed = near(ahead_of(whole.balls) - whole.balls.place - every(true), 0.02).mean(-1)
-    pull = near((whole.balls.pull - every(batch.pull)) / torch.tensor(PULLS), 0.01).mean(-1)
+    pull = near((whole.balls.pull - every(batch.pull)) / model.counted_in, 0.01).mean(-1)
     radius = near(whole.balls.radius[..., 0] - every(batch.radius), 0.02)
     depth = near(whole.depth[..., 0] - every(batch.depth), 0.05)
     each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth, "pull": pull}
