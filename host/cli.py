@@ -7,6 +7,8 @@ import importlib
 import logging
 import sys
 
+from .allocator import keep_freed_memory
+
 OTHER_COMMANDS = {  # command -> (module with main(argv), what it does); imported only when called
     "train": ("..training.cli", "train the codec or the world model: vdit train codec|teacher ..."),
     "simulate": ("..world.cli", "make clips of simulated physics: vdit simulate ..."),
@@ -25,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; the exit status is 0, 1 for a failure that was explained, 2 for wrong usage, 130 for Ctrl+C."""
     argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    keep_freed_memory()
     try:
         if argv and argv[0] == "benchmark":
             return benchmark(argv[1:])

@@ -25,7 +25,7 @@ from .tracks import TRACKED, ground_of
 SHARD = 64  # clips a file, of two starts each
 FRAMES = 81  # ten seconds
 FPS = 8.0
-SIZES = (128, 128), (160, 96), (128, 128), (160, 96), (96, 160)  # width and height, by shard number
+SIZES = (128, 128), (96, 160), (160, 96), (96, 160)  # width and height, by shard number
 LATEST = 40  # frame at which the later start begins, at most
 FAVOURED = {"wall": 0.3, "arc": 0.25, "behind": 0.1, "fall": 0.15, "throw": 0.2}  # families of every other scene
 
