@@ -36,6 +36,12 @@ def floor_of(near: Tensor, focal: Tensor) -> Tensor | None:
 
 def without(near: Tensor, plane: Tensor, focal: Tensor) -> Tensor:
     """1 / metres near [F,H,W], as cameras of focal lengths [F] in pixels see them, but 0 where it is that of planes [F,3]."""
-    ray = directions(near.shape[2], near.shape[1], focal)
-    there = (ray * plane[:, None, None]).sum(-1)
+    there = plane_near(plane, focal, near.shape[:0:-1])
     return near.masked_fill((there - near).abs() < FLAT * near, 0)
+
+
+def plane_near(plane: Tensor, focal: Tensor, size: tuple[int, int]) -> Tensor:
+    """1 / metres [F,H,W] of planes [F,3], or of one [3], as cameras of focal lengths [F] in pixels see them in pictures of a
+    width and height."""
+    ray = directions(*size, focal)
+    return (ray * plane.view(-1, 1, 1, 3)).sum(-1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .floor import floor_of, without
+from .floor import floor_of, plane_near, without
 from .shade import Sunlight, box_of, brightness, grown, light_of
 from .views import Views, balls_of
 
@@ -26,8 +26,10 @@ LEAST_NEAR = 1e-3  # 1 / metres
 BENDS, ALIKE = 0.03, 0.05  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
 STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
 ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
+AS_NEAR, LEAST_ALIKE = 0.1, 1e-3  # share by which it may be nearer or farther than what is behind the hole; what any counts
 SHADE = 0.02  # share of the light that is hidden from which on a pixel is in a shadow
 SINKS = 1.1  # times as far as the floor that a ball may be told to be
+PIECE = 4096  # pixels of a hole that are filled at once
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
 
 
@@ -62,7 +64,8 @@ def drafted(
         sun = Sunlight(near, even, light, views.focal[0])
         dark = sun.hidden(*balls_of(shown, views.centre, views.focal[0]))
     rim = SOFT_RIM * height / TOLD_AT if soft else RIM
-    plate = _plate(seen, shown, rim, sun, dark)
+    behind = even if floor is None else even.maximum(plane_near(floor, views.focal[:1], (width, height))[0])
+    plate = _plate(seen, shown, rim, (near, behind), sun, dark)
     video = torch.cat((pictures, plate.expand(len(tracks) - count, -1, -1, -1)))
     later = video[count:]
     if sun is not None:
@@ -146,12 +149,14 @@ def _disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> T
     return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
 
 
-def _plate(pictures: Tensor, tracks: Tensor, rim: float, sun: Sunlight | None = None, dark: Tensor | None = None) -> Tensor:
+def _plate(
+    pictures: Tensor, tracks: Tensor, rim: float, near: tuple[Tensor, Tensor], sun: Sunlight | None = None,
+    dark: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4], cut out with so many pixels around
     them, and hide so much of the sun's light [k,H,W]: the latest that shows it, else a shadow made as bright as all else, else
-    what is around."""
+    what is around; near: see _filled."""
     import torch
-    from torch.nn import functional as F
 
     height, width = pictures.shape[1:3]
     if not tracks.shape[1]:
@@ -171,16 +176,31 @@ def _plate(pictures: Tensor, tracks: Tensor, rim: float, sun: Sunlight | None = 
         shows = [(picture, clear * x) for (picture, clear), x in zip(shows, bright)] + relit
     for picture, clear in shows:
         ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
-    far = int(tracks[-1, :, 2].max() + 2 * rim)  # from where what no picture shows is filled
-    (rows, columns), size = box_of(sure[..., 0] < 1), 2 * far + 1
-    both = F.pad(torch.cat((ground, sure), -1).permute(2, 0, 1)[None], (far,) * 4)
-    both = both[:, :, rows.start : rows.stop + 2 * far, columns.start : columns.stop + 2 * far]
-    beside = F.avg_pool2d(both, (1, size), 1)  # most edges of a scene lie across
-    both = beside[:, :, far:-far] + ASIDE * F.avg_pool2d(beside, (size, 1), 1)
-    fill = both[0].permute(1, 2, 0)
-    hole = rows, columns
-    ground[hole] += (1 - sure[hole]) * fill[..., :3] / fill[..., 3:].clamp_min(1e-3)
+    hole = sure[..., 0] < 1
+    ground[hole] += (1 - sure[hole]) * _filled(ground, sure, near, hole, 2 * round(float(tracks[-1, :, 2].max()) + rim))
     return ground
+
+
+def _filled(ground: Tensor, sure: Tensor, near: tuple[Tensor, Tensor], hole: Tensor, far: int) -> Tensor:
+    """Colours [n,3] for the n pixels of a hole [H,W], of what is up to so many pixels beside, above and below them in ground
+    [H,W,3], as far as that is known (sure [H,W,1], with which it is multiplied) and as near as what is behind the hole; near:
+    1 / metres [H,W] of what is seen, and of what is behind balls."""
+    import torch
+
+    step = torch.cat((torch.arange(-far, 0), torch.arange(1, far + 1)))
+    share = step.square().reciprocal().float()
+    share = torch.cat((share, ASIDE * share))  # most edges of a scene lie across
+    across = torch.stack((torch.zeros_like(step), step), -1)
+    steps, filled = torch.cat((across, across.flip(-1))), []
+    for at, behind in zip(hole.nonzero().split(PIECE), near[1][hole].split(PIECE)):
+        there = at[:, None] + steps  # [n, 4 far, 2]
+        rows, columns = (there[..., i].clamp(0, n - 1) for i, n in enumerate(hole.shape))
+        inside = (rows == there[..., 0]) & (columns == there[..., 1])
+        off = near[0][rows, columns] / behind[:, None] - 1
+        weight = (share * inside * ((-(off / AS_NEAR).square()).exp() + LEAST_ALIKE))[..., None]
+        known = (weight * sure[rows, columns]).sum(1)
+        filled.append((weight * ground[rows, columns]).sum(1) / known.clamp_min(1e-12))
+    return torch.cat(filled)
 
 
 def _sharp(near: Tensor, even: Tensor, picture: Tensor) -> Tensor:

@@ -341,6 +341,14 @@ def test_undisturbed_a_ball_flies_as_it_does_in_the_simulator():
             assert float(balls.radius / radius[t]) == pytest.approx(1, abs=0.02)
 
 
+def test_softened_pictures_keep_their_large_shapes_only():
+    fine, coarse = (torch.arange(64) // n % 2 * 1.0 for n in (1, 16))
+    frames = torch.stack((fine, coarse)).view(2, 1, 1, 64, 1).expand(2, KNOWN, 64, 64, 3)
+    soft = dynamics.softened(frames, 4.0)
+    assert soft.shape == frames.shape and torch.equal(soft[:, 0], soft[:, -1])
+    assert (soft[0] - 0.5).abs().mean() < 0.05 and (soft[1] - frames[1]).abs().mean() < 0.12
+
+
 def test_what_is_nearer_hides_a_ball():
     pictures = torch.full((1, 64, 64, 3), 0.5)
     pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])  # a ball
@@ -406,6 +414,22 @@ def test_a_ball_with_soft_edges_leaves_nothing_behind(size):
         for soft in (True, False)
     ]
     assert remains[0] < 0.01 and remains[1] > 0.02
+
+
+def test_what_a_ball_hid_is_filled_with_what_is_as_far():
+    """Beside a nearer box that it touches, and at the picture's edge."""
+    wall, box = torch.tensor([0.2, 0.6, 0.3]), torch.tensor([0.1, 0.1, 0.9])
+    near = torch.full((16, 16), 0.1)
+    near[:, 10:] = 0.2
+    for place in (30.0, 3.0):
+        tracks = torch.tensor([place, 30.0, 6.0, 6.0]).repeat(2, 1, 1)
+        picture = wall.expand(1, 64, 64, 3).clone()
+        picture[:, :, 40:] = box
+        v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+        picture[0, (u - place) ** 2 + (v - 30) ** 2 < 36] = torch.tensor([1.0, 0, 0])
+        tracks[1, 0, :2] = 200.0
+        left = drafted(picture, tracks, near)[1]
+        assert (left[:, :40] - wall).abs().max() < 0.04 and (left[:, 40:] - box).abs().max() < 0.04
 
 
 def test_a_draft_is_not_taken_in_by_what_hides_a_ball_for_a_moment():

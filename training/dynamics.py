@@ -28,6 +28,7 @@ from .tracks import SHOWS
 HORIZONS = ((0.0, 0), (0.15, 8), (0.25, 18), (0.40, 36), (0.70, 76))  # frames foretold, from which share of the time on
 SINGLE = 0.35  # share of batches of which one picture is known
 NO_WORDS = 0.12  # share of captions that are left out
+SOFT, SOFTER = 0.35, (2.0, 6.0)  # share of batches of one picture that are soft, as those made of words are: so many pixels
 LEARNED = 0.45  # share of the time from where a run begins that goes on from another one's weights
 TOLD = 0.08  # chance in each frame that a ball's true place is told, at first; none after a third of the time
 SIGHT = 1.2  # radii by which a ball may be outside the picture and still count in full
@@ -121,6 +122,8 @@ class Scenes(Shards):
         turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
         moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
         frames, share = framed(frames.float() / 255)
+        if single and rng is not None and rng.random() < SOFT:
+            frames = softened(frames, rng.uniform(*SOFTER))
         height, width = frames.shape[2:4]
         ground = middle(ground, 1 / share, (height // CELL, width // CELL))
         return Starts(
@@ -135,6 +138,14 @@ class Scenes(Shards):
             way = ways[0] if rng is None else "" if rng.random() < NO_WORDS else str(rng.choice(ways))
             said.append(mirrored(way) if flipped else way)
         return self.encoder.batch_ids([self.encoder.token_ids(way)[0] for way in said])
+
+
+def softened(frames: Tensor, pixels: float) -> Tensor:
+    """Frames [B, K, H, W, 3] that are the same for all K, without what is finer than so many pixels."""
+    x = frames[:, 0].permute(0, 3, 1, 2)
+    small = [round(n / pixels) for n in x.shape[2:]]
+    x = F.interpolate(F.interpolate(x, small, mode="bilinear", antialias=True), x.shape[2:], mode="bicubic").clamp(0, 1)
+    return x.permute(0, 2, 3, 1)[:, None].expand_as(frames)
 
 
 def cell_of(place: Tensor, size: tuple[int, int], jitter: Tensor | float = 0.0) -> Tensor:
