@@ -71,6 +71,8 @@ def drafted(
     if sun is not None:
         sun.shade(later, sun.hidden(*views.balls(tracks[count:])))
     hides = near if floor is None else without(near[None], floor[None], views.focal[:1])[0]
+    if soft:  # distances in it are rough: what hides a ball has no holes
+        hides = -grown(-grown(hides[None], round(rim)), round(rim))[0]
     nears = hides.expand(len(later), -1, -1)
     if camera is not None:
         later[:], nears = views.walked(later, near)

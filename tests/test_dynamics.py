@@ -364,6 +364,18 @@ def test_what_is_nearer_hides_a_ball():
     assert drafted(pictures, tracks, near)[2, 32, 44].tolist() == [1.0, 0.0, 0.0]
 
 
+def test_what_hides_a_ball_in_a_soft_picture_has_no_holes():
+    picture = torch.full((1, 128, 128, 3), 0.5)
+    picture[0, 60:68, 16:24], picture[0, :, 64:] = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
+    tracks = torch.tensor([20.0, 64.0, 4.0, 6.0]).repeat(2, 1, 1)
+    tracks[1, 0, 0] = 94.0
+    near = torch.full((32, 32), 1 / 9)
+    near[:, 16:] = 1 / 4
+    near[14:17, 22:25] = 1 / 9  # told too far away
+    shows = [bool(paint.drafted(picture, tracks, near, torch.zeros(3), soft=soft)[1][1].any()) for soft in (False, True)]
+    assert shows == [True, False]
+
+
 def test_a_half_hidden_ball_comes_out_whole():
     """Of its picture only what is the ball's own is carried along."""
     pictures = torch.full((1, 64, 64, 3), 0.5)
