@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SPOTS = 0.5  # radii around a ball's centre over which its flow is averaged
 FRONT = 0.89  # radii by which they are nearer than it, on the whole
-MOVES = 0.5  # pixels a frame from which what is told to move does
+MOVES, WHOLLY = 0.5, 0.99  # pixels a frame from which what is told to move does; share of what is around a place that must
 BESIDE = 2.5, 4.0  # radii, and pixels more, around a ball that are told to move with it
 STANDS_OUT = 0.02  # inverse depth (0..1) by which a ball is nearer than what was ever seen behind it
 NEARER = 0.05  # share by which it is nearer than the ground, where a camera moves
@@ -103,9 +103,10 @@ class Steering:
         at = then[:, None] + spots * radius[:, None]
         share = self._look(self.flow.valid[frame - 1][None], at)  # [N,5,1]
         share = share * ~self._hidden(self._near(since), at, far[:, None])
-        flow = self._look(self.flow.flow[frame - 1].permute(2, 0, 1), at)
-        # What rests where a ball moves is what hides it.
-        moves = share * (flow.norm(dim=-1, keepdim=True) > MOVES)
+        every = self.flow.flow[frame - 1]
+        flow = self._look(every.permute(2, 0, 1), at)
+        # What rests where a ball moves is what hides it, and at its edge the flow is neither's.
+        moves = share * (self._look((every.norm(dim=-1) > MOVES).float()[None], at) > WHOLLY)
         rests = (after - before).norm(dim=-1, keepdim=True) < 2 * MOVES
         share = torch.where((moves.sum(1, keepdim=True) > 0) | ~rests[:, None], moves, share)
         way = (flow * share).sum(1) / share.sum(1).clamp_min(1e-3)

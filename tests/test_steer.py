@@ -92,6 +92,16 @@ def test_what_hides_a_ball_does_not_stop_it():
     assert torch.equal(after, place) and float(sure) == 1.0  # a ball that hardly moves may come to rest
 
 
+def test_the_edge_of_what_hides_a_ball_does_not_slow_it():
+    """There the flow is half of each, of a ball in which a box that rests is at its middle."""
+    flow, valid = torch.zeros(1, 64, 64, 2), torch.ones(1, 64, 64)
+    flow[:, :, :32, 0], valid[:, 0, 0] = 6.0, 0.0
+    place, size = torch.tensor([[32.0, 32.0]]), (torch.tensor([[10.0]]), torch.tensor([[5.0]]))
+    steering = Steering(FlowField(flow, valid), None, torch.full((16, 16), 0.1), Views(None, 64, 64), 0, (64, 64))
+    after, told = steering.step(1, place, place + torch.tensor([[8.0, 0.0]]), *size)
+    assert float(told) == 0.5 and after.tolist() == [[39.0, 32.0]]  # half way to 6, as one place of five tells
+
+
 @pytest.mark.parametrize("x, sure", [(20.0, 1.0), (28.0, 0.5), (34.0, 0.0)])
 def test_what_a_box_leaves_of_a_silhouette_tells_little(x, sure):
     near = torch.full((16, 16), 0.1)
