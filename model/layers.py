@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -36,10 +37,14 @@ class Context(NamedTuple):
 
 def sinusoid(t: Tensor, size: int) -> Tensor:
     """Embedding [..., size] of times t [...] in thousandths: cosines, then sines."""
-    half = size // 2
-    frequency = 10000 ** (-torch.arange(half, dtype=torch.float64, device=t.device) / half)
-    angle = t.double()[..., None] * frequency
+    angle = t.double()[..., None] * _frequencies(size // 2, t.device)
     return torch.cat((angle.cos(), angle.sin()), -1).float()
+
+
+@lru_cache(maxsize=4)
+def _frequencies(count: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():  # see rope_table
+        return 10000 ** (-torch.arange(count, dtype=torch.float64, device=device) / count)
 
 
 class Attention(nn.Module):
@@ -178,12 +183,19 @@ class PlaceEmbedding(nn.Module):
 
     def forward(self, grid: tuple[int, int, int], like: Tensor) -> Tensor:
         """Embeddings [T, S, D] of a grid (T, H, W) of tokens, in like's dtype and on its device."""
-        step = min(1.0, self.SPAN / max(grid[1:]))
-        time, *sides = (torch.arange(n, device=like.device) for n in grid)
-        axes = (time.float(), *((side - (len(side) - 1) / 2) * step for side in sides))
-        places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(grid[0], -1, 3, 1)
-        angle = places * (2 * math.pi / torch.tensor(self.PERIODS, device=like.device))
-        return self.proj(torch.cat((angle.sin(), angle.cos()), -1).flatten(2).to(like.dtype))
+        return self.proj(self._waves(tuple(grid), like.device).to(like.dtype))
+
+    @classmethod
+    @lru_cache(maxsize=2)
+    def _waves(cls, grid: tuple[int, int, int], device: torch.device) -> Tensor:
+        """[T, S, waves], kept for the next step."""
+        with torch.inference_mode(False), torch.no_grad():  # see rope_table
+            step = min(1.0, cls.SPAN / max(grid[1:]))
+            time, *sides = (torch.arange(n, device=device) for n in grid)
+            axes = (time.float(), *((side - (len(side) - 1) / 2) * step for side in sides))
+            places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(grid[0], -1, 3, 1)
+            angle = places * (2 * math.pi / torch.tensor(cls.PERIODS, device=device))
+            return torch.cat((angle.sin(), angle.cos()), -1).flatten(2)
 
 
 class CameraAdapter(nn.Module):
