@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .floor import floor_of, plane_near, without
-from .shade import Sunlight, box_of, brightness, grown, light_of
+from .shade import Sunlight, brightness, grown, light_of
 from .views import Views, balls_of
 
 if TYPE_CHECKING:

@@ -55,8 +55,6 @@ class Sunlight:
 
     def _near_shadows(self, centre: Tensor, radius: Tensor, way: Tensor) -> Tensor:
         """Where a ball may hide the light, coming from ways [F,3] while it is at centres [F,3]: [H,W], and perhaps elsewhere."""
-        import torch
-
         mean, middle = way.mean(0), centre.mean(0)
         across = _across(mean)
         spread, wander = (way - mean).norm(dim=-1).max(), (centre - middle).norm(dim=-1).max()
