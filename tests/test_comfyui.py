@@ -292,6 +292,7 @@ def page(core):
         page.wait_for_function(
             "() => window.app?.graph && 'VDiTLoadModel' in window.LiteGraph.registered_node_types", timeout=120_000
         )
+        page.wait_for_load_state("networkidle")  # its own first graph would take the place of ours
         # 1.27 fails once by itself while it registers its settings
         errors[:] = [error for error in errors if "/extensions/vdit/" in error]
         yield page
