@@ -34,10 +34,9 @@ def floor_of(near: Tensor, focal: Tensor) -> Tensor | None:
     return plane if (((ray @ plane) / near - 1).abs() < CLOSE).float().mean() > LEAST else None
 
 
-def without(near: Tensor, plane: Tensor, focal: Tensor) -> Tensor:
-    """1 / metres near [F,H,W], as cameras of focal lengths [F] in pixels see them, but 0 where it is that of planes [F,3]."""
-    there = plane_near(plane, focal, near.shape[:0:-1])
-    return near.masked_fill((there - near).abs() < FLAT * near, 0)
+def without(near: Tensor, floor: Tensor) -> Tensor:
+    """1 / metres near [F,H,W], but 0 where it is that of a floor [F,H,W]."""
+    return near.masked_fill((floor - near).abs() < FLAT * near, 0)
 
 
 def plane_near(plane: Tensor, focal: Tensor, size: tuple[int, int]) -> Tensor:

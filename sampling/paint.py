@@ -64,19 +64,22 @@ def drafted(
         sun = Sunlight(near, even, light, views.focal[0])
         dark = sun.hidden(*balls_of(shown, views.centre, views.focal[0]))
     rim = SOFT_RIM * height / TOLD_AT if soft else RIM
-    behind = even if floor is None else even.maximum(plane_near(floor, views.focal[:1], (width, height))[0])
+    behind, hides = even, near
+    if floor is not None:
+        below = plane_near(floor, views.focal[:1], (width, height))[0]
+        behind, hides = even.maximum(below), without(near, below)
     plate = _plate(seen, shown, rim, (near, behind), sun, dark)
     video = torch.cat((pictures, plate.expand(len(tracks) - count, -1, -1, -1)))
     later = video[count:]
     if sun is not None:
         sun.shade(later, sun.hidden(*views.balls(tracks[count:])))
-    hides = near if floor is None else without(near[None], floor[None], views.focal[:1])[0]
     if soft:  # distances in it are rough: what hides a ball has no holes
         hides = -grown(-grown(hides[None], round(rim)), round(rim))[0]
     nears = hides.expand(len(later), -1, -1)
     if camera is not None:
         later[:], nears = views.walked(later, near)
-        nears = nears if floor is None else without(nears, views.planes(floor), views.focal[1:])
+        if floor is not None:
+            nears = without(nears, plane_near(views.planes(floor), views.focal[1:], (width, height)))
     balls = torch.zeros(len(tracks), height, width)
     tracked = tracks[:count, 0, 2] > 0 if len(last) else slice(0)
     row = ((torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1) * EDGE

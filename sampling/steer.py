@@ -40,6 +40,7 @@ class Steering:
         self.flow, self.views, self.last, self.size = flow, views, last, size
         self.nears = views.nears(near)  # [frames behind the last known one, h, w], or one for all where the camera rests
         self.whole = flow is not None and bool(flow.valid.min() > 0.5)  # else it is drawn: of the ball as one sees it
+        self.moves = None if flow is None else flow.flow.norm(dim=-1) > MOVES  # [T-1,H,W]
         self.silhouettes = None  # [frames behind the last known one, H, W] what is no ground
         if depth is not None:
             self.silhouettes = self._nearer(depth.inverse)
@@ -103,10 +104,9 @@ class Steering:
         at = then[:, None] + spots * radius[:, None]
         share = self._look(self.flow.valid[frame - 1][None], at)  # [N,5,1]
         share = share * ~self._hidden(self._near(since), at, far[:, None])
-        every = self.flow.flow[frame - 1]
-        flow = self._look(every.permute(2, 0, 1), at)
+        flow = self._look(self.flow.flow[frame - 1].permute(2, 0, 1), at)
         # What rests where a ball moves is what hides it, and at its edge the flow is neither's.
-        moves = share * (self._look((every.norm(dim=-1) > MOVES).float()[None], at) > WHOLLY)
+        moves = share * (self._look(self.moves[frame - 1][None].float(), at) > WHOLLY)
         rests = (after - before).norm(dim=-1, keepdim=True) < 2 * MOVES
         share = torch.where((moves.sum(1, keepdim=True) > 0) | ~rests[:, None], moves, share)
         way = (flow * share).sum(1) / share.sum(1).clamp_min(1e-3)
@@ -153,8 +153,7 @@ class Steering:
         if self.flow is None or self.views.camera is not None:
             return True
         width, height = self.size
-        moves = (self.flow.flow.norm(dim=-1) > MOVES) & (self.flow.valid > 0.5)
-        moves = moves[self.last :]
+        moves = (self.moves & (self.flow.valid > 0.5))[self.last :]
         v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
         x, y, radius, _ = tracks[self.last : -1, :, :, None, None].unbind(2)
         near = ((u - x).square() + (v - y).square()).sqrt() < BESIDE[0] * radius + BESIDE[1]

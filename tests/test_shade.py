@@ -5,7 +5,7 @@ import torch
 from vdit.control.camera import CameraPath
 from vdit.control.reproject import directions
 from vdit.model.ground import Ground
-from vdit.sampling.floor import floor_of, without
+from vdit.sampling.floor import floor_of, plane_near, without
 from vdit.sampling.paint import drafted
 from vdit.sampling.shade import Sunlight, light_of
 from vdit.sampling.views import Views
@@ -161,5 +161,5 @@ def test_the_floor_hides_no_ball_where_a_camera_travels():
     ray = directions(32, 32, views.focal[:1])[0]
     near = (ray @ plane).clamp_min(0.05)
     nears = views.walked(torch.zeros(2, 32, 32, 3), near)[1]
-    left = without(nears, views.planes(plane), views.focal[1:])
+    left = without(nears, plane_near(views.planes(plane), views.focal[1:], nears.shape[:0:-1]))
     assert (left[:, 20:] > 0).float().mean() < 0.05 and (left[:, :10] > 0).all()  # but for a few pixels seen between others
