@@ -31,6 +31,7 @@ SHADE = 0.02  # share of the light that is hidden from which on a pixel is in a 
 SINKS = 1.1  # times as far as the floor that a ball may be told to be
 PIECE = 4096  # pixels of a hole that are filled at once
 SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
+MIXED = 1.0  # pixels inside of a ball's rim in which its colour is mixed with that of what is behind it
 
 
 def drafted(
@@ -112,7 +113,9 @@ def _sprite(pictures: Tensor, seen: Tensor, near: Tensor, spots: Tensor, lit: Te
     import torch
     from torch.nn import functional as F
 
-    at = seen[:, None, None, :2] + spots * seen[:, 2, None, None, None]
+    radius = seen[:, 2, None, None, None]
+    clear = 1 - MIXED / radius.clamp_min(2 * MIXED)  # from there on outwards colours stay what they are
+    at = seen[:, None, None, :2] + radius * spots * (clear / spots.norm(dim=-1, keepdim=True).clamp_min(1e-3)).clamp_max(1)
     at = 2 * at / torch.tensor([pictures.shape[2], pictures.shape[1]]) - 1
     look = lambda maps: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
     hidden = look(near.expand(len(at), 1, -1, -1)) * seen[:, 3, None, None, None] > HIDDEN

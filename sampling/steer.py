@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..control.egomotion import scale_of
 from ..control.reproject import flow_along
@@ -28,6 +28,14 @@ SHOWS = 0.5, 0.9  # share of a disc that nothing hides from which on a silhouett
 # ball that comes to a box is sent off by what is left of it
 FARTHER = 0.005  # of that share, for a pixel's distance
 STEADY = 0.8  # how much less a silhouette counts where flow tells a ball: read to a quarter of a pixel, it would shake it
+
+
+class Discs(NamedTuple):
+    """Balls as a camera sees them, in pixels and metres."""
+
+    place: Tensor  # [N,2]
+    radius: Tensor  # [N,1]
+    depth: Tensor  # [N,1]
 
 
 class Steering:
@@ -77,7 +85,7 @@ class Steering:
         if self.silhouettes is not None and since < len(self.silhouettes):
             now, z = self.views.seen(after, depth, since + 1)
             size = radius * depth / z * self.views.zoom(since + 1)
-            found, sure = self._fit(self.silhouettes[since][None], self._near(since + 1), now, size, z)
+            found, sure = self._fit(self.silhouettes[since][None], self._near(since + 1), Discs(now, size, z))
             after, told = self.views.back(now.lerp(found, sure * (1 - STEADY * told)), z, since + 1), told.maximum(sure)
         return after, told
 
@@ -92,8 +100,14 @@ class Steering:
         found = torch.nn.functional.grid_sample(maps[None], flat, align_corners=False)
         return found[0, :, 0].T.view(*at.shape[:-1], -1)
 
-    def _hidden(self, near: Tensor, place: Tensor, depth: Tensor) -> Tensor:
-        return self._look(near[None], place) * depth > HIDDEN
+    def _hidden(self, near: Tensor, at: Tensor, balls: Discs) -> Tensor:
+        """Which of places at [N,...,2] of each ball the ground, near, or another one hides."""
+        place, radius, depth = balls
+        rows = (-1, *[1] * (at.ndim - 2))
+        ground = self._look(near[None], at)[..., 0] * depth.view(rows) > HIDDEN
+        nearer = depth.T + radius.T * depth.T / self.views.focal[0] < depth  # [N, others]: wholly
+        covers = (at[..., None, :] - place).norm(dim=-1) < radius[:, 0]
+        return ground | (covers & nearer.view(*rows, len(place))).any(-1)
 
     def _follow(self, since: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         import torch
@@ -103,7 +117,7 @@ class Steering:
         spots = torch.tensor([(0.0, 0.0), (SPOTS, 0.0), (-SPOTS, 0.0), (0.0, SPOTS), (0.0, -SPOTS)])
         at = then[:, None] + spots * radius[:, None]
         share = self._look(self.flow.valid[frame - 1][None], at)  # [N,5,1]
-        share = share * ~self._hidden(self._near(since), at, far[:, None])
+        share = share * ~self._hidden(self._near(since), at, Discs(then, radius, far))[..., None]
         flow = self._look(self.flow.flow[frame - 1].permute(2, 0, 1), at)
         # What rests where a ball moves is what hides it, and at its edge the flow is neither's.
         moves = share * (self._look(self.moves[frame - 1][None].float(), at) > WHOLLY)
@@ -118,10 +132,11 @@ class Steering:
         told = (share.sum(1) / 2).clamp_max(1)
         return self.views.back(now.lerp(then + way, told), z, since + 1), told
 
-    def _fit(self, mask: Tensor, near: Tensor, place: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """The places near by [N,2] where discs lie best on a silhouette [1,H,W], and how surely one does [N,1]."""
+    def _fit(self, mask: Tensor, near: Tensor, balls: Discs) -> tuple[Tensor, Tensor]:
+        """The places near by [N,2] where balls lie best on a silhouette [1,H,W], and how surely one does [N,1]."""
         import torch
 
+        place, radius, _ = balls
         steps = torch.stack(torch.meshgrid(*[torch.arange(-4.0, 5.0)] * 2, indexing="xy"), -1).flatten(0, 1)
         row = torch.linspace(-1, 1, 13)
         disc = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1) * 1.3  # in radii, with a rim
@@ -132,7 +147,7 @@ class Steering:
             centres = around[:, None] + steps * width  # [N,81,2]
             at = centres[:, :, None] + disc * radius[:, None, None]
             there = self._look(mask, at)[..., 0]
-            shows = ~self._hidden(near, at, depth[:, None, None])[..., 0]
+            shows = ~self._hidden(near, at, balls)
             worth = inside * shows * torch.where(within, 2 * there - 1, there)
             score = worth.sum(-1) / within.sum() - FARTHER * (centres - place[:, None]).norm(dim=-1)
             score, which = score.max(1, keepdim=True)

@@ -67,12 +67,13 @@ class Views:
 
     def walked(self, video: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
         """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those of a path behind it,
-        and how near that is [F,H,W]. What lies outside of the first one's picture is as at its edge."""
+        and how near that is [F,H,W]. What lies outside of the first one's picture mirrors what is inside: of streaks of its edge
+        nobody sees how they move."""
         from torch.nn import functional as F
 
         metres, came_from = seen_along(1 / near, self.camera)
         at = came_from / self.centre - 1
-        video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="border", align_corners=False)
+        video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="reflection", align_corners=False)
         return video.permute(0, 2, 3, 1), 1 / metres
 
     def planes(self, plane: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What a draft is painted of: balls of a picture, what hides them, and what they had hidden."""
 
+import math
+
 import pytest
 import torch
 from vdit.control.camera import CameraPath
@@ -66,6 +68,28 @@ def test_a_draft_goes_along_a_camera_path():
     draft = drafted(pictures[:5], true_tracks(clip), ground_behind(clip, 4), camera)
     off, rests = ((x - pictures)[24].square().mean() for x in (draft, pictures[4]))
     assert off < 0.3 * rests
+
+
+def test_what_a_camera_comes_to_see_mirrors_what_it_saw():
+    """On its right it shows the picture's right edge once more, from there inwards: no streaks."""
+    picture = torch.rand(1, 64, 64, 3)
+    c2w = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    c2w[1, 0, 3] = 1.0  # of a wall that is as far away as the focal length is long, times 16
+    camera = CameraPath(c2w, torch.full((2,), math.degrees(2 * math.atan(0.5))))
+    draft = drafted(picture, torch.zeros(2, 0, 4), torch.full((16, 16), 1 / 4), camera)
+    torch.testing.assert_close(draft[1, :, :48], picture[0, :, 16:], atol=1e-3, rtol=0)
+    torch.testing.assert_close(draft[1, :, 48:], picture[0, :, 48:].flip(1), atol=1e-3, rtol=0)
+
+
+def test_a_balls_rim_brings_nothing_of_what_was_behind_it():
+    v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    share = (8.5 - ((u - 20).square() + (v - 32).square()).sqrt()).clamp(0, 1)[..., None]  # of a ball, as a camera has it
+    white, red = torch.ones(3), torch.tensor([0.6, 0.0, 0.0])
+    picture = torch.where(u[..., None] < 32, white, torch.zeros(3)).lerp(red, share)[None]
+    tracks = torch.tensor([20.0, 32.0, 8.0, 6.0]).repeat(2, 1, 1)
+    tracks[1, 0, 0] = 48.0
+    ball = drafted(picture, tracks)[1, :, 36:60]
+    assert ball[..., 1:].max() < 0.05 and ball[..., 0].max() < 0.65  # on black no grey rim
 
 
 def test_a_draft_shows_the_ball_where_it_will_be_and_the_ground_where_it_was():

@@ -102,6 +102,21 @@ def test_the_edge_of_what_hides_a_ball_does_not_slow_it():
     assert float(told) == 0.5 and after.tolist() == [[39.0, 32.0]]  # half way to 6, as one place of five tells
 
 
+@pytest.mark.parametrize("told", ["flow", "depth"])
+def test_a_ball_that_another_hides_does_not_go_with_it(told):
+    """The nearer one moves to the left, the one behind it goes on to the right."""
+    flow, maps = torch.zeros(1, 64, 64, 2), torch.full((2, 64, 64), 0.1)
+    v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    disc = lambda x: (u - x).square() + (v - 32).square() < 100  # noqa: E731
+    flow[0, ..., 0], maps[1, disc(29.0)] = -3.0 * disc(32.0), 0.25
+    place, size = torch.tensor([[32.0, 32.0]]).repeat(2, 1), (torch.tensor([[10.0], [6.0]]), torch.tensor([[4.0], [7.0]]))
+    control = (FlowField(flow), None) if told == "flow" else (None, DepthMaps(maps))
+    steering = Steering(*control, torch.full((16, 16), 0.1), Views(None, 64, 64), 0, (64, 64))
+    after, sure = steering.step(1, place, place + torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), *size)
+    assert sure.tolist() == [[1.0], [0.0]] and after[1].tolist() == [34.0, 32.0]
+    assert after[0].tolist() == pytest.approx([29.0, 32.0], abs=0.35)
+
+
 @pytest.mark.parametrize("x, sure", [(20.0, 1.0), (28.0, 0.5), (34.0, 0.0)])
 def test_what_a_box_leaves_of_a_silhouette_tells_little(x, sure):
     near = torch.full((16, 16), 0.1)

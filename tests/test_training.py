@@ -114,6 +114,12 @@ def test_muon_moves_a_convolution_as_the_matrix_of_its_outputs():
     torch.testing.assert_close(twins[0].reshape(8, 36).data, twins[1].data)
 
 
+def test_clips_may_be_of_one_family(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "SHARD", 4)
+    clips.write_shards(tmp_path, 0, 1, family="throw", size=32, frames=5)
+    assert {note["family"] for note in json.loads((tmp_path / "clips-00000.json").read_text())} == {"throw"}
+
+
 def test_scenes_may_be_of_one_family(made, tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, "SHARD", 4)
     monkeypatch.setattr(scenes, "SIZES", [s[:2] for s in SHAPES])

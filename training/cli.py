@@ -12,7 +12,7 @@ from ..world.scene import FAMILIES
 def _clips(a: argparse.Namespace) -> None:
     from .clips import write_shards
 
-    write_shards(a.out, a.first, a.shards, split=a.split, size=a.size)
+    write_shards(a.out, a.first, a.shards, split=a.split, family=a.family, size=a.size)
 
 
 def _codec(a: argparse.Namespace) -> None:
@@ -99,8 +99,12 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--shards", type=int, default=100)
         p.add_argument("--split", default="train", choices=("train", "validation", "test"))
 
+    def family(p: argparse.ArgumentParser) -> None:
+        p.add_argument("--family", choices=FAMILIES, help="of all scenes (default: many)")
+
     p = command("clips", _clips, "simulate and render clips into shards of 32", out="runs/clips")
     shards(p)
+    family(p)
     p.add_argument("--size", type=int, default=128, help="pixels a side")
     p = command("codec", _codec, "train the video codec", clips="runs/clips", held_out="runs/clips-val", out="runs/codec")
     p.add_argument("--steps", type=int, default=1200)
@@ -119,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     shards(p)
     p = command("scenes", _scenes, "simulate scenes and draw where their clips start, for the dynamics", out="runs/scenes")
     shards(p)
-    p.add_argument("--family", choices=FAMILIES, help="of all scenes (default: many)")
+    family(p)
     p = command(
         "dynamics", _dynamics, "train what finds balls and foretells where they go", scenes="runs/scenes",
         held_out="runs/scenes-val", out="runs/dynamics",

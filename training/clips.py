@@ -26,15 +26,18 @@ def as_frames(clip: np.ndarray) -> Tensor:
 
 
 def write_shards(
-    folder: Path, first: int, count: int, *, split: str = "train", size: int = 128, frames: int = 41, fps: float = 8.0
-) -> None:
+    folder: Path, first: int, count: int, *, split: str = "train", family: str | None = None, size: int = 128,
+    frames: int = 41, fps: float = 8.0,
+) -> None:  # fmt: skip
     """Fill shards number first .. first+count-1: uint8 frames [SHARD, T, H, W, 3] and captions beside them.
 
-    Clip i of shard k has seed k*SHARD+i. Shards that exist are kept, so an interrupted run goes on where it stopped.
+    Clip i of shard k has seed k*SHARD+i; family: of all clips (seeds draw it otherwise). Shards that exist are kept, so an
+    interrupted run goes on where it stopped.
     """
     torch.set_num_threads(1)
     for k, path in missing(folder, "clips", first, count, split, ".npy"):
-        made = [make_clip(k * SHARD + i, split=split, width=size, height=size, frames=frames, fps=fps) for i in range(SHARD)]
+        seeds = range(k * SHARD, (k + 1) * SHARD)
+        made = [make_clip(seed, family, split=split, width=size, height=size, frames=frames, fps=fps) for seed in seeds]
         rgb = np.stack([c.render.rgb_uint8() for c in made])
         notes = [{"seed": c.scene.seed, "family": c.scene.family, "caption": c.caption} for c in made]
         partial = path.with_suffix(f".{os.getpid()}.tmp")

@@ -17,6 +17,7 @@ from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from .clips import as_frames, shard_paths
 from .latents import load_codec
 from .muon import with_muon
+from .precision import mixed
 from .run import Run, cosine
 from .textures import dead_leaves
 
@@ -160,16 +161,20 @@ def train(
         x = _batch(rng, shards, *((max(1, batch // 4), 13, 128) if whole else (batch, 9, 64)))
         for group in (g for optimizer in optimizers for g in optimizer.param_groups):
             group["lr"] = cosine(step, steps, peak, warmup=50)
-        latent, told, loss = codec.encode(x), {}, torch.zeros(())
-        if only != "encoder":
-            y = codec.decode(latent + noise * torch.randn_like(latent), clip=False)
+        told, loss = {}, torch.zeros(())
+        with mixed():
+            latent = codec.encode(x).float()
+            y = None if only == "encoder" else codec.decode(latent + noise * torch.randn_like(latent), clip=False).float()
+        if y is not None:
             motion = motion_db(y, x)
             loss = (error_db(y, x) + motion) / 10
             told = {"motion_db": round(motion.item(), 2)}
         if older is None:
             loss = loss + ENERGY * latent.square().mean()
         elif only != "decoder":
-            away = latent_distance(codec, latent, older.encode(x))
+            with mixed():
+                asked = older.encode(x).float()
+            away = latent_distance(codec, latent, asked)
             loss = loss + KEEP * away
             told |= {"latent_error": round(away.item() ** 0.5, 4)}
         for optimizer in optimizers:
@@ -182,7 +187,7 @@ def train(
                  "config": asdict(codec.config), "keeps": older is not None}  # fmt: skip
         run.save(state, force=step + 1 == steps)
         if step % 20 == 0:
-            if only != "encoder":
+            if y is not None:
                 told["psnr"] = round(psnr(y.detach(), x), 2)
             run.log(step=step, loss=round(loss.item(), 5), **told)
             bar.set_postfix(told)

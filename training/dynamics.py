@@ -29,13 +29,14 @@ HORIZONS = ((0.0, 0), (0.15, 8), (0.25, 18), (0.40, 36), (0.70, 76))  # frames f
 SINGLE = 0.35  # share of batches of which one picture is known
 NO_WORDS = 0.12  # share of captions that are left out
 SOFT, SOFTER = 0.35, (2.0, 6.0)  # share of batches of one picture that are soft, as those made of words are: so many pixels
-LEARNED = 0.45  # share of the time from where a run begins that goes on from another one's weights
+LEARNED = 0.7  # share of the time from where a run begins that goes on from another one's weights
 TOLD = 0.08  # chance in each frame that a ball's true place is told, at first; none after a third of the time
 SIGHT = 1.2  # radii by which a ball may be outside the picture and still count in full
 ELSEWHERE = 3  # more cells of each ball from which its start is told
 STANDS_OUT, MATTERS = 0.04, 5.0  # share by which a box is nearer than most of its row; how much it counts, and what is
 # behind a ball
-FADES = 12  # frames after which an error weighs half
+FADES = 36  # frames after which an error weighs half
+ASTRAY = 2.0  # radii off at which a ball's error counts half as much more: what is lost teaches nothing of what is nearly right
 
 
 @dataclass
@@ -230,7 +231,7 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     weight = (batch.valid[:, last + 1 : last + 1 + frames] & known[:, None]).float() * torch.where(outside, 0.1, 1.0)
     weight = weight / (1 + torch.arange(frames) / FADES)[:, None]
     size = error.square().sum(-1).add(1e-6).sqrt()
-    far = (near(size, 0.1) * weight).sum() / weight.sum().clamp_min(1)
+    far = (ASTRAY * (near(size, 0.1) / ASTRAY).log1p() * weight).sum() / weight.sum().clamp_min(1)
     step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.005).mean(-1) / r[:, None]
     rate = (step * weight[:, 1:]).sum() / weight[:, 1:].sum().clamp_min(1)
     grown = (radii[..., 0].clamp_min(1e-3) / start.balls.radius[:, None, :, 0].clamp_min(1e-3)).log()
