@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from random_weights import randomised
 from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model, save_world_model
 from vdit.model.codec.tiny import Patches, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
@@ -15,14 +16,6 @@ SIZES = [  # config, latent grid
     (VDiTConfig(dim=256, ffn_dim=512, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12), (3, 6, 2)),
     (VDiTConfig(dim=384, ffn_dim=640, layers=2, in_channels=32, out_channels=32, text_dim=32, text_len=16), (11, 8, 8)),
 ]
-
-
-def randomised(config: VDiTConfig) -> VDiT:
-    model = init_weights(VDiT(config), 0)
-    generator = torch.Generator().manual_seed(1)
-    for p in model.parameters():
-        p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return model.requires_grad_(False).eval()
 
 
 def diffusers_twin(model: VDiT):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from random_weights import randomised
 from vdit.control import encode_conditioning
 from vdit.control.signals import context_channels
 from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model
@@ -15,7 +16,7 @@ from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.dynamics import ObjectDynamics
 from vdit.model.config import VDiTConfig
 from vdit.model.files.inspect import inspect
-from vdit.model.vdit import VDiT, init_weights
+from vdit.model.vdit import VDiT
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
 from vdit.sampling.flowmap import toward
 from vdit.sampling.rising import levels, risen
@@ -38,14 +39,6 @@ from vdit.training.warm import begin_with
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 WIDE = dict(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12)
-
-
-def randomised(config: VDiTConfig) -> VDiT:
-    model = init_weights(VDiT(config), 0)
-    generator = torch.Generator().manual_seed(1)
-    for p in model.parameters():
-        p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return model.requires_grad_(False).eval()
 
 
 def anyflow_twin(model: VDiT):

@@ -7,23 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_weights import randomised
 from torch import Tensor
 from torch.nn import functional as F
 from vdit.model.config import VDiTConfig
-from vdit.model.vdit import VDiT, init_weights
+from vdit.model.vdit import VDiT
 
 BASE = VDiTConfig(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=512)
 IMAGE = dict(in_channels=36, image_dim=1280)
 GRID = (3, 4, 6)
 S = GRID[1] * GRID[2] // 4  # tokens a frame
-
-
-def randomised(config: VDiTConfig) -> VDiT:
-    model = init_weights(VDiT(config), 0)
-    generator = torch.Generator().manual_seed(1)
-    for p in model.parameters():
-        p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return model.requires_grad_(False).eval()
 
 
 def diffusers_twin(model: VDiT):
