@@ -146,6 +146,7 @@ def _geman(off: Tensor) -> Tensor:
 
 def scale_of(told: Tensor, true: Tensor) -> tuple[float, float]:
     """a and b with which a * true + b is what is told [N], but for some."""
+    told, true = told.double(), true.double()
     rows, weight = torch.stack((true, torch.ones_like(true)), 1), torch.ones_like(true)
     for _ in range(8):
         found = torch.linalg.lstsq(rows * weight[:, None], told * weight).solution

@@ -27,10 +27,12 @@ def floor_of(near: Tensor, focal: Tensor) -> Tensor | None:
     lies = planes[..., 1] > LIES * planes.norm(dim=-1)
     if lies.float().mean() < LEAST:
         return None
-    plane, rows, told = planes[lies].median(0).values, ray[lies], near[lies]
+    rows = (ray[lies] / near[lies][:, None]).double()  # in float32 sums hang on where in memory they begin
+    plane = planes[lies].median(0).values.double()
     for _ in range(ROUNDS):
-        weight = (1 + ((rows @ plane / told - 1) / CLOSE).square()).reciprocal()[:, None]
-        plane = torch.linalg.lstsq(rows * weight / told[:, None], weight).solution[:, 0]
+        weighted = rows / (1 + ((rows @ plane - 1) / CLOSE).square()).square()[:, None]
+        plane = torch.linalg.solve(weighted.T @ rows, weighted.sum(0))
+    plane = plane.float()
     return plane if (((ray @ plane) / near - 1).abs() < CLOSE).float().mean() > LEAST else None
 
 

@@ -163,3 +163,14 @@ def test_the_floor_hides_no_ball_where_a_camera_travels():
     nears = views.walked(torch.zeros(2, 32, 32, 3), near)[1]
     left = without(nears, plane_near(views.planes(plane), views.focal[1:], nears.shape[:0:-1]))
     assert (left[:, 20:] > 0).float().mean() < 0.05 and (left[:, :10] > 0).all()  # but for a few pixels seen between others
+
+
+def test_a_floor_is_the_same_wherever_in_memory_it_is_worked_out():
+    """Else a video differs from one process to the next: sums begin elsewhere."""
+    row = torch.linspace(0.1, 0.45, 32)[:, None].expand(32, 32)
+    near = row * (1 + 0.01 * torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))
+    between, found = [], set()
+    for i in range(40):
+        between.append(torch.empty(1 + 7 * i))
+        found.add(tuple(floor_of(near.clone(), torch.tensor(44.0)).tolist()))
+    assert len(found) == 1
