@@ -51,10 +51,16 @@ class WorldModel:
     facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
     variant: Variant | None = None  # of a Wan model
     dynamics: ObjectDynamics | None = None  # what foretells where balls go, for a transformer that is told drafts
+    teacher: WorldModel | None = None  # of a student, from whose file the rest is read
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         return {name: part for name in PREFIXES if (part := getattr(self, name)) is not None}
+
+    @property
+    def transformers(self) -> list[nn.Module]:
+        """Those that a video is sampled with: its own, and of a student its teacher's, which makes pictures of words."""
+        return [self.transformer] if self.teacher is None else [self.transformer, self.teacher.transformer]
 
     @property
     def space(self) -> nn.Module:
@@ -128,7 +134,8 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
             "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
         }  # fmt: skip
         parts = {**parts, "transformer": VDiT(config)}
-        model = WorldModel(config, defaults={**DEFAULTS, **header["defaults"]}, facts=header["facts"], **parts)
+        defaults = {**DEFAULTS, **header["defaults"]}
+        model = WorldModel(config, defaults=defaults, facts=header["facts"], teacher=other, **parts)
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     _check_finite(path, tensors)
@@ -141,7 +148,7 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     for part, module in own.items():
         prefix = PREFIXES[part]
         module.load_state_dict({k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)})
-    for module in model.parts.values():
+    for module in (*model.parts.values(), *(other.parts.values() if other is not None else ())):
         module.requires_grad_(False).eval().to(device)
     return model
 

@@ -90,7 +90,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         device = torch_device()
 
         def predict(clip, known, noise_seed):
-            use_models([model.transformer, model.codec, model.text], device)  # others may have moved them off meanwhile
+            use_models([*model.transformers, model.codec, model.text], device)  # others may have moved them off meanwhile
             return made["predict"](clip, known, noise_seed)
 
         made = contestant(model, device=device, check=check_interrupted, steps=steps or None)

@@ -96,7 +96,7 @@ class VDiTDistillPreview(io.ComfyNode):
                 "student in VDiT Load Model"
             )
         device = torch_device()
-        use_models([model.transformer, model.codec], device)
+        use_models([*model.transformers, model.codec], device)
 
         seeds = seeds_from(seed, GRID if grid else 1)
         chosen = pick if grid else seed

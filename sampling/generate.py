@@ -12,7 +12,7 @@ from .foretell import foretold
 from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
-from .opening import begun_with, opening_picture, opening_size, opens_with_a_picture
+from .opening import FRAMES, STEPS, begun_with, opening_picture, opening_size, opens_with_a_picture
 from .rising import levels, risen
 from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
@@ -75,9 +75,11 @@ def generate(
     boundary = getattr(transformer, "boundary", None)
 
     if opens_with_a_picture(model, conditioning):
-        first, on_step = halves(on_step)
-        run = dict(seed=seed, frames=frames, width=width, height=height, device=device, on_step=first, check=check)
-        conditioning = opened(model, conditioning, **run, **use)
+        first, on_step = halves(on_step, use["steps"])
+        shape = dict(frames=frames, width=width, height=height)
+        conditioning = opened(
+            model, conditioning, seed=seed, **shape, guidance=guidance, device=device, on_step=first, check=check
+        )
     conditioning = foretold(model, conditioning, frames, width, height, seed)
     if on_told is not None:
         on_told(conditioning)
@@ -116,23 +118,34 @@ def generate(
         return of_clip(latent).cpu()
 
 
-def opened(model: Any, conditioning: Any, *, width: int, height: int, **run: Any) -> Any:
-    """The conditioning with the picture that a shot of words alone opens with, of a video made as generate() is told but for
-    its size; others as they are."""
+def opened(
+    model: Any, conditioning: Any, *, frames: int, width: int, height: int, guidance: float | None = None, **run: Any
+) -> Any:  # fmt: skip
+    """The conditioning with the picture that a shot of words alone opens with, of a video by the model or its teacher; others
+    as they are.
+
+    frames, width, height, seed, device, on_step, check: see generate(); guidance: the model's, its teacher has its own.
+    """
     if not opens_with_a_picture(model, conditioning):
         return conditioning
-    width, height = opening_size(model, width, height)
-    latent = generate(model, replace(conditioning, unforeseen=True), width=width, height=height, **run)
-    picture = opening_picture(model, latent.to(run.get("device", "cpu")))
+    maker = model.teacher or model
+    if all(control is None for control in (conditioning.camera, conditioning.depth, conditioning.flow)):
+        frames = min(frames, FRAMES)
+    width, height = opening_size(maker, width, height)
+    latent = generate(
+        maker, replace(conditioning, unforeseen=True), frames=frames, width=width, height=height,
+        steps=STEPS, guidance=guidance if maker is model else None, **run,
+    )  # fmt: skip
+    picture = opening_picture(maker, latent.to(run.get("device", "cpu")))
     return replace(conditioning, unforeseen=True) if picture is None else begun_with(conditioning, picture)
 
 
-def halves(on_step: Callable[[Step], None] | None) -> tuple[Callable | None, Callable | None]:
-    """Two watchers of a run each, that let one hear of both as of one run."""
+def halves(on_step: Callable[[Step], None] | None, steps: int) -> tuple[Callable | None, Callable | None]:
+    """Two watchers of a run each, that let one hear of both as of one run of so many steps, as the second has."""
     if on_step is None:
         return None, None
-    first = lambda step: on_step(replace(step, done=step.done // 2))  # noqa: E731
-    return first, lambda step: on_step(replace(step, done=(step.total + step.done + 1) // 2))
+    first = lambda step: on_step(replace(step, done=step.done * steps // (2 * step.total), total=steps))  # noqa: E731
+    return first, lambda step: on_step(replace(step, done=(steps + step.done + 1) // 2))
 
 
 def more_noise(seed: int, shape: tuple[int, ...]) -> Callable[[], Tensor]:

@@ -2,6 +2,9 @@
 
 A video of words alone is soft, and its balls come and go: nothing is foretold for it. But what the model makes of a picture
 holds together. So a shot of words is sampled twice: once for a picture that shows a ball, and once to go on from there.
+
+The picture decides all that follows. So it is the teacher's, also for its students, and made in as many steps however many
+the shot has: a preview begins with the picture that its render will begin with.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from .settings import lattice_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+FRAMES, STEPS = 21, 12  # of the video that it is taken from. Of 48 shots 33 show a ball in the first picture and 45 in some; in
+# 20 steps 35 and 46, in 6 steps 23 and 42; in 41 frames as often as in 21
 
 def opens_with_a_picture(model: Any, conditioning: Any) -> bool:
     """Whether a picture is to be made first: words alone are told, and the model can foretell what becomes of a picture."""

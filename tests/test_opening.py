@@ -1,5 +1,6 @@
 """Of words alone a picture is made first, and the shot goes on from there."""
 
+import importlib
 from dataclasses import replace
 
 import pytest
@@ -36,13 +37,20 @@ class Finds(ObjectDynamics):
 
 
 @pytest.fixture
-def model():
+def model(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("vdit.sampling.generate"), "STEPS", 2)
     torch.manual_seed(0)
     small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
     model = random_world_model(3, VDiTConfig(**small, draft=True))
     model.dynamics = Finds().eval().requires_grad_(False)
-    model.defaults.update(width=64, height=64)
+    model.defaults.update(width=64, height=64, guidance=1.0)
     return model
+
+
+@pytest.fixture
+def student(model):
+    config = replace(model.config, flow_map=True)
+    return replace(random_world_model(4, config), text=model.text, codec=model.codec, dynamics=model.dynamics, teacher=model)
 
 
 def words(model, **more):
@@ -61,6 +69,34 @@ def test_the_first_picture_with_a_ball_opens_the_shot(model, since, frame):
     assert told.draft is not None and told.start.shape == (1, 64, 64, 3)
     assert torch.equal(told.start * 255, (told.start * 255).round())
     assert torch.equal(latent, generate(model, told, **RUN)) and not torch.equal(latent, first)
+
+
+def test_a_preview_begins_with_the_picture_that_its_render_begins_with(model, student):
+    """However many steps either has."""
+    pictures = []
+    for made_by, steps in ((model, 2), (model, 5), (student, 1), (student, 4)):
+        heard = []
+        generate(made_by, words(made_by), on_told=heard.append, **{**RUN, "steps": steps})
+        pictures.append(heard[0].start)
+        assert heard[0].draft is not None
+    assert all(torch.equal(picture, pictures[0]) for picture in pictures)
+    guided = []
+    shot = words(model, negative_prompt="")
+    generate(model, shot, on_told=guided.append, **{**RUN, "guidance": 3.0})  # heeds the words more: another picture
+    assert not torch.equal(guided[0].start, pictures[0])
+
+
+def test_the_picture_is_one_of_the_first_21_unless_controls_are_told_for_all(model):
+    model.dynamics.since = 99
+    generate(model, words(model), **{**RUN, "frames": 29})
+    assert model.dynamics.shown == 6
+    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, camera_rays=2)
+    moving = random_world_model(3, VDiTConfig(**small, draft=True))
+    moving.dynamics, model.dynamics.shown = model.dynamics, 0
+    moving.defaults.update(model.defaults)
+    c2w = torch.eye(4, dtype=torch.float64).repeat(29, 1, 1)
+    generate(moving, words(moving, camera=CameraPath(c2w, torch.full((29,), 40.0))), **{**RUN, "frames": 29})
+    assert model.dynamics.shown == 8
 
 
 @pytest.mark.parametrize("odds, frame", [(1.5, 12), (2.0, 8)])  # clearer by half from picture to picture; .93 is 2.6
@@ -105,10 +141,10 @@ def test_the_picture_is_made_at_the_size_that_the_model_knows(model, asked, made
 def test_a_watcher_hears_of_both_videos_as_of_one(model):
     done = []
     generate(model, words(model), on_step=lambda step: done.append(step.done), **{**RUN, "steps": 4})
-    assert done == sorted(done) and len(done) == 8 and done[-1] == 4
+    assert done == [1, 2, 3, 3, 4, 4]  # the picture's two steps are half of all
     done.clear()
     generate(model, words(model), on_step=lambda step: done.append(step.done), **{**RUN, "steps": 1})
-    assert done == [0, 1]
+    assert done == [0, 0, 1]
 
 
 def test_a_take_is_as_sharp_as_its_opening_and_is_decoded_again_alike(model):

@@ -346,6 +346,8 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     model, teacher = load_world_model(tmp_path / "fast.safetensors"), load_world_model(whole)
     assert torch.equal(model.codec.decoder[0].module[0].weight, teacher.codec.decoder[0].module[0].weight)
     assert torch.equal(model.dynamics.push[0].weight, teacher.dynamics.push[0].weight)
+    assert model.teacher.codec is model.codec and teacher.teacher is None
+    assert torch.equal(model.teacher.transformer.head.head.weight, teacher.transformer.head.head.weight)
     assert (tmp_path / "fast.safetensors").stat().st_size < 0.8 * whole.stat().st_size
     seen = inspect(tmp_path / "fast.safetensors")
     assert "student of VDiT's own" in seen.what and "vdit-small.safetensors of the same release" in seen.needs[0] and not inspect(whole).needs
