@@ -17,7 +17,7 @@ from vdit.world.benchmark import cli, measure, runner
 from vdit.world.benchmark.controls import CONTROLS
 from vdit.world.benchmark.obedience import motion_rows, obedience, robust_fit
 from vdit.world.benchmark.report import out_of_band, summary, table
-from vdit.world.benchmark.scores import flight, impacts, score, true_flight
+from vdit.world.benchmark.scores import flight, impacts, occlusion, score, true_flight, unfit_for_permanence
 from vdit.world.benchmark.select import SUITES, Format, Tally, draw
 from vdit.world.benchmark.stats import share, wilson
 from vdit.world.benchmark.track import FramesError, fitted, follow
@@ -301,6 +301,16 @@ def test_the_command_says_what_it_cannot_do(tmp_path, capsys):
 
 
 # Models
+
+
+@pytest.mark.parametrize("frames, fit", [(1, True), (4, False)])
+def test_a_ball_that_looks_out_for_a_while_has_no_frame_of_return(frames, fit):
+    """Of one that shows a fifth of itself above the box before it comes out, the simulator's own clip was six frames off."""
+    _, labels = clip_of("permanence", "arc")
+    last, visible = occlusion(labels)[1], labels.visible.copy()
+    visible[last + 1 :] = np.concatenate((np.full(frames, 0.2), np.ones(len(visible))))[: len(visible) - last - 1]
+    reason = unfit_for_permanence(replace(labels, visible=visible), 5)
+    assert reason is None if fit else "looks out for a while" in reason
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from vdit.model.config import VDiTConfig
 from vdit.model.rows8 import packed, unpacked
 from vdit.control.depth import depth_from_metres
 from vdit.control.signals import context_channels
-from vdit.training import bundle, clips, codec, dataset, dynamics, latents, scenes, teacher
+from vdit.training import bundle, clips, codec, dataset, dynamics, latents, motion, scenes, teacher
 from vdit.training.muon import Muon, orthogonal
 from vdit.training.run import Run, cosine
 from vdit.training.textures import dead_leaves
@@ -458,3 +458,27 @@ def test_learning_rate_warms_up_and_comes_down():
 def test_dead_leaves_are_pictures_that_drift():
     clip = dead_leaves(np.random.default_rng(3), 5, 32)
     assert clip.shape == (5, 32, 32, 3) and clip.dtype == np.uint8 and clip.std() > 10
+
+
+def test_what_moves_balls_is_trained_alone(made, tmp_path):
+    args = made / "scenes", made / "scenes", tmp_path / "motion"
+    more = dict(start_from=made / "dynamics", batch=8, peak=1e-2, validate_every=4)
+    motion.train(*args, hours=3 / 3600, **more)
+    (old, _), (new, facts) = (dynamics.load_dynamics(run) for run in (made / "dynamics", tmp_path / "motion"))
+    moved = {n.split(".")[0] for n, v in new.state_dict().items() if not torch.equal(v, old.state_dict()[n])}
+    assert moved <= {"step", "push", "meet"} and {"step", "push"} <= moved and facts["dynamics_steps"] > 1
+    steps = Run(tmp_path / "motion").load()["step"]
+    motion.train(*args, hours=6 / 3600, **more)
+    assert Run(tmp_path / "motion").load()["step"] > steps
+
+
+def test_starts_that_were_looked_at_are_as_wrong_as_when_they_are_seen(made):
+    model, _ = dynamics.load_dynamics(made / "dynamics")
+    data = dynamics.Scenes.load(made / "scenes")
+    looked = motion.look(model, data)
+    assert sum(len(around) for _, around, _ in looked) > 0
+    for balls, around, starts in looked:
+        assert balls.radius.shape[:2] == starts.radius.shape == starts.shows.shape and (starts.shows > 0.3).all()
+        off = (balls.place - starts.place[:, 4]).norm(dim=-1)
+        found = dynamics.ahead(model, balls, around, starts, 8, 0.0, torch.Generator())
+        assert off.isfinite().all() and all(torch.isfinite(value) for value in found.values())

@@ -39,6 +39,14 @@ def _dynamics(a: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def _motion(a: argparse.Namespace) -> None:
+    from .motion import train
+
+    train(
+        a.scenes, a.held_out, a.out, hours=a.hours, batch=a.batch, peak=a.peak, seed=a.seed, start_from=a.start_from
+    )  # fmt: skip
+
+
 def _latents(a: argparse.Namespace) -> None:
     from .latents import load_codec, write_shards
 
@@ -85,7 +93,7 @@ def _bundle(a: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vdit train", description=__doc__)
-    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|scenes|dynamics|teacher|trajectories|student|bundle")
+    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|scenes|dynamics|motion|teacher|trajectories|student|bundle")
 
     def command(name: str, run, help: str, **paths: str) -> argparse.ArgumentParser:
         p = steps.add_parser(name, help=help, description=help)
@@ -133,6 +141,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--ground-only", action="store_true", help="train what tells distances and light alone")
     p.add_argument("--keep-fine", action="store_true", help="leave the layers at 1/4 of the size as they are: a third faster")
     p.add_argument("--batch", type=int, default=24, help="starts of clips a step")
+    p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
+    p.add_argument("--seed", type=int, default=0)
+    p = command(
+        "motion", _motion, "go on training what moves balls, alone: many times as many ways in the same time",
+        scenes="runs/scenes", held_out="runs/scenes-val", start_from="runs/dynamics", out="runs/motion",
+    )  # fmt: skip
+    p.add_argument("--hours", type=float, default=0.5, help="time to train for, after looking at the starts once")
+    p.add_argument("--batch", type=int, default=128, help="starts of clips a step")
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(

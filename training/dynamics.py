@@ -167,10 +167,10 @@ def heat(batch: Starts) -> Tensor:
 
 
 def rollout(
-    model: ObjectDynamics, start: Start, around: Tensor, truth: Tensor, told: float, generator: torch.Generator
+    model: ObjectDynamics, balls: Balls, around: Tensor, truth: Tensor, told: float, generator: torch.Generator
 ) -> Tensor:  # fmt: skip
     """Places and radii [B, frames, N, 3]; truth [B, frames+1, N, 2], of the last known frame on, is told now and then."""
-    balls, path = start.balls, []
+    path = []
     for t in range(1, truth.shape[1]):
         balls = model.move(balls, around)
         path.append(torch.cat((balls.place, balls.radius), -1))
@@ -222,8 +222,18 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     lost["moves"] = F.binary_cross_entropy_with_logits(seen.camera_moves, batch.moves * (not batch.single))
     if not frames:
         return lost
+    return lost | ahead(model, start.balls, seen.around, batch, frames, told, generator)
+
+
+def ahead(
+    model: ObjectDynamics, balls: Balls, around: Tensor, batch: Starts, frames: int, told: float, generator: torch.Generator
+) -> dict[str, Tensor]:  # fmt: skip
+    """What is wrong with so many frames that a model foretells of balls, in radii: `far` of their places, `rate` of the steps
+    between them, `grows` of the logarithm of their radii."""
+    last, known, r = KNOWN - 1, batch.shows > SHOWS, batch.radius.clamp_min(0.1)
+    near = lambda error, beta: F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")  # noqa: E731
     truth = batch.place[:, last : last + frames + 1]
-    path, radii = rollout(model, start, seen.around, truth, told, generator).split((2, 1), -1)
+    path, radii = rollout(model, balls, around, truth, told, generator).split((2, 1), -1)
     error = (path - truth[:, 1:]) / r[:, None, :, None]
     width, height = batch.size
     edge = torch.tensor([width / height, 1.0]) * UNITS / 2
@@ -234,9 +244,9 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     far = (ASTRAY * (near(size, 0.1) / ASTRAY).log1p() * weight).sum() / weight.sum().clamp_min(1)
     step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.005).mean(-1) / r[:, None]
     rate = (step * weight[:, 1:]).sum() / weight[:, 1:].sum().clamp_min(1)
-    grown = (radii[..., 0].clamp_min(1e-3) / start.balls.radius[:, None, :, 0].clamp_min(1e-3)).log()
+    grown = (radii[..., 0].clamp_min(1e-3) / balls.radius[:, None, :, 0].clamp_min(1e-3)).log()
     grows = near(grown - batch.grows[:, last + 1 : last + 1 + frames], 0.05)
-    return lost | {"far": far, "rate": rate, "grows": (grows * weight).sum() / weight.sum().clamp_min(1)}
+    return {"far": far, "rate": rate, "grows": (grows * weight).sum() / weight.sum().clamp_min(1)}
 
 
 WEIGHTS = {
@@ -338,10 +348,6 @@ def train(
         best.load_state_dict(average)
         run.log(step=step, starts=len(data), **{k: round(v, 4) for k, v in validate(best, check).items()}, **more)
 
-    def snapshot() -> dict:
-        return {"weights": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step,
-                "starts": step * batch, "before": before, "config": asdict(model.config)}  # fmt: skip
-
     sums: dict[str, list[float]] = {}
     while (seconds := run.tick()) < total:
         rng = np.random.default_rng([seed, step])
@@ -361,9 +367,7 @@ def train(
         if all(map(torch.isfinite, norms)):
             optimizer.step()
         step += 1
-        keep = min(0.998, 1 - 1 / step)
-        for n, v in model.state_dict().items():
-            average[n].lerp_(v, 1 - keep)
+        mean_of(average, model, step)
         for k, v in found.items():
             sums.setdefault("likely" if k == "speed" and clips.single else k, []).append(v.item())
         if step % 50 == 0:
@@ -374,11 +378,26 @@ def train(
         bar.update(round(run.seconds) - bar.n)
         if step % validate_every == 0:
             check_now()
-        run.save(snapshot())
+        run.save(state_of(model, average, optimizer, step, batch, before))
     check_now(event="end")
-    run.save(snapshot(), force=True)
+    run.save(state_of(model, average, optimizer, step, batch, before), force=True)
     best.load_state_dict(average)
     return best
+
+
+def mean_of(average: dict[str, Tensor], model: ObjectDynamics, step: int) -> None:
+    """Take the weights of a step into the average of those so far, in which the last five hundred count most."""
+    keep = min(0.998, 1 - 1 / step)
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1 - keep)
+
+
+def state_of(
+    model: ObjectDynamics, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, step: int, batch: int, before: dict
+) -> dict:  # fmt: skip
+    """A run's state, as load_dynamics reads it; before: how the weights that it began with were trained."""
+    return {"weights": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step,
+            "starts": step * batch, "before": before, "config": asdict(model.config)}  # fmt: skip
 
 
 def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict]:

@@ -20,6 +20,8 @@ STILLNESS = (0.008, 0.012)
 DRIFT = (0.020, 0.10)
 SMOOTH, RESTS = 0.35, 0.2  # C's tolerance of acceleration, and the step below which there is no motion, in r
 LEAST_PATH = 20  # of the ball, in r, where C is judged: a video that rests is coherent in any order
+BACK, LATE = 0.25, 2.0  # share of a ball's disc from which on it is back from behind a box; frames by which that may be off
+CLEARLY_BACK = 0.15, 0.35  # where one of these is reached as much earlier than the other, no frame is that of its return
 BENT = 0.5  # px: a flight that leaves its even sideways speed by more meets a wall, and has no such speed to be asked
 SHADOWED = 0.03  # a pixel of the truth that differs more from the clean background is a shadow's, not background
 
@@ -101,6 +103,9 @@ def unfit_for_permanence(labels: Labels, known: int) -> str | None:
         return "the ball is hidden before the known frames end"
     if labels.in_view[:first].sum() < 3 or labels.in_view[last + 1 :].sum() < 3:
         return "the ball is in view for fewer than 3 frames before or after"
+    early, late = (np.argmax(labels.visible[last + 1 :] >= share) for share in CLEARLY_BACK)
+    if late - early > LATE:
+        return "the ball looks out for a while before it is back"
     return None
 
 
@@ -114,12 +119,12 @@ def permanence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> 
     hidden = labels.hidden
     ratio = track.area / disc
 
-    shown = labels.visible >= 0.25
+    shown = labels.visible >= BACK
     true_back = int(np.nonzero(shown & (t > last))[0][0])
-    gone = np.nonzero((t >= first - 2) & (ratio < 0.25))[0]
+    gone = np.nonzero((t >= first - 2) & (ratio < BACK))[0]
     back = np.inf
     if len(gone):
-        there = ratio >= 0.25
+        there = ratio >= BACK
         lasting = there & np.append(there[1:], True)  # one frame's flash is no return
         later = np.nonzero(lasting & (t > gone[0]))[0]
         back = float(later[0]) if len(later) else np.inf
@@ -131,10 +136,10 @@ def permanence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> 
     whole = (track.blobs == 1) & (ratio >= 0.5) & (ratio <= 1.6)
     checks = (
         _check("tracked before", _share((error < r)[before]), 0.8, at_least=True),
-        _check("hidden while hidden", _share((ratio <= 0.25)[hidden]), 0.9, at_least=True),
+        _check("hidden while hidden", _share((ratio <= BACK)[hidden]), 0.9, at_least=True),
         _check("one whole ball after", _share(whole[after]), 0.7, at_least=True),
         _check("median error after", float(np.median((error / r)[after])), 1.0, unit=" r"),
-        _check("frame of return off by", abs(back - true_back), max(2.0, 0.15 * (last - first + 1)), unit=" frames"),
+        _check("frame of return off by", abs(back - true_back), max(LATE, 0.15 * (last - first + 1)), unit=" frames"),
         _check("colour shift", float(np.median(shift)), 0.25),
         _check("occluder changed by", damage, 0.08),
     )
