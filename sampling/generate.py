@@ -12,7 +12,7 @@ from .foretell import foretold
 from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
-from .opening import FRAMES, STEPS, begun_with, opening_picture, opening_size, opens_with_a_picture
+from .opening import STEPS, begun_with, opening_picture, opening_size, opens_with_a_picture
 from .rising import levels, risen
 from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
@@ -130,7 +130,7 @@ def opened(
         return conditioning
     maker = model.teacher or model
     if all(control is None for control in (conditioning.camera, conditioning.depth, conditioning.flow)):
-        frames = min(frames, FRAMES)
+        frames = maker.defaults["frames"]  # of other lengths it knows less, too
     width, height = opening_size(maker, width, height)
     latent = generate(
         maker, replace(conditioning, unforeseen=True), frames=frames, width=width, height=height,

@@ -313,6 +313,15 @@ def test_a_ball_that_looks_out_for_a_while_has_no_frame_of_return(frames, fit):
     assert reason is None if fit else "looks out for a while" in reason
 
 
+def test_a_ball_that_might_as_well_go_straight_on_proves_nothing():
+    _, labels = clip_of("permanence", "arc")
+    center, t = labels.center.copy(), np.arange(labels.frames)
+    center[5:] = center[4] + (t[5:] - 4)[:, None] * (center[4] - center[3])
+    assert "went straight on" in unfit_for_permanence(replace(labels, center=center), 5)
+    assert unfit_for_permanence(replace(labels, center=center, family="behind"), 5) is None
+    assert unfit_for_permanence(labels, 5) is None
+
+
 @pytest.fixture(scope="module")
 def model():
     model = random_world_model(0)

@@ -43,7 +43,7 @@ def model(monkeypatch):
     small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
     model = random_world_model(3, VDiTConfig(**small, draft=True))
     model.dynamics = Finds().eval().requires_grad_(False)
-    model.defaults.update(width=64, height=64, guidance=1.0)
+    model.defaults.update(width=64, height=64, frames=13, guidance=1.0)
     return model
 
 
@@ -86,10 +86,10 @@ def test_a_preview_begins_with_the_picture_that_its_render_begins_with(model, st
     assert not torch.equal(guided[0].start, pictures[0])
 
 
-def test_the_picture_is_one_of_the_first_21_unless_controls_are_told_for_all(model):
+def test_the_picture_is_of_a_video_as_long_as_the_model_knows_unless_controls_are_told_for_all(model):
     model.dynamics.since = 99
     generate(model, words(model), **{**RUN, "frames": 29})
-    assert model.dynamics.shown == 6
+    assert model.dynamics.shown == 4  # 13 frames
     small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, camera_rays=2)
     moving = random_world_model(3, VDiTConfig(**small, draft=True))
     moving.dynamics, model.dynamics.shown = model.dynamics, 0

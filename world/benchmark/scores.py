@@ -22,6 +22,7 @@ SMOOTH, RESTS = 0.35, 0.2  # C's tolerance of acceleration, and the step below w
 LEAST_PATH = 20  # of the ball, in r, where C is judged: a video that rests is coherent in any order
 BACK, LATE = 0.25, 2.0  # share of a ball's disc from which on it is back from behind a box; frames by which that may be off
 CLEARLY_BACK = 0.15, 0.35  # where one of these is reached as much earlier than the other, no frame is that of its return
+STRAIGHT, STRAY = "behind", 1.25  # the family in which a ball goes straight on; r by which it must leave that way elsewhere
 BENT = 0.5  # px: a flight that leaves its even sideways speed by more meets a wall, and has no such speed to be asked
 SHADOWED = 0.03  # a pixel of the truth that differs more from the clean background is a shadow's, not background
 
@@ -106,6 +107,11 @@ def unfit_for_permanence(labels: Labels, known: int) -> str | None:
     early, late = (np.argmax(labels.visible[last + 1 :] >= share) for share in CLEARLY_BACK)
     if late - early > LATE:
         return "the ball looks out for a while before it is back"
+    if labels.family != STRAIGHT:
+        center, t = labels.center, np.nonzero((np.arange(labels.frames) > last) & labels.in_view)[0]
+        straight = center[known - 1] + (t - known + 1)[:, None] * (center[known - 1] - center[max(known - 2, 0)])
+        if np.median(np.linalg.norm(straight - center[t], axis=-1) / labels.radius[t]) < STRAY:
+            return "the ball would come back there as well if it went straight on"
     return None
 
 
