@@ -15,6 +15,8 @@ from .sample import noise_from_seed
 from .steer import Steering
 from .views import FOV_DEG, Views
 
+LEAP = 0.5  # radii aside at which a ball that is found again by its silhouette says nothing of its speed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -116,8 +118,10 @@ def foreseen(
             if steering is not None:
                 place, size = balls.place[0] * scale + centre, balls.radius[0]
                 far = depths * radius / size.clamp_min(1e-3)
-                place, sure = steering.step(frame, before[0] * scale + centre, place, size * high, far)
-                now = (place[None] - centre) / scale
+                told, sure = steering.step(frame, before[0] * scale + centre, place, size * high, far)
+                if flow is None:
+                    sure = sure * ((told - place).norm(dim=-1, keepdim=True) < LEAP * size * high)
+                now = (told[None] - centre) / scale
                 turn = torch.nn.functional.pad(sure * (now - balls.place), (0, 1))
                 balls = balls._replace(place=now, speed=balls.speed + turn)
             path.append(torch.cat((balls.place[0], balls.radius[0]), -1))

@@ -49,6 +49,7 @@ class Steering:
         self.nears = views.nears(near)  # [frames behind the last known one, h, w], or one for all where the camera rests
         self.whole = flow is not None and bool(flow.valid.min() > 0.5)  # else it is drawn: of the ball as one sees it
         self.moves = None if flow is None else flow.flow.norm(dim=-1) > MOVES  # [T-1,H,W]
+        self.rested = False  # [N,1] whether balls were told to, in the frame before
         self.silhouettes = None  # [frames behind the last known one, H, W] what is no ground
         if depth is not None:
             self.silhouettes = self._nearer(depth.inverse)
@@ -82,10 +83,12 @@ class Steering:
         told, since = after.new_zeros(len(after), 1), frame - 1 - self.last
         if self.flow is not None:
             after, told = self._follow(since, before, after, radius, depth)
+            self.rested = (told > 0) & ((after - before).norm(dim=-1, keepdim=True) < 3 * MOVES)
         if self.silhouettes is not None and since < len(self.silhouettes):
             now, z = self.views.seen(after, depth, since + 1)
             size = radius * depth / z * self.views.zoom(since + 1)
-            found, sure = self._fit(self.silhouettes[since][None], self._near(since + 1), Discs(now, size, z))
+            then = self.views.seen(before, depth, since + 1)[0]
+            found, sure = self._fit(self.silhouettes[since][None], self._near(since + 1), Discs(now, size, z), then)
             after, told = self.views.back(now.lerp(found, sure * (1 - STEADY * told)), z, since + 1), told.maximum(sure)
         return after, told
 
@@ -121,7 +124,7 @@ class Steering:
         flow = self._look(self.flow.flow[frame - 1].permute(2, 0, 1), at)
         # What rests where a ball moves is what hides it, and at its edge the flow is neither's.
         moves = share * (self._look(self.moves[frame - 1][None].float(), at) > WHOLLY)
-        rests = (after - before).norm(dim=-1, keepdim=True) < 2 * MOVES
+        rests = ((after - before).norm(dim=-1, keepdim=True) < 2 * MOVES) | self.rested
         share = torch.where((moves.sum(1, keepdim=True) > 0) | ~rests[:, None], moves, share)
         way = (flow * share).sum(1) / share.sum(1).clamp_min(1e-3)
         if self.whole:  # it is of a ball's front, which is nearer than its centre and moves farther in the picture
@@ -132,8 +135,9 @@ class Steering:
         told = (share.sum(1) / 2).clamp_max(1)
         return self.views.back(now.lerp(then + way, told), z, since + 1), told
 
-    def _fit(self, mask: Tensor, near: Tensor, balls: Discs) -> tuple[Tensor, Tensor]:
-        """The places near by [N,2] where balls lie best on a silhouette [1,H,W], and how surely one does [N,1]."""
+    def _fit(self, mask: Tensor, near: Tensor, balls: Discs, then: Tensor) -> tuple[Tensor, Tensor]:
+        """The places near by, or near where they were then [N,2], where balls lie best on a silhouette [1,H,W], and how surely
+        one does [N,1]."""
         import torch
 
         place, radius, _ = balls
@@ -154,10 +158,14 @@ class Steering:
             seen = (shows & within).sum(-1).gather(1, which) / within.sum()
             return centres.gather(1, which[..., None].expand(-1, -1, 2))[:, 0], score, seen
 
-        (found, score, _), (far, other, _) = (best(place, width) for width in SEARCH[1:])
-        found, _, seen = best(torch.where((score > FITS) | (other < FITS), found, far), SEARCH[0])
+        found, score, _ = best(place, SEARCH[1])
+        for around in (place, then):
+            far, other, _ = best(around, SEARCH[2])
+            better = (score <= FITS) & (other >= FITS)
+            found, score = torch.where(better, far, found), torch.where(better, other, score)
+        found, _, seen = best(found, SEARCH[0])
         sure = ((seen - SHOWS[0]) / (SHOWS[1] - SHOWS[0])).clamp(0, 1)
-        return found, (score.maximum(other) > FITS) * sure
+        return found, (score > FITS) * sure
 
     def only_balls_move(self, tracks: Tensor) -> bool:
         """Whether what is told to move is balls that go along tracks [T,N,4], or is near them."""

@@ -102,6 +102,27 @@ def test_the_edge_of_what_hides_a_ball_does_not_slow_it():
     assert float(told) == 0.5 and after.tolist() == [[39.0, 32.0]]  # half way to 6, as one place of five tells
 
 
+def test_a_ball_that_has_come_to_rest_stays_there():
+    """Whatever the dynamics make of it; one that moves may be behind what rests."""
+    still, place, size = FlowField(torch.zeros(2, 64, 64, 2)), torch.tensor([[32.0, 32.0]]), torch.tensor([[5.0]])
+    steering = Steering(still, None, torch.full((16, 16), 0.1), Views(None, 64, 64), 0, (64, 64))
+    jump = place - torch.tensor([[0.0, 10.0]])
+    assert torch.equal(steering.step(1, place, jump, size, size)[0], jump)
+    assert torch.equal(steering.step(1, place, place + 0.3, size, size)[0], place)
+    after, told = steering.step(2, place, jump, size, size)
+    assert torch.equal(after, place) and float(told) == 1.0
+
+
+def test_a_ball_is_looked_for_where_it_was_too():
+    v, u = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    maps = torch.full((2, 96, 96), 0.1)
+    maps[1, (u - 20).square() + (v - 48).square() < 64] = 0.25
+    steering = Steering(None, DepthMaps(maps), torch.full((24, 24), 0.1), Views(None, 96, 96), 0, (96, 96))
+    was, thought = torch.tensor([[21.0, 48.0]]), torch.tensor([[70.0, 48.0]])
+    after, told = steering.step(1, was, thought, torch.tensor([[8.0]]), torch.tensor([[4.0]]))
+    assert after[0].tolist() == pytest.approx([20.0, 48.0], abs=0.5) and float(told) == 1.0
+
+
 @pytest.mark.parametrize("told", ["flow", "depth"])
 def test_a_ball_that_another_hides_does_not_go_with_it(told):
     """The nearer one moves to the left, the one behind it goes on to the right."""
