@@ -125,7 +125,7 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     """Read a bundle, in float32. Raises CheckpointError naming the file, what was found and what is expected."""
     path = Path(path)
     header, tensors = _read(path)
-    other = _beside(path, header["beside"]) if "beside" in header else None
+    other = _beside(path, header["beside"], device) if "beside" in header else None
     try:
         config = VDiTConfig(**header["transformer"])
         parts = other.parts if other is not None else {
@@ -148,17 +148,17 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     for part, module in own.items():
         prefix = PREFIXES[part]
         module.load_state_dict({k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)})
-    for module in (*model.parts.values(), *(other.parts.values() if other is not None else ())):
+    for module in model.parts.values():
         module.requires_grad_(False).eval().to(device)
     return model
 
 
-def _beside(path: Path, said: dict) -> WorldModel:
+def _beside(path: Path, said: dict, device: str | torch.device) -> WorldModel:
     """The model from which a bundle takes what it does not hold itself."""
     other = path.with_name(Path(said["file"]).name)
     if not other.is_file():
         raise CheckpointError(f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it")
-    model = load_world_model(other)
+    model = load_world_model(other, device)
     if _digest(model) != said["parts"]:
         raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
     return model

@@ -152,7 +152,7 @@ class VDiTSample(io.ComfyNode):
         use = settings_of(model, *numbers, _given(solver), _given(scheduler), guidance_low or None)
         remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
         device = torch_device()
-        parts = [*model.transformers, *([model.codec] if model.codec is not None else [])]  # the codec draws the previews
+        parts = [m for m in (*model.transformers, model.codec) if m is not None]  # the codec draws the previews
         use_models(parts, device, _room(model, frames, width, height, use["guidance"] != 1))
         heard = []
         latent = generate(

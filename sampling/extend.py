@@ -57,9 +57,10 @@ def long_video(
         told = ("camera", "depth", "flow", "draft")
         return replace(shot, **{name: _part(getattr(shot, name, None), at, window) for name in told})
 
-    own = {name: settings[name] for name in ("guidance", "check") if name in settings}
-    shape = dict(frames=window, width=width, height=height)
-    begun = opened(model, cut(conditioning, 0), seed=seed, device=device, **shape, **own)
+    begun = opened(
+        model, cut(conditioning, 0), seed=seed, frames=window, width=width, height=height, device=device,
+        guidance=settings.get("guidance"), check=settings.get("check"),
+    )  # fmt: skip
     conditioning = begun_with(conditioning, begun.start)
     conditioning = foretold(model, conditioning, frames, width, height, seed)
     video = torch.empty(0, height, width, 3)

@@ -15,14 +15,14 @@ from .sample import noise_from_seed
 from .steer import Steering
 from .views import FOV_DEG, Views
 
-LEAP = 0.5  # radii aside at which a ball that is found again by its silhouette says nothing of its speed
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..control.camera import CameraPath
     from ..control.depth import DepthMaps
     from ..control.flow import FlowField
+
+LEAP = 0.5  # radii aside at which a ball that is found again by its silhouette says nothing of its speed
 
 
 def foretold(

@@ -76,10 +76,10 @@ def generate(
 
     if opens_with_a_picture(model, conditioning):
         first, on_step = halves(on_step, use["steps"])
-        shape = dict(frames=frames, width=width, height=height)
         conditioning = opened(
-            model, conditioning, seed=seed, **shape, guidance=guidance, device=device, on_step=first, check=check
-        )
+            model, conditioning, seed=seed, frames=frames, width=width, height=height, guidance=guidance, device=device,
+            on_step=first, check=check,
+        )  # fmt: skip
     conditioning = foretold(model, conditioning, frames, width, height, seed)
     if on_told is not None:
         on_told(conditioning)

@@ -160,6 +160,8 @@ class Steering:
 
         found, score, _ = best(place, SEARCH[1])
         for around in (place, then):
+            if (score > FITS).all():
+                break
             far, other, _ = best(around, SEARCH[2])
             better = (score <= FITS) & (other >= FITS)
             found, score = torch.where(better, far, found), torch.where(better, other, score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -180,6 +181,11 @@ def rollout(
     return torch.stack(path, 1)
 
 
+def _near(error: Tensor, beta: float) -> Tensor:
+    """What an error costs: its square, and from beta on itself."""
+    return F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")
+
+
 def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, generator: torch.Generator) -> dict[str, Tensor]:
     """What is wrong with the starts that a model tells, and with so many frames that it foretells (`far` in radii, `rate`
     of the steps between them); see WEIGHTS."""
@@ -198,18 +204,17 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     whole = model.start(seen, torch.cat(at, 1), every(known), batch.single)
     start = Start(*(part[:, :n] for part in whole[:3]), Balls(*(part[:, :n] for part in whole.balls)))
     share = every(known).float() / every(known).float().sum().clamp_min(1)
-    near = lambda error, beta: F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")  # noqa: E731
     shown = every(batch.place[:, :KNOWN].transpose(1, 2))
-    guess, past = (near(found - shown, beta).mean((2, 3)) for found, beta in ((whole.guess, 0.05), (whole.past, 0.02)))
+    guess, past = (_near(found - shown, beta).mean((2, 3)) for found, beta in ((whole.guess, 0.05), (whole.past, 0.02)))
     true = batch.place[:, last + 1] - batch.place[:, last]
     if batch.single:
         speed = -0.02 * model.imagine(whole, batch.words).log_density(every(true))
         start = start._replace(balls=model.aimed(start.balls, true))
     else:
-        speed = near(ahead_of(whole.balls) - whole.balls.place - every(true), 0.02).mean(-1)
-    pull = near((whole.balls.pull - every(batch.pull)) / model.counted_in, 0.01).mean(-1)
-    radius = near(whole.balls.radius[..., 0] - every(batch.radius), 0.02)
-    depth = near(whole.depth[..., 0] - every(batch.depth), 0.05)
+        speed = _near(ahead_of(whole.balls) - whole.balls.place - every(true), 0.02).mean(-1)
+    pull = _near((whole.balls.pull - every(batch.pull)) / model.counted_in, 0.01).mean(-1)
+    radius = _near(whole.balls.radius[..., 0] - every(batch.radius), 0.02)
+    depth = _near(whole.depth[..., 0] - every(batch.depth), 0.05)
     each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth, "pull": pull}
     lost = {name: (error * share).sum() for name, error in each.items()}
     lost["found"] = F.binary_cross_entropy_with_logits(seen.ball, heat(batch), pos_weight=torch.tensor(20.0))
@@ -217,8 +222,8 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     stands_out = (inverse - inverse.median(2, keepdim=True).values).abs() > STANDS_OUT  # boxes, which are what hides balls
     behind = F.max_pool2d(seen.ball.detach().sigmoid()[:, None], 5, 1, 2)[:, 0] > 0.5  # what balls hide now
     weight = torch.where(stands_out | behind, MATTERS, 1.0)
-    lost["ground"] = (near(seen.ground.log() - inverse, 0.02) * weight).sum() / weight.sum()
-    lost["light"] = near(seen.light - batch.light, 0.05).mean()
+    lost["ground"] = (_near(seen.ground.log() - inverse, 0.02) * weight).sum() / weight.sum()
+    lost["light"] = _near(seen.light - batch.light, 0.05).mean()
     lost["moves"] = F.binary_cross_entropy_with_logits(seen.camera_moves, batch.moves * (not batch.single))
     if not frames:
         return lost
@@ -231,7 +236,6 @@ def ahead(
     """What is wrong with so many frames that a model foretells of balls, in radii: `far` of their places, `rate` of the steps
     between them, `grows` of the logarithm of their radii."""
     last, known, r = KNOWN - 1, batch.shows > SHOWS, batch.radius.clamp_min(0.1)
-    near = lambda error, beta: F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")  # noqa: E731
     truth = batch.place[:, last : last + frames + 1]
     path, radii = rollout(model, balls, around, truth, told, generator).split((2, 1), -1)
     error = (path - truth[:, 1:]) / r[:, None, :, None]
@@ -241,11 +245,11 @@ def ahead(
     weight = (batch.valid[:, last + 1 : last + 1 + frames] & known[:, None]).float() * torch.where(outside, 0.1, 1.0)
     weight = weight / (1 + torch.arange(frames) / FADES)[:, None]
     size = error.square().sum(-1).add(1e-6).sqrt()
-    far = (ASTRAY * (near(size, 0.1) / ASTRAY).log1p() * weight).sum() / weight.sum().clamp_min(1)
-    step = near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.005).mean(-1) / r[:, None]
+    far = (ASTRAY * (_near(size, 0.1) / ASTRAY).log1p() * weight).sum() / weight.sum().clamp_min(1)
+    step = _near((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.005).mean(-1) / r[:, None]
     rate = (step * weight[:, 1:]).sum() / weight[:, 1:].sum().clamp_min(1)
     grown = (radii[..., 0].clamp_min(1e-3) / balls.radius[:, None, :, 0].clamp_min(1e-3)).log()
-    grows = near(grown - batch.grows[:, last + 1 : last + 1 + frames], 0.05)
+    grows = _near(grown - batch.grows[:, last + 1 : last + 1 + frames], 0.05)
     return {"far": far, "rate": rate, "grows": (grows * weight).sum() / weight.sum().clamp_min(1)}
 
 
@@ -314,8 +318,6 @@ def train(
     A fresh run begins with the weights of `start_from` (a run, or a bundle), or at random. keep_fine leaves the layers at
     1/4 of the size as they are, which takes a third less time; ground_only leaves all but what tells distances and light.
     """
-    from tqdm import tqdm
-
     data, check, run = Scenes.load(scenes), Scenes.load(held_out), Run(out)
     torch.manual_seed(seed)
     model = ObjectDynamics()
@@ -328,76 +330,98 @@ def train(
         part.requires_grad_(not keep_fine)
     if ground_only:
         model.requires_grad_(False).ground.requires_grad_(True)
-    average = {n: v.clone() for n, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
-    step = 0
-    if state := run.load():
-        model.load_state_dict(state["weights"])
-        average = state["average"]
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-        before = state["before"]
-    else:
-        run.log(event="start", hours=hours, batch=batch, peak=peak, seed=seed, starts=len(data),
-                start_from=start_from and str(start_from), keep_fine=keep_fine, ground_only=ground_only)  # fmt: skip
-    total = hours * 3600
-    best = ObjectDynamics(model.config)
-    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="dynamics", unit="s")
 
-    def check_now(**more) -> None:
-        best.load_state_dict(average)
-        run.log(step=step, starts=len(data), **{k: round(v, 4) for k, v in validate(best, check).items()}, **more)
-
-    sums: dict[str, list[float]] = {}
-    while (seconds := run.tick()) < total:
+    def wrong(step: int, share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        if step % 50 == 0:
+            data.refresh()
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        share = seconds / total
         through = learned + (1 - learned) * share
         frames = 0 if ground_only else [n for begin, n in HORIZONS if through >= begin][-1]
         told = TOLD * max(0.0, 1 - 3 * through)
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(round(1e4 * share), 10000, peak, warmup=100, floor=0.01) if step > 50 else peak * step / 50
         clips = data.draw(batch, rng, single=rng.random() < SINGLE)
         found = losses(model, clips, frames, told, generator)
-        loss = sum(WEIGHTS[k] * v for k, v in found.items())
+        return weighed(found), {"likely" if k == "speed" and clips.single else k: v for k, v in found.items()}
+
+    def rate(step: int, share: float) -> float:
+        return cosine(round(1e4 * share), 10000, peak, warmup=100, floor=0.01) if step > 50 else peak * step / 50
+
+    begun = dict(hours=hours, batch=batch, peak=peak, seed=seed, starts=len(data), start_from=start_from and str(start_from),
+                 keep_fine=keep_fine, ground_only=ground_only)  # fmt: skip
+    parts = [list(part.parameters()) for part in model.children()]  # paths have large gradients
+    return fit(
+        model, optimizer, run, wrong, rate, clipped=parts, check=lambda best: {"starts": len(data), **validate(best, check)},
+        validate_every=validate_every, before=before, begun=begun, shown="past",
+    )  # fmt: skip
+
+
+def weighed(found: dict[str, Tensor]) -> Tensor:
+    """The loss."""
+    return sum(WEIGHTS[name] * value for name, value in found.items())
+
+
+def fit(
+    model: ObjectDynamics, optimizer: torch.optim.Optimizer, run: Run,
+    wrong: Callable[[int, float], tuple[Tensor, dict[str, Tensor]]], rate: Callable[[int, float], float], *,
+    clipped: list[list[Tensor]], check: Callable[[ObjectDynamics], dict], validate_every: int, before: dict, begun: dict,
+    shown: str,
+) -> ObjectDynamics:  # fmt: skip
+    """Takes steps for begun["hours"], resuming from the run's state, which load_dynamics reads. Returns the averaged model.
+
+    wrong(step, share of the time) -> the loss, and what is logged of it; rate likewise; clipped: weights whose gradients are
+    held to 1 together; check: what is logged of the averaged model; before: how the weights that this begins with were
+    trained; begun: what is logged of a fresh run; shown: what the bar shows.
+    """
+    from tqdm import tqdm
+
+    average, step = {n: v.clone() for n, v in model.state_dict().items()}, 0
+    if state := run.load():
+        model.load_state_dict(state["weights"])
+        average, step, before = state["average"], state["step"], state["before"]
+        optimizer.load_state_dict(state["optimizer"])
+    else:
+        run.log(event="start", **begun)
+    total, best = begun["hours"] * 3600, ObjectDynamics(model.config)
+    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc=run.folder.name, unit="s")
+
+    def check_now(**more) -> None:
+        best.load_state_dict(average)
+        run.log(step=step, **{k: round(v, 4) for k, v in check(best).items()}, **more)
+
+    def snapshot() -> dict:
+        return {"weights": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step,
+                "starts": step * begun["batch"], "before": before, "config": asdict(model.config)}  # fmt: skip
+
+    sums: dict[str, list[float]] = {}
+    while (seconds := run.tick()) < total:
+        share = seconds / total
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, share)
+        loss, told = wrong(step, share)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norms = [torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0) for part in model.children()]  # paths have large ones
+        norms = [torch.nn.utils.clip_grad_norm_(weights, 1.0) for weights in clipped]
         if all(map(torch.isfinite, norms)):
             optimizer.step()
         step += 1
-        mean_of(average, model, step)
-        for k, v in found.items():
-            sums.setdefault("likely" if k == "speed" and clips.single else k, []).append(v.item())
+        keep = min(0.998, 1 - 1 / step)
+        for n, v in model.state_dict().items():
+            average[n].lerp_(v, 1 - keep)
+        for k, v in told.items():
+            sums.setdefault(k, []).append(v.item())
         if step % 50 == 0:
             run.log(step=step, **{k: round(float(np.mean(v)), 5) for k, v in sums.items()})
-            bar.set_postfix(step=step, past=f"{np.mean(sums['past']):.3f}")
+            bar.set_postfix({"step": step, shown: f"{np.mean(sums[shown]):.3f}"})
             sums.clear()
-            data.refresh()
         bar.update(round(run.seconds) - bar.n)
         if step % validate_every == 0:
             check_now()
-        run.save(state_of(model, average, optimizer, step, batch, before))
+        run.save(snapshot())
     check_now(event="end")
-    run.save(state_of(model, average, optimizer, step, batch, before), force=True)
+    run.save(snapshot(), force=True)
     best.load_state_dict(average)
     return best
-
-
-def mean_of(average: dict[str, Tensor], model: ObjectDynamics, step: int) -> None:
-    """Take the weights of a step into the average of those so far, in which the last five hundred count most."""
-    keep = min(0.998, 1 - 1 / step)
-    for name, value in model.state_dict().items():
-        average[name].lerp_(value, 1 - keep)
-
-
-def state_of(
-    model: ObjectDynamics, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, step: int, batch: int, before: dict
-) -> dict:  # fmt: skip
-    """A run's state, as load_dynamics reads it; before: how the weights that it began with were trained."""
-    return {"weights": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step,
-            "starts": step * batch, "before": before, "config": asdict(model.config)}  # fmt: skip
 
 
 def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict]:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..model.dynamics import KNOWN, Balls, ObjectDynamics
-from .dynamics import WEIGHTS, Scenes, Starts, ahead, cell_of, load_dynamics, mean_of, state_of, validate
+from .dynamics import HORIZONS, Scenes, Starts, ahead, cell_of, fit, load_dynamics, validate, weighed
 from .run import Run, cosine
 from .tracks import SHOWS
 
-FRAMES = 76  # foretold
+FRAMES = HORIZONS[-1][1]  # foretold
 SINGLE = 0.25  # share of starts of which one picture is known
 ROWS = 32  # starts that are looked at together
 TRUTH = {"place": 2, "valid": 2, "grows": 2, "radius": 1, "shows": 1}  # what is kept of Starts -> its axis of balls
@@ -68,8 +68,8 @@ def _joined(parts: Looked) -> tuple[Balls, Tensor, Starts]:
     return Balls(*map(torch.cat, zip(*balls))), torch.cat(around), replace(batches[0], **told)
 
 
-def _drawn(looked: Looked, sizes: np.ndarray, batch: int, rng: np.random.Generator) -> tuple[Balls, Tensor, Starts]:
-    balls, around, starts = looked[rng.choice(len(looked), p=sizes / sizes.sum())]
+def _drawn(looked: Looked, shares: np.ndarray, batch: int, rng: np.random.Generator) -> tuple[Balls, Tensor, Starts]:
+    balls, around, starts = looked[rng.choice(len(looked), p=shares)]
     rows = torch.from_numpy(rng.integers(len(around), size=batch))
     told = {name: getattr(starts, name)[rows] for name in TRUTH}
     return Balls(*(x[rows] for x in balls)), around[rows], replace(starts, **told)
@@ -81,51 +81,24 @@ def train(
 ) -> ObjectDynamics:  # fmt: skip
     """Train for `hours`, after looking, from the weights of `start_from` (a run of `vdit train dynamics`, or a bundle); resumes
     from `out` when it holds a state, which load_dynamics reads. Returns the averaged model. Raises FileNotFoundError."""
-    from tqdm import tqdm
-
-    data, check = Scenes.load(scenes), Scenes.load(held_out)
+    data, held = Scenes.load(scenes), Scenes.load(held_out)
     model, before = load_dynamics(start_from)
     looked = look(model, data, seed)
     run = Run(out)  # whose clock begins here
-    sizes = np.array([len(around) for _, around, _ in looked], float)
-    parts = (model.step, model.push, model.meet)
-    weights = [p.requires_grad_(True) for part in parts for p in part.parameters()]
-    optimizer, step = torch.optim.AdamW(weights, lr=peak, betas=(0.9, 0.98), weight_decay=0.01), 0
-    average = {n: v.clone() for n, v in model.state_dict().items()}
-    if state := run.load():
-        model.load_state_dict(state["weights"])
-        average, step, before = state["average"], state["step"], state["before"]
-        optimizer.load_state_dict(state["optimizer"])
-    else:
-        run.log(event="start", hours=hours, batch=batch, peak=peak, seed=seed, starts=int(sizes.sum()), start_from=str(start_from))
-    total, best, sums = hours * 3600, ObjectDynamics(model.config), []
-    bar = tqdm(total=round(total), initial=round(min(total, run.seconds)), desc="motion", unit="s")
+    count = np.array([len(around) for _, around, _ in looked], float)
+    weights = [p.requires_grad_(True) for part in (model.step, model.push, model.meet) for p in part.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
 
-    def check_now(**more) -> None:
-        best.load_state_dict(average)
-        run.log(step=step, **{k: round(v, 4) for k, v in validate(best, check).items()}, **more)
+    def wrong(step: int, share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        drawn = _drawn(looked, count / count.sum(), batch, np.random.default_rng([seed, step]))
+        found = ahead(model, *drawn, FRAMES, 0.0, torch.Generator())
+        return weighed(found), found
 
-    while (seconds := run.tick()) < total:
-        rng = np.random.default_rng([seed, step])
-        optimizer.param_groups[0]["lr"] = cosine(round(1e4 * seconds / total), 10000, peak, warmup=100, floor=0.01)
-        found = ahead(model, *_drawn(looked, sizes, batch, rng), FRAMES, 0.0, torch.Generator())
-        loss = sum(WEIGHTS[name] * value for name, value in found.items())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if torch.isfinite(torch.nn.utils.clip_grad_norm_(weights, 1.0)):
-            optimizer.step()
-        step += 1
-        mean_of(average, model, step)
-        sums.append([v.item() for v in found.values()])
-        if step % 50 == 0:
-            run.log(step=step, **dict(zip(found, np.mean(sums, 0).round(5).tolist())))
-            bar.set_postfix(step=step, far=f"{np.mean(sums, 0)[0]:.3f}")
-            sums.clear()
-        bar.update(round(run.seconds) - bar.n)
-        if step % validate_every == 0:
-            check_now()
-        run.save(state_of(model, average, optimizer, step, batch, before))
-    check_now(event="end")
-    run.save(state_of(model, average, optimizer, step, batch, before), force=True)
-    best.load_state_dict(average)
-    return best
+    def rate(step: int, share: float) -> float:
+        return cosine(round(1e4 * share), 10000, peak, warmup=100, floor=0.01)
+
+    begun = dict(hours=hours, batch=batch, peak=peak, seed=seed, starts=int(count.sum()), start_from=str(start_from))
+    return fit(
+        model, optimizer, run, wrong, rate, clipped=[weights], check=lambda best: validate(best, held),
+        validate_every=validate_every, before=before, begun=begun, shown="far",
+    )  # fmt: skip

@@ -91,6 +91,11 @@ def occlusion(labels: Labels) -> tuple[int, int] | None:
     return int(hidden[0]), int(hidden[-1])
 
 
+def _back(labels: Labels, last: int, share: float) -> int:
+    """The first frame after `last` in which so much of the ball shows, of one that comes back."""
+    return last + 1 + int(np.argmax(labels.visible[last + 1 :] >= share))
+
+
 def unfit_for_permanence(labels: Labels, known: int) -> str | None:
     span = occlusion(labels)
     if not labels.still:
@@ -104,7 +109,7 @@ def unfit_for_permanence(labels: Labels, known: int) -> str | None:
         return "the ball is hidden before the known frames end"
     if labels.in_view[:first].sum() < 3 or labels.in_view[last + 1 :].sum() < 3:
         return "the ball is in view for fewer than 3 frames before or after"
-    early, late = (np.argmax(labels.visible[last + 1 :] >= share) for share in CLEARLY_BACK)
+    early, late = (_back(labels, last, share) for share in CLEARLY_BACK)
     if late - early > LATE:
         return "the ball looks out for a while before it is back"
     if labels.family != STRAIGHT:
@@ -125,8 +130,7 @@ def permanence(frames: np.ndarray, labels: Labels, track: Track, known: int) -> 
     hidden = labels.hidden
     ratio = track.area / disc
 
-    shown = labels.visible >= BACK
-    true_back = int(np.nonzero(shown & (t > last))[0][0])
+    true_back = _back(labels, last, BACK)
     gone = np.nonzero((t >= first - 2) & (ratio < BACK))[0]
     back = np.inf
     if len(gone):
