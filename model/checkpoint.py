@@ -16,6 +16,7 @@ from .codec.tiny import TinyCodec, TinyCodecConfig
 from .config import VDiTConfig
 from .dynamics import DynamicsConfig, ObjectDynamics
 from .rows8 import packed, unpacked
+from .student import added, additions, from_teacher, with_added
 from .text import WordEncoder
 from .vdit import VDiT, init_weights
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .variants import Variant
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
-FORMATS = (1, 2)  # 2: large matrices in 8 bits, see rows8
+FORMATS = (1, 2, 3)  # 2: large matrices in 8 bits, see rows8; 3: of a student what it adds to its teacher, see student
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
 DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
 LACKING = {
@@ -81,27 +82,31 @@ class WorldModel:
 
 
 def save_world_model(
-    model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16, beside: str | None = None
+    model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16, beside: str | None = None, rank: int | None = None
 ) -> Path:  # fmt: skip
     """Write the bundle (beside, fsync, rename), in a float type or torch.int8: a byte a weight, as rows8 has it.
 
-    beside: a file in the same folder from which all parts but the transformer are to be read (a student's teacher).
-    Raises CheckpointError when a weight is not finite.
+    beside: a file in the same folder, of a student's teacher, from which all parts but the transformer are to be read; rank:
+    of the transformer, too, only what it adds to model.teacher's, in so many ranks. Raises CheckpointError when a weight is not
+    finite, ValueError when it adds more.
     """
     from safetensors.torch import save_file
 
     path = Path(path)
     short = dtype == torch.int8
+    weights = {part: module.state_dict() for part, module in model.parts.items() if part == "transformer" or beside is None}
+    if rank is not None:
+        base = from_teacher(model.teacher.transformer, model.config.layers).state_dict()
+        weights["transformer"] = added(weights["transformer"], base, rank)
     tensors = {
         PREFIXES[part] + name: value.detach().cpu().to(torch.float32 if short else dtype).contiguous()
-        for part, module in model.parts.items()
-        if part == "transformer" or beside is None
-        for name, value in module.state_dict().items()
+        for part, values in weights.items()
+        for name, value in values.items()
     }
     _check_finite(path, tensors)
     tensors = packed(tensors) if short else tensors
     header = {
-        "format": FORMATS[short],
+        "format": 3 if rank is not None else FORMATS[short],
         "transformer": asdict(model.config),
         "codec": asdict(model.codec.config),
         "text": {"vocabulary": model.text.vocabulary, "max_words": model.text.max_words},
@@ -111,7 +116,8 @@ def save_world_model(
     if model.dynamics is not None:
         header["dynamics"] = asdict(model.dynamics.config)
     if beside is not None:
-        header["beside"] = {"file": beside, "parts": _digest(model)}
+        whole = rank is not None
+        header["beside"] = {"file": beside, "parts": _digest(model.teacher if whole else model, whole), "rank": rank}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"vdit": json.dumps(header)})
@@ -125,6 +131,7 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     """Read a bundle, in float32. Raises CheckpointError naming the file, what was found and what is expected."""
     path = Path(path)
     header, tensors = _read(path)
+    rank = header.get("beside", {}).get("rank")
     other = _beside(path, header["beside"], device) if "beside" in header else None
     try:
         config = VDiTConfig(**header["transformer"])
@@ -133,7 +140,9 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
             "text": WordEncoder(**header["text"], dim=config.text_dim),
             "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
         }  # fmt: skip
-        parts = {**parts, "transformer": VDiT(config)}
+        parts = {**parts, "transformer": VDiT(config) if rank is None else from_teacher(other.transformer, config.layers)}
+        if parts["transformer"].config != config:
+            raise ValueError("its sizes are not those of its teacher")
         defaults = {**DEFAULTS, **header["defaults"]}
         model = WorldModel(config, defaults=defaults, facts=header["facts"], teacher=other, **parts)
     except (KeyError, TypeError, ValueError) as e:
@@ -143,11 +152,15 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
         codec = model.codec
         codec.preview_map = torch.zeros(1 + codec.channels, codec.temporal * (codec.spatial // 2) ** 2 * 3)
     own = model.parts if other is None else {"transformer": model.transformer}
-    wanted = {PREFIXES[p] + n: v for p, m in own.items() for n, v in m.state_dict().items()}
+    base = model.transformer.state_dict()
+    wanted = {PREFIXES[p] + n: tuple(v.shape) for p, m in own.items() for n, v in m.state_dict().items()}
+    if rank is not None:
+        wanted = {PREFIXES["transformer"] + n: shape for n, shape in additions(base, rank).items()}
     _check_names(path, tensors, wanted)
     for part, module in own.items():
         prefix = PREFIXES[part]
-        module.load_state_dict({k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)})
+        found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        module.load_state_dict(found if rank is None else with_added(base, found))
     for module in model.parts.values():
         module.requires_grad_(False).eval().to(device)
     return model
@@ -159,16 +172,16 @@ def _beside(path: Path, said: dict, device: str | torch.device) -> WorldModel:
     if not other.is_file():
         raise CheckpointError(f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it")
     model = load_world_model(other, device)
-    if _digest(model) != said["parts"]:
+    if _digest(model, said.get("rank") is not None) != said["parts"]:
         raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
     return model
 
 
-def _digest(model: WorldModel) -> str:
-    """Of all parts but the transformer, as files hold them."""
+def _digest(model: WorldModel, whole: bool = False) -> str:
+    """Of all parts but the transformer, or of the whole, as files hold them."""
     digest = hashlib.sha256()
     for part, module in model.parts.items():
-        for name, value in module.state_dict().items() if part != "transformer" else ():
+        for name, value in module.state_dict().items() if whole or part != "transformer" else ():
             digest.update(f"{part}.{name}".encode() + value.half().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
@@ -202,17 +215,15 @@ def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: NaN or infinite values in {len(bad)} tensors, first {bad[0]}; get the file again")
 
 
-def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or extra:
         parts = [f"{len(names)} {what} tensors (first {names[0]})" for what, names in
                  (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
         raise CheckpointError(f"{path}: {' and '.join(parts)}; the file does not hold what its header says")
     for name, value in found.items():
-        if value.shape != wanted[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(value.shape)}, its header says {tuple(wanted[name].shape)}"
-            )
+        if tuple(value.shape) != wanted[name]:
+            raise CheckpointError(f"{path}: {name} has shape {tuple(value.shape)}, its header says {wanted[name]}")
 
 
 def random_world_model(

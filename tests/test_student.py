@@ -16,6 +16,7 @@ from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.dynamics import ObjectDynamics
 from vdit.model.config import VDiTConfig
 from vdit.model.files.inspect import inspect
+from vdit.model.student import from_teacher, kept_layers
 from vdit.model.vdit import VDiT
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
 from vdit.sampling.flowmap import toward
@@ -25,10 +26,11 @@ from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle
 from vdit.training.cli import main
 from vdit.training.run import Run, save_atomic
-from vdit.training.student import conditions, draw_times, fewest_at, from_teacher, kept_layers
+from vdit.training.student import conditions, draw_times, fewest_at
 from vdit.training.teacher import fresh
 from vdit.training.trajectories import (
     Trajectories,
+    averaged,
     frame_levels,
     load_teacher,
     on_the_way,
@@ -233,6 +235,17 @@ def test_trajectories_are_kept_and_know_their_teacher(made):
     assert [p.stat().st_mtime_ns for p in paths] == before
     with pytest.raises(ValueError, match="other trajectories .*guidance 3.0 there, 2.0 now"):
         write_trajectories(load_teacher(made / "teacher", 2.0), made / "latents", made / "cache", 0, 6, steps=6)
+    with pytest.raises(ValueError, match="other trajectories .*drafted 0.85 there, 0.3 now"):
+        write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, drafted=0.3)
+    with pytest.raises(ValueError, match="share of clips that are told a draft is 1.5; expected 0 to 1"):
+        write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, drafted=1.5)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_trajectories_are_told_as_many_drafts_as_asked_for(made, tmp_path, share):
+    write_trajectories(load_teacher(made / "teacher"), made / "latents", tmp_path, 0, 6, steps=2, batch=4, drafted=share)
+    found = [f["draft"][:, -1].flatten(1).amax(1) > 0 for f in Trajectories.load(tmp_path).shards.values() if "draft" in f]
+    assert found and float(torch.cat(found).float().mean()) == share
 
 
 def test_the_cache_stops_growing_at_its_limit(made, tmp_path):
@@ -329,16 +342,8 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     assert Run(tmp_path / "whole").load()["step"] > step
     distilled(made, tmp_path / "fast", 9, layers=2, start_from=tmp_path / "whole")
 
-    codec = TinyCodec(TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1)))
-    Run(tmp_path / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
-    Run(tmp_path / "codec").log(event="start")
-    statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
-    objects = ObjectDynamics()
-    moved = {"average": objects.state_dict(), "config": asdict(objects.config), "step": 1, "starts": 1}
-    Run(tmp_path / "dynamics").save(moved, force=True)
-    statistics["preview_map"] = fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))
-    save_atomic(statistics, tmp_path / "codec/statistics.pt")
-    sources, whole = (tmp_path / "codec", tmp_path / "dynamics"), tmp_path / "vdit-small.safetensors"
+    sources, statistics = parts_of_a_bundle(tmp_path)
+    whole = tmp_path / "vdit-small.safetensors"
     with pytest.raises(FileNotFoundError, match="vdit-small.safetensors; bundle the teacher first"):
         bundle(*sources, tmp_path / "fast", tmp_path / "fast.safetensors", made, student=True)
     bundle(*sources, made / "teacher", whole, made)
@@ -363,7 +368,7 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
                              start_from=tmp_path / "whole")  # fmt: skip
     with pytest.raises(ValueError, match="holds a student"):
         begin_with(tmp_path / "fast.safetensors", *fresh(TOY, 0))
-    with pytest.raises(ValueError, match="another teacher or size"):
+    with pytest.raises(ValueError, match="another teacher, size or rank"):
         distilled(made, tmp_path / "whole", 3600, layers=2)
     save_atomic({**statistics, "mean": torch.ones(4)}, tmp_path / "codec/statistics.pt")
     bundle(*sources, made / "teacher", whole, made)
@@ -372,6 +377,53 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     whole.unlink()
     with pytest.raises(CheckpointError, match="takes codec and words from vdit-small.safetensors, which must lie beside it"):
         load_world_model(tmp_path / "fast.safetensors")
+
+
+def parts_of_a_bundle(folder):
+    """Runs of a codec and of dynamics in a folder, and the codec's statistics."""
+    codec = TinyCodec(TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1)))
+    Run(folder / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
+    Run(folder / "codec").log(event="start")
+    statistics = {"mean": torch.zeros(4), "std": torch.ones(4), "preview_map": fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))}
+    objects = ObjectDynamics()
+    moved = {"average": objects.state_dict(), "config": asdict(objects.config), "step": 1, "starts": 1}
+    Run(folder / "dynamics").save(moved, force=True)
+    save_atomic(statistics, folder / "codec/statistics.pt")
+    return (folder / "codec", folder / "dynamics"), statistics
+
+
+def test_a_student_in_few_ranks_is_distilled_from_a_bundle_goes_on_and_becomes_a_small_file(made, tmp_path):
+    sources, _ = parts_of_a_bundle(tmp_path)
+    whole, out, file = tmp_path / "vdit-small.safetensors", tmp_path / "low", tmp_path / "low.safetensors"
+    bundle(*sources, made / "teacher", whole, made)
+
+    def distil(seconds, **more):
+        recipe = student.Recipe(seconds / 3600, batch=4, peak=2e-3, **more)
+        student.train(whole, made / "latents", made / "held-out", tmp_path / "cache", out, recipe, files=2, teacher_steps=6)
+
+    distil(2, rank=2)
+    before = Run(out).load()
+    distil(3, rank=2)
+    after, base = Run(out).load(), from_teacher(load_world_model(whole).transformer).state_dict()
+    name = "blocks.0.ffn.0.parametrizations.weight."
+    assert after["step"] > before["step"] > 0
+    assert torch.equal(after["frozen"]["model." + name + "original"], base["blocks.0.ffn.0.weight"])
+    assert not torch.equal(after["average"]["model." + name + "0.up"], before["average"]["model." + name + "0.up"])
+    with pytest.raises(ValueError, match="another teacher, size or rank"):
+        distil(9)
+    facts = bundle(*sources, out, file, made, student=True)
+    assert facts["rank"] == 2 and file.stat().st_size < 0.3 * whole.stat().st_size
+    low, run = load_world_model(file).transformer.state_dict(), averaged(out)[0].state_dict()
+    changed = float((run["blocks.0.ffn.0.weight"] - base["blocks.0.ffn.0.weight"]).norm())
+    assert float((low["blocks.0.ffn.0.weight"] - run["blocks.0.ffn.0.weight"]).norm()) < 0.02 * changed
+    bundle(*sources, file, tmp_path / "again.safetensors", made, student=True)
+    again = load_world_model(tmp_path / "again.safetensors").transformer.state_dict()
+    assert float((again["blocks.0.ffn.0.weight"] - low["blocks.0.ffn.0.weight"]).norm()) < 0.02 * changed
+    run_of_floats = tmp_path / "floats"
+    student.train(made / "teacher", made / "latents", made / "held-out", tmp_path / "cache2", run_of_floats,
+                  student.Recipe(2 / 3600, batch=4, rank=2), files=2, teacher_steps=6)  # fmt: skip
+    with pytest.raises(ValueError, match="distil it with --rank, from this very file of its teacher"):
+        bundle(*sources, run_of_floats, tmp_path / "no.safetensors", made, student=True)
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path, capsys):

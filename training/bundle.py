@@ -66,13 +66,13 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     if run.suffix == ".safetensors":
         mine = load_world_model(run)
         facts = {**mine.facts, **_parts(theirs, "codec_", "dynamics_")}
-        return replace(mine, codec=theirs.codec, text=theirs.text, dynamics=theirs.dynamics, facts=facts)
+        return replace(mine, codec=theirs.codec, text=theirs.text, dynamics=theirs.dynamics, facts=facts, teacher=theirs)
     transformer, _, state = averaged(run)
     facts = {**theirs.facts, **_facts("student", state), "guidance_baked": state["guidance"], "teacher": state["teacher"]}
-    facts["trajectories"] = state["trajectories"]
+    facts |= {"trajectories": state["trajectories"], "rank": state.get("rank")}
     facts |= {f"student_held_out_error_{n}_steps": _last(Path(run) / "log.jsonl", f"error_{n}") for n in STEP_COUNTS}
     defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]}
-    return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, dynamics=theirs.dynamics)
+    return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, None, theirs.dynamics, theirs)
 
 
 def _parts(model: WorldModel, *parts: str) -> dict:
@@ -88,9 +88,10 @@ def _facts(who: str, state: dict) -> dict:
 def bundle(codec_run: Path, dynamics: Path, run: Path, out: Path, clips: Path, *, student: bool = False) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
-    A student's holds its transformer alone; the rest is read from vdit-small.safetensors beside it.
+    A student's holds its transformer alone, or what that adds to its teacher's where it was trained in few ranks; the rest is
+    read from vdit-small.safetensors beside it.
     """
     beside = BUNDLED.name if student else None
     model = trained_student(run, out.with_name(beside)) if student else trained_teacher(codec_run, dynamics, run, clips)
-    path = save_world_model(model, out, torch.int8, beside)
+    path = save_world_model(model, out, torch.int8, beside, model.facts.get("rank") if student else None)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

@@ -68,7 +68,7 @@ def _trajectories(a: argparse.Namespace) -> None:
 
     write_trajectories(
         load_teacher(a.teacher, a.guidance), a.latents, a.cache, a.first, a.files, steps=a.teacher_steps,
-        limit_gb=a.cache_gb,
+        limit_gb=a.cache_gb, drafted=a.drafted,
     )  # fmt: skip
 
 
@@ -78,9 +78,9 @@ def _student(a: argparse.Namespace) -> None:
 
     launch(
         a.processes, train, a.teacher, a.latents, a.held_out, a.cache, a.out,
-        Recipe(a.hours, a.batch, a.peak, a.muon, a.seed),
+        Recipe(a.hours, a.batch, a.peak, a.muon, a.seed, a.rank),
         files=a.files, cache_gb=a.cache_gb, layers=a.layers, guidance=a.guidance, teacher_steps=a.teacher_steps,
-        start_from=a.start_from,
+        drafted=a.drafted, start_from=a.start_from,
     )  # fmt: skip
 
 
@@ -167,6 +167,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--guidance", type=float, help="to be baked into students; default: the teacher's own")
         p.add_argument("--teacher-steps", type=int, default=16, help="steps of a trajectory, two model calls each; default: 16")
         p.add_argument("--files", type=int, default=128, help="trajectory files, of 16 clips each; default: 128")
+        p.add_argument("--drafted", type=float, default=0.85, help="share of clips that are told a draft, of those that could; default: 0.85")
         p.add_argument("--cache-gb", type=float, default=4.0, help="size at which the cache stops growing; default: 4")
 
     p = command(
@@ -182,6 +183,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     solved(p)
     p.add_argument("--hours", type=float, default=1.0, help="time to train for, beside the trajectories' solving")
+    p.add_argument("--rank", type=int, help="change matrices in so many ranks only: the file is a tenth as large; default: any")
     p.add_argument("--layers", type=int, help="layers of a smaller student; default: all of the teacher's")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--peak", type=float, default=3e-4, help="highest learning rate; default: 0.0003")

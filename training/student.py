@@ -7,22 +7,24 @@ leads it where it leads the teacher: a preview predicts the render.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from ..model.checkpoint import load_world_model
 from ..model.config import VDiTConfig
+from ..model.student import from_teacher
 from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
 from .launch import Team
+from .lowrank import add_ranks, trained
 from .precision import mixed
 from .run import Run, averaged_weights, take_step
-from .teacher import MOVING, loss_weight, optimizers, rate_at
+from .teacher import DRAFT, MOVING, loss_weight, optimizers, rate_at
 from .trajectories import (
     STEPS, Teacher, Trajectories, averaged, frame_levels, load_teacher, on_the_way, write_trajectories,
 )  # fmt: skip
@@ -35,37 +37,8 @@ INSTANT = 0.4  # share of rows with r = t
 OWN = 0.3  # share of batches whose states are the student's own, one step after the teacher's
 COOLDOWN = 0.3  # share of the time over which the rate falls to zero
 EMA = 0.999
+SHORTEST = 0.01  # of a frame's way in a step: over less, float16's rounding of states would be most of the velocity
 STEP_COUNTS = (1, 2, 4, 8)  # of the fidelity in the log
-
-
-def kept_layers(layers: int, count: int, needed: Sequence[int]) -> list[int]:
-    """`count` of 0..layers-1: the needed ones, the last, then always the one farthest from those; ValueError if too few."""
-    if not len(set(needed)) <= count <= layers:
-        raise ValueError(f"a student of {count} layers; expected {len(set(needed)) or 1} to the teacher's {layers}")
-    kept = list(dict.fromkeys((*needed, layers - 1, 0)))[:count]
-    while len(kept) < count:
-        kept.append(max((i for i in range(layers) if i not in kept), key=lambda i: min(abs(i - k) for k in kept)))
-    return sorted(kept)
-
-
-def from_teacher(teacher: VDiT, layers: int | None = None) -> VDiT:
-    """A student with the teacher's weights, all its layers or fewer; with all, at target = sigma, it is the teacher."""
-    c = teacher.config
-    kept = kept_layers(c.layers, layers or c.layers, c.vace_layers)
-    config = replace(c, layers=len(kept), vace_layers=tuple(kept.index(n) for n in c.vace_layers), flow_map=True)
-    weights = {}
-    for name, value in teacher.state_dict().items():
-        if name.startswith("blocks."):
-            _, layer, rest = name.split(".", 2)
-            if int(layer) not in kept:
-                continue
-            name = f"blocks.{kept.index(int(layer))}.{rest}"
-        weights[name] = value.clone()
-    for name in [n for n in weights if n.startswith("time_embedding.")]:
-        weights.setdefault(name.replace("time_embedding", "delta_embedder"), weights[name].clone())
-    student = VDiT(config)
-    student.load_state_dict(weights)
-    return student
 
 
 def fewest_at(share: float) -> int:
@@ -104,7 +77,7 @@ def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:
 def average_velocity(student: VDiT, x: Tensor, t: Tensor, r: Tensor, end: Tensor, known: Tensor, told: dict) -> Tensor:
     """The student's average velocity [B, C, T, h, w] from frame levels t to r [B, T], seeing `end` where frames are known."""
     seen = end.where(known[:, None, :, None, None], x)
-    with mixed():
+    with mixed(), parametrize.cached():
         return student(seen, t, target=r, **told).float()
 
 
@@ -129,7 +102,7 @@ def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *
             x[astray] = start - wide(earlier - now) * u
     target, _ = on_the_way(found, rows, r)
     way = levels[1] - levels[2]
-    aim = torch.where(wide(way > 0), (x - target) / wide(way.clamp_min(1e-6)), v)
+    aim = torch.where(wide(way > SHORTEST), (x - target) / wide(way.clamp_min(SHORTEST)), v)
     error = (average_velocity(student, x, levels[1], levels[2], end, known, told) - aim).square().mean(1)
     rests = (levels[1] == 0) | ((t > r)[:, None] & (way <= 0))  # finished or known, or waiting throughout the step
     weight = loss_weight(end, rests, moving=MOVING)
@@ -160,13 +133,14 @@ class Recipe:
     peak: float = 3e-4  # highest learning rate; 7e-4 and 1.6e-3 ended 16% and 50% farther away at 4 steps (110 updates)
     muon: bool = False
     seed: int = 0
+    rank: int | None = None  # in which matrices may differ from the teacher's; None: any
     validate_every: int = 500
 
 
 def train(
     teacher: Path, latents: Path, held_out: Path, cache: Path, out: Path, recipe: Recipe, *, files: int = 128,
     cache_gb: float = 4.0, layers: int | None = None, guidance: float | None = None, teacher_steps: int = STEPS,
-    start_from: Path | None = None, team: Team = Team(),
+    drafted: float = DRAFT, start_from: Path | None = None, team: Team = Team(),
 ) -> None:  # fmt: skip
     """Fill the cache with `files` files of trajectories, then distil; both go on where they stopped.
 
@@ -175,7 +149,7 @@ def train(
     for a teacher that is a student.
     """
     source = load_teacher(teacher, guidance)
-    solved = dict(steps=teacher_steps, limit_gb=cache_gb)
+    solved = dict(steps=teacher_steps, limit_gb=cache_gb, drafted=drafted)
     write_trajectories(source, latents, cache, 0, files, team=team, **solved)
     write_trajectories(source, held_out, Path(cache) / "held-out", 0, 2, team=team, seed=1, **solved)
     team.wait()  # for what the others solve
@@ -207,15 +181,18 @@ def distil(
     """
     from tqdm import tqdm
 
-    params = dict(student.named_parameters())
+    if recipe.rank is not None:
+        add_ranks(student, recipe.rank)
+    params = trained(student)
     for p in params.values():
         p.requires_grad_(True)
     opts = optimizers(params, recipe.peak, recipe.muon, team)
     average = {n: p.detach().clone() for n, p in params.items()}
     step, samples, total = 0, 0, recipe.hours * 3600
     if state := run.load():
-        if VDiTConfig(**state["config"]) != student.config or state["teacher"] != teacher.fingerprint:
-            raise ValueError(f"{run.folder} holds a student of another teacher or size; name another folder with --out")
+        now = asdict(student.config), teacher.fingerprint, recipe.rank
+        if now != (asdict(VDiTConfig(**state["config"])), state["teacher"], state.get("rank")):
+            raise ValueError(f"{run.folder} holds a student of another teacher, size or rank; name another folder with --out")
         for n, p in params.items():
             p.data.copy_(state["weights"]["model." + n])
             average[n].copy_(state["average"]["model." + n])
@@ -228,6 +205,7 @@ def distil(
             teacher=teacher.name, guidance=teacher.guidance, trajectories=len(data), held_out=len(check),
         )  # fmt: skip
     words = {"text." + n: p for n, p in teacher.text.state_dict().items()}
+    frozen = {n: p for n, p in student.named_parameters() if n not in params}
 
     def snapshot() -> dict:
         named = lambda values: {"model." + n: v for n, v in values.items()}  # noqa: E731
@@ -236,7 +214,7 @@ def distil(
             "optimizers": [o.state_dict() for o in opts], "step": step, "samples": samples, "hours": before["hours"],
             "config": asdict(student.config), "teacher": teacher.fingerprint, "guidance": teacher.guidance,
             "rise": teacher.rise, "teacher_facts": teacher.facts, "trajectories": len(data),
-            "vocabulary": teacher.text.vocabulary,
+            "vocabulary": teacher.text.vocabulary, "rank": recipe.rank, "frozen": named(frozen),
         }  # fmt: skip
 
     def check_now(**more) -> None:

@@ -115,9 +115,10 @@ class Shots:
 
 
 def draw_shots(
-    batch: Batch, c: VDiTConfig, rng: np.random.Generator, generator: torch.Generator, *, controlled: bool, short: bool
-) -> Shots:
-    """Cut a batch to some length and decide what is told of it."""
+    batch: Batch, c: VDiTConfig, rng: np.random.Generator, generator: torch.Generator, *, controlled: bool, short: bool,
+    drafted: float = DRAFT,
+) -> Shots:  # fmt: skip
+    """Cut a batch to some length and decide what is told of it; drafted: see DRAFT."""
     if short and batch.video.shape[2] > 6:
         batch = batch.first(6)
     elif batch.video.shape[2] > 11 and rng.random() < 0.5:
@@ -136,7 +137,7 @@ def draw_shots(
     starts = torch.from_numpy(rng.choice(counts, size=b, p=shares))
     draft = None
     if c.draft and vace is None and not ended:
-        told = torch.from_numpy(rng.random(b) < DRAFT)
+        told = torch.from_numpy(rng.random(b) < drafted)
         starts = torch.where(told, batch.drafted, starts)
         draft = batch.told_draft(told)
     known |= torch.arange(x0.shape[2]) < starts[:, None]

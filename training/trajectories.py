@@ -27,9 +27,10 @@ from ..sampling.settings import settings_of
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
+from .lowrank import add_ranks, merged
 from .run import Run, save_atomic
 from .shards import Shards
-from .teacher import CONTROLLED, SAMPLED, SHORT, Shots, draw_shots, encode_words
+from .teacher import CONTROLLED, DRAFT, SAMPLED, SHORT, Shots, draw_shots, encode_words
 
 BATCH = 16  # clips of 41 frames in a file: about 30 MB at 16 steps
 STEPS = 16  # UniPC's ends are then 2% from its limit, and other seeds 140% (first bundled model)
@@ -77,7 +78,11 @@ def averaged(run: Path) -> tuple[VDiT, WordEncoder, dict]:
     config = VDiTConfig(**state["config"])
     transformer = VDiT(config)
     text = WordEncoder(state.get("vocabulary") or vocabulary(), config.text_dim, config.text_len)
-    transformer.load_state_dict({n[6:]: v for n, v in state["average"].items() if n.startswith("model.")})
+    if state.get("rank") is not None:
+        add_ranks(transformer, state["rank"])
+    weights = {**state["average"], **state.get("frozen", {})}
+    transformer.load_state_dict({n[6:]: v for n, v in weights.items() if n.startswith("model.")})
+    merged(transformer)
     text.load_state_dict({n[5:]: v for n, v in state["average"].items() if n.startswith("text.")})
     for module in (transformer, text):
         module.eval().requires_grad_(False)
@@ -125,17 +130,21 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
 
 def write_trajectories(
     teacher: Teacher, latents: Path, out: Path, first: int, count: int, *, steps: int = STEPS, limit_gb: float = 4.0,
-    seed: int = 0, batch: int = BATCH, team: Team = Team(),
+    seed: int = 0, batch: int = BATCH, drafted: float = DRAFT, team: Team = Team(),
 ) -> int:  # fmt: skip
     """Fill files number first .. first+count-1 of the cache, each member of a team its part; those that exist are kept.
-    Returns how many there are then.
+    Returns how many there are then. drafted: share of clips that are told a draft, of those that could be.
 
-    Stops at `limit_gb` of the whole folder. Raises ValueError when the folder holds another teacher's trajectories.
+    Stops at `limit_gb` of the whole folder. Raises ValueError when the folder holds another teacher's trajectories, and for a
+    share that is none.
     """
     from tqdm import tqdm
 
+    if not 0 <= drafted <= 1:
+        raise ValueError(f"the share of clips that are told a draft is {drafted:g}; expected 0 to 1")
+
     out, data = Path(out), None
-    made_by = {"guidance": teacher.guidance, "rise": teacher.rise, "steps": steps, "name": teacher.name}
+    made_by = {"guidance": teacher.guidance, "rise": teacher.rise, "steps": steps, "drafted": drafted, "name": teacher.name}
     _claim(out, {"teacher": teacher.fingerprint, **made_by})
     numbers = range(first + team.rank, first + count, team.size)
     missing = [n for n in numbers if not (out / f"trajectories-{n:05d}.pt").exists()]
@@ -155,7 +164,7 @@ def write_trajectories(
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             c, clips = teacher.transformer.config, data.draw(batch, rng)
             controlled, short = rng.random(2) < (CONTROLLED, SHORT)
-            shots = draw_shots(clips, c, rng, generator, controlled=controlled, short=short)
+            shots = draw_shots(clips, c, rng, generator, controlled=controlled, short=short, drafted=drafted)
             try:
                 save_atomic(solve(teacher, shots, generator, steps), path)
                 break

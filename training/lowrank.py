@@ -1,0 +1,50 @@
+"""Training in few ranks (LoRA, arXiv 2106.09685): matrices stay what they were, and what is added to each is a product of two
+small ones. A student so made is its teacher and a file a tenth as large."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..model.student import CONTROLS, in_ranks
+
+
+class Added(nn.Module):
+    """A weight and, beside it, up @ down, laid out as it is."""
+
+    def __init__(self, weight: Tensor, rank: int):
+        super().__init__()
+        rows, columns = len(weight), weight[0].numel()
+        self.up = nn.Parameter(torch.zeros(rows, rank))
+        self.down = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.up @ self.down).view_as(weight)
+
+
+def add_ranks(model: nn.Module, rank: int) -> nn.Module:
+    """Let a model's matrices and convolutions change in so many ranks only, but for those that read controls, which do not
+    change at all. In place; it computes what it did. Raises ValueError for a rank below 1."""
+    if rank < 1:
+        raise ValueError(f"rank is {rank}; expected 1 or more")
+    for name, module in list(model.named_modules()):
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and in_ranks(weight, rank) and not name.startswith(CONTROLS):
+            parametrize.register_parametrization(module, "weight", Added(weight, rank))
+    return model
+
+
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that training changes, by name: all, where no ranks were added."""
+    if not any(parametrize.is_parametrized(module) for module in model.modules()):
+        return dict(model.named_parameters())
+    return {n: p for n, p in model.named_parameters() if not n.endswith(".original") and not n.startswith(CONTROLS)}
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """The model with what was added made part of its matrices, in place."""
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return model
