@@ -121,7 +121,7 @@ def benchmark(argv: list[str]) -> int:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         return Contestant(f"{path.name} {digest}", **contestant(model, **settings))
 
-    def load_preview(file: str | None, students: list[str] | None, known: int):
+    def load_preview(file: str | None, students: list[str] | None, known: int, drafts: bool):
         from pathlib import Path
 
         from ..model import checkpoint
@@ -129,7 +129,7 @@ def benchmark(argv: list[str]) -> int:
         from ..world.benchmark.preview import Made, Maker
 
         def made(path: Path, name: str) -> Maker:
-            parts = maker(checkpoint.load_world_model(path), known)
+            parts = maker(checkpoint.load_world_model(path), known, drafts)
             return Maker(name, **parts | {"make": lambda *given: Made(**parts["make"](*given))})
 
         bundled = Path(checkpoint.BUNDLED)

@@ -65,7 +65,8 @@ def decode_frames(
             elif chunk is None:
                 frames[here] = draft.frames[here]
             else:
-                frames[here] = chunk.cpu().lerp(draft.frames[here].float(), same[here])
+                share = resized(same[here], frames.shape[1:3], "bilinear")
+                frames[here] = chunk.cpu().lerp(draft.frames[here].float(), share)
             at += length
             if on_latent_frame is not None:
                 on_latent_frame(done)
@@ -77,9 +78,8 @@ def decode_frames(
 
 
 def _same(codec: Any, latent: Tensor, draft: Draft) -> Tensor:
-    """How far a latent shows the draft: [T,H,W,1] on the CPU."""
-    small = agreement(*(quick_decode(codec, x) for x in (latent, draft.encoded(codec, latent.device).to(latent.dtype))))
-    return resized(small.cpu(), draft.frames.shape[1:3], "bilinear")
+    """How far a latent shows the draft: [T,h,w,1], small, on the CPU."""
+    return agreement(*(quick_decode(codec, x) for x in (latent, draft.encoded(codec, latent.device).to(latent.dtype)))).cpu()
 
 
 def _differing(same: Tensor, temporal: int) -> list[bool]:

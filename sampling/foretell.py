@@ -10,6 +10,7 @@ from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
 from .draft import Draft
+from .looked import looked
 from .paint import drafted
 from .sample import noise_from_seed
 from .steer import Steering
@@ -84,8 +85,7 @@ def foreseen(
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
     with torch.no_grad():
-        seen = dynamics.look((pictures if single else pictures[-known:])[None])
-        start = dynamics.start(seen, *dynamics.find(seen, clear), single)
+        seen, start = looked(dynamics, pictures if single else pictures[-known:], single, clear)
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none

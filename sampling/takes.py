@@ -207,12 +207,14 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
     return strip.clamp(0.0, 1.0), columns
 
 
-def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], None] | None = None) -> dict[str, Any]:
+def maker(
+    model: Any, known: int = 1, drafts: bool = True, device: Any = "cpu", check: Callable[[], None] | None = None
+) -> dict[str, Any]:  # fmt: skip
     """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(clip, seed, latent, opening), as
     arrays.
 
-    A shot is a simulated clip: its caption and its first `known` frames (0: none) are told. Latents are the sampler's own,
-    normalised, [C,T',h,w].
+    A shot is a simulated clip: its caption and its first `known` frames (0: none) are told, and without `drafts` nothing is
+    foretold. Latents are the sampler's own, normalised, [C,T',h,w].
     """
     import torch
 
@@ -223,7 +225,8 @@ def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], N
     def shot(clip: Any) -> tuple[Any, dict[str, int]]:
         if id(clip) not in told:
             told.clear()
-            told[id(clip)] = clip, encode_conditioning(model, clip.caption, start=clip.render.rgb[:known] if known else None)
+            conditioning = encode_conditioning(model, clip.caption, start=clip.render.rgb[:known] if known else None)
+            told[id(clip)] = clip, replace(conditioning, unforeseen=not drafts)
         return told[id(clip)][1], dict(zip(("frames", "height", "width"), clip.render.depth.shape))
 
     def make(clip: Any, seed: int, steps: int, solver: str | None) -> dict[str, Any]:
@@ -244,4 +247,4 @@ def maker(model: Any, known: int = 1, device: Any = "cpu", check: Callable[[], N
         raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
         return decode_frames(codec, raw, device, draft=draft).numpy()
 
-    return {"make": make, "decode": decode, "known": known, "device": str(device)}
+    return {"make": make, "decode": decode, "known": known, "drafts": drafts, "device": str(device)}

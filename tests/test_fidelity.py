@@ -197,9 +197,16 @@ def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     assert command_line.main([*settings, "--known", "0"]) == 1
     assert "other settings" in capsys.readouterr().err
     assert command_line.main([*settings, "--known", "0", "--out", str(tmp_path / "words")]) == 0
+    assert found["drafts"] is True and command_line.main([*settings, "--no-drafts"]) == 1
+    assert "other settings" in capsys.readouterr().err
+    assert command_line.main([*settings, "--no-drafts", "--out", str(tmp_path / "alone")]) == 0
+    assert json.loads((tmp_path / "alone" / "preview.json").read_text())["drafts"] is False
 
 
 def test_the_preview_suite_runs_alone(capsys):
     with pytest.raises(SystemExit):
         command_line.main(["benchmark", "--suite", "preview", "speed"])
     assert "run it alone" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command_line.main(["benchmark", "--suite", "physics", "--no-drafts"])
+    assert "--no-drafts is for --suite preview" in capsys.readouterr().err

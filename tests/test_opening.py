@@ -1,5 +1,6 @@
 """Of words alone a picture is made first, and the shot goes on from there."""
 
+import copy
 import importlib
 from dataclasses import replace
 
@@ -106,6 +107,7 @@ def test_what_might_be_a_ball_opens_nothing(model, odds, frame):
     picture = decode_frames(model.codec, generate(model, replace(shot, unforeseen=True), **RUN))[frame]
     torch.testing.assert_close(heard[0].start[0], picture, rtol=0, atol=1 / 255)
     for opened, shows in ((True, False), (False, True)):
+        model.dynamics = copy.copy(model.dynamics)  # what others have seen is kept
         model.dynamics.odds = 2.0
         draft = foretold(model, replace(heard[0], draft=None, opened=opened), **SIZE, seed=5).draft
         assert bool(draft.balls.any()) is shows
@@ -160,6 +162,8 @@ def test_a_take_is_as_sharp_as_its_opening_and_is_decoded_again_alike(model):
     one = parts["make"](Clip, 5, 2, None)
     again = parts["decode"](Clip, 5, one["latent"], one["opening"])
     torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(one["frames"]), rtol=0, atol=1e-4)
+    alone = maker(model, known=0, drafts=False)["make"](Clip, 5, 2, None)
+    assert one["opening"] is not None and alone["opening"] is None and (alone["latent"] != one["latent"]).any()
 
 
 def test_a_long_video_of_words_goes_on_from_its_opening(model):

@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
                    help=f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)")  # fmt: skip
     p.add_argument("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
     p.add_argument("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
+    p.add_argument("--no-drafts", action="store_true",
+                   help="preview: nothing is foretold, as in shots with an end picture: the transformers alone predict")  # fmt: skip
     p.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     p.add_argument("--guidance", type=float, help="guidance scale (default: the model's)")
     p.add_argument("--whole", action="store_true", help="make 10-s clips in one piece, not by extending 5-s ones")
@@ -57,7 +59,7 @@ def main(
     """Runs one benchmark; the status is 0, 1 when a control left its band or the run was refused.
 
     load(file or None, steps, guidance, whole) -> measure.Contestant: the caller knows models, this room does not.
-    load_preview(file or None, student files or None, known) -> (preview.Maker, [preview.Maker, ...]).
+    load_preview(file or None, student files or None, known, drafts) -> (preview.Maker, [preview.Maker, ...]).
     """
     p = parser()
     a = p.parse_args(argv)
@@ -67,6 +69,8 @@ def main(
     preview = a.suite and PREVIEW in a.suite
     if preview and (len(a.suite) > 1 or a.controls or a.calibrate or len(splits) > 1):
         p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
+    if a.no_drafts and not preview:
+        p.error(f"--no-drafts is for --suite {PREVIEW}; the other suites score a model as it is used")
     import torch
 
     try:
@@ -82,7 +86,7 @@ def _preview(a: argparse.Namespace, split: str, load_preview) -> int:
 
     return command(
         load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128,
-        known=1 if a.known is None else a.known, reference_steps=a.steps, split=split,
+        known=1 if a.known is None else a.known, drafts=not a.no_drafts, reference_steps=a.steps, split=split,
         width=a.width, height=a.height, frames=a.frames, out=a.out,
     )  # fmt: skip
 

@@ -46,12 +46,13 @@ class Made:
 @dataclass(frozen=True)
 class Maker:
     """A model: make(clip, seed, steps, solver or None) -> Made; decode(clip, seed, latent, opening) -> its frames; known:
-    frames it is given."""
+    frames it is given; drafts: whether it is told what is foretold."""
 
     name: str
     make: Callable[[Clip, int, int, str | None], Made]
     decode: Callable[[Clip, int, np.ndarray, np.ndarray | None], np.ndarray]
     known: int = 1
+    drafts: bool = True
     device: str = "cpu"
 
 
@@ -107,7 +108,8 @@ def measure(
 ) -> dict:
     """The report. Latents are kept in `out`, so that a run goes on where it was stopped; on_done may raise to stop."""
     if out is not None:
-        _claim(out, {"plan": asdict(plan), "models": [teacher.name, *(s.name for s in students)], "known": teacher.known})
+        told = {"known": teacher.known, "drafts": teacher.drafts}
+        _claim(out, {"plan": asdict(plan), "models": [teacher.name, *(s.name for s in students)], **told})
     compared = systems(teacher, students, plan)
     total, done = plan.shots * plan.seeds * (1 + len(compared)), 0
     found: dict[str, list[dict]] = {}
@@ -138,6 +140,7 @@ def measure(
     return {
         "suite": "preview", "plan": asdict(plan), "targets_at_4_steps": TARGETS, "systems": report,
         "models": {"teacher": teacher.name, "students": [s.name for s in students]}, "known": teacher.known,
+        "drafts": teacher.drafts,
         "hardware": hardware(teacher.device),
     }  # fmt: skip
 
@@ -307,9 +310,9 @@ def _write(path: Path, data: bytes) -> None:
 
 def command(
     load: Callable[..., tuple[Maker, list[Maker]]], *, model: Any, students: list[str] | None, seed: int, pairs: int,
-    known: int, reference_steps: int | None, split: str, width: int, height: int, frames: int | None, out: Path | None,
+    known: int, drafts: bool, reference_steps: int | None, split: str, width: int, height: int, frames: int | None, out: Path | None,
 ) -> int:  # fmt: skip
-    """`vdit benchmark --suite preview`. load(model file, student files, known) -> teacher and students."""
+    """`vdit benchmark --suite preview`. load(model file, student files, known, drafts) -> teacher and students."""
     import sys
 
     from tqdm import tqdm
@@ -318,8 +321,8 @@ def command(
         seed, max(1, pairs // Plan.seeds), split=split, reference_steps=reference_steps or Plan.reference_steps,
         width=width, height=height, frames=frames or Plan.frames,
     )  # fmt: skip
-    teacher, found = load(model, students, known)
-    out = out or Path("output") / f"benchmark-{seed}-preview"
+    teacher, found = load(model, students, known, drafts)
+    out = out or Path("output") / f"benchmark-{seed}-preview{'' if drafts else '-no-drafts'}"
     with tqdm(unit="video", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def on_done(done: int, total: int, what: str) -> None:

@@ -1,0 +1,66 @@
+"""What pictures were seen to show is kept for the next takes of their shot."""
+
+import gc
+
+import pytest
+import torch
+from vdit.model.dynamics import ObjectDynamics
+from vdit.sampling import looked as kept
+from vdit.sampling.looked import KEPT, looked
+
+
+class Counts(ObjectDynamics):
+    looks = 0
+
+    def look(self, frames):
+        self.looks += 1
+        return super().look(frames)
+
+
+@pytest.fixture
+def dynamics():
+    torch.manual_seed(0)
+    return Counts().eval().requires_grad_(False)
+
+
+def picture(shade=0.5, count=1):
+    return torch.full((count, 32, 32, 3), shade)
+
+
+@torch.no_grad()
+def test_the_same_pictures_are_looked_at_once_whatever_tensor_holds_them(dynamics):
+    first = looked(dynamics, picture(), True, False)
+    again = looked(dynamics, picture().clone(), True, False)
+    assert dynamics.looks == 1 and again is first
+    fresh = dynamics.look(picture()[None])
+    assert all(torch.equal(a, b) for a, b in zip(first[0], fresh))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("other", [
+    (picture(0.6), True, False), (picture(count=5), False, False), (picture(), True, True), (picture().view(1, 64, 16, 3), True, False),
+])  # fmt: skip
+def test_what_else_is_asked_is_looked_at(dynamics, other):
+    looked(dynamics, picture(), True, False)
+    looked(dynamics, *other)
+    assert dynamics.looks == 2
+
+
+@torch.no_grad()
+def test_the_shots_of_late_are_kept_and_go_with_their_model(dynamics):
+    for i in range(KEPT):
+        looked(dynamics, picture(i / 10), True, False)
+    looked(dynamics, picture(0.0), True, False)  # used again: it stays
+    looked(dynamics, picture(0.9), True, False)
+    assert dynamics.looks == KEPT + 1 and len(kept._kept[dynamics]) == KEPT
+    looked(dynamics, picture(0.0), True, False)
+    assert dynamics.looks == KEPT + 1
+    looked(dynamics, picture(0.1), True, False)
+    assert dynamics.looks == KEPT + 2
+    other = Counts().eval()
+    looked(other, picture(0.9), True, False)
+    assert other.looks == 1
+    before = len(kept._kept)
+    del other
+    gc.collect()
+    assert len(kept._kept) == before - 1
