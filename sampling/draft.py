@@ -74,7 +74,9 @@ def agreement(made: Tensor, drafted: Tensor) -> Tensor:
     """How far small frames [T,h,w,3] of a video and of its draft agree: [T,h,w,1], 0 to 1."""
     from torch.nn import functional as F
 
-    off = (made - drafted).square().mean(-1)[:, None]
-    off = F.avg_pool2d(F.pad(off, (AROUND // 2,) * 4, mode="replicate"), (AROUND, 1), 1)  # rows, then columns: in half the time
-    off = F.avg_pool2d(off, (1, AROUND), 1)[:, 0].sqrt()
+    height, width = made.shape[1:3]
+    red, green, blue = (made - drafted).square().unbind(-1)
+    off = F.pad(red + green + blue, (AROUND // 2,) * 4, mode="replicate")
+    off = sum(off[:, i : i + height] for i in range(AROUND))  # a tenth of avg_pool2d's time
+    off = (sum(off[..., i : i + width] for i in range(AROUND)) / (3 * AROUND**2)).sqrt()
     return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]

@@ -4,7 +4,7 @@ and how dark that is. What the object dynamics tell of the light is a guess, whi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from ..control.flow import grid
 from ..control.reproject import directions
@@ -32,7 +32,8 @@ class Sunlight:
         ray = directions(near.shape[1], near.shape[0], focal[None])[0]
         self.way, self.points = light / light.norm().clamp_min(1e-6), ray / near[..., None]
         self.soft = SOFT / near / focal  # metres
-        self.lit = brightness(_normals(even, ray, focal), light, None)  # [H,W] times as bright as in a shadow
+        normals = _normals(even, ray, focal)
+        self.lit = brightness(lambda way: normals @ way, light, None)  # [H,W] times as bright as in a shadow
 
     def hidden(self, centres: Tensor, radii: Tensor, way: Tensor | None = None) -> Tensor:
         """How far balls [F,N] (centres [F,N,3], radii [F,N], metres; 0: none) hide the light, or what comes from other ways
@@ -110,11 +111,11 @@ def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track:
     return way * guess.norm() if best > DARKER else None
 
 
-def brightness(facing: Tensor, light: Tensor, floor: Tensor | None) -> Tensor:
-    """How bright what faces unit normals [...,3] is, against what faces up and lies in a shadow, in a light [3] (see Sunlight)
-    above a floor's plane [3]."""
-    sky = 1.0 if floor is None else 1 - BELOW / 2 * (1 + facing @ (floor / floor.norm()))
-    return sky + (facing @ light).clamp_min(0)
+def brightness(facing: Callable[[Tensor], Tensor], light: Tensor, floor: Tensor | None) -> Tensor:
+    """How bright something is, against what faces up and lies in a shadow, in a light [3] (see Sunlight) above a floor's plane
+    [3]; facing: its unit normals' products with a way [3]."""
+    sky = 1.0 if floor is None else 1 - BELOW / 2 * (1 + facing(floor / floor.norm()))
+    return sky + facing(light).clamp_min(0)
 
 
 def grown(x: Tensor, by: int) -> Tensor:

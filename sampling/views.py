@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from ..control.camera import focal_of
 from ..control.reproject import seen_along
@@ -81,9 +81,9 @@ class Views:
         turned = self.to[1:, :3, :3] @ plane
         return turned / (1 + (turned * self.to[1:, :3, 3]).sum(-1, keepdim=True)).clamp_min(1e-3)
 
-    def facing(self, tracks: Tensor, spots: Tensor, later: bool) -> Tensor:
-        """Where balls at tracks [F,4] face at spots [h,w,2] of their discs, in radii: unit normals [F,h,w,3] in the first
-        camera, that sees them or that is where those behind it are `later`. Beyond a disc, as at its rim."""
+    def facing(self, tracks: Tensor, spots: Tensor, later: bool) -> Callable[[Tensor], Tensor]:
+        """How far balls at tracks [F,4] face a way [3] of the first camera at spots [h,w,2] of their discs, in radii: a cosine
+        [F,h,w]. That camera sees them, or is where those behind it are `later`. Beyond a disc, as at its rim."""
         import torch
 
         moved = later and self.camera is not None
@@ -96,7 +96,8 @@ class Views:
         axes = axes @ self.to[1:, :3, :3] if moved else axes
         spots = spots / spots.norm(dim=-1, keepdim=True).clamp_min(1)
         bulge = (1 - spots.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
-        return torch.einsum("hwi,fic->fhwc", torch.cat((spots, -bulge), -1), axes)
+        normals = torch.cat((spots, -bulge), -1)
+        return lambda way: torch.einsum("hwi,fi->fhw", normals, axes @ way)
 
 
 def in_space(place: Tensor, depth: Tensor, centre: Tensor, focal: Tensor) -> Tensor:

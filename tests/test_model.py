@@ -7,7 +7,7 @@ import pytest
 import torch
 from random_weights import randomised
 from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model, save_world_model
-from vdit.model.codec.tiny import Patches, TinyCodec, TinyCodecConfig
+from vdit.model.codec.tiny import PatchConv, Patches, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.vdit import VDiT, carried, init_weights
 
@@ -121,7 +121,9 @@ def test_older_files_tell_no_shape_of_the_encoder():
 
 def test_pixels_are_folded_as_elsewhere():
     x = torch.rand(2, 16, 24, 3).permute(0, 3, 1, 2)
-    torch.testing.assert_close(Patches(8)(x), 2 * torch.nn.PixelUnshuffle(8)(x) - 1)
+    conv = PatchConv(8, 5)
+    expected = torch.nn.functional.conv2d(2 * torch.nn.PixelUnshuffle(8)(x) - 1, conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(conv(Patches(8)(x)), expected)
     x = torch.rand(1, 3, 8, 8)  # one patch, in order: nothing needs to be copied
     before = x.clone()
     Patches(8)(x)

@@ -46,16 +46,29 @@ class Spatial(nn.Module):
 
 
 class Patches(nn.Module):
-    """Pixels [N, C, H, W] in 0..1 folded into channels [N, C*side*side, H/side, W/side] in -1..1, in nn.PixelUnshuffle's order
-    at a third of its cost: in memory colours lie side by side, before and behind."""
+    """Pixels [N, C, H, W] in 0..1 folded into channels [N, side*side*C, H/side, W/side] in -0.5..0.5, the colours of a pixel side
+    by side: as they lie in memory, so that a patch's rows are copied whole."""
 
     def __init__(self, side: int):
         super().__init__()
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))  # [N, C, h, i, w, j]
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).mul(2).sub_(1).permute(0, 3, 1, 2)
+        x = x.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side)).permute(0, 2, 4, 3, 5, 1)  # [N, h, w, i, j, C]
+        folded = torch.sub(x, 0.5, out=torch.empty(x.shape, dtype=x.dtype, device=x.device))
+        return folded.flatten(3).permute(0, 3, 1, 2)
+
+
+class PatchConv(nn.Conv2d):
+    """A 3x3 convolution of patches, whose weight is as for those of nn.PixelUnshuffle, in -1..1."""
+
+    def __init__(self, side: int, width: int):
+        super().__init__(3 * side**2, width, 3, padding=1)
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = 2 * self.weight.unflatten(1, (3, self.side**2)).transpose(1, 2).flatten(1, 2)
+        return F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), self.bias, padding=1)
 
 
 class MemoryBlock(nn.Module):
@@ -72,8 +85,8 @@ class MemoryBlock(nn.Module):
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         before = torch.cat((x[:, :1] if past is None else past, x[:, :-1]), 1)
         both = torch.cat((x, before), 2).flatten(0, 1)
-        y = self.out(F.relu(self.mix(both))).unflatten(0, x.shape[:2])
-        return x + y if self.signed else F.relu(x + y), x[:, -1:]
+        y = x + self.out(F.relu(self.mix(both), inplace=True)).unflatten(0, x.shape[:2])
+        return y if self.signed else F.relu(y, inplace=True), x[:, -1:]
 
 
 class HalveTime(nn.Module):
@@ -149,10 +162,9 @@ class TinyCodec(nn.Module):
         super().__init__()
         self.config = config
         c = config
-        pixels = 3 * c.unshuffle**2
         (fine, coarse), (shallow, deep) = c.seen, c.looks
         self.encoder = nn.ModuleList(
-            [Spatial(nn.Sequential(Patches(c.unshuffle), nn.Conv2d(pixels, fine, 3, padding=1), nn.ReLU()))]
+            [Spatial(nn.Sequential(Patches(c.unshuffle), PatchConv(c.unshuffle, fine), nn.ReLU(inplace=True)))]
             + [MemoryBlock(fine) for _ in range(shallow)]
             + [HalveTime(fine), Spatial(nn.Conv2d(fine, coarse, 2, stride=2)), HalveTime(coarse)]
             + [MemoryBlock(coarse) for _ in range(deep)]
