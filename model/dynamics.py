@@ -104,6 +104,13 @@ class Speeds(NamedTuple):
         mean, spread = (x.gather(2, rows)[:, :, 0] for x in (self.mean, self.spread))
         return mean + spread * noise[..., 1:]
 
+    def tried(self, noise: Tensor, count: int) -> Tensor:
+        """So many speeds [count, N, 2] of one video's balls, that normal noise [n] stands for."""
+        balls = self.likely.shape[1]
+        at = torch.arange(count * balls * 3, device=noise.device) % len(noise)  # the smallest videos have little
+        every = Speeds(*(x.expand(count, *x.shape[1:]) for x in self))
+        return every.draw(noise[at].view(count, balls, 3).float().cpu())
+
 
 class ObjectDynamics(nn.Module):
     known = KNOWN

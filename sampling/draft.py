@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ..control.pictures import cover
 from ..control.signals import fold
 from .settings import is_wan
+from .shade import grown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ALIKE = 0.075, 0.15  # root mean square over AROUND small pixels a side: up to the first it is the draft, from the second not
 AROUND = 5
+BEYOND = 3  # small pixels to each side of what differs that are not the draft, either: a ball's rim there would stay behind
 
 
 @dataclass(eq=False)
@@ -79,4 +81,6 @@ def agreement(made: Tensor, drafted: Tensor) -> Tensor:
     off = F.pad(red + green + blue, (AROUND // 2,) * 4, mode="replicate")
     off = sum(off[:, i : i + height] for i in range(AROUND))  # a tenth of avg_pool2d's time
     off = (sum(off[..., i : i + width] for i in range(AROUND)) / (3 * AROUND**2)).sqrt()
+    if bool((off > ALIKE[0]).any()):
+        off = grown(off, BEYOND)
     return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
+from .arrive import TRIES, Way, arriving, rests
 from .draft import Draft
 from .looked import looked
 from .paint import drafted
@@ -33,17 +34,21 @@ def foretold(
     """The conditioning with a `draft`, where the model can make one; else as it is.
 
     Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or that of a seed, then
-    decide. Where a camera path, depth or flow are told, all goes along with them. Nothing is foretold to an end picture,
-    where the camera moves and no path, flow or depth says how, where depth or flow move more than balls and no camera
-    explains it, and where a control counts only in part.
+    decide. To an end picture, balls go as nearly so as leads there. Where a camera path, depth or flow are told, all goes along
+    with them. Nothing is foretold where these are told beside an end picture or balls cannot come to it, where the camera moves
+    and no path, flow or depth says how, where depth or flow move more than balls and no camera explains it, and where a
+    control counts only in part.
     """
     dynamics, told = getattr(model, "dynamics", None), conditioning
     if dynamics is None or not model.config.draft or told.draft is not None or told.unforeseen:
         return told
-    if told.start is None or told.end is not None or told.past is not None or told.strength < 1:
+    if told.start is None or told.past is not None or told.strength < 1:
+        return told
+    if told.end is not None and (told.camera is not None or told.depth is not None or told.flow is not None):
         return told
     single = len(told.start) < dynamics.known
-    if frames <= len(told.start) or (single and seed is None and noise is None):
+    chance = single or told.end is not None  # what it hangs on, too
+    if frames <= len(told.start) or (chance and seed is None and noise is None):
         return told
     controls = fitted(told.camera, told.depth, told.flow, frames, width, height)
     if any((c.strength, c.start, c.end) != (1, 0, 1) or getattr(c, "by_noise", False) for c in controls if c is not None):
@@ -51,12 +56,13 @@ def foretold(
     camera, depth, flow = controls
     camera = camera.since(0 if single else len(told.start) - 1) if camera is not None and camera.moves else None
     pictures = cover(told.start[:1] if single else told.start, width, height)
-    if single and noise is None:
+    if chance and noise is None:
         space = model.space
         cells = height // space.spatial, width // space.spatial
         noise = noise_from_seed(seed, (1, space.channels, (frames - 1) // space.temporal + 1, *cells))
     words = model.text.token_ids(told.prompt)[0] if single else []
-    future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, told.opened)
+    end = None if told.end is None else cover(told.end, width, height)[-1]
+    future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, end, told.opened)
     if future is None:
         return replace(told, unforeseen=True)
     return replace(told, draft=Draft(*drafted(pictures, *future, soft=told.opened), travels=future.camera is not None))
@@ -71,14 +77,15 @@ class Future(NamedTuple):
 
 def foreseen(
     dynamics: Any, pictures: Tensor, frames: int, words: Sequence[int] = (), noise: Tensor | None = None,
-    camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None, clear: bool = False,
+    camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None,
+    end: Tensor | None = None, clear: bool = False,
 ) -> Future | None:  # fmt: skip
     """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures. camera:
     the path from the last picture on; without one, flow or depth of the whole picture tell it. None where the camera moves and
     nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
-    k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. clear: what might be a
-    ball is none.
+    k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. end: a last picture
+    [H,W,3], to which balls come; None where they do not, or its camera is another. clear: what might be a ball is none.
     """
     import torch
 
@@ -94,6 +101,16 @@ def foreseen(
             balls = dynamics.aimed(balls, speeds.draw(free[None, each]))
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
+        missing = None
+        if end is not None:
+            if not rests(pictures[-1], end):
+                return None
+            way, chances = Way(dynamics, seen, frames - count, pictures[-1], start.depth[0, there].exp(), end), noise[0].flatten()
+            drawn = speeds.tried(chances, TRIES)[:, there] if single else None
+            found = arriving(way, balls, drawn, chances)
+            if found is None:
+                return None
+            balls, missing = found
         radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]
         scale, high, centre = seen.scale, seen.scale[1], torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
@@ -126,6 +143,8 @@ def foreseen(
                 balls = balls._replace(place=now, speed=balls.speed + turn)
             path.append(torch.cat((balls.place[0], balls.radius[0]), -1))
         place, size = torch.stack(path).split((2, 1), -1)
+        if missing is not None:
+            place = place + missing * torch.linspace(0, 1, len(place) + 1)[1:, None, None]
         far = depths * radius / size.clamp_min(1e-3)
         behind = slice(1, None)
         place, away = views.seen(place * scale + centre, far, behind)

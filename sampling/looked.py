@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..model.dynamics import Seen, Start
-
 KEPT = 4  # shots of each model: some megabytes at 128x128
 
-_kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, tuple[Seen, Start]]] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, tuple[Any, Any]]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[Seen, Start]:
-    """What object dynamics see in pictures [k,H,W,3] on the CPU, by what these hold; single, clear: see ObjectDynamics.start and
-    find. The result is shared: it must be left as it is."""
+def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[Any, Any]:
+    """The Seen and the Start of object dynamics for pictures [k,H,W,3] on the CPU, by what these hold; single, clear: see
+    ObjectDynamics.start and find. They are shared: they must be left as they are."""
     digest = hashlib.blake2b(pictures.contiguous().numpy(), digest_size=16).digest()
     key = digest, tuple(pictures.shape), single, clear
     with _lock:

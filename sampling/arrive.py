@@ -1,0 +1,147 @@
+"""How balls come to where an end picture shows them: of the speeds that words and noise allow, or near those that were seen,
+the ones that lead there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .looked import looked
+from .paint import HIDDEN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TRIES = 64  # speeds that are tried in a round
+ROUNDS = 0.04, 0.01, 0.003  # deviations of speeds around the best so far, in UNITS a frame (.64 pixels in a picture 128 high, ...)
+SEEN = 0.01  # the largest of them where speeds were seen
+CLOSE = 1.5  # radii from where the end picture shows a ball, within which it has come there
+LOST = 6.0  # radii that a ball costs which only one of end picture and future shows
+COLOURS = 8.0  # radii that a colour costs which is another one through and through
+MOVED = 0.01  # mean change of a sixteenth of a picture, each way, from which on something else is there
+STANDS = 0.75  # share of them in which nothing is, where the camera stands: of moving ones 19 in 20 change more
+
+
+class Ends(NamedTuple):
+    """Where balls are at the end [M, .]: their places and radii in UNITS, and their colours."""
+
+    place: Tensor
+    radius: Tensor
+    colour: Tensor
+
+
+def rests(first: Tensor, last: Tensor) -> bool:
+    """Whether two pictures [H,W,3] are of one place from one camera."""
+    from torch.nn import functional as F
+
+    change = F.adaptive_avg_pool2d((first - last).abs().mean(-1)[None, None], 16)
+    return bool((change < MOVED).float().mean() > STANDS)
+
+
+def ends_of(dynamics: Any, picture: Tensor) -> Ends:
+    """What balls an end picture [H,W,3] shows."""
+    seen, start = looked(dynamics, picture[None], True, False)
+    there = start.balls.radius[0, :, 0] > 0
+    place, radius = start.balls.place[0, there], start.balls.radius[0, there]
+    return Ends(place, radius, colours(picture, place, radius, seen.scale))
+
+
+def colours(picture: Tensor, place: Tensor, radius: Tensor, scale: Tensor) -> Tensor:
+    """The mean colours [N,3] of the middles of balls in a picture [H,W,3]."""
+    import torch
+    from torch.nn import functional as F
+
+    half = torch.tensor([picture.shape[1], picture.shape[0]]) / 2
+    row = torch.linspace(-0.5, 0.5, 5)
+    spots = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1)  # in radii
+    at = (place[:, None] + radius[:, None] * spots) * scale / half
+    found = F.grid_sample(picture.permute(2, 0, 1)[None], at[None], padding_mode="border", align_corners=False)
+    return found[0].mean(-1).T
+
+
+class Misses(NamedTuple):
+    """How far from their ends balls of futures [K] are, in radii."""
+
+    total: Tensor  # [K]
+    apart: Tensor  # [K, N, M] from every end
+    end: Tensor  # [K, N] number of a ball's end, -1 where it has none
+    way: Tensor  # [K, N, 2] from a ball to its end in UNITS, 0 where it has none
+    unmet: Tensor  # [K] balls that only one of future and end picture shows
+
+
+class Way:
+    """The way of the object dynamics' Balls from a first picture, Seen, through so many frames to an end picture."""
+
+    def __init__(self, dynamics: Any, seen: Any, frames: int, first: Tensor, far: Tensor, end: Tensor):
+        """first, end: pictures [H,W,3]; far: metres [N,1] of the balls in the first one."""
+        import torch
+
+        self.dynamics, self.seen, self.frames, self.far = dynamics, seen, frames, far
+        self.first, self.ends = first, ends_of(dynamics, end)
+        self.half = torch.tensor([first.shape[1], first.shape[0]]) / 2 / seen.scale  # UNITS
+
+    def last(self, balls: Any) -> Any:
+        """Balls [K,N] so many frames later."""
+        around = self.seen.around.expand(len(balls.place), -1, -1, -1)
+        for _ in range(self.frames):
+            balls = self.dynamics.move(balls, around)
+        return balls
+
+    def misses(self, begun: Any) -> Misses:
+        """How balls that begin so [K,N] come to their ends: pairs are made from the closest on."""
+        import torch
+        from torch.nn import functional as F
+
+        (place, _, _, radius, _), ends, (count, balls) = self.last(begun), self.ends, begun.place.shape[:2]
+        inside = (place.abs() < self.half + radius).all(-1)
+        ground = self.seen.ground[None].expand(count, -1, -1, -1)
+        near = F.grid_sample(ground, (place / self.half)[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
+        shown = inside & (near * (self.far * begun.radius / radius.clamp_min(1e-3))[..., 0] < HIDDEN)
+        differ = (colours(self.first, begun.place[0], begun.radius[0], self.seen.scale)[:, None] - ends.colour).norm(dim=-1)
+        off = ends.place - place[:, :, None]  # [K, N, M, 2]
+        apart = off.norm(dim=-1) / ends.radius[:, 0] + COLOURS * differ
+        apart = torch.where(shown[..., None], apart, torch.inf)
+        free, future, total, way = apart.clone(), torch.arange(count), torch.zeros(count), torch.zeros_like(place)
+        unmet, to = shown.sum(1) + len(ends.place), torch.full((count, balls), -1)
+        for _ in range(min(balls, len(ends.place))):
+            best, pair = free.flatten(1).min(1)
+            met = best < LOST
+            k, ball, end = (x[met] for x in (future, pair // len(ends.place), pair % len(ends.place)))
+            way[k, ball], to[k, ball], total[k], unmet[k] = off[k, ball, end], end, total[k] + best[met], unmet[k] - 2
+            free[k, ball] = torch.inf
+            free[k, :, end] = torch.inf
+        return Misses(total + LOST * unmet, apart, to, way, unmet)
+
+
+def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple[Any, Tensor] | None:
+    """Balls [1,N] with speeds that lead to their ends, and what is then still missing of it [N,2] in UNITS; None where none do.
+
+    drawn: speeds [K,N,2] that they may have, or None where those of `balls` were seen; noise: normal, [n].
+    """
+    import torch
+
+    count = balls.place.shape[1]
+    if not count:
+        return None if len(way.ends.place) else (balls, torch.zeros(0, 2))
+    every = lambda x, k: x.expand(k, *x.shape[1:])  # noqa: E731
+    best = balls
+    if drawn is not None:
+        tried = way.dynamics.aimed(balls._make(every(x, len(drawn)) for x in balls), drawn)
+        misses = way.misses(tried)
+        k = misses.total.argmin()
+        to, which = misses.end[k], torch.arange(count)
+        closest = misses.apart[:, which, to.clamp_min(0)].argmin(0) if len(way.ends.place) else k
+        alone = closest.where(to >= 0, k)  # balls meet rarely: each may be its best, whatever the others are
+        best = balls._replace(speed=tried.speed[alone, which][None])
+    for step, spread in enumerate(r for r in ROUNDS if drawn is not None or r <= SEEN):
+        at = (torch.arange(TRIES * count * 2) + 37 * (step + 1)) % len(noise)
+        turn = noise.cpu().float()[at].view(TRIES, count, 2) * spread
+        turn[0] = 0  # as it is
+        tried = best._make(every(x, TRIES) for x in best)
+        tried = tried._replace(speed=tried.speed + torch.nn.functional.pad(turn, (0, 1)))
+        misses = way.misses(tried)
+        k = int(misses.total.argmin())
+        best = best._make(x[k : k + 1] for x in tried)
+    missing = misses.way[k]
+    if misses.unmet[k] or bool((missing.norm(dim=-1) > CLOSE * best.radius[0, :, 0]).any()):
+        return None
+    return best, missing

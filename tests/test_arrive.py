@@ -1,0 +1,179 @@
+"""Key frames: balls come to where an end picture shows them."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from vdit.control import encode_conditioning
+from vdit.control.depth import depth_from_metres
+from vdit.control.moves import move
+from vdit.model.checkpoint import load_world_model
+from vdit.model.dynamics import Balls, ObjectDynamics
+from vdit.sampling import foretold, generate
+from vdit.sampling.arrive import CLOSE, LOST, TRIES, Ends, Way, arriving, rests
+from vdit.training.tracks import ball_tracks
+from vdit.world.clip import make_clip
+
+SIZE = dict(frames=41, width=128, height=128)
+
+
+class Straight(ObjectDynamics):
+    """Balls go on as they move."""
+
+    def move(self, balls, around):
+        return balls._replace(place=balls.place + balls.speed[..., :2])
+
+
+def balls(*places, speed=(0.0, 0.0), radius=0.5):
+    n = len(places)
+    place = torch.tensor(places).view(1, n, 2)
+    speeds = torch.tensor([*speed, 0.0]).expand(1, n, 3)
+    return Balls(place, speeds, torch.zeros(1, n, 3), torch.full((1, n, 1), radius), torch.zeros(1, n, 4))
+
+
+def way(first, ends, frames=10, near=None, colour=None):
+    """A way of grey balls through a picture of 8 x 8 UNITS to ends in their colour."""
+    dynamics = Straight()
+    seen = SimpleNamespace(around=torch.zeros(1, 4, 4, 4), scale=torch.tensor([8.0, 8.0]),
+                           ground=torch.full((1, 16, 16), 0.01) if near is None else near[None])  # fmt: skip
+    made = object.__new__(Way)
+    made.dynamics, made.seen, made.frames, made.far = dynamics, seen, frames, torch.full((first.place.shape[1], 1), 5.0)
+    made.first, made.half = torch.full((64, 64, 3), 0.5), torch.tensor([4.0, 4.0])
+    ends = torch.tensor(ends).view(-1, 2)
+    made.ends = Ends(ends, torch.full((len(ends), 1), 0.5), torch.full((len(ends), 3), 0.5) if colour is None else colour)
+    return made
+
+
+def test_ways_to_ends_are_paired_from_the_closest_on_and_what_only_one_shows_is_missed():
+    first = balls((-2.0, 0.0), (2.0, 0.0))
+    found = way(first, [(2.25, 0.0), (-2.0, 1.0)]).misses(first)
+    assert found.unmet.tolist() == [0] and float(found.total) == pytest.approx(0.5 + 2.0)
+    torch.testing.assert_close(found.way[0], torch.tensor([[0.0, 1.0], [0.25, 0.0]]))
+    one = way(first, [(2.0, 0.0)]).misses(first)
+    assert one.unmet.tolist() == [1] and float(one.total) == LOST and one.end.tolist() == [[-1, 0]]
+    none = way(first, []).misses(first)
+    assert none.unmet.tolist() == [2] and none.end.tolist() == [[-1, -1]]
+
+
+def test_balls_that_left_the_picture_or_are_hidden_need_no_end():
+    first = balls((0.0, 0.0), speed=(0.5, 0.0))
+    assert way(first, [], frames=10).misses(first).unmet.tolist() == [0]
+    wall = torch.full((16, 16), 0.01)
+    wall[:, 8:] = 1.0  # a metre away
+    assert way(first, [], frames=4, near=wall).misses(first).unmet.tolist() == [0]
+    assert way(first, [], frames=4).misses(first).unmet.tolist() == [1]
+
+
+def test_another_colour_is_another_ball():
+    first = balls((0.0, 0.0))
+    assert way(first, [(0.1, 0.0)], colour=torch.tensor([[0.5, 0.55, 0.5]])).misses(first).unmet.tolist() == [0]
+    assert way(first, [(0.1, 0.0)], colour=torch.tensor([[1.0, 0.1, 0.0]])).misses(first).unmet.tolist() == [2]
+
+
+def test_of_the_speeds_that_may_be_each_ball_has_the_one_that_leads_to_its_end():
+    first, g = balls((-2.0, 0.0), (2.0, 0.0)), torch.Generator().manual_seed(0)
+    assert CLOSE * 0.5 > 0.25
+    drawn = torch.randn(TRIES, 2, 2, generator=g) * 0.3
+    course = way(first, [(-1.0, 2.0), (3.0, -2.0)])
+    found, missing = arriving(course, first, drawn, torch.randn(4000, generator=g))
+    last = course.last(found).place[0]
+    assert float((last - course.ends.place).norm(dim=-1).max()) < 0.25
+    torch.testing.assert_close(last + missing, course.ends.place)
+    assert arriving(course, first, None, torch.randn(4000, generator=g)) is None, "seen to rest, they cannot go so far"
+    near = way(first, [(-1.95, 0.1), (2.0, 0.05)])
+    found, missing = arriving(near, first, None, torch.randn(4000, generator=g))
+    assert float(missing.norm(dim=-1).max()) < 0.1 < CLOSE * 0.5
+
+
+def test_without_balls_only_an_end_without_any_is_come_to():
+    none = Balls(*(torch.zeros(1, 0, n) for n in (2, 3, 3, 1, 4)))
+    assert arriving(way(none, []), none, None, torch.zeros(9)) is not None
+    assert arriving(way(none, [(0.0, 0.0)]), none, None, torch.zeros(9)) is None
+
+
+@pytest.fixture(scope="module")
+def moving():
+    clip = make_clip(3, "throw", width=128, height=128, frames=41)
+    assert clip.scene.camera_move != "still"
+    return clip
+
+
+def test_a_camera_that_moved_is_told_from_a_ball_that_did(clip, moving):
+    assert rests(clip.render.rgb[0], clip.render.rgb[-1])
+    assert not rests(*moving.render.rgb[[0, -1]])
+    assert rests(clip.render.rgb[0], (clip.render.rgb[-1] + 0.005 * torch.randn(128, 128, 3)).clamp(0, 1))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_world_model()
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """One ball that flies and is there to the end, under a still camera."""
+    for seed in range(99):
+        clip = make_clip(seed, "throw", split="validation", width=128, height=128, frames=41)
+        tracks = ball_tracks(clip)
+        if clip.scene.camera_move == "still" and len(clip.scene.balls) == 1 and 20 < float(tracks[-1, 0, 0]) < 108:
+            if float((tracks[-1, 0, :2] - tracks[0, 0, :2]).norm()) > 20 and float(tracks[:, 0, 2].min()) > 0:
+                return clip
+
+
+def centre(balls):
+    """Of what is painted of balls [H,W]."""
+    v, u = torch.meshgrid(*(torch.arange(n) + 0.5 for n in balls.shape), indexing="ij")
+    return torch.stack(((u * balls).sum(), (v * balls).sum())) / balls.sum()
+
+
+@pytest.mark.parametrize("known", [1, 5])
+def test_a_draft_ends_as_the_end_picture_does(model, clip, known):
+    rgb, tracks = clip.render.rgb, ball_tracks(clip)
+    shot = encode_conditioning(model, clip.caption, start=rgb[:known], end=rgb[-1:])
+    drafts = [foretold(model, shot, **SIZE, seed=seed).draft for seed in (1, 1, 2)]
+    assert torch.equal(drafts[0].frames, drafts[1].frames), "the same seed, the same way"
+    for draft in drafts:
+        assert float((centre(draft.balls[-1]) - tracks[-1, 0, :2]).norm()) < 0.5 * float(tracks[-1, 0, 2])
+    free = foretold(model, replace(shot, end=None), **SIZE, seed=1).draft
+    apart = [float((centre(d.balls[-1]) - tracks[-1, 0, :2]).norm()) for d in (drafts[0], free)]
+    assert apart[0] < apart[1] and (known > 1 or not torch.equal(drafts[0].frames, drafts[2].frames))
+
+
+def test_the_video_has_both_key_frames_and_what_is_foretold_between(model, clip):
+    rgb, heard = clip.render.rgb, []
+    shot = encode_conditioning(model, clip.caption, start=rgb[:1], end=rgb[-1:])
+    latent = generate(model, shot, **SIZE, seed=3, steps=2, on_told=heard.append)
+    assert heard[0].draft is not None and latent.shape[2] == 11
+    there = heard[0].draft.told(model.codec, "cpu")[:, -1, 1:] > 1  # where it draws a ball
+    off = (latent - heard[0].draft.latent).abs().amax(1)[:, 1:]
+    assert there.any() and float(off[there].max()) < 1e-3
+
+
+@pytest.mark.parametrize("other", ["moved", "another ball", "controls", "let go"])
+def test_what_cannot_be_come_to_is_left_to_the_transformer(model, clip, moving, other):
+    rgb = (moving if other == "moved" else clip).render.rgb
+    end = rgb[-1:].clone()
+    if other == "another ball":  # one that was not there before
+        x, y = (int(v) for v in ball_tracks(clip)[-1, 0, :2])
+        end[:, 20:44, 20:44] = end[:, y - 12 : y + 12, x - 12 : x + 12].clone()
+    more = {"controls": dict(camera=move("orbit")), "let go": dict(strength=0.5)}.get(other, {})
+    if other == "controls":
+        more["depth"] = depth_from_metres(clip.render.depth)
+    shot = encode_conditioning(model, clip.caption, start=rgb[:1], end=end, **more)
+    assert foretold(model, shot, **SIZE, seed=1).draft is None
+
+
+def test_an_end_picture_without_a_seed_says_nothing_yet(model, clip):
+    shot = encode_conditioning(model, clip.caption, start=clip.render.rgb[:5], end=clip.render.rgb[-1:])
+    asked = foretold(model, shot, **SIZE)
+    assert asked.draft is None and not asked.unforeseen
+    noise = torch.randn(1, model.codec.channels, 11, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert foretold(model, shot, **SIZE, noise=noise).draft is not None
+
+
+def test_the_smallest_videos_have_enough_chance(model):
+    clip = make_clip(1, "fall", width=32, height=32, frames=5)
+    shot = encode_conditioning(model, clip.caption, start=clip.render.rgb[:1], end=clip.render.rgb[-1:])
+    asked = foretold(model, shot, frames=5, width=32, height=32, seed=1)
+    assert asked.draft is not None or asked.unforeseen
