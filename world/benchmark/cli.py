@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
     p.add_argument("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
     p.add_argument("--no-drafts", action="store_true",
-                   help="preview: nothing is foretold, as in shots with an end picture: the transformers alone predict")  # fmt: skip
+                   help="preview: nothing is foretold, as where a control counts only in part: the transformers alone predict")  # fmt: skip
     p.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     p.add_argument("--guidance", type=float, help="guidance scale (default: the model's)")
     p.add_argument("--whole", action="store_true", help="make 10-s clips in one piece, not by extending 5-s ones")
