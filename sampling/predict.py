@@ -17,6 +17,7 @@ def predictor(
     model: Any,
     *,
     controls: Sequence[str] = (),
+    ended: bool = False,
     whole: bool = False,
     device: Any = "cpu",
     check: Callable[[], None] | None = None,
@@ -25,7 +26,7 @@ def predictor(
     """predict(clip, known frames [k,H,W,3], seed) -> frames [T,H,W,3] of the clip's length and size.
 
     clip: a simulated one (caption, scene.c2w, scene.fov_deg, render.depth, flow, visible); of these only the caption
-    and those named in `controls` are told. Longer clips than the model was trained on are made in windows, or in one
+    and those named in `controls` are told, and if `ended` its last frame. Longer clips than the model was trained on are made in windows, or in one
     piece if `whole`. settings: as of settings_of; by default the model's own.
     """
     unknown = set(controls) - set(CONTROLS)
@@ -37,7 +38,8 @@ def predictor(
         from ..control import encode_conditioning
 
         frames, height, width = clip.render.depth.shape
-        told = encode_conditioning(model, clip.caption, start=known, **_told(clip, controls))
+        end = clip.render.rgb[-1:] if ended else None
+        told = encode_conditioning(model, clip.caption, start=known, end=end, **_told(clip, controls))
         return long_video(
             model, told, seed=seed, frames=frames, width=width, height=height, window=frames if whole else None,
             device=device, check=check, **given,
@@ -71,12 +73,13 @@ def _told(clip: Any, controls: Sequence[str]) -> dict[str, Any]:
 
 
 def contestant(
-    model: Any, *, device: Any = "cpu", check: Callable[[], None] | None = None, whole: bool = False, **settings: Any
+    model: Any, *, device: Any = "cpu", check: Callable[[], None] | None = None, whole: bool = False, ended: bool = False,
+    **settings: Any,
 ) -> dict[str, Any]:
     """What a benchmark needs of a model: predict, obeying ({name: predict told that control}), roundtrip, settings."""
     import torch
 
-    more = {"whole": whole, "device": device, "check": check, **settings}
+    more = {"ended": ended, "whole": whole, "device": device, "check": check, **settings}
     takes = can_obey(model)
     told = {name: (name,) for name in takes} | ({"all": tuple(takes)} if len(takes) > 1 else {})
 
@@ -89,6 +92,6 @@ def contestant(
         "predict": predictor(model, **more),
         "obeying": {name: predictor(model, controls=controls, **more) for name, controls in told.items()},
         "roundtrip": roundtrip,
-        "settings": {**used, "long": "whole" if whole else "extended"},
+        "settings": {**used, "long": "whole" if whole else "extended"} | ({"ended": True} if ended else {}),
         "device": str(device),
     }  # fmt: skip

@@ -458,3 +458,14 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "mujoco" else find(name, *a))
     with pytest.raises(ImportError, match="pip install mujoco=="):
         simulate()
+
+
+def test_an_end_picture_is_told_where_asked_for(monkeypatch):
+    told = []
+    monkeypatch.setattr("vdit.sampling.predict.long_video", lambda model, shot, **more: told.append(shot.end))
+    clip, _ = clip_of("physics", "fall")
+    for ended in (False, True):
+        made = contestant(random_world_model(0), ended=ended)
+        made["predict"](clip, clip.render.rgb[:5], 1)
+        assert made["settings"].get("ended", False) is ended
+    assert told[0] is None and torch.equal(told[1][0], clip.render.rgb[-1])

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"],
                    help=f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)")  # fmt: skip
     p.add_argument("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
+    p.add_argument("--ended", action="store_true", help="the clips' last frames are told, too: how well are key frames joined?")
     p.add_argument("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
     p.add_argument("--no-drafts", action="store_true",
                    help="preview: nothing is foretold, as where a control counts only in part: the transformers alone predict")  # fmt: skip
@@ -58,7 +59,7 @@ def main(
 ) -> int:
     """Runs one benchmark; the status is 0, 1 when a control left its band or the run was refused.
 
-    load(file or None, steps, guidance, whole) -> measure.Contestant: the caller knows models, this room does not.
+    load(file or None, steps, guidance, whole, ended) -> measure.Contestant: the caller knows models, this room does not.
     load_preview(file or None, student files or None, known, drafts) -> (preview.Maker, [preview.Maker, ...]).
     """
     p = parser()
@@ -69,6 +70,8 @@ def main(
     preview = a.suite and PREVIEW in a.suite
     if preview and (len(a.suite) > 1 or a.controls or a.calibrate or len(splits) > 1):
         p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
+    if a.ended and preview:
+        p.error(f"--ended is not for --suite {PREVIEW}, whose shots have start pictures alone")
     if a.no_drafts and not preview:
         p.error(f"--no-drafts is for --suite {PREVIEW}; the other suites score a model as it is used")
     import torch
@@ -106,7 +109,7 @@ def _run(a: argparse.Namespace, splits: tuple[str, ...], load) -> int:
 
     a.known = 5 if a.known is None else a.known
     out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
-    contestant = load(a.model, steps=a.steps, guidance=a.guidance, whole=a.whole) if load else None
+    contestant = load(a.model, steps=a.steps, guidance=a.guidance, whole=a.whole, ended=a.ended) if load else None
     suites = tuple(s for s in (a.suite or SUITE_NAMES) if s != "speed")
     obeys = bool(contestant and contestant.obeying)
     if a.suite is None and not obeys:
