@@ -11,7 +11,7 @@ from .paint import HIDDEN
 if TYPE_CHECKING:
     from torch import Tensor
 
-TRIES = 64  # speeds that are tried in a round
+DRAWS, TRIES = 64, 32  # speeds that are tried first, and in each round behind that
 ROUNDS = 0.04, 0.01, 0.003  # deviations of speeds around the best so far, in UNITS a frame (.64 pixels in a picture 128 high, ...)
 SEEN = 0.01  # the largest of them where speeds were seen
 CLOSE = 1.5  # radii from where the end picture shows a ball, within which it has come there

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
-from .arrive import TRIES, Way, arriving, rests
+from .arrive import DRAWS, Way, arriving, rests
 from .draft import Draft
 from .looked import looked
 from .paint import drafted
@@ -106,7 +106,7 @@ def foreseen(
             if not rests(pictures[-1], end):
                 return None
             way, chances = Way(dynamics, seen, frames - count, pictures[-1], start.depth[0, there].exp(), end), noise[0].flatten()
-            drawn = speeds.tried(chances, TRIES)[:, there] if single else None
+            drawn = speeds.tried(chances, DRAWS)[:, there] if single else None
             found = arriving(way, balls, drawn, chances)
             if found is None:
                 return None

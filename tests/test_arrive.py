@@ -11,7 +11,7 @@ from vdit.control.moves import move
 from vdit.model.checkpoint import load_world_model
 from vdit.model.dynamics import Balls, ObjectDynamics
 from vdit.sampling import foretold, generate
-from vdit.sampling.arrive import CLOSE, LOST, TRIES, Ends, Way, arriving, rests
+from vdit.sampling.arrive import CLOSE, DRAWS, LOST, Ends, Way, arriving, rests
 from vdit.training.tracks import ball_tracks
 from vdit.world.clip import make_clip
 
@@ -74,7 +74,7 @@ def test_another_colour_is_another_ball():
 def test_of_the_speeds_that_may_be_each_ball_has_the_one_that_leads_to_its_end():
     first, g = balls((-2.0, 0.0), (2.0, 0.0)), torch.Generator().manual_seed(0)
     assert CLOSE * 0.5 > 0.25
-    drawn = torch.randn(TRIES, 2, 2, generator=g) * 0.3
+    drawn = torch.randn(DRAWS, 2, 2, generator=g) * 0.3
     course = way(first, [(-1.0, 2.0), (3.0, -2.0)])
     found, missing = arriving(course, first, drawn, torch.randn(4000, generator=g))
     last = course.last(found).place[0]
