@@ -122,26 +122,37 @@ def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple
     count = balls.place.shape[1]
     if not count:
         return None if len(way.ends.place) else (balls, torch.zeros(0, 2))
-    every = lambda x, k: x.expand(k, *x.shape[1:])  # noqa: E731
-    best = balls
-    if drawn is not None:
-        tried = way.dynamics.aimed(balls._make(every(x, len(drawn)) for x in balls), drawn)
-        misses = way.misses(tried)
-        k = misses.total.argmin()
-        to, which = misses.end[k], torch.arange(count)
-        closest = misses.apart[:, which, to.clamp_min(0)].argmin(0) if len(way.ends.place) else k
-        alone = closest.where(to >= 0, k)  # balls meet rarely: each may be its best, whatever the others are
-        best = balls._replace(speed=tried.speed[alone, which][None])
-    for step, spread in enumerate(r for r in ROUNDS if drawn is not None or r <= SEEN):
-        at = (torch.arange(TRIES * count * 2) + 37 * (step + 1)) % len(noise)
-        turn = noise.cpu().float()[at].view(TRIES, count, 2) * spread
-        turn[0] = 0  # as it is
-        tried = best._make(every(x, TRIES) for x in best)
-        tried = tried._replace(speed=tried.speed + torch.nn.functional.pad(turn, (0, 1)))
-        misses = way.misses(tried)
-        k = int(misses.total.argmin())
-        best = best._make(x[k : k + 1] for x in tried)
-    missing = misses.way[k]
-    if misses.unmet[k] or bool((missing.norm(dim=-1) > CLOSE * best.radius[0, :, 0]).any()):
+    seen = drawn is None
+    tried = balls if seen else way.dynamics.aimed(_many(balls, len(drawn)), drawn)
+    for spread in (r for r in ROUNDS if not seen or r <= SEEN):
+        best = _best(tried, way.misses(tried))
+        chances = noise.roll(-count * TRIES).cpu().float()
+        turn = chances[torch.arange(TRIES * count * 2) % len(noise)].view(TRIES, count, 2) * spread
+        around = _many(best, TRIES)
+        speed = around.speed + torch.nn.functional.pad(turn, (0, 1))
+        tried = around._replace(speed=torch.cat((best.speed, speed[len(best.speed) :])))
+        noise = chances
+    tried = _best(tried, way.misses(tried))
+    misses = way.misses(tried)
+    k = int(misses.total.argmin())
+    found, missing = tried._make(x[k : k + 1] for x in tried), misses.way[k]
+    if misses.unmet[k] or bool((missing.norm(dim=-1) > CLOSE * found.radius[0, :, 0]).any()):
         return None
-    return best, missing
+    return found, missing
+
+
+def _many(balls: Any, count: int) -> Any:
+    """Balls [count,N] of the first of some."""
+    return balls._make(x[:1].expand(count, *x.shape[1:]) for x in balls)
+
+
+def _best(tried: Any, misses: Misses) -> Any:
+    """Of balls [K,N] two futures [2,N]: in one each ball comes as near as in any to the end that it has in the nearest, which is
+    the other. Balls meet rarely, so that the first is mostly as it seems."""
+    import torch
+
+    k, which = misses.total.argmin(), torch.arange(tried.place.shape[1])
+    to = misses.end[k]
+    closest = misses.apart[:, which, to.clamp_min(0)].argmin(0) if misses.apart.shape[2] else k
+    each = torch.stack((closest.where(to >= 0, k), k.expand(len(which))))
+    return tried._make(x[each, which] for x in tried)
