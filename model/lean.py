@@ -13,16 +13,22 @@ PIECES, FEWEST = 4, 1024  # a feed-forward's hidden tokens are made in so many p
 
 
 class Linear(nn.Linear):
-    """nn.Linear that in inference lets oneDNN multiply float32 on a CPU, as PyTorch does by itself for bfloat16 only.
-
-    Its default there is MKL, which takes an eighth longer for Wan's sizes on an EPYC of 2023.
-    """
+    """nn.Linear by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        narrow = x.dtype != torch.float32 or self.weight.dtype != torch.float32
-        if torch.is_grad_enabled() or x.device.type != "cpu" or narrow or not ONEDNN:
-            return super().forward(x)
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """F.linear that in inference lets oneDNN multiply float32 on a CPU, as PyTorch does by itself for bfloat16 only.
+
+    Its default there is MKL, which takes an eighth longer for Wan's sizes on an EPYC of 2023, and twice as long for the
+    bundled model's on one of 2024.
+    """
+    narrow = x.dtype != torch.float32 or weight.dtype != torch.float32
+    if torch.is_grad_enabled() or x.device.type != "cpu" or narrow or not ONEDNN:
+        return F.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def add(x: Tensor, y: Tensor, gate: Tensor | float | None = None) -> Tensor:
@@ -77,7 +83,7 @@ def patches(embed: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
     t, h, w = (1, 1, *embed.kernel_size)[-3:]
     b, c, frames, height, width = x.shape
     x = x.reshape(b, c, frames // t, t, height // h, h, width // w, w).permute(0, 2, 4, 6, 1, 3, 5, 7)
-    return F.linear(x.flatten(4).flatten(2, 3), embed.weight.flatten(1), embed.bias)
+    return linear(x.flatten(4).flatten(2, 3), embed.weight.flatten(1), embed.bias)
 
 
 def _over(x: Tensor) -> Tensor | None:
