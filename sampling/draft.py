@@ -39,7 +39,8 @@ class Draft:
 
         if self.latent is None:
             with torch.no_grad():
-                self.latent = codec.encode(self.frames[None].to(device)).float()
+                encode = getattr(codec, "encode_roughly", codec.encode)  # a draft is none the worse
+                self.latent = encode(self.frames[None].to(device)).float()
         return self.latent.to(device)
 
     def part(self, at: int, count: int) -> Draft:

@@ -17,7 +17,7 @@ from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from .clips import as_frames, shard_paths
 from .latents import load_codec
 from .muon import with_muon
-from .precision import mixed
+from ..model.precision import mixed
 from .run import Run, cosine
 from .textures import dead_leaves
 

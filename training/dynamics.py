@@ -20,7 +20,7 @@ from ..world.caption import vocabulary
 from ..world.render import AMBIENT, SUN
 from ..world.scene import GRAVITY
 from .latents import mirrored
-from .precision import mixed
+from ..model.precision import mixed
 from .run import Run, cosine
 from .scenes import FPS
 from .shards import Shards

@@ -23,7 +23,7 @@ from ..sampling.paint import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
-from .precision import mixed
+from ..model.precision import mixed
 from .run import Run, save_atomic
 from .shards import missing
 from .tracks import ball_tracks, ground_behind, light_seen, showing

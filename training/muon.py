@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .launch import Team
-from .precision import has_bfloat16
+from ..model.precision import has_bfloat16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

@@ -22,7 +22,7 @@ from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
 from .launch import Team
 from .lowrank import add_ranks, trained
-from .precision import mixed
+from ..model.precision import mixed
 from .run import Run, averaged_weights, take_step
 from .teacher import DRAFT, MOVING, loss_weight, optimizers, rate_at
 from .trajectories import (

@@ -22,7 +22,7 @@ from ..world.caption import vocabulary
 from .dataset import Batch, Dataset
 from .launch import Team
 from .muon import with_muon
-from .precision import mixed
+from ..model.precision import mixed
 from .run import Run, averaged_weights, take_step
 from .tracks import touched
 from .warm import begin_with

@@ -1,4 +1,4 @@
-"""Which numbers a training run multiplies in: bfloat16 where this processor has units for it, else float32."""
+"""Which numbers a training run, and a draft's encoder, multiply in: bfloat16 where this processor has units for it."""
 
 from __future__ import annotations
 
