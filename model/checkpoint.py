@@ -152,15 +152,16 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
         codec = model.codec
         codec.preview_map = torch.zeros(1 + codec.channels, codec.temporal * (codec.spatial // 2) ** 2 * 3)
     own = model.parts if other is None else {"transformer": model.transformer}
-    base = model.transformer.state_dict()
-    wanted = {PREFIXES[p] + n: tuple(v.shape) for p, m in own.items() for n, v in m.state_dict().items()}
-    if rank is not None:
-        wanted = {PREFIXES["transformer"] + n: shape for n, shape in additions(base, rank).items()}
-    _check_names(path, tensors, wanted)
+    weights = {part: module.state_dict() for part, module in own.items()}
+    if rank is None:
+        wanted = {part: {name: tuple(v.shape) for name, v in values.items()} for part, values in weights.items()}
+    else:
+        wanted = {"transformer": additions(weights["transformer"], rank)}
+    _check_names(path, tensors, {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()})
     for part, module in own.items():
         prefix = PREFIXES[part]
         found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
-        module.load_state_dict(found if rank is None else with_added(base, found))
+        module.load_state_dict(found if rank is None else with_added(weights[part], found))
     for module in model.parts.values():
         module.requires_grad_(False).eval().to(device)
     return model

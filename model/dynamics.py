@@ -97,19 +97,12 @@ class Speeds(NamedTuple):
         return (self.likely + each).logsumexp(-1)
 
     def draw(self, noise: Tensor) -> Tensor:
-        """The speeds [B, N, 2] that normal noise [B, N, 3] stands for."""
+        """The speeds [B, N, 2] that normal noise [B, N, 3] stands for; or [K, N, 2], so many of one video's, that [K, N, 3] does."""
         below = torch.special.ndtr(noise[..., :1])
         mode = (self.likely.exp().cumsum(-1) < below).sum(-1, keepdim=True).clamp_max(self.likely.shape[-1] - 1)
         rows = mode[..., None].expand(-1, -1, -1, 2)
-        mean, spread = (x.gather(2, rows)[:, :, 0] for x in (self.mean, self.spread))
+        mean, spread = (x.expand(len(rows), -1, -1, -1).gather(2, rows)[:, :, 0] for x in (self.mean, self.spread))
         return mean + spread * noise[..., 1:]
-
-    def tried(self, noise: Tensor, count: int) -> Tensor:
-        """So many speeds [count, N, 2] of one video's balls, that normal noise [n] stands for."""
-        balls = self.likely.shape[1]
-        at = torch.arange(count * balls * 3, device=noise.device) % len(noise)  # the smallest videos have little
-        every = Speeds(*(x.expand(count, *x.shape[1:]) for x in self))
-        return every.draw(noise[at].view(count, balls, 3).float().cpu())
 
 
 class ObjectDynamics(nn.Module):

@@ -71,13 +71,14 @@ class Misses(NamedTuple):
 class Way:
     """The way of the object dynamics' Balls from a first picture, Seen, through so many frames to an end picture."""
 
-    def __init__(self, dynamics: Any, seen: Any, frames: int, first: Tensor, far: Tensor, end: Tensor):
-        """first, end: pictures [H,W,3]; far: metres [N,1] of the balls in the first one."""
+    def __init__(self, dynamics: Any, seen: Any, frames: int, first: Tensor, balls: Any, far: Tensor, ends: Ends):
+        """first: picture [H,W,3] that shows balls [1,N] so many metres far [N,1]."""
         import torch
 
-        self.dynamics, self.seen, self.frames, self.far = dynamics, seen, frames, far
-        self.first, self.ends = first, ends_of(dynamics, end)
+        self.dynamics, self.seen, self.frames, self.far, self.ends = dynamics, seen, frames, far, ends
         self.half = torch.tensor([first.shape[1], first.shape[0]]) / 2 / seen.scale  # UNITS
+        mine = colours(first, balls.place[0], balls.radius[0], seen.scale)
+        self.differ = COLOURS * (mine[:, None] - ends.colour).norm(dim=-1)  # [N, M] radii
 
     def last(self, balls: Any) -> Any:
         """Balls [K,N] so many frames later."""
@@ -96,9 +97,8 @@ class Way:
         ground = self.seen.ground[None].expand(count, -1, -1, -1)
         near = F.grid_sample(ground, (place / self.half)[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
         shown = inside & (near * (self.far * begun.radius / radius.clamp_min(1e-3))[..., 0] < HIDDEN)
-        differ = (colours(self.first, begun.place[0], begun.radius[0], self.seen.scale)[:, None] - ends.colour).norm(dim=-1)
         off = ends.place - place[:, :, None]  # [K, N, M, 2]
-        apart = off.norm(dim=-1) / ends.radius[:, 0] + COLOURS * differ
+        apart = off.norm(dim=-1) / ends.radius[:, 0] + self.differ
         apart = torch.where(shown[..., None], apart, torch.inf)
         free, future, total, way = apart.clone(), torch.arange(count), torch.zeros(count), torch.zeros_like(place)
         unmet, to = shown.sum(1) + len(ends.place), torch.full((count, balls), -1)
@@ -115,7 +115,7 @@ class Way:
 def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple[Any, Tensor] | None:
     """Balls [1,N] with speeds that lead to their ends, and what is then still missing of it [N,2] in UNITS; None where none do.
 
-    drawn: speeds [K,N,2] that they may have, or None where those of `balls` were seen; noise: normal, [n].
+    drawn: speeds [K,N,2] that they may have, or None where those of `balls` were seen; noise: the clip's.
     """
     import torch
 
@@ -124,14 +124,12 @@ def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple
         return None if len(way.ends.place) else (balls, torch.zeros(0, 2))
     seen = drawn is None
     tried = balls if seen else way.dynamics.aimed(_many(balls, len(drawn)), drawn)
-    for spread in (r for r in ROUNDS if not seen or r <= SEEN):
+    for i, spread in enumerate((r for r in ROUNDS if not seen or r <= SEEN), start=1):
         best = _best(tried, way.misses(tried))
-        chances = noise.roll(-count * TRIES).cpu().float()
-        turn = chances[torch.arange(TRIES * count * 2) % len(noise)].view(TRIES, count, 2) * spread
+        turn = spread * chances(noise, TRIES, count, 2, skip=i * TRIES * count)
         around = _many(best, TRIES)
         speed = around.speed + torch.nn.functional.pad(turn, (0, 1))
         tried = around._replace(speed=torch.cat((best.speed, speed[len(best.speed) :])))
-        noise = chances
     tried = _best(tried, way.misses(tried))
     misses = way.misses(tried)
     k = int(misses.total.argmin())
@@ -139,6 +137,17 @@ def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple
     if misses.unmet[k] or bool((missing.norm(dim=-1) > CLOSE * found.radius[0, :, 0]).any()):
         return None
     return found, missing
+
+
+def chances(noise: Tensor, *shape: int, skip: int = 0) -> Tensor:
+    """So many of a clip's noise [1,C,T',h,w], on the CPU, behind some; of the smallest videos', again from the first on."""
+    import math
+
+    import torch
+
+    every = noise[0].flatten()
+    at = (torch.arange(math.prod(shape), device=every.device) + skip) % len(every)
+    return every[at].view(shape).float().cpu()
 
 
 def _many(balls: Any, count: int) -> Any:

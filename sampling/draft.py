@@ -39,8 +39,7 @@ class Draft:
 
         if self.latent is None:
             with torch.no_grad():
-                encode = getattr(codec, "encode_roughly", codec.encode)  # a draft is none the worse
-                self.latent = encode(self.frames[None].to(device)).float()
+                self.latent = codec.encode_roughly(self.frames[None].to(device))  # a draft is none the worse
         return self.latent.to(device)
 
     def part(self, at: int, count: int) -> Draft:
@@ -82,6 +81,6 @@ def agreement(made: Tensor, drafted: Tensor) -> Tensor:
     off = F.pad(red + green + blue, (AROUND // 2,) * 4, mode="replicate")
     off = sum(off[:, i : i + height] for i in range(AROUND))  # a tenth of avg_pool2d's time
     off = (sum(off[..., i : i + width] for i in range(AROUND)) / (3 * AROUND**2)).sqrt()
-    if bool((off > ALIKE[0]).any()):
+    if bool((off > ALIKE[0]).any()):  # else it is the draft throughout
         off = grown(off, BEYOND)
     return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]

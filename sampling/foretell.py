@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 from ..control.egomotion import path_of_depth, path_of_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
-from .arrive import DRAWS, Way, arriving, rests
+from .arrive import DRAWS, Way, arriving, chances, ends_of, rests
 from .draft import Draft
 from .looked import looked
 from .paint import drafted
@@ -101,17 +101,16 @@ def foreseen(
             balls = dynamics.aimed(balls, speeds.draw(free[None, each]))
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
-        missing = None
+        radius, depths, missing = balls.radius[0], start.depth[0, there].exp(), None  # [N, 1]
         if end is not None:
             if not rests(pictures[-1], end):
                 return None
-            way, chances = Way(dynamics, seen, frames - count, pictures[-1], start.depth[0, there].exp(), end), noise[0].flatten()
-            drawn = speeds.tried(chances, DRAWS)[:, there] if single else None
-            found = arriving(way, balls, drawn, chances)
+            way = Way(dynamics, seen, frames - count, pictures[-1], balls, depths, ends_of(dynamics, end))
+            drawn = speeds.draw(chances(noise, DRAWS, len(there), 3))[:, there] if single else None
+            found = arriving(way, balls, drawn, noise)
             if found is None:
                 return None
             balls, missing = found
-        radius, depths = balls.radius[0], start.depth[0, there].exp()  # [N, 1]
         scale, high, centre = seen.scale, seen.scale[1], torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
         discs = torch.cat((balls.place[0] * scale + centre, radius * high), -1)

@@ -26,8 +26,8 @@ def predictor(
     """predict(clip, known frames [k,H,W,3], seed) -> frames [T,H,W,3] of the clip's length and size.
 
     clip: a simulated one (caption, scene.c2w, scene.fov_deg, render.depth, flow, visible); of these only the caption
-    and those named in `controls` are told, and if `ended` its last frame. Longer clips than the model was trained on are made in windows, or in one
-    piece if `whole`. settings: as of settings_of; by default the model's own.
+    and those named in `controls` are told, and if `ended` its last frame. Longer clips than the model was trained on are
+    made in windows, or in one piece if `whole`. settings: as of settings_of; by default the model's own.
     """
     unknown = set(controls) - set(CONTROLS)
     if unknown:

@@ -37,12 +37,15 @@ def way(first, ends, frames=10, near=None, colour=None):
     dynamics = Straight()
     seen = SimpleNamespace(around=torch.zeros(1, 4, 4, 4), scale=torch.tensor([8.0, 8.0]),
                            ground=torch.full((1, 16, 16), 0.01) if near is None else near[None])  # fmt: skip
-    made = object.__new__(Way)
-    made.dynamics, made.seen, made.frames, made.far = dynamics, seen, frames, torch.full((first.place.shape[1], 1), 5.0)
-    made.first, made.half = torch.full((64, 64, 3), 0.5), torch.tensor([4.0, 4.0])
     ends = torch.tensor(ends).view(-1, 2)
-    made.ends = Ends(ends, torch.full((len(ends), 1), 0.5), torch.full((len(ends), 3), 0.5) if colour is None else colour)
-    return made
+    ends = Ends(ends, torch.full((len(ends), 1), 0.5), torch.full((len(ends), 3), 0.5) if colour is None else colour)
+    far = torch.full((first.place.shape[1], 1), 5.0)
+    return Way(dynamics, seen, frames, torch.full((64, 64, 3), 0.5), first, far, ends)
+
+
+def noise(generator):
+    """Of a clip."""
+    return torch.randn(1, 10, 4, 10, 10, generator=generator)
 
 
 def test_ways_to_ends_are_paired_from_the_closest_on_and_what_only_one_shows_is_missed():
@@ -76,20 +79,20 @@ def test_of_the_speeds_that_may_be_each_ball_has_the_one_that_leads_to_its_end()
     assert CLOSE * 0.5 > 0.25
     drawn = torch.randn(DRAWS, 2, 2, generator=g) * 0.3
     course = way(first, [(-1.0, 2.0), (3.0, -2.0)])
-    found, missing = arriving(course, first, drawn, torch.randn(4000, generator=g))
+    found, missing = arriving(course, first, drawn, noise(g))
     last = course.last(found).place[0]
     assert float((last - course.ends.place).norm(dim=-1).max()) < 0.25
     torch.testing.assert_close(last + missing, course.ends.place)
-    assert arriving(course, first, None, torch.randn(4000, generator=g)) is None, "seen to rest, they cannot go so far"
+    assert arriving(course, first, None, noise(g)) is None, "seen to rest, they cannot go so far"
     near = way(first, [(-1.95, 0.1), (2.0, 0.05)])
-    found, missing = arriving(near, first, None, torch.randn(4000, generator=g))
+    found, missing = arriving(near, first, None, noise(g))
     assert float(missing.norm(dim=-1).max()) < 0.1 < CLOSE * 0.5
 
 
 def test_without_balls_only_an_end_without_any_is_come_to():
     none = Balls(*(torch.zeros(1, 0, n) for n in (2, 3, 3, 1, 4)))
-    assert arriving(way(none, []), none, None, torch.zeros(9)) is not None
-    assert arriving(way(none, [(0.0, 0.0)]), none, None, torch.zeros(9)) is None
+    assert arriving(way(none, []), none, None, noise(torch.Generator())) is not None
+    assert arriving(way(none, [(0.0, 0.0)]), none, None, noise(torch.Generator())) is None
 
 
 @pytest.fixture(scope="module")

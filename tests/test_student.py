@@ -419,6 +419,9 @@ def test_a_student_in_few_ranks_is_distilled_from_a_bundle_goes_on_and_becomes_a
     bundle(*sources, file, tmp_path / "again.safetensors", made, student=True)
     again = load_world_model(tmp_path / "again.safetensors").transformer.state_dict()
     assert float((again["blocks.0.ffn.0.weight"] - low["blocks.0.ffn.0.weight"]).norm()) < 0.02 * changed
+    with pytest.raises(ValueError, match="begins as its teacher: leave out --start-from, or --rank"):
+        student.train(whole, made / "latents", made / "held-out", tmp_path / "cache", tmp_path / "other",
+                      student.Recipe(1, rank=2), start_from=out)  # fmt: skip
     run_of_floats = tmp_path / "floats"
     student.train(made / "teacher", made / "latents", made / "held-out", tmp_path / "cache2", run_of_floats,
                   student.Recipe(2 / 3600, batch=4, rank=2), files=2, teacher_steps=6)  # fmt: skip

@@ -72,7 +72,8 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     facts |= {"trajectories": state["trajectories"], "rank": state.get("rank")}
     facts |= {f"student_held_out_error_{n}_steps": _last(Path(run) / "log.jsonl", f"error_{n}") for n in STEP_COUNTS}
     defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]}
-    return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, None, theirs.dynamics, theirs)
+    shared = dict(dynamics=theirs.dynamics, teacher=theirs)
+    return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, **shared)
 
 
 def _parts(model: WorldModel, *parts: str) -> dict:

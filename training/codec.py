@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
+from ..model.precision import mixed
 from .clips import as_frames, shard_paths
 from .latents import load_codec
 from .muon import with_muon
-from ..model.precision import mixed
 from .run import Run, cosine
 from .textures import dead_leaves
 

@@ -15,12 +15,12 @@ from ..model.checkpoint import load_world_model
 from ..model.dynamics import (
     CELL, KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of, cells, framed, middle,
 )  # fmt: skip
+from ..model.precision import mixed
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
 from ..world.render import AMBIENT, SUN
 from ..world.scene import GRAVITY
 from .latents import mirrored
-from ..model.precision import mixed
 from .run import Run, cosine
 from .scenes import FPS
 from .shards import Shards

@@ -17,13 +17,13 @@ from ..control.depth import depth_from_metres
 from ..control.signals import pool
 from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
+from ..model.precision import mixed
 from ..sampling import fit_preview_map
 from ..sampling.draft import Draft
 from ..sampling.paint import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
-from ..model.precision import mixed
 from .run import Run, save_atomic
 from .shards import missing
 from .tracks import ball_tracks, ground_behind, light_seen, showing

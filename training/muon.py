@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .launch import Team
 from ..model.precision import has_bfloat16
+from .launch import Team
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

@@ -17,12 +17,12 @@ from torch.nn.utils import parametrize
 
 from ..model.checkpoint import load_world_model
 from ..model.config import VDiTConfig
+from ..model.precision import mixed
 from ..model.student import from_teacher
 from ..model.vdit import VDiT
 from ..sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
 from .launch import Team
 from .lowrank import add_ranks, trained
-from ..model.precision import mixed
 from .run import Run, averaged_weights, take_step
 from .teacher import DRAFT, MOVING, loss_weight, optimizers, rate_at
 from .trajectories import (
@@ -145,9 +145,11 @@ def train(
     """Fill the cache with `files` files of trajectories, then distil; both go on where they stopped.
 
     A fresh student has the weights of the teacher's layers (`layers` of them), or of those of the student `start_from`.
-    Trajectories that other processes add meanwhile are used too; a team's members solve a part each. Raises ValueError
-    for a teacher that is a student.
+    drafted: see write_trajectories. Trajectories that other processes add meanwhile are used too; a team's members solve a
+    part each. Raises ValueError for a teacher that is a student, and for a student in few ranks that begins with another's.
     """
+    if recipe.rank is not None and start_from is not None:
+        raise ValueError("a student in few ranks begins as its teacher: leave out --start-from, or --rank")
     source = load_teacher(teacher, guidance)
     solved = dict(steps=teacher_steps, limit_gb=cache_gb, drafted=drafted)
     write_trajectories(source, latents, cache, 0, files, team=team, **solved)

@@ -16,13 +16,13 @@ from torch import Tensor
 from ..control.signals import context_channels, plucker, vace_context
 from ..model.checkpoint import DEFAULTS
 from ..model.config import VDiTConfig
+from ..model.precision import mixed
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights
 from ..world.caption import vocabulary
 from .dataset import Batch, Dataset
 from .launch import Team
 from .muon import with_muon
-from ..model.precision import mixed
 from .run import Run, averaged_weights, take_step
 from .tracks import touched
 from .warm import begin_with

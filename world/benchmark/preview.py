@@ -140,8 +140,7 @@ def measure(
     return {
         "suite": "preview", "plan": asdict(plan), "targets_at_4_steps": TARGETS, "systems": report,
         "models": {"teacher": teacher.name, "students": [s.name for s in students]}, "known": teacher.known,
-        "drafts": teacher.drafts,
-        "hardware": hardware(teacher.device),
+        "drafts": teacher.drafts, "hardware": hardware(teacher.device),
     }  # fmt: skip
 
 
@@ -310,7 +309,8 @@ def _write(path: Path, data: bytes) -> None:
 
 def command(
     load: Callable[..., tuple[Maker, list[Maker]]], *, model: Any, students: list[str] | None, seed: int, pairs: int,
-    known: int, drafts: bool, reference_steps: int | None, split: str, width: int, height: int, frames: int | None, out: Path | None,
+    known: int, drafts: bool, reference_steps: int | None, split: str, width: int, height: int, frames: int | None,
+    out: Path | None,
 ) -> int:  # fmt: skip
     """`vdit benchmark --suite preview`. load(model file, student files, known, drafts) -> teacher and students."""
     import sys
