@@ -186,7 +186,7 @@ class PlaceEmbedding(nn.Module):
         return self.proj(self._waves(tuple(grid), like.device).to(like.dtype))
 
     @classmethod
-    @lru_cache(maxsize=2)
+    @lru_cache(maxsize=4)
     def _waves(cls, grid: tuple[int, int, int], device: torch.device) -> Tensor:
         """[T, S, waves], kept for the next step."""
         with torch.inference_mode(False), torch.no_grad():  # see rope_table

@@ -61,7 +61,8 @@ def rms_norm(x: Tensor, norm: nn.RMSNorm) -> Tensor:
     if torch.is_grad_enabled() or x.dtype != torch.float32:
         return F.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps)
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # reads x once and makes no square of it
-    return x.mul_(size.square_().div_(x.shape[-1]).add_(norm.eps).rsqrt_()).mul_(norm.weight)
+    power = torch.addcmul(torch.scalar_tensor(norm.eps, device=x.device), size, size, value=1 / x.shape[-1])
+    return x.mul_(power.rsqrt_()).mul_(norm.weight)
 
 
 def feed_forward(x: Tensor, ffn: nn.Sequential) -> Tensor:

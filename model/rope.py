@@ -19,12 +19,12 @@ def axis_sizes(head_dim: int) -> tuple[int, int, int]:
 def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None) -> Tensor:
     """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan.
 
-    The last two grids' tables are kept for the next step; they must not be changed.
+    The last four grids' tables are kept for the next steps; they must not be changed.
     """
     return _rope_table(tuple(grid), head_dim, device)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a table from inference mode could not serve training
         parts = []

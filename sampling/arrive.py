@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .looked import looked
-from .paint import HIDDEN
+from .stage import HIDDEN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ def rests(first: Tensor, last: Tensor) -> bool:
 
 def ends_of(dynamics: Any, picture: Tensor) -> Ends:
     """What balls an end picture [H,W,3] shows."""
-    seen, start = looked(dynamics, picture[None], True, False)
+    seen, start, _ = looked(dynamics, picture[None], True, False)
     there = start.balls.radius[0, :, 0] > 0
     place, radius = start.balls.place[0, there], start.balls.radius[0, there]
     return Ends(place, radius, colours(picture, place, radius, seen.scale))

@@ -59,7 +59,8 @@ class Draft:
         latent = codec.normalize(self.encoded(codec, device))
         there = torch.ones_like(latent[:, :1])
         if self.balls is not None:
-            balls = torch.nn.functional.max_pool2d(self.balls[:, None].to(device), codec.spatial)
+            rows = self.balls.to(device).unflatten(1, (-1, codec.spatial)).amax(2)
+            balls = rows.unflatten(2, (-1, codec.spatial)).amax(3)[:, None]  # a fifth of max_pool2d's time
             there += fold(balls[None], 1).amax(1, keepdim=True) > 0.5
         return torch.cat((latent, there), 1)
 

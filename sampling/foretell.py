@@ -73,6 +73,7 @@ class Future(NamedTuple):
     near: Tensor  # [H/4, W/4] 1 / metres of what else the last picture shows
     light: Tensor  # [3] about where its light comes from, see Sunlight
     camera: CameraPath | None  # from the last picture on; None: it rests
+    stages: dict  # what drafts of these pictures share
 
 
 def foreseen(
@@ -92,7 +93,7 @@ def foreseen(
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
     with torch.no_grad():
-        seen, start = looked(dynamics, pictures if single else pictures[-known:], single, clear)
+        seen, start, stages = looked(dynamics, pictures if single else pictures[-known:], single, clear)
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
@@ -152,4 +153,4 @@ def foreseen(
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
         return None
-    return Future(tracks, ground, seen.light[0], camera)
+    return Future(tracks, ground, seen.light[0], camera, stages)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from .controls import Controls, controlled
@@ -13,7 +12,7 @@ from .guidance import guided
 from .known import held_in
 from .layouts import WanControls
 from .opening import STEPS, begun_with, opening_picture, opening_size, opens_with_a_picture
-from .rising import levels, risen
+from .rising import rising, risen
 from .sample import noise_from_seed, sample
 from .schedule import schedule, seen
 from .settings import is_wan, lattice_of, settings_of
@@ -93,8 +92,8 @@ def generate(
         level = None
         if use["rise"]:
             held = held_in(controls.known, noise.shape[2], device)
-            transformer = risen(transformer, held, use["rise"])
-            level = partial(levels, held=held, rise=use["rise"])
+            level = rising(held, use["rise"])
+            transformer = risen(transformer, held, level)
         if model.config.flow_map:
             transformer, solver = toward(transformer, sigmas), "euler"
         transformer = controlled(transformer, controls, sigmas)

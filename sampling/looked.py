@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 KEPT = 4  # shots of each model: some megabytes at 128x128
 
-_kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, tuple[Any, Any, dict]]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[Any, Any]:
-    """The Seen and the Start of object dynamics for pictures [k,H,W,3] on the CPU, by what these hold; single, clear: see
-    ObjectDynamics.start and find. They are shared: they must be left as they are."""
+def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[Any, Any, dict]:
+    """The Seen and the Start of object dynamics for pictures [k,H,W,3] on the CPU, by what these hold, and a place for the stages
+    of their drafts (see paint.drafted); single, clear: see ObjectDynamics.start and find. The first two must be left as they
+    are: they are shared."""
     digest = hashlib.blake2b(pictures.contiguous().numpy(), digest_size=16).digest()
     key = digest, tuple(pictures.shape), single, clear
     with _lock:
@@ -28,7 +29,7 @@ def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[
             shots.move_to_end(key)
             return shots[key]
     seen = dynamics.look(pictures[None])
-    found = seen, dynamics.start(seen, *dynamics.find(seen, clear), single)
+    found = seen, dynamics.start(seen, *dynamics.find(seen, clear), single), {}
     with _lock:
         shots[key] = found
         while len(shots) > KEPT:

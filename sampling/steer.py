@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..control.egomotion import scale_of
 from ..control.reproject import flow_along
-from .paint import HIDDEN
+from .stage import HIDDEN
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,6 +20,33 @@ def drafted(pictures, tracks, near=None, camera=None):
     return frames
 
 
+def test_drafts_of_a_shot_share_its_stage():
+    """What pictures show is worked out once; where balls go from there on is each draft's own."""
+    pictures = torch.full((1, 64, 64, 3), 0.5)
+    pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])
+    ways, stages = [torch.tensor([10.0, 32.0, 4.0, 6.0]).repeat(3, 1, 1) for _ in range(3)], {}
+    ways[1][1:, 0, 0], ways[2][1:, 0, 0], ways[2][:, 0, 3] = 30.0, 40.0, 5.0
+    near, light = torch.full((16, 16), 1 / 9), torch.tensor([0.0, -1.0, 0.0])
+    kept = []
+    for tracks in (*ways, *ways):
+        video, balls = paint.drafted(pictures, tracks, near, light, None, stages)
+        alone, spots = paint.drafted(pictures, tracks, near, light)
+        assert torch.equal(video, alone) and torch.equal(balls, spots)
+        kept.append(len(stages))
+    assert kept == [2, 2, 3, 3, 3, 3]  # a setting; a stage for each distance that the ball may have
+    paint.drafted(pictures, ways[0], near, light, None, stages, soft=True)
+    assert len(stages) == 4
+
+
+def test_large_stages_are_not_all_kept(monkeypatch):
+    stages, pictures = {}, torch.full((1, 64, 64, 3), 0.5)
+    monkeypatch.setattr(paint, "KEPT", 3 * 64 * 64)
+    for depth in range(5, 12):
+        tracks = torch.tensor([10.0, 32.0, 4.0, float(depth)]).repeat(2, 1, 1)
+        paint.drafted(pictures, tracks, torch.full((16, 16), 1 / 9), torch.zeros(3), None, stages)
+        assert len(stages) <= 3
+
+
 def test_what_is_nearer_hides_a_ball():
     pictures = torch.full((1, 64, 64, 3), 0.5)
     pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])  # a ball

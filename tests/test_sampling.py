@@ -77,7 +77,7 @@ def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, e
     level = lambda s: levels(noise.new_full((1, 1), s), held, rise)  # noqa: E731
     errors = []
     for n in (400, 800):
-        made = sample(risen(velocity, held, rise), noise, schedule(n), solver, level=level)
+        made = sample(risen(velocity, held, level), noise, schedule(n), solver, level=level)
         errors.append((made - exact(noise)).abs().mean().item())
     assert abs(order(errors) - expected) < 0.2, errors
 

@@ -20,7 +20,7 @@ from vdit.model.student import from_teacher, kept_layers
 from vdit.model.vdit import VDiT
 from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
 from vdit.sampling.flowmap import toward
-from vdit.sampling.rising import levels, risen
+from vdit.sampling.rising import BEFORE, rising, risen
 from vdit.training import student
 from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle
@@ -113,6 +113,47 @@ def test_known_frames_are_told_to_stay_where_they_are():
     assert told["target"].tolist() == [[0.0, 0.0, 0.0]]
     model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 1.0, 1.0]]), None)
     assert told["target"].tolist() == [[0.0, 0.5, 0.5]]
+
+
+HELD = torch.arange(6)[None] < 1
+
+
+def watched(steps, rise=1.0, held=HELD, **told):
+    """Frames that a flow map was given in each step of a clip whose noise rises, and what it left out; it goes to 1 everywhere."""
+    asked, seen, level = [], [], rising(held, rise)
+
+    def transformer(x, sigma, context, target, **named):
+        assert {v.shape[2] for v in (x, *named.values())} == {x.shape[2]}
+        asked.append(x[0, 0, :, 0, 0].round().int().tolist())  # their numbers stand in place of noise
+        return (x - 1) / sigma[:, None, :, None, None].clamp_min(1e-9)
+
+    sigmas = schedule(steps)
+    for s, r in zip(sigmas, sigmas[1:]):
+        x = torch.arange(held.shape[1]).float().view(1, 1, -1, 1, 1).expand(1, 4, -1, 2, 2)
+        own = lambda s: torch.full(held.shape, s).masked_fill(held, 0)  # noqa: E731
+        seen.append((x, risen(transformer, held, level)(x, own(s), None, target=own(r), **told), level(s), level(r)))
+    return asked, seen
+
+
+def test_a_step_computes_what_it_moves_and_what_that_needs():
+    draft = torch.full((1, 5, 6, 2, 2), 7.0)
+    rays = torch.zeros(1, 24, 6, 4, 4)
+    assert watched(5)[0] == [list(range(n)) for n in (2, 3, 4, 5, 6)]  # without a draft all that is done is seen
+    assert watched(5, draft=draft)[0] == [[n, n + 1] for n in range(5)] and BEFORE == 1
+    assert watched(5, draft=draft, camera=rays)[0] == watched(5)[0]  # whose first frame is where it starts
+    assert watched(1, draft=draft)[0] == watched(1, rise=0.0, draft=draft)[0] == [list(range(6))]
+    last = HELD | (torch.arange(6) == 5)[None]
+    assert watched(2, held=last, draft=draft)[0] == [list(range(6))] * 2  # there is a place to arrive at
+
+
+@pytest.mark.parametrize("draft", [None, torch.full((1, 5, 6, 2, 2), 7.0)])
+def test_what_a_step_leaves_out_stays_and_is_shown_as_foretold(draft):
+    for x, v, here, there in watched(5, **({} if draft is None else {"draft": draft}))[1]:
+        for n in range(1, 6):
+            shown = (x - here[:, None, :, None, None] * v)[0, :, n]  # the clean frame that a watcher sees
+            waits, done = bool(here[0, n] == there[0, n] == 1), bool(here[0, n] == 0)
+            expected = n if done else 7.0 if waits and draft is not None else 1.0
+            torch.testing.assert_close(shown, torch.full((4, 2, 2), float(expected)))
 
 
 ASK = dict(seed=3, frames=9, width=64, height=64)
@@ -271,8 +312,8 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         empty = torch.nn.functional.pad(empty, (0, 0, 0, row["context"].shape[1] - empty.shape[1]))
         rise, start = float(file["rise"]), file["states"][:1, 0].float()
         assert rise == pytest.approx(teacher.rise) and rise > 0
-        denoise = guided(risen(transformer, known[None], rise), row["context"], empty, teacher.guidance)
-        level = lambda sigma: levels(torch.full((1, 1), sigma), known[None], rise)  # noqa: E731
+        level = rising(known[None], rise)
+        denoise = guided(risen(transformer, known[None], level), row["context"], empty, teacher.guidance)
         with torch.no_grad():
             again = sample(denoise, start, schedule(6), "unipc", KnownFrames(end, known), level=level)
         assert float((again - end).norm() / end.norm()) < 5e-3, name
