@@ -33,6 +33,7 @@ class Context(NamedTuple):
     text: Tensor  # [B, M, D]
     repeats: int = 1  # how many times the last text token counts: Wan pads with zeros and masks nothing
     image: Tensor | None = None  # [B, N, D]
+    kept: dict | None = None  # keys and values of the text in each block, where it is looked at again
 
 
 def sinusoid(t: Tensor, size: int) -> Tensor:
@@ -80,12 +81,17 @@ class CrossAttention(Attention):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, D] attends to its context."""
         q = _heads(rms_norm(self.q(x), self.norm_q))
-        k, v = rms_norm(self.k(context.text), self.norm_k), self.v(context.text)
-        y = _attend(q, k, v, context.repeats)
+        y = _attend(q, *self._text(context), context.repeats)
         if context.image is not None:
             k, v = rms_norm(self.k_img(context.image), self.norm_k_img), self.v_img(context.image)
             y = add(y, _attend(q, k, v))
         return self.o(y)
+
+    def _text(self, context: Context) -> tuple[Tensor, Tensor]:
+        kept = {} if context.kept is None else context.kept
+        if self not in kept:
+            kept[self] = rms_norm(self.k(context.text), self.norm_k), self.v(context.text)
+        return kept[self]
 
 
 def _heads(x: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class VDiT(nn.Module):
         vace: Tensor | tuple[Tensor, ...] | None = None,
         camera_scale: float = 1.0, vace_scale: float | tuple[float, ...] = 1.0, *,
         target: Tensor | None = None, image: Tensor | None = None, reference: Tensor | None = None,
-        draft: Tensor | None = None,
+        draft: Tensor | None = None, kept: dict | None = None,
     ) -> Tensor:  # fmt: skip
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
 
@@ -67,7 +67,8 @@ class VDiT(nn.Module):
         camera: Plücker rays [B, 24, T, h*rays, w*rays], its effect times camera_scale;
         vace: control input [B, vace_channels, T, h, w], its hints times vace_scale; of several, a tuple each;
         image: CLIP features [B, N, image_dim]; reference: a picture's latents [B, ref_channels, h, w];
-        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w]; 2 where it is certain.
+        draft: latents of a draft of the video, and 1 where there is one, else 0 [B, C+1, T, h, w]; 2 where it is certain;
+        kept: of a run without gradients, in all of whose steps context and image are these: what is made of them, for the next.
         target, flow maps only: the sigma to go to, as sigma is given; the velocity u is then the average on the way,
         x_target = x - (sigma - target) * u. None stays at sigma: the velocity of this moment.
         """
@@ -90,7 +91,7 @@ class VDiT(nn.Module):
         if reference is not None:
             grid, x, time = self._refer(reference, grid, x, time)
         modulation = self.time_projection(time).unflatten(-1, (6, c.dim))
-        rest = modulation, self._context(context, image), self._layout(grid, x)
+        rest = modulation, self._context(context, image, kept), self._layout(grid, x)
         branch = dict(zip(c.vace_layers, self.vace_blocks)) if vace is not None else {}
         hints = [self._first_hint(v, x) for v in _several(vace)] if branch else []
         for i, block in enumerate(self.blocks):
@@ -127,13 +128,18 @@ class VDiT(nn.Module):
     def _first_hint(self, vace: Tensor, x: Tensor) -> Tensor:
         return add(self.vace_blocks[0].before_proj(patches(self.vace_patch_embedding, vace.to(x.dtype))), x)
 
-    def _context(self, text: Tensor, image: Tensor | None) -> Context:
+    def _context(self, text: Tensor, image: Tensor | None, kept: dict | None) -> Context:
         """Text zero-padded to text_len as in Wan, where one zero stands for all of them; image features beside it."""
+        if kept:
+            return kept[self]
         used = text.shape[1] if torch.compiler.is_compiling() else _filled(text)
         zeros = self.config.text_len - used
         text = nn.functional.pad(text[:, :used], (0, 0, 0, min(zeros, 1))).to(self.dtype)
         image = self.img_emb(image.to(self.dtype)) if image is not None else None
-        return Context(self.text_embedding(text), max(zeros, 1), image)
+        context = Context(self.text_embedding(text), max(zeros, 1), image, kept)
+        if kept is not None:
+            kept[self] = context
+        return context
 
     def _refer(self, reference: Tensor, grid: tuple[int, int, int], x: Tensor, time: Tensor) -> tuple:
         """A picture's tokens as one more frame before the first, at the time of the last (aigc-apps/VideoX-Fun)."""

@@ -39,10 +39,11 @@ def rests(first: Tensor, last: Tensor) -> bool:
 
 def ends_of(dynamics: Any, picture: Tensor) -> Ends:
     """What balls an end picture [H,W,3] shows."""
-    seen, start, _ = looked(dynamics, picture[None], True, False)
-    there = start.balls.radius[0, :, 0] > 0
-    place, radius = start.balls.place[0, there], start.balls.radius[0, there]
-    return Ends(place, radius, colours(picture, place, radius, seen.scale))
+    look = looked(dynamics, picture[None], True, False)
+    balls = look.start.balls
+    there = balls.radius[0, :, 0] > 0
+    place, radius = balls.place[0, there], balls.radius[0, there]
+    return Ends(place, radius, colours(picture, place, radius, look.seen.scale))
 
 
 def colours(picture: Tensor, place: Tensor, radius: Tensor, scale: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class Controls:
 
 
 def controlled(transformer: Callable, controls: Controls, sigmas: Sequence[float]) -> Callable:
-    """The transformer as (x, sigma, context) -> v with the controls of the step that x is in, for a batch of any size.
+    """The transformer as (x, sigma, context, ...) -> v with the controls of the step that x is in, for a batch of any size.
 
     A step is known by its sigma; known frames, which have 0 of their own, do not count.
     """
@@ -106,11 +106,11 @@ def controlled(transformer: Callable, controls: Controls, sigmas: Sequence[float
         return transformer
     steps = len(sigmas) - 1
 
-    def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+    def model(x: Tensor, sigma: Tensor, context: Tensor, **named: Any) -> Tensor:
         import torch
 
         step = step_of(sigmas, float(sigma.max()))
-        named = {name: _batch(value, x) for name, value in controls.at(min(step / steps, 1.0), x.device).items()}
+        named |= {name: _batch(value, x) for name, value in controls.at(min(step / steps, 1.0), x.device).items()}
         if "beside" in named:
             x = torch.cat((x, named.pop("beside")), 1)
         return transformer(x, sigma[:, 0] if controls.one_sigma else sigma, context, **named)

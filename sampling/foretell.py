@@ -11,7 +11,7 @@ from ..control.fit import fitted
 from ..control.pictures import cover
 from .arrive import DRAWS, Way, arriving, chances, ends_of, rests
 from .draft import Draft
-from .looked import looked
+from .looked import Look, looked
 from .paint import drafted
 from .sample import noise_from_seed
 from .steer import Steering
@@ -73,7 +73,7 @@ class Future(NamedTuple):
     near: Tensor  # [H/4, W/4] 1 / metres of what else the last picture shows
     light: Tensor  # [3] about where its light comes from, see Sunlight
     camera: CameraPath | None  # from the last picture on; None: it rests
-    stages: dict  # what drafts of these pictures share
+    look: Look  # at the pictures
 
 
 def foreseen(
@@ -93,11 +93,12 @@ def foreseen(
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
     with torch.no_grad():
-        seen, start, stages = looked(dynamics, pictures if single else pictures[-known:], single, clear)
+        look = looked(dynamics, pictures if single else pictures[-known:], single, clear)
+        seen, start = look.seen, look.start
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
-            speeds = dynamics.imagine(start, torch.tensor([list(words)]))
+            speeds = look.once(lambda: dynamics.imagine(start, torch.tensor([list(words)])), *words)
             each = torch.arange(balls.place.shape[1]) % len(free)  # the smallest videos have few cells
             balls = dynamics.aimed(balls, speeds.draw(free[None, each]))
         there = balls.radius[0, :, 0] > 0
@@ -153,4 +154,4 @@ def foreseen(
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
         return None
-    return Future(tracks, ground, seen.light[0], camera, stages)
+    return Future(tracks, ground, seen.light[0], camera, look)

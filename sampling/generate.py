@@ -101,7 +101,7 @@ def generate(
         scale = use["guidance"]
         if boundary is not None and use["guidance_low"] != scale:
             scale = lambda sigma: use["guidance" if sigma >= boundary else "guidance_low"]  # noqa: E731
-        denoise = guided(transformer, *words, scale)
+        denoise = guided(transformer, *words, scale, keep=not is_wan(model))  # of Wan's many words it would be much
 
         def of_clip(x: Tensor) -> Tensor:
             return space.denormalize(x[:, :, before : before + count])

@@ -1,4 +1,5 @@
-"""What pictures were seen to show, kept for further takes of the same shot: looking takes a third of the time until a draft."""
+"""What pictures were seen to show, and what was made of that, kept for further takes of the same shot: it takes two thirds of the
+time until a draft."""
 
 from __future__ import annotations
 
@@ -6,21 +7,40 @@ import hashlib
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 4  # shots of each model: some megabytes at 128x128
+ROOM = 2**20  # pixels of all that is made of a shot: some 60 MB
 
-_kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, tuple[Any, Any, dict]]] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, Look]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[Any, Any, dict]:
-    """The Seen and the Start of object dynamics for pictures [k,H,W,3] on the CPU, by what these hold, and a place for the stages
-    of their drafts (see paint.drafted); single, clear: see ObjectDynamics.start and find. The first two must be left as they
-    are: they are shared."""
+class Look:
+    """What pictures were seen to show: `seen`, a Seen, and `start`, a Start, of object dynamics. They must be left as they are."""
+
+    def __init__(self, seen: Any, start: Any, pixels: int):
+        self.seen, self.start = seen, start
+        self._made, self._most = {}, max(2, ROOM // pixels)
+
+    def once(self, make: Callable[[], Any], *of: Any) -> Any:
+        """What make() makes of so many numbers and tensors, and of the shot; the first time."""
+        key = tuple(x.numpy().tobytes() if hasattr(x, "numpy") else x for x in of)
+        made = self._made.get(key)
+        if made is None:
+            made = make()
+            if len(self._made) >= self._most:
+                self._made.clear()
+            self._made[key] = made
+        return made
+
+
+def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> Look:
+    """What object dynamics see in pictures [k,H,W,3] on the CPU, by what these hold; single, clear: see ObjectDynamics.start and
+    find."""
     digest = hashlib.blake2b(pictures.contiguous().numpy(), digest_size=16).digest()
     key = digest, tuple(pictures.shape), single, clear
     with _lock:
@@ -29,7 +49,7 @@ def looked(dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> tuple[
             shots.move_to_end(key)
             return shots[key]
     seen = dynamics.look(pictures[None])
-    found = seen, dynamics.start(seen, *dynamics.find(seen, clear), single), {}
+    found = Look(seen, dynamics.start(seen, *dynamics.find(seen, clear), single), pictures[0, ..., 0].numel())
     with _lock:
         shots[key] = found
         while len(shots) > KEPT:

@@ -6,7 +6,7 @@ It knows nothing of what no picture has shown. (The like from a cloud of points:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING
 
 from .floor import plane_near, without
 from .stage import EDGE, HIDES, Setting, Stage, disc
@@ -16,38 +16,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..control.camera import CameraPath
+    from .looked import Look
 
 SINKS = 1.1  # times as far as the floor that a ball may be told to be
 FINELY = 50  # steps in which that is made up for, to 1: few, so that drafts of a shot share a stage
-KEPT = 2**20  # pixels of settings and stages that are kept of a shot: some 60 MB
 
 
 def drafted(
     pictures: Tensor, tracks: Tensor, near: Tensor, light: Tensor, camera: CameraPath | None = None,
-    stages: dict | None = None, soft: bool = False,
+    look: Look | None = None, soft: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
     it balls are painted [T,H,W], 0 to 1.
 
     near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; light [3]: about where it
-    comes from, see Sunlight; camera: the path from the last picture on, along which it is seen; stages: keeps what drafts of
-    these very pictures, near and light share; soft: the pictures' edges are.
+    comes from, see Sunlight; camera: the path from the last picture on, along which it is seen; look: where near and light come
+    from, and what drafts share is kept; soft: the pictures' edges are.
     """
     import torch
 
-    stages = {} if stages is None else stages
+    once = (lambda make, *of: make()) if look is None else look.once
     count, height, width = pictures.shape[:3]
     last = tracks[count - 1]
     there = last[:, 2] > 0
     tracks = tracks[:, there][:, torch.argsort(last[there, 3], descending=True)]  # far ones first
     views = Views(camera, width, height)
-    setting = _once(stages, lambda: Setting(near, pictures[-1], views.focal[0]), views.focal[0])
+    setting = once(lambda: Setting(near, pictures[-1], views.focal[0]), views.focal[0])
     if setting.floor is not None and tracks.shape[1]:
         tracks = _afloat(tracks, count, views, setting.floor)
     known, later = tracks[:count], tracks[count:]
-    stage = _once(
-        stages, lambda: Stage(setting, pictures, known, light, views, soft), views.focal[0], known, camera is None, soft
-    )  # fmt: skip
+    stage = once(lambda: Stage(setting, pictures, known, light, views, soft), views.focal[0], known, camera is None, soft)
     video = torch.cat((pictures, stage.plate.expand(len(later), -1, -1, -1)))
     made = video[count:]
     if stage.sun is not None:
@@ -62,18 +60,6 @@ def drafted(
         lit = stage.lit(ball, views, later=True)
         _paint((sprite * lit[:, None]).clamp_max(1), ball, made, nears, balls[count:])
     return video, balls
-
-
-def _once(stages: dict, make: Callable[[], Any], *of: Any) -> Any:
-    """What is kept of a shot, for so many numbers and tensors, or else made now."""
-    key = tuple(x.numpy().tobytes() if hasattr(x, "numpy") else x for x in of)
-    made = stages.get(key)
-    if made is None:
-        made = make()
-        if (len(stages) + 1) * made.hides.numel() > KEPT:
-            stages.clear()
-        stages[key] = made
-    return made
 
 
 def _afloat(tracks: Tensor, count: int, views: Views, floor: Tensor) -> Tensor:

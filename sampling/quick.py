@@ -27,6 +27,8 @@ def quick_decode(codec: Any, latent: Tensor) -> Tensor:
     By the codec's tiny `preview` codec where it has one. Else linearly: the map is the codec's own `preview_map`, fitted
     where it was trained, or else fitted here, once a codec.
     """
+    import torch
+
     if getattr(codec, "preview", None) is not None:
         return codec.preview.small_frames(latent, LONG_SIDE)[0]
     _, _, count, h, w = latent.shape
@@ -37,7 +39,7 @@ def quick_decode(codec: Any, latent: Tensor) -> Tensor:
             _fitted[codec] = fit_preview_map(codec, invented_clips(codec.temporal, codec.spatial), latent.device)
         fitted = _fitted[codec]
     fitted = fitted.to(latent.device)
-    cells = latent[0].permute(1, 2, 3, 0).float() @ fitted[1:] + fitted[0]  # [T,h,w, temporal*d*d*3]
+    cells = torch.addmm(fitted[0], latent[0].flatten(1).T.float(), fitted[1:])  # [T*h*w, temporal*d*d*3]
     cells = cells.reshape(count, h, w, codec.temporal, detail, detail, 3)
     every = 1
     while detail // every * max(h, w) > LONG_SIDE and every < detail:

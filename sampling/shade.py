@@ -4,6 +4,7 @@ and how dark that is. What the object dynamics tell of the light is a guess, whi
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Callable
 
 from ..control.flow import grid
@@ -40,12 +41,12 @@ class Sunlight:
         [F,3], from each pixel: [F,H,W], 0..1."""
         import torch
 
-        way = self.way.expand(len(centres), 3) if way is None else way
         dark = torch.zeros(len(centres), *self.soft.shape)
         for centre, radius in zip(centres.unbind(1), radii[..., None].unbind(1)):
             box = box_of(self._near_shadows(centre, radius.max(), way))
+            each = self.way.expand(len(centre), 3) if way is None else way
             points, soft = self.points[box].flatten(0, 1), self.soft[box].flatten()
-            ahead = (centre * way).sum(-1, keepdim=True) - way @ points.T
+            ahead = (centre * each).sum(-1, keepdim=True) - each @ points.T
             off = torch.addmm(points.square().sum(-1), centre, points.T, alpha=-2)
             off = off.add_(centre.square().sum(-1, keepdim=True)).addcmul_(ahead, ahead, value=-1).clamp_(min=0).sqrt_()
             off = off.sub_(radius.masked_fill(radius <= 0, -torch.inf))  # metres outside of a shadow
@@ -54,16 +55,27 @@ class Sunlight:
             torch.maximum(part, share.unflatten(1, part.shape[1:]), out=part)
         return dark
 
-    def _near_shadows(self, centre: Tensor, radius: Tensor, way: Tensor) -> Tensor:
-        """Where a ball may hide the light, coming from ways [F,3] while it is at centres [F,3]: [H,W], and perhaps elsewhere."""
-        mean, middle = way.mean(0), centre.mean(0)
-        across = _across(mean)
-        spread, wander = (way - mean).norm(dim=-1).max(), (centre - middle).norm(dim=-1).max()
-        aside = ((self.points - middle).norm(dim=-1) + wander) * spread  # how far one way's shadow is from the mean's, at most
-        reach = (radius + self.soft + aside)[..., None]
-        there, at = centre @ across.T, self.points @ across.T
+    def _near_shadows(self, centre: Tensor, radius: Tensor, way: Tensor | None) -> Tensor:
+        """Where a ball may hide the light, or what comes from ways [F,3], while it is at centres [F,3]: [H,W], and perhaps
+        elsewhere."""
+        mean, aside = self.way, 0.0
+        across, at, along = self._along_way if way is None else self._along(mean := way.mean(0))
+        if way is not None:
+            middle = centre.mean(0)
+            spread, wander = (way - mean).norm(dim=-1).max(), (centre - middle).norm(dim=-1).max()
+            aside = ((self.points - middle).norm(dim=-1) + wander) * spread  # how far a way's shadow is from the mean's, at most
+        reach, there = (radius + self.soft + aside)[..., None], centre @ across.T
         within = (at > there.amin(0) - reach) & (at < there.amax(0) + reach)
-        return within.all(-1) & (self.points @ mean < (centre @ mean).max() + aside)
+        return within.all(-1) & (along < (centre @ mean).max() + aside)
+
+    @cached_property
+    def _along_way(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._along(self.way)
+
+    def _along(self, way: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Two directions [2,3] across a way, and where points are along these [H,W,2] and the way [H,W]."""
+        across = _across(way)
+        return across, self.points @ across.T, self.points @ way
 
     def shade(self, video: Tensor, dark: Tensor) -> None:
         """Put shadows into a video [F,H,W,3] without them, where so much of the light is hidden [F,H,W]."""

@@ -216,7 +216,7 @@ def test_the_ground_is_told_behind_balls_too(data):
 
 def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
     for width, height, count in ((128, 128, 5), (160, 96, 5), (128, 128, 13)):
-        tracks, near, light, _ = foreseen(seer, torch.rand(count, height, width, 3), 41)
+        tracks, near, light, *_ = foreseen(seer, torch.rand(count, height, width, 3), 41)
         assert near.shape == (height // 4, width // 4)
         assert tracks.shape == (41, 1, 4) and not tracks[: count - KNOWN].any()
         step, last = 2 * height / 128, tracks[count - 1, 0]

@@ -33,7 +33,7 @@ def test_the_same_pictures_are_looked_at_once_whatever_tensor_holds_them(dynamic
     again = looked(dynamics, picture().clone(), True, False)
     assert dynamics.looks == 1 and again is first
     fresh = dynamics.look(picture()[None])
-    assert all(torch.equal(a, b) for a, b in zip(first[0], fresh))
+    assert all(torch.equal(a, b) for a, b in zip(first.seen, fresh))
 
 
 @torch.no_grad()
@@ -64,3 +64,13 @@ def test_the_shots_of_late_are_kept_and_go_with_their_model(dynamics):
     del other
     gc.collect()
     assert len(kept._kept) == before - 1
+
+
+def test_what_is_made_of_a_look_is_made_once():
+    made = []
+    look = kept.Look(None, None, kept.ROOM // 3)  # there is room for three
+    make = lambda: made.append(0) or len(made)  # noqa: E731
+    assert look.once(make, torch.ones(2), True) == look.once(make, torch.ones(2), True) == 1
+    assert look.once(make, torch.ones(3), True) == 2 and look.once(make, torch.ones(2), False) == 3
+    assert look.once(make, torch.ones(2), True) == 1
+    assert look.once(make, 7) == 4 and look.once(make, torch.ones(2), True) == 5  # the others made room

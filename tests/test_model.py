@@ -88,6 +88,20 @@ def test_short_text_is_zero_padded_as_in_wan():
     assert torch.equal(model(x, torch.tensor([0.5]), context), model(x, torch.tensor([0.5]), whole))
 
 
+@torch.no_grad()
+def test_what_is_made_of_the_text_is_kept_for_the_next_steps():
+    config, grid = SIZES[0]
+    model, kept, read = randomised(config), {}, []
+    model.text_embedding.register_forward_hook(lambda *_: read.append("text"))
+    for block in model.blocks:
+        block.cross_attn.k.register_forward_hook(lambda *_: read.append("keys"))
+    context, sigma = torch.randn(1, 3, 16), torch.tensor([0.5])
+    for length in (grid[0], 2, grid[0]):  # videos may be of other lengths
+        x = torch.randn(1, 4, length, *grid[1:])
+        assert torch.equal(model(x, sigma, context), model(x, sigma, context, kept=kept))
+    assert len(read) == (1 + config.layers) * (3 + 1)
+
+
 @pytest.mark.parametrize(
     "x, sigma, context, says",
     [

@@ -7,6 +7,7 @@ import torch
 from vdit.control.camera import CameraPath
 from vdit.model.dynamics import CELL
 from vdit.sampling import paint
+from vdit.sampling.looked import Look
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind
 from vdit.world.clip import make_clip
@@ -20,31 +21,20 @@ def drafted(pictures, tracks, near=None, camera=None):
     return frames
 
 
-def test_drafts_of_a_shot_share_its_stage():
+def test_drafts_of_a_shot_share_its_stage(monkeypatch):
     """What pictures show is worked out once; where balls go from there on is each draft's own."""
-    pictures = torch.full((1, 64, 64, 3), 0.5)
+    pictures, made = torch.full((1, 64, 64, 3), 0.5), []
     pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])
-    ways, stages = [torch.tensor([10.0, 32.0, 4.0, 6.0]).repeat(3, 1, 1) for _ in range(3)], {}
-    ways[1][1:, 0, 0], ways[2][1:, 0, 0], ways[2][:, 0, 3] = 30.0, 40.0, 5.0
-    near, light = torch.full((16, 16), 1 / 9), torch.tensor([0.0, -1.0, 0.0])
-    kept = []
-    for tracks in (*ways, *ways):
-        video, balls = paint.drafted(pictures, tracks, near, light, None, stages)
-        alone, spots = paint.drafted(pictures, tracks, near, light)
-        assert torch.equal(video, alone) and torch.equal(balls, spots)
-        kept.append(len(stages))
-    assert kept == [2, 2, 3, 3, 3, 3]  # a setting; a stage for each distance that the ball may have
-    paint.drafted(pictures, ways[0], near, light, None, stages, soft=True)
-    assert len(stages) == 4
-
-
-def test_large_stages_are_not_all_kept(monkeypatch):
-    stages, pictures = {}, torch.full((1, 64, 64, 3), 0.5)
-    monkeypatch.setattr(paint, "KEPT", 3 * 64 * 64)
-    for depth in range(5, 12):
-        tracks = torch.tensor([10.0, 32.0, 4.0, float(depth)]).repeat(2, 1, 1)
-        paint.drafted(pictures, tracks, torch.full((16, 16), 1 / 9), torch.zeros(3), None, stages)
-        assert len(stages) <= 3
+    ways, look = [torch.tensor([10.0, 32.0, 4.0, 6.0]).repeat(3, 1, 1) for _ in range(3)], Look(None, None, 64 * 64)
+    ways[1][1:, 0, 0], ways[2][1:, 0, 0], ways[2][:, 0, 3] = 30.0, 40.0, 5.0  # the last one is nearer
+    near, light, stage = torch.full((16, 16), 1 / 9), torch.tensor([0.0, -1.0, 0.0]), paint.Stage
+    alone = [paint.drafted(pictures, tracks, near, light) for tracks in ways]
+    monkeypatch.setattr(paint, "Stage", lambda *told: made.append(0) or stage(*told))
+    for tracks, expected, stages in zip((*ways, *ways), (*alone, *alone), (1, 1, 2, 2, 2, 2)):
+        got = paint.drafted(pictures, tracks, near, light, look=look)
+        assert all(torch.equal(x, y) for x, y in zip(got, expected)) and len(made) == stages
+    paint.drafted(pictures, ways[0], near, light, look=look, soft=True)
+    assert len(made) == 3
 
 
 def test_what_is_nearer_hides_a_ball():

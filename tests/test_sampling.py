@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vdit.sampling import (
-    SOLVERS, KnownFrames, Lattice, LatticeError, PreviewBudget, Step, guided, noise_from_seed, sample, schedule,
+    SOLVERS, KnownFrames, Lattice, LatticeError, PreviewBudget, Step, guidance, guided, noise_from_seed, sample, schedule,
 )
 from vdit.sampling.rising import levels, risen
 
@@ -225,6 +225,20 @@ def test_guidance_is_one_batched_forward():
     assert calls == [4] and torch.equal(v, torch.full_like(x, 6.0))
     v = guided(model, torch.full((1, 3, 4), 2.0), torch.full((1, 3, 4), 1.0), 1.0)(x, sigma)
     assert calls == [4, 2] and torch.equal(v, torch.full_like(x, 2.0))
+
+
+@pytest.mark.parametrize("together", [0, 10**6])
+def test_what_is_kept_of_prompts_is_kept_apart(monkeypatch, together):
+    def model(x, sigma, context, kept):
+        said = kept.setdefault("said", context)
+        assert torch.equal(said, context)
+        return x * 0 + said.mean(dim=(1, 2))[:, None, None, None, None]
+
+    monkeypatch.setattr(guidance, "TOGETHER", together)
+    scales = iter((5.0, 1.0, 5.0, 1.0))
+    denoise = guided(model, torch.full((1, 3, 4), 2.0), torch.full((1, 3, 4), 1.0), lambda _: next(scales), keep=True)
+    x = torch.zeros(2, 1, 2, 2, 2)
+    assert [float(denoise(x, torch.ones(2, 2)).mean()) for _ in range(4)] == [6, 2, 6, 2]
 
 
 # Seeds, watching, stopping

@@ -85,12 +85,12 @@ def video(model, **given):
 
 
 def record(model, monkeypatch):
-    """What the transformer is told beside x, at each call."""
+    """What the transformer is told beside x and words, at each call."""
     calls = []
     forward = type(model.transformer).forward
 
     def spy(self, x, sigma, context, **named):
-        calls.append((len(x), named))
+        calls.append((len(x), {name: value for name, value in named.items() if name != "kept"}))
         return forward(self, x, sigma, context, **named)
 
     monkeypatch.setattr(type(model.transformer), "forward", spy)

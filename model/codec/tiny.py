@@ -56,11 +56,11 @@ class Patches(nn.Module):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side)).permute(0, 2, 4, 3, 5, 1)  # [N, h, w, i, j, C]
-        kind = x.device.type
+        kind, side, x = x.device.type, self.side, x.permute(0, 2, 3, 1)
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype  # what it is multiplied in
-        folded = torch.sub(x, 0.5, out=torch.empty(x.shape, dtype=dtype, device=x.device))
-        return folded.flatten(3).permute(0, 3, 1, 2)
+        x = torch.sub(x, 0.5, out=torch.empty(x.shape, dtype=dtype, device=x.device))
+        x = x.flatten(2).unflatten(2, (-1, 3 * side)).unflatten(1, (-1, side)).transpose(2, 3)  # [N, h, w, side, 3 side]
+        return x.flatten(3).permute(0, 3, 1, 2)
 
 
 class PatchConv(nn.Conv2d):
