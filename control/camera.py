@@ -69,6 +69,10 @@ class CameraPath:
         """The path from a frame on."""
         return replace(self, c2w=self.c2w[frame:], fov_deg=self.fov_deg[frame:])
 
+    def turned(self) -> CameraPath:
+        """The same poses, the last one first."""
+        return replace(self, c2w=self.c2w.flip(0), fov_deg=self.fov_deg.flip(0))
+
     def resampled(self, frames: int) -> CameraPath:
         """The same path in `frames` poses: positions and focal lengths linear, rotations slerped between poses."""
         if frames < 1:

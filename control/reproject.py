@@ -59,9 +59,10 @@ def flow_along(path: CameraPath, metres: Tensor) -> FlowField:
     return FlowField(torch.where(valid[..., None], torch.stack(flow), 0.0).float(), valid.float())
 
 
-def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
-    """What a still scene, metres [H,W] away in a path's first pose, is in the others: metres [T-1,H,W] and the place (u, v)
-    [T-1,H,W,2] in the first picture of what each pixel shows, in the dtype of metres."""
+def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor, Tensor]:
+    """What a still scene, metres [H,W] away in a path's first pose, is in the others: metres [T-1,H,W], the place (u, v)
+    [T-1,H,W,2] in the first picture of what each pixel shows, in the dtype of metres, and whether it is what that picture shows
+    there [T-1,H,W], and not behind something nearer."""
     path, (height, width) = camera.relative(), metres.shape
     maps = _seen_later(metres, path, width, height)[1:]
     back, focal = path.c2w[1:].to(metres), (focal_of(path.fov_deg) * height / 2).to(metres)
@@ -77,7 +78,7 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor]:
         z = (ray @ to[:, None, 2, :3, None])[..., 0] / near + to[:, 2, 3, None, None]
         fits = (z / maps - 1).abs() < SLACK
         maps = torch.where(fits, z, maps)
-    return maps, places
+    return maps, places, fits
 
 
 def directions(width: int, height: int, focal: Tensor) -> Tensor:

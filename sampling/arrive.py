@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .looked import looked
 from .stage import HIDDEN
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .looked import Look
+    from .views import Views
 
 DRAWS, TRIES = 64, 32  # speeds that are tried first, and in each round behind that
 ROUNDS = 0.04, 0.01, 0.003  # deviations of speeds around the best so far, in UNITS a frame (.64 pixels in a picture 128 high, ...)
@@ -22,11 +24,12 @@ STANDS = 0.75  # share of them in which nothing is, where the camera stands: of 
 
 
 class Ends(NamedTuple):
-    """Where balls are at the end [M, .]: their places and radii in UNITS, and their colours."""
+    """Where balls are at the end [M, .]: their places and radii in UNITS, and their colours; and what else is seen there."""
 
     place: Tensor
     radius: Tensor
     colour: Tensor
+    ground: Tensor  # see Seen
 
 
 def rests(first: Tensor, last: Tensor) -> bool:
@@ -37,13 +40,12 @@ def rests(first: Tensor, last: Tensor) -> bool:
     return bool((change < MOVED).float().mean() > STANDS)
 
 
-def ends_of(dynamics: Any, picture: Tensor) -> Ends:
-    """What balls an end picture [H,W,3] shows."""
-    look = looked(dynamics, picture[None], True, False)
+def ends_of(picture: Tensor, look: Look) -> Ends:
+    """What balls an end picture [H,W,3] shows, at a look."""
     balls = look.start.balls
     there = balls.radius[0, :, 0] > 0
     place, radius = balls.place[0, there], balls.radius[0, there]
-    return Ends(place, radius, colours(picture, place, radius, look.seen.scale))
+    return Ends(place, radius, colours(picture, place, radius, look.seen.scale), look.seen.ground)
 
 
 def colours(picture: Tensor, place: Tensor, radius: Tensor, scale: Tensor) -> Tensor:
@@ -72,11 +74,13 @@ class Misses(NamedTuple):
 class Way:
     """The way of the object dynamics' Balls from a first picture, Seen, through so many frames to an end picture."""
 
-    def __init__(self, dynamics: Any, seen: Any, frames: int, first: Tensor, balls: Any, far: Tensor, ends: Ends):
-        """first: picture [H,W,3] that shows balls [1,N] so many metres far [N,1]."""
+    def __init__(
+        self, dynamics: Any, seen: Any, frames: int, first: Tensor, balls: Any, far: Tensor, ends: Ends, views: Views
+    ):  # fmt: skip
+        """first: picture [H,W,3] that shows balls [1,N] so many metres far [N,1]; views: of the cameras from it to the end."""
         import torch
 
-        self.dynamics, self.seen, self.frames, self.far, self.ends = dynamics, seen, frames, far, ends
+        self.dynamics, self.seen, self.frames, self.far, self.ends, self.views = dynamics, seen, frames, far, ends, views
         self.half = torch.tensor([first.shape[1], first.shape[0]]) / 2 / seen.scale  # UNITS
         mine = colours(first, balls.place[0], balls.radius[0], seen.scale)
         self.differ = COLOURS * (mine[:, None] - ends.colour).norm(dim=-1)  # [N, M] radii
@@ -94,11 +98,12 @@ class Way:
         from torch.nn import functional as F
 
         (place, _, _, radius, _), ends, (count, balls) = self.last(begun), self.ends, begun.place.shape[:2]
-        inside = (place.abs() < self.half + radius).all(-1)
-        ground = self.seen.ground[None].expand(count, -1, -1, -1)
-        near = F.grid_sample(ground, (place / self.half)[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
-        shown = inside & (near * (self.far * begun.radius / radius.clamp_min(1e-3))[..., 0] < HIDDEN)
-        off = ends.place - place[:, :, None]  # [K, N, M, 2]
+        here, away, size = self._at_the_end(place, self.far * begun.radius / radius.clamp_min(1e-3), radius)
+        inside = ((here.abs() < self.half + size) & (away > 0)).all(-1)
+        ground = (self.seen if self.views.camera is None else ends).ground[None].expand(count, -1, -1, -1)
+        near = F.grid_sample(ground, (here / self.half)[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
+        shown = inside & (near * away[..., 0] < HIDDEN)
+        off = ends.place - here[:, :, None]  # [K, N, M, 2]
         apart = off.norm(dim=-1) / ends.radius[:, 0] + self.differ
         apart = torch.where(shown[..., None], apart, torch.inf)
         free, future, total, way = apart.clone(), torch.arange(count), torch.zeros(count), torch.zeros_like(place)
@@ -107,10 +112,24 @@ class Way:
             best, pair = free.flatten(1).min(1)
             met = best < LOST
             k, ball, end = (x[met] for x in (future, pair // len(ends.place), pair % len(ends.place)))
-            way[k, ball], to[k, ball], total[k], unmet[k] = off[k, ball, end], end, total[k] + best[met], unmet[k] - 2
+            aim = self._back(ends.place[end], away[k, ball])
+            way[k, ball], to[k, ball], total[k], unmet[k] = aim - place[k, ball], end, total[k] + best[met], unmet[k] - 2
             free[k, ball] = torch.inf
             free[k, :, end] = torch.inf
         return Misses(total + LOST * unmet, apart, to, way, unmet)
+
+    def _at_the_end(self, place: Tensor, far: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Places [K,N,2] and radii [K,N,1] in UNITS and metres [K,N,1] of the first camera as that of the end has them."""
+        views, scale = self.views, self.seen.scale
+        at, away = views.seen((place * scale + views.centre).flatten(0, 1), far.flatten(0, 1), self.frames)
+        away = away.view_as(far)
+        size = radius * far / away.clamp_min(0.1) * views.zoom(self.frames)
+        return (at.view_as(place) - views.centre) / scale, away, size
+
+    def _back(self, place: Tensor, away: Tensor) -> Tensor:
+        """Places [n,2] in UNITS of what the camera of the end sees so many metres [n,1] away, in the first."""
+        at = place * self.seen.scale + self.views.centre
+        return (self.views.back(at, away, self.frames) - self.views.centre) / self.seen.scale
 
 
 def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple[Any, Tensor] | None:

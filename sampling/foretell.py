@@ -12,7 +12,7 @@ from ..control.pictures import cover
 from .arrive import DRAWS, Way, arriving, chances, ends_of, rests
 from .draft import Draft
 from .looked import Look, looked
-from .paint import drafted
+from .paint import End, drafted
 from .sample import noise_from_seed
 from .steer import Steering
 from .views import FOV_DEG, Views
@@ -44,7 +44,7 @@ def foretold(
         return told
     if told.start is None or told.past is not None or told.strength < 1:
         return told
-    if told.end is not None and (told.camera is not None or told.depth is not None or told.flow is not None):
+    if told.end is not None and (told.depth is not None or told.flow is not None):
         return told
     single = len(told.start) < dynamics.known
     chance = single or told.end is not None  # what it hangs on, too
@@ -74,6 +74,7 @@ class Future(NamedTuple):
     light: Tensor  # [3] about where its light comes from, see Sunlight
     camera: CameraPath | None  # from the last picture on; None: it rests
     look: Look  # at the pictures
+    end: End | None  # where the camera comes to, if that is told
 
 
 def foreseen(
@@ -105,9 +106,10 @@ def foreseen(
         balls = balls._make(x[:, there] for x in balls)
         radius, depths, missing = balls.radius[0], start.depth[0, there].exp(), None  # [N, 1]
         if end is not None:
-            if not rests(pictures[-1], end):
+            if camera is None and not rests(pictures[-1], end):
                 return None
-            way = Way(dynamics, seen, frames - count, pictures[-1], balls, depths, ends_of(dynamics, end))
+            last, views = looked(dynamics, end[None], True, False), Views(camera, width, height)
+            way = Way(dynamics, seen, frames - count, pictures[-1], balls, depths, ends_of(end, last), views)
             drawn = speeds.draw(chances(noise, DRAWS, len(there), 3))[:, there] if single else None
             found = arriving(way, balls, drawn, noise)
             if found is None:
@@ -154,4 +156,14 @@ def foreseen(
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
         return None
-    return Future(tracks, ground, seen.light[0], camera, look)
+    met = None if end is None or camera is None else _met(end, last)
+    return Future(tracks, ground, seen.light[0], camera, look, met)
+
+
+def _met(picture: Tensor, look: Look) -> End:
+    """What an end picture [H,W,3] shows, at a look."""
+    import torch
+
+    seen, (balls, depth), centre = look.seen, (look.start.balls, look.start.depth[0]), torch.tensor(picture.shape[1::-1]) / 2
+    tracks = torch.cat((balls.place[0] * seen.scale + centre, balls.radius[0] * seen.scale[1], depth.exp()), -1)
+    return End(picture, tracks[tracks[:, 2] > 0], seen.ground[0], seen.light[0], look)

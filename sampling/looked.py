@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 4  # shots of each model: some megabytes at 128x128
-ROOM = 2**20  # pixels of all that is made of a shot: some 60 MB
+ROOM = 2**21  # pixels, of all frames, of what is made of a shot: some 60 MB
 
 _kept: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, Look]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
@@ -23,17 +23,21 @@ class Look:
     """What pictures were seen to show: `seen`, a Seen, and `start`, a Start, of object dynamics. They must be left as they are."""
 
     def __init__(self, seen: Any, start: Any, pixels: int):
-        self.seen, self.start = seen, start
-        self._made, self._most = {}, max(2, ROOM // pixels)
+        """pixels: of a picture."""
+        self.seen, self.start, self._pixels = seen, start, pixels
+        self._made, self._held = {}, 0
 
-    def once(self, make: Callable[[], Any], *of: Any) -> Any:
-        """What make() makes of so many numbers and tensors, and of the shot; the first time."""
+    def once(self, make: Callable[[], Any], *of: Any, pictures: int = 1) -> Any:
+        """What make() makes of so many numbers and tensors, and of the shot; the first time. It is about as large as so many
+        pictures."""
         key = tuple(x.numpy().tobytes() if hasattr(x, "numpy") else x for x in of)
         made = self._made.get(key)
         if made is None:
             made = make()
-            if len(self._made) >= self._most:
+            self._held += pictures * self._pixels
+            if self._held > ROOM:
                 self._made.clear()
+                self._held = pictures * self._pixels
             self._made[key] = made
         return made
 

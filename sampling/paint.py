@@ -6,11 +6,11 @@ It knows nothing of what no picture has shown. (The like from a cloud of points:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .floor import plane_near, without
 from .stage import EDGE, HIDES, Setting, Stage, disc
-from .views import Views
+from .views import Views, Walk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,23 +19,35 @@ if TYPE_CHECKING:
     from .looked import Look
 
 SINKS = 1.1  # times as far as the floor that a ball may be told to be
+UNSEEN = 1e-3  # what weighs what no picture shows, beside what one does
 FINELY = 50  # steps in which that is made up for, to 1: few, so that drafts of a shot share a stage
+
+
+class End(NamedTuple):
+    """An end picture [H,W,3], its balls [N,4], and what else is in it, as of the last known one: see drafted()."""
+
+    picture: Tensor
+    tracks: Tensor
+    near: Tensor
+    light: Tensor
+    look: Look
 
 
 def drafted(
     pictures: Tensor, tracks: Tensor, near: Tensor, light: Tensor, camera: CameraPath | None = None,
-    look: Look | None = None, soft: bool = False,
+    look: Look | None = None, end: End | None = None, soft: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
     it balls are painted [T,H,W], 0 to 1.
 
     near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; light [3]: about where it
     comes from, see Sunlight; camera: the path from the last picture on, along which it is seen; look: where near and light come
-    from, and what drafts share is kept; soft: the pictures' edges are.
+    from, and what drafts share is kept; end: what is seen where the path ends, which shows what comes into view on the way; soft:
+    the pictures' edges are.
     """
     import torch
 
-    once = (lambda make, *of: make()) if look is None else look.once
+    once = (lambda make, *of, **size: make()) if look is None else look.once
     count, height, width = pictures.shape[:3]
     last = tracks[count - 1]
     there = last[:, 2] > 0
@@ -52,7 +64,10 @@ def drafted(
         stage.sun.shade(made, stage.sun.hidden(*views.balls(later)))
     nears = stage.hides.expand(len(later), -1, -1)
     if camera is not None:
-        made[:], nears = views.walked(made, setting.hides)
+        walk = _walk(once, views, setting)
+        made[:], nears = walk.seen(made), walk.nears
+        if end is not None:
+            nears = _joined(made, nears, walk.shows, *_from_the_end(end, views, later))
         if setting.floor is not None:
             nears = without(nears, plane_near(views.planes(setting.floor), views.focal[1:], (width, height)))
     balls = torch.zeros(len(tracks), height, width)
@@ -60,6 +75,47 @@ def drafted(
         lit = stage.lit(ball, views, later=True)
         _paint((sprite * lit[:, None]).clamp_max(1), ball, made, nears, balls[count:])
     return video, balls
+
+
+def _walk(once: Callable, views: Views, setting: Setting) -> Walk:
+    camera = views.camera
+    return once(lambda: Walk(views, setting.hides), camera.c2w, camera.fov_deg, pictures=len(camera.c2w))
+
+
+def _from_the_end(end: End, views: Views, later: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the end picture shows, as a path's cameras see it in frames behind the first, with the shadows of balls at tracks
+    [F,N,4]: the video [F,H,W,3], 1 / metres and whether it is in the picture [F,H,W]."""
+    import torch
+
+    back, once = views.turned(), end.look.once
+    setting = once(lambda: Setting(end.near, end.picture, back.focal[0]), back.focal[0])
+    tracks = end.tracks[torch.argsort(end.tracks[:, 3], descending=True)]
+    stage = once(lambda: Stage(setting, end.picture[None], tracks[None], end.light, back, soft=False), back.focal[0], tracks)
+    made = stage.plate.repeat(len(later), 1, 1, 1)
+    if stage.sun is not None:
+        centres, radii = views.balls(later)
+        stage.sun.shade(made, stage.sun.hidden(views.at_the_end(centres), radii))
+    walk = _walk(once, back, setting)
+    last, before = made[-1:], made[:-1].flip(0)  # from the path's end back, up to the frame behind its first one
+    video = walk.seen(torch.cat((before, made[:1])))[:-1].flip(0)
+    nears, shows = (x[:-1].flip(0) for x in (walk.nears, walk.shows))
+    return (
+        torch.cat((video, last)), torch.cat((nears, setting.hides[None])), torch.cat((shows, torch.ones_like(walk.shows[:1]))),
+    )  # fmt: skip
+
+
+def _joined(
+    made: Tensor, nears: Tensor, shows: Tensor, other: Tensor, other_nears: Tensor, other_shows: Tensor
+) -> Tensor:  # fmt: skip
+    """Blend into a video [F,H,W,3] another, which is sure at its end as it is at its start, each where a picture shows it [F,H,W];
+    and 1 / metres [F,H,W], of the surer one."""
+    import torch
+
+    time = torch.linspace(0, 1, len(made) + 1)[1:, None, None]
+    own, others = (1 - time) * (shows + UNSEEN), time * (other_shows + UNSEEN)
+    share = others / (own + others)
+    made.lerp_(other, share[..., None])
+    return torch.where(share > 0.5, other_nears, nears)
 
 
 def _afloat(tracks: Tensor, count: int, views: Views, floor: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..control.camera import CameraPath
 
 FOV_DEG = 40.0  # of a camera that no path tells
+RIM = 1  # pixels around what comes to light
+ASIDE = 1.5  # times as far as what is beside a hole must be what is above or below it, to count for more
 
 
 class Views:
@@ -57,6 +59,10 @@ class Views:
         centres, radii = balls_of(tracks, self.centre, self.focal[1:, None, None])
         return (centres - self.to[1:, None, :3, 3]) @ self.to[1:, :3, :3], radii
 
+    def at_the_end(self, centres: Tensor) -> Tensor:
+        """Points [...,3] in metres of the first camera in the last one."""
+        return centres @ self.to[-1, :3, :3].T + self.to[-1, :3, 3]
+
     def nears(self, near: Tensor) -> Tensor:
         """1 / metres [h,w] of the first camera as it and those behind it see them [F,h,w]; one for all where they rest."""
         import torch
@@ -65,16 +71,9 @@ class Views:
             return near[None]
         return torch.cat((near[None], 1 / seen_along(1 / near, self.camera)[0]))
 
-    def walked(self, video: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-        """What video [F,H,W,3], as the first camera sees it at 1 / metres near [H,W], looks like in those of a path behind it,
-        and how near that is [F,H,W]. What lies outside of the first one's picture mirrors what is inside: of streaks of its edge
-        nobody sees how they move."""
-        from torch.nn import functional as F
-
-        metres, came_from = seen_along(1 / near, self.camera)
-        at = came_from / self.centre - 1
-        video = F.grid_sample(video.permute(0, 3, 1, 2), at, padding_mode="reflection", align_corners=False)
-        return video.permute(0, 2, 3, 1), 1 / metres
+    def turned(self) -> Views:
+        """The cameras of a path from its last one back."""
+        return Views(self.camera.turned(), *(2 * self.centre).int().tolist())
 
     def planes(self, plane: Tensor) -> Tensor:
         """A plane [3] of the first camera (see floor_of) in those of a path behind it [F,3]."""
@@ -98,6 +97,56 @@ class Views:
         bulge = (1 - spots.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
         normals = torch.cat((spots, -bulge), -1)
         return lambda way: torch.einsum("hwi,fi->fhw", normals, axes @ way)
+
+
+class Walk:
+    """How the cameras of a path see what the first one shows at 1 / metres near [H,W].
+
+    `nears` [F,H,W]: 1 / metres as those behind it see them; `shows` [F,H,W]: whether the first one's picture does, too.
+    """
+
+    def __init__(self, views: Views, near: Tensor):
+        from torch.nn import functional as F
+
+        metres, came_from, fits = seen_along(1 / near, views.camera)
+        self.nears, self._at = 1 / metres, came_from / views.centre - 1
+        sure = F.max_pool2d((~fits)[:, None].float(), 2 * RIM + 1, 1, RIM)[:, 0] == 0  # at rims colours are mixed
+        inside = (self._at.abs() < 1).all(-1)
+        self.shows = sure & inside
+        self._holes, self._beside = _beside(self.nears, self.shows, inside & ~sure)
+
+    def seen(self, video: Tensor) -> Tensor:
+        """What a video [F,H,W,3] of the first camera looks like in those behind it. What lies outside of its picture mirrors what
+        is inside: of streaks of its edge nobody sees how they move. What comes out from behind something is as what is beside."""
+        from torch.nn import functional as F
+
+        video = F.grid_sample(video.permute(0, 3, 1, 2), self._at, padding_mode="reflection", align_corners=False)
+        video = video.permute(0, 2, 3, 1)
+        video[self._holes] = video[self._beside]
+        return video
+
+
+def _beside(nears: Tensor, shows: Tensor, hole: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Where holes [F,H,W] are, and for each the nearest pixel to one of its sides that shows something: to the left or right, as
+    most edges of a scene lie across, where that is farther away; but above or below where it is `ASIDE` times as far there."""
+    import torch
+
+    frame, *at = hole.nonzero(as_tuple=True)
+    least = torch.full(frame.shape, torch.inf)
+    places = list(at)  # where nothing is shown around, all stays
+    for axis in (2, 1):
+        size = hole.shape[axis]
+        line = torch.arange(size).view(-1, *[1] * (2 - axis)).expand(hole.shape)
+        before = line.where(shows, -1).cummax(axis).values
+        behind = line.where(shows, size).flip(axis).cummin(axis).values.flip(axis)
+        for nearest in (before, behind):
+            there, along = list(at), nearest[frame, *at]
+            there[axis - 1] = along.clamp(0, size - 1)
+            near = nears[frame, *there] * (1.0 if axis == 2 else ASIDE)
+            better = (along >= 0) & (along < size) & (near < least)
+            least = near.where(better, least)
+            places = [new.where(better, old) for new, old in zip(there, places)]
+    return (frame, *at), (frame, *places)
 
 
 def in_space(place: Tensor, depth: Tensor, centre: Tensor, focal: Tensor) -> Tensor:

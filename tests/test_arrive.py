@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from vdit.control import encode_conditioning
+from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.moves import move
 from vdit.model.checkpoint import load_world_model
 from vdit.model.dynamics import Balls, ObjectDynamics
 from vdit.sampling import foretold, generate
 from vdit.sampling.arrive import CLOSE, DRAWS, LOST, Ends, Way, arriving, rests
+from vdit.sampling.views import Views
 from vdit.training.tracks import ball_tracks
 from vdit.world.clip import make_clip
 
@@ -32,15 +34,16 @@ def balls(*places, speed=(0.0, 0.0), radius=0.5):
     return Balls(place, speeds, torch.zeros(1, n, 3), torch.full((1, n, 1), radius), torch.zeros(1, n, 4))
 
 
-def way(first, ends, frames=10, near=None, colour=None):
+def way(first, ends, frames=10, near=None, colour=None, views=Views(None, 64, 64)):
     """A way of grey balls through a picture of 8 x 8 UNITS to ends in their colour."""
     dynamics = Straight()
     seen = SimpleNamespace(around=torch.zeros(1, 4, 4, 4), scale=torch.tensor([8.0, 8.0]),
                            ground=torch.full((1, 16, 16), 0.01) if near is None else near[None])  # fmt: skip
     ends = torch.tensor(ends).view(-1, 2)
-    ends = Ends(ends, torch.full((len(ends), 1), 0.5), torch.full((len(ends), 3), 0.5) if colour is None else colour)
+    colour = torch.full((len(ends), 3), 0.5) if colour is None else colour
+    ends = Ends(ends, torch.full((len(ends), 1), 0.5), colour, seen.ground)
     far = torch.full((first.place.shape[1], 1), 5.0)
-    return Way(dynamics, seen, frames, torch.full((64, 64, 3), 0.5), first, far, ends)
+    return Way(dynamics, seen, frames, torch.full((64, 64, 3), 0.5), first, far, ends, views)
 
 
 def noise(generator):
@@ -95,11 +98,28 @@ def test_without_balls_only_an_end_without_any_is_come_to():
     assert arriving(way(none, [(0.0, 0.0)]), none, None, noise(torch.Generator())) is None
 
 
+def test_a_ball_comes_to_where_the_last_camera_sees_it():
+    """One that stands, 5 m away, before a camera that goes to the right, and nearer."""
+    c2w = torch.eye(4).repeat(11, 1, 1)
+    c2w[:, 0, 3], c2w[:, 2, 3] = torch.linspace(0, 0.5, 11), torch.linspace(0, 1.0, 11)
+    views = Views(CameraPath(c2w, torch.full((11,), 90.0)), 64, 64)  # one UNIT is 5/4 m at that distance
+    first = balls((1.0, 0.0))
+    seen = way(first, [(0.75, 0.0)], views=views).misses(first)
+    assert seen.unmet.tolist() == [0] and float(seen.total) < 1e-4 and float(seen.way.abs().max()) < 1e-4
+    beside = way(first, [(1.75, 0.0)], views=views).misses(first)
+    torch.testing.assert_close(beside.way[0], torch.tensor([[0.8, 0.0]]))  # as the first camera sees the missing metre
+    gone = balls((4.4, 0.0))
+    assert way(gone, [], views=views).misses(gone).unmet.tolist() == [0]  # out of the last one's picture
+
+
 @pytest.fixture(scope="module")
 def moving():
-    clip = make_clip(3, "throw", width=128, height=128, frames=41)
-    assert clip.scene.camera_move != "still"
-    return clip
+    """A throw whose one ball is there to the end, before a camera that moves."""
+    for seed in range(99):
+        clip = make_clip(seed, "throw", split="validation", width=128, height=128, frames=41)
+        x = ball_tracks(clip)[:, 0, 0]
+        if clip.scene.camera_move != "still" and len(clip.scene.balls) == 1 and bool(((x > 10) & (x < 118)).all()):
+            return clip
 
 
 def test_a_camera_that_moved_is_told_from_a_ball_that_did(clip, moving):
@@ -141,6 +161,18 @@ def test_a_draft_ends_as_the_end_picture_does(model, clip, known):
     free = foretold(model, replace(shot, end=None), **SIZE, seed=1).draft
     apart = [float((centre(d.balls[-1]) - tracks[-1, 0, :2]).norm()) for d in (drafts[0], free)]
     assert apart[0] < apart[1] and (known > 1 or not torch.equal(drafts[0].frames, drafts[2].frames))
+
+
+@pytest.mark.parametrize("known", [1, 5])
+def test_a_camera_path_leads_to_the_end_picture(model, moving, known):
+    rgb, scene = moving.render.rgb, moving.scene
+    shot = encode_conditioning(
+        model, moving.caption, start=rgb[:known], end=rgb[-1:], camera=CameraPath(scene.c2w, scene.fov_deg)
+    )  # fmt: skip
+    draft = foretold(model, shot, **SIZE, seed=1).draft
+    free = foretold(model, replace(shot, end=None), **SIZE, seed=1).draft
+    off = [(d.frames - rgb).square().flatten(1).mean(1) for d in (draft, free)]
+    assert float(off[0][-1]) < 1e-3 and float(off[0].mean()) < 0.6 * float(off[1].mean())
 
 
 def test_the_video_has_both_key_frames_and_what_is_foretold_between(model, clip):

@@ -98,6 +98,49 @@ def test_what_a_camera_comes_to_see_mirrors_what_it_saw():
     torch.testing.assert_close(draft[1, :, 48:], picture[0, :, 48:].flip(1), atol=1e-3, rtol=0)
 
 
+def slid(metres, frames):
+    """A camera that goes to the right, by as much in every frame."""
+    c2w = torch.eye(4).repeat(frames, 1, 1)
+    c2w[:, 0, 3] = torch.linspace(0, metres, frames)
+    return CameraPath(c2w, torch.full((frames,), math.degrees(2 * math.atan(0.5))))
+
+
+def striped(box, shift):
+    """A wall of stripes 8 m away and a red box of 20 pixels 4 m away [64,128,3], from a camera that saw them so many pixels (on
+    the box) farther to the right; and 1 / metres of what is seen."""
+    wall = (torch.arange(128) + shift // 2) // 8 % 2 * 0.4 + 0.2
+    picture, near = wall[None, :, None].repeat(64, 1, 3), torch.full((16, 32), 1 / 8)
+    picture[20:44, box - shift : box - shift + 20] = torch.tensor([1.0, 0.0, 0.0])
+    near[5:11, (box - shift) // 4 : (box - shift) // 4 + 5] = 1 / 4
+    return picture, near
+
+
+def red(picture):
+    return (picture[..., 0] - picture[..., 1] > 0.2).sum()
+
+
+def test_what_comes_out_from_behind_something_is_as_what_is_beside_it():
+    picture, near = striped(60, 0)
+    draft = drafted(picture[None], torch.zeros(5, 0, 4), near, slid(1.0, 5))
+    goal, _ = striped(60, 16)
+    assert all(abs(red(frame) - 20 * 24) < 50 for frame in draft)
+    lit = draft[4, 20:44, 66:74]  # of the wall, if not in the right stripes
+    assert (lit.amax(-1) - lit.amin(-1)).max() < 0.02 and (draft[4] - goal)[:, 4:112].abs().mean() < 0.03
+
+
+def test_what_comes_into_view_is_what_the_end_picture_shows():
+    picture, near = striped(60, 0)
+    goal, there = striped(60, 16)
+    goal[:, 120:] = torch.tensor([0.1, 0.2, 0.9])  # comes into view in the end
+    end = paint.End(goal, torch.zeros(0, 4), there, torch.zeros(3), Look(None, None, 64 * 128))
+    draft, _ = paint.drafted(picture[None], torch.zeros(5, 0, 4), near, torch.zeros(3), slid(1.0, 5), end=end)
+    assert torch.equal(draft[0], picture) and torch.equal(draft[4], goal)
+    half, _ = striped(60, 8)
+    half[:, 124:] = torch.tensor([0.1, 0.2, 0.9])
+    off = (draft[2] - half).abs().mean(-1)
+    assert off[:, 2:118].mean() < 0.03 and off[:, 125:].mean() < 0.03 and abs(red(draft[2]) - 20 * 24) < 50
+
+
 def test_a_balls_rim_brings_nothing_of_what_was_behind_it():
     v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
     share = (8.5 - ((u - 20).square() + (v - 32).square()).sqrt()).clamp(0, 1)[..., None]  # of a ball, as a camera has it

@@ -8,7 +8,7 @@ from vdit.model.ground import Ground
 from vdit.sampling.floor import floor_of, plane_near, without
 from vdit.sampling.paint import drafted
 from vdit.sampling.shade import Sunlight, light_of
-from vdit.sampling.views import Views
+from vdit.sampling.views import Views, Walk
 from vdit.training.tracks import ball_tracks, ground_behind, light_seen, showing
 from vdit.world.clip import make_clip
 from vdit.world.scene import sample_scene
@@ -160,7 +160,7 @@ def test_the_floor_hides_no_ball_where_a_camera_travels():
     views = Views(path, 32, 32)
     ray = directions(32, 32, views.focal[:1])[0]
     near = (ray @ plane).clamp_min(0.05)
-    nears = views.walked(torch.zeros(2, 32, 32, 3), near)[1]
+    nears = Walk(views, near).nears
     left = without(nears, plane_near(views.planes(plane), views.focal[1:], nears.shape[:0:-1]))
     assert (left[:, 20:] > 0).float().mean() < 0.05 and (left[:, :10] > 0).all()  # but for a few pixels seen between others
 
