@@ -35,16 +35,13 @@ def foretold(
 
     Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or that of a seed, then
     decide. To an end picture, balls go as nearly so as leads there. Where a camera path, depth or flow are told, all goes along
-    with them. Nothing is foretold where these are told beside an end picture or balls cannot come to it, where the camera moves
-    and no path, flow or depth says how, where depth or flow move more than balls and no camera explains it, and where a
-    control counts only in part.
+    with them. Nothing is foretold where balls cannot come to an end picture, where the camera moves and no path, flow or depth says
+    how, where depth or flow move more than balls and no camera explains it, and where a control counts only in part.
     """
     dynamics, told = getattr(model, "dynamics", None), conditioning
     if dynamics is None or not model.config.draft or told.draft is not None or told.unforeseen:
         return told
     if told.start is None or told.past is not None or told.strength < 1:
-        return told
-    if told.end is not None and (told.depth is not None or told.flow is not None):
         return told
     single = len(told.start) < dynamics.known
     chance = single or told.end is not None  # what it hangs on, too
@@ -87,7 +84,8 @@ def foreseen(
     nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
     k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. end: a last picture
-    [H,W,3], to which balls come; None where they do not, or its camera is another. clear: what might be a ball is none.
+    [H,W,3], to which balls come where neither depth nor flow lead them; None where they do not, or its camera is another and no path
+    leads there. clear: what might be a ball is none.
     """
     import torch
 
@@ -105,10 +103,11 @@ def foreseen(
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
         radius, depths, missing = balls.radius[0], start.depth[0, there].exp(), None  # [N, 1]
-        if end is not None:
+        last = None if end is None else looked(dynamics, end[None], True, False)
+        if end is not None and depth is None and flow is None:  # which lead there
             if camera is None and not rests(pictures[-1], end):
                 return None
-            last, views = looked(dynamics, end[None], True, False), Views(camera, width, height)
+            views = Views(camera, width, height)
             way = Way(dynamics, seen, frames - count, pictures[-1], balls, depths, ends_of(end, last), views)
             drawn = speeds.draw(chances(noise, DRAWS, len(there), 3))[:, there] if single else None
             found = arriving(way, balls, drawn, noise)

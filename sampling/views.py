@@ -113,7 +113,7 @@ class Walk:
         sure = F.max_pool2d((~fits)[:, None].float(), 2 * RIM + 1, 1, RIM)[:, 0] == 0  # at rims colours are mixed
         inside = (self._at.abs() < 1).all(-1)
         self.shows = sure & inside
-        self._holes, self._beside = _beside(self.nears, self.shows, inside & ~sure)
+        self._holes, self._beside = _beside(self.nears, self.shows, inside & ~fits)
 
     def seen(self, video: Tensor) -> Tensor:
         """What a video [F,H,W,3] of the first camera looks like in those behind it. What lies outside of its picture mirrors what
