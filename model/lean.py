@@ -29,7 +29,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -
     narrow = x.dtype != torch.float32 or weight.dtype != torch.float32
     if torch.is_grad_enabled() or x.device.type != "cpu" or narrow or not ONEDNN:
         y = F.linear(x, weight, bias)
-        return _gelu(y) if gelu else y
+        return tanh_gelu(y) if gelu else y
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *(("gelu", [], "tanh") if gelu else ("none", [], "")))
 
 
@@ -71,17 +71,18 @@ def feed_forward(x: Tensor, ffn: nn.Sequential) -> Tensor:
     """ffn = (matrix, tanh-GELU, matrix) of tokens x [B, T, S, D]. Overwrites x, and never holds all hidden tokens."""
     if torch.is_grad_enabled():
         return ffn(x)
+    up, down = ffn[0], ffn[2]
     tokens = x.view(-1, x.shape[-1])
     with ExitStack() as shared:
-        for matrix in (ffn[0], ffn[2]):
+        for matrix in (up, down):
             if hasattr(matrix, "decoded"):  # stored in another form: once for all pieces
                 shared.enter_context(matrix.decoded(x))
         for part in tokens.chunk(min(PIECES, max(1, len(tokens) // FEWEST))):
-            part.copy_(ffn[2](ffn[0](part, gelu=True) if isinstance(ffn[0], Linear) else _gelu(ffn[0](part))))
+            part.copy_(down(up(part, gelu=True) if isinstance(up, Linear) else tanh_gelu(up(part))))
     return x
 
 
-def _gelu(x: Tensor) -> Tensor:
+def tanh_gelu(x: Tensor) -> Tensor:
     """tanh-GELU, without gradients in its place."""
     return F.gelu(x, approximate="tanh") if torch.is_grad_enabled() else torch.ops.aten.gelu_(x, approximate="tanh")
 

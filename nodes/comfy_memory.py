@@ -30,20 +30,27 @@ class StreamedLinear(comfy.ops.disable_weight_init.Linear, lean.Linear):
     @contextmanager
     def decoded(self, like: Tensor) -> Iterator[None]:
         """Inside, calls share one copy on the device."""
-        patched = self.comfy_cast_weights or self.weight_function or self.bias_function
-        if patched or self.weight.device != like.device:
+        if self._patched or self.weight.device != like.device:
             self._vdit_here = comfy.ops.cast_bias_weight(self, like)
         try:
             yield
         finally:
             self._vdit_here = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def _patched(self) -> bool:
+        return bool(self.comfy_cast_weights or self.weight_function or self.bias_function)
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
         if self._vdit_here is not None:
-            return nn.functional.linear(x, *self._vdit_here)
-        if self.weight.device != x.device:
-            return self.forward_comfy_cast_weights(x)
-        return super().forward(x)
+            y = nn.functional.linear(x, *self._vdit_here)
+        elif self.weight.device != x.device:
+            y = self.forward_comfy_cast_weights(x)
+        elif self._patched:
+            y = super().forward(x)
+        else:
+            return super().forward(x, gelu)
+        return lean.tanh_gelu(y) if gelu else y
 
 
 class StreamedStored(StoredLinear):

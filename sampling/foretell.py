@@ -35,8 +35,8 @@ def foretold(
 
     Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or that of a seed, then
     decide. To an end picture, balls go as nearly so as leads there. Where a camera path, depth or flow are told, all goes along
-    with them. Nothing is foretold where balls cannot come to an end picture, where the camera moves and no path, flow or depth says
-    how, where depth or flow move more than balls and no camera explains it, and where a control counts only in part.
+    with them. Nothing is foretold where balls cannot come to an end picture, where the camera moves and no path, flow or depth
+    says how, where depth or flow move more than balls and no camera explains it, and where a control counts only in part.
     """
     dynamics, told = getattr(model, "dynamics", None), conditioning
     if dynamics is None or not model.config.draft or told.draft is not None or told.unforeseen:
@@ -84,8 +84,8 @@ def foreseen(
     nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
     k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. end: a last picture
-    [H,W,3], to which balls come where neither depth nor flow lead them; None where they do not, or its camera is another and no path
-    leads there. clear: what might be a ball is none.
+    [H,W,3], to which balls come where neither depth nor flow lead them; None where they do not, or its camera is another and no
+    path leads there. clear: what might be a ball is none.
     """
     import torch
 
@@ -97,7 +97,7 @@ def foreseen(
         balls = start.balls
         if single:
             free = noise[0, :3, 0].flatten(1).T.float().cpu()  # of the known frame, which needs none
-            speeds = look.once(lambda: dynamics.imagine(start, torch.tensor([list(words)])), *words)
+            speeds = look.once("speeds", lambda: dynamics.imagine(start, torch.tensor([list(words)])), *words)
             each = torch.arange(balls.place.shape[1]) % len(free)  # the smallest videos have few cells
             balls = dynamics.aimed(balls, speeds.draw(free[None, each]))
         there = balls.radius[0, :, 0] > 0

@@ -20,17 +20,17 @@ _lock = threading.Lock()
 
 
 class Look:
-    """What pictures were seen to show: `seen`, a Seen, and `start`, a Start, of object dynamics. They must be left as they are."""
+    """What pictures were seen to show: `seen`, a Seen, and `start`, a Start, of object dynamics, to be left as they are."""
 
     def __init__(self, seen: Any, start: Any, pixels: int):
         """pixels: of a picture."""
         self.seen, self.start, self._pixels = seen, start, pixels
         self._made, self._held = {}, 0
 
-    def once(self, make: Callable[[], Any], *of: Any, pictures: int = 1) -> Any:
+    def once(self, what: str, make: Callable[[], Any], *of: Any, pictures: int = 1) -> Any:
         """What make() makes of so many numbers and tensors, and of the shot; the first time. It is about as large as so many
         pictures."""
-        key = tuple(x.numpy().tobytes() if hasattr(x, "numpy") else x for x in of)
+        key = what, *(x.numpy().tobytes() if hasattr(x, "numpy") else x for x in of)
         made = self._made.get(key)
         if made is None:
             made = make()

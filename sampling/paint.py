@@ -47,17 +47,18 @@ def drafted(
     """
     import torch
 
-    once = (lambda make, *of, **size: make()) if look is None else look.once
+    once = (lambda what, make, *of, **size: make()) if look is None else look.once
     count, height, width = pictures.shape[:3]
     last = tracks[count - 1]
     there = last[:, 2] > 0
     tracks = tracks[:, there][:, torch.argsort(last[there, 3], descending=True)]  # far ones first
     views = Views(camera, width, height)
-    setting = once(lambda: Setting(near, pictures[-1], views.focal[0]), views.focal[0])
+    setting = once("setting", lambda: Setting(near, pictures[-1], views.focal[0]), views.focal[0])
     if setting.floor is not None and tracks.shape[1]:
         tracks = _afloat(tracks, count, views, setting.floor)
     known, later = tracks[:count], tracks[count:]
-    stage = once(lambda: Stage(setting, pictures, known, light, views, soft), views.focal[0], known, camera is None, soft)
+    rests = camera is None
+    stage = once("stage", lambda: Stage(setting, pictures, known, light, views, soft), views.focal[0], known, rests, soft)
     video = torch.cat((pictures, stage.plate.expand(len(later), -1, -1, -1)))
     made = video[count:]
     if stage.sun is not None:
@@ -79,7 +80,7 @@ def drafted(
 
 def _walk(once: Callable, views: Views, setting: Setting) -> Walk:
     camera = views.camera
-    return once(lambda: Walk(views, setting.hides), camera.c2w, camera.fov_deg, pictures=len(camera.c2w))
+    return once("walk", lambda: Walk(views, setting.hides), camera.c2w, camera.fov_deg, pictures=len(camera.c2w))
 
 
 def _from_the_end(end: End, views: Views, later: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,9 +89,10 @@ def _from_the_end(end: End, views: Views, later: Tensor) -> tuple[Tensor, Tensor
     import torch
 
     back, once = views.turned(), end.look.once
-    setting = once(lambda: Setting(end.near, end.picture, back.focal[0]), back.focal[0])
+    setting = once("setting", lambda: Setting(end.near, end.picture, back.focal[0]), back.focal[0])
     tracks = end.tracks[torch.argsort(end.tracks[:, 3], descending=True)]
-    stage = once(lambda: Stage(setting, end.picture[None], tracks[None], end.light, back, soft=False), back.focal[0], tracks)
+    make = lambda: Stage(setting, end.picture[None], tracks[None], end.light, back, soft=False)  # noqa: E731
+    stage = once("stage", make, back.focal[0], tracks)
     made = stage.plate.repeat(len(later), 1, 1, 1)
     if stage.sun is not None:
         centres, radii = views.balls(later)
@@ -107,8 +109,8 @@ def _from_the_end(end: End, views: Views, later: Tensor) -> tuple[Tensor, Tensor
 def _joined(
     made: Tensor, nears: Tensor, shows: Tensor, other: Tensor, other_nears: Tensor, other_shows: Tensor
 ) -> Tensor:  # fmt: skip
-    """Blend into a video [F,H,W,3] another, which is sure at its end as it is at its start, each where a picture shows it [F,H,W];
-    and 1 / metres [F,H,W], of the surer one."""
+    """Blend into a video [F,H,W,3] another, which is sure at its end as it is at its start, each where a picture shows it
+    [F,H,W]; and 1 / metres [F,H,W], of the surer one."""
     import torch
 
     time = torch.linspace(0, 1, len(made) + 1)[1:, None, None]

@@ -28,8 +28,9 @@ MIXED = 1.0  # pixels inside of a ball's rim in which its colour is mixed with t
 
 
 class Setting:
-    """What a picture [H,W,3] shows beside its balls, 1 / metres near [H/4,W/4] along the optical axis of a camera (focal length in
-    pixels of the picture): `even` over all of it and sharp at edges, as it `hides` things [H,W]; the `floor`, if any (see floor_of)."""
+    """What a picture [H,W,3] shows beside its balls, 1 / metres near [H/4,W/4] along the optical axis of a camera (focal length
+    in pixels of the picture): `even` over all of it, and sharp at edges, as it `hides` things [H,W]; and the `floor`, if there is
+    one (see floor_of)."""
 
     def __init__(self, near: Tensor, picture: Tensor, focal: Tensor):
         from torch.nn import functional as F

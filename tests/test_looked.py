@@ -70,7 +70,7 @@ def test_what_is_made_of_a_look_is_made_once():
     made = []
     look = kept.Look(None, None, kept.ROOM // 3)  # there is room for three
     make = lambda: made.append(0) or len(made)  # noqa: E731
-    assert look.once(make, torch.ones(2), True) == look.once(make, torch.ones(2), True) == 1
-    assert look.once(make, torch.ones(3), True) == 2 and look.once(make, torch.ones(2), False) == 3
-    assert look.once(make, torch.ones(2), True) == 1
-    assert look.once(make, 7) == 4 and look.once(make, torch.ones(2), True) == 5  # the others made room
+    assert look.once("it", make, torch.ones(2), True) == look.once("it", make, torch.ones(2), True) == 1
+    assert look.once("it", make, torch.ones(3), True) == 2 and look.once("it", make, torch.ones(2), False) == 3
+    assert look.once("it", make, torch.ones(2), True) == 1
+    assert look.once("it", make, 7) == 4 and look.once("it", make, torch.ones(2), True) == 5  # the others made room
