@@ -68,16 +68,17 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor, Tens
     back, focal = path.c2w[1:].to(metres), (focal_of(path.fov_deg) * height / 2).to(metres)
     to, centre = torch.linalg.inv(path.c2w[1:]).to(metres), metres.new_tensor([width / 2, height / 2])
     nearness = (1 / metres)[None, None]
+    rays = torch.einsum("tij,thwj->thwi", back[:, :3, :3], directions(width, height, focal[1:]))
+    across, down, ahead, start = to[:, 2, :, None, None].unbind(1)  # metres along the optical axes, of the first camera's points
     for _ in range(CLOSER):  # a map of pixels is coarse: what lies in the first picture where they come from is finer
-        local = directions(width, height, focal[1:]) * maps[..., None]
-        points = torch.einsum("tij,thwj->thwi", back[:, :3, :3], local) + back[:, None, None, :3, 3]
-        places = points[..., :2] / points[..., 2:].clamp_min(1e-3) * focal[0] + centre
-        at = (places / centre - 1).flatten(0, 1)[None]
-        near = torch.nn.functional.grid_sample(nearness, at, padding_mode="border", align_corners=False)[0, 0].view_as(maps)
-        ray = torch.cat(((places - centre) / focal[0], torch.ones_like(places[..., :1])), -1)
-        z = (ray @ to[:, None, 2, :3, None])[..., 0] / near + to[:, 2, 3, None, None]
+        points = torch.addcmul(back[:, None, None, :3, 3], rays, maps[..., None])
+        at = points[..., :2] / points[..., 2:].clamp_min(1e-3) * (focal[0] / centre)
+        near = torch.nn.functional.grid_sample(nearness, at.flatten(0, 1)[None], padding_mode="border", align_corners=False)
+        u, v = (at * (centre / focal[0])).unbind(-1)
+        z = torch.addcmul(torch.addcmul(ahead, u, across), v, down) / near[0, 0].view_as(maps) + start
         fits = (z / maps - 1).abs() < SLACK
         maps = torch.where(fits, z, maps)
+    places = (at + 1) * centre
     return maps, places, fits
 
 
@@ -139,11 +140,20 @@ def _seen_later(first: Tensor, path: CameraPath, width: int, height: int) -> Ten
 def _filled(depth: Tensor) -> Tensor:
     """Holes (infinity) of maps [T,H,W] take the farthest of their neighbours: what comes to light lies behind. Of wide
     holes, what is farther inside takes that of a wider neighbourhood."""
-    pool = torch.nn.functional.max_pool2d
     known = torch.where(torch.isinf(depth), -1.0, depth)
     for reach in REACHES:
         if not (known < 0).any():
             break
-        grown = pool(pool(known[:, None], (2 * reach + 1, 1), 1, (reach, 0)), (1, 2 * reach + 1), 1, (0, reach))[:, 0]
-        known = torch.where(known < 0, grown, known)
+        known = torch.where(known < 0, _largest(_largest(known, reach).mT, reach).mT, known)
     return torch.where(known < 0, torch.inf, known)
+
+
+def _largest(x: Tensor, reach: int) -> Tensor:
+    """The largest of so many pixels to each side in each line of x [T,H,W], none of which is below -1. Of three at a time, ever
+    farther apart: a fourth of max_pool2d's time for many."""
+    x, done = torch.nn.functional.pad(x, (reach, reach), value=-1.0), 0
+    while done < reach:
+        step = min(2 * done + 1, reach - done)
+        x = torch.maximum(torch.maximum(x[..., : -2 * step], x[..., step:-step]), x[..., 2 * step :])
+        done += step
+    return x
