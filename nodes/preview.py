@@ -77,7 +77,7 @@ class VDiTDistillPreview(io.ComfyNode):
     def execute(
         cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
     ) -> io.NodeOutput:
-        from ..sampling import clip_of, outside_training, unused
+        from ..sampling import clip_of, outside_training, unused, why_unforeseen
         from ..sampling.takes import FormingTakes, Takes, film_strip, seeds_from
 
         if not 1 <= steps <= MOST_STEPS:
@@ -113,6 +113,7 @@ class VDiTDistillPreview(io.ComfyNode):
             saved = ui.PreviewImage(strip[None]).as_dict()["images"][0]
             strips.append({**saved, "seed": str(one), "columns": columns, "frames": frames, "fps": fps})
             spent.append(take.seconds)
+            remarks += [remark for remark in why_unforeseen(take.unforeseen) if remark not in remarks]
             if one == chosen:
                 sent = take
         lines = [_speed(steps, spent, (frames - 1) / fps)]

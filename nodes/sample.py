@@ -139,7 +139,9 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import begun_with, clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused
+        from ..sampling import (
+            begun_with, clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused, why_unforeseen,
+        )  # fmt: skip
 
         lines = []
         if promote is not None:
@@ -177,6 +179,7 @@ class VDiTSample(io.ComfyNode):
         if shot.draft is not None:
             way = "the way of the camera, and " * shot.draft.travels
             lines.append(f"Foretold: {way}where the balls of the start picture will go")
+        remarks += why_unforeseen(shot.unforeseen)
         says = (told(lines) or {}) | (shown("VDiT Sample", remarks) or {})
         draft = expected(model, shot, frames, width, height)
         return io.NodeOutput(video_latent(latent, fps, draft), ui=says or None)

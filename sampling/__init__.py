@@ -7,7 +7,7 @@ from .controls import Controls, unused
 from .decode import check_latent, decode_frames
 from .draft import expected
 from .flowmap import MAX_FLOW_MAP_STEPS, check_flow_map
-from .foretell import foretold
+from .foretell import foretold, why_unforeseen
 from .generate import generate
 from .guidance import guided
 from .known import KnownFrames
@@ -25,5 +25,5 @@ __all__ = [
     "MAX_FLOW_MAP_STEPS", "SCHEDULERS", "SOLVERS", "Controls", "Forming", "KnownFrames", "Lattice", "LatticeError",
     "PreviewBudget", "Step", "begun_with", "check_flow_map", "check_latent", "clip_of", "decode_frames", "expected",
     "fit_preview_map", "foretold", "generate", "goes_on", "guided", "lattice_of", "noise_from_seed", "outside_training",
-    "said", "sample", "schedule", "settings_of", "shift_sigma", "unused",
+    "said", "sample", "schedule", "settings_of", "shift_sigma", "unused", "why_unforeseen",
 ]

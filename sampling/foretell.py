@@ -59,10 +59,20 @@ def foretold(
         noise = noise_from_seed(seed, (1, space.channels, (frames - 1) // space.temporal + 1, *cells))
     words = model.text.token_ids(told.prompt)[0] if single else []
     end = None if told.end is None else cover(told.end, width, height)[-1]
-    future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, end, told.opened)
-    if future is None:
-        return replace(told, unforeseen=True)
+    try:
+        future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, end, told.opened)
+    except Unforeseen as why:
+        return replace(told, unforeseen=str(why))
     return replace(told, draft=Draft(*drafted(pictures, *future, soft=told.opened), travels=future.camera is not None))
+
+
+class Unforeseen(Exception):
+    """Nothing can be foretold; says why, and what to do."""
+
+
+def why_unforeseen(unforeseen: bool | str) -> list[str]:
+    """What to remark of a shot's video, see Conditioning."""
+    return [f"Nothing was foretold, the transformer alone made this: {unforeseen}"] if isinstance(unforeseen, str) else []
 
 
 class Future(NamedTuple):
@@ -78,14 +88,14 @@ def foreseen(
     dynamics: Any, pictures: Tensor, frames: int, words: Sequence[int] = (), noise: Tensor | None = None,
     camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None,
     end: Tensor | None = None, clear: bool = False,
-) -> Future | None:  # fmt: skip
+) -> Future:  # fmt: skip
     """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures. camera:
-    the path from the last picture on; without one, flow or depth of the whole picture tell it. None where the camera moves and
-    nothing says how, and where depth or flow, fitted to the video, move more than balls.
+    the path from the last picture on; without one, flow or depth of the whole picture tell it. Raises Unforeseen where the
+    camera moves and nothing says how, and where depth or flow, fitted to the video, move more than balls.
 
     k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. end: a last picture
-    [H,W,3], to which balls come where neither depth nor flow lead them; None where they do not, or its camera is another and no
-    path leads there. clear: what might be a ball is none.
+    [H,W,3], to which balls come where neither depth nor flow lead them; Unforeseen where they do not, or its camera is another
+    and no path leads there. clear: what might be a ball is none.
     """
     import torch
 
@@ -106,13 +116,19 @@ def foreseen(
         last = None if end is None else looked(dynamics, end[None], True, False)
         if end is not None and depth is None and flow is None:  # which lead there
             if camera is None and not rests(pictures[-1], end):
-                return None
+                raise Unforeseen(
+                    "start and end picture seem to be of different views; wire a camera path that leads from the one to the "
+                    "other (VDiT Camera Path), or take an end picture of the same view"
+                )
             views = Views(camera, width, height)
             way = Way(dynamics, seen, frames - count, pictures[-1], balls, depths, ends_of(end, last), views)
             drawn = speeds.draw(chances(noise, DRAWS, len(there), 3))[:, there] if single else None
             found = arriving(way, balls, drawn, noise)
             if found is None:
-                return None
+                raise Unforeseen(
+                    "balls of the start picture do not come to where the end picture shows them, at any speed that was tried; "
+                    "try another seed or length, and see that both show the same balls"
+                )
             balls, missing = found
         scale, high, centre = seen.scale, seen.scale[1], torch.tensor([width / 2, height / 2])
         ground = seen.ground[0]
@@ -123,7 +139,10 @@ def foreseen(
         elif camera is None and depth is not None and moves:
             camera = path_of_depth(depth, ground, count - 1, FOV_DEG, discs)
         if camera is None and moves:
-            return None
+            raise Unforeseen(
+                "the camera of the start pictures moves, and nothing says where to; wire a camera path (VDiT Camera Path), "
+                "depth or optical flow"
+            )
         views = Views(camera, width, height)
         steering = None
         if depth is not None or flow is not None:
@@ -154,7 +173,7 @@ def foreseen(
         tracks = torch.cat((begun, torch.cat((place, size, away), -1)))
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
-        return None
+        raise Unforeseen(f"{'depth' if flow is None else 'optical flow'} tells of more that moves than balls and a camera")
     met = None if end is None or camera is None else _met(end, last)
     return Future(tracks, ground, seen.light[0], camera, look, met)
 

@@ -37,6 +37,7 @@ class Take:
     frames: Tensor
     draft: Draft | None  # what they were expected to show
     opening: Tensor | None  # the start picture [1,H,W,3] that was made of words alone
+    unforeseen: bool | str  # nothing was foretold, and why, see Conditioning
     seconds: float  # sampling and decoding
     first: float  # seconds until its first frame could be seen: foretold, or else decoded
 
@@ -88,7 +89,7 @@ def take(
     draft = expected(model, shot, **shape)
     video = decode_frames(model.codec, latent, device, on_frames=decoded, draft=draft)
     opening = shot.start if shot.opened else None
-    return Take(seed, latent, video, draft, opening, time.perf_counter() - begin, first[0])
+    return Take(seed, latent, video, draft, opening, shot.unforeseen, time.perf_counter() - begin, first[0])
 
 
 _kept: OrderedDict[tuple, tuple[Any, Any, Take]] = OrderedDict()

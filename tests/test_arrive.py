@@ -11,7 +11,9 @@ from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.model.checkpoint import load_world_model
 from vdit.model.dynamics import Balls, ObjectDynamics
-from vdit.sampling import foretold, generate
+from vdit.nodes.preview import VDiTDistillPreview
+from vdit.nodes.sample import VDiTSample
+from vdit.sampling import foretold, generate, why_unforeseen
 from vdit.sampling.arrive import CLOSE, DRAWS, LOST, Ends, Way, arriving, rests
 from vdit.sampling.views import Views
 from vdit.training.tracks import ball_tracks
@@ -207,7 +209,18 @@ def test_what_cannot_be_come_to_is_left_to_the_transformer(model, clip, moving, 
         end[:, 20:44, 20:44] = end[:, y - 12 : y + 12, x - 12 : x + 12].clone()
     more = dict(strength=0.5) if other == "let go" else {}
     shot = encode_conditioning(model, clip.caption, start=rgb[:1], end=end, **more)
-    assert foretold(model, shot, **SIZE, seed=1).draft is None
+    asked = foretold(model, shot, **SIZE, seed=1)
+    assert asked.draft is None
+    says = {"moved": "a camera path that leads from the one", "another ball": "both show the same balls", "let go": None}[other]
+    assert [says in remark for remark in why_unforeseen(asked.unforeseen)] == ([True] if says else [])
+
+
+@pytest.mark.parametrize("node", [VDiTSample, VDiTDistillPreview])
+def test_nodes_say_why_nothing_was_foretold(model, moving, node):
+    shot = encode_conditioning(model, moving.caption, start=moving.render.rgb[:1], end=moving.render.rgb[-1:])
+    more = dict(guidance=1.0, solver="euler") if node is VDiTSample else dict(grid=False, pick=-1)
+    made = node.execute(model, shot, seed=1, steps=1, shift=1.0, seconds=5.0, fps=8.0, width=128, height=128, **more)
+    assert "wire a camera path" in made.ui["text"][0]
 
 
 def test_an_end_picture_without_a_seed_says_nothing_yet(model, clip):

@@ -17,7 +17,7 @@ from vdit.model.dynamics import (
 )  # fmt: skip
 from vdit.sampling import foretold, generate
 from vdit.sampling.extend import long_video
-from vdit.sampling.foretell import foreseen
+from vdit.sampling.foretell import Unforeseen, foreseen
 from vdit.training import dynamics, scenes
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind
@@ -225,7 +225,8 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
             torch.testing.assert_close(tracks[t, 0, 2:], last[2:])
         assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
     seer.camera = 3.0
-    assert foreseen(seer, torch.rand(5, 128, 128, 3), 41) is None
+    with pytest.raises(Unforeseen, match="wire a camera path"):
+        foreseen(seer, torch.rand(5, 128, 128, 3), 41)
 
 
 @pytest.mark.parametrize(
