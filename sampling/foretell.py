@@ -131,39 +131,16 @@ def foreseen(
                 )
             balls, missing = found
         scale, high, centre = seen.scale, seen.scale[1], torch.tensor([width / 2, height / 2])
-        ground = seen.ground[0]
         discs = torch.cat((balls.place[0] * scale + centre, radius * high), -1)
-        moves = not single and bool(seen.camera_moves > 0)
-        if camera is None and flow is not None:
-            camera = path_of_flow(flow, ground, count - 1, FOV_DEG, discs)
-        elif camera is None and depth is not None and moves:
-            camera = path_of_depth(depth, ground, count - 1, FOV_DEG, discs)
-        if camera is None and moves:
-            raise Unforeseen(
-                "the camera of the start pictures moves, and nothing says where to; wire a camera path (VDiT Camera Path), "
-                "depth or optical flow"
-            )
+        camera = _followed(look, camera, depth, flow, discs, single, count)
         views = Views(camera, width, height)
         steering = None
         if depth is not None or flow is not None:
-            steering = Steering(flow, depth, ground, views, count - 1, (width, height))
+            steering = Steering(flow, depth, seen.ground[0], views, count - 1, (width, height))
         past = start.past[0, there].transpose(0, 1)[-min(count, known) :]
         begun = torch.cat((past * scale + centre, torch.cat((radius * high, depths), -1).expand(len(past), -1, -1)), -1)
-        path = []
-        for frame in range(count, frames):
-            before = balls.place
-            balls = dynamics.move(balls, seen.around)
-            if steering is not None:
-                place, size = balls.place[0] * scale + centre, balls.radius[0]
-                far = depths * radius / size.clamp_min(1e-3)
-                told, sure = steering.step(frame, before[0] * scale + centre, place, size * high, far)
-                if flow is None:
-                    sure = sure * ((told - place).norm(dim=-1, keepdim=True) < LEAP * size * high)
-                now = (told[None] - centre) / scale
-                turn = torch.nn.functional.pad(sure * (now - balls.place), (0, 1))
-                balls = balls._replace(place=now, speed=balls.speed + turn)
-            path.append(torch.cat((balls.place[0], balls.radius[0]), -1))
-        place, size = torch.stack(path).split((2, 1), -1)
+        path = _led(dynamics, seen, balls, depths, steering, range(count, frames), centre)
+        place, size = path.split((2, 1), -1)
         if missing is not None:
             place = place + missing * torch.linspace(0, 1, len(place) + 1)[1:, None, None]
         far = depths * radius / size.clamp_min(1e-3)
@@ -175,7 +152,50 @@ def foreseen(
     if steering is not None and not steering.only_balls_move(tracks):
         raise Unforeseen(f"{'depth' if flow is None else 'optical flow'} tells of more that moves than balls and a camera")
     met = None if end is None or camera is None else _met(end, last)
-    return Future(tracks, ground, seen.light[0], camera, look, met)
+    return Future(tracks, seen.ground[0], seen.light[0], camera, look, met)
+
+
+def _followed(
+    look: Look, camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None, discs: Tensor, single: bool,
+    count: int,
+) -> CameraPath | None:  # fmt: skip
+    """The path of the camera from the last of `count` pictures on: as told, or as flow or depth tell it, which show balls at
+    discs [N,3] there. Raises Unforeseen where it moves and nothing does."""
+    ground, moves = look.seen.ground[0], not single and bool(look.seen.camera_moves > 0)
+    if camera is None and flow is not None:
+        camera = path_of_flow(flow, ground, count - 1, FOV_DEG, discs)
+    elif camera is None and depth is not None and moves:
+        camera = path_of_depth(depth, ground, count - 1, FOV_DEG, discs)
+    if camera is None and moves:
+        raise Unforeseen(
+            "the camera of the start pictures moves, and nothing says where to; wire a camera path (VDiT Camera Path), "
+            "depth or optical flow"
+        )
+    return camera
+
+
+def _led(
+    dynamics: Any, seen: Any, balls: Any, depths: Tensor, steering: Steering | None, frames: range, centre: Tensor
+) -> Tensor:  # fmt: skip
+    """Places and radii [F,N,3] in UNITS of balls, so many metres far at first [N,1], in frames to come: as the dynamics move
+    them, led by what is told."""
+    import torch
+
+    path, scale, radius = [], seen.scale, balls.radius[0]
+    for frame in frames:
+        before = balls.place
+        balls = dynamics.move(balls, seen.around)
+        if steering is not None:
+            place, size = balls.place[0] * scale + centre, balls.radius[0]
+            far = depths * radius / size.clamp_min(1e-3)
+            told, sure = steering.step(frame, before[0] * scale + centre, place, size * scale[1], far)
+            if steering.flow is None:
+                sure = sure * ((told - place).norm(dim=-1, keepdim=True) < LEAP * size * scale[1])
+            now = (told[None] - centre) / scale
+            turn = torch.nn.functional.pad(sure * (now - balls.place), (0, 1))
+            balls = balls._replace(place=now, speed=balls.speed + turn)
+        path.append(torch.cat((balls.place[0], balls.radius[0]), -1))
+    return torch.stack(path)
 
 
 def _met(picture: Tensor, look: Look) -> End:
