@@ -27,8 +27,8 @@ class Conditioning:
 
     positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; strength 0..1. past: raw
     latents [1,C,k,h,w] of what comes behind the start pictures, for a video that goes on from another, not of Wan models;
-    draft: what the model itself foretells, a sampling.draft.Draft; unforeseen: it is not to, or was asked and cannot, and says why;
-    opened: it made the start picture, too, of words alone.
+    draft: what the model itself foretells, a sampling.draft.Draft; unforeseen: it is not to, or was asked and cannot, and
+    says why; opened: it made the start picture, too, of words alone.
     image: CLIP features [1,N,D] of the key pictures; control_video [T,H,W,3] in 0..1, control_mask [T,H,W] (1: make
     anew), reference [N,H,W,3]: for Wan models. remarks: what the user should know about how the inputs were read.
     """

@@ -72,9 +72,10 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor, Tens
     across, down, ahead, start = to[:, 2, :, None, None].unbind(1)  # metres along the optical axes, of the first camera's points
     for _ in range(CLOSER):  # a map of pixels is coarse: what lies in the first picture where they come from is finer
         points = torch.addcmul(back[:, None, None, :3, 3], rays, maps[..., None])
-        at = points[..., :2] / points[..., 2:].clamp_min(1e-3) * (focal[0] / centre)
+        at = points[..., :2] / points[..., 2:].clamp_min(1e-3)
+        u, v = at.unbind(-1)
+        at = at * (focal[0] / centre)
         near = torch.nn.functional.grid_sample(nearness, at.flatten(0, 1)[None], padding_mode="border", align_corners=False)
-        u, v = (at * (centre / focal[0])).unbind(-1)
         z = torch.addcmul(torch.addcmul(ahead, u, across), v, down) / near[0, 0].view_as(maps) + start
         fits = (z / maps - 1).abs() < SLACK
         maps = torch.where(fits, z, maps)

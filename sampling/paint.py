@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .looked import Look
 
 SINKS = 1.1  # times as far as the floor that a ball may be told to be
-UNSEEN = 1e-3  # what weighs what no picture shows, beside what one does
 FINELY = 50  # steps in which that is made up for, to 1: few, so that drafts of a shot share a stage
+UNSEEN = 1e-3  # what weighs what no picture shows, beside what one does
 
 
 class End(NamedTuple):

@@ -66,8 +66,9 @@ def needed(transformer: Callable, x: Tensor, sigma: Tensor, target: Tensor, *res
     import torch
 
     moves, begun = (at.any(0).nonzero() for at in (target < sigma, (target < sigma) | (sigma < 1)))
-    draft, tells = named.get("draft"), "camera" not in named and "draft" in named
-    part = slice(max(0, int(moves[0]) - BEFORE) if tells else 0, int(begun[-1]) + 1)
+    draft = named.get("draft")
+    placed = draft is None or "camera" in named
+    part = slice(0 if placed else max(0, int(moves[0]) - BEFORE), int(begun[-1]) + 1)
     for name in {"camera", "draft", "vace"} & named.keys():
         named[name] = named[name][:, :, part]
     v = transformer(x[:, :, part], sigma[:, part], *rest, target=target[:, part], **named)

@@ -140,9 +140,9 @@ def _beside(nears: Tensor, shows: Tensor, hole: Tensor) -> tuple[tuple[Tensor, .
         before = line.where(shows, -1).cummax(axis).values
         behind = line.where(shows, size).flip(axis).cummin(axis).values.flip(axis)
         for nearest in (before, behind):
-            there, along = list(at), nearest[frame, *at]
+            there, along = list(at), nearest[(frame, *at)]
             there[axis - 1] = along.clamp(0, size - 1)
-            near = nears[frame, *there] * (1.0 if axis == 2 else ASIDE)
+            near = nears[(frame, *there)] * (1.0 if axis == 2 else ASIDE)
             better = (along >= 0) & (along < size) & (near < least)
             least = near.where(better, least)
             places = [new.where(better, old) for new, old in zip(there, places)]
