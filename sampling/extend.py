@@ -65,11 +65,12 @@ def long_video(
     conditioning = foretold(model, conditioning, frames, width, height, seed)
     video = torch.empty(0, height, width, 3)
     starts = windows(frames, window, overlap)
+    made = None
     for i, at in enumerate(starts):
         last = i == len(starts) - 1
         end = conditioning.end if last and at + window == frames else None
         told = replace(cut(conditioning, at), end=end, unforeseen=False)
-        if i:
+        if made is not None:
             told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], made.latent))
         made = take(model, told, seed=seed + i, frames=window, **run)
         video = torch.cat((video, made.frames[overlap if i else 0 :]))

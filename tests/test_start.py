@@ -130,3 +130,15 @@ def test_requirements_are_pinned_and_torch_is_never_forced_on_comfyui():
     assert all("==" in line or line.startswith("vdit[") for lines in extras.values() for line in lines)
     assert not any(line.startswith("torch") for line in PROJECT["project"]["dependencies"])
     assert "torch" not in [line.split(">")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()]
+
+
+def test_no_file_has_syntax_or_names_that_the_oldest_python_lacks():
+    """ruff reads it in pyproject.toml's requires-python: CI's own Python would never see it."""
+    asked = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise"]
+    found = subprocess.run([*asked, str(ROOT)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+    newer = subprocess.run(
+        [*asked, "--config", str(ROOT / "pyproject.toml"), "--stdin-filename", str(ROOT / "newer.py"), "-"],
+        input="x = y = {}\nx[1, *y]\n", capture_output=True, text=True,
+    )  # fmt: skip
+    assert newer.returncode == 1 and "Python 3.10" in newer.stdout, newer.stdout + newer.stderr

@@ -209,7 +209,7 @@ def test_fun_control_v1_1_has_no_mask_and_the_start_picture_alone():
 
 
 def test_fun_camera_reads_24_channels_of_rays_at_pixel_size():
-    for name, rays, spatial in (("fun-camera-1.3b", 8, 8), ("fun-camera-5b", 16, 16)):
+    for name, rays in (("fun-camera-1.3b", 8), ("fun-camera-5b", 16)):
         model = world(name)
         named = controls(model, camera=camera(), **(dict(start=picture()) if "5b" in name else {})).at(0.0, "cpu")
         assert model.config.camera_rays == rays and named["camera"].shape == (1, 24, 3, 64, 64)

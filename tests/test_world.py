@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vdit.world.caption import caption, vocabulary
-from vdit.world.clip import make_clip
 from vdit.world.camera import MOVES, camera_path, look_at, project
-from vdit.world.clip import clean_background, render_scene
+from vdit.world.caption import caption, vocabulary
+from vdit.world.clip import clean_background, make_clip
 from vdit.world.dynamics import Motion, simulate
 from vdit.world.render import FIRST_BALL_ID, FIRST_BOX_ID, render
 from vdit.world.scene import BALL_COLORS, FAMILIES, GRAVITY, OUT_OF_DISTRIBUTION, UNSEEN_PAIRS, sample_scene

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TypeVar
 
 import torch
+
+Kind = TypeVar("Kind", bound="Shards")
 
 
 def missing(folder: Path, name: str, first: int, count: int, split: str, suffix: str = ".pt") -> Iterator[tuple[int, Path]]:
@@ -34,7 +36,7 @@ class Shards:
     rows = ""  # what has one entry a row
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls: type[Kind], folder: Path) -> Kind:
         """All shards of a folder. Raises FileNotFoundError when there is none."""
         found = cls(Path(folder))
         found.refresh()

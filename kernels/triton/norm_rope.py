@@ -1,6 +1,5 @@
 """q/k RMS norm across heads, 3-D rotary positions and tile order, in one pass over the projections' output."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
