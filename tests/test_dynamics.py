@@ -18,7 +18,7 @@ from vdit.model.dynamics import (
 from vdit.sampling import foretold, generate
 from vdit.sampling.extend import long_video
 from vdit.sampling.foretell import Unforeseen, foreseen
-from vdit.training import dynamics, scenes
+from vdit.training import dynamics, scenes, starts
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind
 from vdit.world.clip import make_clip
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
         scenes.write_shards(folder, 0, 1, split="validation")
     finally:
         scenes.SHARD = kept
-    return dynamics.Scenes.load(folder)
+    return starts.Scenes.load(folder)
 
 
 class Seer(ObjectDynamics):
@@ -104,11 +104,11 @@ def test_later_starts_end_where_their_clip_does(data):
 
 def test_cells_and_places_agree(data):
     batch = data.batch([(next(iter(data.shards.values())), torch.arange(24))])
-    at = dynamics.cell_of(batch.place[:, KNOWN - 1], batch.size)
+    at = starts.cell_of(batch.place[:, KNOWN - 1], batch.size)
     centre = cells(128, 128).flatten(0, 1)[at]
     inside = (batch.place[:, KNOWN - 1].abs().amax(-1) < UNITS / 2) & (batch.radius > 0)
     assert ((centre - batch.place[:, KNOWN - 1]).abs().amax(-1)[inside] <= CELL / 2 * UNITS / 128 + 1e-5).all()
-    heat = dynamics.heat(batch).flatten(1)
+    heat = starts.heat(batch).flatten(1)
     shows = (batch.shows > dynamics.SHOWS) & inside
     assert shows.any() and (heat.gather(1, at)[shows] > 0.35).all() and not heat[~(batch.shows > dynamics.SHOWS).any(1)].any()
 
@@ -337,7 +337,7 @@ def test_undisturbed_a_ball_flies_as_it_does_in_the_simulator():
 def test_softened_pictures_keep_their_large_shapes_only():
     fine, coarse = (torch.arange(64) // n % 2 * 1.0 for n in (1, 16))
     frames = torch.stack((fine, coarse)).view(2, 1, 1, 64, 1).expand(2, KNOWN, 64, 64, 3)
-    soft = dynamics.softened(frames, 4.0)
+    soft = starts.softened(frames, 4.0)
     assert soft.shape == frames.shape and torch.equal(soft[:, 0], soft[:, -1])
     assert (soft[0] - 0.5).abs().mean() < 0.05 and (soft[1] - frames[1]).abs().mean() < 0.12
 

@@ -13,7 +13,7 @@ from vdit.model.config import VDiTConfig
 from vdit.model.rows8 import packed, unpacked
 from vdit.control.depth import depth_from_metres
 from vdit.control.signals import context_channels
-from vdit.training import bundle, clips, codec, dataset, dynamics, latents, motion, scenes, teacher
+from vdit.training import bundle, clips, codec, dataset, dynamics, latents, motion, scenes, starts, teacher
 from vdit.training.muon import Muon, orthogonal
 from vdit.training.run import Run, cosine
 from vdit.training.textures import dead_leaves
@@ -474,11 +474,11 @@ def test_what_moves_balls_is_trained_alone(made, tmp_path):
 
 def test_starts_that_were_looked_at_are_as_wrong_as_when_they_are_seen(made):
     model, _ = dynamics.load_dynamics(made / "dynamics")
-    data = dynamics.Scenes.load(made / "scenes")
+    data = starts.Scenes.load(made / "scenes")
     looked = motion.look(model, data)
     assert sum(len(around) for _, around, _ in looked) > 0
-    for balls, around, starts in looked:
-        assert balls.radius.shape[:2] == starts.radius.shape == starts.shows.shape and (starts.shows > 0.3).all()
-        off = (balls.place - starts.place[:, 4]).norm(dim=-1)
-        found = dynamics.ahead(model, balls, around, starts, 8, 0.0, torch.Generator())
+    for balls, around, batch in looked:
+        assert balls.radius.shape[:2] == batch.radius.shape == batch.shows.shape and (batch.shows > 0.3).all()
+        off = (balls.place - batch.place[:, 4]).norm(dim=-1)
+        found = dynamics.ahead(model, balls, around, batch, 8, 0.0, torch.Generator())
         assert off.isfinite().all() and all(torch.isfinite(value) for value in found.values())

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..model.dynamics import KNOWN, Balls, ObjectDynamics
-from .dynamics import HORIZONS, Scenes, Starts, ahead, cell_of, fit, load_dynamics, validate, weighed
+from .dynamics import HORIZONS, ahead, fit, load_dynamics, validate, weighed
 from .run import Run, cosine
+from .starts import Scenes, Starts, cell_of
 from .tracks import SHOWS
 
 FRAMES = HORIZONS[-1][1]  # foretold
