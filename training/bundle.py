@@ -16,6 +16,8 @@ from .student import STEP_COUNTS
 from .teacher import SAMPLED
 from .trajectories import averaged
 
+RISE = 1.0  # of a student's noise where its teacher's rises at all: a step then moves the fewest frames, all but as faithfully
+
 
 def _last(log: Path, key: str) -> float | None:
     """The newest value of `key` in a run's log."""
@@ -71,7 +73,7 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     facts = {**theirs.facts, **_facts("student", state), "guidance_baked": state["guidance"], "teacher": state["teacher"]}
     facts |= {"trajectories": state["trajectories"], "rank": state.get("rank")}
     facts |= {f"student_held_out_error_{n}_steps": _last(Path(run) / "log.jsonl", f"error_{n}") for n in STEP_COUNTS}
-    defaults = {**STUDENT_DEFAULTS, "rise": state["rise"]}
+    defaults = {**STUDENT_DEFAULTS, "rise": RISE if state["rise"] else 0.0}
     shared = dict(dynamics=theirs.dynamics, teacher=theirs)
     return WorldModel(transformer.config, transformer, theirs.codec, theirs.text, defaults, facts, **shared)
 

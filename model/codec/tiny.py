@@ -87,10 +87,11 @@ class MemoryBlock(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        before = torch.cat((x[:, :1] if past is None else past, x[:, :-1]), 1)
-        both = torch.cat((x, before), 2).flatten(0, 1)
+        frames = x.permute(0, 1, 3, 4, 2)  # as they lie in memory: of five axes torch.cat would lay the channels first
+        before = torch.cat((frames[:, :1] if past is None else past, frames[:, :-1]), 1)
+        both = torch.cat((frames, before), -1).flatten(0, 1).permute(0, 3, 1, 2)
         y = x + self.out(F.relu(self.mix(both), inplace=True)).unflatten(0, x.shape[:2])
-        return y if self.signed else F.relu(y, inplace=True), x[:, -1:]
+        return y if self.signed else F.relu(y, inplace=True), frames[:, -1:]
 
 
 class HalveTime(nn.Module):
