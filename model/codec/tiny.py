@@ -75,6 +75,11 @@ class PatchConv(nn.Conv2d):
         return F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), self.bias, padding=1)
 
 
+def laid(x: Tensor) -> Tensor:
+    """Frames [B, T, C, H, W] as they lie in memory, [B, T, H, W, C]: joined as the former, torch.cat lays the channels first."""
+    return x.permute(0, 1, 3, 4, 2)
+
+
 class MemoryBlock(nn.Module):
     """Residual block that sees the frame before; before the first frame it sees the first frame itself."""
 
@@ -87,7 +92,7 @@ class MemoryBlock(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        frames = x.permute(0, 1, 3, 4, 2)  # as they lie in memory: of five axes torch.cat would lay the channels first
+        frames = laid(x)
         before = torch.cat((frames[:, :1] if past is None else past, frames[:, :-1]), 1)
         both = torch.cat((frames, before), -1).flatten(0, 1).permute(0, 3, 1, 2)
         y = x + self.out(F.relu(self.mix(both), inplace=True)).unflatten(0, x.shape[:2])
@@ -221,9 +226,9 @@ class TinyCodec(nn.Module):
                 f"frames are {w}x{h} with {c} channels; the codec takes RGB with sides that are multiples "
                 f"of {self.spatial} pixels"
             )
-        x, _ = self.encoder[0](frames.permute(0, 1, 4, 2, 3), None)
+        x = laid(self.encoder[0](frames.permute(0, 1, 4, 2, 3), None)[0])
         x = torch.cat((x[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), x), 1)
-        x, _ = _run(self.encoder[1:], x, None)
+        x, _ = _run(self.encoder[1:], x.permute(0, 1, 4, 2, 3), None)
         return x.transpose(1, 2)
 
     def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
