@@ -1,6 +1,6 @@
 """Makes the example pictures and videos of the control workflows from the simulator.
 
-    python bench/workflow_inputs.py [--out workflows/inputs]
+python bench/workflow_inputs.py [--out workflows/inputs]
 """
 
 from __future__ import annotations

@@ -96,7 +96,9 @@ def path_of_depth(
             value, right, down = look_up(told, places).double().unbind(-1)
             zero = torch.zeros_like(x)
             away = torch.stack((zero, zero, torch.ones_like(x), y, -x, zero, zero), -1)
-            change = z[:, None] * focal * (right[:, None] * turn[:, 0] + down[:, None] * turn[:, 1]) + value[:, None] * away
+            change = (
+                z[:, None] * focal * (right[:, None] * turn[:, 0] + down[:, None] * turn[:, 1]) + value[:, None] * away
+            )
             return ((even - value * z)[:, None])[inside], change[:, None][inside]
 
         return rows
@@ -212,7 +214,9 @@ def _fitted(
         off = rest.norm(dim=-1)
         weight = heed(off)[:, None, None]
         change, rest = change.flatten(0, 1), (weight[..., 0] * rest).flatten()
-        square = (weight.expand(-1, len(change) // len(off), -1).flatten(0, 1) * change).T @ change + rests.double().diag()
+        square = (
+            weight.expand(-1, len(change) // len(off), -1).flatten(0, 1) * change
+        ).T @ change + rests.double().diag()
         first[6] = scale - 1
         found = torch.linalg.solve(square, change.T @ rest - rests.double() * first)
         first[:6] += found[:6]

@@ -69,13 +69,17 @@ def seen_along(metres: Tensor, camera: CameraPath) -> tuple[Tensor, Tensor, Tens
     to, centre = torch.linalg.inv(path.c2w[1:]).to(metres), metres.new_tensor([width / 2, height / 2])
     nearness = (1 / metres)[None, None]
     rays = torch.einsum("tij,thwj->thwi", back[:, :3, :3], directions(width, height, focal[1:]))
-    across, down, ahead, start = to[:, 2, :, None, None].unbind(1)  # metres along the optical axes, of the first camera's points
+    across, down, ahead, start = to[:, 2, :, None, None].unbind(
+        1
+    )  # metres along the optical axes, of the first camera's points
     for _ in range(CLOSER):  # a map of pixels is coarse: what lies in the first picture where they come from is finer
         points = torch.addcmul(back[:, None, None, :3, 3], rays, maps[..., None])
         at = points[..., :2] / points[..., 2:].clamp_min(1e-3)
         u, v = at.unbind(-1)
         at = at * (focal[0] / centre)
-        near = torch.nn.functional.grid_sample(nearness, at.flatten(0, 1)[None], padding_mode="border", align_corners=False)
+        near = torch.nn.functional.grid_sample(
+            nearness, at.flatten(0, 1)[None], padding_mode="border", align_corners=False
+        )
         z = torch.addcmul(torch.addcmul(ahead, u, across), v, down) / near[0, 0].view_as(maps) + start
         fits = (z / maps - 1).abs() < SLACK
         maps = torch.where(fits, z, maps)

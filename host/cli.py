@@ -106,15 +106,15 @@ def parser() -> argparse.ArgumentParser:
 
 def benchmark(argv: list[str]) -> int:
     """The benchmark knows no models and no sampler: they are handed in here."""
-    from ..world.benchmark import cli
+    from ..benchmark import cli
 
     def load(file: str | None, **settings):
         import hashlib
         from pathlib import Path
 
         from ..model import checkpoint
-        from ..sampling.predict import contestant
-        from ..world.benchmark.measure import Contestant
+        from ..pipeline.contestant import contestant
+        from ..benchmark.measure import Contestant
 
         path = Path(file or checkpoint.BUNDLED)
         model = checkpoint.load_world_model(path)
@@ -125,8 +125,8 @@ def benchmark(argv: list[str]) -> int:
         from pathlib import Path
 
         from ..model import checkpoint
-        from ..sampling.takes import maker
-        from ..world.benchmark.preview import Made, Maker
+        from ..pipeline.takes import maker
+        from ..benchmark.preview import Made, Maker
 
         def made(path: Path, name: str) -> Maker:
             parts = maker(checkpoint.load_world_model(path), known, drafts)

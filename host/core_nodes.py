@@ -159,7 +159,8 @@ class SaveAnimatedWEBP(io.ComfyNode):
     @classmethod
     def execute(cls, images, filename_prefix, fps, lossless, quality, method):
         shown = ui.ImageSaveHelper.get_save_animated_webp_ui(
-            images, filename_prefix, cls, fps, lossless, quality, cls.METHODS[method])
+            images, filename_prefix, cls, fps, lossless, quality, cls.METHODS[method]
+        )
         return io.NodeOutput(ui=shown)
 
 
@@ -199,10 +200,12 @@ class SaveVideo(io.ComfyNode):
             inputs=[
                 io.Video.Input("video", tooltip="The video to save."),
                 io.String.Input("filename_prefix", default="video/ComfyUI", tooltip=PREFIX_HELP),
-                io.Combo.Input("format", options=video.VideoContainer, default="auto",
-                               tooltip="The format to save the video as."),
-                io.Combo.Input("codec", options=video.VideoCodec, default="auto",
-                               tooltip="The codec to use for the video."),
+                io.Combo.Input(
+                    "format", options=video.VideoContainer, default="auto", tooltip="The format to save the video as."
+                ),
+                io.Combo.Input(
+                    "codec", options=video.VideoCodec, default="auto", tooltip="The codec to use for the video."
+                ),
             ],
             is_output_node=True,
         )

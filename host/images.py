@@ -32,7 +32,9 @@ def load(path: Path):
     except UnidentifiedImageError as reason:
         size = path.stat().st_size
         found = f"{size} bytes that are no picture" if size else "an empty file"
-        raise ValueError(f"{path}: found {found}, expected PNG, JPEG, WebP or another picture. Save it again as PNG") from reason
+        raise ValueError(
+            f"{path}: found {found}, expected PNG, JPEG, WebP or another picture. Save it again as PNG"
+        ) from reason
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
         raise ValueError(f"{path}: the picture cannot be read ({reason}). Save it again as PNG") from reason
     if not frames:

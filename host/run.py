@@ -147,7 +147,9 @@ def report(options: argparse.Namespace, checked: Checked, result: RunResult, sec
                         node_id: list(shown["text"]) for node_id, shown in result.ui.items() if "text" in shown
                     },
                     "says": {  # results in words, such as a preview's speed
-                        node_id: list(shown["vdit_line"]) for node_id, shown in result.ui.items() if "vdit_line" in shown
+                        node_id: list(shown["vdit_line"])
+                        for node_id, shown in result.ui.items()
+                        if "vdit_line" in shown
                     },
                     "peak_memory_bytes": peak_memory_bytes(),
                 },

@@ -35,9 +35,15 @@ def written(path: Path):
 
 def _explained(path: Path, reason: OSError) -> OSError:
     if reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return CannotSave(reason.errno, f"{path}: the disk is full, this file was not saved. Free some space in "
-                          f"{path.parent} or choose another output folder, then run again")
+        return CannotSave(
+            reason.errno,
+            f"{path}: the disk is full, this file was not saved. Free some space in "
+            f"{path.parent} or choose another output folder, then run again",
+        )
     if reason.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return CannotSave(reason.errno, f"{path}: this folder may not be written to, the file was not saved. "
-                          "Choose another output folder or change its permissions")
+        return CannotSave(
+            reason.errno,
+            f"{path}: this folder may not be written to, the file was not saved. "
+            "Choose another output folder or change its permissions",
+        )
     return reason

@@ -94,7 +94,9 @@ class VideoFromFile(VideoInput):
         except FileNotFoundError:
             raise
         except av.error.FFmpegError as reason:
-            raise ValueError(f"{self}: not a video that can be read ({reason.strerror}); re-export it as mp4") from reason
+            raise ValueError(
+                f"{self}: not a video that can be read ({reason.strerror}); re-export it as mp4"
+            ) from reason
         if not container.streams.video:
             container.close()
             raise ValueError(f"{self}: holds no video stream")
@@ -129,7 +131,9 @@ class VideoFromFile(VideoInput):
                 for frame in container.decode(stream):
                     frames.append(frame.to_ndarray(format="rgb24"))
             except av.error.FFmpegError as reason:
-                raise ValueError(f"{self}: broken after {len(frames)} frames ({reason.strerror}); re-export it") from reason
+                raise ValueError(
+                    f"{self}: broken after {len(frames)} frames ({reason.strerror}); re-export it"
+                ) from reason
             if not frames:
                 raise ValueError(f"{self}: holds no frames")
             images = torch.from_numpy(np.stack(frames)).float() / 255
@@ -183,8 +187,10 @@ def encode_mp4(path: Path, video: VideoComponents, metadata: dict) -> None:
     height, width = images.shape[1:3]
     if width % 2 or height % 2 or min(width, height) < 16:
         fit = [max(16, side - side % 2) for side in (width, height)]
-        raise ValueError(f"the frames are {width}x{height}; H.264 video needs even sides of at least 16 pixels. "
-                         f"Scale or crop them (Upscale Image), for example to {fit[0]}x{fit[1]}")
+        raise ValueError(
+            f"the frames are {width}x{height}; H.264 video needs even sides of at least 16 pixels. "
+            f"Scale or crop them (Upscale Image), for example to {fit[0]}x{fit[1]}"
+        )
     rate = Fraction(round(Fraction(video.frame_rate) * 1000), 1000)
     if not 0 < rate <= 1000:
         raise ValueError(f"the frame rate is {float(video.frame_rate)} frames/s, expected more than 0 and at most 1000")
@@ -198,7 +204,9 @@ def encode_mp4(path: Path, video: VideoComponents, metadata: dict) -> None:
             stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1
             sound = output.add_stream("aac", rate=int(video.audio["sample_rate"])) if video.audio else None
             for image in images:
-                pixels = (image[..., :3].detach().float().cpu() * 255).round().clamp(0, 255).nan_to_num(0).byte().numpy()
+                pixels = (
+                    (image[..., :3].detach().float().cpu() * 255).round().clamp(0, 255).nan_to_num(0).byte().numpy()
+                )
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
@@ -215,7 +223,9 @@ def _encode_sound(output, stream, audio: dict, seconds: Fraction) -> None:
     import numpy as np
 
     waveform = audio["waveform"][0, :2, : math.ceil(audio["sample_rate"] * seconds)].float().cpu().numpy()
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform), "fltp", "stereo" if len(waveform) > 1 else "mono")
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(waveform), "fltp", "stereo" if len(waveform) > 1 else "mono"
+    )
     frame.sample_rate, frame.pts = int(audio["sample_rate"]), 0
     output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
@@ -224,10 +234,12 @@ def _encode_sound(output, stream, audio: dict, seconds: Fraction) -> None:
 def _remux(source, path: Path, metadata: dict) -> None:
     with _create(path) as output:
         _tag(output, metadata)
-        copies = {stream: output.add_stream_from_template(stream) for stream in source.streams
-                  if stream.type in ("video", "audio")}
+        copies = {
+            stream: output.add_stream_from_template(stream)
+            for stream in source.streams
+            if stream.type in ("video", "audio")
+        }
         for packet in source.demux(*copies):
             if packet.dts is not None:
                 packet.stream = copies[packet.stream]
                 output.mux(packet)
-

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .codec.tiny import TinyCodec, TinyCodecConfig
 from .config import VDiTConfig
-from .dynamics import DynamicsConfig, ObjectDynamics
+from .object_dynamics import DynamicsConfig, ObjectDynamics
 from .rows8 import packed, unpacked
 from .student import added, additions, from_teacher, with_added
 from .text import WordEncoder
@@ -94,7 +94,9 @@ def save_world_model(
 
     path = Path(path)
     short = dtype == torch.int8
-    weights = {part: module.state_dict() for part, module in model.parts.items() if part == "transformer" or beside is None}
+    weights = {
+        part: module.state_dict() for part, module in model.parts.items() if part == "transformer" or beside is None
+    }
     if rank is not None:
         base = from_teacher(model.teacher.transformer, model.config.layers).state_dict()
         weights["transformer"] = added(weights["transformer"], base, rank)
@@ -140,7 +142,10 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
             "text": WordEncoder(**header["text"], dim=config.text_dim),
             "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
         }  # fmt: skip
-        parts = {**parts, "transformer": VDiT(config) if rank is None else from_teacher(other.transformer, config.layers)}
+        parts = {
+            **parts,
+            "transformer": VDiT(config) if rank is None else from_teacher(other.transformer, config.layers),
+        }
         if parts["transformer"].config != config:
             raise ValueError("its sizes are not those of its teacher")
         defaults = {**DEFAULTS, **header["defaults"]}
@@ -157,7 +162,9 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
         wanted = {part: {name: tuple(v.shape) for name, v in values.items()} for part, values in weights.items()}
     else:
         wanted = {"transformer": additions(weights["transformer"], rank)}
-    _check_names(path, tensors, {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()})
+    _check_names(
+        path, tensors, {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()}
+    )
     for part, module in own.items():
         prefix = PREFIXES[part]
         found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
@@ -171,7 +178,9 @@ def _beside(path: Path, said: dict, device: str | torch.device) -> WorldModel:
     """The model from which a bundle takes what it does not hold itself."""
     other = path.with_name(Path(said["file"]).name)
     if not other.is_file():
-        raise CheckpointError(f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it")
+        raise CheckpointError(
+            f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it"
+        )
     model = load_world_model(other, device)
     if _digest(model, said.get("rank") is not None) != said["parts"]:
         raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
@@ -213,7 +222,9 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
     bad = [n for n, v in tensors.items() if not torch.isfinite(v).all()]
     if bad:
-        raise CheckpointError(f"{path}: NaN or infinite values in {len(bad)} tensors, first {bad[0]}; get the file again")
+        raise CheckpointError(
+            f"{path}: NaN or infinite values in {len(bad)} tensors, first {bad[0]}; get the file again"
+        )
 
 
 def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
@@ -238,7 +249,9 @@ def random_world_model(
         torch.manual_seed(seed)
         drawn = dict(width=16, deep=32, blocks=(1, 1), seen=(16, 32), looks=(1, 1))
         codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, **drawn))
-        text = WordEncoder(["a", "red", "blue", "ball", "box", "falls", "rolls", "left", "right", "to", "the"], config.text_dim)
+        text = WordEncoder(
+            ["a", "red", "blue", "ball", "box", "falls", "rolls", "left", "right", "to", "the"], config.text_dim
+        )
         transformer = init_weights(VDiT(config), seed)
         torch.nn.init.normal_(transformer.head.head.weight, std=0.02)
         if controls:

@@ -10,7 +10,11 @@ from torch import Tensor
 
 from .vdit import VDiT
 
-DOWN, UP, WHOLE = ".lora_A.weight", ".lora_B.weight", ".diff"  # behind a module's name; a tensor's: the names LoRAs have
+DOWN, UP, WHOLE = (
+    ".lora_A.weight",
+    ".lora_B.weight",
+    ".diff",
+)  # behind a module's name; a tensor's: the names LoRAs have
 LOST = 1e-4  # share of what a student adds, squared, that may lie outside of its ranks: rounding
 CONTROLS = ("vace_", "control_adapter.")  # begin the names of what reads controls, which stays the teacher's
 

@@ -81,16 +81,18 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         import tempfile
         from pathlib import Path
 
-        from ..sampling.predict import contestant
-        from ..world.benchmark import measure, plots
-        from ..world.benchmark.report import table
-        from ..world.benchmark.runner import Plan
-        from ..world.benchmark.select import Format
+        from ..pipeline.contestant import contestant
+        from ..benchmark import measure, plots
+        from ..benchmark.report import table
+        from ..benchmark.runner import Plan
+        from ..benchmark.select import Format
 
         device = torch_device()
 
         def predict(clip, known, noise_seed):
-            use_models([*model.transformers, model.codec, model.text], device)  # others may have moved them off meanwhile
+            use_models(
+                [*model.transformers, model.codec, model.text], device
+            )  # others may have moved them off meanwhile
             return made["predict"](clip, known, noise_seed)
 
         made = contestant(model, device=device, check=check_interrupted, steps=steps or None)

@@ -1,18 +1,18 @@
 """The one seam to ComfyUI: schema classes, folders, memory, progress and cancel, with or without ComfyUI.
 
-    io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
-    drawn_by(widget, entry)         a text input drawn by a widget of web/
-    model_files(folder)             names of model files in ComfyUI's folder of that name, or of files with other endings
-    model_path(folder, name)        the file; raises FileNotFoundError with what was found
-    input_folder()                  where Load Image finds its pictures
-    input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
-    torch_device()                  where models run
-    use_model(module, device)       the module, loaded there under ComfyUI's memory management
-    use_models(modules, device)     several that are needed at the same time
-    native(who)                     what trades models with ComfyUI's own nodes; raises where there is no ComfyUI
-    progress(total)                 update(step, preview); raises when the run was cancelled
-    check_interrupted()             raises when the run was cancelled
-    held_back()                     an output's value with which nothing that hangs on it runs
+io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
+drawn_by(widget, entry)         a text input drawn by a widget of web/
+model_files(folder)             names of model files in ComfyUI's folder of that name, or of files with other endings
+model_path(folder, name)        the file; raises FileNotFoundError with what was found
+input_folder()                  where Load Image finds its pictures
+input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
+torch_device()                  where models run
+use_model(module, device)       the module, loaded there under ComfyUI's memory management
+use_models(modules, device)     several that are needed at the same time
+native(who)                     what trades models with ComfyUI's own nodes; raises where there is no ComfyUI
+progress(total)                 update(step, preview); raises when the run was cancelled
+check_interrupted()             raises when the run was cancelled
+held_back()                     an output's value with which nothing that hangs on it runs
 """
 
 from __future__ import annotations
@@ -35,8 +35,24 @@ if IN_COMFYUI:
 else:
     from ..host.api import ComfyExtension, io, ui
 
-__all__ = ["IN_COMFYUI", "ComfyExtension", "check_interrupted", "drawn_by", "held_back", "input_file", "input_folder",
-           "io", "model_files", "model_path", "native", "progress", "torch_device", "ui", "use_model", "use_models"]
+__all__ = [
+    "IN_COMFYUI",
+    "ComfyExtension",
+    "check_interrupted",
+    "drawn_by",
+    "held_back",
+    "input_file",
+    "input_folder",
+    "io",
+    "model_files",
+    "model_path",
+    "native",
+    "progress",
+    "torch_device",
+    "ui",
+    "use_model",
+    "use_models",
+]
 
 
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
@@ -60,7 +76,9 @@ def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list
     # ComfyUI's own list leaves out what its own loaders do not read, GGUF files among it
     found = {name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(suffixes)}
     for root in map(Path, folder_paths.get_folder_paths(folder)):
-        found |= {str(file.relative_to(root)) for suffix in suffixes for file in root.rglob(f"*{suffix}") if file.is_file()}
+        found |= {
+            str(file.relative_to(root)) for suffix in suffixes for file in root.rglob(f"*{suffix}") if file.is_file()
+        }
     return sorted(found)
 
 
@@ -135,9 +153,7 @@ def use_model(module: torch.nn.Module, device: torch.device | None = None) -> to
     return module
 
 
-def use_models(
-    modules: Sequence[torch.nn.Module], device: torch.device | None = None, activations: int = 0
-) -> None:
+def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None = None, activations: int = 0) -> None:
     """Loads modules that are needed at the same time, so that none is moved off to make room for another.
 
     activations: bytes that must stay free beside the weights. What does not fit is streamed from main memory.

@@ -24,7 +24,7 @@ from ..model.experts import Experts
 from ..model.memory import activation_bytes
 from ..model.variants import UnknownVariant, detect
 from ..model.vdit import VDiT
-from ..sampling.shot import Shot
+from ..pipeline.foreign_sampler import Shot
 from . import comfy_memory
 from .comfy_vae import CodecVAE, NativeCodec, codec_of
 

@@ -27,7 +27,7 @@ class VDiTDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent) -> io.NodeOutput:
-        from ..sampling import check_latent, decode_frames
+        from ..pipeline import check_latent, decode_frames
 
         samples, device = latent["samples"], torch_device()
         codec = model.require("codec", "VDiT Decode")

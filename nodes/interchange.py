@@ -37,7 +37,7 @@ class VDiTAsModel(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Model.Output(display_name="model", tooltip="For KSampler and every other node that takes a MODEL."),
+                Model.Output(display_name="model", tooltip="For KSampler and every other node that takes a MODEL.")
             ],
         )
 
@@ -129,8 +129,9 @@ class VDiTAsConditioning(io.ComfyNode):
     def execute(cls, model, conditioning, seconds, fps, width, height) -> io.NodeOutput:
         import torch
 
-        from ..sampling import clip_of, expected
-        from ..sampling.shot import Shot
+        from ..pipeline import clip_of
+        from ..pipeline.decode import expected
+        from ..pipeline.foreign_sampler import Shot
 
         comfy = native("VDiT As Conditioning")
         device = torch_device()

@@ -77,8 +77,9 @@ class VDiTDistillPreview(io.ComfyNode):
     def execute(
         cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
     ) -> io.NodeOutput:
-        from ..sampling import clip_of, outside_training, unused, why_unforeseen
-        from ..sampling.takes import FormingTakes, Takes, film_strip, seeds_from
+        from ..pipeline import clip_of, outside_training, unused
+        from ..drafting.predict import why_unforeseen
+        from ..pipeline.takes import FormingTakes, Takes, film_strip, seeds_from
 
         if not 1 <= steps <= MOST_STEPS:
             raise ValueError(
@@ -157,7 +158,7 @@ def _times(ratio: float) -> str:
 
 
 def _agreement(preview: Tensor, render: Tensor, fps: float) -> str:
-    from ..world.benchmark.fidelity import agreement
+    from ..benchmark.fidelity import agreement
 
     found: Any = agreement(preview, render, fps)
     paths = (

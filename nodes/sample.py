@@ -139,9 +139,10 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..sampling import (
-            begun_with, clip_of, expected, generate, goes_on, outside_training, said, settings_of, unused, why_unforeseen,
-        )  # fmt: skip
+        from ..pipeline import begun_with, clip_of, generate, outside_training, said, settings_of, unused
+        from ..pipeline.decode import expected
+        from ..sampling import goes_on
+        from ..drafting.predict import why_unforeseen  # fmt: skip
 
         lines = []
         if promote is not None:
@@ -202,14 +203,14 @@ def _room(model, frames: int, width: int, height: int, guided: bool) -> int:
 
 def _watcher(codec, update):
     """Shows the video while it forms, if there is a codec to draw it with."""
-    from ..sampling import Forming
+    from ..pipeline import Forming
 
     return Forming(codec, update) if codec is not None else lambda step: update(step.done, None)
 
 
 def _promoted(model, latent: dict) -> tuple:
     """(seed, shift, seconds, fps, width, height) of a preview's latent. Raises ValueError for any other latent."""
-    from ..sampling import check_latent
+    from ..pipeline import check_latent
 
     if "vdit" not in latent:
         raise ValueError("promote got a latent that carries no seed; wire the latent of VDiT Distill Preview to it")

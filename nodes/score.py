@@ -55,9 +55,9 @@ class VDiTScoreVideo(io.ComfyNode):
         needs("VDiT Score Video", "cv2")
         import torch
 
-        from ..world.benchmark.labels import label
-        from ..world.benchmark.scores import SCORES, UNFIT, score
-        from ..world.benchmark.track import fitted
+        from ..benchmark.labels import label
+        from ..benchmark.scores import SCORES, UNFIT, score
+        from ..benchmark.track import fitted
 
         labels = label(scene)
         frames = fitted(images, labels)

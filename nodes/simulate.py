@@ -94,7 +94,9 @@ class VDiTSimulateScene(io.ComfyNode):
                 VDiTFlow.Output(display_name="flow", tooltip="Exact motion in pixels a frame [T-1,H,W,2]."),
                 io.Mask.Output(display_name="masks", tooltip="[T,H,W], 1 where a ball or a movable box shows."),
                 VDiTCamera.Output(display_name="camera", tooltip="Where the camera is in every frame, in metres."),
-                io.String.Output(display_name="caption", tooltip="What happens, in words that the bundled model knows."),
+                io.String.Output(
+                    display_name="caption", tooltip="What happens, in words that the bundled model knows."
+                ),
                 io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
                 VDiTScene.Output(display_name="scene", tooltip="The scene with all its truth, for VDiT Score Video."),
             ],

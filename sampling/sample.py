@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from .known import KnownFrames, hold
+from .held import KnownFrames, hold
 from .solvers import RENOISING, SOLVERS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .draft import Draft
+    from ..drafting.draft import Draft
 
 
 @dataclass(frozen=True)

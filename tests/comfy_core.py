@@ -80,8 +80,22 @@ def core(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [python_of(path), "main.py", "--cpu", "--disable-api-nodes", "--listen", "127.0.0.1", "--port", str(port),
-               "--base-directory", str(base), "--database-url", "sqlite:///:memory:", "--preview-method", "none"]
+    command = [
+        python_of(path),
+        "main.py",
+        "--cpu",
+        "--disable-api-nodes",
+        "--listen",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base),
+        "--database-url",
+        "sqlite:///:memory:",
+        "--preview-method",
+        "none",
+    ]
     log, start = base / "core.log", time.monotonic()
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=path, stdout=out, stderr=subprocess.STDOUT)
@@ -222,8 +236,14 @@ class Graph:
                 values[name] = options["default"]
             elif isinstance(io_type, list) and io_type:
                 values[name] = io_type[0]
-        values |= {name: [value, 0] if isinstance(value, str) and value in self.prompt else
-                   list(value) if isinstance(value, tuple) else value for name, value in inputs.items()}
+        values |= {
+            name: [value, 0]
+            if isinstance(value, str) and value in self.prompt
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in inputs.items()
+        }
         number = f"n{len(self.prompt)}"
         self.prompt[number] = {"class_type": kind, "inputs": values}
         return number

@@ -8,15 +8,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("nodes", "control", "model", "sampling", "kernels", "world", "training", "host")
+ROOMS = (
+    "nodes",
+    "control",
+    "model",
+    "sampling",
+    "drafting",
+    "pipeline",
+    "kernels",
+    "world",
+    "benchmark",
+    "training",
+    "host",
+)
+BELOW_PIPELINE = {"control", "model", "sampling", "drafting"}
 MAY = {
-    "nodes": {"control", "sampling", "model", "world", "host"},  # host: through the seam nodes/comfy.py only
+    "nodes": BELOW_PIPELINE | {"pipeline", "world", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
     "control": set(),
     "model": {"kernels"},
-    "sampling": {"control"},
+    "sampling": {"control", "drafting"},
+    "drafting": {"control", "sampling"},
+    "pipeline": BELOW_PIPELINE,
     "kernels": set(),
     "world": set(),
-    "training": {"model", "sampling", "control", "world"},
+    "benchmark": {"world"},
+    "training": BELOW_PIPELINE | {"pipeline", "world"},
     "host": {"nodes"},
 }
 
@@ -41,7 +57,11 @@ def test_rooms_import_only_along_the_arrows(room):
     for path in (ROOT / room).rglob("*.py"):
         rooms = set(imported_rooms(path)) - {room}
         # The command line starts every room's own command, by name.
-        allowed = MAY[room] | ({"training", "world", "sampling", "model"} if path.name == "cli.py" and room == "host" else set())
+        allowed = MAY[room] | (
+            {"training", "world", "benchmark", "pipeline", "model"}
+            if path.name == "cli.py" and room == "host"
+            else set()
+        )
         assert rooms <= allowed, f"{path.relative_to(ROOT)} imports {sorted(rooms - allowed)}"
         if "host" in rooms:
             assert room == "host" or path.name == "comfy.py", f"{path.relative_to(ROOT)} goes round the seam"
@@ -58,7 +78,9 @@ def test_only_the_seam_knows_comfyui():
             found = [name for name in names if name.split(".")[0] in theirs]
             assert not found or (path.parent.name == "nodes" and path.name.startswith("comfy")), f"{path}: {found}"
             if isinstance(node, ast.ImportFrom) and node.level == 1 and not path.name.startswith("comfy"):
-                rooms = [name for name in (node.module or "", *(a.name for a in node.names)) if name.startswith("comfy_")]
+                rooms = [
+                    name for name in (node.module or "", *(a.name for a in node.names)) if name.startswith("comfy_")
+                ]
                 assert not rooms, f"{path} imports {rooms}; ask nodes/comfy.py for it"
 
 

@@ -168,8 +168,8 @@ def test_a_reference_frame_before_the_video_counts_as_a_frame():
 def test_an_override_that_was_there_keeps_every_call_that_is_not_sparse():
     seen = []
     model = Patcher()
-    model.model_options["transformer_options"]["optimized_attention_override"] = (
-        lambda attend, *args, **kwargs: seen.append(args[0]) or attend(*args, **kwargs)
+    model.model_options["transformer_options"]["optimized_attention_override"] = lambda attend, *args, **kwargs: (
+        seen.append(args[0]) or attend(*args, **kwargs)
     )
     twice = patched(patched(model), "axial")  # the second patch replaces the first
     native(twice)

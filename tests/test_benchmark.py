@@ -10,17 +10,17 @@ from vdit.model.checkpoint import random_world_model
 from vdit.nodes.benchmark import VDiTPhysicsBenchmark
 from vdit.nodes.score import VDiTScoreVideo
 from vdit.nodes.simulate import FAMILIES, SPLITS, VDiTSimulateScene
-from vdit.sampling.extend import long_video, windows
-from vdit.sampling.predict import contestant
+from vdit.pipeline.long_video import long_video, windows
+from vdit.pipeline.contestant import contestant
 from vdit.world import scene as world_scene
-from vdit.world.benchmark import cli, measure, runner
-from vdit.world.benchmark.controls import CONTROLS
-from vdit.world.benchmark.obedience import motion_rows, obedience, robust_fit
-from vdit.world.benchmark.report import out_of_band, summary, table
-from vdit.world.benchmark.scores import flight, impacts, occlusion, score, true_flight, unfit_for_permanence
-from vdit.world.benchmark.select import SUITES, Format, Tally, draw
-from vdit.world.benchmark.stats import share, wilson
-from vdit.world.benchmark.track import FramesError, fitted, follow
+from vdit.benchmark import cli, measure, runner
+from vdit.benchmark.controls import CONTROLS
+from vdit.benchmark.obedience import motion_rows, obedience, robust_fit
+from vdit.benchmark.report import out_of_band, summary, table
+from vdit.benchmark.scores import flight, impacts, occlusion, score, true_flight, unfit_for_permanence
+from vdit.benchmark.select import SUITES, Format, Tally, draw
+from vdit.benchmark.stats import share, wilson
+from vdit.benchmark.track import FramesError, fitted, follow
 
 KNOWN = 5
 _drawn: dict = {}
@@ -73,7 +73,9 @@ def test_time_scaled_motion_is_coherent_but_not_physics():
 def test_frames_in_a_random_order_are_not_coherent():
     clip, labels = clip_of("coherence", "throw")
     found = [
-        score("coherence", CONTROLS["shuffled"].make(clip, labels, KNOWN, np.random.default_rng(i)), labels, KNOWN).value
+        score(
+            "coherence", CONTROLS["shuffled"].make(clip, labels, KNOWN, np.random.default_rng(i)), labels, KNOWN
+        ).value
         for i in range(8)
     ]
     assert np.mean(found) <= 0.02
@@ -219,7 +221,7 @@ def test_clips_are_what_the_definitions_ask_for():
 
 
 def test_a_split_without_suitable_scenes_ends_with_the_reasons(monkeypatch):
-    from vdit.world.benchmark import select
+    from vdit.benchmark import select
 
     monkeypatch.setattr(select, "MOST_TRIES", 4)
     monkeypatch.setattr(select, "_hopeless", lambda *_: "the ball leaves the picture")
@@ -273,7 +275,19 @@ def test_the_command_fails_when_a_control_leaves_its_band(tmp_path, capsys, monk
     for name in list(CONTROLS):
         if name not in ("simulator", "static"):
             monkeypatch.delitem(CONTROLS, name)
-    call = ["--controls", "--suite", "physics", "--count", "1", "--width", "64", "--height", "64", "--out", str(tmp_path)]
+    call = [
+        "--controls",
+        "--suite",
+        "physics",
+        "--count",
+        "1",
+        "--width",
+        "64",
+        "--height",
+        "64",
+        "--out",
+        str(tmp_path),
+    ]
     assert cli.main(call) == 0
     assert "simulator" in capsys.readouterr().out and (tmp_path / "scores.png").is_file()
     monkeypatch.setitem(CONTROLS, "static", replace(CONTROLS["static"], bands={"physics": (100, 100)}))
@@ -347,7 +361,7 @@ def test_a_longer_video_begins_as_the_shorter_and_repeats_itself_exactly(model):
 
 def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch):
     from vdit.control import PictureError, encode_conditioning
-    from vdit.sampling import takes
+    from vdit.pipeline import takes
 
     made, told_of = [], []
 
@@ -385,7 +399,15 @@ def test_obedience_stands_beside_the_simulator_and_the_codec(tmp_path):
     model.defaults.update(width=64, height=64, frames=17, steps=1)
     plan = runner.Plan(0, 1, ("obedience",), form=Format(64, 64))
     report, _ = measure.measure(plan, measure.Contestant("random", **contestant(model)), tmp_path, speed=False)
-    assert list(report["obedience"]) == ["simulator", "codec round trip", "uncontrolled", "camera", "depth", "flow", "all"]
+    assert list(report["obedience"]) == [
+        "simulator",
+        "codec round trip",
+        "uncontrolled",
+        "camera",
+        "depth",
+        "flow",
+        "all",
+    ]
 
 
 # Nodes
@@ -462,7 +484,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 def test_an_end_picture_is_told_where_asked_for(monkeypatch):
     told = []
-    monkeypatch.setattr("vdit.sampling.predict.long_video", lambda model, shot, **more: told.append(shot.end))
+    monkeypatch.setattr("vdit.pipeline.contestant.long_video", lambda model, shot, **more: told.append(shot.end))
     clip, _ = clip_of("physics", "fall")
     for ended in (False, True):
         made = contestant(random_world_model(0), ended=ended)

@@ -19,13 +19,17 @@ PREVIEW, AGAINST = "Preview", "Preview against render"
 def page(opened):
     """The shipped workflow, made small, with nothing picked."""
     page = opened("distill-preview")
-    page.wait_for_function("() => app.graph.nodes.every((node) => !node.type.startsWith('VDiTDistill') || node.vditTakes)")
+    page.wait_for_function(
+        "() => app.graph.nodes.every((node) => !node.type.startsWith('VDiTDistill') || node.vditTakes)"
+    )
     page.evaluate(WATCH)
     for title in (PREVIEW, AGAINST):
         set_widgets(page, title, seconds=1.0, steps=4)
     set_widgets(page, PREVIEW, seed=40, pick=-1)
     set_widgets(page, "Sample", steps=2)
-    page.evaluate("() => { app.canvas.ds.scale = 0.8; app.canvas.ds.offset = [-700, 60]; app.canvas.setDirty(true, true); }")
+    page.evaluate(
+        "() => { app.canvas.ds.scale = 0.8; app.canvas.ds.offset = [-700, 60]; app.canvas.setDirty(true, true); }"
+    )
     return page
 
 
@@ -122,7 +126,7 @@ def test_the_picked_take_is_rendered_and_the_agreement_shown(page):
     assert takes(page, PREVIEW)["picked"] == ["42"]
     against = takes(page, AGAINST)
     assert len(against["seeds"]) == 1 and "Agreement with the render: PSNR" in against["line"]
-    page.wait_for_function("() => document.body.innerText.includes(\"The preview's take: seed 42, 1 s at 8 fps\")")
+    page.wait_for_function('() => document.body.innerText.includes("The preview\'s take: seed 42, 1 s at 8 fps")')
 
 
 def test_the_pick_is_saved_with_the_workflow(page):

@@ -58,9 +58,7 @@ def page(editor):
 
 
 def use_renderer(page, renderer):
-    page.evaluate(
-        "(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", renderer == "nodes 2.0"
-    )
+    page.evaluate("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", renderer == "nodes 2.0")
 
 
 def load_graph(page, graph, scale=1.0, offset=(0, 0)):

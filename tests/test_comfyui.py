@@ -31,10 +31,7 @@ if not COMFYUI:
 HOST = {cls.GET_SCHEMA().node_id: cls for cls in [*core_nodes.NODES, *NODES]}
 
 # What core nodes changed after this version; the host has the later form. (node, field) -> first version that has it.
-LATER = {
-    ("PreviewAny", "display_name"): (0, 3, 65),
-    ("PrimitiveFloat", "input"): (0, 3, 65),
-}
+LATER = {("PreviewAny", "display_name"): (0, 3, 65), ("PrimitiveFloat", "input"): (0, 3, 65)}
 
 
 # --- schemas
@@ -53,8 +50,10 @@ def canonical(entry: dict) -> dict:
             kind, options = "COMBO", options | {"options": kind}
         return [kind, {key: option for key, option in options.items() if option is not False}]
 
-    inputs = {group: {name: spec(value) for name, value in group_inputs.items()}
-              for group, group_inputs in entry["input"].items()}
+    inputs = {
+        group: {name: spec(value) for name, value in group_inputs.items()}
+        for group, group_inputs in entry["input"].items()
+    }
     return json.loads(json.dumps(entry | {"input": inputs}))
 
 
@@ -97,6 +96,7 @@ def test_templates_and_help_are_served(core):
 
 
 # --- runs
+
 
 @pytest.fixture(scope="module")
 def random_model(core):
@@ -236,12 +236,16 @@ def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, t
     prompt["800"] = {"class_type": "SaveImage", "inputs": {"images": [decode, 0], "filename_prefix": "same"}}
     done = run(core, prompt, ui)
     assert done.status == "success", done.messages[-1:]
-    theirs = np.stack([np.asarray(Image.open(core.base / "output" / image["filename"])) for image in done.outputs["800"]["images"]])
+    theirs = np.stack(
+        [np.asarray(Image.open(core.base / "output" / image["filename"])) for image in done.outputs["800"]["images"]]
+    )
 
     used = {node["class_type"] for node in prompt.values()}
     nodes = {cls.__name__: cls for cls in NODES if cls.__name__ in used}
     inputs = {kind: prompt[node_of(prompt, kind)]["inputs"] for kind in nodes}
-    widgets = {kind: {key: value for key, value in inputs[kind].items() if not isinstance(value, list)} for kind in nodes}
+    widgets = {
+        kind: {key: value for key, value in inputs[kind].items() if not isinstance(value, list)} for kind in nodes
+    }
     model = load_world_model(core.base / "models/diffusion_models" / random_model)
     with torch.inference_mode():
         conditioning = call(nodes["VDiTEncodeConditioning"], widgets["VDiTEncodeConditioning"] | {"model": model})[0]
@@ -251,11 +255,14 @@ def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, t
     assert theirs.shape == ours.shape and np.abs(theirs.astype(int) - ours).max() <= 1
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"VDiTSample": {"seconds": 5.1}}, "4.875|5"),
-    ({"VDiTLoadModel": {"file": "gone.safetensors"}}, "gone.safetensors"),
-    ({"VDiTSample": {"steps": -1}}, "min"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"VDiTSample": {"seconds": 5.1}}, "4.875|5"),
+        ({"VDiTLoadModel": {"file": "gone.safetensors"}}, "gone.safetensors"),
+        ({"VDiTSample": {"steps": -1}}, "min"),
+    ],
+)
 def test_a_wrong_value_is_told_on_its_node(core, random_model, change, words):
     import re
 
@@ -269,15 +276,19 @@ def test_a_wrong_value_is_told_on_its_node(core, random_model, change, words):
 
 # --- the real front end on the real core
 
-CHROMIUM = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-            "--disable-component-update --disable-sync").split()
+CHROMIUM = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
 
 
 @pytest.fixture(scope="module")
 def page(core):
     """A page of the core's own front end; the network beyond this machine is blocked. Fails on page errors, of our own while
     it loads."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="THE FRONT END IS NOT CHECKED: playwright is missing")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="THE FRONT END IS NOT CHECKED: playwright is missing"
+    )
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     errors = []
     with playwright.sync_playwright() as started:
@@ -287,7 +298,9 @@ def page(core):
             pytest.skip("THE FRONT END IS NOT CHECKED: no chromium; install Debian's")
         page = browser.new_page()
         page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
-        page.route(lambda url: "//127.0.0.1" not in url and not url.startswith(("data:", "blob:")), lambda route: route.abort())
+        page.route(
+            lambda url: "//127.0.0.1" not in url and not url.startswith(("data:", "blob:")), lambda route: route.abort()
+        )
         page.goto(core.url)  # not by the deep link to a template: front ends as old as 1.27 have none
         page.wait_for_function(
             "() => window.app?.graph && 'VDiTLoadModel' in window.LiteGraph.registered_node_types", timeout=120_000
@@ -323,10 +336,13 @@ def test_a_video_of_the_hosts_dropped_into_the_editor_restores_its_graph(page, t
     clip = video.VideoFromComponents(video.VideoComponents(frames, Fraction(8)))
     clip.save_to(tmp_path / "clip.mp4", metadata={"workflow": ui, "prompt": {}, "ai_generated": "true"})
     page.evaluate("() => app.graph.clear()")
-    page.evaluate("""async text => {
+    page.evaluate(
+        """async text => {
         const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
         await app.handleFile(new File([bytes], "clip.mp4", { type: "video/mp4" }));
-    }""", base64.b64encode((tmp_path / "clip.mp4").read_bytes()).decode())
+    }""",
+        base64.b64encode((tmp_path / "clip.mp4").read_bytes()).decode(),
+    )
     page.wait_for_function("app.graph._nodes.length > 0")
     types = json.loads(page.evaluate("() => JSON.stringify(app.graph._nodes.map(node => node.type))"))
     assert sorted(types) == sorted(node["type"] for node in ui["nodes"])

@@ -82,8 +82,14 @@ def test_ksampler_makes_what_our_sampler_makes(core, files, told):
     shot = g.add("VDiTEncodeConditioning", model=model, **inputs)
     g.keep("ours", g.add("VDiTSample", model=model, conditioning=shot, shift=2.0, **OURS, **CLIP))
     native = g.add("VDiTAsConditioning", model=model, conditioning=shot, **CLIP)
-    sampled = g.add("KSampler", model=g.add("VDiTAsModel", model=model, shift=2.0), positive=(native, 0),
-                    negative=(native, 1), latent_image=(native, 2), **EULER)
+    sampled = g.add(
+        "KSampler",
+        model=g.add("VDiTAsModel", model=model, shift=2.0),
+        positive=(native, 0),
+        negative=(native, 1),
+        latent_image=(native, 2),
+        **EULER,
+    )
     g.keep("theirs", sampled)
     ours, theirs = g.run()
     assert apart(theirs, ours) <= CLOSE
@@ -96,8 +102,17 @@ def test_a_student_goes_its_own_steps_under_ksampler(core, files):
     alike = OURS | CLIP | {"guidance": 1.0, "shift": 1.0}
     g.keep("ours", g.add("VDiTSample", model=model, conditioning=shot, **alike))
     native = g.add("VDiTAsConditioning", model=model, conditioning=shot, **CLIP)
-    g.keep("theirs", g.add("KSampler", model=g.add("VDiTAsModel", model=model, shift=1.0), positive=(native, 0),
-                           negative=(native, 1), latent_image=(native, 2), **EULER | {"cfg": 1.0}))
+    g.keep(
+        "theirs",
+        g.add(
+            "KSampler",
+            model=g.add("VDiTAsModel", model=model, shift=1.0),
+            positive=(native, 0),
+            negative=(native, 1),
+            latent_image=(native, 2),
+            **EULER | {"cfg": 1.0},
+        ),
+    )
     ours, theirs = g.run()
     assert apart(theirs, ours) <= CLOSE
 
@@ -138,8 +153,9 @@ def test_native_conditioning_nodes_reach_our_model(core, files, name):
         loaded = g.add("VDiTLoadModel", file=f"{name}.safetensors", low_noise_file=f"{name}.safetensors")
     else:
         video = g.add("RandomImages", seed=3, count=9)
-        told = g.add("WanVaceToVideo", positive=yes, negative=no, vae=vae, length=9, control_video=video, strength=0.6,
-                     **SIZE)
+        told = g.add(
+            "WanVaceToVideo", positive=yes, negative=no, vae=vae, length=9, control_video=video, strength=0.6, **SIZE
+        )
         loaded = g.add("VDiTLoadModel", file=f"{name}.safetensors")
     native = g.add("ModelSamplingSD3", model=g.add("UNETLoader", unet_name=f"{name}.safetensors"), shift=5.0)
     for kind, model in (("native", native), ("ours", g.add("VDiTAsModel", model=loaded, shift=5.0))):

@@ -10,11 +10,12 @@ from vdit.model.config import VDiTConfig
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.sampling import expected, generate
-from vdit.sampling.decode import decode_frames
-from vdit.sampling.draft import Draft, agreement
-from vdit.sampling.extend import long_video
-from vdit.sampling.preview import predicted_video
+from vdit.pipeline.decode import expected
+from vdit.pipeline import generate
+from vdit.pipeline.decode import decode_frames
+from vdit.drafting.draft import Draft, agreement
+from vdit.pipeline.long_video import long_video
+from vdit.pipeline.previews import predicted_video
 from vdit.sampling.sample import Step
 
 SIZE = dict(frames=9, width=64, height=64)
@@ -85,7 +86,9 @@ def test_only_what_differs_from_its_draft_is_decoded(model, monkeypatch):
     told = []
     video = decode_frames(codec, latent, draft=draft, on_frames=lambda done, frames: told.append(len(frames)))
     assert told == [1, *range(5, 42, 4)]
-    assert sum(decoded) == 1 + 2 * 4 + 3 * 4  # with two before the first, of which one stands for one frame, then one on
+    assert (
+        sum(decoded) == 1 + 2 * 4 + 3 * 4
+    )  # with two before the first, of which one stands for one frame, then one on
     torch.testing.assert_close(video[17:21], plain[17:21], atol=5e-3, rtol=0)
     torch.testing.assert_close(video[29:33, :, :8], plain[29:33, :, :8], atol=5e-3, rtol=0)
     assert torch.equal(video[:17], draft.frames[:17]) and torch.equal(video[21:29], draft.frames[21:29])
@@ -109,7 +112,9 @@ def test_a_forming_video_is_shown_as_sharp_as_its_draft(model):
 
 
 def test_a_watcher_hears_of_the_draft():
-    model = random_world_model(3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True))
+    model = random_world_model(
+        3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True)
+    )
     shot = replace(encode_conditioning(model, "a red ball", start=pictures(5)), draft=Draft(pictures(9)))
     steps = []
     generate(model, shot, seed=1, **SIZE, steps=2, guidance=1.0, on_step=steps.append)
@@ -117,7 +122,9 @@ def test_a_watcher_hears_of_the_draft():
 
 
 def test_where_a_draft_shows_a_ball_the_video_does():
-    model = random_world_model(3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True))
+    model = random_world_model(
+        3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True)
+    )
     model.transformer.draft_trust.bias.data.fill_(-9.0)  # of the rest it trusts nothing
     draft = Draft(pictures(9, 1), torch.zeros(9, 64, 64))
     draft.balls[6, 20, 40] = 1.0

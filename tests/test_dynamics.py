@@ -12,12 +12,13 @@ from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
-from vdit.model.dynamics import (
+from vdit.model.object_dynamics import (
     CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks,
 )  # fmt: skip
-from vdit.sampling import foretold, generate
-from vdit.sampling.extend import long_video
-from vdit.sampling.foretell import Unforeseen, foreseen
+from vdit.drafting.predict import foretold
+from vdit.pipeline import generate
+from vdit.pipeline.long_video import long_video
+from vdit.drafting.predict import Unforeseen, foreseen
 from vdit.training import dynamics, scenes, starts
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind
@@ -53,7 +54,11 @@ class Seer(ObjectDynamics):
         balls = start.balls
         speed = torch.tensor([2.0 * UNITS / 128, 0.0, self.away]).expand_as(balls.speed)
         past = balls.place[:, :, None] - speed[:, :, None, :2] * torch.arange(KNOWN - 1, -1, -1.0)[:, None]
-        return start._replace(past=past, balls=balls._replace(speed=speed, pull=0 * speed), depth=torch.full_like(start.depth, np.log(7.0)))
+        return start._replace(
+            past=past,
+            balls=balls._replace(speed=speed, pull=0 * speed),
+            depth=torch.full_like(start.depth, np.log(7.0)),
+        )
 
     camera = -3.0
 
@@ -110,7 +115,11 @@ def test_cells_and_places_agree(data):
     assert ((centre - batch.place[:, KNOWN - 1]).abs().amax(-1)[inside] <= CELL / 2 * UNITS / 128 + 1e-5).all()
     heat = starts.heat(batch).flatten(1)
     shows = (batch.shows > dynamics.SHOWS) & inside
-    assert shows.any() and (heat.gather(1, at)[shows] > 0.35).all() and not heat[~(batch.shows > dynamics.SHOWS).any(1)].any()
+    assert (
+        shows.any()
+        and (heat.gather(1, at)[shows] > 0.35).all()
+        and not heat[~(batch.shows > dynamics.SHOWS).any(1)].any()
+    )
 
 
 def test_peaks_are_the_likeliest_of_their_neighbourhood():
@@ -140,7 +149,9 @@ def test_what_is_lost_on_some_starts_can_be_learned(data):
     torch.manual_seed(0)
     model, generator = ObjectDynamics(), torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    batches = [data.batch([(next(iter(data.shards.values())), torch.arange(8))], single=single) for single in (False, True)]
+    batches = [
+        data.batch([(next(iter(data.shards.values())), torch.arange(8))], single=single) for single in (False, True)
+    ]
     lost = []
     for _ in range(40):
         optimizer.zero_grad()
@@ -192,8 +203,12 @@ def test_a_run_begins_with_another_ones_weights(data, tmp_path):
     before, facts = dynamics.load_dynamics(tmp_path / "a")
     _, more = dynamics.load_dynamics(tmp_path / "b")
     fine = {n: v for n, v in before.state_dict().items() if n.startswith(("frame.", "quarter."))}
-    assert all(torch.equal(v, made.state_dict()[n]) for n, v in fine.items()) and not torch.equal(before.push[0].weight, made.push[0].weight)
-    ground = dynamics.train(data.folder, data.folder, tmp_path / "c", hours=3 / 3600, batch=8, start_from=tmp_path / "b", ground_only=True)
+    assert all(torch.equal(v, made.state_dict()[n]) for n, v in fine.items()) and not torch.equal(
+        before.push[0].weight, made.push[0].weight
+    )
+    ground = dynamics.train(
+        data.folder, data.folder, tmp_path / "c", hours=3 / 3600, batch=8, start_from=tmp_path / "b", ground_only=True
+    )
     changed = {n.split(".")[0] for n, v in made.state_dict().items() if not torch.equal(v, ground.state_dict()[n])}
     assert changed == {"ground"}
     assert more["dynamics_steps"] > facts["dynamics_steps"] and more["dynamics_hours"] >= facts["dynamics_hours"]
@@ -206,12 +221,19 @@ def test_the_ground_is_told_behind_balls_too(data):
     clip = make_clip(0, split="validation", frames=81)
     told = ground_behind(clip, KNOWN - 1)
     torch.testing.assert_close(batch.ground[0], told, rtol=2e-3, atol=1e-4)
-    free = torch.nn.functional.max_pool2d(((clip.render.instance[KNOWN - 1] >= 10) & (clip.render.instance[KNOWN - 1] < 100)).float()[None], CELL)[0] == 0
+    free = (
+        torch.nn.functional.max_pool2d(
+            ((clip.render.instance[KNOWN - 1] >= 10) & (clip.render.instance[KNOWN - 1] < 100)).float()[None], CELL
+        )[0]
+        == 0
+    )
     cells = torch.nn.functional.avg_pool2d(1 / clip.render.depth[KNOWN - 1][None], CELL)[0]
     torch.testing.assert_close(told[free], cells[free])
     assert not free.all() and (told < cells + 1e-4)[~free].all()  # a ball is before it
     mirrored = data.batch([(shard, torch.arange(8))], torch.ones(8, dtype=torch.bool))
-    assert torch.equal(mirrored.ground, batch.ground.flip(2)) and torch.equal(mirrored.light * torch.tensor([-1, 1, 1]), batch.light)
+    assert torch.equal(mirrored.ground, batch.ground.flip(2)) and torch.equal(
+        mirrored.light * torch.tensor([-1, 1, 1]), batch.light
+    )
 
 
 def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
@@ -221,7 +243,9 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
         assert tracks.shape == (41, 1, 4) and not tracks[: count - KNOWN].any()
         step, last = 2 * height / 128, tracks[count - 1, 0]
         for t in (count - 3, count, 16):
-            torch.testing.assert_close(tracks[t, 0, :2], last[:2] + torch.tensor([step * (t - count + 1), 0.0]), rtol=0, atol=1e-3)
+            torch.testing.assert_close(
+                tracks[t, 0, :2], last[:2] + torch.tensor([step * (t - count + 1), 0.0]), rtol=0, atol=1e-3
+            )
             torch.testing.assert_close(tracks[t, 0, 2:], last[2:])
         assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
     seer.camera = 3.0
@@ -236,6 +260,7 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
 )  # fmt: skip
 def test_pictures_of_any_size_are_seen_at_a_known_one_and_what_is_in_them_in_its_place(width, height, seen_at):
     """Pixels that say where they are, from the centre, still do as the new picture's places are counted."""
+
     def places(columns, rows):
         return torch.stack(torch.meshgrid(*(torch.arange(n) + 0.5 - n / 2 for n in (columns, rows)), indexing="xy"), -1)
 
@@ -275,7 +300,9 @@ def test_tracks_are_as_a_told_camera_sees_them(seer):
     still, *_ = foreseen(seer, pictures, 41, camera=path(37))
     aside, *_ = foreseen(seer, pictures, 41, camera=path(37, x=0.7))
     nearer, *_ = foreseen(seer, pictures, 41, camera=path(37, z=3.5))
-    zoomed, *_ = foreseen(seer, pictures, 41, camera=CameraPath(np.tile(np.eye(4), (37, 1, 1)), np.linspace(40, 20, 37)))
+    zoomed, *_ = foreseen(
+        seer, pictures, 41, camera=CameraPath(np.tile(np.eye(4), (37, 1, 1)), np.linspace(40, 20, 37))
+    )
     assert torch.equal(still[:5], aside[:5]) and torch.equal(still[:5], nearer[:5])
     assert float((still - aside)[40, 0, 0]) == pytest.approx(focal * 0.7 / 7, rel=1e-3)
     assert torch.equal(still[..., 1], aside[..., 1])
@@ -383,7 +410,9 @@ def test_drafts_reach_the_transformer_and_go_on_from_window_to_window(seer):
     run = dict(seed=1, width=96, height=64, steps=1, guidance=1.0)
     with_them = generate(model, shot, frames=17, **run)
     given = []
-    model.transformer.register_forward_pre_hook(lambda m, args, named: given.append(named.get("draft")), with_kwargs=True)
+    model.transformer.register_forward_pre_hook(
+        lambda m, args, named: given.append(named.get("draft")), with_kwargs=True
+    )
     long_video(model, shot, frames=41, window=17, **run)
     assert [g.shape[2] for g in given] == [5, 5, 5]
     assert all(g[:, -1].all() for g in given) and not torch.equal(given[0], given[1])

@@ -10,9 +10,9 @@ import torch
 from vdit.host import cli as command_line
 from vdit.model import checkpoint
 from vdit.model.checkpoint import random_world_model, save_world_model
-from vdit.world.benchmark import preview
-from vdit.world.benchmark.fidelity import agreement, path_difference, psnr, ssim
-from vdit.world.benchmark.preview import Made, Maker, Plan, apart, events, measure, same_events, shots, table, write
+from vdit.benchmark import preview
+from vdit.benchmark.fidelity import agreement, path_difference, psnr, ssim
+from vdit.benchmark.preview import Made, Maker, Plan, apart, events, measure, same_events, shots, table, write
 
 # Two videos
 
@@ -126,7 +126,10 @@ def test_every_control_stands_where_it_must(report):
     assert set(found) == {"teacher@1", "teacher@4", "good@1", "good@4", "bad@1", "bad@4", "other solver@6", "wrong seed",
                           "reference"}  # fmt: skip
     same, wrong, good, bad = (found[name] for name in ("reference", "wrong seed", "good@4", "bad@4"))
-    assert same["retrieval"]["percent"] == same["best_of_4"]["percent"] == 100 and same["events"]["percent"] in (100, None)
+    assert same["retrieval"]["percent"] == same["best_of_4"]["percent"] == 100 and same["events"]["percent"] in (
+        100,
+        None,
+    )
     assert (same["latent_rmse"], same["ssim"], same["psnr_db"], same["path_radii"]) == (0, 1, 99, 0)
     assert wrong["retrieval"]["percent"] == 0 and wrong["own_to_other"] == pytest.approx(1, abs=0.05)
     assert good["retrieval"]["percent"] == 100 and good["own_to_other"] < 0.3 < found["teacher@4"]["own_to_other"]
@@ -183,8 +186,22 @@ def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preview.Plan, "seeds", 4)
     monkeypatch.setattr(preview.Plan, "steps", (1,))
     monkeypatch.setattr(preview.Plan.__init__, "__defaults__", (8, 4, 2, (1,), "test", 64, 64, 9, "euler"))
-    monkeypatch.setattr(checkpoint, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors"))
-    settings = ["benchmark", "--suite", "preview", "--count", "4", "--steps", "2", "--seed", "5", "--out", str(tmp_path / "o")]
+    monkeypatch.setattr(
+        checkpoint, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors")
+    )
+    settings = [
+        "benchmark",
+        "--suite",
+        "preview",
+        "--count",
+        "4",
+        "--steps",
+        "2",
+        "--seed",
+        "5",
+        "--out",
+        str(tmp_path / "o"),
+    ]
     settings += ["--width", "64", "--height", "64", "--frames", "9"]
     assert command_line.main(settings) == 1
     assert "there are no students" in capsys.readouterr().err

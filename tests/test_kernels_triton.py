@@ -209,9 +209,7 @@ def attention_case(name, dtype, d):
     ours = [from_tiles(x, o).transpose(1, 2) for x, o in zip((out, *grads), order)]
     lse = from_tiles(lse[..., None], plan.order_q)[..., 0].mT
     nothing &= bool((ours[0][:, :, empty] == 0).all() and lse[:, :, empty].isneginf().all())
-    errors = {
-        n: (relative(a, t), relative(b, t)) for n, a, b, t in zip(("out", "dq", "dk", "dv"), ours, torchs, truth)
-    }
+    errors = {n: (relative(a, t), relative(b, t)) for n, a, b, t in zip(("out", "dq", "dk", "dv"), ours, torchs, truth)}
     errors["lse"] = relative(lse[:, :, ~empty], truth[4][:, :, ~empty]), 1e-6
     return {"errors": errors, "empty": nothing}
 

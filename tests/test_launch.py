@@ -9,7 +9,7 @@ import pytest
 import torch
 from vdit.training.launch import Team, launch
 
-MEMBERS = '''
+MEMBERS = """
 import os, time, torch
 from vdit.training.muon import Muon
 
@@ -29,7 +29,7 @@ def member(out, refuse=False, *, team):
     Muon(params[:3], lr=0.1, team=team).step()
     torch.save({"grads": grads, "params": [p.data for p in params], "agreed": team.agreed(team.rank + 5.0),
                 "mean": team.mean(float(team.rank)), "share": team.share(5)}, f"{out}-{team.rank}.pt")
-'''
+"""
 
 
 @pytest.fixture

@@ -259,7 +259,9 @@ def test_a_byte_a_weight_keeps_the_model_and_halves_the_file(tmp_path):
             assert (found - value).norm() <= 0.012 * value.norm(), name
     twice = load_world_model(save_world_model(again, tmp_path / "twice.safetensors", torch.int8))
     one, two = (m.transformer.state_dict() for m in (again, twice))
-    assert all((one[n] - two[n]).norm() <= 1e-3 * one[n].norm() for n in one)  # training goes on from it without new loss
+    assert all(
+        (one[n] - two[n]).norm() <= 1e-3 * one[n].norm() for n in one
+    )  # training goes on from it without new loss
 
 
 def damaged(bundle, how):

@@ -293,8 +293,8 @@ def test_every_step_is_reported_and_previews_show_the_whole_forming_video(model)
 
 def test_a_codec_brings_its_own_preview_map(model, tmp_path):
     from vdit.model.checkpoint import load_world_model, save_world_model
-    from vdit.sampling import fit_preview_map
-    from vdit.sampling.quick import invented_clips, quick_decode
+    from vdit.pipeline import fit_preview_map
+    from vdit.pipeline.quick_decode import invented_clips, quick_decode
 
     copy = random_world_model(0)
     clips = invented_clips(copy.codec.temporal, copy.codec.spatial, count=1)

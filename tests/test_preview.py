@@ -19,8 +19,8 @@ from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.load import BUNDLED, LITE, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.sampling import takes
-from vdit.sampling.draft import Draft
+from vdit.pipeline import takes
+from vdit.drafting.draft import Draft
 
 SIZE = dict(seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
 SMALL = dict(seed=1, steps=2, grid=False, pick=-1, **SIZE)
@@ -358,7 +358,9 @@ def test_cancel_stops_between_two_takes(student, calls):
 def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(student, tmp_path, monkeypatch):
     options = VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"]
     assert options[:3] == [BUNDLED, STUDENT, LITE]
-    monkeypatch.setattr(checkpoint, "BUNDLED", Path(checkpoint.__file__).parents[1] / "weights" / "vdit-small.safetensors")
+    monkeypatch.setattr(
+        checkpoint, "BUNDLED", Path(checkpoint.__file__).parents[1] / "weights" / "vdit-small.safetensors"
+    )
     whole, lite = (VDiTLoadModel.execute(name)[0].config for name in (STUDENT, LITE))
     assert whole.flow_map and lite.flow_map and lite.layers == whole.layers // 2
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "vdit-small.safetensors")

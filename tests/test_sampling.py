@@ -6,10 +6,9 @@ import time
 import pytest
 import torch
 
-from vdit.sampling import (
-    SOLVERS, KnownFrames, Lattice, LatticeError, PreviewBudget, Step, guidance, guided, noise_from_seed, sample, schedule,
-)
-from vdit.sampling.rising import levels, risen
+from vdit.sampling import SOLVERS, KnownFrames, Step, guidance, guided, noise_from_seed, sample, schedule
+from vdit.pipeline import Lattice, LatticeError, PreviewBudget
+from vdit.sampling.frame_levels import levels, risen
 
 SHAPE = (1, 2, 3, 2, 2)
 ODE = [name for name in SOLVERS if name != "lcm"]  # which noises anew: tests/test_wan_sampling.py
@@ -70,7 +69,9 @@ def test_solver_reaches_its_order_on_a_full_schedule(solver, expected, shift):
 
 
 @pytest.mark.parametrize("solver, expected", [("euler", 1), ("heun", 2), ("unipc", 2)])
-@pytest.mark.parametrize("rise", [1 / 3, 1.0])  # frames begin with a step: amid one, its part would go up and down with n
+@pytest.mark.parametrize(
+    "rise", [1 / 3, 1.0]
+)  # frames begin with a step: amid one, its part would go up and down with n
 def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, expected, rise):
     velocity, exact = gaussian()
     noise, held = noise_from_seed(1, SHAPE).double(), torch.arange(SHAPE[2])[None] == 0

@@ -42,7 +42,9 @@ def clip(frames=9, height=32, width=48):
 
 def save_video(frames, prefix="video/test", fps=8.0, **kwargs) -> Path:
     made = call(CORE["CreateVideo"], {"images": frames, "fps": fps, **kwargs})[0]
-    output = call(CORE["SaveVideo"], {"video": made, "filename_prefix": prefix, "format": "auto", "codec": "auto"}, HIDDEN)
+    output = call(
+        CORE["SaveVideo"], {"video": made, "filename_prefix": prefix, "format": "auto", "codec": "auto"}, HIDDEN
+    )
     (entry,) = output.ui_dict()["images"]
     return folders.directory(entry["type"]) / entry["subfolder"] / entry["filename"]
 
@@ -51,12 +53,16 @@ def save_video(frames, prefix="video/test", fps=8.0, **kwargs) -> Path:
 
 
 def test_the_pack_imports_without_torch_and_within_a_tenth_of_a_second():
-    code = ("import sys, time; sys.modules['torch'] = sys.modules['av'] = sys.modules['PIL'] = None\n"
-            "import asyncio\n"  # ComfyUI has it
-            "start = time.process_time(); import vdit, vdit.nodes; print(time.process_time() - start)\n"
-            "asyncio.run(vdit.comfy_entrypoint())")
-    seconds = min(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-                  for _ in range(5))
+    code = (
+        "import sys, time; sys.modules['torch'] = sys.modules['av'] = sys.modules['PIL'] = None\n"
+        "import asyncio\n"  # ComfyUI has it
+        "start = time.process_time(); import vdit, vdit.nodes; print(time.process_time() - start)\n"
+        "asyncio.run(vdit.comfy_entrypoint())"
+    )
+    seconds = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    )
     assert seconds <= 0.1
 
 
@@ -69,7 +75,9 @@ def test_the_pack_exports_no_v1_mappings():
 @pytest.mark.parametrize("cls", NODES, ids=lambda cls: cls.GET_SCHEMA().node_id)
 def test_every_node_is_explained(cls):
     schema = cls.GET_SCHEMA()
-    assert schema.node_id.startswith("VDiT") and schema.display_name and schema.description and schema.category == "VDiT"
+    assert (
+        schema.node_id.startswith("VDiT") and schema.display_name and schema.description and schema.category == "VDiT"
+    )
     for part in [*schema.inputs, *schema.outputs]:
         assert part.tooltip, f"{schema.node_id}.{part.id or part.display_name} has no tooltip"
     for output in schema.outputs:
@@ -82,7 +90,12 @@ def test_object_info_is_json_and_has_comfyuis_fields():
     info = json.loads(json.dumps(CORE["SaveVideo"].object_info()))
     assert info["input"]["required"]["format"] == [
         "COMBO",
-        {"tooltip": "The format to save the video as.", "default": "auto", "multiselect": False, "options": ["auto", "mp4"]},
+        {
+            "tooltip": "The format to save the video as.",
+            "default": "auto",
+            "multiselect": False,
+            "options": ["auto", "mp4"],
+        },
     ]
     assert info["input"]["hidden"] == {"prompt": ["PROMPT"], "extra_pnginfo": ["EXTRA_PNGINFO"]}
     assert info["input_order"]["required"] == ["video", "filename_prefix", "format", "codec"]
@@ -168,7 +181,9 @@ def test_a_picture_loads_as_image_and_mask():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
     image, mask = call(CORE["LoadImage"], {"image": put("alpha.png", Image.fromarray(pixels))}).result
     assert torch.equal((image[0] * 255).round().byte(), torch.from_numpy(pixels[..., :3])), "colour under alpha is kept"
-    assert torch.allclose(mask[0], 1 - torch.from_numpy(pixels[..., 3]).float() / 255), "the mask is 1 where transparent"
+    assert torch.allclose(mask[0], 1 - torch.from_numpy(pixels[..., 3]).float() / 255), (
+        "the mask is 1 where transparent"
+    )
     image, mask = call(CORE["LoadImage"], {"image": put("plain.png", Image.fromarray(pixels[..., :3]))}).result
     assert image.shape == (1, 5, 7, 3) and mask.shape == (1, 64, 64) and not mask.any()
 
@@ -182,7 +197,10 @@ def test_a_photograph_is_turned_as_its_camera_says():
 
 def test_an_animation_loads_as_a_batch_and_16_bits_are_not_clipped():
     pages = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "lime")]
-    assert call(CORE["LoadImage"], {"image": put("a.gif", pages[0], save_all=True, append_images=pages[1:])})[0].shape[0] == 3
+    assert (
+        call(CORE["LoadImage"], {"image": put("a.gif", pages[0], save_all=True, append_images=pages[1:])})[0].shape[0]
+        == 3
+    )
     grey = Image.fromarray(np.full((4, 4), 32768, np.uint16))
     assert call(CORE["LoadImage"], {"image": put("deep.png", grey)})[0].mean().item() == pytest.approx(0.5, abs=0.01)
 
@@ -211,7 +229,14 @@ def test_saved_pictures_carry_the_graph():
 
 
 def test_an_animated_webp_plays():
-    inputs = {"images": clip(5), "filename_prefix": "moving", "fps": 8.0, "lossless": False, "quality": 80, "method": "default"}
+    inputs = {
+        "images": clip(5),
+        "filename_prefix": "moving",
+        "fps": 8.0,
+        "lossless": False,
+        "quality": 80,
+        "method": "default",
+    }
     ui = call(CORE["SaveAnimatedWEBP"], inputs, HIDDEN).ui_dict()
     assert ui["animated"] == [True]
     with Image.open(folders.directory("output") / ui["images"][0]["filename"]) as picture:
@@ -237,7 +262,9 @@ def test_a_video_survives_the_file():
     assert path.parent.name == "video" and not list(path.parent.glob(".*"))
     loaded = video.VideoFromFile(path)
     parts = loaded.get_components()
-    assert parts.images.shape == (9, 32, 48, 3) and parts.frame_rate == 8 and loaded.get_duration() == pytest.approx(9 / 8)
+    assert (
+        parts.images.shape == (9, 32, 48, 3) and parts.frame_rate == 8 and loaded.get_duration() == pytest.approx(9 / 8)
+    )
     error = (parts.images - clip()).square().mean(dim=(1, 2, 3))
     assert -10 * error.log10().max() >= 35, "dB, on every frame"
     import av
@@ -346,13 +373,20 @@ def test_a_failed_save_leaves_the_old_file_alone(base):
 # --- values
 
 
-@pytest.mark.parametrize(("value", "text"), [("a", "a"), (3, "3"), (None, "null"), ({"a": [1]}, '{\n    "a": [\n        1\n    ]\n}')])
+@pytest.mark.parametrize(
+    ("value", "text"), [("a", "a"), (3, "3"), (None, "null"), ({"a": [1]}, '{\n    "a": [\n        1\n    ]\n}')]
+)
 def test_any_value_is_shown_as_text(value, text):
     assert call(CORE["PreviewAny"], {"source": value}).ui_dict() == {"text": [text]}
 
 
 def test_primitives_hand_on_their_value():
-    for name, value in (("PrimitiveInt", 3), ("PrimitiveFloat", 0.5), ("PrimitiveString", "a"), ("PrimitiveBoolean", True)):
+    for name, value in (
+        ("PrimitiveInt", 3),
+        ("PrimitiveFloat", 0.5),
+        ("PrimitiveString", "a"),
+        ("PrimitiveBoolean", True),
+    ):
         assert call(CORE[name], {"value": value}).result == (value,)
 
 

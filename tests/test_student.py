@@ -13,14 +13,15 @@ from vdit.control import encode_conditioning
 from vdit.control.signals import context_channels
 from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
-from vdit.model.dynamics import ObjectDynamics
+from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.config import VDiTConfig
 from vdit.model.files.inspect import inspect
 from vdit.model.student import from_teacher, kept_layers
 from vdit.model.vdit import VDiT
-from vdit.sampling import KnownFrames, fit_preview_map, generate, guided, sample, schedule
-from vdit.sampling.flowmap import toward
-from vdit.sampling.rising import BEFORE, rising, risen
+from vdit.sampling import KnownFrames, guided, sample, schedule
+from vdit.pipeline import fit_preview_map, generate
+from vdit.sampling.flow_map import toward
+from vdit.sampling.frame_levels import BEFORE, rising, risen
 from vdit.training import student
 from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle
@@ -286,8 +287,12 @@ def test_trajectories_are_kept_and_know_their_teacher(made):
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_trajectories_are_told_as_many_drafts_as_asked_for(made, tmp_path, share):
-    write_trajectories(load_teacher(made / "teacher"), made / "latents", tmp_path, 0, 6, steps=2, batch=4, drafted=share)
-    found = [f["draft"][:, -1].flatten(1).amax(1) > 0 for f in Trajectories.load(tmp_path).shards.values() if "draft" in f]
+    write_trajectories(
+        load_teacher(made / "teacher"), made / "latents", tmp_path, 0, 6, steps=2, batch=4, drafted=share
+    )
+    found = [
+        f["draft"][:, -1].flatten(1).amax(1) > 0 for f in Trajectories.load(tmp_path).shards.values() if "draft" in f
+    ]
     assert found and float(torch.cat(found).float().mean()) == share
 
 
@@ -398,7 +403,11 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     assert torch.equal(model.teacher.transformer.head.head.weight, teacher.transformer.head.head.weight)
     assert (tmp_path / "fast.safetensors").stat().st_size < 0.8 * whole.stat().st_size
     seen = inspect(tmp_path / "fast.safetensors")
-    assert "student of VDiT's own" in seen.what and "vdit-small.safetensors of the same release" in seen.needs[0] and not inspect(whole).needs
+    assert (
+        "student of VDiT's own" in seen.what
+        and "vdit-small.safetensors of the same release" in seen.needs[0]
+        and not inspect(whole).needs
+    )
     assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
     assert teacher.defaults["rise"] == 0.75 and model.defaults["rise"] == 1.0
@@ -419,7 +428,9 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     with pytest.raises(CheckpointError, match="fast.safetensors: vdit-small.safetensors beside it is another release"):
         load_world_model(tmp_path / "fast.safetensors")
     whole.unlink()
-    with pytest.raises(CheckpointError, match="takes codec and words from vdit-small.safetensors, which must lie beside it"):
+    with pytest.raises(
+        CheckpointError, match="takes codec and words from vdit-small.safetensors, which must lie beside it"
+    ):
         load_world_model(tmp_path / "fast.safetensors")
 
 
@@ -428,7 +439,11 @@ def parts_of_a_bundle(folder):
     codec = TinyCodec(TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1)))
     Run(folder / "codec").save({"codec": codec.state_dict(), "config": asdict(codec.config), "step": 1}, force=True)
     Run(folder / "codec").log(event="start")
-    statistics = {"mean": torch.zeros(4), "std": torch.ones(4), "preview_map": fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3))}
+    statistics = {
+        "mean": torch.zeros(4),
+        "std": torch.ones(4),
+        "preview_map": fit_preview_map(codec, torch.rand(1, 9, 32, 32, 3)),
+    }
     objects = ObjectDynamics()
     moved = {"average": objects.state_dict(), "config": asdict(objects.config), "step": 1, "starts": 1}
     Run(folder / "dynamics").save(moved, force=True)
@@ -444,7 +459,9 @@ def test_a_student_in_few_ranks_is_distilled_from_a_bundle_goes_on_and_becomes_a
     def distil(seconds, past=0, **more):
         """Until it is past a step: on a busy machine trajectories alone may take so many seconds."""
         recipe = student.Recipe(seconds / 3600, batch=4, peak=2e-3, **more)
-        student.train(whole, made / "latents", made / "held-out", tmp_path / "cache", out, recipe, files=2, teacher_steps=6)
+        student.train(
+            whole, made / "latents", made / "held-out", tmp_path / "cache", out, recipe, files=2, teacher_steps=6
+        )
         if Run(out).load()["step"] <= past:
             distil(2 * seconds, past, **more)
 

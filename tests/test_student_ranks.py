@@ -35,7 +35,13 @@ def asked(config, **more):
     generator = torch.Generator().manual_seed(6)
     noise = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     shape = dict(camera=noise(1, 24, 3, 4, 4), vace=noise(1, 5, 3, 4, 4)) if config.vace_channels else {}
-    return dict(x=noise(1, config.in_channels, 3, 4, 4), sigma=torch.tensor([0.7]), context=noise(1, 5, config.text_dim), **shape, **more)
+    return dict(
+        x=noise(1, config.in_channels, 3, 4, 4),
+        sigma=torch.tensor([0.7]),
+        context=noise(1, 5, config.text_dim),
+        **shape,
+        **more,
+    )
 
 
 def test_ranks_change_nothing_at_first_and_become_part_of_the_matrices():
@@ -50,7 +56,9 @@ def test_ranks_change_nothing_at_first_and_become_part_of_the_matrices():
         state = merged(model).state_dict()
         torch.testing.assert_close(model(**ask), before)
     assert state.keys() == plain.state_dict().keys()
-    rank = torch.linalg.matrix_rank(state["blocks.1.ffn.0.weight"] - teacher.state_dict()["blocks.1.ffn.0.weight"], rtol=1e-4)
+    rank = torch.linalg.matrix_rank(
+        state["blocks.1.ffn.0.weight"] - teacher.state_dict()["blocks.1.ffn.0.weight"], rtol=1e-4
+    )
     assert int(rank) == RANK
 
 
@@ -58,7 +66,11 @@ def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
     model = add_ranks(from_teacher(randomised(SIZES)), RANK)
     names = trained(model)
     assert not any(n.startswith(CONTROLS) or n.endswith("original") for n in names)
-    assert {"blocks.0.self_attn.q.parametrizations.weight.0.up", "blocks.0.self_attn.q.bias", "blocks.2.modulation"} <= names.keys()
+    assert {
+        "blocks.0.self_attn.q.parametrizations.weight.0.up",
+        "blocks.0.self_attn.q.bias",
+        "blocks.2.modulation",
+    } <= names.keys()
     whole = from_teacher(randomised(SIZES))
     assert trained(whole).keys() == dict(whole.named_parameters()).keys()
     with pytest.raises(ValueError, match="rank is 0; expected 1 or more"):
@@ -80,7 +92,9 @@ def test_a_student_that_adds_more_is_refused(name):
     teacher = randomised(SIZES)
     base, student = from_teacher(teacher).state_dict(), merged(taught(teacher)).state_dict()
     student[name] = student[name] + torch.randn(student[name].shape, generator=torch.Generator().manual_seed(1))
-    with pytest.raises(ValueError, match="not the teacher beside it and 3 ranks: .*% of what it adds would be lost; distil it"):
+    with pytest.raises(
+        ValueError, match="not the teacher beside it and 3 ranks: .*% of what it adds would be lost; distil it"
+    ):
         added(student, base, RANK)
 
 
@@ -91,7 +105,9 @@ def beside(tmp_path):
     save_world_model(teacher, tmp_path / "teacher.safetensors", torch.int8)
     teacher = load_world_model(tmp_path / "teacher.safetensors")
     transformer = merged(taught(teacher.transformer, rank=8))
-    return tmp_path, WorldModel(transformer.config, transformer, teacher.codec, teacher.text, dict(STUDENT_DEFAULTS), teacher=teacher)
+    return tmp_path, WorldModel(
+        transformer.config, transformer, teacher.codec, teacher.text, dict(STUDENT_DEFAULTS), teacher=teacher
+    )
 
 
 def test_a_file_holds_what_a_student_adds(beside):
@@ -102,7 +118,9 @@ def test_a_file_holds_what_a_student_adds(beside):
     found, ask = load_world_model(path), asked(model.config, target=torch.tensor([0.2]))
     assert found.config == model.config and found.teacher is not None and found.codec is found.teacher.codec
     with torch.no_grad():
-        theirs, ours, at_first = (m(**ask) for m in (model.transformer, found.transformer, from_teacher(model.teacher.transformer)))
+        theirs, ours, at_first = (
+            m(**ask) for m in (model.transformer, found.transformer, from_teacher(model.teacher.transformer))
+        )
     assert float((ours - theirs).norm()) < 0.02 * float((at_first - theirs).norm())
 
 
@@ -123,5 +141,8 @@ def test_a_student_of_other_sizes_than_its_file_says_is_refused(beside):
     transformer, model.transformer = model.transformer, from_teacher(model.teacher.transformer)
     save_world_model(model, path, torch.int8, "teacher.safetensors", rank=8)
     model.transformer, model.transformer.config = transformer, kept
-    with pytest.raises(CheckpointError, match="student.safetensors: its VDiT header cannot be used .its sizes are not those of its teacher"):
+    with pytest.raises(
+        CheckpointError,
+        match="student.safetensors: its VDiT header cannot be used .its sizes are not those of its teacher",
+    ):
         load_world_model(path)

@@ -315,7 +315,10 @@ def test_a_flow_may_be_told_in_part(made):
 
 
 def test_muon_pushes_singular_values_towards_one():
-    g = torch.randn(3, 24, 10, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    g = (
+        torch.randn(3, 24, 10, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    )
     values = torch.linalg.svdvals(orthogonal(g))
     assert values.min() > 0.5 and values.max() < 1.4
 
@@ -355,8 +358,12 @@ def test_drafts_are_nearer_to_their_clips_than_what_stands_still(made):
         clips = data.batch([(name, i) for i in range(6)])
         for i, known in enumerate(clips.drafted.tolist()):
             video, draft = clips.video[i], clips.foretold[i, :-1]
-            torch.testing.assert_close(draft[:, :known], video[:, :known], rtol=0, atol=0.1)  # bfloat16, where it is fast
-            assert (draft - video).square().mean() <= (video[:, known - 1 : known] - video)[:, known:].square().mean() + 1e-3
+            torch.testing.assert_close(
+                draft[:, :known], video[:, :known], rtol=0, atol=0.1
+            )  # bfloat16, where it is fast
+            assert (draft - video).square().mean() <= (video[:, known - 1 : known] - video)[
+                :, known:
+            ].square().mean() + 1e-3
 
 
 def test_a_draft_is_told_with_as_many_known_frames_as_it_is_made_of(made):
@@ -372,7 +379,9 @@ def test_a_draft_is_told_with_as_many_known_frames_as_it_is_made_of(made):
         assert (shots.known.sum(1) == batch.drafted)[told].all()
         assert torch.equal(shots.draft[told], batch.foretold[told][:, :, : shots.x0.shape[2]])
         assert not shots.draft[~told].any()
-    assert teacher.draw_shots(batch, TINY, np.random.default_rng(0), generator, controlled=True, short=False).draft is None
+    assert (
+        teacher.draw_shots(batch, TINY, np.random.default_rng(0), generator, controlled=True, short=False).draft is None
+    )
 
 
 def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certain():
@@ -388,7 +397,9 @@ def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certa
 
 
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
-    facts = bundle.bundle(made / "codec", made / "dynamics", made / "teacher", tmp_path / "m.safetensors", made / "clips")
+    facts = bundle.bundle(
+        made / "codec", made / "dynamics", made / "teacher", tmp_path / "m.safetensors", made / "clips"
+    )
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()
@@ -399,7 +410,10 @@ def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
     torch.testing.assert_close(model.dynamics.push[0].weight, moved, rtol=1e-3, atol=1e-4)
     assert facts["dynamics_steps"] > 0
     again, told = dynamics.load_dynamics(tmp_path / "m.safetensors")
-    assert torch.equal(again.push[0].weight, model.dynamics.push[0].weight) and told["dynamics_steps"] == facts["dynamics_steps"]
+    assert (
+        torch.equal(again.push[0].weight, model.dynamics.push[0].weight)
+        and told["dynamics_steps"] == facts["dynamics_steps"]
+    )
 
 
 def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
@@ -447,7 +461,10 @@ def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
         dataset.Dataset.load(tmp_path)
     assert main(["dynamics", "--scenes", str(tmp_path), "--out", str(tmp_path / "d")]) == 2
-    assert main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert (
+        main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")])
+        == 2
+    )
 
 
 def test_learning_rate_warms_up_and_comes_down():

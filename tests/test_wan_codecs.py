@@ -147,10 +147,7 @@ def test_large_pictures_are_tiled_where_memory_asks_for_it(monkeypatch):
 
 @pytest.mark.parametrize(
     "codec, fault",
-    [
-        (WanCodec("2.1", 4), "16 frames .* 13 or 17"),
-        (TaeCodec("2.2"), "16 frames .* 13 or 17"),
-    ],
+    [(WanCodec("2.1", 4), "16 frames .* 13 or 17"), (TaeCodec("2.2"), "16 frames .* 13 or 17")],
     ids=["wan", "tae"],
 )
 def test_a_frame_count_off_the_lattice_names_the_two_nearest(codec, fault):
@@ -269,7 +266,7 @@ def test_tiny_streaming_equals_parallel(tiny, chunk):
 
 @pytest.mark.parametrize("size, small", [((4, 8), (64, 128)), ((8, 16), (64, 128)), ((20, 36), (40, 72))])
 def test_the_tiny_codec_makes_the_previews_small(size, small):
-    from vdit.sampling.quick import quick_decode
+    from vdit.pipeline.quick_decode import quick_decode
 
     torch.manual_seed(0)
     tiny = TaeCodec("2.2").requires_grad_(False).eval()

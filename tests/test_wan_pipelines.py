@@ -21,7 +21,8 @@ from vdit.model.codec.wan import load_codec_file  # noqa: E402
 from vdit.model.layers import sinusoid  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.sampling import generate, noise_from_seed, schedule  # noqa: E402
+from vdit.pipeline import generate
+from vdit.sampling import noise_from_seed, schedule  # noqa: E402
 from vdit.sampling.schedule import seen  # noqa: E402
 
 SEED, STEPS, SHIFT, GUIDANCE = 5, 4, 5.0, 4.0

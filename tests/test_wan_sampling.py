@@ -21,9 +21,10 @@ from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
 from vdit.model.vdit import VDiT  # noqa: E402
-from vdit.sampling import generate, sample, schedule, settings_of  # noqa: E402
-from vdit.sampling.layouts import WanControls, flow_pictures, folded_mask  # noqa: E402
-from vdit.sampling.settings import clip_of  # noqa: E402
+from vdit.pipeline import generate, settings_of
+from vdit.sampling import sample, schedule  # noqa: E402
+from vdit.pipeline.wan_inputs import WanControls, flow_pictures, folded_mask  # noqa: E402
+from vdit.pipeline.settings import clip_of  # noqa: E402
 
 FRAMES, SIZE = 9, dict(width=64, height=64)
 CODECS: dict = {}

@@ -10,7 +10,7 @@ import torch
 from vdit.world.camera import MOVES, camera_path, look_at, project
 from vdit.world.caption import caption, vocabulary
 from vdit.world.clip import clean_background, make_clip
-from vdit.world.dynamics import Motion, simulate
+from vdit.world.simulate import Motion, simulate
 from vdit.world.render import FIRST_BALL_ID, FIRST_BOX_ID, render
 from vdit.world.scene import BALL_COLORS, FAMILIES, GRAVITY, OUT_OF_DISTRIBUTION, UNSEEN_PAIRS, sample_scene
 
@@ -73,7 +73,9 @@ def test_floor_depth_is_exact():
     image = render(scene, simulate(scene), 64, 64)
     row = 60.5 - 32
     c2w = scene.c2w[0]
-    ray = c2w[:3, :3] @ np.array([0.5 / (0.5 * 64 / np.tan(np.radians(20))), row / (0.5 * 64 / np.tan(np.radians(20))), 1.0])
+    ray = c2w[:3, :3] @ np.array(
+        [0.5 / (0.5 * 64 / np.tan(np.radians(20))), row / (0.5 * 64 / np.tan(np.radians(20))), 1.0]
+    )
     assert image.depth[0, 60, 32].item() == pytest.approx(-c2w[2, 3] / ray[2], rel=1e-4)
 
 
@@ -214,7 +216,25 @@ def test_simulate_command_writes_video_arrays_and_labels(tmp_path, capsys):
     import av
     from vdit.world.cli import main
 
-    assert main(["--count", "1", "--width", "48", "--height", "32", "--frames", "9", "--family", "arc", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "--count",
+                "1",
+                "--width",
+                "48",
+                "--height",
+                "32",
+                "--frames",
+                "9",
+                "--family",
+                "arc",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     name = "test-arc-000000"
     arrays = np.load(tmp_path / f"{name}.npz")
     assert arrays["rgb"].shape == (9, 32, 48, 3) and arrays["depth"].shape == (9, 32, 48)

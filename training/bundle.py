@@ -50,7 +50,9 @@ def trained_teacher(codec_run: Path, dynamics: Path, run: Path, clips: Path) -> 
     objects, moved = load_dynamics(Path(dynamics))
     if run.suffix == ".safetensors":
         whole = load_world_model(run)
-        return replace(whole, codec=codec, dynamics=objects, facts={**whole.facts, **_codec_facts(Path(codec_run)), **moved})
+        return replace(
+            whole, codec=codec, dynamics=objects, facts={**whole.facts, **_codec_facts(Path(codec_run)), **moved}
+        )
     transformer, text, state = averaged(run)
     log = Path(run) / "log.jsonl"
     facts = _codec_facts(Path(codec_run)) | moved | _facts("teacher", state)
@@ -63,14 +65,23 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     """A student as trained so far, averaged weights, or that of a bundle (.safetensors, its own teacher's beside it), with
     the parts of its teacher's bundle. Raises FileNotFoundError."""
     if not beside.is_file():
-        raise FileNotFoundError(f"no {beside}; bundle the teacher first: a student shares its codec, words and dynamics")
+        raise FileNotFoundError(
+            f"no {beside}; bundle the teacher first: a student shares its codec, words and dynamics"
+        )
     theirs = load_world_model(beside)
     if run.suffix == ".safetensors":
         mine = load_world_model(run)
         facts = {**mine.facts, **_parts(theirs, "codec_", "dynamics_")}
-        return replace(mine, codec=theirs.codec, text=theirs.text, dynamics=theirs.dynamics, facts=facts, teacher=theirs)
+        return replace(
+            mine, codec=theirs.codec, text=theirs.text, dynamics=theirs.dynamics, facts=facts, teacher=theirs
+        )
     transformer, _, state = averaged(run)
-    facts = {**theirs.facts, **_facts("student", state), "guidance_baked": state["guidance"], "teacher": state["teacher"]}
+    facts = {
+        **theirs.facts,
+        **_facts("student", state),
+        "guidance_baked": state["guidance"],
+        "teacher": state["teacher"],
+    }
     facts |= {"trajectories": state["trajectories"], "rank": state.get("rank")}
     facts |= {f"student_held_out_error_{n}_steps": _last(Path(run) / "log.jsonl", f"error_{n}") for n in STEP_COUNTS}
     defaults = {**STUDENT_DEFAULTS, "rise": RISE if state["rise"] else 0.0}

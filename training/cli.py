@@ -93,13 +93,19 @@ def _bundle(a: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vdit train", description=__doc__)
-    steps = top.add_subparsers(dest="what", required=True, metavar="clips|codec|latents|scenes|dynamics|motion|teacher|trajectories|student|bundle")
+    steps = top.add_subparsers(
+        dest="what",
+        required=True,
+        metavar="clips|codec|latents|scenes|dynamics|motion|teacher|trajectories|student|bundle",
+    )
 
     def command(name: str, run, help: str, **paths: str) -> argparse.ArgumentParser:
         p = steps.add_parser(name, help=help, description=help)
         p.set_defaults(run=run)
         for option, default in paths.items():
-            p.add_argument("--" + option.replace("_", "-"), type=Path, default=Path(default), help=f"default: {default}")
+            p.add_argument(
+                "--" + option.replace("_", "-"), type=Path, default=Path(default), help=f"default: {default}"
+            )
         return p
 
     def shards(p: argparse.ArgumentParser) -> None:
@@ -114,11 +120,15 @@ def parser() -> argparse.ArgumentParser:
     shards(p)
     family(p)
     p.add_argument("--size", type=int, default=128, help="pixels a side")
-    p = command("codec", _codec, "train the video codec", clips="runs/clips", held_out="runs/clips-val", out="runs/codec")
+    p = command(
+        "codec", _codec, "train the video codec", clips="runs/clips", held_out="runs/clips-val", out="runs/codec"
+    )
     p.add_argument("--steps", type=int, default=1200)
     p.add_argument("--batch", type=int, default=16, help="clips of 9 frames at 64x64 a step")
     p.add_argument(
-        "--start-from", type=Path, help="a finished run, or a bundle, to begin with: latents and teachers made before stay good"
+        "--start-from",
+        type=Path,
+        help="a finished run, or a bundle, to begin with: latents and teachers made before stay good",
     )
     p.add_argument("--only", choices=("encoder", "decoder"), help="train a part alone")
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the convolutions")
@@ -129,17 +139,25 @@ def parser() -> argparse.ArgumentParser:
         codec="runs/codec", clips="runs/clips", out="runs/latents",
     )  # fmt: skip
     shards(p)
-    p = command("scenes", _scenes, "simulate scenes and draw where their clips start, for the dynamics", out="runs/scenes")
+    p = command(
+        "scenes", _scenes, "simulate scenes and draw where their clips start, for the dynamics", out="runs/scenes"
+    )
     shards(p)
     family(p)
     p = command(
         "dynamics", _dynamics, "train what finds balls and foretells where they go", scenes="runs/scenes",
         held_out="runs/scenes-val", out="runs/dynamics",
     )  # fmt: skip
-    p.add_argument("--hours", type=float, default=1.0, help="time to train for; a resumed run goes on to the same total")
-    p.add_argument("--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with")
+    p.add_argument(
+        "--hours", type=float, default=1.0, help="time to train for; a resumed run goes on to the same total"
+    )
+    p.add_argument(
+        "--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with"
+    )
     p.add_argument("--ground-only", action="store_true", help="train what tells distances and light alone")
-    p.add_argument("--keep-fine", action="store_true", help="leave the layers at 1/4 of the size as they are: a third faster")
+    p.add_argument(
+        "--keep-fine", action="store_true", help="leave the layers at 1/4 of the size as they are: a third faster"
+    )
     p.add_argument("--batch", type=int, default=24, help="starts of clips a step")
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
@@ -152,22 +170,38 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p = command(
-        "teacher", _teacher, "train the transformer", latents="runs/latents", held_out="runs/latents-val", out="runs/teacher"
+        "teacher",
+        _teacher,
+        "train the transformer",
+        latents="runs/latents",
+        held_out="runs/latents-val",
+        out="runs/teacher",
     )
-    p.add_argument("--hours", type=float, default=2.0, help="time to train for; a resumed run goes on to the same total")
+    p.add_argument(
+        "--hours", type=float, default=2.0, help="time to train for; a resumed run goes on to the same total"
+    )
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
     p.add_argument("--cooldown", type=float, default=0.0, help="hours at the end over which the rate falls to zero")
-    p.add_argument("--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with")
+    p.add_argument(
+        "--start-from", type=Path, help="a run, or a bundle (.safetensors), whose weights this one begins with"
+    )
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--processes", type=int, default=1, help="processes that share the cores and each batch; default: 1")
 
     def solved(p: argparse.ArgumentParser) -> None:
         p.add_argument("--guidance", type=float, help="to be baked into students; default: the teacher's own")
-        p.add_argument("--teacher-steps", type=int, default=16, help="steps of a trajectory, two model calls each; default: 16")
+        p.add_argument(
+            "--teacher-steps", type=int, default=16, help="steps of a trajectory, two model calls each; default: 16"
+        )
         p.add_argument("--files", type=int, default=128, help="trajectory files, of 16 clips each; default: 128")
-        p.add_argument("--drafted", type=float, default=0.85, help="share of clips that are told a draft, of those that could; default: 0.85")
+        p.add_argument(
+            "--drafted",
+            type=float,
+            default=0.85,
+            help="share of clips that are told a draft, of those that could; default: 0.85",
+        )
         p.add_argument("--cache-gb", type=float, default=4.0, help="size at which the cache stops growing; default: 4")
 
     p = command(
@@ -183,13 +217,17 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     solved(p)
     p.add_argument("--hours", type=float, default=1.0, help="time to train for, beside the trajectories' solving")
-    p.add_argument("--rank", type=int, help="change matrices in so many ranks only: the file is a tenth as large; default: any")
+    p.add_argument(
+        "--rank", type=int, help="change matrices in so many ranks only: the file is a tenth as large; default: any"
+    )
     p.add_argument("--layers", type=int, help="layers of a smaller student; default: all of the teacher's")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--peak", type=float, default=3e-4, help="highest learning rate; default: 0.0003")
     p.add_argument("--muon", action="store_true", help="Muon instead of AdamW for the matrices of the blocks")
     p.add_argument(
-        "--start-from", type=Path, help="a student's run, or its bundle, whose weights this one begins with, not the teacher's"
+        "--start-from",
+        type=Path,
+        help="a student's run, or its bundle, whose weights this one begins with, not the teacher's",
     )
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--processes", type=int, default=1, help="processes that share the cores and each batch; default: 1")
@@ -198,7 +236,9 @@ def parser() -> argparse.ArgumentParser:
         codec="runs/codec", clips="runs/clips", teacher="runs/teacher", out="weights/vdit-small.safetensors",
     )  # fmt: skip
     p.add_argument("--student", type=Path, help="a student's run or bundle, to lie beside its teacher's file")
-    p.add_argument("--dynamics", type=Path, default=Path("runs/dynamics"), help="a run, or a bundle; default: runs/dynamics")
+    p.add_argument(
+        "--dynamics", type=Path, default=Path("runs/dynamics"), help="a run, or a bundle; default: runs/dynamics"
+    )
     return top
 
 

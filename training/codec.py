@@ -164,7 +164,11 @@ def train(
         told, loss = {}, torch.zeros(())
         with mixed():
             latent = codec.encode(x).float()
-            y = None if only == "encoder" else codec.decode(latent + noise * torch.randn_like(latent), clip=False).float()
+            y = (
+                None
+                if only == "encoder"
+                else codec.decode(latent + noise * torch.randn_like(latent), clip=False).float()
+            )
         if y is not None:
             motion = motion_db(y, x)
             loss = (error_db(y, x) + motion) / 10

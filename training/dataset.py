@@ -69,7 +69,10 @@ class Dataset(Shards):
         shape = self.shape(names[rng.integers(len(names))])
         alike = [n for n in names if self.shape(n) == shape]
         count = max(1, count * 41 // max(41, shape[2]))
-        picks = [(alike[i], int(rng.integers(len(self.shards[alike[i]]["video"])))) for i in rng.integers(len(alike), size=count)]
+        picks = [
+            (alike[i], int(rng.integers(len(self.shards[alike[i]]["video"]))))
+            for i in rng.integers(len(alike), size=count)
+        ]
         return self.batch(picks)
 
     def batch(self, picks: list[tuple[str, int]]) -> Batch:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model.checkpoint import load_world_model
-from ..model.dynamics import KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of
+from ..model.object_dynamics import KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of
 from ..model.precision import mixed
 from .run import Run, cosine
 from .starts import Scenes, Starts, cell_of, heat
@@ -49,7 +49,9 @@ def _near(error: Tensor, beta: float) -> Tensor:
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="none")
 
 
-def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, generator: torch.Generator) -> dict[str, Tensor]:
+def losses(
+    model: ObjectDynamics, batch: Starts, frames: int, told: float, generator: torch.Generator
+) -> dict[str, Tensor]:
     """What is wrong with the starts that a model tells, and with so many frames that it foretells (`far` in radii, `rate`
     of the steps between them); see WEIGHTS."""
     last = KNOWN - 1
@@ -82,7 +84,9 @@ def losses(model: ObjectDynamics, batch: Starts, frames: int, told: float, gener
     lost = {name: (error * share).sum() for name, error in each.items()}
     lost["found"] = F.binary_cross_entropy_with_logits(seen.ball, heat(batch), pos_weight=torch.tensor(20.0))
     inverse = batch.ground.log()
-    stands_out = (inverse - inverse.median(2, keepdim=True).values).abs() > STANDS_OUT  # boxes, which are what hides balls
+    stands_out = (
+        inverse - inverse.median(2, keepdim=True).values
+    ).abs() > STANDS_OUT  # boxes, which are what hides balls
     behind = F.max_pool2d(seen.ball.detach().sigmoid()[:, None], 5, 1, 2)[:, 0] > 0.5  # what balls hide now
     weight = torch.where(stands_out | behind, MATTERS, 1.0)
     lost["ground"] = (_near(seen.ground.log() - inverse, 0.02) * weight).sum() / weight.sum()
@@ -143,7 +147,9 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             place = torch.cat((start.balls.place[:, :, None], path), 2)  # [B, M, 61, 2]
             truth = batch.place[:, KNOWN - 1 :].transpose(1, 2)  # [B, N, T, 2]
             apart = (place[:, :, None, 0] - truth[:, None, :, 0]).norm(dim=-1) / batch.radius.clamp_min(0.01)[:, None]
-            apart = apart.masked_fill(~there[:, :, None], torch.inf).masked_fill((batch.radius <= 0)[:, None], torch.inf)
+            apart = apart.masked_fill(~there[:, :, None], torch.inf).masked_fill(
+                (batch.radius <= 0)[:, None], torch.inf
+            )
             mine = apart.argmin(1)  # [B, N]
             known = batch.shows > SHOWS
             ok = known & (apart.amin(1) < 0.5)
@@ -156,12 +162,16 @@ def validate(model: ObjectDynamics, data: Scenes, every: int = 2) -> dict[str, f
             ahead = place.gather(1, mine[:, :, None, None].expand(-1, -1, 61, 2))
             error = (ahead - truth[:, :, :61]).norm(dim=-1)  # [B, N, 61]
             edge = torch.tensor([batch.size[0] / batch.size[1], 1.0]) * UNITS / 2
-            inside = ((truth[:, :, :61].abs() - edge).amax(-1) < 0) & batch.valid[:, KNOWN - 1 : KNOWN + 60].transpose(1, 2)
+            inside = ((truth[:, :, :61].abs() - edge).amax(-1) < 0) & batch.valid[:, KNOWN - 1 : KNOWN + 60].transpose(
+                1, 2
+            )
             for t in off:
                 off[t].append(error[:, :, t][still & inside[:, :, t]] * 128 / UNITS)
             some = (still[..., None] & inside)[:, :, 1:37]
             within.append(((error / batch.radius.clamp_min(0.01)[..., None]) < 1)[:, :, 1:37][some])
-    named = {f"off_{t}": _quantile(v, 0.5) for t, v in off.items()} | {f"p90_{t}": _quantile(off[t], 0.9) for t in (12, 36)}
+    named = {f"off_{t}": _quantile(v, 0.5) for t, v in off.items()} | {
+        f"p90_{t}": _quantile(off[t], 0.9) for t in (12, 36)
+    }
     return {"found": hits / wanted, "false": extra / wanted, "camera": right / total, **named,
             "within": float(torch.cat(within).float().mean()), "ground": float(torch.cat(ground).median()),
             "light": float(torch.cat(light).median())}  # fmt: skip

@@ -18,9 +18,9 @@ from ..control.signals import pool
 from ..model.checkpoint import load_world_model
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..model.precision import mixed
-from ..sampling import fit_preview_map
-from ..sampling.draft import Draft
-from ..sampling.paint import drafted
+from ..pipeline import fit_preview_map
+from ..drafting.draft import Draft
+from ..drafting.compositing import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
@@ -32,7 +32,11 @@ WORDINGS = 4  # captions kept for a clip
 SHARD = 32  # clips a file, each stored twice
 JUDGED = 0.015  # by how much the ground's distance is told wrong: the share's deviation
 FLOW_STEP = 0.25  # pixels a frame that one count of a stored flow stands for
-SHAPES = ((128, 128, 41),) * 7 + ((160, 96, 41), (96, 160, 41), (128, 128, 81))  # width, height, frames, by shard number
+SHAPES = ((128, 128, 41),) * 7 + (
+    (160, 96, 41),
+    (96, 160, 41),
+    (128, 128, 81),
+)  # width, height, frames, by shard number
 
 
 def mirrored(text: str) -> str:
@@ -92,7 +96,9 @@ def load_codec(run: Path, clips: Path) -> TinyCodec:
     return codec
 
 
-def write_shards(codec: TinyCodec, out: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0) -> None:
+def write_shards(
+    codec: TinyCodec, out: Path, first: int, count: int, *, split: str = "train", fps: float = 8.0
+) -> None:
     """Fill shards number first .. first+count-1 with clips of seed number*SHARD+i; shards that exist are kept."""
     for number, path in missing(out, "latents", first, count, split):
         width, height, frames = SHAPES[number % len(SHAPES)]

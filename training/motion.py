@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..model.dynamics import KNOWN, Balls, ObjectDynamics
+from ..model.object_dynamics import KNOWN, Balls, ObjectDynamics
 from .dynamics import HORIZONS, ahead, fit, load_dynamics, validate, weighed
 from .run import Run, cosine
 from .starts import Scenes, Starts, cell_of
@@ -48,7 +48,9 @@ def look(model: ObjectDynamics, data: Scenes, seed: int = 0) -> Looked:
     return [_joined(parts) for parts in found.values()]
 
 
-def _rows(balls: Balls, around: Tensor, batch: Starts, known: Tensor, of: Tensor, n: int) -> tuple[Balls, Tensor, Starts]:
+def _rows(
+    balls: Balls, around: Tensor, batch: Starts, known: Tensor, of: Tensor, n: int
+) -> tuple[Balls, Tensor, Starts]:
     """Those starts that show n balls, and of these the balls that show, first."""
     order = known.float().argsort(dim=1, descending=True, stable=True)[of, :n]  # [b, n]
 

@@ -113,7 +113,9 @@ def take_step(
         run.lost += 1
         run.log(event="not finite", step=step, lost=run.lost)
         if run.lost > MOST_LOST:
-            raise FloatingPointError(f"{run.lost} losses were not finite; the last in step {step}: see {run.folder / 'log.jsonl'}")
+            raise FloatingPointError(
+                f"{run.lost} losses were not finite; the last in step {step}: see {run.folder / 'log.jsonl'}"
+            )
         return None
     for opt in optimizers:
         opt.zero_grad(set_to_none=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..model.dynamics import KNOWN
+from ..model.object_dynamics import KNOWN
 from ..world.caption import caption
-from ..world.dynamics import Motion, simulate
+from ..world.simulate import Motion, simulate
 from ..world.render import FIRST_BALL_ID, render
 from ..world.scene import Scene, sample_scene
 from .latents import WORDINGS

@@ -12,7 +12,9 @@ import torch
 Kind = TypeVar("Kind", bound="Shards")
 
 
-def missing(folder: Path, name: str, first: int, count: int, split: str, suffix: str = ".pt") -> Iterator[tuple[int, Path]]:
+def missing(
+    folder: Path, name: str, first: int, count: int, split: str, suffix: str = ".pt"
+) -> Iterator[tuple[int, Path]]:
     """Number and path of those of the shards first .. first+count-1 that are not there, with a bar: an interrupted run goes
     on where it stopped. Makes the folder."""
     from tqdm import tqdm

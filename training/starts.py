@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.dynamics import CELL, KNOWN, UNITS, cells, framed, middle
+from ..model.object_dynamics import CELL, KNOWN, UNITS, cells, framed, middle
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
 from ..world.render import AMBIENT, SUN
@@ -20,7 +20,10 @@ from .shards import Shards
 from .tracks import SHOWS
 
 NO_WORDS = 0.12  # share of captions that are left out
-SOFT, SOFTER = 0.35, (2.0, 6.0)  # share of batches of one picture that are soft, as those made of words are: so many pixels
+SOFT, SOFTER = (
+    0.35,
+    (2.0, 6.0),
+)  # share of batches of one picture that are soft, as those made of words are: so many pixels
 
 
 @dataclass
@@ -136,7 +139,9 @@ def softened(frames: Tensor, pixels: float) -> Tensor:
 def cell_of(place: Tensor, size: tuple[int, int], jitter: Tensor | float = 0.0) -> Tensor:
     """Numbers [B, N] of the cells at places [B, N, 2]."""
     width, height = size
-    column, row = (((place * height / UNITS + torch.tensor([width / 2, height / 2])) / CELL + jitter).floor()).unbind(-1)
+    column, row = (((place * height / UNITS + torch.tensor([width / 2, height / 2])) / CELL + jitter).floor()).unbind(
+        -1
+    )
     rows, columns = height // CELL, width // CELL
     return (row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)).long()
 

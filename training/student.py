@@ -194,7 +194,9 @@ def distil(
     if state := run.load():
         now = asdict(student.config), teacher.fingerprint, recipe.rank
         if now != (asdict(VDiTConfig(**state["config"])), state["teacher"], state.get("rank")):
-            raise ValueError(f"{run.folder} holds a student of another teacher, size or rank; name another folder with --out")
+            raise ValueError(
+                f"{run.folder} holds a student of another teacher, size or rank; name another folder with --out"
+            )
         for n, p in params.items():
             p.data.copy_(state["weights"]["model." + n])
             average[n].copy_(state["average"]["model." + n])

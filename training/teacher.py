@@ -316,7 +316,9 @@ def train(
     if state := resumed or (Run(start_from).load() if start_from and not from_bundle else None):
         if VDiTConfig(**state["config"]) != config:
             kind = "a student" if VDiTConfig(**state["config"]).flow_map else "a transformer of other sizes"
-            raise ValueError(f"{run.folder if resumed else start_from} holds {kind}; name the run of a teacher like this one")
+            raise ValueError(
+                f"{run.folder if resumed else start_from} holds {kind}; name the run of a teacher like this one"
+            )
         for n, p in params.items():
             p.data.copy_(state["weights"][n])
             average[n].copy_(state["average"][n])
@@ -363,7 +365,9 @@ def train(
         samples += len(clips.video) * team.size
         losses.append(mean)
         if step % 50 == 0:
-            run.log(step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data))
+            run.log(
+                step=step, samples=samples, loss=round(float(np.mean(losses)), 4), rate=round(rate, 6), clips=len(data)
+            )
             bar.set_postfix(step=step, loss=f"{np.mean(losses):.3f}")
             losses.clear()
             data.refresh()

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from ..control.signals import fold
 from ..model.codec.tiny import TinyCodec
-from ..model.dynamics import CELL
+from ..model.object_dynamics import CELL
 from ..world.camera import project_ball
 from ..world.clip import Clip
-from ..world.dynamics import Motion
+from ..world.simulate import Motion
 from ..world.render import AMBIENT, FIRST_BALL_ID, SUN, render
 from ..world.scene import Scene
 

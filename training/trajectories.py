@@ -22,8 +22,8 @@ from ..model.config import VDiTConfig
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
 from ..sampling import guided, sample, schedule
-from ..sampling.rising import levels
-from ..sampling.settings import settings_of
+from ..sampling.frame_levels import levels
+from ..pipeline.settings import settings_of
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
@@ -61,7 +61,9 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
         model = load_world_model(source)
         transformer, text, usual, facts = model.transformer, model.text, settings_of(model), model.facts
     if transformer.config.flow_map:
-        raise ValueError(f"{source} is a student; students are distilled from a teacher: give the teacher's file or run")
+        raise ValueError(
+            f"{source} is a student; students are distilled from a teacher: give the teacher's file or run"
+        )
     digest = hashlib.sha256()
     for module in (transformer, text):
         for name, value in module.state_dict().items():
@@ -144,7 +146,13 @@ def write_trajectories(
         raise ValueError(f"the share of clips that are told a draft is {drafted:g}; expected 0 to 1")
 
     out, data = Path(out), None
-    made_by = {"guidance": teacher.guidance, "rise": teacher.rise, "steps": steps, "drafted": drafted, "name": teacher.name}
+    made_by = {
+        "guidance": teacher.guidance,
+        "rise": teacher.rise,
+        "steps": steps,
+        "drafted": drafted,
+        "name": teacher.name,
+    }
     _claim(out, {"teacher": teacher.fingerprint, **made_by})
     numbers = range(first + team.rank, first + count, team.size)
     missing = [n for n in numbers if not (out / f"trajectories-{n:05d}.pt").exists()]

@@ -57,7 +57,9 @@ def caption(scene: Scene, wording: int = 0) -> str:
         text = _still_life(nouns, box, rng)
     else:
         first = scene.balls[0]
-        side = "right" if first.velocity[0] > 0 or (scene.family == "slope" and scene.boxes[0].pitch_deg > 0) else "left"
+        side = (
+            "right" if first.velocity[0] > 0 or (scene.family == "slope" and scene.boxes[0].pitch_deg > 0) else "left"
+        )
         other = nouns[1] if len(nouns) > 1 else ""
         words = dict(side=side, box=box, wall=wall.replace(" box", " wall"), other=other)
         text = f"{nouns[0]} {str(rng.choice(_VERBS[scene.family])).format(**words)}"
@@ -89,6 +91,11 @@ def vocabulary() -> list[str]:
     from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS
 
     phrases = [p for ways in (*_SIZE.values(), *_VERBS.values(), *_CAMERA.values()) for p in ways]
-    phrases += [*BALL_COLORS, *BOX_COLORS, *FLOOR_COLORS, "a an ball box and on off near with there too lies falls left right"]
+    phrases += [
+        *BALL_COLORS,
+        *BOX_COLORS,
+        *FLOOR_COLORS,
+        "a an ball box and on off near with there too lies falls left right",
+    ]
     phrases += ["lie rest stay wall an empty room in out up down", "zooms zoom"]
     return sorted({w for p in phrases for w in re.findall(r"[a-z]+", re.sub(r"\{.*?\}", " ", p))})

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from .caption import caption
-from .dynamics import Motion, simulate
+from .simulate import Motion, simulate
 from .flow import forward_flow
 from .render import Render, render
 from .scene import Scene, sample_scene

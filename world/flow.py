@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .dynamics import Motion
+from .simulate import Motion
 from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID, Render, camera_rays
 from .scene import Scene
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .dynamics import Motion, box_rotation
+from .simulate import Motion, box_rotation
 from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS, Scene
 
 FAR = 1e6

@@ -107,7 +107,9 @@ class _Draw:
         self.balls: list[Ball] = []
         self.boxes: list[Box] = []
         self.friction = 0.8
-        self.floor = Floor(self.pick(FLOOR_COLORS), self(0.0, 0.45), self(0.6, 1.4), self(3.5, 6.0), self.pick(FLOOR_COLORS))
+        self.floor = Floor(
+            self.pick(FLOOR_COLORS), self(0.0, 0.45), self(0.6, 1.4), self(3.5, 6.0), self.pick(FLOOR_COLORS)
+        )
         self.radius = self.choice(self(0.22, 0.29), self(0.6, 0.7)) if split == "ood-size" else self(0.34, 0.54)
 
     def __call__(self, low: float, high: float) -> float:
@@ -131,7 +133,9 @@ class _Draw:
         radius = radius or self.radius
         around = [FLOOR_COLORS[self.floor.color], FLOOR_COLORS[self.floor.wall_color]]
         around += [BOX_COLORS[b.color] for b in self.boxes] + [BALL_COLORS[b.color] for b in self.balls]
-        clear = [c for c, rgb in BALL_COLORS.items() if min(np.linalg.norm(np.subtract(rgb, a)) for a in around) > DISTINCT]
+        clear = [
+            c for c, rgb in BALL_COLORS.items() if min(np.linalg.norm(np.subtract(rgb, a)) for a in around) > DISTINCT
+        ]
         unseen = {c for c in clear if any((c, b.color) in UNSEEN_PAIRS for b in self.boxes)}
         if self.split == "ood-color":
             clear = sorted(unseen) or clear
@@ -139,7 +143,9 @@ class _Draw:
             clear = [c for c in clear if c not in unseen] or clear
         fast = 1.6 if self.split == "ood-speed" else 1.0
         velocity = (velocity[0] * fast, velocity[1] * fast, velocity[2] * (1.0 + (fast - 1.0) / 2))
-        self.balls.append(Ball(str(self.rng.choice(clear)), radius, tuple(map(float, position)), tuple(map(float, velocity))))
+        self.balls.append(
+            Ball(str(self.rng.choice(clear)), radius, tuple(map(float, position)), tuple(map(float, velocity)))
+        )
 
     def occluder(self, low: float, high: float, half_width: tuple[float, float] = (0.6, 0.85)) -> Box:
         """A box in front of where the ball passes."""
@@ -195,7 +201,12 @@ def _stack(d: _Draw) -> None:
     half, count = d(0.24, 0.34), int(d.rng.integers(2, 4))
     x, y = d.side * d(0.1, 0.7), d(-0.3, 0.6)
     for i in range(count):
-        d.box((x + d(-0.05, 0.05), y + d(-0.05, 0.05), half * (2 * i + 1)), (half, half, half), yaw_deg=d(-12, 12), mass=0.12)
+        d.box(
+            (x + d(-0.05, 0.05), y + d(-0.05, 0.05), half * (2 * i + 1)),
+            (half, half, half),
+            yaw_deg=d(-12, 12),
+            mass=0.12,
+        )
     d.ball((-d.side * d(1.6, 2.2), y, d.radius), (d.side * d(1.8, 2.8), 0.0, 0.0))
 
 

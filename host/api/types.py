@@ -56,12 +56,7 @@ class Input:
         return {}
 
     def as_dict(self) -> dict:
-        base = {
-            "display_name": self.display_name,
-            "tooltip": self.tooltip,
-            "lazy": self.lazy,
-            "rawLink": self.rawLink,
-        }
+        base = {"display_name": self.display_name, "tooltip": self.tooltip, "lazy": self.lazy, "rawLink": self.rawLink}
         return pruned(base) | pruned(self.extra_dict) | pruned(self.options())
 
     def entry(self) -> tuple[str, dict]:
@@ -71,8 +66,20 @@ class Input:
 class WidgetInput(Input):
     """An input that a person may also type in; `default` fills it, `force_input` leaves only the socket."""
 
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, default=None, socketless=None,
-                 widget_type=None, force_input=None, extra_dict=None, raw_link=None):
+    def __init__(
+        self,
+        id,
+        display_name=None,
+        optional=False,
+        tooltip=None,
+        lazy=None,
+        default=None,
+        socketless=None,
+        widget_type=None,
+        force_input=None,
+        extra_dict=None,
+        raw_link=None,
+    ):
         super().__init__(id, display_name, optional, tooltip, lazy, extra_dict, raw_link)
         self.default, self.socketless = _plain(default), socketless
         self.widget_type, self.force_input = widget_type, force_input
@@ -123,11 +130,27 @@ def Custom(io_type: str) -> type[ComfyType]:
 
 
 class _IntInput(WidgetInput):
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, default=None, min=None, max=None,
-                 step=None, control_after_generate=None, display_mode=None, socketless=None, force_input=None,
-                 extra_dict=None, raw_link=None):
-        super().__init__(id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict,
-                         raw_link)
+    def __init__(
+        self,
+        id,
+        display_name=None,
+        optional=False,
+        tooltip=None,
+        lazy=None,
+        default=None,
+        min=None,
+        max=None,
+        step=None,
+        control_after_generate=None,
+        display_mode=None,
+        socketless=None,
+        force_input=None,
+        extra_dict=None,
+        raw_link=None,
+    ):
+        super().__init__(
+            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
+        )
         self.min, self.max, self.step = min, max, step
         self.control_after_generate, self.display_mode = control_after_generate, display_mode
 
@@ -142,11 +165,27 @@ class _IntInput(WidgetInput):
 
 
 class _FloatInput(WidgetInput):
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, default=None, min=None, max=None,
-                 step=None, round=None, display_mode=None, socketless=None, force_input=None, extra_dict=None,
-                 raw_link=None):
-        super().__init__(id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict,
-                         raw_link)
+    def __init__(
+        self,
+        id,
+        display_name=None,
+        optional=False,
+        tooltip=None,
+        lazy=None,
+        default=None,
+        min=None,
+        max=None,
+        step=None,
+        round=None,
+        display_mode=None,
+        socketless=None,
+        force_input=None,
+        extra_dict=None,
+        raw_link=None,
+    ):
+        super().__init__(
+            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
+        )
         self.min, self.max, self.step, self.round, self.display_mode = min, max, step, round, display_mode
 
     def options(self):
@@ -160,11 +199,25 @@ class _FloatInput(WidgetInput):
 
 
 class _StringInput(WidgetInput):
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, multiline=False,
-                 placeholder=None, default=None, dynamic_prompts=None, socketless=None, force_input=None,
-                 extra_dict=None, raw_link=None):
-        super().__init__(id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict,
-                         raw_link)
+    def __init__(
+        self,
+        id,
+        display_name=None,
+        optional=False,
+        tooltip=None,
+        lazy=None,
+        multiline=False,
+        placeholder=None,
+        default=None,
+        dynamic_prompts=None,
+        socketless=None,
+        force_input=None,
+        extra_dict=None,
+        raw_link=None,
+    ):
+        super().__init__(
+            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
+        )
         self.multiline, self.placeholder, self.dynamic_prompts = multiline, placeholder, dynamic_prompts
 
     def options(self):
@@ -176,10 +229,24 @@ class _StringInput(WidgetInput):
 
 
 class _BooleanInput(WidgetInput):
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, default=None, label_on=None,
-                 label_off=None, socketless=None, force_input=None, extra_dict=None, raw_link=None):
-        super().__init__(id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict,
-                         raw_link)
+    def __init__(
+        self,
+        id,
+        display_name=None,
+        optional=False,
+        tooltip=None,
+        lazy=None,
+        default=None,
+        label_on=None,
+        label_off=None,
+        socketless=None,
+        force_input=None,
+        extra_dict=None,
+        raw_link=None,
+    ):
+        super().__init__(
+            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
+        )
         self.label_on, self.label_off = label_on, label_off
 
     def options(self):
@@ -187,11 +254,25 @@ class _BooleanInput(WidgetInput):
 
 
 class _ComboInput(WidgetInput):
-    def __init__(self, id, options=None, display_name=None, optional=False, tooltip=None, lazy=None, default=None,
-                 control_after_generate=None, upload=None, image_folder=None, socketless=None,
-                 extra_dict=None, raw_link=None):
-        super().__init__(id, display_name, optional, tooltip, lazy, default, socketless, None, None, extra_dict,
-                         raw_link)
+    def __init__(
+        self,
+        id,
+        options=None,
+        display_name=None,
+        optional=False,
+        tooltip=None,
+        lazy=None,
+        default=None,
+        control_after_generate=None,
+        upload=None,
+        image_folder=None,
+        socketless=None,
+        extra_dict=None,
+        raw_link=None,
+    ):
+        super().__init__(
+            id, display_name, optional, tooltip, lazy, default, socketless, None, None, extra_dict, raw_link
+        )
         if isinstance(options, type) and issubclass(options, Enum):
             options = [member.value for member in options]
         self.choices, self.control_after_generate = options, control_after_generate

@@ -76,7 +76,9 @@ def _pil_images(images) -> list:
     from PIL import Image
 
     if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"images have the shape {tuple(images.shape)}, expected [frames, height, width, channels], none 0")
+        raise ValueError(
+            f"images have the shape {tuple(images.shape)}, expected [frames, height, width, channels], none 0"
+        )
     images = images.detach().float().cpu()
     if not torch.isfinite(images).all():
         logging.getLogger(__name__).warning("the images hold values that are no numbers (NaN); they are saved as black")
@@ -123,14 +125,24 @@ class ImageSaveHelper:
         folder, name, counter, subfolder = _slot(filename_prefix, folder_type, images)
         file = f"{name}_{counter:05}_.webp"
         with written(folder / file) as beside:
-            pictures[0].save(beside, format="WEBP", save_all=True, append_images=pictures[1:], duration=int(1000 / fps),
-                             exif=exif, lossless=lossless, quality=quality, method=method)
+            pictures[0].save(
+                beside,
+                format="WEBP",
+                save_all=True,
+                append_images=pictures[1:],
+                duration=int(1000 / fps),
+                exif=exif,
+                lossless=lossless,
+                quality=quality,
+                method=method,
+            )
         return SavedResult(file, subfolder, folder_type)
 
     @staticmethod
     def get_save_animated_webp_ui(images, filename_prefix, cls, fps, lossless, quality, method) -> SavedImages:
         result = ImageSaveHelper.save_animated_webp(
-            images, filename_prefix, FolderType.output, cls, fps, lossless, quality, method)
+            images, filename_prefix, FolderType.output, cls, fps, lossless, quality, method
+        )
         return SavedImages([result], is_animated=len(images) > 1)
 
 

@@ -27,9 +27,6 @@ def delta_kernel(Out, DOut, LSE, Delta, LSE2, rows, BM: tl.constexpr, D: tl.cons
     tl.store(LSE2 + at, tl.where(lse == -float("inf"), float("inf"), lse2), mask=here)
 
 
-
-
-
 @triton.jit
 def _walk_keys(
     dq, rest, q, q_rest, dout, lse2, delta, K, V, scale, blocks, first, last, coords_q, coords_k, kv_len, boxes,

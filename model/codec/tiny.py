@@ -57,9 +57,13 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kind, side, x = x.device.type, self.side, x.permute(0, 2, 3, 1)
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype  # what it is multiplied in
+        dtype = (
+            torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        )  # what it is multiplied in
         x = torch.sub(x, 0.5, out=torch.empty(x.shape, dtype=dtype, device=x.device))
-        x = x.flatten(2).unflatten(2, (-1, 3 * side)).unflatten(1, (-1, side)).transpose(2, 3)  # [N, h, w, side, 3 side]
+        x = (
+            x.flatten(2).unflatten(2, (-1, 3 * side)).unflatten(1, (-1, side)).transpose(2, 3)
+        )  # [N, h, w, side, 3 side]
         return x.flatten(3).permute(0, 3, 1, 2)
 
 
@@ -128,7 +132,9 @@ class Stroke(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
         nn.init.zeros_(self.body[2].weight)
         nn.init.zeros_(self.body[2].bias)
 

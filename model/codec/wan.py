@@ -56,7 +56,7 @@ class UnknownCodec(ValueError):
 
 
 def detect_codec(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """"2.1" or "2.2" (Wan codecs, of any width), "taew2_1" or "taew2_2" (tiny ones); names native or diffusers'.
+    """ "2.1" or "2.2" (Wan codecs, of any width), "taew2_1" or "taew2_2" (tiny ones); names native or diffusers'.
 
     taew2_1 and HunyuanVideo's taehv have the same names and shapes and cannot be told apart. Raises UnknownCodec.
     """

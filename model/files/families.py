@@ -60,7 +60,12 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
     names = list(shapes)
     if "vdit" in metadata:
         alone = teacher_of(metadata) is not None
-        return Family("bundle", "a student of VDiT's own, its transformer alone" if alone else "a model of VDiT's own, all parts in one file")
+        return Family(
+            "bundle",
+            "a student of VDiT's own, its transformer alone"
+            if alone
+            else "a model of VDiT's own, all parts in one file",
+        )
     joined = "\n".join(names)
     if any(mark in joined for mark in LORA_MARKS) or (
         names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)

@@ -33,7 +33,9 @@ def run(name, tmp_path, capsys, *more):
 
 
 def test_physics_benchmark_saves_scores_and_the_worst_clips(tmp_path, capsys):
-    result, said = run("physics-benchmark", tmp_path, capsys, "Benchmark.suite=physics", "Benchmark.count=1", "Benchmark.steps=1")
+    result, said = run(
+        "physics-benchmark", tmp_path, capsys, "Benchmark.suite=physics", "Benchmark.count=1", "Benchmark.steps=1"
+    )
     assert sorted(Path(file["path"]).name.split("_")[0] for file in result["files"]) == ["scores", "worst"]
     assert "physics accuracy %" in said, "the table is shown while it runs"
 

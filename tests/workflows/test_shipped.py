@@ -152,7 +152,9 @@ def test_widget_values_are_in_the_schema_s_order(path):
         groups = infos[node["type"]]["input"]
         for name, value in given.items():
             kind, options = {**groups["required"], **groups.get("optional", {})}[name]
-            expected = {"INT": int, "BOOLEAN": bool, "FLOAT": (int, float), "STRING": str, "COMBO": str}.get(kind, object)
+            expected = {"INT": int, "BOOLEAN": bool, "FLOAT": (int, float), "STRING": str, "COMBO": str}.get(
+                kind, object
+            )
             assert isinstance(value, expected), f"{node['type']}.{name} holds {value!r}"
         widgets = [i for i in node["inputs"] if "widget" in i and i["type"] != "IMAGEUPLOAD"]
         # what was saved before an input came has its default
