@@ -19,6 +19,7 @@ __all__ = [
     "check_latent",
     "clip_of",
     "decode_frames",
+    "expected",
     "fit_preview_map",
     "generate",
     "lattice_of",
