@@ -115,7 +115,7 @@ def _run(a: argparse.Namespace, splits: tuple[str, ...], load) -> int:
     out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
     contestant = load(a.model, steps=a.steps, guidance=a.guidance, whole=a.whole, ended=a.ended) if load else None
     suites = tuple(s for s in (a.suite or SUITE_NAMES) if s != "speed")
-    obeys = bool(contestant and contestant.obeying)
+    obeys = bool(contestant and contestant.controlled)
     if a.suite is None and not obeys:
         suites = tuple(s for s in suites if s != "obedience")
     if a.suite and "obedience" in a.suite and not obeys and not a.controls:

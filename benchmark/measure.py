@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 
 from ..world.scene import OUT_OF_DISTRIBUTION
+from .contestant import Contestant, Predictor
 from .controls import CODEC, CONTROLS
 from .report import out_of_band, summary, table
 from .runner import Plan, Video, run, seed_of
@@ -17,26 +18,9 @@ from .select import Format, draw
 from .speed import hardware, time_clip
 
 SCORED = ("permanence", "physics", "coherence")
-Predict = Callable[[Any, Any, int], Any]  # (clip, known frames [k,H,W,3] tensor, seed) -> frames [T,H,W,3]
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """A model as the benchmark sees it.
-
-    obeying: the same model told the clip's camera, depth, flow: {"camera": predict, ...}; roundtrip: frames [T,H,W,3]
-    through its codec and back.
-    """
-
-    name: str
-    predict: Predict
-    obeying: dict[str, Predict] = field(default_factory=dict)
-    roundtrip: Callable[[Any], Any] | None = None
-    settings: dict = field(default_factory=dict)
-    device: str = "cpu"
-
-
-def predicted(predict: Predict, known: int) -> Video:
+def predicted(predict: Predictor, known: int) -> Video:
     return lambda clip, labels, rng: predict(
         clip, clip.render.rgb[:known], seed_of(labels.family, labels.split, labels.seed)
     )
@@ -79,7 +63,7 @@ def measure(
     videos = {"model": predicted(contestant.predict, known)}
     floor = control_videos(known, contestant.roundtrip)  # what no model with this codec can be better than
     extra = {name: floor[name] for name in ("simulator", CODEC) if name in floor} | {"uncontrolled": videos["model"]}
-    extra |= {name: predicted(predict, known) for name, predict in contestant.obeying.items()}
+    extra |= {name: predicted(predict, known) for name, predict in contestant.controlled.items()}
     totals = [scored.clips if scored.suites else 0, obeyed.clips * len(extra) if obeyed else 0]
     results, drawn = [], {}
     for begin, part, made, folder in ((0, scored, videos, "model"), (totals[0], obeyed, extra, "obedience")):

@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 
 from ..world.clip import Clip, make_clip
+from .contestant import PreviewModel, PreviewVideo
 from .fidelity import psnr, ssim
 from .labels import Labels, label
 from .scores import impacts
@@ -30,30 +31,6 @@ LOST = 6.0  # radii: what a frame costs where only one of two videos shows the b
 TIE = 0.1  # radii: takes that differ less from the truth are equally good picks
 OF = 4  # takes to pick from
 TARGETS = {"retrieval": 95.0, "ssim": 0.90, "events": 90.0, "best_of_4": 85.0}  # at 4 steps
-
-
-@dataclass(frozen=True)
-class Made:
-    """One video: latent [C,T',h,w] as the sampler saw it (scale of about 1), frames [T,H,W,3] 0..1, seconds."""
-
-    latent: np.ndarray
-    frames: np.ndarray
-    seconds: float  # sampled and decoded
-    first: float  # until the first frame was there
-    opening: np.ndarray | None = None  # the start picture [H,W,3] that was made of words alone
-
-
-@dataclass(frozen=True)
-class Maker:
-    """A model: make(clip, seed, steps, solver or None) -> Made; decode(clip, seed, latent, opening) -> its frames; known:
-    frames it is given; drafts: whether it is told what is foretold."""
-
-    name: str
-    make: Callable[[Clip, int, int, str | None], Made]
-    decode: Callable[[Clip, int, np.ndarray, np.ndarray | None], np.ndarray]
-    known: int = 1
-    drafts: bool = True
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -92,7 +69,7 @@ def shots(plan: Plan) -> Iterator[tuple[Clip, Labels, str]]:
                 break
 
 
-def systems(teacher: Maker, students: list[Maker], plan: Plan) -> list[tuple[str, Maker, int, str | None]]:
+def systems(teacher: PreviewModel, students: list[PreviewModel], plan: Plan) -> list[tuple[str, PreviewModel, int, str | None]]:
     """(name, maker, steps, solver) of everything that is compared with the reference."""
     found = [(f"teacher@{k}", teacher, k, None) for k in plan.steps]
     found += [(f"{s.name}@{k}", s, k, None) for s in students for k in plan.steps]
@@ -101,8 +78,8 @@ def systems(teacher: Maker, students: list[Maker], plan: Plan) -> list[tuple[str
 
 def measure(
     plan: Plan,
-    teacher: Maker,
-    students: list[Maker],
+    teacher: PreviewModel,
+    students: list[PreviewModel],
     out: Path | None = None,
     on_done: Callable[[int, int, str], None] | None = None,
 ) -> dict:
@@ -115,13 +92,13 @@ def measure(
     found: dict[str, list[dict]] = {}
     for clip, labels, shot in shots(plan):
 
-        def videos(name: str, maker: Maker, steps: int, solver: str | None) -> list[Made]:
+        def videos(name: str, maker: PreviewModel, steps: int, solver: str | None) -> list[PreviewVideo]:
             nonlocal done
             made = []
             for i in range(plan.seeds):
                 seed = plan.seed * 1000 + i
                 path = None if out is None else out / "latents" / name.replace(" ", "-") / f"{shot}-{seed}.npz"
-                made.append(_kept(path, maker, clip, seed) or _keep(path, maker.make(clip, seed, steps, solver)))
+                made.append(_kept(path, maker, clip, seed) or _keep(path, maker.render(clip, seed, steps, solver)))
                 done += 1
                 if on_done is not None:
                     on_done(done, total, f"{shot} {name}")
@@ -147,7 +124,7 @@ def measure(
 class Seen:
     """The takes of one shot by one system, looked at: where the ball is, what happens to it, how far from the truth."""
 
-    def __init__(self, made: list[Made], labels: Labels, known: int):
+    def __init__(self, made: list[PreviewVideo], labels: Labels, known: int):
         self.made, self.labels, self.known = made, labels, known
         held = 1 + (known - 1) // 4
         self.latents = np.stack([m.latent[:, held:] for m in made]).reshape(len(made), -1).astype(np.float64)
@@ -214,7 +191,7 @@ def pairs(seen: Seen, render: Seen, shifted: bool = False) -> list[dict]:
             "retrieval": float(distance[i].argmin() == i),
             "own_to_other": float(distance[i, i] / others.mean()),
             "path_radii": apart(seen.centers[i], render.centers[i], render.labels.radius, known),
-            "seconds": mine.seconds, "first_s": mine.first,
+            "seconds": mine.seconds, "first_s": mine.first_frame_s,
         })  # fmt: skip
         same = same_events(seen.events[i], render.events[i], asked(render.labels, known))
         if same is not None:
@@ -277,22 +254,22 @@ def _claim(out: Path, facts: dict) -> None:
     _write(path, text.encode())
 
 
-def _kept(path: Path | None, maker: Maker, clip: Clip, seed: int) -> Made | None:
+def _kept(path: Path | None, maker: PreviewModel, clip: Clip, seed: int) -> PreviewVideo | None:
     if path is None or not path.exists():
         return None
     with np.load(path) as kept:
         opening = kept.get("opening")
         frames = maker.decode(clip, seed, kept["latent"], opening)
-        return Made(kept["latent"], frames, float(kept["seconds"]), float(kept["first"]), opening)
+        return PreviewVideo(kept["latent"], frames, float(kept["seconds"]), float(kept["first"]), opening)
 
 
-def _keep(path: Path | None, made: Made) -> Made:
+def _keep(path: Path | None, made: PreviewVideo) -> PreviewVideo:
     if path is not None:
         import io
 
         file = io.BytesIO()
-        opening = {} if made.opening is None else {"opening": made.opening}
-        np.savez(file, latent=made.latent.astype(np.float32), seconds=made.seconds, first=made.first, **opening)
+        opening = {} if made.first_picture is None else {"opening": made.first_picture}
+        np.savez(file, latent=made.latent.astype(np.float32), seconds=made.seconds, first=made.first_frame_s, **opening)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, file.getvalue())
     return made
@@ -308,7 +285,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def command(
-    load: Callable[..., tuple[Maker, list[Maker]]], *, model: Any, students: list[str] | None, seed: int, pairs: int,
+    load: Callable[..., tuple[PreviewModel, list[PreviewModel]]], *, model: Any, students: list[str] | None, seed: int, pairs: int,
     known: int, drafts: bool, reference_steps: int | None, split: str, width: int, height: int, frames: int | None,
     out: Path | None,
 ) -> int:  # fmt: skip

@@ -106,36 +106,27 @@ def parser() -> argparse.ArgumentParser:
 
 def benchmark(argv: list[str]) -> int:
     """The benchmark knows no models and no sampler: they are handed in here."""
+    import hashlib
+    from pathlib import Path
+
     from ..benchmark import cli
+    from ..benchmark.contestant import Contestant, PreviewModel
+    from ..model import checkpoint
+    from ..nodes.benchmark_models import contestant, preview_model
 
-    def load(file: str | None, **settings):
-        import hashlib
-        from pathlib import Path
-
-        from ..model import checkpoint
-        from ..pipeline.contestant import contestant
-        from ..benchmark.measure import Contestant
-
+    def load(file: str | None, **settings: object) -> Contestant:
         path = Path(file or checkpoint.BUNDLED)
-        model = checkpoint.load_world_model(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        return Contestant(f"{path.name} {digest}", **contestant(model, **settings))
+        return contestant(checkpoint.load_world_model(path), f"{path.name} {digest}", **settings)
 
-    def load_preview(file: str | None, students: list[str] | None, known: int, drafts: bool):
-        from pathlib import Path
-
-        from ..model import checkpoint
-        from ..pipeline.takes import maker
-        from ..benchmark.preview import Made, Maker
-
-        def made(path: Path, name: str) -> Maker:
-            parts = maker(checkpoint.load_world_model(path), known, drafts)
-            return Maker(name, **parts | {"make": lambda *given: Made(**parts["make"](*given))})
-
+    def load_preview(
+        file: str | None, students: list[str] | None, known: int, drafts: bool
+    ) -> tuple[PreviewModel, list[PreviewModel]]:
         bundled = Path(checkpoint.BUNDLED)
         paths = [Path(s) for s in students or sorted(bundled.parent.glob("vdit-small-student*.safetensors"))]
         if not paths:
             raise ValueError(f"there are no students in {bundled.parent}; name some: --students FILE ...")
+        made = lambda path, name: preview_model(checkpoint.load_world_model(path), name, known, drafts)  # noqa: E731
         return made(Path(file or bundled), "teacher"), [made(path, path.stem) for path in paths]
 
     return cli.main(argv, load, load_preview)

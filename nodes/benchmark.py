@@ -79,24 +79,22 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         needs("VDiT Physics Benchmark", "mujoco", "cv2", "matplotlib")
         import json
         import tempfile
+        from dataclasses import replace
         from pathlib import Path
 
-        from ..pipeline.contestant import contestant
         from ..benchmark import measure, plots
         from ..benchmark.report import table
         from ..benchmark.runner import Plan
         from ..benchmark.select import Format
+        from .benchmark_models import contestant
 
         device = torch_device()
-
-        def predict(clip, known, noise_seed):
-            use_models(
-                [*model.transformers, model.codec, model.text], device
-            )  # others may have moved them off meanwhile
-            return made["predict"](clip, known, noise_seed)
-
         made = contestant(model, device=device, check=check_interrupted, steps=steps or None)
-        facts = {name: made[name] for name in ("settings", "device")}
+
+        def predict(clip, known_frames, seed):
+            use_models([*model.transformers, model.codec, model.text], device)  # others may have moved them meanwhile
+            return made.predict(clip, known_frames, seed)
+
         plan = Plan(
             seed,
             count,
@@ -108,7 +106,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         with tempfile.TemporaryDirectory(prefix="vdit-benchmark-") as folder:
             report, results = measure.measure(
                 plan,
-                measure.Contestant("model", predict, **facts),
+                replace(made, predict=predict),
                 Path(folder),
                 speed=False,
                 on_done=lambda done, total, what: bar(done),

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .decode import decode_frames
 from .decode import expected
-from ..drafting.predict import foretold
 from .generate import generate
-from .first_picture import begun_with
 from .previews import PreviewBudget, pictures, predicted_video, reduced
 from .quick_decode import resized
 
@@ -206,46 +204,3 @@ def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Te
     h, w = frames.shape[1:3]
     strip = padded.reshape(rows, columns, h, w, 3).permute(0, 2, 1, 3, 4).reshape(rows * h, columns * w, 3)
     return strip.clamp(0.0, 1.0), columns
-
-
-def maker(
-    model: Any, known: int = 1, drafts: bool = True, device: Any = "cpu", check: Callable[[], None] | None = None
-) -> dict[str, Any]:  # fmt: skip
-    """What the preview benchmark needs of a model: make(clip, seed, steps, solver) and decode(clip, seed, latent, opening), as
-    arrays.
-
-    A shot is a simulated clip: its caption and its first `known` frames (0: none) are told, and without `drafts` nothing is
-    foretold. Latents are the sampler's own, normalised, [C,T',h,w].
-    """
-    import torch
-
-    from ..control import encode_conditioning
-
-    codec, told = model.codec, {}
-
-    def shot(clip: Any) -> tuple[Any, dict[str, int]]:
-        if id(clip) not in told:
-            told.clear()
-            conditioning = encode_conditioning(model, clip.caption, start=clip.render.rgb[:known] if known else None)
-            told[id(clip)] = clip, replace(conditioning, unforeseen=not drafts)
-        return told[id(clip)][1], dict(zip(("frames", "height", "width"), clip.render.depth.shape))
-
-    def make(clip: Any, seed: int, steps: int, solver: str | None) -> dict[str, Any]:
-        conditioning, shape = shot(clip)
-        made = take(
-            model, conditioning, seed=seed, steps=steps, **shape,
-            shift=model.defaults["shift"], device=device, check=check, **({"solver": solver} if solver else {}),
-        )  # fmt: skip
-        latent = codec.normalize(made.latent.to(device))[0].cpu().numpy()
-        opening = None if made.opening is None else made.opening[0].numpy()
-        times = {"seconds": made.seconds, "first": made.first}
-        return {"latent": latent, "frames": made.frames.numpy(), "opening": opening, **times}
-
-    def decode(clip: Any, seed: int, latent: Any, opening: Any) -> Any:
-        conditioning, shape = shot(clip)
-        conditioning = begun_with(conditioning, None if opening is None else torch.as_tensor(opening)[None])
-        draft = expected(model, foretold(model, conditioning, **shape, seed=seed), **shape)
-        raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
-        return decode_frames(codec, raw, device, draft=draft).numpy()
-
-    return {"make": make, "decode": decode, "known": known, "drafts": drafts, "device": str(device)}

@@ -6,14 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vdit.model.checkpoint import random_world_model
-from vdit.nodes.benchmark import VDiTPhysicsBenchmark
-from vdit.nodes.score import VDiTScoreVideo
-from vdit.nodes.simulate import FAMILIES, SPLITS, VDiTSimulateScene
-from vdit.pipeline.long_video import long_video, windows
-from vdit.pipeline.contestant import contestant
-from vdit.world import scene as world_scene
 from vdit.benchmark import cli, measure, runner
+from vdit.benchmark.contestant import Contestant
 from vdit.benchmark.controls import CONTROLS
 from vdit.benchmark.obedience import motion_rows, obedience, robust_fit
 from vdit.benchmark.report import out_of_band, summary, table
@@ -21,6 +15,13 @@ from vdit.benchmark.scores import flight, impacts, occlusion, score, true_flight
 from vdit.benchmark.select import SUITES, Format, Tally, draw
 from vdit.benchmark.stats import share, wilson
 from vdit.benchmark.track import FramesError, fitted, follow
+from vdit.model.checkpoint import random_world_model
+from vdit.nodes.benchmark import VDiTPhysicsBenchmark
+from vdit.nodes.benchmark_models import contestant
+from vdit.nodes.score import VDiTScoreVideo
+from vdit.nodes.simulate import FAMILIES, SPLITS, VDiTSimulateScene
+from vdit.pipeline.long_video import long_video, windows
+from vdit.world import scene as world_scene
 
 KNOWN = 5
 _drawn: dict = {}
@@ -303,7 +304,7 @@ def test_the_command_measures_as_nodes_run(tmp_path):
         return clip.render.rgb
 
     call = ["--suite", "physics", "speed", "--count", "1", "--width", "64", "--height", "64", "--out", str(tmp_path)]
-    assert cli.main(call, lambda file, **settings: measure.Contestant("none", predict)) == 0
+    assert cli.main(call, lambda file, **settings: Contestant("none", predict)) == 0
     assert len(modes) > 2 and all(modes)
 
 
@@ -384,11 +385,11 @@ def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch)
 
 def test_a_model_is_measured_from_end_to_end(model, tmp_path):
     plan = runner.Plan(0, 1, ("physics",), form=Format(64, 64))
-    one = measure.Contestant("random", **contestant(model))
+    one = contestant(model, "random")
     report, results = measure.measure(plan, one, tmp_path, speed=True)
     assert report["scores"]["model"]["physics"]["test"]["all"]["percent"] == 0
     assert report["speed"]["frames"] == 41 and report["hardware"]["processor"] and report["hardware"]["torch"]
-    assert not one.obeying, "this model takes no controls"
+    assert not one.controlled, "this model takes no controls"
     files = {path.name for path in measure.write_report(tmp_path, report, results)}
     assert files == {"report.json", "report.txt", "scores.png", "paths.png", "worst.png"}
     assert "on " + report["hardware"]["processor"] in (tmp_path / "report.txt").read_text("utf-8")
@@ -398,7 +399,7 @@ def test_obedience_stands_beside_the_simulator_and_the_codec(tmp_path):
     model = random_world_model(0, controls=True)
     model.defaults.update(width=64, height=64, frames=17, steps=1)
     plan = runner.Plan(0, 1, ("obedience",), form=Format(64, 64))
-    report, _ = measure.measure(plan, measure.Contestant("random", **contestant(model)), tmp_path, speed=False)
+    report, _ = measure.measure(plan, contestant(model, "random"), tmp_path, speed=False)
     assert list(report["obedience"]) == [
         "simulator",
         "codec round trip",
@@ -484,10 +485,10 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 def test_an_end_picture_is_told_where_asked_for(monkeypatch):
     told = []
-    monkeypatch.setattr("vdit.pipeline.contestant.long_video", lambda model, shot, **more: told.append(shot.end))
+    monkeypatch.setattr("vdit.pipeline.long_video.long_video", lambda model, shot, **more: told.append(shot.end))
     clip, _ = clip_of("physics", "fall")
     for ended in (False, True):
         made = contestant(random_world_model(0), ended=ended)
-        made["predict"](clip, clip.render.rgb[:5], 1)
-        assert made["settings"].get("ended", False) is ended
+        made.predict(clip, clip.render.rgb[:5], 1)
+        assert made.settings.get("ended", False) is ended
     assert told[0] is None and torch.equal(told[1][0], clip.render.rgb[-1])

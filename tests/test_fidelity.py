@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
-
+from vdit.benchmark import preview
+from vdit.benchmark.contestant import PreviewModel, PreviewVideo
+from vdit.benchmark.fidelity import agreement, path_difference, psnr, ssim
+from vdit.benchmark.preview import Plan, apart, events, measure, same_events, shots, table, write
 from vdit.host import cli as command_line
 from vdit.model import checkpoint
 from vdit.model.checkpoint import random_world_model, save_world_model
-from vdit.benchmark import preview
-from vdit.benchmark.fidelity import agreement, path_difference, psnr, ssim
-from vdit.benchmark.preview import Made, Maker, Plan, apart, events, measure, same_events, shots, table, write
 
 # Two videos
 
@@ -105,9 +105,9 @@ def fake(name, error):
         own = np.random.default_rng(seed).normal(0, 0.08, (1, *truth.shape[1:3], 3))
         wrong = np.random.default_rng([seed, *name.encode(), steps]).normal(0, 1, truth.shape)
         frames = (truth + own + error(steps) * wrong).clip(0, 1).astype(np.float32)
-        return Made(np.concatenate([frames, frames], -1).transpose(3, 0, 1, 2), frames, 0.1 * steps, 0.05)
+        return PreviewVideo(np.concatenate([frames, frames], -1).transpose(3, 0, 1, 2), frames, 0.1 * steps, 0.05)
 
-    return Maker(name, make, decode)
+    return PreviewModel(name, make, decode)
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,9 @@ def test_a_run_goes_on_where_it_was_and_refuses_another_s_folder(tmp_path):
     def counted(maker):
         def make(*given):
             made.append(given[1:])
-            return maker.make(*given)
+            return maker.render(*given)
 
-        return Maker(maker.name, make, maker.decode)
+        return PreviewModel(maker.name, make, maker.decode)
 
     models = counted(fake("teacher", lambda steps: 0.1)), [counted(fake("good", lambda steps: 0.01))]
     with pytest.raises(Stop):

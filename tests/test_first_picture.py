@@ -8,18 +8,18 @@ import pytest
 import torch
 from vdit.control import encode_conditioning
 from vdit.control.camera import CameraPath
+from vdit.drafting.predict import foretold
 from vdit.model.checkpoint import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.object_dynamics import ObjectDynamics
+from vdit.nodes.benchmark_models import preview_model
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline.decode import expected
-from vdit.drafting.predict import foretold
 from vdit.pipeline import generate
-from vdit.pipeline.decode import decode_frames
-from vdit.pipeline.long_video import long_video
+from vdit.pipeline.decode import decode_frames, expected
 from vdit.pipeline.first_picture import begun_with
-from vdit.pipeline.takes import maker, take
+from vdit.pipeline.long_video import long_video
+from vdit.pipeline.takes import take
 
 SIZE = dict(frames=13, width=64, height=64)
 RUN = dict(**SIZE, seed=5, steps=2, guidance=1.0)
@@ -162,12 +162,12 @@ def test_a_take_is_as_sharp_as_its_opening_and_is_decoded_again_alike(model):
         caption = "a red ball rolls to the right"
 
     Clip.render = type("Render", (), {"depth": torch.zeros(13, 64, 64)})
-    parts = maker(model, known=0)
-    one = parts["make"](Clip, 5, 2, None)
-    again = parts["decode"](Clip, 5, one["latent"], one["opening"])
-    torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(one["frames"]), rtol=0, atol=1e-4)
-    alone = maker(model, known=0, drafts=False)["make"](Clip, 5, 2, None)
-    assert one["opening"] is not None and alone["opening"] is None and (alone["latent"] != one["latent"]).any()
+    words_alone = preview_model(model, "teacher", known=0)
+    one = words_alone.render(Clip, 5, 2, None)
+    again = words_alone.decode(Clip, 5, one.latent, one.first_picture)
+    torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(one.frames), rtol=0, atol=1e-4)
+    alone = preview_model(model, "teacher", known=0, drafts=False).render(Clip, 5, 2, None)
+    assert one.first_picture is not None and alone.first_picture is None and (alone.latent != one.latent).any()
 
 
 def test_a_long_video_of_words_goes_on_from_its_opening(model):

@@ -1,0 +1,77 @@
+"""What the benchmark needs of a model: callables that turn a simulated clip into frames or latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..world.clip import Clip
+
+Frames = npt.NDArray[np.float32]  # [T, H, W, 3], 0..1
+
+
+class Predictor(Protocol):
+    """Continues a clip. May use its caption, and no other truth than the known frames and the controls it is named for."""
+
+    def __call__(self, clip: Clip, known_frames: Tensor, seed: int) -> Tensor | Frames:
+        """Known frames [k, H, W, 3] -> frames [T, H, W, 3] of the clip's length, 0..1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model to be scored."""
+
+    name: str
+    predict: Predictor
+    controlled: Mapping[str, Predictor] = field(
+        default_factory=dict[str, Predictor]
+    )  # given the clip's camera, depth, flow
+    roundtrip: Callable[[Tensor], Tensor] | None = None  # frames [T,H,W,3] through the model's codec and back
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])  # JSON; a run goes on only with the same ones
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class PreviewVideo:
+    """One sampled video."""
+
+    latent: npt.NDArray[np.float32]  # [C, T', h, w], normalised as the sampler sees it
+    frames: Frames
+    seconds: float  # sampled and decoded
+    first_frame_s: float  # until the first frame could be shown
+    first_picture: Frames | None = None  # [H, W, 3] start picture that was generated from words alone
+
+
+class Render(Protocol):
+    """Samples a clip's caption and first frames in so many steps; solver None: the model's own."""
+
+    def __call__(self, clip: Clip, seed: int, steps: int, solver: str | None) -> PreviewVideo:
+        """Sample and decode one video."""
+        ...
+
+
+class Decode(Protocol):
+    """Decodes a latent that an earlier run stored."""
+
+    def __call__(self, clip: Clip, seed: int, latent: npt.NDArray[np.float32], first_picture: Frames | None) -> Frames:
+        """Latent [C, T', h, w] -> frames [T, H, W, 3]."""
+        ...
+
+
+@dataclass(frozen=True)
+class PreviewModel:
+    """A model whose few-step previews are compared with its teacher's render."""
+
+    name: str
+    render: Render
+    decode: Decode
+    known: int = 1  # first frames of the clip that it is given; 0: words alone
+    drafts: bool = True  # conditioned on drafts of the predicted motion
+    device: str = "cpu"
