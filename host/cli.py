@@ -111,22 +111,22 @@ def benchmark(argv: list[str]) -> int:
 
     from ..benchmark import cli
     from ..benchmark.contestant import Contestant, PreviewModel
-    from ..model import checkpoint
+    from ..model.files import bundle
     from ..nodes.benchmark_models import contestant, preview_model
 
     def load(file: str | None, **settings: object) -> Contestant:
-        path = Path(file or checkpoint.BUNDLED)
+        path = Path(file or bundle.BUNDLED)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        return contestant(checkpoint.load_world_model(path), f"{path.name} {digest}", **settings)
+        return contestant(bundle.load_world_model(path), f"{path.name} {digest}", **settings)
 
     def load_preview(
         file: str | None, students: list[str] | None, known: int, drafts: bool
     ) -> tuple[PreviewModel, list[PreviewModel]]:
-        bundled = Path(checkpoint.BUNDLED)
+        bundled = Path(bundle.BUNDLED)
         paths = [Path(s) for s in students or sorted(bundled.parent.glob("vdit-small-student*.safetensors"))]
         if not paths:
             raise ValueError(f"there are no students in {bundled.parent}; name some: --students FILE ...")
-        made = lambda path, name: preview_model(checkpoint.load_world_model(path), name, known, drafts)  # noqa: E731
+        made = lambda path, name: preview_model(bundle.load_world_model(path), name, known, drafts)  # noqa: E731
         return made(Path(file or bundled), "teacher"), [made(path, path.stem) for path in paths]
 
     return cli.main(argv, load, load_preview)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError
+from .errors import CheckpointError
 from .text import TextEncoding
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from math import log, prod
 from typing import Any, Mapping
 
 from .config import VDiTConfig
+from .errors import UnknownVariant
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -16,10 +17,6 @@ MODULES = {  # of which all these transformers are made, by the first part of th
     "patch_embedding", "text_embedding", "time_embedding", "time_projection", "blocks", "head", "img_emb", "ref_conv",
     "control_adapter", "vace_patch_embedding", "vace_blocks", "delta_embedder",
 }  # fmt: skip
-
-
-class UnknownVariant(ValueError):
-    """Tensors that belong to none of the released models; the message says what they look like."""
 
 
 @dataclass(frozen=True)

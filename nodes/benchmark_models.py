@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..control.conditioning import Conditioning
-    from ..model.checkpoint import WorldModel
+    from ..model.world_model import WorldModel
     from ..world.clip import Clip
 
 CONTROLS = ("camera", "depth", "flow")

@@ -18,12 +18,14 @@ from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.supported_models_base import BASE
 from torch import Tensor, nn
 
-from ..model.checkpoint import DEFAULTS, WorldModel
 from ..model.config import VDiTConfig
+from ..model.defaults import DEFAULTS
+from ..model.errors import UnknownVariant
 from ..model.experts import Experts
 from ..model.memory import activation_bytes
-from ..model.variants import UnknownVariant, detect
+from ..model.variants import detect
 from ..model.vdit import VDiT
+from ..model.world_model import WorldModel
 from ..pipeline.foreign_sampler import Shot
 from . import comfy_memory
 from .comfy_vae import CodecVAE, NativeCodec, codec_of

@@ -142,6 +142,6 @@ def _optional(folder: str, file: str) -> Path | None:
 def _path(file: str) -> Path:
     if file not in SHIPPED:
         return model_path(FOLDER, file)
-    from ..model.checkpoint import BUNDLED as path
+    from ..model.files.bundle import BUNDLED as path
 
     return path if file == BUNDLED else path.with_name(file.removesuffix(" (bundled)") + path.suffix)

@@ -7,7 +7,7 @@ from typing import Sequence
 
 from .comfy import io
 
-VDiTModel = io.Custom("VDIT_MODEL")  # model.checkpoint.WorldModel
+VDiTModel = io.Custom("VDIT_MODEL")  # model.world_model.WorldModel
 VDiTConditioning = io.Custom("VDIT_CONDITIONING")  # control.Conditioning
 VDiTCamera = io.Custom("VDIT_CAMERA")  # control.camera.CameraPath
 VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps

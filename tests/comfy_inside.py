@@ -22,7 +22,7 @@ comfy.options.enable_args_parsing()
 import comfy.lora  # noqa: E402
 import comfy.model_management as management  # noqa: E402
 import torch  # noqa: E402
-from vdit.model.checkpoint import random_world_model  # noqa: E402
+from fakes import random_world_model  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.files.quantized import LowRank, StoredLinear  # noqa: E402
 from vdit.model.memory import activation_bytes  # noqa: E402

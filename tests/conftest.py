@@ -29,19 +29,20 @@ NEEDED = (
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory):
     """The address of a running studio, ending in "/"; its folders are temporary ones."""
+    from fakes import random_world_model
     from vdit.host import folders, server
-    from vdit.model import checkpoint
+    from vdit.model.files import bundle
 
     base = tmp_path_factory.mktemp("studio")
     patch = pytest.MonkeyPatch()
     patch.setattr(folders, "_base", base)
     patch.setattr(folders, "_moved", {})
     weights = base / "random.safetensors"
-    checkpoint.save_world_model(checkpoint.random_world_model(0, controls=True), weights)
-    patch.setattr(checkpoint, "BUNDLED", weights)
-    student = checkpoint.random_world_model(0, controls=True, student=True)
+    bundle.save_world_model(random_world_model(0, controls=True), weights)
+    patch.setattr(bundle, "BUNDLED", weights)
+    student = random_world_model(0, controls=True, student=True)
     for name in ("vdit-small-student", "vdit-small-student-lite"):
-        checkpoint.save_world_model(student, base / f"{name}.safetensors")
+        bundle.save_world_model(student, base / f"{name}.safetensors")
 
     urls: list[str] = []
     is_ready, loop = threading.Event(), asyncio.new_event_loop()

@@ -11,11 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fakes import random_world_model
 from torch.nn import functional as F
-
 from vdit.kernels.grid import Grid
 from vdit.kernels.patterns import NAMES, named_plan, pattern_named
-from vdit.model.checkpoint import random_world_model
 from vdit.model.native import SparseAttention
 from vdit.nodes.attention import VDiTAttentionPatch
 
@@ -246,13 +245,14 @@ def test_a_real_wan_model_of_comfyuis_takes_the_patch(tmp_path):
 
 
 def test_load_model_sets_the_attention_and_auto_is_what_the_file_says(tmp_path, monkeypatch):
-    from vdit.model import checkpoint
+    from vdit.model.config import VDiTConfig
+    from vdit.model.files import bundle
     from vdit.nodes.load import BUNDLED, VDiTLoadModel
 
     small = dict(ffn_dim=256, layers=1, in_channels=8, out_channels=8, text_dim=32)
-    config = checkpoint.VDiTConfig(**small, attention=("window", 0.6))
-    path = checkpoint.save_world_model(checkpoint.random_world_model(0, config), tmp_path / "m.safetensors")
-    monkeypatch.setattr(checkpoint, "BUNDLED", path)
+    config = VDiTConfig(**small, attention=("window", 0.6))
+    path = bundle.save_world_model(random_world_model(0, config), tmp_path / "m.safetensors")
+    monkeypatch.setattr(bundle, "BUNDLED", path)
     load = lambda *args: VDiTLoadModel.execute(BUNDLED, *args).args[0].transformer.attention  # noqa: E731
     assert load() == load("auto", 0.2) == ("window", 0.6)
     assert load("window", 0.2) == ("window", 0.2) and load("full")[0] == "full"

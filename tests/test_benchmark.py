@@ -15,7 +15,7 @@ from vdit.benchmark.scores import flight, impacts, occlusion, score, true_flight
 from vdit.benchmark.select import SUITES, Format, Tally, draw
 from vdit.benchmark.stats import share, wilson
 from vdit.benchmark.track import FramesError, fitted, follow
-from vdit.model.checkpoint import random_world_model
+from fakes import random_world_model
 from vdit.nodes.benchmark import VDiTPhysicsBenchmark
 from vdit.nodes.benchmark_models import contestant
 from vdit.nodes.score import VDiTScoreVideo

@@ -28,13 +28,14 @@ SMALL = [
 
 @pytest.fixture
 def base(tmp_path, monkeypatch):
-    from vdit.model import checkpoint
+    from fakes import random_world_model
+    from vdit.model.files import bundle
 
     monkeypatch.setattr(folders, "_base", tmp_path)
     monkeypatch.setattr(folders, "_moved", {})
     weights = tmp_path / "random.safetensors"
-    checkpoint.save_world_model(checkpoint.random_world_model(0), weights)
-    monkeypatch.setattr(checkpoint, "BUNDLED", weights)
+    bundle.save_world_model(random_world_model(0), weights)
+    monkeypatch.setattr(bundle, "BUNDLED", weights)
     return tmp_path
 
 

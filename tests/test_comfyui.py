@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 from comfy_core import COMFYUI, MISSING, PACK, Core, fetch, get, node_of, python_of, run
-from wan_workflows import SMALL, provide
-
 from vdit.host import core_nodes, workflow
 from vdit.host.api import call
 from vdit.nodes import NODES
+from wan_workflows import SMALL, provide
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 WAN = [path for path in WORKFLOWS if path.stem.startswith("wan-")]  # no weights of these ship
@@ -101,7 +100,8 @@ def test_templates_and_help_are_served(core):
 @pytest.fixture(scope="module")
 def random_model(core):
     """A model of random weights in ComfyUI's own model folder."""
-    from vdit.model.checkpoint import random_world_model, save_world_model
+    from fakes import random_world_model
+    from vdit.model.files.bundle import save_world_model
 
     name = "random.safetensors"
     save_world_model(random_world_model(0, controls=True), core.base / "models/diffusion_models" / name)
@@ -226,8 +226,8 @@ def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, t
     """Bit for bit with the same torch; otherwise as near as two builds of torch come."""
     import numpy as np
     import torch
-    from vdit.model.checkpoint import load_world_model
     from PIL import Image
+    from vdit.model.files.bundle import load_world_model
 
     prompt, ui = shipped(core, PACK / "workflows" / "text-to-video.json", random_model)
     sample, decode = node_of(prompt, "VDiTSample"), node_of(prompt, "VDiTDecode")
@@ -327,8 +327,9 @@ def test_the_front_end_makes_the_same_prompt(core, page, path):
 
 
 def test_a_video_of_the_hosts_dropped_into_the_editor_restores_its_graph(page, tmp_path):
-    import torch
     from fractions import Fraction
+
+    import torch
     from vdit.host import video
 
     ui = json.loads(WORKFLOWS[0].read_text("utf-8"))

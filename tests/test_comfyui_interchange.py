@@ -34,8 +34,9 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def files(core):
     """Small models of random weights in ComfyUI's own folders."""
-    from vdit.model.checkpoint import random_world_model, save_world_model
+    from fakes import random_world_model
     from vdit.model.codec.wan import WanCodec
+    from vdit.model.files.bundle import save_world_model
     from vdit.model.variants import VARIANTS
 
     models = core.base / "models"

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from fakes import random_world_model
 from vdit.control import ControlError, encode_conditioning
 from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
@@ -13,7 +14,6 @@ from vdit.control.depth import DepthMaps, depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.control.moves import EASINGS, MOVES, move
 from vdit.host import folders
-from vdit.model.checkpoint import random_world_model
 from vdit.nodes.brush import VDiTMotionBrush
 from vdit.nodes.camera import VDiTCameraPath
 from vdit.nodes.depth import VDiTDepthControl
@@ -21,8 +21,8 @@ from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.flow import VDiTFlowControl, VDiTFlowFromVideo
 from vdit.nodes.sample import VDiTSample
 from vdit.pipeline import generate, unused
-from vdit.sampling import noise_from_seed, schedule
 from vdit.pipeline.foreign_sampler import Shot
+from vdit.sampling import noise_from_seed, schedule
 from vdit.world.clip import make_clip
 
 

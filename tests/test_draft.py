@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fakes import random_world_model
 from vdit.control import encode_conditioning
-from vdit.model.checkpoint import random_world_model
+from vdit.drafting.draft import Draft, agreement
 from vdit.model.config import VDiTConfig
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline.decode import expected
 from vdit.pipeline import generate
-from vdit.pipeline.decode import decode_frames
-from vdit.drafting.draft import Draft, agreement
+from vdit.pipeline.decode import decode_frames, expected
 from vdit.pipeline.long_video import long_video
 from vdit.pipeline.previews import predicted_video
 from vdit.sampling.sample import Step

@@ -6,19 +6,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fakes import random_world_model
 from vdit.control import encode_conditioning
 from vdit.control.camera import CameraPath, focal_of
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.model.checkpoint import random_world_model
+from vdit.drafting.predict import Unforeseen, foreseen, foretold
 from vdit.model.config import VDiTConfig
 from vdit.model.object_dynamics import (
-    CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks,
+    CELL,
+    KNOWN,
+    UNITS,
+    Balls,
+    ObjectDynamics,
+    Speeds,
+    ahead_of,
+    cells,
+    framed,
+    middle,
+    peaks,
 )  # fmt: skip
-from vdit.drafting.predict import foretold
 from vdit.pipeline import generate
 from vdit.pipeline.long_video import long_video
-from vdit.drafting.predict import Unforeseen, foreseen
 from vdit.training import dynamics, scenes, starts
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind

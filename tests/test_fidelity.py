@@ -11,8 +11,9 @@ from vdit.benchmark.contestant import PreviewModel, PreviewVideo
 from vdit.benchmark.fidelity import agreement, path_difference, psnr, ssim
 from vdit.benchmark.preview import Plan, apart, events, measure, same_events, shots, table, write
 from vdit.host import cli as command_line
-from vdit.model import checkpoint
-from vdit.model.checkpoint import random_world_model, save_world_model
+from vdit.model.files import bundle
+from fakes import random_world_model
+from vdit.model.files.bundle import save_world_model
 
 # Two videos
 
@@ -187,7 +188,7 @@ def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preview.Plan, "steps", (1,))
     monkeypatch.setattr(preview.Plan.__init__, "__defaults__", (8, 4, 2, (1,), "test", 64, 64, 9, "euler"))
     monkeypatch.setattr(
-        checkpoint, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors")
+        bundle, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors")
     )
     settings = [
         "benchmark",

@@ -9,7 +9,7 @@ import torch
 from vdit.control import encode_conditioning
 from vdit.control.camera import CameraPath
 from vdit.drafting.predict import foretold
-from vdit.model.checkpoint import random_world_model
+from fakes import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.nodes.benchmark_models import preview_model

@@ -5,10 +5,12 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from fakes import random_world_model
 from random_weights import randomised
-from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model, save_world_model
 from vdit.model.codec.tiny import PatchConv, Patches, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
+from vdit.model.errors import CheckpointError
+from vdit.model.files.bundle import load_world_model, save_world_model
 from vdit.model.vdit import VDiT, carried, init_weights
 
 SIZES = [  # config, latent grid

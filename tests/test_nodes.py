@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
+from fakes import random_world_model
 from vdit.host import api, folders, running
-from vdit.model.checkpoint import random_world_model
 from vdit.nodes import NODES, VDiTExtension, examples
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
@@ -292,7 +291,7 @@ def test_every_step_is_reported_and_previews_show_the_whole_forming_video(model)
 
 
 def test_a_codec_brings_its_own_preview_map(model, tmp_path):
-    from vdit.model.checkpoint import load_world_model, save_world_model
+    from vdit.model.files.bundle import load_world_model, save_world_model
     from vdit.pipeline import fit_preview_map
     from vdit.pipeline.quick_decode import invented_clips, quick_decode
 

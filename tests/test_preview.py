@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
+from fakes import random_world_model
+from vdit.drafting.draft import Draft
 from vdit.host import api, folders, running
 from vdit.host.executor import Executor
 from vdit.host.validation import validate
-from vdit.model import checkpoint
-from vdit.model.checkpoint import random_world_model, save_world_model
 from vdit.model.config import VDiTConfig
+from vdit.model.errors import CheckpointError
+from vdit.model.files import bundle
+from vdit.model.files.bundle import save_world_model
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.load import BUNDLED, LITE, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.pipeline import takes
-from vdit.drafting.draft import Draft
 
 SIZE = dict(seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
 SMALL = dict(seed=1, steps=2, grid=False, pick=-1, **SIZE)
@@ -359,12 +360,12 @@ def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(stude
     options = VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"]
     assert options[:3] == [BUNDLED, STUDENT, LITE]
     monkeypatch.setattr(
-        checkpoint, "BUNDLED", Path(checkpoint.__file__).parents[1] / "weights" / "vdit-small.safetensors"
+        bundle, "BUNDLED", Path(bundle.__file__).parents[2] / "weights" / "vdit-small.safetensors"
     )
     whole, lite = (VDiTLoadModel.execute(name)[0].config for name in (STUDENT, LITE))
     assert whole.flow_map and lite.flow_map and lite.layers == whole.layers // 2
-    monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "vdit-small.safetensors")
-    with pytest.raises(checkpoint.CheckpointError, match="vdit-small-student.safetensors: no such file"):
+    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "vdit-small.safetensors")
+    with pytest.raises(CheckpointError, match="vdit-small-student.safetensors: no such file"):
         VDiTLoadModel.execute(STUDENT)
     save_world_model(student, tmp_path / "vdit-small-student.safetensors")
     assert VDiTLoadModel.execute(STUDENT)[0].config.flow_map

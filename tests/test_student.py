@@ -8,20 +8,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fakes import random_world_model
 from random_weights import randomised
 from vdit.control import encode_conditioning
 from vdit.control.signals import context_channels
-from vdit.model.checkpoint import CheckpointError, load_world_model, random_world_model
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
-from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.config import VDiTConfig
+from vdit.model.errors import CheckpointError
+from vdit.model.files.bundle import load_world_model
 from vdit.model.files.inspect import inspect
+from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.student import from_teacher, kept_layers
 from vdit.model.vdit import VDiT
-from vdit.sampling import KnownFrames, guided, sample, schedule
 from vdit.pipeline import fit_preview_map, generate
+from vdit.sampling import KnownFrames, guided, sample, schedule
 from vdit.sampling.flow_map import toward
-from vdit.sampling.frame_levels import BEFORE, rising, risen
+from vdit.sampling.frame_levels import BEFORE, risen, rising
 from vdit.training import student
 from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle

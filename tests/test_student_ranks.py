@@ -4,17 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fakes import random_world_model
 from random_weights import randomised
-from vdit.model.checkpoint import (
-    STUDENT_DEFAULTS,
-    CheckpointError,
-    WorldModel,
-    load_world_model,
-    random_world_model,
-    save_world_model,
-)
 from vdit.model.config import VDiTConfig
+from vdit.model.defaults import STUDENT_DEFAULTS
+from vdit.model.errors import CheckpointError
+from vdit.model.files.bundle import load_world_model, save_world_model
 from vdit.model.student import CONTROLS, added, additions, from_teacher, with_added
+from vdit.model.world_model import WorldModel
 from vdit.training.lowrank import add_ranks, merged, trained
 
 SIZES = VDiTConfig(dim=128, ffn_dim=192, layers=3, in_channels=4, out_channels=4, text_dim=16, text_len=8, camera_rays=1,

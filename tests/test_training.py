@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from vdit.model.checkpoint import load_world_model
-from vdit.model.codec.tiny import TinyCodecConfig
-from vdit.model.config import VDiTConfig
-from vdit.model.rows8 import packed, unpacked
 from vdit.control.depth import depth_from_metres
 from vdit.control.signals import context_channels
+from vdit.model.codec.tiny import TinyCodecConfig
+from vdit.model.config import VDiTConfig
+from vdit.model.files.bundle import load_world_model
+from vdit.model.rows8 import packed, unpacked
 from vdit.training import bundle, clips, codec, dataset, dynamics, latents, motion, scenes, starts, teacher
 from vdit.training.muon import Muon, orthogonal
 from vdit.training.run import Run, cosine
@@ -417,7 +417,8 @@ def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
 
 
 def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
-    from vdit.model.checkpoint import random_world_model, save_world_model
+    from fakes import random_world_model
+    from vdit.model.files.bundle import save_world_model
     from vdit.training.warm import begin_with
 
     plain = replace(TINY, draft=False, camera_rays=0, vace_channels=0, vace_layers=())

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from wan_files import fp8_scaled, single  # noqa: E402
-
-from vdit.model.checkpoint import CheckpointError  # noqa: E402
+from vdit.model.errors import CheckpointError  # noqa: E402
 from vdit.model.files.weights import open_weights  # noqa: E402
 from vdit.model.umt5 import TEXT_LEN, cleaned, load_text_file  # noqa: E402
+from wan_files import fp8_scaled, single  # noqa: E402
 
 SENTENCES = [
     "A red ball rolls over the wooden floor.", "The camera pans slowly to the left, past the blue box.",

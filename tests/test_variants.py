@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from vdit.model.config import VDiTConfig
+from vdit.model.errors import UnknownVariant
 from vdit.model.experts import Experts
-from vdit.model.variants import VARIANTS, UnknownVariant, detect
+from vdit.model.variants import VARIANTS, detect
 from vdit.model.vdit import VDiT, init_weights
 
 RELEASED = {  # billions of parameters and tensors of the released files

@@ -6,10 +6,10 @@ from itertools import accumulate
 import pytest
 import torch
 from torch.nn import functional as F
-from vdit.model.checkpoint import CheckpointError
 from vdit.model.codec import tiles
 from vdit.model.codec.taehv import TaeCodec
-from vdit.model.codec.wan import UnknownCodec, WanCodec, detect_codec, load_codec_file, native_name, with_preview
+from vdit.model.codec.wan import WanCodec, detect_codec, load_codec_file, native_name, with_preview
+from vdit.model.errors import CheckpointError, UnknownCodec
 
 WIDTHS = {"2.1": (8, 8), "2.2": (8, 12)}  # encoder, decoder
 

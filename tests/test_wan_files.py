@@ -10,10 +10,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
-from vdit.model.checkpoint import CheckpointError  # noqa: E402
 from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
 from vdit.model.codec.taehv import TaeCodec  # noqa: E402
 from vdit.model.config import VDiTConfig  # noqa: E402
+from vdit.model.errors import CheckpointError  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.files import quantized  # noqa: E402
 from vdit.model.files.fill import fill  # noqa: E402

@@ -13,14 +13,13 @@ from torch.nn import functional as F
 pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parent))
 from test_wan_parity import BASE, diffusers_twin, draw, randomised, relative  # noqa: E402
-
 from vdit.control import encode_conditioning  # noqa: E402
-from vdit.model.checkpoint import WorldModel  # noqa: E402
 from vdit.model.codec.latents import STATISTICS  # noqa: E402
 from vdit.model.codec.wan import load_codec_file  # noqa: E402
-from vdit.model.layers import sinusoid  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
+from vdit.model.layers import sinusoid  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
+from vdit.model.world_model import WorldModel  # noqa: E402
 from vdit.pipeline import generate
 from vdit.sampling import noise_from_seed, schedule  # noqa: E402
 from vdit.sampling.schedule import seen  # noqa: E402

@@ -11,10 +11,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
+from fakes import random_world_model  # noqa: E402
 from vdit.control.span import ControlError  # noqa: E402
 from vdit.control.tasks import check_task  # noqa: E402
-from vdit.model.checkpoint import CheckpointError, random_world_model, save_world_model  # noqa: E402
+from vdit.model.errors import CheckpointError  # noqa: E402
 from vdit.model.files import load as loading  # noqa: E402
+from vdit.model.files.bundle import save_world_model  # noqa: E402
 from vdit.model.files.inspect import inspect, main  # noqa: E402
 from vdit.model.files.load import load_model, on_meta, shapes_of  # noqa: E402
 from vdit.model.files.lora import apply_loras  # noqa: E402

@@ -10,21 +10,21 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
-
 from vdit.control import ControlError, PictureError, encode_conditioning  # noqa: E402
 from vdit.control.camera import CameraPath  # noqa: E402
 from vdit.control.depth import DepthMaps  # noqa: E402
 from vdit.control.flow import FlowField  # noqa: E402
 from vdit.control.native import text_tokens  # noqa: E402
-from vdit.model.checkpoint import CheckpointError, WorldModel  # noqa: E402
 from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
+from vdit.model.errors import CheckpointError  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
 from vdit.model.vdit import VDiT  # noqa: E402
+from vdit.model.world_model import WorldModel  # noqa: E402
 from vdit.pipeline import generate, settings_of
-from vdit.sampling import sample, schedule  # noqa: E402
-from vdit.pipeline.wan_inputs import WanControls, flow_pictures, folded_mask  # noqa: E402
 from vdit.pipeline.settings import clip_of  # noqa: E402
+from vdit.pipeline.wan_inputs import WanControls, flow_pictures, folded_mask  # noqa: E402
+from vdit.sampling import sample, schedule  # noqa: E402
 
 FRAMES, SIZE = 9, dict(width=64, height=64)
 CODECS: dict = {}

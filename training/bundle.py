@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-from ..model.checkpoint import BUNDLED, STUDENT_DEFAULTS, WorldModel, load_world_model, save_world_model
+from ..model.defaults import STUDENT_DEFAULTS
+from ..model.files.bundle import BUNDLED, load_world_model, save_world_model
+from ..model.world_model import WorldModel
 from .dynamics import load_dynamics
 from .latents import load_codec
 from .run import Run

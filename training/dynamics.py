@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.checkpoint import load_world_model
+from ..model.files.bundle import load_world_model
 from ..model.object_dynamics import KNOWN, UNITS, Balls, DynamicsConfig, ObjectDynamics, Seen, Start, ahead_of
 from ..model.precision import mixed
 from .run import Run, cosine

@@ -15,12 +15,12 @@ from torch import Tensor
 from ..control.camera import CameraPath
 from ..control.depth import depth_from_metres
 from ..control.signals import pool
-from ..model.checkpoint import load_world_model
+from ..drafting.compositing import drafted
+from ..drafting.draft import Draft
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
+from ..model.files.bundle import load_world_model
 from ..model.precision import mixed
 from ..pipeline import fit_preview_map
-from ..drafting.draft import Draft
-from ..drafting.compositing import drafted
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from ..model.checkpoint import load_world_model
 from ..model.config import VDiTConfig
+from ..model.files.bundle import load_world_model
 from ..model.precision import mixed
 from ..model.student import from_teacher
 from ..model.vdit import VDiT
@@ -26,7 +26,14 @@ from .lowrank import add_ranks, trained
 from .run import Run, averaged_weights, take_step
 from .teacher import DRAFT, MOVING, loss_weight, optimizers, rate_at
 from .trajectories import (
-    STEPS, Teacher, Trajectories, averaged, frame_levels, load_teacher, on_the_way, write_trajectories,
+    STEPS,
+    Teacher,
+    Trajectories,
+    averaged,
+    frame_levels,
+    load_teacher,
+    on_the_way,
+    write_trajectories,
 )  # fmt: skip
 
 STAGES = ((32, 0.06), (16, 0.06), (8, 0.12), (4, 0.24), (2, 0.20), (1, 0.32))  # fewest steps so far, share of the time

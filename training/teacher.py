@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..control.signals import context_channels, plucker, vace_context
-from ..model.checkpoint import DEFAULTS
 from ..model.config import VDiTConfig
+from ..model.defaults import DEFAULTS
 from ..model.precision import mixed
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT, init_weights

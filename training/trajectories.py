@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..model.checkpoint import load_world_model
 from ..model.config import VDiTConfig
+from ..model.files.bundle import load_world_model
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
+from ..pipeline.settings import settings_of
 from ..sampling import guided, sample, schedule
 from ..sampling.frame_levels import levels
-from ..pipeline.settings import settings_of
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team

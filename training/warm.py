@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..model.checkpoint import load_world_model
+from ..model.files.bundle import load_world_model
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
 

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from .causal import (
-    Attention, CausalConv, DownBlock, Downsample, Memory, Norm, Pointwise, ResidualBlock, UpBlock, Upsample,
+    Attention,
+    CausalConv,
+    DownBlock,
+    Downsample,
+    Memory,
+    Norm,
+    Pointwise,
+    ResidualBlock,
+    UpBlock,
+    Upsample,
 )  # fmt: skip
 from .latents import Latents
 from .tiles import Tiles, tile_that_fits, tiles_of

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..errors import CheckpointError, UnknownCodec
 from .autoencoder import WanCodec
 from .latents import STATISTICS, Latents
 from .taehv import DEEP, TaeCodec
@@ -51,10 +52,6 @@ def native_name(name: str, nested: bool) -> str:
     return name
 
 
-class UnknownCodec(ValueError):
-    """Tensor names and shapes that are not of a codec known here; the message says what was seen."""
-
-
 def detect_codec(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """ "2.1" or "2.2" (Wan codecs, of any width), "taew2_1" or "taew2_2" (tiny ones); names native or diffusers'.
 
@@ -87,8 +84,6 @@ def load_codec_file(weights: Any, dtype: torch.dtype = torch.float32) -> WanCode
     weights: has `.path`, `.shapes` (by name) and `.tensor(name)`. Raises CheckpointError naming the file, what was
     found and what is needed, before any tensor is read.
     """
-    from ..checkpoint import CheckpointError
-
     shapes = weights.shapes
     try:
         kind = detect_codec(shapes)

@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import CheckpointError
+from ..errors import CheckpointError
 from .quantized import StoredLinear
 from .sources import DTYPES
 from .weights import WeightFile

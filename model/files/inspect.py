@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..checkpoint import CheckpointError
-from ..variants import UnknownVariant, Variant, detect
+from ..errors import CheckpointError, UnknownVariant
+from ..variants import Variant, detect
 from .families import identify, teacher_of
 from .fill import compare
 from .load import WHERE, need_of, on_meta, released, shapes_of

@@ -9,13 +9,16 @@ from typing import Sequence
 
 import torch
 
-from ..checkpoint import DEFAULTS, CheckpointError, WorldModel, load_world_model
-from ..codec.wan import UnknownCodec, detect_codec, load_codec_file, with_preview
+from ..codec.wan import detect_codec, load_codec_file, with_preview
+from ..defaults import DEFAULTS
+from ..errors import CheckpointError, UnknownCodec, UnknownVariant
 from ..experts import Experts
 from ..memory import Estimate, estimate
 from ..umt5 import WORDS, load_text_file, tokenizer_of, with_transformers_names
-from ..variants import VARIANTS, UnknownVariant, Variant, detect
+from ..variants import VARIANTS, Variant, detect
 from ..vdit import VDiT
+from ..world_model import WorldModel
+from .bundle import load_world_model
 from .families import Family, identify
 from .fill import check_names, fill
 from .lora import LoraReport, apply_loras, check_loras

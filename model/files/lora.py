@@ -10,8 +10,9 @@ from typing import Iterable, NamedTuple, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import CheckpointError, WorldModel
+from ..errors import CheckpointError
 from ..experts import Experts
+from ..world_model import WorldModel
 from .families import identify
 from .names import native_name
 from .quantized import LowRank, StoredLinear

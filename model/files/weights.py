@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
+from ..errors import CheckpointError
 from . import quantized
 from .names import is_diffusers, native_name, prefix_of
 from .sources import DTYPES, Gguf, Safetensors, Stored, files_of

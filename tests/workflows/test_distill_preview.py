@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-
+from fakes import random_world_model
 from vdit.host import cli, folders, workflow
-from vdit.model import checkpoint
-from vdit.model.checkpoint import random_world_model, save_world_model
+from vdit.model.files import bundle
+from vdit.model.files.bundle import save_world_model
 
 FILE = Path(workflow.__file__).resolve().parent.parent / "workflows" / "distill-preview.json"
 SMALL = ["Preview.seed=7", "Sample.steps=2"]
@@ -19,8 +19,8 @@ def own_models(tmp_path, monkeypatch):
     """A student and its teacher of random weights under the names of those that ship; the host's folders put back."""
     monkeypatch.setattr(folders, "_base", folders._base)
     monkeypatch.setattr(folders, "_moved", dict(folders._moved))
-    monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "vdit-small.safetensors")
-    save_world_model(random_world_model(0), checkpoint.BUNDLED)
+    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "vdit-small.safetensors")
+    save_world_model(random_world_model(0), bundle.BUNDLED)
     save_world_model(random_world_model(0, student=True), tmp_path / "vdit-small-student.safetensors")
 
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from fakes import random_world_model
 from vdit.host import cli, folders
-from vdit.model import checkpoint
+from vdit.model.files import bundle
 
 PACK = Path(cli.__file__).resolve().parent.parent / "workflows"
 
@@ -15,10 +16,10 @@ def own_folders(monkeypatch, tmp_path):
     """The command moves the host's folders; put them back. A random model will do: its scores are not asked."""
     base, moved = folders._base, dict(folders._moved)
     weights = tmp_path / "random.safetensors"
-    model = checkpoint.random_world_model(0)
+    model = random_world_model(0)
     model.defaults.update(width=64, height=64)
-    checkpoint.save_world_model(model, weights)
-    monkeypatch.setattr(checkpoint, "BUNDLED", weights)
+    bundle.save_world_model(model, weights)
+    monkeypatch.setattr(bundle, "BUNDLED", weights)
     yield
     folders._base = base
     folders._moved.clear()

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from layout import overlapping
-
 from vdit.host import catalog, cli, folders, workflow
-from vdit.model import checkpoint
+from vdit.model.files import bundle
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
@@ -20,7 +19,7 @@ SHOTS = [path for path in WORKFLOWS if path.stem != "physics-benchmark" and not 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch):
     """The command moves the host's folders; put them back. And the weights are those that ship, not a test's."""
-    monkeypatch.setattr(checkpoint, "BUNDLED", PACK / "weights" / "vdit-small.safetensors")
+    monkeypatch.setattr(bundle, "BUNDLED", PACK / "weights" / "vdit-small.safetensors")
     base, moved = folders._base, dict(folders._moved)
     yield
     folders._base = base

@@ -1,84 +1,32 @@
-"""Files to modules and back: one safetensors bundle holds config, transformer, codec, text encoder and training facts."""
+"""The bundle format: one safetensors file with config, transformer, codec, text encoder, object dynamics and facts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .codec.tiny import TinyCodec, TinyCodecConfig
-from .config import VDiTConfig
-from .object_dynamics import DynamicsConfig, ObjectDynamics
-from .rows8 import packed, unpacked
-from .student import added, additions, from_teacher, with_added
-from .text import WordEncoder
-from .vdit import VDiT, init_weights
+from ..codec.tiny import TinyCodec, TinyCodecConfig
+from ..config import VDiTConfig
+from ..defaults import DEFAULTS
+from ..errors import CheckpointError
+from ..object_dynamics import DynamicsConfig, ObjectDynamics
+from ..rows8 import packed, unpacked
+from ..student import added, additions, from_teacher, with_added
+from ..text import WordEncoder
+from ..vdit import VDiT
+from ..world_model import WorldModel
+from .families import identify
+from .weights import open_weights
 
-if TYPE_CHECKING:
-    from .variants import Variant
-
-BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vdit-small.safetensors"
+BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
 FORMATS = (1, 2, 3)  # 2: large matrices in 8 bits, see rows8; 3: of a student what it adds to its teacher, see student
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
-DEFAULTS = dict(fps=8.0, frames=41, width=128, height=128, steps=20, guidance=3.0, shift=1.0, solver="unipc")
-LACKING = {
-    "codec": "a VAE, and {title} was loaded without one: name its file in VDiT Load Model's `vae`, or wire a LATENT "
-    "through ComfyUI's own VAE nodes",
-    "text": "a text encoder, and {title} was loaded without one: name its file in VDiT Load Model's `text_encoder`, or "
-    "wire CONDITIONING from ComfyUI's own CLIPLoader and CLIPTextEncode",
-}
-STUDENT_DEFAULTS = {**DEFAULTS, "steps": 4, "guidance": 1.0, "solver": "euler"}  # guidance is baked in
-
-
-class CheckpointError(ValueError):
-    """A model file that cannot be used; the message names it, what it is and what would do."""
-
-
-@dataclass
-class WorldModel:
-    """A transformer with what it needs around it. Of Wan models, codec and text may be None: others bring them."""
-
-    config: VDiTConfig
-    transformer: nn.Module  # VDiT, or the two of experts.Experts
-    codec: nn.Module | None
-    text: nn.Module | None
-    defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
-    facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
-    variant: Variant | None = None  # of a Wan model
-    dynamics: ObjectDynamics | None = None  # what foretells where balls go, for a transformer that is told drafts
-    teacher: WorldModel | None = None  # of a student, from whose file the rest is read
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        return {name: part for name in PREFIXES if (part := getattr(self, name)) is not None}
-
-    @property
-    def transformers(self) -> list[nn.Module]:
-        """Those that a video is sampled with: its own, and of a student its teacher's, which makes pictures of words."""
-        return [self.transformer] if self.teacher is None else [self.transformer, self.teacher.transformer]
-
-    @property
-    def space(self) -> nn.Module:
-        """Sizes and statistics of the latents: the codec, or what is known of it where there is none."""
-        if self.codec is not None:
-            return self.codec
-        from .codec.latents import Latents
-
-        return Latents(self.variant.codec[-3:])
-
-    def require(self, part: str, who: str) -> nn.Module:
-        """The "codec" or "text" of the model; CheckpointError says what `who` lacks and where it comes from."""
-        found = getattr(self, part)
-        if found is None:
-            title = self.variant.title if self.variant else "the model"
-            raise CheckpointError(f"{who} needs {LACKING[part].format(title=title)}")
-        return found
 
 
 def save_world_model(
@@ -197,9 +145,6 @@ def _digest(model: WorldModel, whole: bool = False) -> str:
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    from .files.families import identify
-    from .files.weights import open_weights
-
     weights = open_weights(path)
     meta = weights.metadata.get("vdit")
     if meta is None:
@@ -211,7 +156,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     if header.get("format") not in FORMATS:
         raise CheckpointError(
-            f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS[0]} and {FORMATS[1]}: update the pack"
+            f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS}: update the pack"
         )
     try:
         return header, unpacked(weights.everything())
@@ -236,28 +181,3 @@ def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, tuple[i
     for name, value in found.items():
         if tuple(value.shape) != wanted[name]:
             raise CheckpointError(f"{path}: {name} has shape {tuple(value.shape)}, its header says {wanted[name]}")
-
-
-def random_world_model(
-    seed: int = 0, config: VDiTConfig | None = None, *, controls: bool = False, student: bool = False
-) -> WorldModel:
-    """An untrained model of small size, for tests: the same seed gives the same weights. `controls`: all of them."""
-    branches = dict(camera_rays=2, vace_channels=257, vace_layers=(0,)) if controls else {}
-    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, flow_map=student)
-    config = config or VDiTConfig(**small, **branches)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        drawn = dict(width=16, deep=32, blocks=(1, 1), seen=(16, 32), looks=(1, 1))
-        codec = TinyCodec(TinyCodecConfig(channels=config.out_channels, **drawn))
-        text = WordEncoder(
-            ["a", "red", "blue", "ball", "box", "falls", "rolls", "left", "right", "to", "the"], config.text_dim
-        )
-        transformer = init_weights(VDiT(config), seed)
-        torch.nn.init.normal_(transformer.head.head.weight, std=0.02)
-        if controls:
-            torch.nn.init.normal_(transformer.control_adapter.conv.weight, std=0.02)
-            torch.nn.init.normal_(transformer.vace_blocks[0].after_proj.weight, std=0.02)
-    model = WorldModel(config, transformer, codec, text, dict(STUDENT_DEFAULTS if config.flow_map else DEFAULTS))
-    for module in model.parts.values():
-        module.requires_grad_(False).eval()
-    return model
