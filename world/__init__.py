@@ -1,1 +1,1 @@
-"""A small simulated world: scenes, dynamics, a ray-cast renderer, captions. Everything follows from one integer seed."""
+"""A small simulated world: scenes, their motion, a ray-cast renderer, captions. All follows from one integer seed."""

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .scene import FAMILIES, SPLITS
 
 if TYPE_CHECKING:
+    from .arrays import Floats
     from .clip import Clip
-
 
 LAYOUT = (
     "per clip: NAME.mp4; NAME.npz (rgb uint8 [T,H,W,3], depth float16 m along the optical axis [T,H,W], instance uint8 "
-    "[T,H,W], flow float16 px/frame forward x,y [T-1,H,W,2], visible bool [T-1,H,W]: the flow's point is seen in the next "
-    "frame); NAME.json (caption, camera c2w and intrinsics a frame, tracks of balls and boxes)"
+    "[T,H,W], flow float16 px/frame forward x,y [T-1,H,W,2], visible bool [T-1,H,W]: the flow's point is seen in the "
+    "next frame); NAME.json (caption, camera c2w and intrinsics a frame, tracks of balls and boxes)"
 )
 
 
 def write_clip(folder: Path, name: str, clip: Clip) -> None:
     """Write one clip in the layout named by LAYOUT."""
-    import av
-    import numpy as np
-
     from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
+    from .video import write_h264
 
     rgb = clip.render.rgb_uint8()
     height, width = rgb.shape[1:3]
@@ -39,39 +38,41 @@ def write_clip(folder: Path, name: str, clip: Clip) -> None:
         visible=clip.visible.numpy(),
     )
     s = clip.scene
-    focal = 0.5 * height / np.tan(np.radians(s.fov_deg) / 2)
+    focal_px = 0.5 * height / np.tan(np.radians(s.fov_deg) / 2)
+    camera = {
+        "move": s.camera_move,
+        "axes": "OpenCV: x right, y down, z forward; c2w in metres; pixel centres at +0.5",
+        "c2w": _rounded(s.c2w, 6),
+        "fov_deg": _rounded(s.fov_deg, 4),
+        "fx_fy_cx_cy": [[round(f, 4), round(f, 4), width / 2, height / 2] for f in focal_px.tolist()],
+    }
+    centers, poses = clip.centers, clip.motion.box_poses
+    balls = [
+        {"color": b.color, "radius_m": b.radius, "center_m": _rounded(centers[:, i], 5)} for i, b in enumerate(s.balls)
+    ]
+    boxes = [
+        {"color": b.color, "half_m": b.half, "movable": b.mass is not None, "box_to_world": _rounded(poses[:, i], 5)}
+        for i, b in enumerate(s.boxes)
+    ]
     labels = {
-        "seed": s.seed, "split": s.split, "family": s.family, "caption": clip.caption, "fps": s.fps,
-        "width": width, "height": height, "gravity_m_s2": s.gravity, "restitution": s.restitution,
-        "camera": {
-            "move": s.camera_move, "axes": "OpenCV: x right, y down, z forward; c2w in metres; pixel centres at +0.5",
-            "c2w": s.c2w.round(6).tolist(), "fov_deg": s.fov_deg.round(4).tolist(),
-            "fx_fy_cx_cy": [[round(f, 4), round(f, 4), width / 2, height / 2] for f in focal.tolist()],
-        },
+        **{"seed": s.seed, "split": s.split, "family": s.family, "caption": clip.caption, "fps": s.fps},
+        **{"width": width, "height": height, "gravity_m_s2": s.gravity, "restitution": s.restitution},
+        "camera": camera,
         "instances": {"floor": FLOOR_ID, "wall": WALL_ID, "first_ball": FIRST_BALL_ID, "first_box": FIRST_BOX_ID},
-        "balls": [
-            {"color": b.color, "radius_m": b.radius, "center_m": clip.centers[:, i].round(5).tolist()}
-            for i, b in enumerate(s.balls)
-        ],
-        "boxes": [
-            {"color": b.color, "half_m": b.half, "movable": b.mass is not None,
-             "box_to_world": clip.motion.box_poses[:, i].round(5).tolist()}
-            for i, b in enumerate(s.boxes)
-        ],
-    }  # fmt: skip
+        "balls": balls,
+        "boxes": boxes,
+    }
     (folder / f"{name}.json").write_text(json.dumps(labels))
-    with av.open(str(folder / f"{name}.mp4"), "w") as out:
-        stream = out.add_stream("libx264", rate=Fraction(s.fps).limit_denominator(1000), options={"crf": "12"})
-        stream.height, stream.width = height, width
-        stream.pix_fmt = "yuv420p"
-        for image in rgb:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        out.mux(stream.encode())
+    write_h264(folder / f"{name}.mp4", rgb, s.fps, crf=12)
+
+
+def _rounded(x: Floats, digits: int) -> list[Any]:
+    return np.round(x, digits).tolist()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Simulate and write clips; returns the exit status."""
-    p = argparse.ArgumentParser(prog="vdit simulate", description=__doc__ + " " + LAYOUT)
+    p = argparse.ArgumentParser(prog="vdit simulate", description=f"{__doc__} {LAYOUT}")
     p.add_argument("--family", choices=FAMILIES, help="kind of scene; left out, each seed draws its own")
     p.add_argument("--count", type=int, default=4)
     p.add_argument("--seed", type=int, default=0, help="seed of the first clip; the others count up")

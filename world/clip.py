@@ -5,25 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 from torch import Tensor
 
+from .arrays import Floats
 from .caption import caption
-from .simulate import Motion, simulate
 from .flow import forward_flow
 from .render import Render, render
 from .scene import Scene, sample_scene
+from .simulate import Motion, simulate
 
 
-@dataclass
+@dataclass(frozen=True)
 class Clip:
+    """A scene, its motion, its images and a caption; optical flow is computed when it is first read."""
+
     scene: Scene
     motion: Motion
     render: Render
     caption: str
 
     @property
-    def centers(self) -> np.ndarray:
+    def centers(self) -> Floats:
         """Ball centres [T, N, 3], metres."""
         return self.motion.centers
 
@@ -38,7 +40,7 @@ class Clip:
 
     @property
     def visible(self) -> Tensor:
-        """Where the flow's point is still seen in the next frame: [T-1, H, W] bool."""
+        """[T-1, H, W] bool: the flow's point is still visible in the next frame."""
         return self._flow[1]
 
 
@@ -59,7 +61,7 @@ def make_clip(
 
 
 def render_scene(scene: Scene, width: int, height: int) -> Clip:
-    """Simulate and render a scene that is already drawn."""
+    """Simulate and render a scene. Raises ValueError on sizes below 8 pixels."""
     motion = simulate(scene)
     return Clip(scene, motion, render(scene, motion, width, height), caption(scene))
 

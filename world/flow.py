@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .simulate import Motion
 from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID, Render, camera_rays
 from .scene import Scene
+from .simulate import Motion
 
 
 def forward_flow(scene: Scene, motion: Motion, images: Render) -> tuple[Tensor, Tensor]:

@@ -1,34 +1,42 @@
 """Ray-cast renderer for spheres, boxes, a tiled floor and a back wall: exact colour, depth and instance masks.
 
 Every quantity broadcasts over [frames, pixels]: what does not move (a still camera's rays, fixed boxes) keeps a frame
-axis of one and is worked out once. Pixels on an edge are then re-shot with four rays each.
+axis of one and is computed once. Pixels on an edge are then sampled again with four rays each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .simulate import Motion, box_rotation
+from .arrays import Bytes
 from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS, Scene
+from .simulate import Motion, box_rotation
 
-FAR = 1e6
+FAR = 1e6  # ray parameter of a ray that hits nothing, metres along the optical axis
+SKIN = 1e-3  # metres above a surface from which its shadow ray starts, so that the surface does not shadow itself
 FLOOR_ID, WALL_ID, FIRST_BALL_ID, FIRST_BOX_ID = 0, 1, 10, 100  # instance ids; balls and boxes count up from theirs
-AMBIENT, SUN = 0.50, 0.60
+AMBIENT, SUN = 0.50, 0.60  # light from everywhere, and of a face square to the sun, as factors of the albedo
+GLOSS, SHININESS = 0.25, 24  # height and exponent of a ball's Phong highlight
+SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))  # rotated grid of four rays a pixel
+Where = tuple[Tensor, ...]  # index tensors, one an axis, of the rays that hit something
 
 
-@dataclass
+@dataclass(frozen=True)
 class Render:
+    """Images of T frames."""
+
     rgb: Tensor  # [T, H, W, 3] float, 0..1
     depth: Tensor  # [T, H, W] metres along the optical axis
     instance: Tensor  # [T, H, W] uint8: FLOOR_ID, WALL_ID, FIRST_BALL_ID + i, FIRST_BOX_ID + i
 
-    def rgb_uint8(self) -> np.ndarray:
+    def rgb_uint8(self) -> Bytes:
         """The colours as files hold them: [T, H, W, 3] uint8."""
-        return (self.rgb.numpy() * 255).round().astype(np.uint8)
+        return (self.rgb * 255).round().byte().numpy()
 
 
 def camera_rays(c2w: Tensor, u: Tensor, v: Tensor, width: int, height: int, fov_deg: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,6 +48,11 @@ def camera_rays(c2w: Tensor, u: Tensor, v: Tensor, width: int, height: int, fov_
     x, y = (u - width / 2) / focal, (v - height / 2) / focal
     local = torch.stack((x, y, torch.ones_like(x)), -1)
     return c2w[..., :3, 3], (c2w[..., :3, :3] @ local[..., None])[..., 0]
+
+
+def _at(where: Where, rays: torch.Size, values: Tensor, dims: int = 1) -> Tensor:
+    """Values [N, ...] at so many rays; their last `dims` axes are kept, those before broadcast to the rays'."""
+    return values.expand(*rays, *values.shape[values.ndim - dims :])[where]
 
 
 def _hit_sphere(o: Tensor, d: Tensor, dd: Tensor, center: Tensor, radius: float) -> Tensor:
@@ -55,28 +68,31 @@ def _hit_sphere(o: Tensor, d: Tensor, dd: Tensor, center: Tensor, radius: float)
 
 def _hit_box(o: Tensor, d: Tensor, center: Tensor, rot: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
     """Ray parameter (FAR: no hit) and outward normal [..., 3] at the entry point; rot [..., 3, 3] is box-to-world."""
-    shape = torch.broadcast_shapes(o.shape, d.shape, center.shape)
-    depth, normal = torch.full(shape[:-1], FAR), torch.zeros(shape)
-    # Few rays pass near a box: the slabs are worked out only inside its bounding sphere.
+    # Few rays pass near a box: the slabs are intersected only inside its bounding sphere.
     away = center - o
     along = (away * d).sum(-1)
     miss2 = (away * away).sum(-1) - along * along / (d * d).sum(-1)  # squared distance of the line from the centre
-    where = (miss2 < (half * half).sum()).expand(shape[:-1]).nonzero(as_tuple=True)
-    if rot.ndim > 2:
-        rot = rot.expand(*shape[:-1], 3, 3)[where]
-    into = lambda x: (x[:, None, :] @ rot)[:, 0] if rot.ndim > 2 else x @ rot  # world to box  # noqa: E731
-    lo, ld = into(-away.expand(shape)[where]), into(d.expand(shape)[where])
+    rays = miss2.shape
+    depth, normal = torch.full(rays, FAR), torch.zeros(*rays, 3)
+    where: Where = (miss2 < (half * half).sum()).nonzero(as_tuple=True)
+    each = rot.ndim > 2  # a rotation for each ray
+    rot = _at(where, rays, rot, 2) if each else rot
+
+    def to_box(x: Tensor) -> Tensor:
+        return (x[:, None, :] @ rot)[:, 0] if each else x @ rot
+
+    lo, ld = to_box(-_at(where, rays, away)), to_box(_at(where, rays, d))
     inverse = 1.0 / torch.where(ld.abs() < 1e-9, 1e-9, ld)
     enter, axis = ((-half * ld.sign() - lo) * inverse).max(-1)
     leave = ((half * ld.sign() - lo) * inverse).amin(-1)
     depth[where] = torch.where((enter < leave) & (enter > 1e-4), enter, FAR)
     face = -torch.nn.functional.one_hot(axis, 3).float() * ld.sign()
-    normal[where] = (rot @ face[..., None])[..., 0] if rot.ndim > 2 else face @ rot.T
+    normal[where] = (rot @ face[..., None])[..., 0] if each else face @ rot.T
     return depth, normal
 
 
 def _tiles(x: Tensor, y: Tensor, footprint: Tensor, tile: float) -> Tensor:
-    """Checker in -1..1, each edge widened to the pixel's footprint in metres, fading to 0 where a pixel holds a tile."""
+    """Checker in -1..1: edges as wide as the pixel's footprint (metres), fading to 0 where a pixel holds a tile."""
 
     def wave(p: Tensor) -> Tensor:
         triangle = 1 - ((p / tile) % 2 - 1).abs() * 2  # -1..1, slope 2/tile
@@ -85,15 +101,23 @@ def _tiles(x: Tensor, y: Tensor, footprint: Tensor, tile: float) -> Tensor:
     return wave(x) * wave(y)
 
 
-@dataclass
-class _Body:
+class _Body(NamedTuple):
     """One box as the tracer holds it; center [..., 3] and rot [..., 3, 3] (box to world) broadcast against rays."""
 
     instance: int
-    color: Tensor
-    half: Tensor
+    color: Tensor  # [3]
+    half: Tensor  # [3], metres
     center: Tensor
     rot: Tensor
+
+
+class _Traced(NamedTuple):
+    """What rays [...] hit."""
+
+    rgb: Tensor  # [..., 3]
+    depth: Tensor
+    instance: Tensor  # uint8
+    shadow: Tensor  # bool
 
 
 class _Tracer:
@@ -145,59 +169,55 @@ class _Tracer:
         dark = torch.zeros(p.shape[:-1], dtype=torch.bool)
         for box in self.fixed + boxes:
             dark = dark | (_hit_box(p, self.light, box.center, box.rot, box.half)[0] < FAR)
-        for j, (center, ball) in enumerate(zip(centers, self.scene.balls)):
+        for j, ball in enumerate(self.scene.balls):
             if j != skip:
-                dark = dark | (_hit_sphere(p, self.light, one, center, ball.radius) < FAR)
+                dark = dark | (_hit_sphere(p, self.light, one, centers[j], ball.radius) < FAR)
         return dark
 
-    def trace(self, o: Tensor, d: Tensor, centers: list[Tensor], poses: list[tuple[int, Tensor]]) -> tuple[Tensor, ...]:
-        """Colour [..., 3], depth, instance, shadow (bool) for rays o, d [..., 3]; centers of the balls [..., 3], poses of
-        the movable boxes (number, [..., 4, 4])."""
-        boxes = [self._body(i, pose[..., :3, 3], pose[..., :3, :3]) for i, pose in poses]
+    def trace(self, o: Tensor, d: Tensor, centers: list[Tensor], poses: dict[int, Tensor]) -> _Traced:
+        """Shade rays o, d [..., 3]; centers [..., 3] of the balls, poses [..., 4, 4] of the movable boxes by number."""
+        boxes = [self._body(i, pose[..., :3, 3], pose[..., :3, :3]) for i, pose in poses.items()]
         depth, albedo, normal, instance = self._background(o, d)
-        shadow = self._in_shadow(o + d * depth[..., None] + 1e-3 * normal, centers, boxes)
+        shadow = self._in_shadow(o + d * depth[..., None] + SKIN * normal, centers, boxes)
         sun = SUN * (normal * self.light).sum(-1).clamp_min(0) * ~shadow
         rgb = albedo * (AMBIENT + sun)[..., None]
-        full = shadow.shape  # every frame, wherever something moves
-        depth, instance = depth.expand(full).clone(), instance.expand(full).clone()
-        rgb = rgb.expand(*full, 3).clone()
+        rays = shadow.shape  # of every frame, wherever something moves
+        depth, instance = depth.expand(rays).clone(), instance.expand(rays).clone()
+        rgb = rgb.expand(*rays, 3).clone()
 
-        at = lambda x, where: x.expand(*full, *x.shape[-1:])[where]  # noqa: E731
-        matrix_at = lambda x, where: x.expand(*full, 3, 3)[where]  # noqa: E731
-        there = lambda where: (  # the balls and boxes as seen from a list of points  # noqa: E731
-            [at(c, where) for c in centers],
-            [_Body(b.instance, b.color, b.half, at(b.center, where), matrix_at(b.rot, where)) for b in boxes],
-        )
+        def in_shadow(start: Tensor, where: Where, skip: int = -1) -> Tensor:
+            moved = [b._replace(center=_at(where, rays, b.center), rot=_at(where, rays, b.rot, 2)) for b in boxes]
+            return self._in_shadow(start, [_at(where, rays, c) for c in centers], moved, skip)
+
         for box in boxes:
             t, n = _hit_box(o, d, box.center, box.rot, box.half)
-            where = (t < depth).nonzero(as_tuple=True)
+            where: Where = (t < depth).nonzero(as_tuple=True)
             if len(where[0]):
-                depth[where], n = t.expand(full)[where], n.expand(*full, 3)[where]
-                start = at(o, where) + at(d, where) * depth[where][:, None] + 1e-3 * n
-                dark = self._in_shadow(start, *there(where))
+                depth[where], n = t.expand(rays)[where], n.expand(*rays, 3)[where]
+                dark = in_shadow(_at(where, rays, o) + _at(where, rays, d) * depth[where][:, None] + SKIN * n, where)
                 sun = SUN * (n @ self.light).clamp_min(0) * ~dark
                 rgb[where], instance[where], shadow[where] = box.color * (AMBIENT + sun)[:, None], box.instance, dark
         dd = (d * d).sum(-1)
-        for i, (center, ball) in enumerate(zip(centers, self.scene.balls)):
-            t = _hit_sphere(o, d, dd, center, ball.radius)
+        for i, ball in enumerate(self.scene.balls):
+            t = _hit_sphere(o, d, dd, centers[i], ball.radius)
             where = (t < depth).nonzero(as_tuple=True)
             if not len(where[0]):
                 continue
-            depth[where] = t.expand(full)[where]
-            ray = at(d, where)
-            hit = at(o, where) + ray * depth[where][:, None]
-            n = (hit - at(center, where)) / ball.radius
+            depth[where] = t.expand(rays)[where]
+            ray = _at(where, rays, d)
+            hit = _at(where, rays, o) + ray * depth[where][:, None]
+            n = (hit - _at(where, rays, centers[i])) / ball.radius
             lambert = (n @ self.light).clamp_min(0)
-            dark = self._in_shadow(hit + 1e-3 * n, *there(where), skip=i)
-            view = -ray / ray.norm(dim=-1, keepdim=True)
-            gloss = ((2 * (n @ self.light)[:, None] * n - self.light) * view).sum(-1).clamp_min(0) ** 24
+            dark = in_shadow(hit + SKIN * n, where, skip=i)
+            view = -torch.nn.functional.normalize(ray, dim=-1)
+            gloss = ((2 * (n @ self.light)[:, None] * n - self.light) * view).sum(-1).clamp_min(0) ** SHININESS
             lit = (~dark).float()
-            sky = 0.75 + 0.25 * n[:, 2]  # the floor side is darker
+            sky = 0.75 + 0.25 * n[:, 2]  # the side towards the floor gets less of the ambient light
             color = torch.tensor(BALL_COLORS[ball.color])
-            rgb[where] = color * (AMBIENT * sky + SUN * lambert * lit)[:, None] + (0.25 * gloss * lit)[:, None]
+            rgb[where] = color * (AMBIENT * sky + SUN * lambert * lit)[:, None] + (GLOSS * gloss * lit)[:, None]
             instance[where] = FIRST_BALL_ID + i
             shadow[where] = dark | (lambert <= 0)
-        return rgb, depth, instance, shadow
+        return _Traced(rgb, depth, instance, shadow)
 
 
 def render(scene: Scene, motion: Motion, width: int, height: int, *, frames_at_once: int = 21) -> Render:
@@ -212,28 +232,32 @@ def render(scene: Scene, motion: Motion, width: int, height: int, *, frames_at_o
     movable = [i for i, b in enumerate(scene.boxes) if b.mass is not None]
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     u, v = u.reshape(1, -1), v.reshape(1, -1)
-    out = []
-    for a in range(0, scene.frames, frames_at_once):
-        part = slice(a, a + frames_at_once)
-        count = len(centers[part])
+    chunks: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in range(0, scene.frames, frames_at_once):
+        part = slice(start, start + frames_at_once)
+        at, box_at = centers[part], poses[part]
         pose, angle = (c2w[part], fov[part]) if moving else (c2w[:1], fov[:1])
         o, d = camera_rays(pose[:, None], u, v, width, height, angle[:, None])
-        balls = [centers[part, n, None] for n in range(centers.shape[1])]  # [F, 1, 3] each
-        rgb, depth, instance, shadow = tracer.trace(o, d, balls, [(i, poses[part, i, None]) for i in movable])
+        traced = tracer.trace(o, d, list(at[:, :, None].unbind(1)), {i: box_at[:, i, None] for i in movable})
+        count = len(at)
         shape = (count, height, width)
-        rgb = rgb.expand(count, -1, 3).reshape(*shape, 3).clone()
-        depth, instance, shadow = (x.expand(count, -1).reshape(shape) for x in (depth, instance, shadow))
+        rgb = traced.rgb.expand(count, -1, 3).reshape(*shape, 3).clone()
+        depth, instance, shadow = (x.expand(count, -1).reshape(shape) for x in traced[1:])
         frame, pixel = _edges(instance.int() * 2 + shadow)
         if len(frame):
-            rgb.view(count, -1, 3)[frame, pixel] = _mean_of_four(
-                tracer, pose.expand(count, 4, 4)[frame], angle.expand(count)[frame], u[0, pixel], v[0, pixel], width, height,
-                [centers[part][frame, n] for n in range(centers.shape[1])], [(i, poses[part][frame, i]) for i in movable],
-            )  # fmt: skip
-        out.append((rgb.clamp_(0, 1), depth, instance))
-    return Render(*(torch.cat(x) for x in zip(*out)))
+            pose, angle = pose.expand(count, 4, 4)[frame], angle.expand(count)[frame]
+            balls, boxes = list(at[frame].unbind(1)), {i: box_at[frame, i] for i in movable}
+            total = torch.zeros(len(frame), 3)
+            for du, dv in SUBPIXELS:
+                o, d = camera_rays(pose, u[0, pixel] + du, v[0, pixel] + dv, width, height, angle)
+                total = total + tracer.trace(o, d, balls, boxes).rgb
+            rgb.view(count, -1, 3)[frame, pixel] = total / len(SUBPIXELS)
+        chunks.append((rgb.clamp_(0, 1), depth, instance))
+    rgb, depth, instance = zip(*chunks, strict=True)
+    return Render(torch.cat(rgb), torch.cat(depth), torch.cat(instance))
 
 
-def _edges(label: Tensor) -> tuple[Tensor, Tensor]:
+def _edges(label: Tensor) -> Where:
     """Frame and pixel numbers beside another label (instance, or a shadow's border)."""
     edge = torch.zeros_like(label, dtype=torch.bool)
     across, down = label[:, :, 1:] != label[:, :, :-1], label[:, 1:] != label[:, :-1]
@@ -242,12 +266,3 @@ def _edges(label: Tensor) -> tuple[Tensor, Tensor]:
     edge[:, 1:] |= down
     edge[:, :-1] |= down
     return edge.flatten(1).nonzero(as_tuple=True)
-
-
-def _mean_of_four(tracer: _Tracer, pose, angle, u, v, width, height, centers, poses) -> Tensor:
-    """Mean colour [N, 3] of four rays within each pixel, on a rotated grid."""
-    total = 0
-    for du, dv in ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125)):
-        o, d = camera_rays(pose, u + du, v + dv, width, height, angle)
-        total = total + tracer.trace(o, d, centers, poses)[0]
-    return total / 4

@@ -1,91 +1,115 @@
-"""What a clip contains: balls, boxes, a floor, a light and a camera path, sampled from one integer seed.
+"""Scenes: balls, boxes, a floor, a light and a camera path, and how a random one follows from one integer seed.
 
 World axes: x right, y away from the viewer, z up; metres, seconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from .arrays import Floats
 from .camera import MOVES, camera_path
 
 GRAVITY = 5.0  # m/s^2: a drop from 2.5 m takes one second, eight frames at 8 fps
-RESTITUTION = 0.7  # speed after / before a bounce: the same for all, so that five frames tell what follows
+RESTITUTION = 0.7  # speed after / before a bounce: one for all, so that five frames determine what follows
 FOV_DEG = 40.0  # vertical
-FAMILIES = {  # and how often a seed draws each
-    "fall": 0.17, "throw": 0.11, "roll": 0.06, "behind": 0.14, "arc": 0.15, "wall": 0.13, "collide": 0.06, "stack": 0.05,
-    "slope": 0.05, "push": 0.04, "look": 0.04,
-}  # fmt: skip
 OUT_OF_DISTRIBUTION = ("ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera")
 SPLITS = ("train", "validation", "test", *OUT_OF_DISTRIBUTION)
 
 BALL_COLORS = {
-    "red": (0.85, 0.10, 0.10), "green": (0.12, 0.62, 0.18), "blue": (0.12, 0.25, 0.85), "yellow": (0.95, 0.82, 0.12),
-    "orange": (0.95, 0.48, 0.08), "purple": (0.52, 0.16, 0.68), "cyan": (0.10, 0.75, 0.80), "pink": (0.95, 0.45, 0.68),
-    "white": (0.93, 0.93, 0.93), "black": (0.08, 0.08, 0.09),
-}  # fmt: skip
+    "red": (0.85, 0.10, 0.10),
+    "green": (0.12, 0.62, 0.18),
+    "blue": (0.12, 0.25, 0.85),
+    "yellow": (0.95, 0.82, 0.12),
+    "orange": (0.95, 0.48, 0.08),
+    "purple": (0.52, 0.16, 0.68),
+    "cyan": (0.10, 0.75, 0.80),
+    "pink": (0.95, 0.45, 0.68),
+    "white": (0.93, 0.93, 0.93),
+    "black": (0.08, 0.08, 0.09),
+}
 BOX_COLORS = {
-    "brown": (0.45, 0.28, 0.15), "gray": (0.50, 0.50, 0.52), "blue": (0.20, 0.32, 0.62), "green": (0.22, 0.45, 0.28),
-    "red": (0.62, 0.20, 0.18), "yellow": (0.80, 0.70, 0.30),
-}  # fmt: skip
+    "brown": (0.45, 0.28, 0.15),
+    "gray": (0.50, 0.50, 0.52),
+    "blue": (0.20, 0.32, 0.62),
+    "green": (0.22, 0.45, 0.28),
+    "red": (0.62, 0.20, 0.18),
+    "yellow": (0.80, 0.70, 0.30),
+}
 FLOOR_COLORS = {
-    "gray": (0.55, 0.55, 0.56), "brown": (0.60, 0.47, 0.35), "green": (0.42, 0.55, 0.38), "blue": (0.42, 0.50, 0.62),
-    "white": (0.80, 0.79, 0.77), "pink": (0.68, 0.52, 0.54),
-}  # fmt: skip
+    "gray": (0.55, 0.55, 0.56),
+    "brown": (0.60, 0.47, 0.35),
+    "green": (0.42, 0.55, 0.38),
+    "blue": (0.42, 0.50, 0.62),
+    "white": (0.80, 0.79, 0.77),
+    "pink": (0.68, 0.52, 0.54),
+}
 # Ball and box colours that meet only in the split ood-color.
 UNSEEN_PAIRS = {("orange", "blue"), ("purple", "brown"), ("cyan", "red"), ("yellow", "green"), ("pink", "gray")}
+FRICTION = 0.8
 DISTINCT = 0.38  # least RGB distance between a ball's colour and what is around it
+Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Ball:
-    color: str
+    """A ball of one colour, of density BALL_DENSITY (simulate.py)."""
+
+    color: str  # of BALL_COLORS
     radius: float  # m
-    position: tuple[float, float, float]  # centre at time 0, m
-    velocity: tuple[float, float, float]  # m/s
+    position: Vector  # centre at time 0, m
+    velocity: Vector  # m/s
 
 
 @dataclass(frozen=True)
 class Box:
-    color: str
-    center: tuple[float, float, float]
-    half: tuple[float, float, float]  # half extents, m
+    """A box, turned by pitch about its y axis, then by yaw about z."""
+
+    color: str  # of BOX_COLORS
+    center: Vector  # at time 0, m
+    half: Vector  # half extents, m
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0  # positive: its right end goes down
-    mass: float | None = None  # kg; None: it never moves. A ball of 0.45 m has 1 kg
+    mass: float | None = None  # kg; None: it never moves. A ball of radius 0.45 m has 1 kg
 
 
 @dataclass(frozen=True)
 class Floor:
-    color: str
+    """A tiled floor at z = 0 and the wall behind it."""
+
+    color: str  # of FLOOR_COLORS
     contrast: float  # 0 plain .. 1: how much darker the other tiles are
     tile: float  # m
-    wall_y: float  # distance of the back wall, m
-    wall_color: str
+    wall_y: float  # where the back wall stands, m
+    wall_color: str  # of FLOOR_COLORS
 
 
 @dataclass(frozen=True)
 class Scene:
-    family: str
+    """All that the simulator and the renderer need to make a clip."""
+
+    family: str  # of FAMILIES
     seed: int
-    split: str
+    split: str  # of SPLITS
     fps: float
     balls: tuple[Ball, ...]
     boxes: tuple[Box, ...]
     floor: Floor
-    light: tuple[float, float, float]  # unit vector towards the light
-    camera_move: str
-    c2w: np.ndarray = field(repr=False)  # [T, 4, 4] float64, OpenCV axes
-    fov_deg: np.ndarray = field(repr=False)  # [T], vertical
-    gravity: float = GRAVITY
+    light: Vector  # unit vector towards the light
+    camera_move: str  # of MOVES, or "free"
+    c2w: Floats = field(repr=False)  # [T, 4, 4] float64 camera to world, m, OpenCV axes
+    fov_deg: Floats = field(repr=False)  # [T], vertical
+    gravity: float = GRAVITY  # m/s^2, downwards
     restitution: float = RESTITUTION
-    friction: float = 0.8
-    start_s: float = 0.0  # time at frame 0: later clips find the balls on their way or at rest
+    friction: float = FRICTION  # Coulomb coefficient of the balls
+    start_s: float = 0.0  # simulated seconds before frame 0: balls are on their way or at rest by then
 
     @property
     def frames(self) -> int:
+        """Number T of frames."""
         return len(self.c2w)
 
 
@@ -98,21 +122,27 @@ def rng_for(seed: int, split: str) -> np.random.Generator:
     return np.random.default_rng([SPLITS.index(split), seed])
 
 
+def _vector(v: Vector) -> Vector:
+    """As Python floats: NumPy's would print, and so compare, otherwise."""
+    return float(v[0]), float(v[1]), float(v[2])
+
+
 class _Draw:
-    """A scene in the making: its generator, and what the families share."""
+    """A scene that is being drawn: its generator, the bodies so far, and what the families share."""
 
     def __init__(self, rng: np.random.Generator, split: str):
         self.rng, self.split = rng, split
-        self.side = float(rng.choice((-1.0, 1.0)))  # +1: things go to the right
+        self.side = float(rng.choice((-1.0, 1.0)))  # +1: bodies move to the right
         self.balls: list[Ball] = []
         self.boxes: list[Box] = []
-        self.friction = 0.8
+        self.friction = FRICTION
         self.floor = Floor(
             self.pick(FLOOR_COLORS), self(0.0, 0.45), self(0.6, 1.4), self(3.5, 6.0), self.pick(FLOOR_COLORS)
         )
         self.radius = self.choice(self(0.22, 0.29), self(0.6, 0.7)) if split == "ood-size" else self(0.34, 0.54)
 
     def __call__(self, low: float, high: float) -> float:
+        """Uniform."""
         return float(self.rng.uniform(low, high))
 
     def choice(self, *options: float) -> float:
@@ -121,14 +151,17 @@ class _Draw:
     def chance(self, p: float) -> bool:
         return bool(self.rng.random() < p)
 
-    def pick(self, table: dict) -> str:
-        return str(self.rng.choice(list(table)))
+    def pick(self, names: Iterable[str]) -> str:
+        return str(self.rng.choice(list(names)))
 
-    def box(self, center, half, **more) -> Box:
-        self.boxes.append(Box(self.pick(BOX_COLORS), tuple(map(float, center)), tuple(map(float, half)), **more))
+    def box(
+        self, center: Vector, half: Vector, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0, mass: float | None = None
+    ) -> Box:
+        color = self.pick(BOX_COLORS)
+        self.boxes.append(Box(color, _vector(center), _vector(half), yaw_deg, pitch_deg, mass))
         return self.boxes[-1]
 
-    def ball(self, position, velocity, radius: float | None = None) -> None:
+    def ball(self, position: Vector, velocity: Vector, radius: float | None = None) -> None:
         """A ball whose colour differs from the boxes made so far, the floor, the wall and the other balls."""
         radius = radius or self.radius
         around = [FLOOR_COLORS[self.floor.color], FLOOR_COLORS[self.floor.wall_color]]
@@ -143,9 +176,7 @@ class _Draw:
             clear = [c for c in clear if c not in unseen] or clear
         fast = 1.6 if self.split == "ood-speed" else 1.0
         velocity = (velocity[0] * fast, velocity[1] * fast, velocity[2] * (1.0 + (fast - 1.0) / 2))
-        self.balls.append(
-            Ball(str(self.rng.choice(clear)), radius, tuple(map(float, position)), tuple(map(float, velocity)))
-        )
+        self.balls.append(Ball(self.pick(clear), radius, _vector(position), _vector(velocity)))
 
     def occluder(self, low: float, high: float, half_width: tuple[float, float] = (0.6, 0.85)) -> Box:
         """A box in front of where the ball passes."""
@@ -238,18 +269,29 @@ def _look(d: _Draw) -> None:
         d.ball((spot + d(-0.3, 0.3), d(-0.5, 1.2), r), (0.0, 0.0, 0.0), r)
 
 
-_BUILD = {
-    "fall": _fall, "throw": _throw, "roll": _roll, "behind": _behind, "arc": _arc, "wall": _wall, "collide": _collide,
-    "stack": _stack, "slope": _slope, "push": _push, "look": _look,
-}  # fmt: skip
+_FAMILIES = {  # how often a seed draws the family, and what builds it
+    "fall": (0.17, _fall),
+    "throw": (0.11, _throw),
+    "roll": (0.06, _roll),
+    "behind": (0.14, _behind),
+    "arc": (0.15, _arc),
+    "wall": (0.13, _wall),
+    "collide": (0.06, _collide),
+    "stack": (0.05, _stack),
+    "slope": (0.05, _slope),
+    "push": (0.04, _push),
+    "look": (0.04, _look),
+}
+FAMILIES = tuple(_FAMILIES)
 
 
-def _camera(d: _Draw, family: str, frames: int) -> tuple[str, np.ndarray, np.ndarray]:
+def _camera(d: _Draw, family: str, frames: int) -> tuple[str, Floats, Floats]:
+    """Name of the move, poses [T, 4, 4] and fields of view [T]."""
     eye = np.array([d(-0.6, 0.6), d(-7.2, -6.2), d(1.5, 2.8)])
     if d.split == "ood-camera":
         eye = np.array([d.choice(-1, 1) * d(1.6, 2.6), d(-7.0, -6.0), d(3.2, 4.0)])
     target = np.array([0.0, 0.2, d(1.0, 1.3)])
-    move, amounts = "still", {}
+    move, amounts = "still", dict[str, float]()
     if family == "look" or d.chance(0.4):
         move = str(d.rng.choice([*list(MOVES)[1:], *["free"] * 4]))
         kinds = [move] if move != "free" else [str(m) for m in d.rng.choice(list(MOVES)[1:], size=3, replace=False)]
@@ -267,16 +309,28 @@ def sample_scene(
     if family is not None and family not in FAMILIES:
         raise ValueError(f"family {family!r} is unknown; choose one of {', '.join(FAMILIES)}")
     rng = rng_for(seed, split)
-    drawn = rng.choice(list(FAMILIES), p=list(FAMILIES.values()))
+    drawn = rng.choice(FAMILIES, p=[share for share, _ in _FAMILIES.values()])
     family = family or str(drawn)
     d = _Draw(rng, split)
-    _BUILD[family](d)
+    _FAMILIES[family][1](d)
     move, c2w, fov_deg = _camera(d, family, frames)
     azimuth, height = d(-2.4, -0.7), d(0.9, 1.25)  # from the viewer's side and above, so that faces are lit
     light = (np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height))
     late = d(0.5, 5.0) if split == "train" and d.chance(0.15) else 0.0  # for videos that go on beyond five seconds
     gravity = d.choice(d(2.5, 3.5), d(7.0, 9.0)) if split == "ood-gravity" else GRAVITY
     return Scene(
-        family, seed, split, fps, tuple(d.balls), tuple(d.boxes), d.floor, tuple(float(v) for v in light), move, c2w,
-        fov_deg, gravity, friction=d.friction, start_s=late,
-    )  # fmt: skip
+        family,
+        seed,
+        split,
+        fps,
+        tuple(d.balls),
+        tuple(d.boxes),
+        d.floor,
+        _vector(light),
+        move,
+        c2w,
+        fov_deg,
+        gravity,
+        friction=d.friction,
+        start_s=late,
+    )

@@ -1,4 +1,7 @@
-"""Rigid-body motion of a scene, by MuJoCo: gravity, contacts with the asked restitution, friction, rolling."""
+"""Rigid-body motion of a scene, by MuJoCo: gravity, contacts of a given restitution, friction, rolling."""
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# MuJoCo's Python module has no type stubs.
 
 from __future__ import annotations
 
@@ -7,18 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arrays import Floats
 from .camera import turn
 from .scene import Ball, Box, Scene
 
-STEP_S = 0.002
+STEP_S = 0.002  # seconds of one integration step
 STIFFNESS = 20000.0  # 1/s^2: a contact lasts about 22 ms, eleven steps, and a 5 m/s impact sinks in by 3.5 cm
 BALL_DENSITY = 1.0 / 0.45**3  # kg per cubed radius
 
 
-@dataclass
+@dataclass(frozen=True)
 class Motion:
-    centers: np.ndarray  # [T, N, 3] of the balls, metres
-    box_poses: np.ndarray  # [T, M, 4, 4] box to world
+    """Where the bodies of a scene are in each of T frames."""
+
+    centers: Floats  # [T, N, 3] of the balls, metres
+    box_poses: Floats  # [T, M, 4, 4] box to world
 
 
 def contact_damping(restitution: float, stiffness: float = STIFFNESS) -> float:
@@ -34,16 +40,16 @@ def contact_damping(restitution: float, stiffness: float = STIFFNESS) -> float:
 
 
 def _ball_xml(b: Ball, restitution: float, friction: float) -> str:
-    x, y, z = b.position
+    pos, mass = " ".join(map(str, b.position)), BALL_DENSITY * b.radius**3
     # priority=1: the ball's own contact parameters decide, whatever it hits; direct (negative) solref form.
     return (
-        f'<body pos="{x} {y} {z}"><freejoint/><geom type="sphere" size="{b.radius}" mass="{BALL_DENSITY * b.radius**3}" '
+        f'<body pos="{pos}"><freejoint/><geom type="sphere" size="{b.radius}" mass="{mass}" '
         f'priority="1" condim="4" friction="{friction} 0.005 0.0001" '
         f'solref="{-STIFFNESS} {-contact_damping(restitution)}" solimp="0.99 0.99 0.001"/></body>'
     )
 
 
-def box_rotation(b: Box) -> np.ndarray:
+def box_rotation(b: Box) -> Floats:
     """Box to world [3, 3] at the start: pitch about the box's y axis, then yaw about z."""
     return turn(2, np.array(b.yaw_deg)) @ turn(1, np.array(b.pitch_deg))
 
@@ -52,16 +58,15 @@ def _box_xml(b: Box) -> str:
     """A fixed geom, or a free body when the box has a mass."""
     a, p = math.radians(b.yaw_deg) / 2, math.radians(b.pitch_deg) / 2
     quat = (math.cos(a) * math.cos(p), -math.sin(a) * math.sin(p), math.cos(a) * math.sin(p), math.sin(a) * math.cos(p))
-    place = f'pos="{" ".join(map(str, b.center))}" quat="{" ".join(map(str, quat))}"'
+    pose = f'pos="{" ".join(map(str, b.center))}" quat="{" ".join(map(str, quat))}"'
     size = " ".join(map(str, b.half))
     if b.mass is None:
-        return f'<geom type="box" {place} size="{size}"/>'
-    return (
-        f'<body {place}><freejoint/><geom type="box" size="{size}" mass="{b.mass}" friction="0.5 0.005 0.0001"/></body>'
-    )
+        return f'<geom type="box" {pose} size="{size}"/>'
+    geom = f'<geom type="box" size="{size}" mass="{b.mass}" friction="0.5 0.005 0.0001"/>'
+    return f"<body {pose}><freejoint/>{geom}</body>"
 
 
-def _rotation(quat: np.ndarray) -> np.ndarray:
+def _rotation(quat: Floats) -> Floats:
     """Matrices [..., 3, 3] of unit quaternions [..., 4], w first."""
     w, x, y, z = np.moveaxis(quat, -1, 0)
     rows = (
@@ -73,7 +78,7 @@ def _rotation(quat: np.ndarray) -> np.ndarray:
 
 
 def simulate(scene: Scene) -> Motion:
-    """Where everything is, one row a frame; frame 0 is the scene as given, or `start_s` seconds later."""
+    """Integrate a scene; frame 0 is the scene as given, or `start_s` seconds later."""
     import mujoco
 
     movable = [i for i, b in enumerate(scene.boxes) if b.mass is not None]
@@ -91,12 +96,12 @@ def simulate(scene: Scene) -> Motion:
             data.qvel[6 * i + 3 : 6 * i + 6] = (-b.velocity[1] / b.radius, b.velocity[0] / b.radius, 0.0)
     frames, balls = scene.frames, len(scene.balls)
     states = np.zeros((frames, balls + len(movable), 7))
-    done = 0
+    steps_done = 0
     for t in range(frames):
-        todo = round((scene.start_s + t / scene.fps) / STEP_S) - done
-        if todo:
-            mujoco.mj_step(model, data, nstep=todo)
-            done += todo
+        steps = round((scene.start_s + t / scene.fps) / STEP_S) - steps_done
+        if steps:
+            mujoco.mj_step(model, data, nstep=steps)
+            steps_done += steps
         states[t] = data.qpos.reshape(-1, 7)
     poses = np.tile(np.eye(4), (frames, len(scene.boxes), 1, 1))
     for i, b in enumerate(scene.boxes):
