@@ -20,6 +20,7 @@ from ..model import lean
 from ..model.experts import Experts
 from ..model.files.quantized import StoredLinear
 from ..model.vdit import VDiT
+from .comfy_base import NativeBase
 
 
 class StreamedLinear(comfy.ops.disable_weight_init.Linear, lean.Linear):
@@ -132,9 +133,7 @@ def patcher_of(module: nn.Module, device: torch.device) -> ModelPatcher:
         for part in module.modules():
             part.__class__ = STREAMED.get(type(part), type(part))
         if isinstance(module, VDiT):
-            from .comfy_native import NativeBase  # so that a native MODEL of it has the same patcher
-
-            managed: nn.Module = NativeBase(module)
+            managed: nn.Module = NativeBase(module)  # so that a native MODEL of it has the same patcher
         else:
             managed = module
         patcher = Patcher(managed, load_device=device, offload_device=management.unet_offload_device())
