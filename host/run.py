@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import folders, overrides, workflow
 from .catalog import load_nodes, object_infos
-from .cli import Refused
+from .command import Refused, add_base
 from .executor import Executor, NodeFailed, RunResult
 from .running import Interrupted
 from .validation import Checked, InvalidPrompt, title, validate
@@ -21,8 +21,32 @@ from .validation import Checked, InvalidPrompt, title, validate
 log = logging.getLogger(__name__)
 
 
-def command(options: argparse.Namespace) -> int:
-    """Runs options.workflow. Raises Refused with what was found and what to do; KeyboardInterrupt on Ctrl+C."""
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = argparse.ArgumentParser(
+        prog="vdit run",
+        description="Runs a workflow without a browser: progress to stderr, one line per output file to stdout.",
+    )
+    options.add_argument("workflow", metavar="WORKFLOW", help="a workflow .json, as saved or as exported for the API")
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        dest="changes",
+        help="set a widget; NODE is a title, id or type: --set 'Sample.seed=7'. A picture may be given as a path",
+    )
+    options.add_argument("--out", metavar="DIR", help="where files go (default: output/ in the base folder)")
+    options.add_argument(
+        "--json", action="store_true", help="print one JSON object: files, frames, fps, seconds per node, peak memory"
+    )
+    add_base(options)
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Runs one workflow. Raises Refused with what was found and what to do; KeyboardInterrupt on Ctrl+C."""
+    options = parser().parse_args(argv)
     started = time.perf_counter()
     folders.use(options.base, output=options.out)
     nodes = load_nodes()

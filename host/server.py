@@ -31,7 +31,7 @@ CONTENT_POLICY = (
 )  # no request leaves this machine
 
 
-class PortTaken(OSError):
+class PortTaken(RuntimeError):
     """Another program listens there."""
 
 
@@ -317,9 +317,8 @@ def bind(listen: str, port: int | None) -> socket.socket:
             sock.close()
             failure = reason
     raise PortTaken(
-        failure.errno,
         f"{listen}:{wanted[0]} cannot be listened on ({failure.strerror}). "
-        "Stop the program that uses it, or choose another: --port NUMBER",
+        "Stop the program that uses it, or choose another: --port NUMBER"
     )
 
 
