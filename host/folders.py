@@ -9,6 +9,8 @@ import mimetypes
 import os
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parent.parent
@@ -16,39 +18,47 @@ KINDS = ("input", "output", "temp", "user", "models")
 EARLY_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".webm": "video/webm"}  # not in every system's list
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
 
-# Beside the code, as in a clone; an installed wheel's folder is no place for a person's files.
-_base = Path(os.environ.get("VDIT_BASE") or (Path.cwd() if "site-packages" in PACK.parts else PACK))
-_moved: dict[str, Path] = {}
 
-
-class OutsideFolder(ValueError):
+class OutsideFolder(ValueError):  # noqa: N818
     """A name leads out of the folder it has to stay in."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The base folder, and the folders that lie elsewhere, by their kind."""
+
+    base: Path
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+
+    def moved(self, **kinds: str | Path | None) -> Folders:
+        """With single folders elsewhere: moved(output="renders"). None leaves as it is."""
+        for kind in kinds:
+            _check(kind)
+        chosen = {kind: Path(path).resolve() for kind, path in kinds.items() if path is not None}
+        return Folders(self.base, {**self.elsewhere, **chosen})
+
+
+# Beside the code, as in a clone; an installed wheel's folder is no place for a person's files.
+current = Folders(Path(os.environ.get("VDIT_BASE") or (Path.cwd() if "site-packages" in PACK.parts else PACK)))
 
 
 def use(base: str | Path | None = None, **kinds: str | Path | None) -> None:
     """Choose the base folder, or single folders: use(output="renders"). None leaves as it is."""
-    global _base
-    if base is not None:
-        _base = Path(base).resolve()
-        _moved.clear()
-    for kind, path in kinds.items():
-        if kind not in KINDS:
-            raise ValueError(f"no folder named {kind!r}; there are {', '.join(KINDS)}")
-        if path is not None:
-            _moved[kind] = Path(path).resolve()
-
-
-def base() -> Path:
-    return _base
+    global current
+    current = (current if base is None else Folders(Path(base).resolve())).moved(**kinds)
 
 
 def directory(kind: str) -> Path:
     """The folder, made if it is missing. Kinds: input, output, temp, user, models."""
-    if kind not in KINDS:
-        raise OutsideFolder(f"no folder named {kind!r}; there are {', '.join(KINDS)}")
-    path = _moved.get(kind, _base / kind)
+    _check(kind)
+    path = current.elsewhere.get(kind, current.base / kind)
     path.mkdir(parents=True, exist_ok=True)
     return path.resolve()
+
+
+def _check(kind: str) -> None:
+    if kind not in KINDS:
+        raise OutsideFolder(f"no folder named {kind!r}; there are {', '.join(KINDS)}")
 
 
 def confined(folder: Path, name: str) -> Path:
@@ -98,17 +108,8 @@ def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, st
 
     %width%, %height%, %year% ... %second% in the prefix are filled in. Raises OutsideFolder.
     """
-    now = time.localtime()
-    values = {
-        "width": str(width),
-        "height": str(height),
-        "year": f"{now.tm_year}",
-        "month": f"{now.tm_mon:02}",
-        "day": f"{now.tm_mday:02}",
-        "hour": f"{now.tm_hour:02}",
-        "minute": f"{now.tm_min:02}",
-        "second": f"{now.tm_sec:02}",
-    }
+    parts = dict(zip(("year", "month", "day", "hour", "minute", "second"), time.localtime()))
+    values = {"width": str(width), "height": str(height), **{name: f"{part:02}" for name, part in parts.items()}}
     prefix = re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
     root = directory(kind)
     target = confined(root, os.path.normpath(prefix))

@@ -35,8 +35,7 @@ def studio(tmp_path_factory):
 
     base = tmp_path_factory.mktemp("studio")
     patch = pytest.MonkeyPatch()
-    patch.setattr(folders, "_base", base)
-    patch.setattr(folders, "_moved", {})
+    patch.setattr(folders, "current", folders.Folders(base))
     weights = base / "random.safetensors"
     bundle.save_world_model(random_world_model(0, controls=True), weights)
     patch.setattr(bundle, "BUNDLED", weights)

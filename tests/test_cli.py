@@ -31,8 +31,7 @@ def base(tmp_path, monkeypatch):
     from fakes import random_world_model
     from vdit.model.files import bundle
 
-    monkeypatch.setattr(folders, "_base", tmp_path)
-    monkeypatch.setattr(folders, "_moved", {})
+    monkeypatch.setattr(folders, "current", folders.Folders(tmp_path))
     weights = tmp_path / "random.safetensors"
     bundle.save_world_model(random_world_model(0), weights)
     monkeypatch.setattr(bundle, "BUNDLED", weights)

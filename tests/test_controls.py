@@ -299,7 +299,7 @@ def test_an_empty_brush_is_free_everywhere_and_the_node_says_so():
 
 
 def test_a_preset_stretches_to_any_video_and_a_file_does_not(model, tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "input", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(input=tmp_path))
     path, drawn, text = VDiTCameraPath.execute(**defaults(VDiTCameraPath, preset="dolly", frames=41)).result
     assert path.stretch and drawn.shape[0] == 1
     video(model, camera=path)
@@ -333,14 +333,14 @@ def test_a_drawn_path_overrules_the_preset_and_a_second_node_goes_on_from_the_fi
     ],
 )
 def test_a_camera_node_names_what_it_cannot_use(tmp_path, monkeypatch, changes, error, said):
-    monkeypatch.setitem(folders._moved, "input", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(input=tmp_path))
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe\x00")
     with pytest.raises(error, match=said):
         VDiTCameraPath.execute(**defaults(VDiTCameraPath, **changes))
 
 
 def test_a_changed_file_is_read_again(tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "input", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(input=tmp_path))
     assert VDiTCameraPath.fingerprint_inputs(file="a.txt") == "missing"
     (tmp_path / "a.txt").write_text(LINE)
     once = VDiTCameraPath.fingerprint_inputs(file="a.txt")
@@ -351,7 +351,7 @@ def test_a_changed_file_is_read_again(tmp_path, monkeypatch):
 
 
 def test_depth_comes_from_pictures_or_from_a_file_never_from_both(tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "input", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(input=tmp_path))
     np.save(tmp_path / "d.npy", np.random.default_rng(0).random((3, 64, 64)) + 1)
     maps, seen = VDiTDepthControl.execute(**defaults(VDiTDepthControl, file="d.npy", width=64, height=64)).result
     assert maps.frames == 3 and seen.shape == (3, 64, 64, 3) and maps.near is not None
@@ -393,7 +393,7 @@ def test_flow_control_refuses_what_does_not_join(given, said):
 
 
 def test_the_brush_node_shows_its_motion_over_the_picture_and_hands_the_picture_to_its_drawing(tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "temp", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(temp=tmp_path))
     given = dict(strokes=strokes({"points": [[0.2, 0.5], [0.8, 0.5]]}), frames=9, start_image=torch.zeros(1, 48, 96, 3))
     output = VDiTMotionBrush.execute(**defaults(VDiTMotionBrush, **given))
     assert output[0].flow.shape == (8, 128, 128, 2) and output[1].shape == (8, 128, 128, 3)

@@ -74,7 +74,7 @@ def test_what_was_added_to_a_node_came_last():
 
 
 def test_the_extension_lists_the_nodes_and_offers_the_examples(tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "input", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(input=tmp_path))
     mine = tmp_path / "vdit-falling-ball.png"
     mine.write_bytes(b"mine")
     assert asyncio.run(VDiTExtension().get_node_list()) == NODES
@@ -257,7 +257,7 @@ def test_a_latent_of_another_kind_is_refused(model, latent, said):
 
 
 def test_a_file_that_is_not_there_is_named_with_what_is(tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "models", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(models=tmp_path))
     (tmp_path / "diffusion_models").mkdir()
     (tmp_path / "diffusion_models" / "other.safetensors").write_bytes(b"")
     assert VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"] == [*SHIPPED, "other.safetensors"]

@@ -39,7 +39,7 @@ def teacher():
 
 @pytest.fixture(autouse=True)
 def own_temp(tmp_path, monkeypatch):
-    monkeypatch.setitem(folders._moved, "temp", tmp_path / "temp")
+    monkeypatch.setattr(folders, "current", folders.current.moved(temp=tmp_path / "temp"))
     takes._kept.clear()
 
 

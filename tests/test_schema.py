@@ -28,8 +28,7 @@ HIDDEN = {io.Hidden.prompt: PROMPT, io.Hidden.extra_pnginfo: {"workflow": WORKFL
 
 @pytest.fixture(autouse=True)
 def base(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "_moved", {})
-    monkeypatch.setattr(folders, "_base", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.Folders(tmp_path))
     return tmp_path
 
 

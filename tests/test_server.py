@@ -166,7 +166,7 @@ def test_only_loopback_names_are_loopback():
     ],
 )
 def test_paths_stay_in_their_folders(studio, path):
-    (folders.base() / "secret.txt").write_text("secret")
+    (folders.current.base / "secret.txt").write_text("secret")
     status, _, body = ask(studio, "GET", path)
     assert status in (400, 403, 404) and b"secret" != body
 

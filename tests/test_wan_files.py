@@ -330,7 +330,7 @@ def models(tmp_path, monkeypatch):
     """ComfyUI's model folders, empty."""
     from vdit.host import folders
 
-    monkeypatch.setitem(folders._moved, "models", tmp_path)
+    monkeypatch.setattr(folders, "current", folders.current.moved(models=tmp_path))
     for name in ("diffusion_models", "loras", "vae", "text_encoders"):
         (tmp_path / name).mkdir()
     return tmp_path

@@ -222,8 +222,7 @@ def test_set_refuses_what_it_cannot_do(change, words):
 
 
 def test_set_takes_a_picture_from_anywhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "_base", tmp_path / "base")
-    monkeypatch.setattr(folders, "_moved", {})
+    monkeypatch.setattr(folders, "current", folders.Folders(tmp_path / "base"))
     picture = tmp_path / "mine.png"
     picture.write_bytes(b"one")
     workflow = loaded()

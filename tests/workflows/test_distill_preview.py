@@ -17,8 +17,7 @@ SMALL += [f"{node}.{name}" for node in ("Preview", "Preview against render") for
 @pytest.fixture(autouse=True)
 def own_models(tmp_path, monkeypatch):
     """A student and its teacher of random weights under the names of those that ship; the host's folders put back."""
-    monkeypatch.setattr(folders, "_base", folders._base)
-    monkeypatch.setattr(folders, "_moved", dict(folders._moved))
+    monkeypatch.setattr(folders, "current", folders.current)
     monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "vdit-small.safetensors")
     save_world_model(random_world_model(0), bundle.BUNDLED)
     save_world_model(random_world_model(0, student=True), tmp_path / "vdit-small-student.safetensors")

@@ -14,16 +14,12 @@ PACK = Path(cli.__file__).resolve().parent.parent / "workflows"
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
     """The command moves the host's folders; put them back. A random model will do: its scores are not asked."""
-    base, moved = folders._base, dict(folders._moved)
+    monkeypatch.setattr(folders, "current", folders.current)
     weights = tmp_path / "random.safetensors"
     model = random_world_model(0)
     model.defaults.update(width=64, height=64)
     bundle.save_world_model(model, weights)
     monkeypatch.setattr(bundle, "BUNDLED", weights)
-    yield
-    folders._base = base
-    folders._moved.clear()
-    folders._moved.update(moved)
 
 
 def run(name, tmp_path, capsys, *more):

@@ -20,11 +20,7 @@ SHOTS = [path for path in WORKFLOWS if path.stem != "physics-benchmark" and not 
 def own_folders(monkeypatch):
     """The command moves the host's folders; put them back. And the weights are those that ship, not a test's."""
     monkeypatch.setattr(bundle, "BUNDLED", PACK / "weights" / "vdit-small.safetensors")
-    base, moved = folders._base, dict(folders._moved)
-    yield
-    folders._base = base
-    folders._moved.clear()
-    folders._moved.update(moved)
+    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def run(path, tmp_path, capsys, *more):

@@ -18,8 +18,7 @@ LENGTHS = {"wan-vace-depth-flow": 41}  # frames of the controls
 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "_base", folders._base)
-    monkeypatch.setattr(folders, "_moved", dict(folders._moved))
+    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def run(path, base, capsys, *changes):
