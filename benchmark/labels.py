@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..world.camera import project, project_ball
+from ..geometry.camera_numpy import project, project_sphere
 from ..world.clip import Clip, clean_background
 from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID
 
@@ -61,7 +61,7 @@ def label(clip: Clip) -> Labels:
     truth, instance = clip.render.rgb.numpy().astype(np.float32), clip.render.instance.numpy()
     frames, height, width = instance.shape
     first, at = scene.balls[0], clip.centers[:, 0]
-    u, v, depth, radius = project_ball(at, first.radius, scene.c2w, scene.fov_deg, width, height)
+    u, v, depth, radius = project_sphere(at, first.radius, scene.c2w, scene.fov_deg, width, height)
     lying = np.concatenate([at[:, :2], np.full((frames, 1), first.radius)], 1)
     ball = instance == FIRST_BALL_ID
     still = bool(np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[0]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..world.camera import project_ball
+from ..geometry.camera_numpy import focal_length, project_sphere
 from ..world.clip import Clip
 from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
 from .labels import Labels, shades_of
@@ -114,7 +114,7 @@ def camera_error(
     v, u = np.mgrid[0:height, 0:width]
     errors, pose = [], np.eye(4)
     for i, t in enumerate(range(known - 1, len(depth) - 1)):
-        focal = 0.5 * height / np.tan(np.radians(scene.fov_deg[t]) / 2)
+        focal = focal_length(scene.fov_deg[t], height)
         still = np.isin(instance[t], fixed) & told[i]
         if still.sum() < 50:
             return {"camera_px": None, "camera_deg": None, "camera_m": None}  # a plain room: nothing to read it from
@@ -183,7 +183,7 @@ def silhouette_iou(frames: np.ndarray, clip: Clip, labels: Labels, known: int) -
     y, x = np.mgrid[0:height, 0:width] + 0.5
     for i, ball in enumerate(scene.balls):
         mine = labels.shades if i == 0 else shades_of(labels.truth, instance == FIRST_BALL_ID + i)
-        u, v, depth, radius = project_ball(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
+        u, v, depth, radius = project_sphere(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
         u, v, near = (n[:, None, None] for n in (u, v, np.where(depth > ball.radius, BESIDE * radius, 0.0)))
         found |= ball_mask(frames, labels, mine, rivals=False) & ((x - u) ** 2 + (y - v) ** 2 < near**2)
     found = found[made]

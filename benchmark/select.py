@@ -8,7 +8,7 @@ from typing import Iterator
 
 import numpy as np
 
-from ..world.camera import project
+from ..geometry.camera_numpy import focal_length, project
 from ..world.clip import Clip, render_scene
 from ..world.simulate import simulate
 from ..world.scene import sample_scene
@@ -106,7 +106,7 @@ def _hopeless(scene, motion, suite: str, form: Format) -> str | None:
         return "the ball leaves the picture"
     if suite == "coherence":
         path = np.hypot(np.diff(u), np.diff(v)).sum()
-        radius = scene.balls[0].radius * 0.5 * form.height / np.tan(np.radians(scene.fov_deg[0]) / 2) / depth[0]
+        radius = scene.balls[0].radius * focal_length(scene.fov_deg[0], form.height) / depth[0]
         if path < 0.9 * LEAST_PATH * radius:
             return f"the ball's way is shorter than {LEAST_PATH} of its radii"
     return None

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .flow import FlowField, grid
+from ..geometry.pixels import pixel_grid
+from .flow import FlowField
 from .span import ControlError
 
 MAX_STROKES, MAX_POINTS = 200, 2000
@@ -119,7 +120,7 @@ def flow_from_strokes(
     if background not in BACKGROUNDS:
         raise ControlError(f"motion brush: background is {background!r}; expected one of {', '.join(BACKGROUNDS)}")
     time = torch.linspace(0, 1, frames).double()
-    pixels = grid(width, height).double()
+    pixels = pixel_grid(width, height).double()
     total = torch.zeros(frames - 1, height, width, 2)
     weight = torch.zeros(frames - 1, height, width)
     valid = torch.zeros(frames - 1, height, width)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..geometry.camera import FOV_RANGE_DEG, focal_length, fov_from_focal, relative_poses
+from ..geometry.rotation import interpolate_poses
 from .span import ControlError, check_span
 
 NO_ROTATION = 1e-3  # largest |R R^T - 1|: text files round to five digits or so
-FOV_DEG = (1.0, 170.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +43,12 @@ class CameraPath:
         if fov.shape != (len(c2w),):
             raise ControlError(f"camera path: {len(c2w)} poses but {list(fov.shape)} fields of view; expected one each")
         _check_poses(c2w)
-        wrong = ~((fov >= FOV_DEG[0]) & (fov <= FOV_DEG[1]))
+        wrong = ~((fov >= FOV_RANGE_DEG[0]) & (fov <= FOV_RANGE_DEG[1]))
         if wrong.any():
             t = int(wrong.nonzero()[0])
             raise ControlError(
                 f"camera path, frame {t}: the vertical field of view is {fov[t]:g} degrees; expected "
-                f"{FOV_DEG[0]:g} to {FOV_DEG[1]:g}"
+                f"{FOV_RANGE_DEG[0]:g} to {FOV_RANGE_DEG[1]:g}"
             )
         check_span("camera path", self.strength, self.start, self.end)
         object.__setattr__(self, "c2w", c2w)
@@ -63,13 +64,13 @@ class CameraPath:
 
     def relative(self) -> CameraPath:
         """The same motion, with the first camera at the origin looking along z."""
-        return replace(self, c2w=torch.linalg.inv(self.c2w[0]) @ self.c2w)
+        return replace(self, c2w=relative_poses(self.c2w))
 
     def since(self, frame: int) -> CameraPath:
         """The path from a frame on."""
         return replace(self, c2w=self.c2w[frame:], fov_deg=self.fov_deg[frame:])
 
-    def turned(self) -> CameraPath:
+    def reversed(self) -> CameraPath:
         """The same poses, the last one first."""
         return replace(self, c2w=self.c2w.flip(0), fov_deg=self.fov_deg.flip(0))
 
@@ -79,8 +80,10 @@ class CameraPath:
             raise ControlError(f"a camera path of {frames} frames was asked; expected at least 1")
         if frames == self.frames:
             return self
-        c2w, focal = between(self.c2w, focal_of(self.fov_deg), torch.linspace(0, self.frames - 1, frames).double())
-        return replace(self, c2w=c2w, fov_deg=fov_of(focal))
+        c2w, focal = interpolate_poses(
+            self.c2w, focal_length(self.fov_deg), torch.linspace(0, self.frames - 1, frames).double()
+        )
+        return replace(self, c2w=c2w, fov_deg=fov_from_focal(focal))
 
     def then(self, other: CameraPath) -> CameraPath:
         """This path and then the other, which starts in this one's last pose and at its zoom: T1 + T2 - 1 frames.
@@ -88,71 +91,14 @@ class CameraPath:
         Strength, start and end are the other's; the whole stretches if both do.
         """
         moved = self.c2w[-1] @ torch.linalg.inv(other.c2w[0]) @ other.c2w
-        focal = focal_of(other.fov_deg)
-        focal = focal / focal[0] * focal_of(self.fov_deg[-1])
+        focal = focal_length(other.fov_deg)
+        focal = focal / focal[0] * focal_length(self.fov_deg[-1])
         return replace(
             other,
             c2w=torch.cat((self.c2w, moved[1:])),
-            fov_deg=torch.cat((self.fov_deg, fov_of(focal)[1:])),
+            fov_deg=torch.cat((self.fov_deg, fov_from_focal(focal)[1:])),
             stretch=self.stretch and other.stretch,
         )
-
-
-def focal_of(fov_deg: Tensor) -> Tensor:
-    """Focal length in half picture heights."""
-    return 1.0 / torch.tan(torch.deg2rad(fov_deg) / 2)
-
-
-def fov_of(focal: Tensor) -> Tensor:
-    return torch.rad2deg(2 * torch.atan(1.0 / focal))
-
-
-def between(c2w: Tensor, focal: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Poses [N,4,4] and focal lengths [N] at fractional indices `at` [N] of a sequence [T,4,4], [T]."""
-    low = at.floor().long().clamp(0, max(0, len(c2w) - 2))
-    high = (low + 1).clamp(max=len(c2w) - 1)
-    s = (at - low).clamp(0, 1)
-    pose = torch.eye(4, dtype=torch.float64).repeat(len(at), 1, 1)
-    pose[:, :3, :3] = slerp(c2w[low, :3, :3], c2w[high, :3, :3], s)
-    pose[:, :3, 3] = torch.lerp(c2w[low, :3, 3], c2w[high, :3, 3], s[:, None])
-    return pose, torch.lerp(focal[low], focal[high], s)
-
-
-def slerp(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
-    """Rotations [N,3,3] on the shortest arc from a to b, at shares s [N]: a * exp(s * log(a^T b))."""
-    axis, angle = axis_angle(a.transpose(-1, -2) @ b)
-    return a @ about(axis, s * angle)
-
-
-def axis_angle(turn: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit axes [N,3] and angles [N] in 0..pi of rotations [N,3,3]: what about() undoes."""
-    cos = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
-    twist = torch.stack(
-        (turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]), -1
-    )
-    angle = torch.atan2(twist.norm(dim=-1) / 2, cos)
-    # Half a turn has no twist to read the axis from; there (1 + turn)/2 is axis times axis.
-    outer = (turn + torch.eye(3, dtype=turn.dtype)) / 2
-    column = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    fallback = outer[torch.arange(len(turn)), :, column]
-    axis = torch.where((cos < -1 + 1e-9)[:, None], fallback, twist)
-    return axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-300), angle
-
-
-def about(axis: Tensor, angle: Tensor) -> Tensor:
-    """Rotations [N,3,3] by angle [N] (radians) about unit axes [N,3] (Rodrigues)."""
-    x, y, z = axis.unbind(-1)
-    o = torch.zeros_like(x)
-    k = torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).unflatten(-1, (3, 3))
-    sin, cos = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    return torch.eye(3, dtype=axis.dtype) + sin * k + (1 - cos) * (k @ k)
-
-
-def turned(yaw_deg: Tensor, pitch_deg: Tensor, roll_deg: Tensor) -> Tensor:
-    """Rotations [N,3,3] of a camera: yaw to the right, then pitch up, then roll clockwise, in degrees [N]."""
-    x, y, z = torch.eye(3, dtype=torch.float64)
-    yaw, pitch, roll = (torch.deg2rad(torch.as_tensor(d, dtype=torch.float64)) for d in (yaw_deg, pitch_deg, roll_deg))
-    return about(y.expand(len(yaw), 3), yaw) @ about(x.expand(len(yaw), 3), pitch) @ about(z.expand(len(yaw), 3), roll)
 
 
 def _check_poses(c2w: Tensor) -> None:

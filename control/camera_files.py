@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .camera import FOV_DEG, CameraPath
+from ..geometry.camera import FOV_RANGE_DEG
+from .camera import CameraPath
 from .moves import MAX_FRAMES, from_keys, keys_of
 from .span import ControlError
 
@@ -114,7 +115,7 @@ def _fov(lens: list[float], where: str) -> float:
             "crop the source to its centre, or set cx and cy to 0.5"
         )
     fov = 2 * math.degrees(math.atan(0.5 / fy)) if fy > 0 else -1.0
-    if not FOV_DEG[0] <= fov <= FOV_DEG[1]:
+    if not FOV_RANGE_DEG[0] <= fov <= FOV_RANGE_DEG[1]:
         raise ControlError(f"{where}: fy is {fy:g}; expected a focal length as a share of the height, such as 0.9")
     return fov
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..geometry.camera import focal_length
+from ..geometry.rotation import yaw_pitch_roll_of
 from .camera import CameraPath
 
 MISSING = "matplotlib is not installed, so the path is not drawn: pip install matplotlib==3.11.2 and restart"
@@ -12,11 +14,7 @@ MISSING = "matplotlib is not installed, so the path is not drawn: pip install ma
 
 def angles_deg(camera: CameraPath) -> Tensor:
     """Yaw (right), pitch (up) and roll (clockwise) [T,3] in degrees, relative to the first frame."""
-    r = camera.relative().c2w[:, :3, :3]
-    yaw = torch.atan2(r[:, 0, 2], r[:, 2, 2])
-    pitch = torch.asin(-r[:, 1, 2].clamp(-1, 1))
-    roll = torch.atan2(r[:, 1, 0], r[:, 1, 1])
-    return torch.rad2deg(torch.stack((yaw, pitch, roll), 1))
+    return yaw_pitch_roll_of(camera.relative().c2w[:, :3, :3])
 
 
 def plot(camera: CameraPath) -> Tensor | None:
@@ -71,7 +69,7 @@ def plot(camera: CameraPath) -> Tensor | None:
 
 def _camera(axes, path: CameraPath, t: int, across: int, up: int, sign: int, size: float) -> None:
     """A small triangle that looks where the camera looks."""
-    focal = 1.0 / torch.tan(torch.deg2rad(path.fov_deg[t]) / 2)
+    focal = focal_length(path.fov_deg[t])
     spread = size / max(1.0, float(focal)) * 1.2
     tip = path.c2w[t, :3, 3]
     side = path.c2w[t, :3, 0 if up == 2 else 1]

@@ -8,7 +8,8 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-from .flow import FlowField, grid, look_up
+from ..geometry.pixels import pixel_grid, sample_bilinear
+from .flow import FlowField
 from .pictures import as_pictures, cover
 from .span import ControlError
 
@@ -65,9 +66,9 @@ def flow_from_video(
         valid = torch.ones(forth.shape[:2])
         if check:
             back = torch.from_numpy(dis.calc(then, now, None))
-            there = grid(*size) + forth
-            error = (forth + look_up(back, there)).square().sum(-1)
-            reach = forth.square().sum(-1) + look_up(back, there).square().sum(-1)
+            there = pixel_grid(*size) + forth
+            error = (forth + sample_bilinear(back, there)).square().sum(-1)
+            reach = forth.square().sum(-1) + sample_bilinear(back, there).square().sum(-1)
             inside = ((there >= 0) & (there <= torch.tensor(size))).all(-1)
             valid = ((error < 0.01 * reach + 0.5 * scale**2) & inside).float()
         small = FlowField(forth[None], valid[None]).resized(width, height)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..geometry.pixels import pixel_grid, sample_bilinear
 from .depth import check_same_shape
 from .signals import POOL
 from .span import ControlError, check_span
@@ -107,38 +108,22 @@ def carried(camera: FlowField, objects: FlowField) -> FlowField:
     camera = _fitted(camera, objects)
     steps, h, w = objects.flow.shape[:3]
     flow, valid = objects.flow.clone(), objects.valid.clone()
-    source = grid(w, h)  # where in the first frame each pixel of frame t came from
+    source = pixel_grid(w, h)  # where in the first frame each pixel of frame t came from
     for t in range(steps):
         told = torch.cat((objects.flow[t] * objects.valid[t, ..., None], objects.valid[t, ..., None]), -1)
-        moved = look_up(told, source)
+        moved = sample_bilinear(told, source)
         valid[t] = moved[..., 2].clamp(0, 1)
         flow[t] = moved[..., :2] / valid[t, ..., None].clamp_min(1e-4)
-        source = look_up(source, grid(w, h) - _backward(camera.flow[t]))
+        source = sample_bilinear(source, pixel_grid(w, h) - _backward(camera.flow[t]))
     flow = camera.flow + flow * (valid > 1e-4)[..., None]
     return replace(objects, flow=flow, valid=torch.maximum(valid, camera.valid))
 
 
-def grid(width: int, height: int) -> Tensor:
-    """Pixel centres [H,W,2], x then y."""
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    return torch.stack((x, y), -1)
-
-
-def look_up(maps: Tensor, at: Tensor) -> Tensor:
-    """Bilinear values [...,C] of maps [H,W,C] at pixel positions [...,2] (centres at +0.5); borders reach outward."""
-    h, w = maps.shape[:2]
-    place = at.reshape(1, 1, -1, 2) / torch.tensor([w / 2, h / 2]) - 1
-    found = torch.nn.functional.grid_sample(
-        maps.permute(2, 0, 1)[None], place, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return found[0, :, 0].T.reshape(*at.shape[:-1], -1)
-
-
 def _backward(flow: Tensor) -> Tensor:
     """The motion that led to each pixel of the next frame, [H,W,2]: b(x) = f(x - b(x)), iterated: smooth fields."""
-    back, here = flow, grid(flow.shape[1], flow.shape[0])
+    back, here = flow, pixel_grid(flow.shape[1], flow.shape[0])
     for _ in range(5):
-        back = look_up(flow, here - back)
+        back = sample_bilinear(flow, here - back)
     return back
 
 

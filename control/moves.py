@@ -9,79 +9,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .camera import CameraPath, between, focal_of, fov_of, turned
+from ..geometry.camera import FOV_RANGE_DEG, focal_length, fov_from_focal
+from ..geometry.moves import EASINGS, PRESETS
+from ..geometry.rotation import interpolate_poses, yaw_pitch_roll
+from .camera import CameraPath
 from .span import ControlError
 
-# What amount 1 means; a negative amount goes the other way.
-MOVES = {
-    "static": "the camera rests",
-    "pan": "turns right by 12 degrees",
-    "tilt": "turns up by 8 degrees",
-    "roll": "rolls clockwise by 10 degrees",
-    "dolly": "travels 2 m forward",
-    "truck": "travels 1 m to the right",
-    "pedestal": "rises by 0.6 m",
-    "orbit": "goes 30 degrees round a point ahead, to the right",
-    "zoom": "zooms in 1.5 times",
-    "handheld": "shakes by about a degree and two centimetres",
-}
-EASINGS = {
-    "smooth": lambda s: s * s * (3 - 2 * s),
-    "linear": lambda s: s,
-    "in": lambda s: s * s,
-    "out": lambda s: s * (2 - s),
-}
 HANDHELD_FPS = 8.0  # frames per second at which the hand's tremor is 0.35 to 2.2 Hz
+MAX_AMOUNT = 30
 MAX_KEYS = 1000
 MAX_FRAMES = 1001  # the longest clip that sampling makes (sampling/lattice.py)
 
 
 def move(
-    name: str, amount: float = 1.0, easing: str = "smooth", frames: int = 41, fov_deg: float = 40.0,
-    distance: float = 7.0, look_down_deg: float = 0.0,
-) -> CameraPath:  # fmt: skip
-    """One of MOVES as a path that stretches. distance: metres to what an orbit goes round.
+    name: str,
+    amount: float = 1.0,
+    easing: str = "smooth",
+    frames: int = 41,
+    fov_deg: float = 40.0,
+    distance: float = 7.0,
+    look_down_deg: float = 0.0,
+) -> CameraPath:
+    """One of PRESETS as a path that stretches. distance: metres to the point that an orbit goes round.
 
-    look_down_deg: how far the first camera looks down; pans, orbits and rises go by the true vertical.
+    look_down_deg: how far the first camera looks down; pans, orbits and pedestals go by the true vertical.
     Raises ControlError for unknown names and numbers out of range.
     """
-    if name not in MOVES:
-        raise ControlError(f"camera move {name!r} is unknown; expected one of {', '.join(MOVES)}")
-    if not math.isfinite(amount) or abs(amount) > 30:
-        raise ControlError(f"camera move {name}: amount is {amount}; expected -30 to 30 (1 {MOVES[name]})")
+    if name not in PRESETS:
+        raise ControlError(f"camera move {name!r} is unknown; expected one of {', '.join(PRESETS)}")
+    if not math.isfinite(amount) or abs(amount) > MAX_AMOUNT:
+        raise ControlError(
+            f"camera move {name}: amount is {amount}; expected -{MAX_AMOUNT} to {MAX_AMOUNT} (1: {PRESETS[name].does})"
+        )
     if name == "orbit" and not 0.01 <= distance <= 1e4:
         raise ControlError(f"camera move orbit: distance is {distance} m; expected 0.01 to 10,000")
     _check_frames(frames)
     s = amount * _eased(torch.linspace(0, 1, frames).double(), easing)
-    o, one = torch.zeros_like(s), torch.ones_like(s)
-    yaw, pitch, roll, focal = o, o, o, one
-    place = torch.zeros(frames, 3, dtype=torch.float64)  # in axes that stand upright: y is the true vertical, down
+    unit = PRESETS[name].amount
+    zero, one = torch.zeros_like(s), torch.ones_like(s)
+    yaw, pitch, roll, zoom = zero, zero, zero, one
+    position = torch.zeros(frames, 3, dtype=torch.float64)  # in the first camera's axes, turned until they are level
     down = math.radians(look_down_deg)
     ahead = torch.tensor([0.0, math.sin(down), math.cos(down)], dtype=torch.float64)
     if name == "pan":
-        yaw = 12 * s
+        yaw = unit * s
     elif name == "tilt":
-        pitch = 8 * s
+        pitch = unit * s
     elif name == "roll":
-        roll = 10 * s
+        roll = unit * s
     elif name == "dolly":
-        place = 2 * s[:, None] * ahead
+        position = unit * s[:, None] * ahead
     elif name == "truck":
-        place[:, 0] = s
+        position[:, 0] = unit * s
     elif name == "pedestal":
-        place[:, 1] = -0.6 * s
+        position[:, 1] = -unit * s
     elif name == "orbit":
-        yaw = -30 * s
+        yaw = -unit * s
         pivot = distance * ahead
-        place = pivot - turned(yaw, o, o) @ pivot
+        position = pivot - yaw_pitch_roll(yaw, zero, zero) @ pivot
     elif name == "zoom":
-        focal = 1.5**s
+        zoom = unit**s
     elif name == "handheld":
-        yaw, pitch, roll, place = _tremor(amount, frames)
+        yaw, pitch, roll, position = _tremor(amount, frames)
     c2w = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1)
-    c2w[:, :3, :3] = turned(yaw, pitch - look_down_deg, roll)
-    c2w[:, :3, 3] = place
-    fov = fov_of(focal * focal_of(torch.tensor(float(fov_deg), dtype=torch.float64)))
+    c2w[:, :3, :3] = yaw_pitch_roll(yaw, pitch - look_down_deg, roll)
+    c2w[:, :3, 3] = position
+    fov = fov_from_focal(zoom * focal_length(torch.tensor(float(fov_deg), dtype=torch.float64)))
     return CameraPath(c2w, fov, stretch=True).relative()
 
 
@@ -100,9 +93,9 @@ def from_keys(keys: list[dict[str, Any]], frames: int = 41, fov_deg: float = 40.
     if len(times) > 1 and (times.diff() <= 0).any():
         raise ControlError(f"camera path: two keys are at t = {times[:-1][times.diff() <= 0][0]:g}; move or delete one")
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(read), 1, 1)
-    c2w[:, :3, :3] = turned(*torch.tensor([k["look"] for k in read], dtype=torch.float64).T)
+    c2w[:, :3, :3] = yaw_pitch_roll(*torch.tensor([k["look"] for k in read], dtype=torch.float64).T)
     c2w[:, :3, 3] = torch.tensor([k["position"] for k in read], dtype=torch.float64)
-    focal = focal_of(torch.tensor([k["fov_deg"] for k in read], dtype=torch.float64))
+    focal = focal_length(torch.tensor([k["fov_deg"] for k in read], dtype=torch.float64))
     at = []
     for moment in torch.linspace(0, 1, frames).double().tolist():
         i = max(0, sum(t <= moment for t in times.tolist()) - 1)
@@ -111,8 +104,8 @@ def from_keys(keys: list[dict[str, Any]], frames: int = 41, fov_deg: float = 40.
             continue
         share = (moment - times[i]) / (times[i + 1] - times[i])
         at.append(i + float(_eased(share, read[i]["ease"])))
-    poses, focal = between(c2w, focal, torch.tensor(at, dtype=torch.float64))
-    return CameraPath(poses, fov_of(focal), stretch=True)
+    poses, focal = interpolate_poses(c2w, focal, torch.tensor(at, dtype=torch.float64))
+    return CameraPath(poses, fov_from_focal(focal), stretch=True)
 
 
 def keys_of(text: str, name: str = "path") -> list[dict] | None:
@@ -142,7 +135,7 @@ def _key(i: int, key: Any, fov_deg: float) -> dict:
     (t,), (fov,) = numbers("t", 1), numbers("fov_deg", 1, fov_deg)
     if not 0 <= t <= 1:
         raise ControlError(f"camera path, key {i}: t is {t:g}; expected 0 (first frame) to 1 (last)")
-    if not 1 <= fov <= 170:
+    if not FOV_RANGE_DEG[0] <= fov <= FOV_RANGE_DEG[1]:
         raise ControlError(f"camera path, key {i}: fov_deg is {fov:g}; expected 1 to 170")
     ease = key.get("ease", "linear")
     if ease not in EASINGS:

@@ -47,21 +47,9 @@ def plucker(c2w: Tensor, fov_deg: Tensor, width: int, height: int, rays: int, sp
     OpenCV axes, metres; fov_deg [T] vertical; rays a side per latent cell of `spatial` pixels (one per pixel when equal).
     Channel*4 + subframe, as in the camera adapter of Wan-Fun (aigc-apps/VideoX-Fun, wan_camera_adapter.py).
     """
-    import torch
+    from ..geometry.camera import plucker_rays
 
-    step = spatial / rays
-    pose = torch.linalg.inv(c2w[0].double()) @ c2w.double()
-    v, u = torch.meshgrid(
-        (torch.arange(round(height / step), dtype=torch.float64) + 0.5) * step,
-        (torch.arange(round(width / step), dtype=torch.float64) + 0.5) * step,
-        indexing="ij",
-    )
-    focal = (0.5 * height / torch.tan(torch.deg2rad(fov_deg.double()) / 2))[:, None, None]
-    local = torch.stack(torch.broadcast_tensors((u - width / 2) / focal, (v - height / 2) / focal, torch.ones(())), -1)
-    d = torch.einsum("tij,tyxj->tyxi", pose[:, :3, :3], local / local.norm(dim=-1, keepdim=True))
-    o = pose[:, None, None, :3, 3].expand_as(d)
-    maps = torch.cat((torch.linalg.cross(o, d, dim=-1), d), -1).permute(0, 3, 1, 2).float()  # [T, 6, H, W]
-    return fold(maps[None], 1)[0]
+    return fold(plucker_rays(c2w, fov_deg, width, height, spatial / rays).float()[None], 1)[0]
 
 
 def vace_context(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable
 
-from ..control.camera import focal_of
-from ..control.reproject import seen_along
+from ..geometry.camera import focal_length
+from ..geometry.reproject import reproject
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ class Views:
 
         self.centre, self.camera = torch.tensor([width / 2, height / 2]), camera
         fov = torch.tensor([FOV_DEG]) if camera is None else camera.fov_deg
-        self.focal = (focal_of(fov) * height / 2).float()  # pixels; one for all where it rests
+        self.focal = focal_length(fov, height).float()  # pixels; one for all where it rests
         if camera is not None:
             self.to = (torch.linalg.inv(camera.c2w) @ camera.c2w[0]).float()
 
@@ -69,11 +69,11 @@ class Views:
 
         if self.camera is None:
             return near[None]
-        return torch.cat((near[None], 1 / seen_along(1 / near, self.camera)[0]))
+        return torch.cat((near[None], 1 / reproject(1 / near, self.camera.c2w, self.camera.fov_deg)[0]))
 
     def turned(self) -> Views:
         """The cameras of a path from its last one back."""
-        return Views(self.camera.turned(), *(2 * self.centre).int().tolist())
+        return Views(self.camera.reversed(), *(2 * self.centre).int().tolist())
 
     def planes(self, plane: Tensor) -> Tensor:
         """A plane [3] of the first camera (see floor_of) in those of a path behind it [F,3]."""
@@ -108,7 +108,7 @@ class Walk:
     def __init__(self, views: Views, near: Tensor):
         from torch.nn import functional as F
 
-        metres, came_from, fits = seen_along(1 / near, views.camera)
+        metres, came_from, fits = reproject(1 / near, views.camera.c2w, views.camera.fov_deg)
         self.nears, self._at = 1 / metres, came_from / views.centre - 1
         sure = F.max_pool2d((~fits)[:, None].float(), 2 * RIM + 1, 1, RIM)[:, 0] == 0  # at rims colours are mixed
         inside = (self._at.abs() < 1).all(-1)

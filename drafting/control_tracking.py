@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..control.egomotion import scale_of
-from ..control.reproject import flow_along
+from ..control.camera_motion import still_scene_flow
+from ..geometry.pose import fit_scale
 from .layers import HIDDEN
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Steering:
         if self.views.camera is None:
             return (later > told.amin(0) + STANDS_OUT).float()
         every = F.interpolate(self.nears[:, None], size=told.shape[1:], mode="bilinear")[:, 0]
-        a, b = scale_of(told[self.last].flatten(), every[0].flatten())
+        a, b = fit_scale(told[self.last].flatten(), every[0].flatten())
         ground = F.max_pool2d(every[1:], 5, 1, 2)  # an edge a little aside is no ball
         return ((later - b) / a > ground * (1 + NEARER)).float()
 
@@ -82,7 +82,7 @@ class Steering:
         """What a flow [T-1,H,W,2] moves otherwise than the camera does."""
         flow = flow[self.last :]
         if self.views.camera is not None:
-            flow = flow - flow_along(self.views.camera, 1 / self.nears).resized(*self.size).flow
+            flow = flow - still_scene_flow(self.views.camera, 1 / self.nears).resized(*self.size).flow
         return (flow[1:].norm(dim=-1) > MOVES).float()
 
     def step(self, frame: int, before: Tensor, after: Tensor, radius: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:

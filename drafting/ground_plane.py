@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..control.reproject import directions
+from ..geometry.camera import pixel_rays
 from .lighting import planes_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def floor_of(near: Tensor, focal: Tensor) -> Tensor | None:
     one: of planes that lie, that of most of the picture."""
     import torch
 
-    ray = directions(near.shape[1], near.shape[0], focal[None])[0]
+    ray = pixel_rays(near.shape[1], near.shape[0], focal)
     planes = planes_of(near, ray, focal)
     lies = planes[..., 1] > LIES * planes.norm(dim=-1)
     if lies.float().mean() < LEAST:
@@ -44,5 +44,5 @@ def without(near: Tensor, floor: Tensor) -> Tensor:
 def plane_near(plane: Tensor, focal: Tensor, size: tuple[int, int]) -> Tensor:
     """1 / metres [F,H,W] of planes [F,3], or of one [3], as cameras of focal lengths [F] in pixels see them in pictures of a
     width and height."""
-    ray = directions(*size, focal)
+    ray = pixel_rays(*size, focal)
     return (ray * plane.view(-1, 1, 1, 3)).sum(-1)

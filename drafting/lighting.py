@@ -7,8 +7,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Callable
 
-from ..control.flow import grid
-from ..control.reproject import directions
+from ..geometry.camera import pixel_rays
+from ..geometry.pixels import pixel_grid
 from .camera_views import balls_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Sunlight:
     focal length in pixels)."""
 
     def __init__(self, near: Tensor, even: Tensor, light: Tensor, focal: Tensor):
-        ray = directions(near.shape[1], near.shape[0], focal[None])[0]
+        ray = pixel_rays(near.shape[1], near.shape[0], focal)
         self.way, self.points = light / light.norm().clamp_min(1e-6), ray / near[..., None]
         self.soft = SOFT / near / focal  # metres
         normals = _normals(even, ray, focal)
@@ -104,7 +104,7 @@ def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track:
     near, bright = half(near), half(picture.mean(-1)).clamp_min(0.02).log()
     height, width = near.shape
     track = torch.cat((track[:, :3] / 2, track[:, 3:]), -1)
-    away = (grid(width, height) - track[:, None, None, :2]).norm(dim=-1)
+    away = (pixel_grid(width, height) - track[:, None, None, :2]).norm(dim=-1)
     free = (away > track[:, 2, None, None] + 1).all(0)  # no ball is there
     centres, radii = balls_of(track, torch.tensor([width / 2, height / 2]), focal / 2)
     sun, first = Sunlight(near, near, guess, focal / 2), guess / guess.norm().clamp_min(1e-6)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
-from ..control.egomotion import path_of_depth, path_of_flow
+from ..control.camera_motion import camera_from_depth, camera_from_flow
 from ..control.fit import fitted
 from ..control.pictures import cover
 from .endpoint_search import DRAWS, Way, arriving, chances, ends_of, rests
@@ -169,9 +169,9 @@ def _followed(
     discs [N,3] there. Raises Unforeseen where it moves and nothing does."""
     ground, moves = look.seen.ground[0], not single and bool(look.seen.camera_moves > 0)
     if camera is None and flow is not None:
-        camera = path_of_flow(flow, ground, count - 1, FOV_DEG, discs)
+        camera = camera_from_flow(flow, ground, count - 1, FOV_DEG, discs)
     elif camera is None and depth is not None and moves:
-        camera = path_of_depth(depth, ground, count - 1, FOV_DEG, discs)
+        camera = camera_from_depth(depth, ground, count - 1, FOV_DEG, discs)
     if camera is None and moves:
         raise Unforeseen(
             "the camera of the start pictures moves, and nothing says where to; wire a camera path (VDiT Camera Path), "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..geometry.moves import EASINGS, PRESETS
 from .comfy import drawn_by, file_mark, input_file, io
 from .types import CATEGORY, VDiTCamera, end_input, shown, start_input, strength_input
 
@@ -19,22 +20,11 @@ class VDiTCameraPath(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "preset",
-                    options=[
-                        "static",
-                        "pan",
-                        "tilt",
-                        "roll",
-                        "dolly",
-                        "truck",
-                        "pedestal",
-                        "orbit",
-                        "zoom",
-                        "handheld",
-                    ],
+                    options=list(PRESETS),
                     default="orbit",
-                    tooltip="The move, unless path or file says another. Amount 1 of: pan 12 degrees right, tilt 8 up, "
-                    "roll 10 clockwise, dolly 2 m forward, truck 1 m right, pedestal 0.6 m up, orbit 30 degrees to the "
-                    "right round a point ahead, zoom in 1.5 times, handheld shake of about 1 degree.",
+                    tooltip="The move, unless path or file gives another. Amount 1 of "
+                    + "; ".join(f"{name}: {preset.does}" for name, preset in PRESETS.items())
+                    + ".",
                 ),
                 io.Float.Input(
                     "amount",
@@ -47,7 +37,7 @@ class VDiTCameraPath(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "easing",
-                    options=["smooth", "linear", "in", "out"],
+                    options=list(EASINGS),
                     default="smooth",
                     tooltip="How the preset's move is spread over time. smooth: starts and stops gently. linear: even "
                     "speed. in: only starts gently. out: only stops gently.",

@@ -102,7 +102,7 @@ class VDiTFlowControl(io.ComfyNode):
         from dataclasses import replace
 
         from ..control.flow import carried, over
-        from ..control.reproject import flow_from_camera
+        from ..control.camera_motion import flow_from_camera
         from ..control.span import ControlError
         from ..control.wheel import from_colors, to_colors
 

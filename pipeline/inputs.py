@@ -51,9 +51,10 @@ class Controls:
         """The clip's noise [B,C,T',h,w], moved by the flow if that is to steer by noise."""
         if self.flow is None or not self.flow.by_noise:
             return noise
-        from ..control.warp import warped_noise
+        from ..sampling.warped_noise import warped_noise
 
-        return warped_noise(noise, self.flow, self.codec.temporal, self.codec.spatial)
+        flow = self.flow
+        return warped_noise(noise, flow.flow, flow.valid, flow.strength, self.codec.temporal, self.codec.spatial)
 
     def at(self, place: float, device: Any) -> dict[str, Any]:
         """The transformer's keyword arguments in the step that begins at `place` (0 the first, towards 1 the last)."""

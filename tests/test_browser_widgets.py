@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 from vdit.control.brush import read_strokes
-from vdit.control.moves import EASINGS, MOVES, from_keys, keys_of, move
+from vdit.control.moves import from_keys, keys_of, move
+from vdit.geometry.moves import EASINGS, PRESETS
 from vdit.host.workflow import to_prompt
 
 START = "text-to-video"  # any workflow: opening one keeps the Templates dialog away
@@ -448,7 +449,7 @@ def test_a_preset_is_shown_and_can_be_made_into_keys(page):
 
 def test_presets_look_as_the_node_makes_them(page):
     """presets.js against control/moves.py."""
-    for name in sorted(set(MOVES) - {"handheld"}):
+    for name in sorted(set(PRESETS) - {"handheld"}):
         for easing, amount, look_down in zip(EASINGS, (1, -2, 0.5, 3), (8, 0, -30, 20), strict=True):
             said = {"preset": name, "amount": amount, "easing": easing, "fov_deg": 35, "distance": 5,
                     "look_down_deg": look_down}  # fmt: skip

@@ -7,10 +7,15 @@ import pytest
 import torch
 from vdit.control import ControlError
 from vdit.control.brush import flow_from_strokes, place_at, profile, read_strokes
-from vdit.control.flow import FlowField, grid
-from vdit.control.warp import warped_noise
+from vdit.control.flow import FlowField
+from vdit.geometry.pixels import pixel_grid
+from vdit.sampling.warped_noise import warped_noise
 
 F64 = torch.float64
+
+
+def warped(noise, field):
+    return warped_noise(noise, field.flow, field.valid, field.strength, 4, 16)
 
 
 def strokes(*each):
@@ -26,7 +31,7 @@ def test_the_painted_disc_travels_along_its_stroke():
     step = 0.6 * 64 / 6
     for t in range(6):
         told = field.valid[t] > 0
-        assert torch.allclose(grid(64, 32)[told].mean(0), torch.tensor([12.8 + step * t, 16.0]), atol=0.6)
+        assert torch.allclose(pixel_grid(64, 32)[told].mean(0), torch.tensor([12.8 + step * t, 16.0]), atol=0.6)
         assert torch.allclose(field.flow[t][told], torch.tensor([step, 0.0]), atol=1e-4)
         assert (field.flow[t][~told] == 0).all()
         assert told.sum() == pytest.approx(math.pi * 6.4**2, rel=0.1)
@@ -107,7 +112,7 @@ def correlation(a, b):
 
 def test_noise_travels_with_the_flow():
     noise = noise_of(0, 64)
-    moved = warped_noise(noise, steady(4.0, 0.0), 4, 16)  # 16 pixels, one cell, in 4 frames
+    moved = warped(noise, steady(4.0, 0.0))  # 16 pixels, one cell, in 4 frames
     assert torch.equal(moved[:, :, 0], noise[:, :, 0])
     assert correlation(moved[0, :, 1, :, 1:], moved[0, :, 0, :, :-1]) > 0.99
     assert abs(correlation(moved[0, :, 1, :, :1], moved[0, :, 0, :, :1])) < 0.2, "what comes in is new"
@@ -115,18 +120,18 @@ def test_noise_travels_with_the_flow():
 
 def test_noise_at_rest_stays_and_noise_where_the_model_is_free_is_the_seeds_own():
     noise = noise_of(1, 64)
-    rest = warped_noise(noise, steady(0, 0), 4, 16)
+    rest = warped(noise, steady(0, 0))
     assert torch.allclose(rest[:, :, 2], noise[:, :, 0], atol=1e-5)
-    free = warped_noise(noise, steady(3, 1, valid=torch.zeros(8, 64, 64)), 4, 16)
+    free = warped(noise, steady(3, 1, valid=torch.zeros(8, 64, 64)))
     assert torch.allclose(free, noise, atol=1e-5)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.6])
 def test_moved_noise_is_standard_normal_and_white_in_every_frame(strength):
     torch.manual_seed(0)
-    swirl = (grid(64, 64) - 32).flip(-1) * torch.tensor([0.12, -0.05])  # turns, gathers and spreads
+    swirl = (pixel_grid(64, 64) - 32).flip(-1) * torch.tensor([0.12, -0.05])  # turns, gathers and spreads
     field = FlowField(swirl.expand(8, 64, 64, 2), (torch.rand(8, 64, 64) > 0.2).float(), strength)
-    moved = torch.cat([warped_noise(noise_of(s, 256), field, 4, 16) for s in range(4)], 1)[0]
+    moved = torch.cat([warped(noise_of(s, 256), field) for s in range(4)], 1)[0]
     assert moved.mean().abs() < 0.02
     for frame in moved.unbind(1):  # [channels, h, w]: 1024 samples of each cell
         cells = frame.flatten(1)
@@ -137,13 +142,13 @@ def test_moved_noise_is_standard_normal_and_white_in_every_frame(strength):
 
 def test_strength_is_how_much_of_the_noise_moves():
     noise = noise_of(2, 256)
-    half = warped_noise(noise, steady(0, 0, strength=0.6), 4, 16)
+    half = warped(noise, steady(0, 0, strength=0.6))
     assert correlation(half[:, :, 1], noise[:, :, 0]) == pytest.approx(0.6, abs=0.05)
 
 
 def test_a_motion_slower_than_a_cell_adds_up():
     noise = noise_of(3, 64, count=9)
-    moved = warped_noise(noise, steady(0.5, 0.0, frames=33), 4, 16)  # half a pixel a frame: one cell in 32
+    moved = warped(noise, steady(0.5, 0.0, frames=33))  # half a pixel a frame: one cell in 32
     assert correlation(moved[0, :, 8, :, 1:], moved[0, :, 0, :, :-1]) > 0.95
 
 
@@ -151,4 +156,4 @@ def test_a_field_that_does_not_fit_the_noise_is_refused():
     with pytest.raises(
         ValueError, match="flow for 9 frames of 64x64 does not fit noise .* expected 13 frames of 64x64"
     ):
-        warped_noise(noise_of(0, count=4), steady(0, 0), 4, 16)
+        warped(noise_of(0, count=4), steady(0, 0))

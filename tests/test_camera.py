@@ -6,12 +6,14 @@ import math
 import pytest
 import torch
 from vdit.control import ControlError
-from vdit.control.camera import CameraPath, slerp, turned
+from vdit.control.camera import CameraPath
 from vdit.control.camera_files import from_text, to_json
 from vdit.control.camera_plot import angles_deg, plot
 from vdit.control.depth import DepthMaps
 from vdit.control.flow import FlowField
-from vdit.control.moves import EASINGS, MOVES, from_keys, keys_of, move
+from vdit.control.moves import from_keys, keys_of, move
+from vdit.geometry.moves import EASINGS, PRESETS
+from vdit.geometry.rotation import slerp, yaw_pitch_roll
 
 F64 = torch.float64
 
@@ -42,7 +44,7 @@ def test_a_preset_goes_where_it_says(name, angles, place):
     assert zoomed == pytest.approx(1.5 if name == "zoom" else 1.0)
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", PRESETS)
 def test_half_the_amount_is_half_the_way_and_a_negative_amount_the_other_way(name):
     one, half, back = (angles_deg(move(name, a, frames=9))[-1] for a in (1.0, 0.5, -1.0))
     assert torch.allclose(half, one / 2, atol=0.05) and torch.allclose(back, -one, atol=0.05)
@@ -56,7 +58,7 @@ def test_an_orbit_keeps_its_point_in_the_middle_of_the_picture():
 
 
 def test_a_camera_that_looks_down_turns_and_rises_by_the_true_vertical():
-    down = turned(*torch.tensor([[0.0], [-30.0], [0.0]], dtype=F64))[0]
+    down = yaw_pitch_roll(*torch.tensor([[0.0], [-30.0], [0.0]], dtype=F64))[0]
     upright = lambda path: down @ path.c2w[:, :3, :3]  # noqa: E731  poses in the upright world
     pan = upright(move("pan", 5.0, frames=5, look_down_deg=30.0))
     assert torch.allclose(pan[:, 1, 2], pan[0, 1, 2].expand(5)), "its height of gaze changed"
@@ -101,7 +103,7 @@ def test_slerp_stays_a_rotation_at_half_a_turn():
     for axis in range(3):
         angles = torch.zeros(3, 1, dtype=F64)
         angles[axis] = 180
-        half = slerp(a, turned(*angles), torch.tensor([0.5], dtype=F64))
+        half = slerp(a, yaw_pitch_roll(*angles), torch.tensor([0.5], dtype=F64))
         assert torch.allclose(half @ half.transpose(1, 2), a, atol=1e-9)
         assert half[0].diagonal().sum() == pytest.approx(1), "a quarter turn"
 

@@ -5,7 +5,7 @@ import torch
 from vdit.control.camera import CameraPath
 from vdit.control.depth import DepthMaps, depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.control.reproject import flow_along
+from vdit.control.camera_motion import still_scene_flow
 from vdit.drafting.control_tracking import Steering
 from vdit.drafting.camera_views import Views
 from vdit.training.tracks import ball_tracks, ground_behind
@@ -200,7 +200,7 @@ def test_what_rests_moves_as_the_camera_has_it():
     path = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg))
     views = Views(path, 128, 128)
     near = torch.nn.functional.avg_pool2d(1 / clip.render.depth[:1], 4)[0]
-    flow = flow_along(path, 1 / views.nears(near)).resized(128, 128).flow
+    flow = still_scene_flow(path, 1 / views.nears(near)).resized(128, 128).flow
     assert (flow - clip.flow).norm(dim=-1)[:20].median() < 0.05
 
 

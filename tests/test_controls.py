@@ -12,7 +12,8 @@ from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
 from vdit.control.depth import DepthMaps, depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.control.moves import EASINGS, MOVES, move
+from vdit.control.moves import move
+from vdit.geometry.moves import EASINGS, PRESETS
 from vdit.host import folders
 from vdit.nodes.brush import VDiTMotionBrush
 from vdit.nodes.camera import VDiTCameraPath
@@ -277,7 +278,7 @@ def test_controls_that_do_not_fit_the_video_are_refused_before_the_first_step(mo
 
 def test_the_node_offers_every_move_and_easing():
     inputs = {i.id: i for i in VDiTCameraPath.GET_SCHEMA().inputs}
-    assert set(inputs["preset"].choices) == set(MOVES) and set(inputs["easing"].choices) == set(EASINGS)
+    assert set(inputs["preset"].choices) == set(PRESETS) and set(inputs["easing"].choices) == set(EASINGS)
 
 
 def test_without_matplotlib_a_camera_path_still_works_and_says_so(monkeypatch):

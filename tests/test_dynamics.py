@@ -8,10 +8,11 @@ import pytest
 import torch
 from fakes import random_world_model
 from vdit.control import encode_conditioning
-from vdit.control.camera import CameraPath, focal_of
+from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.drafting.predict import Unforeseen, foreseen, foretold
+from vdit.geometry.camera import focal_length
 from vdit.model.config import VDiTConfig
 from vdit.model.object_dynamics import (
     CELL,
@@ -305,7 +306,7 @@ def path(frames, **moves):
 def test_tracks_are_as_a_told_camera_sees_them(seer):
     """Aside, the ball moves the other way by so many focal lengths as its depth allows; nearer, it and its way grow."""
     seer.camera = 3.0  # a path says how: what the pictures look like does not matter
-    pictures, focal = torch.rand(5, 128, 128, 3), float(focal_of(torch.tensor(40.0))) * 64
+    pictures, focal = torch.rand(5, 128, 128, 3), float(focal_length(torch.tensor(40.0))) * 64
     still, *_ = foreseen(seer, pictures, 41, camera=path(37))
     aside, *_ = foreseen(seer, pictures, 41, camera=path(37, x=0.7))
     nearer, *_ = foreseen(seer, pictures, 41, camera=path(37, z=3.5))
@@ -318,7 +319,7 @@ def test_tracks_are_as_a_told_camera_sees_them(seer):
     torch.testing.assert_close(nearer[40, 0, :2] - 64, 2 * (still[40, 0, :2] - 64), rtol=1e-3, atol=1e-3)
     assert float(nearer[40, 0, 3]) == pytest.approx(3.5, rel=1e-3)
     assert float(nearer[40, 0, 2] / still[40, 0, 2]) == pytest.approx(2.0, rel=1e-3)
-    wide, narrow = (float(focal_of(torch.tensor(fov))) for fov in (40.0, 20.0))
+    wide, narrow = (float(focal_length(torch.tensor(fov))) for fov in (40.0, 20.0))
     assert float(zoomed[40, 0, 2] / still[40, 0, 2]) == pytest.approx(narrow / wide, rel=1e-3)
     behind, *_ = foreseen(seer, pictures, 41, camera=path(37, z=8.0))
     assert float(behind[40, 0, 2]) == 0.0

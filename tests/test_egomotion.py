@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from vdit.control.depth import depth_from_metres
-from vdit.control.egomotion import path_of_depth, path_of_flow
+from vdit.control.camera_motion import camera_from_depth, camera_from_flow
 from vdit.control.flow import FlowField
 from vdit.training.latents import misjudged
 from vdit.training.tracks import ball_tracks, ground_behind
@@ -22,7 +22,7 @@ def clip_of(move: str, family: str = "fall"):
 def read(clip, **more):
     balls = ball_tracks(clip)[LAST]
     near = misjudged(ground_behind(clip, LAST), 3)
-    return path_of_flow(FlowField(clip.flow, clip.visible, **more), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
+    return camera_from_flow(FlowField(clip.flow, clip.visible, **more), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
 
 
 @pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "free"])
@@ -42,7 +42,7 @@ def told_by_depth(clip):
     """The pose at the end that depth alone tells, seen from the true one, and the true one [4,4]."""
     balls = ball_tracks(clip)[LAST]
     near = misjudged(ground_behind(clip, LAST), 3)
-    path = path_of_depth(depth_from_metres(clip.render.depth), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
+    path = camera_from_depth(depth_from_metres(clip.render.depth), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
     true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[-1]
     return np.linalg.inv(true) @ path.c2w[-1].numpy(), true
 
@@ -74,20 +74,20 @@ def test_where_the_scene_rests_there_is_no_path():
     assert read(clip) is None
     near = torch.full((16, 16), 0.2)
     moved = torch.full((8, 64, 64, 2), 2.0)
-    assert path_of_flow(FlowField(torch.zeros(8, 64, 64, 2)), near, 0, 40.0) is None
-    assert path_of_flow(FlowField(moved, torch.zeros(8, 64, 64)), near, 0, 40.0) is None  # nothing is told
-    assert path_of_flow(FlowField(moved), near, 0, 40.0) is not None
+    assert camera_from_flow(FlowField(torch.zeros(8, 64, 64, 2)), near, 0, 40.0) is None
+    assert camera_from_flow(FlowField(moved, torch.zeros(8, 64, 64)), near, 0, 40.0) is None  # nothing is told
+    assert camera_from_flow(FlowField(moved), near, 0, 40.0) is not None
 
 
 def test_flow_that_no_camera_explains_is_no_path():
     noise = 6 * torch.randn(8, 64, 64, 2, generator=torch.Generator().manual_seed(0))
-    assert path_of_flow(FlowField(noise), torch.full((16, 16), 0.2), 0, 40.0) is None
+    assert camera_from_flow(FlowField(noise), torch.full((16, 16), 0.2), 0, 40.0) is None
     away = torch.full((30, 64, 64, 2), 5.0)  # out of the picture before the end
-    assert path_of_flow(FlowField(away), torch.full((16, 16), 0.2), 0, 40.0) is None
+    assert camera_from_flow(FlowField(away), torch.full((16, 16), 0.2), 0, 40.0) is None
 
 
 def test_where_all_is_edges_nothing_is_told():
     near = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) + 0.1
     depth = depth_from_metres(torch.rand(9, 64, 64, generator=torch.Generator().manual_seed(1)) + 2)
-    assert path_of_depth(depth, near, 0, 40.0) is None
-    assert path_of_flow(FlowField(torch.full((8, 64, 64, 2), 2.0)), near, 0, 40.0) is None
+    assert camera_from_depth(depth, near, 0, 40.0) is None
+    assert camera_from_flow(FlowField(torch.full((8, 64, 64, 2), 2.0)), near, 0, 40.0) is None

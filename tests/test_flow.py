@@ -12,10 +12,11 @@ from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.estimate import flow_from_video
-from vdit.control.flow import FlowField, carried, grid, look_up, over
+from vdit.control.flow import FlowField, carried, over
 from vdit.control.moves import move
-from vdit.control.reproject import flow_from_camera
+from vdit.control.camera_motion import flow_from_camera
 from vdit.control.wheel import from_colors, to_colors
+from vdit.geometry.pixels import pixel_grid, sample_bilinear
 from vdit.world.clip import make_clip
 
 F64 = torch.float64
@@ -134,15 +135,15 @@ def test_object_motion_is_carried_along_with_the_camera():
     rest = FlowField(brush.flow + torch.tensor([0.0, 2.0]), brush.valid)  # painted at the same place of the scene
     both = carried(camera, rest)
     for t in range(3):
-        place = grid(32, 32)[both.valid[t] > 0.5].mean(0)
+        place = pixel_grid(32, 32)[both.valid[t] > 0.5].mean(0)
         assert torch.allclose(place, torch.tensor([8.0 + 4 * t, 16.0]), atol=0.3)
         assert torch.allclose(both.flow[t][both.valid[t] > 0.99], torch.tensor([4.0, 2.0]), atol=1e-3)
 
 
 def test_values_are_looked_up_between_pixels():
-    maps = grid(8, 6)
+    maps = pixel_grid(8, 6)
     at = torch.tensor([[2.25, 3.5], [0.5, 0.5], [7.5, 5.5]])
-    assert torch.allclose(look_up(maps, at), at)
+    assert torch.allclose(sample_bilinear(maps, at), at)
 
 
 # From a camera
@@ -162,7 +163,7 @@ def test_the_flow_of_a_camera_ends_where_the_scene_is_seen_next(name):
         return path.c2w[t, :3, 3] + ray * ((7.0 - path.c2w[t, 2, 3]) / ray[..., 2:])
 
     for t in range(3):
-        here, there = on_wall(t, grid(48, 32)), on_wall(t + 1, grid(48, 32) + field.flow[t])
+        here, there = on_wall(t, pixel_grid(48, 32)), on_wall(t + 1, pixel_grid(48, 32) + field.flow[t])
         assert (here - there).abs().max() < 1e-4
 
 

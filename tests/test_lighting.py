@@ -3,7 +3,7 @@
 import pytest
 import torch
 from vdit.control.camera import CameraPath
-from vdit.control.reproject import directions
+from vdit.geometry.camera import pixel_rays
 from vdit.model.ground import Ground
 from vdit.drafting.ground_plane import floor_of, plane_near, without
 from vdit.drafting.compositing import drafted
@@ -161,7 +161,7 @@ def test_the_floor_hides_no_ball_where_a_camera_travels():
     c2w[:, 2, 3] = torch.tensor([0.0, 0.4, 0.8])
     path = CameraPath(c2w, torch.full((3,), 40.0))
     views = Views(path, 32, 32)
-    ray = directions(32, 32, views.focal[:1])[0]
+    ray = pixel_rays(32, 32, views.focal[0])
     near = (ray @ plane).clamp_min(0.05)
     nears = Walk(views, near).nears
     left = without(nears, plane_near(views.planes(plane), views.focal[1:], nears.shape[:0:-1]))

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vdit.world.camera import MOVES, camera_path, look_at, project
+from vdit.geometry.camera_numpy import look_at, project
+from vdit.geometry.moves import TRAINING_MOVES
+from vdit.world.camera import camera_path
 from vdit.world.caption import caption, vocabulary
 from vdit.world.clip import clean_background, make_clip
 from vdit.world.simulate import Motion, simulate
@@ -97,9 +99,9 @@ def test_edges_are_smooth_and_values_are_colours():
     assert image.rgb.reshape(-1, 3).unique(dim=0).shape[0] > 500
 
 
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("move", TRAINING_MOVES)
 def test_camera_poses_are_rotations_and_moves_go_where_they_say(move):
-    c2w, fov = camera_path(MOVES[move], 9, np.array([0.1, -7.0, 2.0]), np.array([0.0, 0.0, 1.0]), 40.0)
+    c2w, fov = camera_path(TRAINING_MOVES[move], 9, np.array([0.1, -7.0, 2.0]), np.array([0.0, 0.0, 1.0]), 40.0)
     r = c2w[:, :3, :3]
     np.testing.assert_allclose(r @ r.transpose(0, 2, 1), np.broadcast_to(np.eye(3), r.shape), atol=1e-9)
     assert np.linalg.det(r) == pytest.approx(1.0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..geometry.camera import focal_length
 from ..model.object_dynamics import CELL, KNOWN, UNITS, cells, framed, middle
 from ..model.text import WordEncoder
 from ..world.caption import vocabulary
@@ -86,7 +87,7 @@ class Scenes(Shards):
             camera, now = rows.clamp_max(last), last
         centers = centers[:, rows]
         local = torch.einsum("btji,btnj->btni", c2w[:, camera, :3, :3], centers - c2w[:, camera, None, :3, 3])
-        focal = UNITS / 2 / torch.tan(torch.deg2rad(fov[:, camera]) / 2)  # in UNITS
+        focal = focal_length(fov[:, camera], UNITS)  # in UNITS
         depth = local[..., 2].clamp_min(0.3)
         place = local[..., :2] / depth[..., None] * focal[:, :, None, None]
         ground = get("ground")[:, 0 if single else 1].float()

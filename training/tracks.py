@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..control.signals import fold
 from ..model.codec.tiny import TinyCodec
 from ..model.object_dynamics import CELL
-from ..world.camera import project_ball
+from ..geometry.camera_numpy import project_sphere
 from ..world.clip import Clip
 from ..world.simulate import Motion
 from ..world.render import AMBIENT, FIRST_BALL_ID, SUN, render
@@ -28,7 +28,7 @@ def ball_tracks(clip: Clip) -> Tensor:
     scene, (height, width) = clip.scene, clip.render.depth.shape[1:]
     tracks = torch.zeros(scene.frames, TRACKED, 4)
     for i, ball in enumerate(scene.balls):
-        u, v, depth, radius = project_ball(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
+        u, v, depth, radius = project_sphere(clip.centers[:, i], ball.radius, scene.c2w, scene.fov_deg, width, height)
         tracks[:, i] = torch.from_numpy(np.stack((u, v, np.where(depth > ball.radius, radius, 0.0), depth), -1))
     return tracks
 

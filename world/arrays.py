@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+from ..geometry.camera_numpy import Floats as Floats
+
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]

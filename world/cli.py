@@ -24,6 +24,7 @@ LAYOUT = (
 
 def write_clip(folder: Path, name: str, clip: Clip) -> None:
     """Write one clip in the layout named by LAYOUT."""
+    from ..geometry.camera_numpy import focal_length
     from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
     from .video import write_h264
 
@@ -38,7 +39,7 @@ def write_clip(folder: Path, name: str, clip: Clip) -> None:
         visible=clip.visible.numpy(),
     )
     s = clip.scene
-    focal_px = 0.5 * height / np.tan(np.radians(s.fov_deg) / 2)
+    focal_px = focal_length(s.fov_deg, height)
     camera = {
         "move": s.camera_move,
         "axes": "OpenCV: x right, y down, z forward; c2w in metres; pixel centres at +0.5",

@@ -1,6 +1,7 @@
 """Forward optical flow of a rendered clip, exact: each pixel's point is moved with its body and projected again.
 
-Balls carry one colour, so nobody can see them spin: their flow is that of the centre's displacement. Boxes move rigidly.
+Balls carry one colour, so that their spin cannot be seen: their flow is that of the centre's displacement. Boxes move
+rigidly.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID, Render, camera_rays
+from ..geometry.camera import NEAREST, focal_length, project, world_rays
+from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID, Render
 from .scene import Scene
 from .simulate import Motion
 
@@ -26,8 +28,8 @@ def forward_flow(scene: Scene, motion: Motion, images: Render) -> tuple[Tensor, 
     flow = torch.zeros(*instance[1:].shape, 2)
     visible = instance[1:] == instance[:-1]
     t, y, x = where = (moving[:, None, None] | (instance[:-1] >= FIRST_BALL_ID)).nonzero(as_tuple=True)
-    ids, u, v = instance[where].long(), x + 0.5, y + 0.5
-    o, d = camera_rays(c2w[t], u, v, width, height, fov[t])
+    ids, before = instance[where].long(), torch.stack((x, y), -1) + 0.5
+    o, d = world_rays(c2w[t], fov[t], before, width, height)
     point = o + d * depth[where][:, None]
     centers = torch.tensor(motion.centers, dtype=torch.float32)
     for i in range(centers.shape[1]):
@@ -39,16 +41,16 @@ def forward_flow(scene: Scene, motion: Motion, images: Render) -> tuple[Tensor, 
             own = ids == FIRST_BOX_ID + i
             move = (poses[1:, i] @ torch.linalg.inv(poses[:-1, i]))[t[own]]
             point[own] = (move[:, :3, :3] @ point[own][..., None])[..., 0] + move[:, :3, 3]
-    after = c2w[t + 1]
-    local = ((point - after[:, :3, 3])[:, None] @ after[:, :3, :3])[:, 0]  # world to camera
-    z = local[:, 2].clamp_min(1e-3)
-    focal = 0.5 * height / torch.tan(torch.deg2rad(fov[t + 1]) / 2)
-    u2, v2 = local[:, 0] / z * focal + width / 2, local[:, 1] / z * focal + height / 2
-    flow[where] = torch.stack((u2 - u, v2 - v), -1)
+    next_c2w = c2w[t + 1]
+    local = ((point - next_c2w[:, :3, 3])[:, None] @ next_c2w[:, :3, :3])[:, 0]
+    after = project(local, focal_length(fov[t + 1], height), width, height)
+    flow[where] = after - before
 
-    inside = (u2 >= 0) & (u2 < width) & (v2 >= 0) & (v2 < height) & (local[:, 2] > 0)
-    there = (t + 1, v2.long().clamp(0, height - 1), u2.long().clamp(0, width - 1))
+    inside = ((after >= 0) & (after < torch.tensor([width, height]))).all(-1) & (local[:, 2] > 0)
+    u, v = after.long().unbind(-1)
+    target = (t + 1, v.clamp(0, height - 1), u.clamp(0, width - 1))
     plane = (ids == FLOOR_ID) | (ids == WALL_ID)  # a ray meets a plane once: the same plane is the same point
-    near = (depth[there] - z).abs() < 0.1 + 0.02 * z
-    visible[where] = inside & (instance[there] == ids) & (plane | near)
+    z = local[:, 2].clamp_min(NEAREST)
+    same_depth = (depth[target] - z).abs() < 0.1 + 0.02 * z
+    visible[where] = inside & (instance[target] == ids) & (plane | same_depth)
     return flow, visible

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..geometry.camera import world_rays
+from ..geometry.camera_numpy import pixel_size
+from ..geometry.pixels import pixel_grid
 from .arrays import Bytes
 from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS, Scene
 from .simulate import Motion, box_rotation
@@ -37,17 +39,6 @@ class Render:
     def rgb_uint8(self) -> Bytes:
         """The colours as files hold them: [T, H, W, 3] uint8."""
         return (self.rgb * 255).round().byte().numpy()
-
-
-def camera_rays(c2w: Tensor, u: Tensor, v: Tensor, width: int, height: int, fov_deg: Tensor) -> tuple[Tensor, Tensor]:
-    """Origins [..., 3] and directions [..., 3] with unit length along the optical axis, at pixel positions u, v.
-
-    c2w [..., 4, 4] (OpenCV axes); u, v in pixels with centres at +0.5; fov_deg [...] is vertical. All broadcast.
-    """
-    focal = 0.5 * height / torch.tan(torch.deg2rad(fov_deg) / 2)
-    x, y = (u - width / 2) / focal, (v - height / 2) / focal
-    local = torch.stack((x, y, torch.ones_like(x)), -1)
-    return c2w[..., :3, 3], (c2w[..., :3, :3] @ local[..., None])[..., 0]
 
 
 def _at(where: Where, rays: torch.Size, values: Tensor, dims: int = 1) -> Tensor:
@@ -126,7 +117,7 @@ class _Tracer:
     def __init__(self, scene: Scene, height: int):
         self.scene = scene
         self.light = torch.tensor(scene.light, dtype=torch.float32)
-        self.pixel = 2 * np.tan(np.radians(scene.fov_deg.min()) / 2) / height  # angular size of a pixel, rad
+        self.pixel = pixel_size(scene.fov_deg.min(), height)  # metres at 1 m of depth
         self.fixed = [
             self._body(i, torch.tensor(b.center), torch.tensor(box_rotation(b), dtype=torch.float32))
             for i, b in enumerate(scene.boxes)
@@ -230,14 +221,13 @@ def render(scene: Scene, motion: Motion, width: int, height: int, *, frames_at_o
     centers = torch.tensor(motion.centers, dtype=torch.float32)  # [T, N, 3]
     poses = torch.tensor(motion.box_poses, dtype=torch.float32)  # [T, M, 4, 4]
     movable = [i for i, b in enumerate(scene.boxes) if b.mass is not None]
-    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    u, v = u.reshape(1, -1), v.reshape(1, -1)
+    pixels = pixel_grid(width, height).view(-1, 2)
     chunks: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, scene.frames, frames_at_once):
         part = slice(start, start + frames_at_once)
         at, box_at = centers[part], poses[part]
         pose, angle = (c2w[part], fov[part]) if moving else (c2w[:1], fov[:1])
-        o, d = camera_rays(pose[:, None], u, v, width, height, angle[:, None])
+        o, d = world_rays(pose[:, None], angle[:, None], pixels, width, height)
         traced = tracer.trace(o, d, list(at[:, :, None].unbind(1)), {i: box_at[:, i, None] for i in movable})
         count = len(at)
         shape = (count, height, width)
@@ -248,8 +238,8 @@ def render(scene: Scene, motion: Motion, width: int, height: int, *, frames_at_o
             pose, angle = pose.expand(count, 4, 4)[frame], angle.expand(count)[frame]
             balls, boxes = list(at[frame].unbind(1)), {i: box_at[frame, i] for i in movable}
             total = torch.zeros(len(frame), 3)
-            for du, dv in SUBPIXELS:
-                o, d = camera_rays(pose, u[0, pixel] + du, v[0, pixel] + dv, width, height, angle)
+            for offset in SUBPIXELS:
+                o, d = world_rays(pose, angle, pixels[pixel] + torch.tensor(offset), width, height)
                 total = total + tracer.trace(o, d, balls, boxes).rgb
             rgb.view(count, -1, 3)[frame, pixel] = total / len(SUBPIXELS)
         chunks.append((rgb.clamp_(0, 1), depth, instance))

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..geometry.moves import TRAINING_MOVES
 from .arrays import Floats
-from .camera import MOVES, camera_path
+from .camera import camera_path
 
 GRAVITY = 5.0  # m/s^2: a drop from 2.5 m takes one second, eight frames at 8 fps
 RESTITUTION = 0.7  # speed after / before a bounce: one for all, so that five frames determine what follows
@@ -293,11 +294,15 @@ def _camera(d: _Draw, family: str, frames: int) -> tuple[str, Floats, Floats]:
     target = np.array([0.0, 0.2, d(1.0, 1.3)])
     move, amounts = "still", dict[str, float]()
     if family == "look" or d.chance(0.4):
-        move = str(d.rng.choice([*list(MOVES)[1:], *["free"] * 4]))
-        kinds = [move] if move != "free" else [str(m) for m in d.rng.choice(list(MOVES)[1:], size=3, replace=False)]
+        move = str(d.rng.choice([*list(TRAINING_MOVES)[1:], *["free"] * 4]))
+        kinds = (
+            [move]
+            if move != "free"
+            else [str(m) for m in d.rng.choice(list(TRAINING_MOVES)[1:], size=3, replace=False)]
+        )
         for kind in kinds:
             share = d(0.4, 1.0) * (0.7 if move == "free" else 1.0)
-            for name, most in MOVES[kind].items():
+            for name, most in TRAINING_MOVES[kind].items():
                 amounts[name] = 1 + (most - 1) * share if name == "zoom" else amounts.get(name, 0.0) + most * share
     return move, *camera_path(amounts, frames, eye, target, FOV_DEG, eased=d.chance(0.6))
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..geometry.camera_numpy import axis_rotation
 from .arrays import Floats
-from .camera import turn
 from .scene import Ball, Box, Scene
 
 STEP_S = 0.002  # seconds of one integration step
@@ -51,7 +51,7 @@ def _ball_xml(b: Ball, restitution: float, friction: float) -> str:
 
 def box_rotation(b: Box) -> Floats:
     """Box to world [3, 3] at the start: pitch about the box's y axis, then yaw about z."""
-    return turn(2, np.array(b.yaw_deg)) @ turn(1, np.array(b.pitch_deg))
+    return axis_rotation(2, np.array(b.yaw_deg)) @ axis_rotation(1, np.array(b.pitch_deg))
 
 
 def _box_xml(b: Box) -> str:
