@@ -1,7 +1,7 @@
 """Memory that is freed is kept for what comes next, where the C library is glibc.
 
-It hands large pieces back to the system and asks for them again, and every page that comes back costs a fault: of a video's
-tensors of some MB each, made and dropped all the time, that is a sixth of a one-step preview.
+glibc hands large pieces back to the system and asks for them again, and every page that comes back costs a fault. Of a
+video's tensors of some MB each, made and dropped all the time, that is a sixth of a one-step preview.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 from . import folders, images, video
 from .api import io, ui
@@ -19,300 +21,49 @@ PREFIX_HELP = (
 )
 SAVE_HELP = "Saves the input images to your ComfyUI output directory."
 MAX_SIDE = 16384
+WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
+
+NODES: list[type[io.ComfyNode]] = []
 
 
-class LoadImage(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "nodes"
+def core_node(
+    node_id: str,
+    module: str,
+    category: str,
+    display_name: str | None = None,
+    *,
+    inputs: Callable[[], list[io.SocketInput]],
+    outputs: Sequence[io.SocketOutput] = (),
+    validate: Callable | None = None,
+    fingerprint: Callable | None = None,
+    object_info: Callable | None = None,
+    **schema: Any,  # noqa: ANN401  further fields of io.Schema
+) -> Callable[[Callable], type[io.ComfyNode]]:
+    """Makes a node of the function that it decorates, its `execute(cls, ...)`, and adds it to NODES.
 
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="LoadImage",
-            display_name="Load Image",
-            category="image",
-            inputs=[io.Combo.Input("image", options=folders.listing("input", "image"), upload=io.UploadType.image)],
-            outputs=[io.Image.Output(), io.Mask.Output()],
-        )
+    module: where ComfyUI defines the node. inputs: called for each schema, so that file lists are those of now.
+    """
 
-    @classmethod
-    def execute(cls, image):
-        return io.NodeOutput(*images.load(folders.resolve(image)))
+    def define_schema(cls: type[io.ComfyNode]) -> io.Schema:
+        return io.Schema(node_id, display_name, category, inputs(), outputs, **schema)
 
-    @classmethod
-    def fingerprint_inputs(cls, image):
-        path = folders.resolve(image)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+    def make(execute: Callable) -> type[io.ComfyNode]:
+        methods = {
+            "define_schema": define_schema,
+            "execute": execute,
+            "validate_inputs": validate,
+            "fingerprint_inputs": fingerprint,
+            "object_info": object_info,
+        }
+        members = {name: classmethod(method) for name, method in methods.items() if method}
+        NODES.append(type(node_id, (io.ComfyNode,), {"RELATIVE_PYTHON_MODULE": module, **members}))
+        return NODES[-1]
 
-    @classmethod
-    def validate_inputs(cls, image):
-        return _is_file(image)
-
-
-class SaveImage(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "nodes"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="SaveImage",
-            display_name="Save Image",
-            category="image",
-            description=SAVE_HELP,
-            inputs=[
-                io.Image.Input("images", tooltip="The images to save."),
-                io.String.Input("filename_prefix", default="ComfyUI", tooltip=PREFIX_HELP),
-            ],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, images, filename_prefix="ComfyUI"):
-        return io.NodeOutput(ui=ui.ImageSaveHelper.get_save_images_ui(images, filename_prefix, cls))
+    return make
 
 
-class PreviewImage(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "nodes"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="PreviewImage",
-            display_name="Preview Image",
-            category="image",
-            description=SAVE_HELP,
-            inputs=[io.Image.Input("images")],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, images):
-        return io.NodeOutput(ui=ui.PreviewImage(images, cls=cls))
-
-
-class ImageScale(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "nodes"
-
-    @classmethod
-    def define_schema(cls):
-        side = {"default": 512, "min": 0, "max": MAX_SIDE, "step": 1}
-        return io.Schema(
-            node_id="ImageScale",
-            display_name="Upscale Image",
-            category="image/upscaling",
-            inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("upscale_method", options=images.SCALE_METHODS),
-                io.Int.Input("width", **side),
-                io.Int.Input("height", **side),
-                io.Combo.Input("crop", options=["disabled", "center"]),
-            ],
-            outputs=[io.Image.Output()],
-        )
-
-    @classmethod
-    def execute(cls, image, upscale_method, width, height, crop):
-        return io.NodeOutput(images.scaled(image, width, height, upscale_method, crop == "center"))
-
-
-class ImageFromBatch(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_images"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="ImageFromBatch",
-            category="image/batch",
-            inputs=[
-                io.Image.Input("image"),
-                io.Int.Input("batch_index", default=0, min=0, max=4095),
-                io.Int.Input("length", default=1, min=1, max=4096),
-            ],
-            outputs=[io.Image.Output()],
-        )
-
-    @classmethod
-    def execute(cls, image, batch_index, length):
-        first = min(batch_index, image.shape[0] - 1)
-        return io.NodeOutput(image[first : first + length].clone())
-
-
-class SaveAnimatedWEBP(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_images"
-    METHODS = {"default": 4, "fastest": 0, "slowest": 6}
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="SaveAnimatedWEBP",
-            category="image/animation",
-            inputs=[
-                io.Image.Input("images"),
-                io.String.Input("filename_prefix", default="ComfyUI"),
-                io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
-                io.Boolean.Input("lossless", default=True),
-                io.Int.Input("quality", default=80, min=0, max=100),
-                io.Combo.Input("method", options=list(cls.METHODS)),
-            ],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, images, filename_prefix, fps, lossless, quality, method):
-        shown = ui.ImageSaveHelper.get_save_animated_webp_ui(
-            images, filename_prefix, cls, fps, lossless, quality, cls.METHODS[method]
-        )
-        return io.NodeOutput(ui=shown)
-
-
-class CreateVideo(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_video"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="CreateVideo",
-            display_name="Create Video",
-            category="image/video",
-            description="Create a video from images.",
-            inputs=[
-                io.Image.Input("images", tooltip="The images to create a video from."),
-                io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
-                io.Audio.Input("audio", optional=True, tooltip="The audio to add to the video."),
-            ],
-            outputs=[io.Video.Output()],
-        )
-
-    @classmethod
-    def execute(cls, images, fps, audio=None):
-        return io.NodeOutput(video.VideoFromComponents(video.VideoComponents(images, Fraction(fps), audio)))
-
-
-class SaveVideo(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_video"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="SaveVideo",
-            display_name="Save Video",
-            category="image/video",
-            description=SAVE_HELP,
-            inputs=[
-                io.Video.Input("video", tooltip="The video to save."),
-                io.String.Input("filename_prefix", default="video/ComfyUI", tooltip=PREFIX_HELP),
-                io.Combo.Input(
-                    "format", options=video.VideoContainer, default="auto", tooltip="The format to save the video as."
-                ),
-                io.Combo.Input(
-                    "codec", options=video.VideoCodec, default="auto", tooltip="The codec to use for the video."
-                ),
-            ],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, video, filename_prefix, format="auto", codec="auto"):
-        folder, name, counter, subfolder = folders.save_slot(filename_prefix, "output", *video.get_dimensions())
-        file = f"{name}_{counter:05}_.mp4"
-        video.save_to(folder / file, format, codec, metadata=ui.embedded(cls))
-        return io.NodeOutput(ui=ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)]))
-
-
-class LoadVideo(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_video"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="LoadVideo",
-            display_name="Load Video",
-            category="image/video",
-            inputs=[io.Combo.Input("file", options=folders.listing("input", "video"), upload=io.UploadType.video)],
-            outputs=[io.Video.Output()],
-        )
-
-    @classmethod
-    def execute(cls, file):
-        return io.NodeOutput(video.VideoFromFile(folders.resolve(file)))
-
-    @classmethod
-    def fingerprint_inputs(cls, file):
-        path = folders.resolve(file)
-        return path.stat().st_mtime_ns if path.is_file() else "missing"
-
-    @classmethod
-    def validate_inputs(cls, file):
-        return _is_file(file)
-
-
-class GetVideoComponents(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_video"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="GetVideoComponents",
-            display_name="Get Video Components",
-            category="image/video",
-            description="Extracts all components from a video: frames, audio, and framerate.",
-            inputs=[io.Video.Input("video", tooltip="The video to extract components from.")],
-            outputs=[
-                io.Image.Output(display_name="images"),
-                io.Audio.Output(display_name="audio"),
-                io.Float.Output(display_name="fps"),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, video):
-        parts = video.get_components()
-        return io.NodeOutput(parts.images, parts.audio, float(parts.frame_rate))
-
-
-class PreviewAny(io.ComfyNode):
-    RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_preview_any"
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="PreviewAny",
-            display_name="Preview as Text",
-            category="utils",
-            inputs=[io.AnyType.Input("source")],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def object_info(cls):
-        """ComfyUI's is of the older kind, whose output nodes are told nothing unasked."""
-        info = super().object_info()
-        del info["input"]["hidden"], info["input_order"]["hidden"]
-        return info
-
-    @classmethod
-    def execute(cls, source=None):
-        text = source if isinstance(source, str) else json.dumps(source, indent=4, default=str)
-        return io.NodeOutput(ui=ui.PreviewText(text))
-
-
-def _primitive(node_id: str, display_name: str, kind: type, **widget) -> type[io.ComfyNode]:
-    """A node that hands on the value typed into it."""
-
-    class Primitive(io.ComfyNode):
-        RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_primitive"
-
-        @classmethod
-        def define_schema(cls):
-            return io.Schema(node_id, display_name, "utils/primitive", [kind.Input("value", **widget)], [kind.Output()])
-
-        @classmethod
-        def execute(cls, value):
-            return io.NodeOutput(value)
-
-    return Primitive
-
-
-def _is_file(name: str) -> bool | str:
+def is_input_file(name: str) -> bool | str:
+    """Whether the input folder has it; else what is wrong."""
     try:
         path = folders.resolve(name)
     except folders.OutsideFolder as reason:
@@ -320,21 +71,217 @@ def _is_file(name: str) -> bool | str:
     return True if path.is_file() else f"{path}: no such file. Choose another, or upload it to the input folder"
 
 
-NODES: list[type[io.ComfyNode]] = [
-    LoadImage,
-    SaveImage,
-    PreviewImage,
-    ImageScale,
-    ImageFromBatch,
-    SaveAnimatedWEBP,
-    CreateVideo,
-    SaveVideo,
-    LoadVideo,
-    GetVideoComponents,
-    PreviewAny,
-    _primitive("PrimitiveString", "String", io.String),
-    _primitive("PrimitiveStringMultiline", "String (Multiline)", io.String, multiline=True),
-    _primitive("PrimitiveInt", "Int", io.Int, min=-sys.maxsize, max=sys.maxsize, control_after_generate=True),
-    _primitive("PrimitiveFloat", "Float", io.Float, min=-sys.maxsize, max=sys.maxsize, step=0.1),
-    _primitive("PrimitiveBoolean", "Boolean", io.Boolean),
-]
+def picture_digest(cls: type[io.ComfyNode], image: str) -> str:
+    """Changes with the file's content."""
+    path = folders.resolve(image)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+def video_time(cls: type[io.ComfyNode], file: str) -> int | str:
+    """Changes when the file is written."""
+    path = folders.resolve(file)
+    return path.stat().st_mtime_ns if path.is_file() else "missing"
+
+
+def without_hidden(cls: type[io.ComfyNode]) -> dict:
+    """As for ComfyUI's older kind of node, which gets no hidden values that it does not ask for."""
+    info = cls.GET_SCHEMA().object_info(cls.RELATIVE_PYTHON_MODULE)
+    del info["input"]["hidden"], info["input_order"]["hidden"]
+    return info
+
+
+@core_node(
+    "LoadImage",
+    "nodes",
+    "image",
+    "Load Image",
+    inputs=lambda: [io.Combo.Input("image", folders.listing("input", "image"), upload=io.UploadType.image)],
+    outputs=[io.Image.Output(), io.Mask.Output()],
+    validate=lambda cls, image: is_input_file(image),
+    fingerprint=picture_digest,
+)
+def _load_image(cls, image):
+    return io.NodeOutput(*images.load(folders.resolve(image)))
+
+
+@core_node(
+    "SaveImage",
+    "nodes",
+    "image",
+    "Save Image",
+    description=SAVE_HELP,
+    inputs=lambda: [
+        io.Image.Input("images", tooltip="The images to save."),
+        io.String.Input("filename_prefix", default="ComfyUI", tooltip=PREFIX_HELP),
+    ],
+    is_output_node=True,
+)
+def _save_image(cls, images, filename_prefix="ComfyUI"):
+    return io.NodeOutput(ui=ui.SavedImages(ui.save_images(images, filename_prefix, io.FolderType.output, cls)))
+
+
+@core_node(
+    "PreviewImage",
+    "nodes",
+    "image",
+    "Preview Image",
+    description=SAVE_HELP,
+    inputs=lambda: [io.Image.Input("images")],
+    is_output_node=True,
+)
+def _preview_image(cls, images):
+    return io.NodeOutput(ui=ui.PreviewImage(images, cls=cls))
+
+
+@core_node(
+    "ImageScale",
+    "nodes",
+    "image/upscaling",
+    "Upscale Image",
+    inputs=lambda: [
+        io.Image.Input("image"),
+        io.Combo.Input("upscale_method", images.SCALE_METHODS),
+        *(io.Int.Input(side, default=512, min=0, max=MAX_SIDE, step=1) for side in ("width", "height")),
+        io.Combo.Input("crop", ["disabled", "center"]),
+    ],
+    outputs=[io.Image.Output()],
+)
+def _image_scale(cls, image, upscale_method, width, height, crop):
+    return io.NodeOutput(images.scaled(image, width, height, upscale_method, crop == "center"))
+
+
+@core_node(
+    "ImageFromBatch",
+    "comfy_extras.nodes_images",
+    "image/batch",
+    inputs=lambda: [
+        io.Image.Input("image"),
+        io.Int.Input("batch_index", default=0, min=0, max=4095),
+        io.Int.Input("length", default=1, min=1, max=4096),
+    ],
+    outputs=[io.Image.Output()],
+)
+def _image_from_batch(cls, image, batch_index, length):
+    first = min(batch_index, image.shape[0] - 1)
+    return io.NodeOutput(image[first : first + length].clone())
+
+
+@core_node(
+    "SaveAnimatedWEBP",
+    "comfy_extras.nodes_images",
+    "image/animation",
+    inputs=lambda: [
+        io.Image.Input("images"),
+        io.String.Input("filename_prefix", default="ComfyUI"),
+        io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
+        io.Boolean.Input("lossless", default=True),
+        io.Int.Input("quality", default=80, min=0, max=100),
+        io.Combo.Input("method", list(WEBP_METHODS)),
+    ],
+    is_output_node=True,
+)
+def _save_animated_webp(cls, images, filename_prefix, fps, lossless, quality, method):
+    saved = ui.save_animated_webp(images, filename_prefix, cls, fps, lossless, quality, WEBP_METHODS[method])
+    return io.NodeOutput(ui=ui.SavedImages([saved], is_animated=len(images) > 1))
+
+
+@core_node(
+    "CreateVideo",
+    "comfy_extras.nodes_video",
+    "image/video",
+    "Create Video",
+    description="Create a video from images.",
+    inputs=lambda: [
+        io.Image.Input("images", tooltip="The images to create a video from."),
+        io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
+        io.Audio.Input("audio", optional=True, tooltip="The audio to add to the video."),
+    ],
+    outputs=[io.Video.Output()],
+)
+def _create_video(cls, images, fps, audio=None):
+    return io.NodeOutput(video.VideoFromComponents(video.VideoComponents(images, Fraction(fps), audio)))
+
+
+@core_node(
+    "SaveVideo",
+    "comfy_extras.nodes_video",
+    "image/video",
+    "Save Video",
+    description=SAVE_HELP,
+    inputs=lambda: [
+        io.Video.Input("video", tooltip="The video to save."),
+        io.String.Input("filename_prefix", default="video/ComfyUI", tooltip=PREFIX_HELP),
+        io.Combo.Input("format", video.VideoContainer, default="auto", tooltip="The format to save the video as."),
+        io.Combo.Input("codec", video.VideoCodec, default="auto", tooltip="The codec to use for the video."),
+    ],
+    is_output_node=True,
+)
+def _save_video(cls, video, filename_prefix, format="auto", codec="auto"):
+    folder, name, counter, subfolder = folders.save_slot(filename_prefix, "output", *video.get_dimensions())
+    file = f"{name}_{counter:05}_.mp4"
+    video.save_to(folder / file, format, codec, metadata=ui.embedded(cls))
+    return io.NodeOutput(ui=ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)]))
+
+
+@core_node(
+    "LoadVideo",
+    "comfy_extras.nodes_video",
+    "image/video",
+    "Load Video",
+    inputs=lambda: [io.Combo.Input("file", folders.listing("input", "video"), upload=io.UploadType.video)],
+    outputs=[io.Video.Output()],
+    validate=lambda cls, file: is_input_file(file),
+    fingerprint=video_time,
+)
+def _load_video(cls, file):
+    return io.NodeOutput(video.VideoFromFile(folders.resolve(file)))
+
+
+@core_node(
+    "GetVideoComponents",
+    "comfy_extras.nodes_video",
+    "image/video",
+    "Get Video Components",
+    description="Extracts all components from a video: frames, audio, and framerate.",
+    inputs=lambda: [io.Video.Input("video", tooltip="The video to extract components from.")],
+    outputs=[
+        io.Image.Output(display_name="images"),
+        io.Audio.Output(display_name="audio"),
+        io.Float.Output(display_name="fps"),
+    ],
+)
+def _get_video_components(cls, video):
+    parts = video.get_components()
+    return io.NodeOutput(parts.images, parts.audio, float(parts.frame_rate))
+
+
+@core_node(
+    "PreviewAny",
+    "comfy_extras.nodes_preview_any",
+    "utils",
+    "Preview as Text",
+    inputs=lambda: [io.AnyType.Input("source")],
+    is_output_node=True,
+    object_info=without_hidden,
+)
+def _preview_any(cls, source=None):
+    text = source if isinstance(source, str) else json.dumps(source, indent=4, default=str)
+    return io.NodeOutput(ui=ui.PreviewText(text))
+
+
+def _primitive(name: str, title: str, kind: type[io.ComfyType], **widget: Any) -> None:  # noqa: ANN401
+    core_node(
+        f"Primitive{name}",
+        "comfy_extras.nodes_primitive",
+        "utils/primitive",
+        title,
+        inputs=lambda: [kind.Input("value", **widget)],
+        outputs=[kind.Output()],
+    )(lambda cls, value: io.NodeOutput(value))
+
+
+_primitive("String", "String", io.String)
+_primitive("StringMultiline", "String (Multiline)", io.String, multiline=True)
+_primitive("Int", "Int", io.Int, min=-sys.maxsize, max=sys.maxsize, control_after_generate=True)
+_primitive("Float", "Float", io.Float, min=-sys.maxsize, max=sys.maxsize, step=0.1)
+_primitive("Boolean", "Boolean", io.Boolean)

@@ -1,4 +1,4 @@
-"""Runs a checked prompt: in the order of its links, each node once, remembering results by what went into them."""
+"""Runs a checked prompt in the order of its links, each node once, and caches results by what went into them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import hashlib
 import json
 import logging
 import math
-import threading
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from threading import Event, Lock
+from typing import Any
 
 from . import api
 from .running import Interrupted, Running, current
@@ -20,6 +21,7 @@ from .validation import Checked, Prompt, accepted, is_link, overrides, title
 
 log = logging.getLogger(__name__)
 
+NodeTypes = dict[str, type[api.ComfyNode]]  # by node id
 Listener = Callable[[str, dict], None]  # (event, data): ComfyUI's websocket messages, and "preview" with its picture
 
 
@@ -50,16 +52,17 @@ class RunResult:
 
     @property
     def ui(self) -> dict[str, dict]:
+        """What nodes show, by their id."""
         return {node_id: result.ui for node_id, result in self.nodes.items() if result.ui}
 
 
 class Executor:
     """Holds the results of the last run, so that the next one re-runs only what a change reaches. One run at a time."""
 
-    def __init__(self, nodes: dict[str, type]):
+    def __init__(self, nodes: NodeTypes):
         self.nodes = nodes
         self.remembered: dict[str, NodeResult] = {}
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
     def forget(self) -> None:
         """Drops remembered results, and with them the memory they hold."""
@@ -73,24 +76,18 @@ class Executor:
         prompt_id: str = "",
         extra_data: dict | None = None,
         listener: Listener = lambda event, data: None,
-        stop: threading.Event | None = None,
+        stop: Event | None = None,
     ) -> RunResult:
         """Runs the checked outputs and all they need, in the calling thread. Raises NodeFailed or Interrupted;
         what had finished by then stays remembered. `stop`: set it from anywhere to cancel.
         """
         with self.lock:
-            return _Run(self, checked, prompt_id, extra_data or {}, listener, stop or threading.Event()).run()
+            return _Run(self, checked, prompt_id, extra_data or {}, listener, stop or Event()).run()
 
 
 class _Run:
     def __init__(
-        self,
-        executor: Executor,
-        checked: Checked,
-        prompt_id: str,
-        extra_data: dict,
-        listener: Listener,
-        stop: threading.Event,
+        self, executor: Executor, checked: Checked, prompt_id: str, extra_data: dict, listener: Listener, stop: Event
     ):
         self.executor, self.prompt, self.prompt_id = executor, checked.prompt, prompt_id
         self.extra_data, self.listener, self.stop = extra_data, listener, stop
@@ -99,11 +96,11 @@ class _Run:
         self.result = RunResult({}, [])
 
     def run(self) -> RunResult:
-        self._tell("execution_start")
+        self._announce("execution_start")
         keys = cache_keys(self.prompt, self.order, self.executor.nodes)
         remembered = self.executor.remembered
         self.result.cached = [node_id for node_id in self.order if keys[node_id] in remembered]
-        self._tell("execution_cached", nodes=self.result.cached)
+        self._announce("execution_cached", nodes=self.result.cached)
         try:
             with inference_mode():
                 for node_id in self.order:
@@ -114,11 +111,11 @@ class _Run:
                         self._executed(node_id, known.ui)
                     self.result.nodes[node_id] = known
         finally:
-            kept = set(keys.values())
-            for key in [key for key in remembered if key not in kept]:
+            used = set(keys.values())
+            for key in [key for key in remembered if key not in used]:
                 del remembered[key]
-        self._send("executing", {"node": None, "display_node": None, "prompt_id": self.prompt_id})
-        self._tell("execution_success")
+        self.listener("executing", {"node": None, "display_node": None, "prompt_id": self.prompt_id})
+        self._announce("execution_success")
         return self.result
 
     def _run_node(self, node_id: str) -> NodeResult:
@@ -129,7 +126,7 @@ class _Run:
         started = time.perf_counter()
         try:
             self._raise_if_stopped()
-            self._send("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id})
+            self.listener("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id})
             self._progress(node_id, 0, 1)
             inputs = self._inputs(node)
             if any(isinstance(value, api.io.ExecutionBlocker) for value in inputs.values()):
@@ -138,7 +135,7 @@ class _Run:
             outputs = self._outputs(cls, output)
             self._raise_if_stopped()
         except Interrupted:
-            self._tell(
+            self._announce(
                 "execution_interrupted", node_id=node_id, node_type=node["class_type"], executed=self.result.executed
             )
             raise
@@ -154,7 +151,7 @@ class _Run:
             self._executed(node_id, ui)
         return NodeResult(outputs, ui, time.perf_counter() - started)
 
-    def _blocked(self, node_id: str, cls: type) -> NodeResult:
+    def _blocked(self, node_id: str, cls: type[api.ComfyNode]) -> NodeResult:
         """Not run, because a node before it holds its output back; nor will what follows."""
         self._progress(node_id, 1, 1, state="finished")
         return NodeResult((api.io.ExecutionBlocker(),) * len(cls.object_info()["output"]), None)
@@ -166,7 +163,7 @@ class _Run:
             for name, value in node["inputs"].items()
         }
 
-    def _outputs(self, cls: type, output: api.NodeOutput) -> tuple:
+    def _outputs(self, cls: type[api.ComfyNode], output: api.NodeOutput) -> tuple:
         if output.block_execution:
             raise RuntimeError(output.block_execution)
         count = len(cls.object_info()["output"])
@@ -175,11 +172,11 @@ class _Run:
         return output.args or (None,) * count
 
     def _hidden(self, node_id: str) -> dict[api.io.Hidden, Any]:
-        Hidden = api.io.Hidden
+        hidden = api.io.Hidden
         return {
-            Hidden.unique_id: node_id,
-            Hidden.prompt: self.prompt,
-            Hidden.extra_pnginfo: self.extra_data.get("extra_pnginfo"),
+            hidden.unique_id: node_id,
+            hidden.prompt: self.prompt,
+            hidden.extra_pnginfo: self.extra_data.get("extra_pnginfo"),
         }
 
     def _raise_if_stopped(self) -> None:
@@ -202,25 +199,22 @@ class _Run:
             "current_inputs": {name: [brief(value)] for name, value in inputs.items()},
             "current_outputs": [],
         }
-        self._send("execution_error", report)
+        self.listener("execution_error", report)
         return NodeFailed(report, title(node))
 
-    def _progress(self, node_id: str, value: int, total: int, preview: Any = None, state: str = "running") -> None:
+    def _progress(self, node_id: str, value: int, total: int, preview: object = None, state: str = "running") -> None:
         ids = {"node_id": node_id, "display_node_id": node_id, "parent_node_id": None, "real_node_id": node_id}
         self.states[node_id] = {"value": value, "max": total, "state": state, "prompt_id": self.prompt_id, **ids}
-        self._send("progress_state", {"prompt_id": self.prompt_id, "nodes": dict(self.states)})
-        self._send("progress", {"value": value, "max": total, "prompt_id": self.prompt_id, "node": node_id})
+        self.listener("progress_state", {"prompt_id": self.prompt_id, "nodes": dict(self.states)})
+        self.listener("progress", {"value": value, "max": total, "prompt_id": self.prompt_id, "node": node_id})
         if preview is not None:
-            self._send("preview", {"prompt_id": self.prompt_id, "image": preview, **ids})
+            self.listener("preview", {"prompt_id": self.prompt_id, "image": preview, **ids})
 
     def _executed(self, node_id: str, ui: dict) -> None:
-        self._send("executed", {"node": node_id, "display_node": node_id, "output": ui, "prompt_id": self.prompt_id})
+        self.listener("executed", {"node": node_id, "display_node": node_id, "output": ui, "prompt_id": self.prompt_id})
 
-    def _tell(self, event: str, **data: Any) -> None:
-        self._send(event, {"prompt_id": self.prompt_id, "timestamp": milliseconds(), **data})
-
-    def _send(self, event: str, data: dict) -> None:
-        self.listener(event, data)
+    def _announce(self, event: str, **data: object) -> None:
+        self.listener(event, {"prompt_id": self.prompt_id, "timestamp": milliseconds(), **data})
 
 
 def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:
@@ -242,7 +236,7 @@ def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:
     return order
 
 
-def cache_keys(prompt: Prompt, order: list[str], nodes: dict[str, type]) -> dict[str, str]:
+def cache_keys(prompt: Prompt, order: list[str], nodes: NodeTypes) -> dict[str, str]:
     """A key for each node that changes when anything upstream of its result does, and only then.
 
     Title, prompt and workflow are no part of it: they only label files. Nor is the node's id, unless it asks for it.
@@ -263,7 +257,7 @@ def cache_keys(prompt: Prompt, order: list[str], nodes: dict[str, type]) -> dict
     return keys
 
 
-def fingerprint(cls: type, inputs: dict[str, Any]) -> Any:
+def fingerprint(cls: type[api.ComfyNode], inputs: dict[str, Any]) -> object:
     """What the node says its result depends on beside its inputs; NaN, as in ComfyUI, means it must always run."""
     if not overrides(cls, "fingerprint_inputs"):
         return None
@@ -285,7 +279,7 @@ def inference_mode() -> contextlib.AbstractContextManager:
     return torch.inference_mode()
 
 
-def brief(value: Any) -> Any:
+def brief(value: object) -> object:
     """An input as an error report shows it: plain values whole, the rest by kind and shape."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
@@ -296,4 +290,5 @@ def brief(value: Any) -> Any:
 
 
 def milliseconds() -> int:
+    """Now, as ComfyUI's messages give it."""
     return int(time.time() * 1000)

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import mimetypes
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -16,16 +17,19 @@ from .safe_write import CannotSave, written
 
 routes = web.RouteTableDef()
 
+BYTES = "application/octet-stream"
 VIEWABLE = ("input", "output", "temp")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".m4v", ".avi"}
-ACTIVE = {
-    "text/html",
-    "text/javascript",
-    "application/javascript",
-    "text/css",
-    "image/svg+xml",
-    "application/xhtml+xml",
+SCRIPTS = {"text/javascript", "application/javascript"}
+ACTIVE = {*SCRIPTS, "text/html", "text/css", "image/svg+xml", "application/xhtml+xml"}  # what a browser would run
+REFUSALS: dict[int, type[web.HTTPException]] = {
+    400: web.HTTPBadRequest,
+    403: web.HTTPForbidden,
+    404: web.HTTPNotFound,
+    409: web.HTTPConflict,
+    415: web.HTTPUnsupportedMediaType,
+    507: web.HTTPInsufficientStorage,
 }
 USER = "default"  # one user, as in ComfyUI without --multi-user
 SETTINGS = "comfy.settings.json"
@@ -39,65 +43,60 @@ USUAL_SETTINGS = {  # until the user chooses otherwise
 def refuse(status: int, message: str) -> web.HTTPException:
     """An error with its message in the status line, which is what the front end shows, and in the body."""
     line = " ".join(message.split())
-    return {
-        400: web.HTTPBadRequest,
-        403: web.HTTPForbidden,
-        404: web.HTTPNotFound,
-        409: web.HTTPConflict,
-        415: web.HTTPUnsupportedMediaType,
-        507: web.HTTPInsufficientStorage,
-    }[status](reason=line, text=line)
+    return REFUSALS[status](reason=line, text=line)
 
 
-def inside(folder: Path, name: str) -> Path:
+def _inside(folder: Path, name: str) -> Path:
     try:
         return folders.confined(folder, name)
     except folders.OutsideFolder as reason:
         raise refuse(403, str(reason)) from None
 
 
-def kind_of(request_or_form: object, default: str) -> str:
-    kind = request_or_form.get("type") or default
-    if kind not in VIEWABLE:
+def _kind_of(given: Mapping[str, object], default: str) -> str:
+    kind = given.get("type") or default
+    if not isinstance(kind, str) or kind not in VIEWABLE:
         raise refuse(400, f"no folder named {kind!r}; there are {', '.join(VIEWABLE)}")
     return kind
 
 
 @contextlib.contextmanager
-def saved(path: Path):
+def _saved(path: Path) -> Iterator[Path]:
     """safe_write.written, with its failure as an answer."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written(path) as beside:
-            yield beside
+        with written(path) as part:
+            yield part
     except CannotSave as reason:
-        raise refuse(507, reason.strerror) from None
+        raise refuse(507, str(reason)) from None
     except OSError as reason:
         raise refuse(400, f"{path.name}: cannot be saved ({reason.strerror}); choose a plain file name") from None
 
 
 @routes.get("/view")
-async def view(request: web.Request) -> web.StreamResponse:
+async def _view(request: web.Request) -> web.StreamResponse:
     """A file of input, output or temp; with ranges, so that video can be sought. preview=, channel= as in ComfyUI."""
     query = request.rel_url.query
     name = query.get("filename", "")
     if not name:
         raise refuse(400, "no filename given")
-    path = inside(folders.directory(kind_of(query, "output")), f"{query.get('subfolder', '')}/{name}".lstrip("/"))
+    path = _inside(folders.directory(_kind_of(query, "output")), f"{query.get('subfolder', '')}/{name}".lstrip("/"))
     if not path.is_file():
         raise refuse(404, f"{name}: no such file")
     if ("preview" in query or query.get("channel") in ("rgb", "a")) and path.suffix.lower() in PICTURES:
-        picture, kind = await asyncio.to_thread(redrawn, path, query.get("preview", ""), query.get("channel", ""))
+        picture, kind = await asyncio.to_thread(_redrawn, path, query.get("preview", ""), query.get("channel", ""))
         return web.Response(body=picture, content_type=kind)
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    if kind in ACTIVE:  # never run a file from these folders as a page of ours
-        kind = "application/octet-stream"
+    kind = mimetypes.guess_type(path.name)[0] or BYTES
+    return _file(path, BYTES if kind in ACTIVE else kind)  # never run a file from these folders as a page of ours
+
+
+def _file(path: Path, kind: str) -> web.FileResponse:
     response = web.FileResponse(path)
     response.content_type = kind
     return response
 
 
-def redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
+def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
     """The picture smaller in bytes (preview "webp;90") or one channel of it -> (file, content type)."""
     from PIL import Image
 
@@ -120,7 +119,7 @@ def redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
 
 
 @routes.post("/upload/image")
-async def upload(request: web.Request) -> web.Response:
+async def _upload(request: web.Request) -> web.Response:
     """A picture or video into the input folder. Same name and same content: kept once; other content: numbered."""
     form = await request.post()
     part = form.get("image")
@@ -131,20 +130,20 @@ async def upload(request: web.Request) -> web.Response:
     if suffix not in PICTURES | VIDEOS:
         raise refuse(415, f"{name}: not a picture or video; take one of {', '.join(sorted(PICTURES | VIDEOS))}")
     content = await asyncio.to_thread(part.file.read)
-    if suffix in PICTURES and not await asyncio.to_thread(is_picture, content):
+    if suffix in PICTURES and not await asyncio.to_thread(_is_picture, content):
         raise refuse(415, f"{name}: not a picture that can be read, or a damaged one")
-    kind, subfolder = kind_of(form, "input"), str(form.get("subfolder") or "")
-    folder = inside(folders.directory(kind), subfolder)
-    path = inside(folder, name)
+    kind, subfolder = _kind_of(form, "input"), str(form.get("subfolder") or "")
+    folder = _inside(folders.directory(kind), subfolder)
+    path = _inside(folder, name)
     if form.get("overwrite") not in ("true", "1"):
         path = folders.free_name(path, content)
     if not (path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content):
-        with saved(path) as beside:
-            beside.write_bytes(content)
+        with _saved(path) as target:
+            target.write_bytes(content)
     return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
 
 
-def is_picture(content: bytes) -> bool:
+def _is_picture(content: bytes) -> bool:
     from PIL import Image
 
     try:
@@ -156,27 +155,37 @@ def is_picture(content: bytes) -> bool:
 
 
 @routes.get("/internal/files/{kind}")
-async def list_files(request: web.Request) -> web.Response:
+async def _list_files(request: web.Request) -> web.Response:
     """Names of the files directly in a folder, newest first."""
-    kind = kind_of(dict(type=request.match_info["kind"]), "input")
+    kind = _kind_of({"type": request.match_info["kind"]}, "input")
     files = [path for path in folders.directory(kind).iterdir() if path.is_file() and not path.name.startswith(".")]
     return web.json_response([path.name for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)])
 
 
 def user_folder() -> Path:
+    """Where the one user's workflows, settings and styles are."""
     path = folders.directory("user") / USER
     (path / "workflows").mkdir(parents=True, exist_ok=True)
     return path
 
 
-def user_file(request: web.Request, key: str = "file", must_exist: bool = False) -> Path:
-    path = inside(user_folder(), request.match_info[key])
+def _user_file(request: web.Request, key: str = "file", must_exist: bool = False) -> Path:
+    path = _inside(user_folder(), request.match_info[key])
     if must_exist and not path.is_file():
         raise refuse(404, f"{request.match_info[key]}: no such file")
     return path
 
 
-def file_info(path: Path, root: Path) -> dict:
+def _is_on(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name, "").lower() == "true"
+
+
+def _keep_existing(path: Path, query: Mapping[str, str]) -> None:
+    if query.get("overwrite") == "false" and path.exists():
+        raise refuse(409, "File already exists")
+
+
+def _file_info(path: Path, root: Path) -> dict:
     facts = path.stat()
     return {
         "path": path.relative_to(root).as_posix(),
@@ -187,92 +196,87 @@ def file_info(path: Path, root: Path) -> dict:
 
 
 @routes.get("/userdata")
-async def list_user_files(request: web.Request) -> web.Response:
+async def _list_user_files(request: web.Request) -> web.Response:
     query = request.rel_url.query
     if not query.get("dir"):
         raise refuse(400, "no dir given")
-    root = inside(user_folder(), query["dir"])
+    root = _inside(user_folder(), query["dir"])
     if not root.is_dir():
         raise refuse(404, f"{query['dir']}: no such folder")
-    found = root.rglob("*") if query.get("recurse", "").lower() == "true" else root.glob("*")
+    found = root.rglob("*") if _is_on(query, "recurse") else root.glob("*")
     files = sorted(path for path in found if path.is_file())
-    if query.get("full_info", "").lower() == "true":
-        return web.json_response([file_info(path, root) for path in files])
+    if _is_on(query, "full_info"):
+        return web.json_response([_file_info(path, root) for path in files])
     names = [path.relative_to(root).as_posix() for path in files]
-    if query.get("split", "").lower() == "true":
+    if _is_on(query, "split"):
         return web.json_response([[name, *name.split("/")] for name in names])
     return web.json_response(names)
 
 
 @routes.get("/userdata/{file}")
-async def get_user_file(request: web.Request) -> web.StreamResponse:
-    response = web.FileResponse(user_file(request, must_exist=True))
-    response.content_type = (
-        "application/json" if request.match_info["file"].endswith(".json") else "application/octet-stream"
-    )
-    return response
+async def _get_user_file(request: web.Request) -> web.StreamResponse:
+    path = _user_file(request, must_exist=True)
+    return _file(path, "application/json" if path.name.endswith(".json") else BYTES)
 
 
 @routes.post("/userdata/{file}")
-async def put_user_file(request: web.Request) -> web.Response:
-    path, query = user_file(request), request.rel_url.query
-    if query.get("overwrite") == "false" and path.exists():
-        raise refuse(409, "File already exists")
+async def _put_user_file(request: web.Request) -> web.Response:
+    path, query = _user_file(request), request.rel_url.query
+    _keep_existing(path, query)
     content = await request.read()
-    with saved(path) as beside:
-        beside.write_bytes(content)
-    return described(path, query)
+    with _saved(path) as part:
+        part.write_bytes(content)
+    return _described(path, query)
 
 
 @routes.delete("/userdata/{file}")
-async def delete_user_file(request: web.Request) -> web.Response:
-    user_file(request, must_exist=True).unlink()
+async def _delete_user_file(request: web.Request) -> web.Response:
+    _user_file(request, must_exist=True).unlink()
     return web.Response(status=204)
 
 
 @routes.post("/userdata/{file}/move/{dest}")
-async def move_user_file(request: web.Request) -> web.Response:
-    source, target, query = user_file(request, must_exist=True), user_file(request, "dest"), request.rel_url.query
-    if query.get("overwrite") == "false" and target.exists():
-        raise refuse(409, "File already exists")
+async def _move_user_file(request: web.Request) -> web.Response:
+    source, target, query = _user_file(request, must_exist=True), _user_file(request, "dest"), request.rel_url.query
+    _keep_existing(target, query)
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
-    return described(target, query)
+    return _described(target, query)
 
 
-def described(path: Path, query: object) -> web.Response:
-    info = file_info(path, user_folder().resolve())
-    return web.json_response(info if query.get("full_info", "").lower() == "true" else info["path"])
+def _described(path: Path, query: Mapping[str, str]) -> web.Response:
+    info = _file_info(path, user_folder().resolve())
+    return web.json_response(info if _is_on(query, "full_info") else info["path"])
 
 
-def read_settings() -> dict:
+def _read_settings() -> dict:
     try:
         return {**USUAL_SETTINGS, **json.loads((user_folder() / SETTINGS).read_text("utf-8"))}
     except (FileNotFoundError, json.JSONDecodeError):
         return dict(USUAL_SETTINGS)
 
 
-def write_settings(settings: dict) -> web.Response:
-    with saved(user_folder() / SETTINGS) as beside:
-        beside.write_text(json.dumps(settings, indent=4), "utf-8")
+def _write_settings(settings: dict) -> web.Response:
+    with _saved(user_folder() / SETTINGS) as part:
+        part.write_text(json.dumps(settings, indent=4), "utf-8")
     return web.Response()
 
 
 @routes.get("/settings")
-async def get_settings(request: web.Request) -> web.Response:
-    return web.json_response(read_settings())
+async def _get_settings(request: web.Request) -> web.Response:
+    return web.json_response(_read_settings())
 
 
 @routes.get("/settings/{id}")
-async def get_setting(request: web.Request) -> web.Response:
-    return web.json_response(read_settings().get(request.match_info["id"]))
+async def _get_setting(request: web.Request) -> web.Response:
+    return web.json_response(_read_settings().get(request.match_info["id"]))
 
 
 @routes.post("/settings")
-async def put_settings(request: web.Request) -> web.Response:
-    return write_settings({**read_settings(), **await request.json()})
+async def _put_settings(request: web.Request) -> web.Response:
+    return _write_settings({**_read_settings(), **await request.json()})
 
 
 @routes.post("/settings/{id}")
-async def put_setting(request: web.Request) -> web.Response:
-    return write_settings({**read_settings(), request.match_info["id"]: await request.json()})
+async def _put_setting(request: web.Request) -> web.Response:
+    return _write_settings({**_read_settings(), request.match_info["id"]: await request.json()})

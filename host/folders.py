@@ -108,7 +108,7 @@ def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, st
 
     %width%, %height%, %year% ... %second% in the prefix are filled in. Raises OutsideFolder.
     """
-    parts = dict(zip(("year", "month", "day", "hour", "minute", "second"), time.localtime()))
+    parts = dict(zip(("year", "month", "day", "hour", "minute", "second"), time.localtime(), strict=False))
     values = {"width": str(width), "height": str(height), **{name: f"{part:02}" for name, part in parts.items()}}
     prefix = re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
     root = directory(kind)

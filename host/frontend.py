@@ -1,8 +1,9 @@
-"""What the ComfyUI front end is served: its own pages, the pack's templates, help and widgets, else an empty answer."""
+"""Serves the ComfyUI front end: its own pages, the pack's templates, help and widgets, else a fixed answer."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,10 +17,13 @@ from .catalog import PACK_NAME
 WEB = folders.PACK / "web"
 WORKFLOWS = folders.PACK / "workflows"
 NO_CACHE = {"Cache-Control": "no-cache"}
-FEATURES = {"supports_preview_metadata": True, "max_upload_size": 512 * 1024 * 1024}
+MAX_UPLOAD_BYTES = 512 * 1024 * 1024
+FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD_BYTES}
 
-# What the front end asks for and this host has none of.
-EMPTY: dict[str, object] = {
+FIXED: dict[str, object] = {  # path -> answer; empty where this host has none of what is asked for
+    "/features": FEATURES,
+    "/users": {"storage": "server", "migrated": True},
+    "/i18n": {},
     "/embeddings": [],
     "/models": [],
     "/experiment/models": [],
@@ -28,6 +32,8 @@ EMPTY: dict[str, object] = {
     "/internal/logs/raw": {"entries": [], "size": {"cols": 80, "rows": 24}},
     "/internal/logs": "",
     "/assets": {"assets": [], "total": 0, "has_more": False},
+    "/templates/index_logo.json": {},
+    r"/templates/{name:index[^/]*\.json}": [],
 }
 
 routes = web.RouteTableDef()
@@ -49,7 +55,7 @@ def static_root() -> Path:
     return root
 
 
-def installed(package: str) -> str:
+def _installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -57,7 +63,7 @@ def installed(package: str) -> str:
 
 
 @routes.get("/extensions")
-async def list_extensions(request: web.Request) -> web.Response:
+async def _list_extensions(request: web.Request) -> web.Response:
     """Scripts the front end loads at its start: its own, then the pack's."""
     root = static_root()
     own = [f"/{path.relative_to(root).as_posix()}" for path in sorted((root / "extensions").rglob("*.js"))]
@@ -66,18 +72,13 @@ async def list_extensions(request: web.Request) -> web.Response:
 
 
 @routes.get("/workflow_templates")
-async def list_templates(request: web.Request) -> web.Response:
+async def _list_templates(request: web.Request) -> web.Response:
     return web.json_response({PACK_NAME: [path.stem for path in sorted(WORKFLOWS.glob("*.json"))]})
-
-
-@routes.get("/i18n")
-async def translations(request: web.Request) -> web.Response:
-    return web.json_response({})
 
 
 @routes.get("/user.css")
 @routes.get("/userdata/user.css")
-async def user_css(request: web.Request) -> web.StreamResponse:
+async def _user_css(request: web.Request) -> web.StreamResponse:
     """The user's own styles, if there are any."""
     path = files.user_folder() / "user.css"
     if path.is_file():
@@ -85,37 +86,27 @@ async def user_css(request: web.Request) -> web.StreamResponse:
     return web.Response(content_type="text/css")
 
 
-@routes.get("/users")
-async def users(request: web.Request) -> web.Response:
-    return web.json_response({"storage": "server", "migrated": True})
-
-
-@routes.get("/features")
-async def features(request: web.Request) -> web.Response:
-    return web.json_response(FEATURES)
-
-
 @routes.get("/internal/folder_paths")
-async def folder_paths(request: web.Request) -> web.Response:
+async def _folder_paths(request: web.Request) -> web.Response:
     return web.json_response({kind: [str(folders.directory(kind))] for kind in folders.KINDS})
 
 
 @routes.patch("/internal/logs/subscribe")
-async def subscribe_logs(request: web.Request) -> web.Response:
+async def _subscribe_logs(request: web.Request) -> web.Response:
     return web.Response()
 
 
 @routes.get("/system_stats")
-async def system_stats(request: web.Request) -> web.Response:
-    total, free = memory_bytes()
+async def _system_stats(request: web.Request) -> web.Response:
+    total, free = _memory_bytes()
     return web.json_response(
         {
             "system": {
                 "os": platform.system().lower(),
                 "python_version": sys.version,
                 "embedded_python": False,
-                "comfyui_version": f"none, vdit {installed('vdit')}",
-                "pytorch_version": installed("torch"),
+                "comfyui_version": f"none, vdit {_installed('vdit')}",
+                "pytorch_version": _installed("torch"),
                 "required_frontend_version": None,
                 "installed_templates_version": None,
                 "required_templates_version": None,
@@ -123,15 +114,13 @@ async def system_stats(request: web.Request) -> web.Response:
                 "ram_total": total,
                 "ram_free": free,
             },
-            "devices": devices(total, free),
+            "devices": _devices(total, free),
         }
     )
 
 
-def memory_bytes() -> tuple[int, int]:
-    """(total, free) of this machine; zeros where the system does not tell through the standard library."""
-    import os
-
+def _memory_bytes() -> tuple[int, int]:
+    """(total, free) of this machine; zeros where the standard library cannot say."""
     try:
         page = os.sysconf("SC_PAGE_SIZE")
         return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
@@ -139,7 +128,7 @@ def memory_bytes() -> tuple[int, int]:
         return 0, 0
 
 
-def devices(ram_total: int, ram_free: int) -> list[dict]:
+def _devices(ram_total: int, ram_free: int) -> list[dict]:
     """The device models run on, as far as torch is loaded already: asking must not import it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -147,17 +136,8 @@ def devices(ram_total: int, ram_free: int) -> list[dict]:
         name, kind = torch.cuda.get_device_name(), "cuda"
     else:
         total, free, name, kind = ram_total, ram_free, "cpu", "cpu"
-    return [
-        {
-            "name": name,
-            "type": kind,
-            "index": 0,
-            "vram_total": total,
-            "vram_free": free,
-            "torch_vram_total": total,
-            "torch_vram_free": free,
-        }
-    ]
+    memory = {"vram_total": total, "vram_free": free, "torch_vram_total": total, "torch_vram_free": free}
+    return [{"name": name, "type": kind, "index": 0, **memory}]
 
 
 def add_to(router: web.UrlDispatcher, root: Path) -> None:
@@ -166,15 +146,7 @@ def add_to(router: web.UrlDispatcher, root: Path) -> None:
     async def index(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(root / "index.html", headers=NO_CACHE)
 
-    async def no_templates(request: web.Request) -> web.Response:
-        return web.json_response([])
-
-    async def no_logos(request: web.Request) -> web.Response:
-        return web.json_response({})
-
     router.add_get("/", index)
-    router.add_get("/templates/index_logo.json", no_logos)
-    router.add_get(r"/templates/{name:index[^/]*\.json}", no_templates)
     if WEB.is_dir():
         router.add_static(f"/extensions/{PACK_NAME}", WEB)
     for prefix in ("", "/api"):
@@ -182,11 +154,13 @@ def add_to(router: web.UrlDispatcher, root: Path) -> None:
     router.add_static("/", root)
 
 
-def empty_answers() -> list[web.RouteDef]:
+def fixed_answers() -> list[web.RouteDef]:
+    """Routes for FIXED."""
+
     def answering(value: object):
         async def answer(request: web.Request) -> web.Response:
             return web.json_response(value)
 
         return answer
 
-    return [web.get(path, answering(value)) for path, value in EMPTY.items()]
+    return [web.get(path, answering(value)) for path, value in FIXED.items()]

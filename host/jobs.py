@@ -1,4 +1,4 @@
-"""The studio's queue: prompts wait, one runs in a thread of its own, and what became of them is kept."""
+"""The studio's queue: prompts wait, one runs in a thread of its own, and the last results are kept for the history."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import collections
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from .validation import Checked
 
 log = logging.getLogger(__name__)
 
-KEPT_JOBS = 200  # finished jobs remembered for the front end's history
+FINISHED_JOBS = 200  # finished jobs remembered for the front end's history
 
 
 @dataclass
@@ -37,10 +38,11 @@ class Job:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def queue_entry(self) -> list:
-        """As in ComfyUI's /queue and /history."""
+        """As in ComfyUI's /queue."""
         return [self.number, self.id, self.checked.prompt, self.extra_data, self.checked.outputs]
 
     def history_entry(self) -> dict:
+        """As in ComfyUI's /history."""
         status = {
             "status_str": "success" if self.status == "completed" else "error",
             "completed": self.status == "completed",
@@ -74,6 +76,7 @@ class Job:
         return {key: value for key, value in entry.items() if value is not None}
 
     def details(self) -> dict:
+        """As in ComfyUI's /jobs/{id}."""
         workflow = {"prompt": self.checked.prompt, "extra_data": self.extra_data}
         return {
             **self.summary(),
@@ -84,32 +87,33 @@ class Job:
 
 
 class JobQueue:
-    """Runs jobs one after another. `listener(event, data, job)` hears the executor; `changed()` a queue that moved."""
+    """Runs jobs one after another. Calls `listener` with the executor's events and `changed` when the queue changes."""
 
-    def __init__(self, executor: Executor, listener, changed):
+    def __init__(self, executor: Executor, listener: Callable[[str, dict, Job], None], changed: Callable[[], None]):
         self.executor, self.listener, self.changed = executor, listener, changed
         self.pending: list[Job] = []
         self.running: Job | None = None
         self.finished: collections.OrderedDict[str, Job] = collections.OrderedDict()
         self.numbers = 0
         self.closing = False
-        self.moved = threading.Condition()
+        self.changes = threading.Condition()
         self.thread = threading.Thread(target=self._work, name="vdit-executor", daemon=True)
         self.thread.start()
 
     def put(self, job_id: str, checked: Checked, extra_data: dict, client_id: str | None, front: bool) -> Job:
-        with self.moved:
+        """Queues a checked prompt, at the end or in front."""
+        with self.changes:
             self.numbers += 1
             job = Job(job_id, -self.numbers if front else self.numbers, checked, extra_data, client_id)
             self.pending.append(job)
             self.pending.sort(key=lambda waiting: waiting.number)
-            self.moved.notify_all()
+            self.changes.notify_all()
         self.changed()
         return job
 
     def cancel(self, job_id: str | None = None) -> bool:
         """Stops the running job, or takes a waiting one out. None: whatever runs. False: no such job."""
-        with self.moved:
+        with self.changes:
             if self.running is not None and job_id in (None, self.running.id):
                 self.running.stop.set()
                 return True
@@ -119,54 +123,61 @@ class JobQueue:
         return bool(waiting)
 
     def clear_pending(self) -> None:
-        with self.moved:
+        """Drops all waiting jobs."""
+        with self.changes:
             self.pending.clear()
         self.changed()
 
     def find(self, job_id: str) -> Job | None:
+        """The job, waiting, running or finished."""
         return next((job for job in self.all() if job.id == job_id), None)
 
     def all(self) -> list[Job]:
         """Running, waiting, then finished, newest first."""
-        with self.moved:
+        with self.changes:
             running = [self.running] if self.running else []
             return running + list(self.pending) + list(reversed(self.finished.values()))
 
-    def forget(self, job_id: str | None = None) -> None:
-        with self.moved:
-            if job_id is None:
-                self.finished.clear()
-            else:
-                self.finished.pop(job_id, None)
+    def forget(self, job_id: str) -> None:
+        """Drops a finished job from the history."""
+        with self.changes:
+            self.finished.pop(job_id, None)
+        self.changed()
+
+    def forget_all(self) -> None:
+        """Empties the history."""
+        with self.changes:
+            self.finished.clear()
         self.changed()
 
     def remaining(self) -> int:
+        """How many jobs wait or run."""
         return len(self.pending) + (self.running is not None)
 
     def close(self) -> None:
         """Cancels what runs and waits for the thread, at most two seconds."""
-        with self.moved:
+        with self.changes:
             self.closing = True
             self.pending.clear()
             if self.running is not None:
                 self.running.stop.set()
-            self.moved.notify_all()
+            self.changes.notify_all()
         self.thread.join(timeout=2)
 
     def _work(self) -> None:
         while True:
-            with self.moved:
-                self.moved.wait_for(lambda: self.pending or self.closing)
+            with self.changes:
+                self.changes.wait_for(lambda: self.pending or self.closing)
                 if self.closing:
                     return
                 job = self.running = self.pending.pop(0)
                 job.status, job.started = "in_progress", milliseconds()
             self.changed()
             status = self._run(job)
-            with self.moved:
+            with self.changes:
                 job.status, job.ended, self.running = status, milliseconds(), None
                 self.finished[job.id] = job
-                while len(self.finished) > KEPT_JOBS:
+                while len(self.finished) > FINISHED_JOBS:
                     self.finished.popitem(last=False)
             self.changed()
 
@@ -189,11 +200,11 @@ class JobQueue:
         return "failed"
 
     def _listener(self, job: Job) -> Listener:
-        def hear(event: str, data: dict[str, Any]) -> None:
+        def on_event(event: str, data: dict[str, Any]) -> None:
             if event == "executed":
                 job.outputs[data["node"]] = data["output"]
             elif event.startswith("execution_"):
                 job.messages.append((event, data))
             self.listener(event, data, job)
 
-        return hear
+        return on_event

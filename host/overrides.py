@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from . import folders
 from .validation import is_link, title
@@ -42,20 +41,23 @@ def find_node(prompt: dict, name: str) -> str:
     """The id of the one node of that id, title or type; titles also in any case."""
     if name in prompt:
         return name
-    ways = (lambda n: title(n) == name, lambda n: n["class_type"] == name, lambda n: title(n).lower() == name.lower())
-    for way in ways:
-        found = [node_id for node_id, node in prompt.items() if way(node)]
+    for names_it in (
+        lambda node: title(node) == name,
+        lambda node: node["class_type"] == name,
+        lambda node: title(node).lower() == name.lower(),
+    ):
+        found = [node_id for node_id, node in prompt.items() if names_it(node)]
         if len(found) == 1:
             return found[0]
         if found:
             raise WorkflowError(
                 f"--set: {len(found)} nodes are called '{name}'; say which by its id: {', '.join(found)}"
             )
-    there = ", ".join(f"'{title(node)}' ({node_id})" for node_id, node in prompt.items())
-    raise WorkflowError(f"--set: no node is called '{name}'; there are {there}")
+    nodes = ", ".join(f"'{title(node)}' ({node_id})" for node_id, node in prompt.items())
+    raise WorkflowError(f"--set: no node is called '{name}'; there are {nodes}")
 
 
-def parsed(text: str, spec: list | tuple, change: str) -> Any:
+def parsed(text: str, spec: list | tuple, change: str) -> object:
     """The text as the input's type. A path to a picture or video is copied into the input folder."""
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     try:
@@ -72,16 +74,16 @@ def parsed(text: str, spec: list | tuple, change: str) -> Any:
     choices = kind if isinstance(kind, list) else options.get("options")
     if choices is None:
         return text
-    if any(options.get(way) for way in UPLOADS) and text not in choices:
-        return offered(text, change)
+    if any(options.get(kind) for kind in UPLOADS) and text not in choices:
+        return copied_to_input(text, change)
     match = next((choice for choice in choices if str(choice) == text), None)
     if match is None:
         raise WorkflowError(f"--set {change!r}: '{text}' is not one of {', '.join(map(str, choices))}")
     return match
 
 
-def offered(text: str, change: str) -> str:
-    """A file from anywhere, copied into the input folder as an upload would be -> its name there."""
+def copied_to_input(text: str, change: str) -> str:
+    """A file from anywhere, copied into the input folder as an upload would be -> its name."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise WorkflowError(
@@ -94,7 +96,7 @@ def offered(text: str, change: str) -> str:
     return target.name
 
 
-def write_widget(ui: dict | None, node_id: str, position: int, name: str, value: Any) -> None:
+def write_widget(ui: dict | None, node_id: str, position: int, name: str, value: object) -> None:
     """The same value in the graph that is saved with the video; nodes inside subgraphs are shared and stay."""
     for node in (ui or {}).get("nodes", []):
         values = node.get("widgets_values")

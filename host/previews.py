@@ -9,7 +9,11 @@ import io
 import json
 import struct
 import threading
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PREVIEW_WITH_METADATA = 4  # ComfyUI's binary websocket message: type, metadata length, metadata JSON, picture
 FRAMES_PER_SECOND = 8  # each makes the browser draw the whole graph
@@ -24,23 +28,25 @@ class PreviewPlayer:
         self.data: dict[str, Any] | None = None
         self.frame = 0
         self.closing = False
-        self.moved = threading.Condition()
+        self.changes = threading.Condition()
         threading.Thread(target=self._work, name="vdit-previews", daemon=True).start()
 
     def show(self, data: dict[str, Any]) -> None:
         """data: the executor's preview event; its "image" is a PIL image or a list of them."""
-        with self.moved:
+        with self.changes:
             self.data = data
-            self.moved.notify_all()
+            self.changes.notify_all()
 
     def clear(self) -> None:
-        with self.moved:
+        """Shows nothing more of the last preview."""
+        with self.changes:
             self.data, self.frame = None, 0
 
     def close(self) -> None:
-        with self.moved:
+        """Ends the player's thread."""
+        with self.changes:
             self.closing = True
-            self.moved.notify_all()
+            self.changes.notify_all()
 
     def _work(self) -> None:
         data = None
@@ -50,28 +56,26 @@ class PreviewPlayer:
                 message = encode(images[self.frame % len(images)], data)
                 if self.data is not None:
                     self.send(message, data)
-            with self.moved:
+            with self.changes:
                 self.frame += 1
-                self.moved.wait_for(lambda: self.closing, timeout=1 / FRAMES_PER_SECOND)
+                self.changes.wait_for(lambda: self.closing, timeout=1 / FRAMES_PER_SECOND)
 
     def _next(self, last: dict[str, Any] | None) -> dict[str, Any] | None:
         """Waits for a preview with something new to send: a later one, or any moving one. None when closing."""
-        with self.moved:
+        with self.changes:
             while not self.closing:
                 if self.data is not None and (self.data is not last or isinstance(self.data["image"], list)):
                     return self.data
-                self.moved.wait()
+                self.changes.wait()
         return None
 
 
-def encode(image: Any, data: dict[str, Any]) -> bytes:
+def encode(image: Image, data: dict[str, Any]) -> bytes:
     """A PIL image and whose it is -> one binary websocket message."""
     scale = SIDE / max(image.size)
     picture = io.BytesIO()
-    image.convert("RGB").resize([max(1, round(side * scale)) for side in image.size]).save(
-        picture, format="JPEG", quality=90
-    )
-    metadata = json.dumps(
-        {key: value for key, value in data.items() if key != "image"} | {"image_type": "image/jpeg"}
-    ).encode()
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    image.convert("RGB").resize((width, height)).save(picture, format="JPEG", quality=90)
+    facts = {key: value for key, value in data.items() if key != "image"} | {"image_type": "image/jpeg"}
+    metadata = json.dumps(facts).encode()
     return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + picture.getvalue()

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import folders, overrides, workflow
@@ -63,10 +64,10 @@ def main(argv: list[str]) -> int:
     bars = Bars(checked)
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: interrupt(stop, previous))
-    logging.getLogger("vdit").addFilter(shown_anyway)
+    logging.getLogger("vdit").addFilter(drop_remarks)
     try:
         extra_data = {"extra_pnginfo": {"workflow": loaded.ui}} if loaded.ui else {}
-        result = Executor(nodes).run(checked, extra_data=extra_data, listener=bars.hear, stop=stop)
+        result = Executor(nodes).run(checked, extra_data=extra_data, listener=bars.on_event, stop=stop)
     except NodeFailed as failure:
         log.info("%s", "".join(failure.report["traceback"]))
         raise Refused(str(failure)) from None
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
     finally:
         bars.close()
         signal.signal(signal.SIGINT, previous)
-        logging.getLogger("vdit").removeFilter(shown_anyway)
+        logging.getLogger("vdit").removeFilter(drop_remarks)
     report(options, checked, result, time.perf_counter() - started)
     return 0
 
@@ -86,7 +87,7 @@ def find(name: str) -> Path:
     return next((path for path in shipped if path.is_file()), Path(name))
 
 
-def interrupt(stop: threading.Event, previous: object) -> None:
+def interrupt(stop: threading.Event, previous: Callable | int | None) -> None:
     """First Ctrl+C: the running node stops at its next step. Second: at once."""
     if stop.is_set():
         signal.signal(signal.SIGINT, previous)
@@ -94,8 +95,8 @@ def interrupt(stop: threading.Event, previous: object) -> None:
     stop.set()
 
 
-def shown_anyway(record: logging.LogRecord) -> bool:
-    """Drops what nodes/types.py logs: the bars show the same remarks, under the nodes' own titles."""
+def drop_remarks(record: logging.LogRecord) -> bool:
+    """Filters out what nodes/types.py logs: the bars show the same remarks, under the nodes' own titles."""
     return False
 
 
@@ -108,7 +109,8 @@ class Bars:
         self.bar = None
         self.live = sys.stderr.isatty()
 
-    def hear(self, event: str, data: dict) -> None:
+    def on_event(self, event: str, data: dict) -> None:
+        """Listens to the executor."""
         if event == "executing":
             self.close()
             if data["node"] is not None:
@@ -137,6 +139,7 @@ class Bars:
             print(text, file=sys.stderr)
 
     def close(self) -> None:
+        """Ends the running node's bar or line."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -145,51 +148,47 @@ class Bars:
 
 
 def report(options: argparse.Namespace, checked: Checked, result: RunResult, seconds: float) -> None:
+    """Prints the paths of the saved files, or with --json all that is known of the run."""
     saved = [
-        (node_id, item)
+        (node_id, folders.directory("output") / item["subfolder"] / item["filename"])
         for node_id, shown in result.ui.items()
         for items in shown.values()
         for item in items
         if isinstance(item, dict) and item.get("type") == "output"
     ]
-    paths = [(node_id, folders.directory("output") / item["subfolder"] / item["filename"]) for node_id, item in saved]
     if options.json:
-        print(
-            json.dumps(
-                {
-                    "files": [{"path": str(path), "node": node_id, **media_facts(path)} for node_id, path in paths],
-                    "seconds": round(seconds, 3),
-                    "nodes": {
-                        node_id: {
-                            "title": title(checked.prompt[node_id]),
-                            "type": checked.prompt[node_id]["class_type"],
-                            "seconds": round(done.seconds, 3),
-                        }
-                        for node_id, done in result.nodes.items()
-                    },
-                    "remarks": {
-                        node_id: list(shown["text"]) for node_id, shown in result.ui.items() if "text" in shown
-                    },
-                    "says": {  # results in words, such as a preview's speed
-                        node_id: list(shown["vdit_line"])
-                        for node_id, shown in result.ui.items()
-                        if "vdit_line" in shown
-                    },
-                    "peak_memory_bytes": peak_memory_bytes(),
-                },
-                indent=2,
-            )
-        )
+        print(json.dumps(summary(checked, result, saved, seconds), indent=2))
         return
-    for _, path in paths:
+    for _, path in saved:
         print(path)
-    if not paths:
+    if not saved:
         print("Nothing was saved: the workflow only shows previews. Add Save Video or Save Image.", file=sys.stderr)
+
+
+def summary(checked: Checked, result: RunResult, saved: list[tuple[str, Path]], seconds: float) -> dict:
+    """Files with their facts, seconds in all and for each node, remarks, results in words, peak memory."""
+
+    def texts(key: str) -> dict[str, list]:
+        return {node_id: list(shown[key]) for node_id, shown in result.ui.items() if key in shown}
+
+    def node(node_id: str) -> dict:
+        made = checked.prompt[node_id]
+        return {"title": title(made), "type": made["class_type"], "seconds": round(result.nodes[node_id].seconds, 3)}
+
+    return {
+        "files": [{"path": str(path), "node": node_id, **media_facts(path)} for node_id, path in saved],
+        "seconds": round(seconds, 3),
+        "nodes": {node_id: node(node_id) for node_id in result.nodes},
+        "remarks": texts("text"),
+        "says": texts("vdit_line"),  # results in words, such as a preview's speed
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
 
 
 def media_facts(path: Path) -> dict:
     """frames, fps, seconds, width and height of a video; width and height of a picture."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
@@ -200,18 +199,20 @@ def media_facts(path: Path) -> dict:
                 fps = float(stream.average_rate or 0)
                 facts = {"frames": frames, "fps": fps, "seconds": round(frames / fps, 3) if fps else None, **facts}
             return facts
-    except (av.FFmpegError, IndexError):
+    except (FFmpegError, IndexError):
         return {}
 
 
 def peak_memory_bytes() -> int | None:
-    """The most main memory this process held; None where the system does not tell."""
+    """The most main memory this process held; None where the system cannot say."""
     try:
         import resource
     except ImportError:  # Windows
         return None
     status = Path("/proc/self/status")
-    if status.exists():  # there, getrusage tells of the process that started this one, too, if that is larger
+    if (
+        status.exists()
+    ):  # on Linux, getrusage would give the peak of the process that started this one if that is larger
         peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
         if peaks:
             return int(peaks[0]) * 1024

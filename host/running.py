@@ -6,9 +6,9 @@ The executor sets `current` around each node; without it (a node called from a s
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Callable
 
 
 class Interrupted(Exception):
@@ -20,7 +20,7 @@ class Running:
     """One node in execution. `report(value, total, preview)` is called from the node's own thread."""
 
     node_id: str
-    report: Callable[[int, int, Any], None]
+    report: Callable[[int, int, object], None]
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -41,7 +41,7 @@ def progress(total: int) -> Callable[..., None]:
     """
     running = current.get()
 
-    def update(step: int, preview: Any = None) -> None:
+    def update(step: int, preview: object = None) -> None:
         if running is not None:
             running.report(min(int(step), total), total, preview)
         check_interrupted()

@@ -21,16 +21,16 @@ def written(path: Path):
 
     Raises CannotSave for a full disk or a folder without write permission, naming the file and what to do.
     """
-    beside = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
-        yield beside
-        with open(beside, "r+b") as file:
+        yield part
+        with open(part, "r+b") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(part, path)
     except OSError as reason:
         raise _explained(path, reason) from reason
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _explained(path: Path, reason: OSError) -> OSError:

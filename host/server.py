@@ -10,13 +10,15 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Handler, Middleware
 
 from . import files, folders, frontend
 from .catalog import load_nodes, object_infos
-from .executor import Executor, inference_mode
+from .executor import Executor, NodeTypes, inference_mode
 from .jobs import Job, JobQueue
 from .previews import PreviewPlayer
 from .validation import InvalidPrompt, validate
@@ -38,38 +40,36 @@ class PortTaken(RuntimeError):
 class Studio:
     """The application and what it holds: nodes, queue, open websockets."""
 
-    def __init__(self, nodes: dict[str, type] | None = None):
+    def __init__(self, nodes: NodeTypes | None = None):
         self.nodes = load_nodes() if nodes is None else nodes
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
         self.warm = False
         self.previews = PreviewPlayer(self._send_preview)
-        self.queue = JobQueue(Executor(self.nodes), self._hear, self._queue_changed)
+        self.queue = JobQueue(Executor(self.nodes), self._on_event, self._queue_changed)
 
     def app(self, public: bool = False) -> web.Application:
         """The aiohttp application. public: answers to this machine's name and to any address too."""
-        app = web.Application(
-            client_max_size=frontend.FEATURES["max_upload_size"], middlewares=[same_origin_only(public)]
-        )
+        app = web.Application(client_max_size=frontend.MAX_UPLOAD_BYTES, middlewares=[same_origin_only(public)])
         handlers = [
-            web.get("/ws", self.websocket),
-            web.get("/prompt", self.get_prompt),
-            web.post("/prompt", self.post_prompt),
-            web.post("/interrupt", self.interrupt),
-            web.get("/object_info", self.object_info),
-            web.get("/object_info/{name}", self.object_info),
-            web.get("/queue", self.get_queue),
-            web.post("/queue", self.post_queue),
-            web.get("/history", self.get_history),
-            web.get("/history/{id}", self.get_history),
-            web.post("/history", self.post_history),
-            web.get("/jobs", self.list_jobs),
-            web.post("/jobs/cancel", self.cancel_jobs),
-            web.get("/jobs/{id}", self.get_job),
-            web.post("/jobs/{id}/cancel", self.cancel_jobs),
-            web.post("/free", self.free),
+            web.get("/ws", self._websocket),
+            web.get("/prompt", self._get_prompt),
+            web.post("/prompt", self._post_prompt),
+            web.post("/interrupt", self._interrupt),
+            web.get("/object_info", self._object_info),
+            web.get("/object_info/{name}", self._object_info),
+            web.get("/queue", self._get_queue),
+            web.post("/queue", self._remove(self.queue.clear_pending, self.queue.cancel)),
+            web.get("/history", self._get_history),
+            web.get("/history/{id}", self._get_history),
+            web.post("/history", self._remove(self.queue.forget_all, self.queue.forget)),
+            web.get("/jobs", self._list_jobs),
+            web.post("/jobs/cancel", self._cancel_jobs),
+            web.get("/jobs/{id}", self._get_job),
+            web.post("/jobs/{id}/cancel", self._cancel_jobs),
+            web.post("/free", self._free),
             *frontend.routes,
-            *frontend.empty_answers(),
+            *frontend.fixed_answers(),
             *files.routes,
         ]
         for route in handlers:
@@ -91,7 +91,7 @@ class Studio:
 
     # From the executor's and the previews' threads to the browsers
 
-    def _hear(self, event: str, data: dict, job: Job) -> None:
+    def _on_event(self, event: str, data: dict, job: Job) -> None:
         if event == "preview":
             self.previews.show({**data, "client_id": job.client_id})
             return
@@ -110,8 +110,9 @@ class Studio:
 
     def _post(self, message: str | bytes, client_id: str | None) -> None:
         """To that client if it is connected, else to all; from any thread."""
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._send(message, client_id)))
+        loop = self.loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: loop.create_task(self._send(message, client_id)))
 
     async def _send(self, message: str | bytes, client_id: str | None) -> None:
         sockets = [self.sockets[client_id]] if client_id in self.sockets else list(self.sockets.values())
@@ -119,9 +120,9 @@ class Studio:
             try:
                 await (ws.send_bytes(message) if isinstance(message, bytes) else ws.send_str(message))
             except (ConnectionError, RuntimeError):
-                log.debug("a browser went away while it was sent to")
+                log.debug("a browser closed its connection while a message was sent")
 
-    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
+    async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(heartbeat=30)
         await ws.prepare(request)
         self._warm_up()
@@ -145,69 +146,61 @@ class Studio:
 
     # Prompts
 
-    async def get_prompt(self, request: web.Request) -> web.Response:
+    async def _get_prompt(self, request: web.Request) -> web.Response:
         return web.json_response(self._status())
 
-    async def post_prompt(self, request: web.Request) -> web.Response:
-        body = await json_body(request)
+    async def _post_prompt(self, request: web.Request) -> web.Response:
+        body = await _json_body(request)
+        targets = body.get("partial_execution_targets")
         try:
-            checked = await asyncio.to_thread(
-                validate, body.get("prompt"), self.nodes, body.get("partial_execution_targets")
-            )
+            checked = await asyncio.to_thread(validate, body.get("prompt") or {}, self.nodes, targets)
         except InvalidPrompt as refused:
             log.warning("%s", refused)
             return web.json_response({"error": refused.error, "node_errors": refused.node_errors}, status=400)
         job_id = str(body.get("prompt_id") or uuid.uuid4())
-        job = self.queue.put(
-            job_id, checked, body.get("extra_data") or {}, body.get("client_id"), bool(body.get("front"))
-        )
+        extra, front = body.get("extra_data") or {}, bool(body.get("front"))
+        job = self.queue.put(job_id, checked, extra, body.get("client_id"), front)
         return web.json_response({"prompt_id": job.id, "number": job.number, "node_errors": checked.node_errors})
 
-    async def interrupt(self, request: web.Request) -> web.Response:
-        body = await json_body(request)
+    async def _interrupt(self, request: web.Request) -> web.Response:
+        body = await _json_body(request)
         self.queue.cancel(body.get("prompt_id"))
         return web.Response()
 
-    async def object_info(self, request: web.Request) -> web.Response:
+    async def _object_info(self, request: web.Request) -> web.Response:
         name = request.match_info.get("name")
-        wanted = self.nodes if name is None else {key: cls for key, cls in self.nodes.items() if key == name}
+        wanted = self.nodes if name is None else {key: self.nodes[key] for key in self.nodes.keys() & {name}}
         return web.json_response(await asyncio.to_thread(object_infos, wanted))
 
     # Queue, history and jobs: three views of the same list
 
-    async def get_queue(self, request: web.Request) -> web.Response:
+    async def _get_queue(self, request: web.Request) -> web.Response:
         jobs = self.queue.all()
+        states = {"queue_running": "in_progress", "queue_pending": "pending"}
         return web.json_response(
-            {
-                "queue_running": [job.queue_entry() for job in jobs if job.status == "in_progress"],
-                "queue_pending": [job.queue_entry() for job in jobs if job.status == "pending"],
-            }
+            {name: [job.queue_entry() for job in jobs if job.status == status] for name, status in states.items()}
         )
 
-    async def post_queue(self, request: web.Request) -> web.Response:
-        body = await json_body(request)
-        if body.get("clear"):
-            self.queue.clear_pending()
-        for job_id in body.get("delete") or []:
-            self.queue.cancel(job_id)
-        return web.Response()
-
-    async def get_history(self, request: web.Request) -> web.Response:
+    async def _get_history(self, request: web.Request) -> web.Response:
         wanted = request.match_info.get("id")
         jobs = [job for job in self.queue.all() if job.ended and wanted in (None, job.id)]
-        return web.json_response(
-            {job.id: job.history_entry() for job in reversed(jobs[: count(request, "max_items", 200)])}
-        )
+        newest = jobs[: _count(request, "max_items", 200)]
+        return web.json_response({job.id: job.history_entry() for job in reversed(newest)})
 
-    async def post_history(self, request: web.Request) -> web.Response:
-        body = await json_body(request)
-        if body.get("clear"):
-            self.queue.forget()
-        for job_id in body.get("delete") or []:
-            self.queue.forget(job_id)
-        return web.Response()
+    def _remove(self, clear: Callable[[], object], delete: Callable[[str], object]) -> Handler:
+        """Handles {"clear": true} or {"delete": [job ids]}."""
 
-    async def list_jobs(self, request: web.Request) -> web.Response:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            body = await _json_body(request)
+            if body.get("clear"):
+                clear()
+            for job_id in body.get("delete") or []:
+                delete(job_id)
+            return web.Response()
+
+        return handler
+
+    async def _list_jobs(self, request: web.Request) -> web.Response:
         query = request.rel_url.query
         statuses = set(filter(None, query.get("status", "").split(",")))
         jobs = [job for job in self.queue.all() if not statuses or job.status in statuses]
@@ -215,37 +208,28 @@ class Studio:
             jobs = [job for job in jobs if job.summary().get("workflow_id") == query["workflow_id"]]
         if query.get("sort_order") == "asc":
             jobs.reverse()
-        offset, limit = count(request, "offset", 0), count(request, "limit", 200)
-        page = [job.summary() for job in jobs[offset : offset + limit]]
-        return web.json_response(
-            {
-                "jobs": page,
-                "pagination": {
-                    "offset": offset,
-                    "limit": limit,
-                    "total": len(jobs),
-                    "has_more": offset + len(page) < len(jobs),
-                },
-            }
-        )
+        offset, limit = _count(request, "offset", 0), _count(request, "limit", 200)
+        page, total = [job.summary() for job in jobs[offset : offset + limit]], len(jobs)
+        place = {"offset": offset, "limit": limit, "total": total, "has_more": offset + len(page) < total}
+        return web.json_response({"jobs": page, "pagination": place})
 
-    async def get_job(self, request: web.Request) -> web.Response:
+    async def _get_job(self, request: web.Request) -> web.Response:
         job = self.queue.find(request.match_info["id"])
         if job is None:
             raise files.refuse(404, "no such job")
         return web.json_response(job.details())
 
-    async def cancel_jobs(self, request: web.Request) -> web.Response:
+    async def _cancel_jobs(self, request: web.Request) -> web.Response:
         one = request.match_info.get("id")
-        wanted = [one] if one else (await json_body(request)).get("job_ids") or []
+        wanted = [one] if one else (await _json_body(request)).get("job_ids") or []
         return web.json_response({"cancelled": [job_id for job_id in wanted if self.queue.cancel(job_id)]})
 
-    async def free(self, request: web.Request) -> web.Response:
+    async def _free(self, request: web.Request) -> web.Response:
         await asyncio.to_thread(self.queue.executor.forget)
         return web.Response()
 
 
-async def json_body(request: web.Request) -> dict:
+async def _json_body(request: web.Request) -> dict:
     """The request's JSON object; {} for an empty body."""
     text = await request.text()
     try:
@@ -257,19 +241,19 @@ async def json_body(request: web.Request) -> dict:
     return body
 
 
-def count(request: web.Request, name: str, default: int) -> int:
+def _count(request: web.Request, name: str, default: int) -> int:
     text = request.rel_url.query.get(name, "")
     return int(text) if text.isdigit() else default
 
 
-def same_origin_only(public: bool):
+def same_origin_only(public: bool) -> Middleware:
     """Refuses pages of other sites (Origin, Sec-Fetch-Site) and foreign names for this server (DNS rebinding)."""
     names = {socket.gethostname().lower()} if public else set()
 
     @web.middleware
     async def middleware(request: web.Request, handler):
         host = urlsplit(f"//{request.headers.get('Host', '')}")
-        if not (is_loopback(host.hostname) or host.hostname in names or public and is_address(host.hostname)):
+        if not (is_loopback(host.hostname) or host.hostname in names or public and _is_address(host.hostname)):
             raise files.refuse(403, f"this server is not {host.hostname}; open it by the address it printed")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.netloc.lower():
@@ -283,7 +267,7 @@ def same_origin_only(public: bool):
     return middleware
 
 
-def is_address(name: str | None) -> bool:
+def _is_address(name: str | None) -> bool:
     try:
         return bool(ipaddress.ip_address(name or ""))
     except ValueError:
@@ -291,10 +275,11 @@ def is_address(name: str | None) -> bool:
 
 
 def is_loopback(name: str | None) -> bool:
-    return name == "localhost" or is_address(name) and ipaddress.ip_address(name).is_loopback
+    """Whether that name or address is this machine's own."""
+    return name == "localhost" or name is not None and _is_address(name) and ipaddress.ip_address(name).is_loopback
 
 
-async def add_safety_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_safety_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
@@ -323,18 +308,20 @@ def bind(listen: str, port: int | None) -> socket.socket:
 
 
 def clear_temp(older_than_hours: float = 24) -> None:
-    """Previews of days gone by; what another studio on the same folder made just now stays."""
+    """Deletes previews of earlier days, but not what another studio on the same folder made just now."""
     for path in folders.directory("temp").iterdir():
         if path.is_file() and time.time() - path.stat().st_mtime > older_than_hours * 3600:
             path.unlink(missing_ok=True)
 
 
-async def serve(listen: str = "127.0.0.1", port: int | None = None, ready=lambda url: None) -> None:
+async def serve(
+    listen: str = "127.0.0.1", port: int | None = None, ready: Callable[[str], None] = lambda url: None
+) -> None:
     """Serves until cancelled; calls `ready` with the address once a browser may open it. Raises PortTaken."""
     sock = bind(listen, port)
     studio = await asyncio.to_thread(Studio)
     app = studio.app(public=not is_loopback(listen))
-    app.on_response_prepare.append(add_safety_headers)
+    app.on_response_prepare.append(_add_safety_headers)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

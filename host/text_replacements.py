@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any, Callable
+from collections.abc import Callable
 
 SAVE_NODES = {"SaveImage", "SaveVideo", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM"}
 UNSAFE = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 
-def filled(text: str, value_of: Callable[[str, str], Any], now: time.struct_time | None = None) -> str:
+def filled(text: str, value_of: Callable[[str, str], object], now: time.struct_time | None = None) -> str:
     """value_of(node name, widget name) -> its value, or None where there is no such widget: then the text stays."""
     now = now or time.localtime()
 

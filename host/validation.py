@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
+IoType = str | list  # an input's type by name, or the choices of a combo in its older form
 
 MISSING_NODE_HELP = (
     "Not one of the nodes that run here (VDiT's own, and ComfyUI's for loading and saving pictures and video). "
@@ -17,7 +19,8 @@ MISSING_NODE_HELP = (
 class InvalidPrompt(ValueError):
     """No output of the prompt can run. `error` and `node_errors` are what ComfyUI's POST /prompt answers."""
 
-    def __init__(self, error: dict, node_errors: dict[str, dict]):
+    def __init__(self, error: dict, node_errors: dict[str, dict] | None = None):
+        node_errors = node_errors or {}
         lines = [error["message"] if not node_errors else "The workflow cannot run:"]
         for node_id, entry in node_errors.items():
             for reason in entry["errors"]:
@@ -37,7 +40,7 @@ class Checked:
     node_errors: dict[str, dict] = field(default_factory=dict)
 
 
-def is_link(value: Any) -> bool:
+def is_link(value: object) -> bool:
     """ComfyUI's rule: a list is a link; list values travel as {"__value__": [...]}."""
     return isinstance(value, list)
 
@@ -47,11 +50,12 @@ def title(node: dict) -> str:
     return (node.get("_meta") or {}).get("title") or node["class_type"]
 
 
-def error(kind: str, message: str, details: str = "", **extra: Any) -> dict:
+def error(kind: str, message: str, details: str = "", **extra: object) -> dict:
+    """An error as ComfyUI's POST /prompt answers it."""
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
 
 
-def input_specs(info: dict) -> dict[str, tuple[Any, dict, bool]]:
+def input_specs(info: dict) -> dict[str, tuple[IoType, dict, bool]]:
     """object_info's entry -> {input name: (type, options, required)}."""
     specs = {}
     for group in ("required", "optional"):
@@ -67,7 +71,7 @@ def types_fit(sent: str, wanted: str) -> bool:
     return bool({part.strip() for part in sent.split(",")} & {part.strip() for part in wanted.split(",")})
 
 
-def accepted(function: Any, values: dict[str, Any]) -> dict[str, Any]:
+def accepted(function: Callable, values: dict[str, Any]) -> dict[str, Any]:
     """Those of `values` that the function takes by name, or all when it takes **kwargs."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -87,7 +91,7 @@ def validate(prompt: Prompt, nodes: dict[str, type], targets: list[str] | None =
     Outputs whose branch is bad are left out and reported; raises InvalidPrompt when none is left.
     """
     if not isinstance(prompt, dict) or not prompt:
-        raise InvalidPrompt(error("no_prompt", "No prompt provided", "The prompt holds no node."), {})
+        raise InvalidPrompt(error("no_prompt", "No prompt provided", "The prompt holds no node."))
     return _Validation(prompt, nodes, targets).check()
 
 
@@ -104,20 +108,14 @@ class _Validation:
     def check(self) -> Checked:
         outputs = self._outputs()
         if not outputs:
-            raise InvalidPrompt(
-                error(
-                    "prompt_no_outputs",
-                    "Prompt has no outputs",
-                    "Add a node that saves or shows something, such as Save Video.",
-                ),
-                {},
-            )
+            advice = "Add a node that saves or shows something, such as Save Video."
+            raise InvalidPrompt(error("prompt_no_outputs", "Prompt has no outputs", advice))
         node_errors: dict[str, dict] = {}
         good = []
         for output in outputs:
             bad = [node_id for node_id in self._needed_by(output) if self.reasons[node_id]]
             for node_id in bad:
-                entry = node_errors.setdefault(node_id, self._entry(node_id))
+                entry = node_errors.setdefault(node_id, self._entry(node_id, self.reasons[node_id]))
                 entry["dependent_outputs"].append(output)
             if not bad:
                 good.append(output)
@@ -133,21 +131,11 @@ class _Validation:
         for node_id, node in self.prompt.items():
             kind = node.get("class_type")
             if kind is None:
-                raise InvalidPrompt(
-                    error(
-                        "invalid_prompt",
-                        "Cannot execute because a node is missing the class_type property.",
-                        f"Node ID '#{node_id}'",
-                    ),
-                    {},
-                )
+                message = "Cannot execute because a node is missing the class_type property."
+                raise InvalidPrompt(error("invalid_prompt", message, f"Node ID '#{node_id}'"))
             if kind not in self.nodes:
-                missing[node_id] = {
-                    "errors": [error("missing_node_type", f"Node '{kind}' is not installed", MISSING_NODE_HELP)],
-                    "class_type": kind,
-                    "title": self._title(node_id),
-                    "dependent_outputs": [],
-                }
+                reason = error("missing_node_type", f"Node '{kind}' is not installed", MISSING_NODE_HELP)
+                missing[node_id] = self._entry(node_id, [reason])
                 continue
             if kind not in self.infos:
                 self.infos[kind] = self.nodes[kind].object_info()
@@ -155,28 +143,18 @@ class _Validation:
                 found.append(node_id)
         if missing:
             names = ", ".join(sorted({entry["class_type"] for entry in missing.values()}))
-            first = next(iter(missing))
-            raise InvalidPrompt(
-                {
-                    "type": "missing_node_type",
-                    "message": f"This workflow needs nodes that are not installed: {names}",
-                    "details": MISSING_NODE_HELP,
-                    "extra_info": {
-                        "node_id": first,
-                        "class_type": missing[first]["class_type"],
-                        "node_title": missing[first]["title"],
-                    },
-                },
-                missing,
-            )
+            first, entry = next(iter(missing.items()))
+            message = f"This workflow needs nodes that are not installed: {names}"
+            where = {"node_id": first, "class_type": entry["class_type"], "node_title": entry["title"]}
+            raise InvalidPrompt(error("missing_node_type", message, MISSING_NODE_HELP, **where), missing)
         return found
 
     def _title(self, node_id: str) -> str:
         return title(self.prompt[node_id])
 
-    def _entry(self, node_id: str) -> dict:
+    def _entry(self, node_id: str, errors: list[dict]) -> dict:
         return {
-            "errors": self.reasons[node_id],
+            "errors": errors,
             "class_type": self.prompt[node_id]["class_type"],
             "title": self._title(node_id),
             "dependent_outputs": [],
@@ -217,11 +195,9 @@ class _Validation:
     def _check_node(self, node_id: str) -> list[dict]:
         node = self.prompt[node_id]
         cls, specs = self.nodes[node["class_type"]], input_specs(self.infos[node["class_type"]])
-        for name in [
-            name for name in node["inputs"] if name not in specs
-        ]:  # the front end sends widgets of its own along
-            del node["inputs"][name]
-        inputs, errors = node["inputs"], []
+        inputs: dict = {name: value for name, value in node["inputs"].items() if name in specs}
+        node["inputs"] = inputs  # without the front end's own widgets, which it sends along
+        errors: list[dict] = []
         own_checks = inspect.signature(cls.validate_inputs).parameters if overrides(cls, "validate_inputs") else {}
         for name, (kind, options, required) in specs.items():
             if name not in inputs:
@@ -235,17 +211,8 @@ class _Validation:
             try:
                 value = inputs[name] = convert(value, kind)
             except (TypeError, ValueError, OverflowError) as reason:
-                errors.append(
-                    error(
-                        "invalid_input_type",
-                        f"Failed to convert an input value to a {kind} value",
-                        f"{name}, {value}, {reason}",
-                        input_name=name,
-                        input_config=[kind, options],
-                        received_value=value,
-                        exception_message=str(reason),
-                    )
-                )
+                where = {"input_name": name, "input_config": [kind, options], "received_value": value}
+                errors.append(not_converted(name, value, kind, str(reason), **where, exception_message=str(reason)))
                 continue
             if name not in own_checks:
                 errors += check_range(name, value, kind, options)
@@ -257,80 +224,52 @@ class _Validation:
                 errors.append(error("custom_validation_failed", "Custom validation failed for node", details))
         return errors
 
-    def _check_link(self, name: str, link: list, kind: Any, options: dict) -> list[dict]:
+    def _check_link(self, name: str, link: list, kind: IoType, options: dict) -> list[dict]:
         where = {"input_name": name, "input_config": [kind, options]}
+
+        def bad(message: str, details: str) -> list[dict]:
+            return [error("bad_linked_input", message, details, received_value=link, **where)]
+
         if len(link) != 2 or not isinstance(link[1], int):
-            return [
-                error(
-                    "bad_linked_input",
-                    "Bad linked input, must be a length-2 list of [node_id, slot_index]",
-                    name,
-                    received_value=link,
-                    **where,
-                )
-            ]
+            return bad("Bad linked input, must be a length-2 list of [node_id, slot_index]", name)
         source, slot = link
         if source not in self.prompt:
-            return [
-                error(
-                    "bad_linked_input",
-                    "Linked to a node that is not in the prompt",
-                    f"{name}: node {source}",
-                    received_value=link,
-                    **where,
-                )
-            ]
+            return bad("Linked to a node that is not in the prompt", f"{name}: node {source}")
         outputs = self.infos[self.prompt[source]["class_type"]]["output"]
         if not 0 <= slot < len(outputs):
             found = f"{name}: output {slot} of {self._title(source)} (node {source}), which has {len(outputs)}"
-            return [
-                error(
-                    "bad_linked_input", "Linked to an output that does not exist", found, received_value=link, **where
-                )
-            ]
+            return bad("Linked to an output that does not exist", found)
         sent = outputs[slot] if isinstance(outputs[slot], str) else "COMBO"
         wanted = kind if isinstance(kind, str) else "COMBO"
-        if not types_fit(sent, wanted):
-            return [
-                error(
-                    "return_type_mismatch",
-                    "Return type mismatch between linked nodes",
-                    f"{name}, received_type({sent}) mismatch input_type({wanted})",
-                    received_type=sent,
-                    linked_node=link,
-                    **where,
-                )
-            ]
-        return []
+        if types_fit(sent, wanted):
+            return []
+        message, details = "Return type mismatch between linked nodes", f"{name}, received_type({sent}) mismatch"
+        details += f" input_type({wanted})"
+        return [error("return_type_mismatch", message, details, received_type=sent, linked_node=link, **where)]
 
 
-def convert(value: Any, kind: Any) -> Any:
+CONVERTERS: dict[str, Callable[[Any], object]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+
+
+def convert(value: object, kind: IoType) -> object:
     """A widget's value as its type; raises ValueError, TypeError or OverflowError where it is none."""
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
-    if kind == "INT":
-        return int(value)
-    if kind == "FLOAT":
-        return float(value)
-    if kind == "STRING":
-        return str(value)
-    if kind == "BOOLEAN":
-        return bool(value)
-    return value
+    return CONVERTERS[kind](value) if isinstance(kind, str) and kind in CONVERTERS else value
 
 
-def check_range(name: str, value: Any, kind: Any, options: dict) -> list[dict]:
+def not_converted(name: str, value: object, kind: IoType, reason: str, **extra: object) -> dict:
+    """The error for a value that is not of its input's type."""
+    message = f"Failed to convert an input value to a {kind} value"
+    return error("invalid_input_type", message, f"{name}, {value}, {reason}", **extra)
+
+
+def check_range(name: str, value: Any, kind: IoType, options: dict) -> list[dict]:  # noqa: ANN401  JSON
+    """The error of a value outside its input's bounds or choices, in a list; empty where it is inside."""
     where = {"input_name": name, "input_config": [kind, options], "received_value": value}
     if kind in ("INT", "FLOAT"):
         if not value == value:
-            return [
-                error(
-                    "invalid_input_type",
-                    f"Failed to convert an input value to a {kind} value",
-                    f"{name}, {value}, not a number",
-                    **where,
-                )
-            ]
+            return [not_converted(name, value, kind, "not a number", **where)]
         if "min" in options and value < options["min"]:
             return [
                 error("value_smaller_than_min", f"Value {value} smaller than min of {options['min']}", name, **where)

@@ -8,20 +8,31 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .safe_write import written
 
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer, OutputContainer
+    from torch import Tensor
+
 
 class VideoContainer(str, Enum):
+    """File formats that are written."""
+
     AUTO = "auto"
     MP4 = "mp4"
 
 
 class VideoCodec(str, Enum):
+    """Codecs that are written."""
+
     AUTO = "auto"
     H264 = "h264"
 
@@ -30,7 +41,7 @@ class VideoCodec(str, Enum):
 class VideoComponents:
     """images: Tensor [T, H, W, 3] in 0..1; frame_rate in frames/s; audio: {"waveform" [1, C, S], "sample_rate"}."""
 
-    images: object
+    images: Tensor
     frame_rate: Fraction
     audio: dict | None = None
     metadata: dict | None = None
@@ -40,9 +51,16 @@ class VideoInput:
     """What travels on a VIDEO wire."""
 
     def get_components(self) -> VideoComponents:
+        """All frames and the sound, decoded."""
         raise NotImplementedError
 
-    def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata: dict | None = None) -> None:
+    def save_to(
+        self,
+        path: str | Path,
+        format: str = VideoContainer.AUTO,
+        codec: str = VideoCodec.AUTO,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write the video to a path, whole or not at all, with `metadata` (str, or JSON-able) as mp4 tags."""
         raise NotImplementedError
 
@@ -52,9 +70,11 @@ class VideoInput:
         return images.shape[2], images.shape[1]
 
     def get_frame_count(self) -> int:
+        """Number of frames."""
         return int(self.get_components().images.shape[0])
 
     def get_frame_rate(self) -> Fraction:
+        """Frames per second."""
         return Fraction(self.get_components().frame_rate)
 
     def get_duration(self) -> float:
@@ -63,16 +83,20 @@ class VideoInput:
 
 
 class VideoFromComponents(VideoInput):
+    """Frames in memory."""
+
     def __init__(self, components: VideoComponents):
         self._components = components
 
     def get_components(self) -> VideoComponents:
+        """As given."""
         return self._components
 
     def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None):
+        """Encodes an mp4."""
         VideoContainer(format), VideoCodec(codec)  # ValueError names the unknown one
-        with written(Path(path)) as beside:
-            encode_mp4(beside, self._components, metadata or {})
+        with written(Path(path)) as part:
+            encode_mp4(part, self._components, metadata or {})
 
 
 class VideoFromFile(VideoInput):
@@ -84,44 +108,50 @@ class VideoFromFile(VideoInput):
     def __str__(self):
         return "the video in memory" if isinstance(self._file, io.BytesIO) else str(self._file)
 
-    def _open(self):
+    def _open(self) -> InputContainer:
         import av
+        from av.error import FFmpegError
 
         if isinstance(self._file, io.BytesIO):
             self._file.seek(0)
         try:
-            container = av.open(self._file if isinstance(self._file, io.BytesIO) else str(self._file))
+            container = av.open(self._file if isinstance(self._file, io.BytesIO) else str(self._file), "r")
         except FileNotFoundError:
             raise
-        except av.error.FFmpegError as reason:
-            raise ValueError(
-                f"{self}: not a video that can be read ({reason.strerror}); re-export it as mp4"
-            ) from reason
+        except FFmpegError as reason:
+            message = f"{self}: not a video that can be read ({reason.strerror}); re-export it as mp4"
+            raise ValueError(message) from reason
         if not container.streams.video:
             container.close()
             raise ValueError(f"{self}: holds no video stream")
         return container
 
-    def get_stream_source(self):
+    def get_stream_source(self) -> str | io.BytesIO:
+        """The path, or the file in memory."""
         return self._file if isinstance(self._file, io.BytesIO) else str(self._file)
 
-    def get_dimensions(self):
+    def get_dimensions(self) -> tuple[int, int]:
+        """(width, height) from the file's head."""
         with self._open() as container:
             stream = container.streams.video[0]
             return stream.width, stream.height
 
-    def get_frame_rate(self):
+    def get_frame_rate(self) -> Fraction:
+        """Frames per second from the file's head."""
         with self._open() as container:
             return Fraction(container.streams.video[0].average_rate or 1)
 
-    def get_frame_count(self):
+    def get_frame_count(self) -> int:
+        """From the file's head, or counted where that does not say."""
         with self._open() as container:
             return container.streams.video[0].frames or sum(1 for _ in container.decode(video=0))
 
-    def get_components(self):
+    def get_components(self) -> VideoComponents:
+        """All frames and the sound, decoded."""
         import av
         import numpy as np
         import torch
+        from av.error import FFmpegError
 
         frames = []
         with self._open() as container:
@@ -130,10 +160,9 @@ class VideoFromFile(VideoInput):
             try:
                 for frame in container.decode(stream):
                     frames.append(frame.to_ndarray(format="rgb24"))
-            except av.error.FFmpegError as reason:
-                raise ValueError(
-                    f"{self}: broken after {len(frames)} frames ({reason.strerror}); re-export it"
-                ) from reason
+            except FFmpegError as reason:
+                message = f"{self}: broken after {len(frames)} frames ({reason.strerror}); re-export it"
+                raise ValueError(message) from reason
             if not frames:
                 raise ValueError(f"{self}: holds no frames")
             images = torch.from_numpy(np.stack(frames)).float() / 255
@@ -152,16 +181,17 @@ class VideoFromFile(VideoInput):
         """Copies an H.264 mp4 packet by packet; anything else is encoded anew."""
         VideoContainer(format), VideoCodec(codec)
         with self._open() as source:
-            as_it_is = "mp4" in source.format.name.split(",") and source.streams.video[0].codec.name == "h264"
-            if as_it_is:
-                with written(Path(path)) as beside:
-                    _remux(source, beside, dict(source.metadata) | (metadata or {}))
+            if "mp4" in source.format.name.split(",") and source.streams.video[0].codec.name == "h264":
+                with written(Path(path)) as part:
+                    _remux(source, part, {**source.metadata, **(metadata or {})})
                 return
         components = self.get_components()
-        VideoFromComponents(components).save_to(path, format, codec, (components.metadata or {}) | (metadata or {}))
+        VideoFromComponents(components).save_to(
+            path, format, codec, {**(components.metadata or {}), **(metadata or {})}
+        )
 
 
-def _create(path: Path):
+def _create(path: Path) -> OutputContainer:
     """An mp4 for writing: free-named tags (where ComfyUI's front end looks for the graph), index before the data."""
     import av
 
@@ -169,17 +199,18 @@ def _create(path: Path):
     return av.open(str(path), "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"})
 
 
-def _tag(output, metadata: dict) -> None:
+def _tag(output: OutputContainer, metadata: Mapping[str, Any]) -> None:
     for key, value in metadata.items():
         output.metadata[key] = value if isinstance(value, str) else json.dumps(value)
 
 
-def encode_mp4(path: Path, video: VideoComponents, metadata: dict) -> None:
+def encode_mp4(path: Path, video: VideoComponents, metadata: Mapping[str, Any]) -> None:
     """H.264, yuv420p, AAC sound if there is any.
 
     Raises ValueError for frames that H.264 cannot hold, OSError when the disk is full.
     """
     import av
+    from av.error import FFmpegError
 
     images = video.images
     if images.ndim != 4 or images.shape[0] == 0 or images.shape[-1] not in (3, 4):
@@ -200,45 +231,41 @@ def encode_mp4(path: Path, video: VideoComponents, metadata: dict) -> None:
             # crf 18: 37 dB on smooth 128x128 frames in 30 kB for 5 s; the default 23 shows blocks at this size
             stream = output.add_stream("h264", rate=rate, options={"crf": "18"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            # said out loud, since players guess BT.709 for large pictures and libswscale converts with BT.601
+            # set in the file, since players guess BT.709 for large pictures and libswscale converts with BT.601
             stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1
             sound = output.add_stream("aac", rate=int(video.audio["sample_rate"])) if video.audio else None
             for image in images:
-                pixels = (
-                    (image[..., :3].detach().float().cpu() * 255).round().clamp(0, 255).nan_to_num(0).byte().numpy()
-                )
+                values = image[..., :3].detach().float().cpu() * 255
+                pixels = values.round().clamp(0, 255).nan_to_num(0).byte().numpy()
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
-            if sound:
+            if video.audio and sound:
                 _encode_sound(output, sound, video.audio, len(images) / rate)
-    except av.error.FFmpegError as reason:
+    except FFmpegError as reason:
         if isinstance(reason, OSError) and reason.errno:
             raise OSError(reason.errno, reason.strerror, str(path)) from reason
         raise
 
 
-def _encode_sound(output, stream, audio: dict, seconds: Fraction) -> None:
+def _encode_sound(output: OutputContainer, stream: av.AudioStream, audio: dict, seconds: Fraction) -> None:
     import av
     import numpy as np
 
     waveform = audio["waveform"][0, :2, : math.ceil(audio["sample_rate"] * seconds)].float().cpu().numpy()
-    frame = av.AudioFrame.from_ndarray(
-        np.ascontiguousarray(waveform), "fltp", "stereo" if len(waveform) > 1 else "mono"
-    )
+    layout = "stereo" if len(waveform) > 1 else "mono"
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform), "fltp", layout)
     frame.sample_rate, frame.pts = int(audio["sample_rate"]), 0
     output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
 
 
-def _remux(source, path: Path, metadata: dict) -> None:
+def _remux(source: InputContainer, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Copies picture and sound packet by packet."""
     with _create(path) as output:
         _tag(output, metadata)
-        copies = {
-            stream: output.add_stream_from_template(stream)
-            for stream in source.streams
-            if stream.type in ("video", "audio")
-        }
+        streams = (stream for stream in source.streams if stream.type in ("video", "audio"))
+        copies = {stream: output.add_stream_from_template(stream) for stream in streams}
         for packet in source.demux(*copies):
             if packet.dts is not None:
                 packet.stream = copies[packet.stream]

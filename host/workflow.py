@@ -6,9 +6,10 @@ Gives what the front end's app.graphToPrompt() gives: muted and bypassed nodes, 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from . import text_replacements
 from .validation import MISSING_NODE_HELP, Prompt
@@ -50,7 +51,7 @@ def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
         raise WorkflowError(f"{path}: {reason}") from None
 
 
-def read(data: Any, infos: dict[str, dict]) -> Workflow:
+def read(data: object, infos: dict[str, dict]) -> Workflow:
     """Workflow, prompt, or the body of POST /prompt, told apart by their shape."""
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
         return Workflow(to_prompt(data, infos), data)
@@ -100,7 +101,7 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
         prefix = node["inputs"].get("filename_prefix")
         if node["class_type"] in text_replacements.SAVE_NODES and isinstance(prefix, str):
             node["inputs"]["filename_prefix"] = text_replacements.filled(
-                prefix, lambda *names: root.value(*names, infos)
+                prefix, lambda title, name: root.value(title, name, infos)
             )
     return prompt
 
@@ -115,7 +116,7 @@ def _missing_message(missing: list[_Node]) -> str:
 
 
 class _Graph:
-    """The root graph or one instance of a subgraph: its nodes and links, and the way out to the graph around it."""
+    """The root graph or one instance of a subgraph: its nodes and links, and the instance in the graph around it."""
 
     def __init__(self, data: dict, definitions: dict[str, dict], instance: _Node | None = None):
         self.data, self.definitions, self.instance = data, definitions, instance
@@ -139,7 +140,7 @@ class _Graph:
             if node.inner is not None:
                 yield from node.inner.every()
 
-    def value(self, title: str, name: str, infos: dict[str, dict]) -> Any:
+    def value(self, title: str, name: str, infos: dict[str, dict]) -> object:
         """A widget's value by its node's title, whether that node runs or not; None where there is none."""
         for node in self.every():
             if node.type in infos and node.meta(infos)["title"] == title:
@@ -262,12 +263,12 @@ def _connects(a: str, b: str) -> bool:
     return bool(set(str(a).lower().split(",")) & set(str(b).lower().split(",")))
 
 
-def _wrapped(value: Any) -> Any:
+def _wrapped(value: object) -> object:
     """A bare list in a prompt would be read as a link."""
     return {"__value__": value} if isinstance(value, list) else value
 
 
-def widget_values(values: Any, info: dict) -> Iterator[tuple[str, Any]]:
+def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str, Any]]:
     """(input name, value) for each widget of a node; stored by position, with slots that are the editor's own:
 
     one after a seed (what happens to it after a run), one for an upload button after the required inputs.
@@ -311,11 +312,12 @@ def widget_position(name: str, info: dict) -> int:
 
 
 def is_widget(spec: list | tuple) -> bool:
+    """Whether a person may type or choose the value, so that it is stored with the node."""
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     return (isinstance(kind, list) or kind in WIDGET_TYPES or "widgetType" in options) and not options.get("forceInput")
 
 
-def default_value(spec: list | tuple) -> Any:
+def default_value(spec: list | tuple) -> object:
     """What a new widget holds."""
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     if "default" in options:
@@ -323,4 +325,4 @@ def default_value(spec: list | tuple) -> Any:
     choices = kind if isinstance(kind, list) else options.get("options")
     if choices is not None:
         return choices[0] if choices else None
-    return {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False}.get(kind)
+    return {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False}.get(str(kind))

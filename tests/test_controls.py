@@ -50,7 +50,7 @@ def moved(clip):
 def defaults(node, **changes):
     """The widget values that a fresh node has."""
     values = {i.id: i.default for i in node.GET_SCHEMA().inputs if getattr(i, "default", None) is not None}
-    combos = {i.id: i.choices[0] for i in node.GET_SCHEMA().inputs if hasattr(i, "choices") and i.id not in values}
+    combos = {i.id: i.options[0] for i in node.GET_SCHEMA().inputs if hasattr(i, "options") and i.id not in values}
     return {**combos, **values, **changes}
 
 
@@ -278,7 +278,7 @@ def test_controls_that_do_not_fit_the_video_are_refused_before_the_first_step(mo
 
 def test_the_node_offers_every_move_and_easing():
     inputs = {i.id: i for i in VDiTCameraPath.GET_SCHEMA().inputs}
-    assert set(inputs["preset"].choices) == set(PRESETS) and set(inputs["easing"].choices) == set(EASINGS)
+    assert set(inputs["preset"].options) == set(PRESETS) and set(inputs["easing"].options) == set(EASINGS)
 
 
 def test_without_matplotlib_a_camera_path_still_works_and_says_so(monkeypatch):

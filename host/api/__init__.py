@@ -21,6 +21,7 @@ class ComfyExtension:
         """Called once before get_node_list."""
 
     async def get_node_list(self) -> list[type[ComfyNode]]:
+        """The pack's nodes; a pack must define it."""
         raise NotImplementedError
 
 

@@ -6,12 +6,13 @@ Only what this project's nodes use; `object_info` is equal to what ComfyUI 0.8 a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from .types import *  # noqa: F403  io.Int, io.Image ... are this module's public face, as in ComfyUI
-from .types import Input, Output
+from .types import SocketInput, SocketOutput
 
 
 class Hidden(str, Enum):
@@ -41,10 +42,10 @@ class Schema:
     """A node's definition. Raises ValueError when two inputs or two outputs share an id."""
 
     node_id: str
-    display_name: str = None
+    display_name: str | None = None
     category: str = "sd"
-    inputs: list[Input] = field(default_factory=list)
-    outputs: list[Output] = field(default_factory=list)
+    inputs: Sequence[SocketInput] = field(default_factory=list)
+    outputs: Sequence[SocketOutput] = field(default_factory=list)
     hidden: list[Hidden] = field(default_factory=list)
     description: str = ""
     is_input_list: bool = False
@@ -66,9 +67,6 @@ class Schema:
         for i, output in enumerate(self.outputs):
             output.id = output.id or f"_{i}_{output.io_type}_"
         return self
-
-    def input(self, id: str) -> Input | None:
-        return next((i for i in self.inputs if i.id == id), None)
 
     def object_info(self, python_module: str) -> dict:
         """The node's entry in ComfyUI's GET /object_info (its V1 form, which the front end reads)."""
@@ -107,20 +105,26 @@ class ExecutionBlocker:
 class NodeOutput:
     """Values for the outputs, in order, and what the front end shows (`ui`)."""
 
-    def __init__(self, *args, ui=None, expand: dict | None = None, block_execution: str | None = None):
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401  what the schema's output types say
+        ui: Mapping[str, Iterable] | None = None,
+        expand: dict | None = None,
+        block_execution: str | None = None,
+    ):
         self.args, self.ui, self.expand, self.block_execution = args, ui, expand, block_execution
 
     @property
     def result(self) -> tuple | None:
+        """The values, as ComfyUI's own NodeOutput gives them."""
         return self.args or None
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int):
         return self.args[index]
 
-    def ui_dict(self) -> dict:
+    def ui_dict(self) -> dict[str, list]:
         """`ui` as the "executed" message carries it: every value a list."""
-        ui = self.ui.as_dict() if hasattr(self.ui, "as_dict") else self.ui or {}
-        return {key: list(value) for key, value in ui.items()}
+        return {key: list(value) for key, value in (self.ui or {}).items()}
 
 
 class ComfyNode:
@@ -131,19 +135,21 @@ class ComfyNode:
 
     @classmethod
     def define_schema(cls) -> Schema:
+        """The node's schema; a subclass must define it."""
         raise NotImplementedError(f"{cls.__name__} defines no schema")
 
     @classmethod
-    def execute(cls, **inputs) -> NodeOutput:
+    def execute(cls, **inputs: Any) -> NodeOutput:  # noqa: ANN401  whatever the schema says
+        """Runs the node on the inputs of its schema, by name; a subclass must define it."""
         raise NotImplementedError(f"{cls.__name__} has no execute")
 
     @classmethod
-    def validate_inputs(cls, **inputs) -> bool | str:
+    def validate_inputs(cls, **inputs: Any) -> bool | str:  # noqa: ANN401
         """Constant inputs only; True, or what is wrong. Inputs named here skip the host's own checks."""
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs) -> Any:
+    def fingerprint_inputs(cls, **inputs: Any) -> Any:  # noqa: ANN401
         """A value that changes when the node must run again although its inputs did not."""
         return None
 
@@ -154,6 +160,7 @@ class ComfyNode:
 
     @classmethod
     def object_info(cls) -> dict:
+        """The node's entry in /object_info, with the file lists of now."""
         return cls.GET_SCHEMA().object_info(cls.RELATIVE_PYTHON_MODULE)
 
     GET_NODE_INFO_V1 = object_info

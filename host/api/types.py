@@ -5,16 +5,22 @@ A type is a class with `io_type`, an `Input` and an `Output`. `Input.entry()` is
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
 from enum import Enum
+from typing import Any, ClassVar
 
 
 class FolderType(str, Enum):
+    """Folders whose files a browser may ask for."""
+
     input = "input"
     output = "output"
     temp = "temp"
 
 
 class UploadType(str, Enum):
+    """Widgets of a file list that offer an upload."""
+
     image = "image_upload"
     audio = "audio_upload"
     video = "video_upload"
@@ -22,290 +28,200 @@ class UploadType(str, Enum):
 
 
 class NumberDisplay(str, Enum):
+    """How the widget of a number looks."""
+
     number = "number"
     slider = "slider"
 
 
-def _plain(value):
-    return value.value if isinstance(value, Enum) else value
+SOCKET_OPTIONS = ("display_name", "tooltip", "lazy", "raw_link")  # of every input, in the order of /object_info
+JSON_NAMES = {
+    "raw_link": "rawLink",
+    "widget_type": "widgetType",
+    "force_input": "forceInput",
+    "dynamic_prompts": "dynamicPrompts",
+    "display_mode": "display",
+}
 
 
-def pruned(options: dict) -> dict:
-    """The options without those left at None; enum members become their values."""
-    return {key: _plain(value) for key, value in options.items() if value is not None}
+@dataclass(kw_only=True)
+class SocketInput:
+    """An input without a widget: it takes a link only. Options left at None are not sent."""
 
-
-class Input:
-    """A socket: no widget, only a link."""
-
-    type: type[ComfyType]  # bound by ComfyType.__init_subclass__
-
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, extra_dict=None, raw_link=None):
-        self.id, self.display_name, self.optional = id, display_name, optional
-        self.tooltip, self.lazy, self.extra_dict, self.rawLink = tooltip, lazy, extra_dict or {}, raw_link
-
-    @property
-    def io_type(self) -> str:
-        return self.type.io_type
+    io_type: ClassVar[str] = ""  # the type's name on the wire, from its ComfyType
+    id: str = field(kw_only=False)
+    display_name: str | None = None
+    optional: bool = False
+    tooltip: str | None = None
+    lazy: bool | None = None
+    extra_dict: dict[str, Any] = field(default_factory=dict)
+    raw_link: bool | None = None
 
     def get_io_type(self) -> str:
+        """The type as /object_info names it."""
         return self.io_type
 
-    def options(self) -> dict:
-        """What this class of input adds; None means not said."""
-        return {}
+    def widget_options(self) -> dict[str, Any]:
+        """What this class of input adds to SOCKET_OPTIONS, in the order of its fields."""
+        own = fields(self)[len(fields(SocketInput)) :]
+        return {f.name: getattr(self, f.name) for f in own}
 
-    def as_dict(self) -> dict:
-        base = {"display_name": self.display_name, "tooltip": self.tooltip, "lazy": self.lazy, "rawLink": self.rawLink}
-        return pruned(base) | pruned(self.extra_dict) | pruned(self.options())
+    def as_dict(self) -> dict[str, Any]:
+        """The options as /object_info carries them."""
+        socket = {name: getattr(self, name) for name in SOCKET_OPTIONS}
+        return _sent(socket) | _sent(self.extra_dict) | _sent(self.widget_options())
 
-    def entry(self) -> tuple[str, dict]:
+    def entry(self) -> tuple[str, dict[str, Any]]:
+        """(type, options): the input in /object_info."""
         return self.get_io_type(), self.as_dict()
 
 
-class WidgetInput(Input):
+def _sent(options: dict[str, Any]) -> dict[str, Any]:
+    """The options without those left at None, under their JSON names; enum members become their values."""
+    return {
+        JSON_NAMES.get(name, name): value.value if isinstance(value, Enum) else value
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+@dataclass(kw_only=True)
+class WidgetInput(SocketInput):
     """An input that a person may also type in; `default` fills it, `force_input` leaves only the socket."""
 
-    def __init__(
-        self,
-        id,
-        display_name=None,
-        optional=False,
-        tooltip=None,
-        lazy=None,
-        default=None,
-        socketless=None,
-        widget_type=None,
-        force_input=None,
-        extra_dict=None,
-        raw_link=None,
-    ):
-        super().__init__(id, display_name, optional, tooltip, lazy, extra_dict, raw_link)
-        self.default, self.socketless = _plain(default), socketless
-        self.widget_type, self.force_input = widget_type, force_input
+    default: Any = None
+    socketless: bool | None = None
+    widget_type: str | None = None
+    force_input: bool | None = None
 
     def get_io_type(self) -> str:
+        """The widget's own type, where it has one."""
         return self.widget_type or self.io_type
 
-    def options(self) -> dict:
-        return {
-            "default": self.default,
-            "socketless": self.socketless,
-            "widgetType": self.widget_type,
-            "forceInput": self.force_input,
-        }
+
+@dataclass(kw_only=True)
+class IntInput(WidgetInput):
+    """A whole number."""
+
+    min: int | None = None
+    max: int | None = None
+    step: int | None = None
+    control_after_generate: bool | None = None  # offers to change it after each run
+    display_mode: NumberDisplay | None = None
 
 
-class Output:
+@dataclass(kw_only=True)
+class FloatInput(WidgetInput):
+    """A number."""
+
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    round: float | None = None
+    display_mode: NumberDisplay | None = None
+
+
+@dataclass(kw_only=True)
+class StringInput(WidgetInput):
+    """A text."""
+
+    multiline: bool = False
+    placeholder: str | None = None
+    dynamic_prompts: bool | None = None
+
+
+@dataclass(kw_only=True)
+class BooleanInput(WidgetInput):
+    """A switch."""
+
+    label_on: str | None = None
+    label_off: str | None = None
+
+
+@dataclass(kw_only=True)
+class ComboInput(WidgetInput):
+    """One of several values: a list of them, or the members of an Enum."""
+
+    multiselect: bool = field(default=False, init=False)
+    options: list[Any] | type[Enum] | None = field(default=None, kw_only=False)
+    control_after_generate: bool | None = None
+    upload: UploadType | None = None
+    image_folder: FolderType | None = None
+
+    def widget_options(self) -> dict[str, Any]:
+        """An Enum as the list of its values, an upload under its own name."""
+        options = super().widget_options()
+        if isinstance(self.options, type):
+            options["options"] = [member.value for member in self.options]
+        upload, folder = options.pop("upload"), options.pop("image_folder")
+        return options | ({upload.value: True} if upload else {}) | {"image_folder": folder}
+
+
+@dataclass
+class SocketOutput:
     """An output socket; its name on the node is display_name, else id, else the type."""
 
-    type: type[ComfyType]
+    io_type: ClassVar[str] = ""
+    id: str | None = None
+    display_name: str | None = None
+    tooltip: str | None = None
+    is_output_list: bool = False
 
-    def __init__(self, id=None, display_name=None, tooltip=None, is_output_list=False):
-        self.id, self.display_name = id, display_name or id
-        self.tooltip, self.is_output_list = tooltip, is_output_list
-
-    @property
-    def io_type(self) -> str:
-        return self.type.io_type
+    def __post_init__(self):
+        self.display_name = self.display_name or self.id
 
 
 class ComfyType:
     """Base of all types. A subclass says `io_type`; it gets its own Input and Output bound to it."""
 
-    io_type: str = None
-    Type = object  # what travels on the wire, for annotations
-    Input = Input
-    Output = Output
+    io_type: str = ""
+    Input: type[SocketInput] = SocketInput
+    Output: type[SocketOutput] = SocketOutput
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any):  # noqa: ANN401  passed on
         super().__init_subclass__(**kwargs)
-        cls.Input = type("Input", (cls.Input,), {"type": cls, "__module__": cls.__module__})
-        cls.Output = type("Output", (cls.Output,), {"type": cls, "__module__": cls.__module__})
+        bound = {"io_type": cls.io_type, "__module__": cls.__module__}
+        cls.Input, cls.Output = type("Input", (cls.Input,), bound), type("Output", (cls.Output,), bound)
 
 
-def Custom(io_type: str) -> type[ComfyType]:
+def Custom(io_type: str) -> type[ComfyType]:  # noqa: N802  ComfyUI's name
     """A type of one's own, told apart by its name only."""
     return type(io_type, (ComfyType,), {"io_type": io_type})
 
 
-class _IntInput(WidgetInput):
-    def __init__(
-        self,
-        id,
-        display_name=None,
-        optional=False,
-        tooltip=None,
-        lazy=None,
-        default=None,
-        min=None,
-        max=None,
-        step=None,
-        control_after_generate=None,
-        display_mode=None,
-        socketless=None,
-        force_input=None,
-        extra_dict=None,
-        raw_link=None,
-    ):
-        super().__init__(
-            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
-        )
-        self.min, self.max, self.step = min, max, step
-        self.control_after_generate, self.display_mode = control_after_generate, display_mode
-
-    def options(self):
-        return super().options() | {
-            "min": self.min,
-            "max": self.max,
-            "step": self.step,
-            "control_after_generate": self.control_after_generate,
-            "display": self.display_mode,
-        }
-
-
-class _FloatInput(WidgetInput):
-    def __init__(
-        self,
-        id,
-        display_name=None,
-        optional=False,
-        tooltip=None,
-        lazy=None,
-        default=None,
-        min=None,
-        max=None,
-        step=None,
-        round=None,
-        display_mode=None,
-        socketless=None,
-        force_input=None,
-        extra_dict=None,
-        raw_link=None,
-    ):
-        super().__init__(
-            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
-        )
-        self.min, self.max, self.step, self.round, self.display_mode = min, max, step, round, display_mode
-
-    def options(self):
-        return super().options() | {
-            "min": self.min,
-            "max": self.max,
-            "step": self.step,
-            "round": self.round,
-            "display": self.display_mode,
-        }
-
-
-class _StringInput(WidgetInput):
-    def __init__(
-        self,
-        id,
-        display_name=None,
-        optional=False,
-        tooltip=None,
-        lazy=None,
-        multiline=False,
-        placeholder=None,
-        default=None,
-        dynamic_prompts=None,
-        socketless=None,
-        force_input=None,
-        extra_dict=None,
-        raw_link=None,
-    ):
-        super().__init__(
-            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
-        )
-        self.multiline, self.placeholder, self.dynamic_prompts = multiline, placeholder, dynamic_prompts
-
-    def options(self):
-        return super().options() | {
-            "multiline": self.multiline,
-            "placeholder": self.placeholder,
-            "dynamicPrompts": self.dynamic_prompts,
-        }
-
-
-class _BooleanInput(WidgetInput):
-    def __init__(
-        self,
-        id,
-        display_name=None,
-        optional=False,
-        tooltip=None,
-        lazy=None,
-        default=None,
-        label_on=None,
-        label_off=None,
-        socketless=None,
-        force_input=None,
-        extra_dict=None,
-        raw_link=None,
-    ):
-        super().__init__(
-            id, display_name, optional, tooltip, lazy, default, socketless, None, force_input, extra_dict, raw_link
-        )
-        self.label_on, self.label_off = label_on, label_off
-
-    def options(self):
-        return super().options() | {"label_on": self.label_on, "label_off": self.label_off}
-
-
-class _ComboInput(WidgetInput):
-    def __init__(
-        self,
-        id,
-        options=None,
-        display_name=None,
-        optional=False,
-        tooltip=None,
-        lazy=None,
-        default=None,
-        control_after_generate=None,
-        upload=None,
-        image_folder=None,
-        socketless=None,
-        extra_dict=None,
-        raw_link=None,
-    ):
-        super().__init__(
-            id, display_name, optional, tooltip, lazy, default, socketless, None, None, extra_dict, raw_link
-        )
-        if isinstance(options, type) and issubclass(options, Enum):
-            options = [member.value for member in options]
-        self.choices, self.control_after_generate = options, control_after_generate
-        self.upload, self.image_folder = upload, image_folder
-
-    def options(self):
-        return super().options() | {
-            "multiselect": False,
-            "options": self.choices,
-            "control_after_generate": self.control_after_generate,
-            **({self.upload.value: True} if self.upload else {}),
-            "image_folder": self.image_folder,
-        }
-
-
 class Int(ComfyType):
-    io_type, Type, Input = "INT", int, _IntInput
+    """A whole number."""
+
+    io_type = "INT"
+    Input: type[IntInput] = IntInput
 
 
 class Float(ComfyType):
-    io_type, Type, Input = "FLOAT", float, _FloatInput
+    """A number."""
+
+    io_type = "FLOAT"
+    Input: type[FloatInput] = FloatInput
 
 
 class String(ComfyType):
-    io_type, Type, Input = "STRING", str, _StringInput
+    """A text."""
+
+    io_type = "STRING"
+    Input: type[StringInput] = StringInput
 
 
 class Boolean(ComfyType):
-    io_type, Type, Input = "BOOLEAN", bool, _BooleanInput
+    """True or False."""
+
+    io_type = "BOOLEAN"
+    Input: type[BooleanInput] = BooleanInput
 
 
 class Combo(ComfyType):
-    io_type, Type, Input = "COMBO", str, _ComboInput
+    """One of a list of values."""
+
+    io_type = "COMBO"
+    Input: type[ComboInput] = ComboInput
 
 
 class Image(ComfyType):
@@ -323,13 +239,13 @@ class Mask(ComfyType):
 class Latent(ComfyType):
     """dict with "samples": Tensor [B, C, T, H, W] or [B, C, H, W]."""
 
-    io_type, Type = "LATENT", dict
+    io_type = "LATENT"
 
 
 class Conditioning(ComfyType):
     """list of (Tensor, dict)."""
 
-    io_type, Type = "CONDITIONING", list
+    io_type = "CONDITIONING"
 
 
 class ClipVisionOutput(ComfyType):
@@ -347,8 +263,10 @@ class Video(ComfyType):
 class Audio(ComfyType):
     """dict with "waveform": Tensor [B, channels, samples], "sample_rate": Hz."""
 
-    io_type, Type = "AUDIO", dict
+    io_type = "AUDIO"
 
 
 class AnyType(ComfyType):
+    """Whatever comes."""
+
     io_type = "*"

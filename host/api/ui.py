@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import folders, provenance
 from ..safe_write import written
+from .io import ComfyNode
 from .types import FolderType
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 class SavedResult(dict):
@@ -19,45 +24,45 @@ class SavedResult(dict):
         super().__init__(filename=filename, subfolder=subfolder, type=FolderType(type).value)
 
 
-class SavedImages:
-    def __init__(self, results: list[SavedResult], is_animated: bool = False):
-        self.results, self.is_animated = results, is_animated
+class Preview(dict):
+    """What a node shows, by the keys of ComfyUI's "executed" message."""
 
     def as_dict(self) -> dict:
-        return {"images": self.results} | ({"animated": (True,)} if self.is_animated else {})
+        """Itself: the name that ComfyUI's classes have for it."""
+        return self
 
 
-class PreviewVideo:
+class SavedImages(Preview):
+    """Shows pictures that are already saved."""
+
+    def __init__(self, results: list[SavedResult], is_animated: bool = False):
+        super().__init__({"images": results} | ({"animated": (True,)} if is_animated else {}))
+
+
+class PreviewVideo(Preview):
     """Shows video files that are already saved."""
 
-    def __init__(self, values: list[SavedResult], **kwargs):
-        self.values = values
-
-    def as_dict(self) -> dict:
-        return {"images": self.values, "animated": (True,)}
+    def __init__(self, values: list[SavedResult]):
+        super().__init__(images=values, animated=(True,))
 
 
-class PreviewText:
-    def __init__(self, value: str, **kwargs):
-        self.value = value
+class PreviewText(Preview):
+    """Shows a text."""
 
-    def as_dict(self) -> dict:
-        return {"text": (self.value,)}
+    def __init__(self, value: str):
+        super().__init__(text=(value,))
 
 
-class PreviewImage:
+class PreviewImage(Preview):
     """Saves a batch [B, H, W, C] of images to the temp folder and shows it."""
 
-    def __init__(self, image, animated: bool = False, cls=None, **kwargs):
+    def __init__(self, image: Tensor, animated: bool = False, cls: type[ComfyNode] | None = None):
         prefix = f"ComfyUI_temp_{uuid.uuid4().hex[:5]}"
-        self.values = ImageSaveHelper.save_images(image, prefix, FolderType.temp, cls, compress_level=1)
-        self.animated = animated
-
-    def as_dict(self) -> dict:
-        return {"images": self.values, "animated": (self.animated,)}
+        values = save_images(image, prefix, FolderType.temp, cls, compress_level=1)
+        super().__init__(images=values, animated=(animated,))
 
 
-def embedded(cls) -> dict[str, str]:
+def embedded(cls: type[ComfyNode] | None) -> dict[str, str]:
     """What a saved file carries: {"workflow": JSON, "prompt": JSON}, which restore the graph, and its provenance.
 
     cls: the calling node; it must ask for the hidden prompt and extra_pnginfo (output nodes do).
@@ -70,8 +75,60 @@ def embedded(cls) -> dict[str, str]:
     return texts | provenance.tags(cls.hidden.prompt)
 
 
-def _pil_images(images) -> list:
-    """Tensor [B, H, W, C] in 0..1 -> PIL images; says so when values lie outside or are not numbers."""
+def save_images(
+    images: Tensor,
+    filename_prefix: str,
+    folder_type: FolderType,
+    cls: type[ComfyNode] | None = None,
+    compress_level: int = 4,
+) -> list[SavedResult]:
+    """Saves images [B, H, W, C] in 0..1 as one PNG each, with the graph of the calling node `cls` embedded."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, text in embedded(cls).items():
+        info.add_text(key, text)
+    pictures = _pil_images(images)
+    path, name, counter, subfolder = folders.save_slot(filename_prefix, folder_type.value, *pictures[0].size)
+    results = []
+    for i, picture in enumerate(pictures):
+        file = f"{name.replace('%batch_num%', str(i))}_{counter + i:05}_.png"
+        with written(path / file) as part:
+            picture.save(part, format="PNG", pnginfo=info, compress_level=compress_level)
+        results.append(SavedResult(file, subfolder, folder_type))
+    return results
+
+
+class ImageSaveHelper:
+    """ComfyUI's name for functions that save."""
+
+    save_images = staticmethod(save_images)
+
+
+def save_animated_webp(
+    images: Tensor, prefix: str, cls: type[ComfyNode], fps: float, lossless: bool, quality: int, method: int
+) -> SavedResult:
+    """Saves images [B, H, W, C] in 0..1 as one animated WebP in the output folder.
+
+    The graph lies in EXIF Model and Make, where the front end looks.
+    """
+    pictures = _pil_images(images)
+    exif = pictures[0].getexif()
+    texts = embedded(cls)
+    if "prompt" in texts:
+        exif[0x0110] = "prompt:" + texts.pop("prompt")
+    for i, (key, text) in enumerate(texts.items()):
+        exif[0x010F - i] = f"{key}:{text}"
+    path, name, counter, subfolder = folders.save_slot(prefix, "output", *pictures[0].size)
+    file = f"{name}_{counter:05}_.webp"
+    form = {"save_all": True, "append_images": pictures[1:], "duration": int(1000 / fps), "exif": exif}
+    with written(path / file) as part:
+        pictures[0].save(part, format="WEBP", **form, lossless=lossless, quality=quality, method=method)
+    return SavedResult(file, subfolder, FolderType.output)
+
+
+def _pil_images(images: Tensor) -> list[Image]:
+    """[B, H, W, C] in 0..1 -> PIL images. What is not a number becomes black, with a line in the log."""
     import torch
     from PIL import Image
 
@@ -85,66 +142,3 @@ def _pil_images(images) -> list:
         images = torch.nan_to_num(images, nan=0.0)
     pixels = (images * 255).clamp(0, 255).byte().numpy()
     return [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in pixels]
-
-
-class ImageSaveHelper:
-    """Saves batches of images [B, H, W, C] in 0..1 with the graph embedded; `cls` is the calling node."""
-
-    @staticmethod
-    def save_images(images, filename_prefix: str, folder_type: FolderType, cls=None, compress_level: int = 4):
-        """One PNG an image. Returns a list of SavedResult."""
-        from PIL.PngImagePlugin import PngInfo
-
-        info = PngInfo()
-        for key, text in embedded(cls).items():
-            info.add_text(key, text)
-        pictures = _pil_images(images)
-        folder, name, counter, subfolder = _slot(filename_prefix, folder_type, images)
-        results = []
-        for i, picture in enumerate(pictures):
-            file = f"{name.replace('%batch_num%', str(i))}_{counter + i:05}_.png"
-            with written(folder / file) as beside:
-                picture.save(beside, format="PNG", pnginfo=info, compress_level=compress_level)
-            results.append(SavedResult(file, subfolder, folder_type))
-        return results
-
-    @staticmethod
-    def get_save_images_ui(images, filename_prefix: str, cls=None, compress_level: int = 4) -> SavedImages:
-        return SavedImages(ImageSaveHelper.save_images(images, filename_prefix, FolderType.output, cls, compress_level))
-
-    @staticmethod
-    def save_animated_webp(images, filename_prefix, folder_type, cls, fps, lossless, quality, method) -> SavedResult:
-        """All images as one animated WebP. The graph lies in EXIF Model and Make, where the front end looks."""
-        pictures = _pil_images(images)
-        exif = pictures[0].getexif()
-        texts = embedded(cls)
-        if "prompt" in texts:
-            exif[0x0110] = "prompt:" + texts.pop("prompt")
-        for i, (key, text) in enumerate(texts.items()):
-            exif[0x010F - i] = f"{key}:{text}"
-        folder, name, counter, subfolder = _slot(filename_prefix, folder_type, images)
-        file = f"{name}_{counter:05}_.webp"
-        with written(folder / file) as beside:
-            pictures[0].save(
-                beside,
-                format="WEBP",
-                save_all=True,
-                append_images=pictures[1:],
-                duration=int(1000 / fps),
-                exif=exif,
-                lossless=lossless,
-                quality=quality,
-                method=method,
-            )
-        return SavedResult(file, subfolder, folder_type)
-
-    @staticmethod
-    def get_save_animated_webp_ui(images, filename_prefix, cls, fps, lossless, quality, method) -> SavedImages:
-        result = ImageSaveHelper.save_animated_webp(
-            images, filename_prefix, FolderType.output, cls, fps, lossless, quality, method
-        )
-        return SavedImages([result], is_animated=len(images) > 1)
-
-
-def _slot(prefix: str, folder_type: FolderType, images) -> tuple[Path, str, int, str]:
-    return folders.save_slot(prefix, FolderType(folder_type).value, images.shape[2], images.shape[1])
