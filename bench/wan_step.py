@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from vdit.model.config import VDiTConfig
 from vdit.model.variants import VARIANTS
-from vdit.model.vdit import VDiT, init_weights
+from vdit.model.wan import WanTransformer, init_weights
 
 
-def twin_of(model: VDiT) -> torch.nn.Module:
+def twin_of(model: WanTransformer) -> torch.nn.Module:
     """diffusers' transformer on the same memory."""
     from diffusers import WanTransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
@@ -50,7 +50,7 @@ def twin_of(model: VDiT) -> torch.nn.Module:
 
 def steps(c: VDiTConfig, video: tuple[int, int, int], prompt: int) -> dict[str, Callable[[], Tensor]]:
     """The two steps to compare, for a video of (frames, height, width) and a prompt of so many tokens."""
-    model = init_weights(VDiT(c), 0).requires_grad_(False).eval()
+    model = init_weights(WanTransformer(c), 0).requires_grad_(False).eval()
     torch.nn.init.normal_(model.head.head.weight, std=0.02)
     twin = twin_of(model)
     g = torch.Generator().manual_seed(0)

@@ -1,22 +1,22 @@
-"""Two transformers for one way from noise to video: an expert for high noise, another for the rest (Wan 2.2, A14B)."""
+"""A pair of transformers as one: an expert for high noise and one for low noise (Wan 2.2 A14B)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .config import VDiTConfig
-from .vdit import VDiT
+from .transformer import Transformer
 
 
-class Experts(nn.Module):
-    """Is called like a VDiT. At boundary (a sigma in 0..1) and above `high` answers, below it `low`.
+class Experts(Transformer):
+    """At sigma >= boundary (0..1) the expert `high` is called, below it `low`.
 
     Raises ValueError when the two are not of one kind or the boundary is no sigma.
     """
 
-    def __init__(self, high: VDiT, low: VDiT, boundary: float):
+    def __init__(self, high: Transformer, low: Transformer, boundary: float):
         super().__init__()
         if high.config != low.config:
             raise ValueError(f"the experts differ: {_differences(high.config, low.config)}; give the two of one model")
@@ -25,7 +25,8 @@ class Experts(nn.Module):
         self.high, self.low, self.boundary = high, low, boundary
 
     @property
-    def config(self) -> VDiTConfig:
+    def config(self) -> VDiTConfig:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The sizes of both."""
         return self.high.config
 
     @property
@@ -36,8 +37,8 @@ class Experts(nn.Module):
     def attention(self, value: tuple[str, float]) -> None:
         self.high.attention = self.low.attention = value
 
-    def expert(self, sigma: float) -> VDiT:
-        """Who answers at a noise level (of the noisiest frame, where frames differ)."""
+    def expert(self, sigma: float) -> Transformer:
+        """The expert for a noise level (that of the noisiest frame, where frames differ)."""
         return self.high if sigma >= self.boundary else self.low
 
     def forward(self, x: Tensor, sigma: Tensor, *args: Any, **named: Any) -> Tensor:

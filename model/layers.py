@@ -14,26 +14,26 @@ from ..kernels import dispatch
 from ..kernels.grid import Grid
 from ..kernels.plan import BlockPlan
 from .config import HEAD_DIM, VDiTConfig
-from .lean import Linear, add, feed_forward, layer_norm, rms_norm
+from .functional import Linear, add, feed_forward, layer_norm, rms_norm
 from .rope import apply_rope
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a video lie, how their places turn queries and keys, and which of them see each other."""
+    """The token grid of a video, its rotary positions and its attention pattern."""
 
     grid: Grid
     rope: Tensor  # rope_table
-    plan: BlockPlan | None = None  # None: every token sees every token
+    plan: BlockPlan | None = None  # None: full attention
     axes: tuple[Tensor, Tensor, int] | None = None  # axis_tables, where the fused kernels run
 
 
 class Context(NamedTuple):
-    """What cross-attention looks at."""
+    """The keys of cross-attention, and how they are counted."""
 
     text: Tensor  # [B, M, D]
     repeats: int = 1  # how many times the last text token counts: Wan pads with zeros and masks nothing
     image: Tensor | None = None  # [B, N, D]
-    kept: dict | None = None  # keys and values of the text in each block, where it is looked at again
+    keys: dict[nn.Module, tuple[Tensor, Tensor]] | None = None  # cached keys and values of the text, by attention
 
 
 def sinusoid(t: Tensor, size: int) -> Tensor:
@@ -57,7 +57,7 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps), nn.RMSNorm(dim, eps)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """x [B, L, D] attends to itself as its layout says."""
+        """Self-attention of x [B, L, D] under the layout's positions and pattern."""
         q, k, v = self.q(x), self.k(x), self.v(x)
         if layout.axes is not None:
             norms = self.norm_q.weight, self.norm_k.weight, self.norm_q.eps
@@ -71,7 +71,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(Attention):
-    """Video looks at text and, through keys and values of its own, at a picture (Wan2.1, wan/modules/model.py)."""
+    """Attention of video tokens to text and, with separate keys and values, to CLIP features (Wan2.1, model.py)."""
 
     def __init__(self, dim: int, eps: float, image: bool):
         super().__init__(dim, eps)
@@ -79,7 +79,7 @@ class CrossAttention(Attention):
             self.k_img, self.v_img, self.norm_k_img = Linear(dim, dim), Linear(dim, dim), nn.RMSNorm(dim, eps)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """x [B, L, D] attends to its context."""
+        """x [B, L, D] -> [B, L, D]."""
         q = _heads(rms_norm(self.q(x), self.norm_q))
         y = _attend(q, *self._text(context), context.repeats)
         if context.image is not None:
@@ -88,10 +88,10 @@ class CrossAttention(Attention):
         return self.o(y)
 
     def _text(self, context: Context) -> tuple[Tensor, Tensor]:
-        kept = {} if context.kept is None else context.kept
-        if self not in kept:
-            kept[self] = rms_norm(self.k(context.text), self.norm_k), self.v(context.text)
-        return kept[self]
+        cache = {} if context.keys is None else context.keys
+        if self not in cache:
+            cache[self] = rms_norm(self.k(context.text), self.norm_k), self.v(context.text)
+        return cache[self]
 
 
 def _heads(x: Tensor) -> Tensor:
@@ -99,9 +99,9 @@ def _heads(x: Tensor) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, repeats: int = 1) -> Tensor:
-    """Every query [B, L, heads, D] on every key [B, M, heads * D], of which the last counts several times: [B, L, ...].
+    """Dense attention of queries [B, L, heads, D] to keys [B, M, heads * D], the last key counted `repeats` times.
 
-    A key that is there n times weighs exp(score + log n): one row with log n added does the work of all of them.
+    n equal keys weigh n * exp(score) = exp(score + log n), so a bias of log n on one key replaces n copies of it.
     """
     bias = None
     if repeats > 1:
@@ -165,43 +165,15 @@ class VaceBlock(Block):
 
 
 class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a skip connection, over [N, C, H, W]."""
+
     def __init__(self, dim: int):
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(dim, dim, 3, padding=1), nn.Conv2d(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
         return x + self.conv2(F.relu(self.conv1(x)))
-
-
-class PlaceEmbedding(nn.Module):
-    """Where each token is, counted from the first frame and the picture's centre, for its patch embedding.
-
-    Rotary positions show only in what a head attends to, and a small model has few heads: a token that finds the ball
-    by its looks must be told where that was.
-    """
-
-    PERIODS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of the waves along each axis, in tokens
-    SPAN = 5  # tokens a side, over which a larger picture's places are spread: no others are known (arXiv 2306.15595)
-
-    def __init__(self, c: VDiTConfig):
-        super().__init__()
-        self.proj = Linear(6 * len(self.PERIODS), c.dim, bias=False)
-
-    def forward(self, grid: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Embeddings [T, S, D] of a grid (T, H, W) of tokens, in like's dtype and on its device."""
-        return self.proj(self._waves(tuple(grid), like.device).to(like.dtype))
-
-    @classmethod
-    @lru_cache(maxsize=4)
-    def _waves(cls, grid: tuple[int, int, int], device: torch.device) -> Tensor:
-        """[T, S, waves], kept for the next step."""
-        with torch.inference_mode(False), torch.no_grad():  # see rope_table
-            step = min(1.0, cls.SPAN / max(grid[1:]))
-            time, *sides = (torch.arange(n, device=device) for n in grid)
-            axes = (time.float(), *((side - (len(side) - 1) / 2) * step for side in sides))
-            places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(grid[0], -1, 3, 1)
-            angle = places * (2 * math.pi / torch.tensor(cls.PERIODS, device=device))
-            return torch.cat((angle.sin(), angle.cos()), -1).flatten(2)
 
 
 class CameraAdapter(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
@@ -11,12 +11,13 @@ from .config import VDiTConfig
 from .defaults import DEFAULTS
 from .errors import CheckpointError
 from .object_dynamics import ObjectDynamics
+from .transformer import Transformer
 
 if TYPE_CHECKING:
     from .variants import Variant
 
 PARTS = ("transformer", "codec", "text", "dynamics")
-LACKING = {
+MISSING = {
     "codec": "a VAE, and {title} was loaded without one: name its file in VDiT Load Model's `vae`, or wire a LATENT "
     "through ComfyUI's own VAE nodes",
     "text": "a text encoder, and {title} was loaded without one: name its file in VDiT Load Model's `text_encoder`, or "
@@ -26,30 +27,33 @@ LACKING = {
 
 @dataclass
 class WorldModel:
-    """A transformer with what it needs around it. Of Wan models, codec and text may be None: others bring them."""
+    """A transformer with the parts around it. A Wan model may lack codec and text encoder: the graph brings them."""
 
     config: VDiTConfig
-    transformer: nn.Module  # VDiT, or the two of experts.Experts
+    transformer: Transformer
     codec: nn.Module | None
     text: nn.Module | None
     defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
     facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
-    variant: Variant | None = None  # of a Wan model
-    dynamics: ObjectDynamics | None = None  # what foretells where balls go, for a transformer that is told drafts
-    teacher: WorldModel | None = None  # of a student, from whose file the rest is read
+    variant: Variant | None = None  # set if and only if family is "wan"
+    dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
+    teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
+    family: Literal["vdit", "wan"] = "vdit"
+    title: str = "the model"  # in messages
 
     @property
     def parts(self) -> dict[str, nn.Module]:
+        """The modules that the model has, by the names in PARTS."""
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
 
     @property
-    def transformers(self) -> list[nn.Module]:
-        """Those that a video is sampled with: its own, and of a student its teacher's, which makes pictures of words."""
+    def transformers(self) -> list[Transformer]:
+        """Those used in sampling: its own and, for a student, its teacher's, which makes first pictures from words."""
         return [self.transformer] if self.teacher is None else [self.transformer, self.teacher.transformer]
 
     @property
     def space(self) -> nn.Module:
-        """Sizes and statistics of the latents: the codec, or what is known of it where there is none."""
+        """Sizes and statistics of the latents: the codec or, for a Wan model without one, those of its kind."""
         if self.codec is not None:
             return self.codec
         from .codec.latents import Latents
@@ -57,9 +61,8 @@ class WorldModel:
         return Latents(self.variant.codec[-3:])
 
     def require(self, part: str, who: str) -> nn.Module:
-        """The "codec" or "text" of the model; CheckpointError says what `who` lacks and where it comes from."""
+        """The part "codec" or "text"; CheckpointError if it is missing, with what `who` needs and how to load it."""
         found = getattr(self, part)
         if found is None:
-            title = self.variant.title if self.variant else "the model"
-            raise CheckpointError(f"{who} needs {LACKING[part].format(title=title)}")
+            raise CheckpointError(f"{who} needs {MISSING[part].format(title=self.title)}")
         return found

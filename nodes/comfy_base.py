@@ -15,7 +15,7 @@ from comfy.supported_models_base import BASE
 from torch import Tensor
 
 from ..model.memory import activation_bytes
-from ..model.vdit import VDiT
+from ..model.wan import WanTransformer
 from ..model.world_model import WorldModel
 from ..pipeline.foreign_sampler import Shot
 
@@ -54,7 +54,7 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
     Tensor names are the native ones, so that native LoRA loaders find theirs.
     """
 
-    def __init__(self, transformer: VDiT):
+    def __init__(self, transformer: WanTransformer):
         BaseModel.__init__(self, SamplingConfig(), ModelType.FLOW)
         self.diffusion_model = transformer
         c = transformer.config
@@ -65,7 +65,7 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
         """Takes from the model around the transformer what a sampler asks for."""
         native = WAN_FORMATS.get(world.variant.codec) if world.variant else None
         self.latent_format = native() if native else CodecFormat(world.codec)
-        self.time_by_frame = world.variant is None or world.variant.task == "ti2v"
+        self.time_by_frame = world.family == "vdit" or world.variant.task == "ti2v"
 
     def memory_required(self, input_shape: list[int], cond_shapes: dict = {}) -> float:
         """Bytes beside the weights for latents of this shape; ComfyUI's signature."""

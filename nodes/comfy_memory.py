@@ -16,14 +16,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ..model import lean
+from ..model import functional
 from ..model.experts import Experts
 from ..model.files.quantized import StoredLinear
-from ..model.vdit import VDiT
+from ..model.wan import WanTransformer
 from .comfy_base import NativeBase
 
 
-class StreamedLinear(comfy.ops.disable_weight_init.Linear, lean.Linear):
+class StreamedLinear(comfy.ops.disable_weight_init.Linear, functional.Linear):
     """A matrix that ComfyUI may leave in main memory, with its streams, pinned memory and LoRA patches."""
 
     _vdit_here: tuple[Tensor, Tensor | None] | None = None
@@ -51,7 +51,7 @@ class StreamedLinear(comfy.ops.disable_weight_init.Linear, lean.Linear):
             y = super().forward(x)
         else:
             return super().forward(x, gelu)
-        return lean.tanh_gelu(y) if gelu else y
+        return functional.tanh_gelu(y) if gelu else y
 
 
 class StreamedStored(StoredLinear):
@@ -107,7 +107,7 @@ class Patcher(ModelPatcher):
         return super().add_patches(patches, *args, **named)
 
 
-STREAMED = {nn.Linear: StreamedLinear, lean.Linear: StreamedLinear, StoredLinear: StreamedStored}
+STREAMED = {nn.Linear: StreamedLinear, functional.Linear: StreamedLinear, StoredLinear: StreamedStored}
 
 
 def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 0) -> None:
@@ -132,7 +132,7 @@ def patcher_of(module: nn.Module, device: torch.device) -> ModelPatcher:
     if patcher is None or patcher.load_device != device:
         for part in module.modules():
             part.__class__ = STREAMED.get(type(part), type(part))
-        if isinstance(module, VDiT):
+        if isinstance(module, WanTransformer):
             managed: nn.Module = NativeBase(module)  # so that a native MODEL of it has the same patcher
         else:
             managed = module

@@ -20,6 +20,7 @@ from ..model.config import VDiTConfig
 from ..model.defaults import DEFAULTS
 from ..model.errors import UnknownVariant
 from ..model.experts import Experts
+from ..model.transformer import Transformer
 from ..model.variants import detect
 from ..model.world_model import WorldModel
 from ..pipeline.foreign_sampler import Shot
@@ -35,7 +36,7 @@ def as_model(world: WorldModel, shift: float, low_noise: bool) -> ModelPatcher:
         transformer = transformer.low if low_noise else transformer.high
     patcher = comfy_memory.patcher_of(transformer, management.get_torch_device())
     if isinstance(patcher.model, NativeBase):
-        if world.codec is None and world.variant is None:
+        if world.codec is None and world.family == "vdit":
             raise ValueError("VDiT As Model: the model has no codec, and so no scale for its latents")
         patcher.model.become(world)
     patcher = patcher.clone()
@@ -62,7 +63,7 @@ def as_conditioning(shot: Shot) -> tuple[list, list]:
     return positive, negative
 
 
-class NativeTransformer(nn.Module):
+class NativeTransformer(Transformer):
     """The transformer of a native Wan MODEL, called like a VDiT: patches, LoRAs and offloading are the MODEL's own."""
 
     def __init__(self, patcher: ModelPatcher, config: VDiTConfig):
@@ -148,7 +149,10 @@ def from_model(patcher: ModelPatcher, low: ModelPatcher | None, vae: Any, bounda
         defaults["boundary"] = boundary
     sampling = patcher.get_model_object("model_sampling")
     defaults["shift"] = float(getattr(sampling, "shift", defaults["shift"]))
-    world = WorldModel(variant.config, transformer, None, None, defaults, {"loaded": [variant.title]}, variant)
+    facts = {"loaded": [variant.title]}
+    world = WorldModel(
+        variant.config, transformer, None, None, defaults, facts, variant, family="wan", title=variant.title
+    )
     return world if vae is None else with_vae(world, vae)
 
 
@@ -156,9 +160,8 @@ def with_vae(world: WorldModel, vae: Any) -> WorldModel:
     """The model with another codec: a native VAE. ValueError when it makes other latents than the model takes."""
     codec = codec_of(vae, WAN_FORMATS)
     if codec.channels != world.config.out_channels:
-        title = world.variant.title if world.variant else "the model"
         raise ValueError(
-            f"this VAE makes latents of {codec.channels} channels; {title} takes {world.config.out_channels}: load "
+            f"this VAE makes latents of {codec.channels} channels; {world.title} takes {world.config.out_channels}: load "
             f"{'wan2.2_vae' if world.config.out_channels == 48 else 'wan_2.1_vae'}.safetensors"
         )
     return replace(world, codec=codec)

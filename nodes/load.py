@@ -118,7 +118,7 @@ class VDiTLoadModel(io.ComfyNode):
         )
         if attention != "auto":
             model.transformer.attention = (attention, window)
-        return io.NodeOutput(model, ui=told(model.facts["loaded"]) if model.variant else None)
+        return io.NodeOutput(model, ui=told(model.facts["loaded"]) if model.family == "wan" else None)
 
     @classmethod
     def fingerprint_inputs(cls, file: str, low_noise_file=NONE, vae=NONE, text_encoder=NONE, tokenizer=NONE, **other):

@@ -172,7 +172,7 @@ class VDiTSample(io.ComfyNode):
             check=check_interrupted,
         )
         (shot,) = heard
-        if filled or model.variant is not None:
+        if filled or model.family == "wan":
             rise = use["rise"] if goes_on(shot) else 0.0
             lines.append(said({**use, "rise": rise}, frames, fps, width, height))
         if shot.opened:

@@ -18,13 +18,13 @@ def guided(
     """A denoiser (x [B,C,T,h,w], sigma [B,T]) -> v that asks the model for both prompts, small videos in one batch.
 
     v = v_negative + guidance * (v_positive - v_negative). positive, negative: [1 or B, L, D]; guidance: a number, or
-    one for each sigma. Guidance 1 (or no negative) needs and costs only half of that. keep: the model is given a place for what
-    it makes of each prompt, see VDiT.forward.
+    one for each sigma. Guidance 1 (or no negative) needs and costs only half of that. keep: the model may cache what it
+    computes from each prompt (`text_cache`, see WanTransformer.forward).
     """
     if positive.shape[0] != 1 and negative is not None and negative.shape != positive.shape:
         raise ValueError(f"negative context is {list(negative.shape)}; expected the positive's {list(positive.shape)}")
 
-    kept = [{"kept": {}} if keep else {} for _ in range(3)]  # of both prompts, the one, the other
+    kept = [{"text_cache": {}} if keep else {} for _ in range(3)]  # of both prompts, the one, the other
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         import torch

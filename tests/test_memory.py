@@ -13,7 +13,7 @@ from vdit.model.experts import Experts
 from vdit.model.files.quantized import StoredLinear
 from vdit.model.memory import GIB, activation_bytes, estimate
 from vdit.model.variants import VARIANTS
-from vdit.model.vdit import VDiT
+from vdit.model.wan import WanTransformer
 
 CPU = torch.device("cpu")
 SMALL = dict(dim=128, ffn_dim=256, layers=6, in_channels=16, out_channels=16, text_dim=32, text_len=16)
@@ -27,7 +27,7 @@ def no_gradients():
 
 def model(seed=0, **config):
     torch.manual_seed(seed)
-    return VDiT(VDiTConfig(**SMALL | config)).requires_grad_(False).eval()
+    return WanTransformer(VDiTConfig(**SMALL | config)).requires_grad_(False).eval()
 
 
 def inputs(config, batch=1, grid=(2, 4, 4), dtype=torch.float32):
@@ -75,7 +75,7 @@ def test_the_estimate_is_what_a_forward_holds(dtype, branch):
 
 def sizes_of(name, itemsize=2):
     with torch.device("meta"):
-        m = VDiT(VARIANTS[name].config)
+        m = WanTransformer(VARIANTS[name].config)
     return {key: value.numel() * itemsize for key, value in m.state_dict().items()}
 
 

@@ -11,7 +11,7 @@ from vdit.model.codec.tiny import PatchConv, Patches, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
 from vdit.model.files.bundle import load_world_model, save_world_model
-from vdit.model.vdit import VDiT, carried, init_weights
+from vdit.model.vdit import VDiT, init_weights, latest_known_frame
 
 SIZES = [  # config, latent grid
     (VDiTConfig(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8), (5, 4, 6)),
@@ -64,7 +64,7 @@ def test_transformer_equals_diffusers_wan(config, grid, per_frame):
 def test_each_frame_is_told_the_latest_known_one():
     x = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(1, 2, 5, 4, 6)
     sigma = torch.tensor([[0.7, 0.0, 0.0, 0.7, 0.0]])
-    told = carried(x, sigma)
+    told = latest_known_frame(x, sigma)
     assert told.shape == (1, 3, 5, 4, 6)
     assert told[0, 0, :, 0, 0].tolist() == [0, 1, 2, 2, 4] and told[0, 2, :, 0, 0].tolist() == [0, 1, 1, 1, 1]
 
@@ -93,14 +93,14 @@ def test_short_text_is_zero_padded_as_in_wan():
 @torch.no_grad()
 def test_what_is_made_of_the_text_is_kept_for_the_next_steps():
     config, grid = SIZES[0]
-    model, kept, read = randomised(config), {}, []
+    model, cache, read = randomised(config), {}, []
     model.text_embedding.register_forward_hook(lambda *_: read.append("text"))
     for block in model.blocks:
         block.cross_attn.k.register_forward_hook(lambda *_: read.append("keys"))
     context, sigma = torch.randn(1, 3, 16), torch.tensor([0.5])
     for length in (grid[0], 2, grid[0]):  # videos may be of other lengths
         x = torch.randn(1, 4, length, *grid[1:])
-        assert torch.equal(model(x, sigma, context), model(x, sigma, context, kept=kept))
+        assert torch.equal(model(x, sigma, context), model(x, sigma, context, text_cache=cache))
     assert len(read) == (1 + config.layers) * (3 + 1)
 
 
@@ -228,7 +228,7 @@ def test_bundle_round_trip(bundle):
 
 
 def test_a_token_that_is_told_its_place_knows_it_in_any_grid():
-    from vdit.model.layers import PlaceEmbedding
+    from vdit.model.vdit import PlaceEmbedding
 
     config = VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16, places=True)
     embedding = PlaceEmbedding(config)

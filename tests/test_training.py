@@ -12,7 +12,7 @@ from vdit.control.signals import context_channels
 from vdit.model.codec.tiny import TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.files.bundle import load_world_model
-from vdit.model.rows8 import packed, unpacked
+from vdit.model.int8_rows import dequantise_rows, quantise_rows
 from vdit.training import bundle, clips, codec, dataset, dynamics, latents, motion, scenes, starts, teacher
 from vdit.training.muon import Muon, orthogonal
 from vdit.training.run import Run, cosine
@@ -403,10 +403,10 @@ def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()
-    stored = unpacked(packed({"head": state["average"]["model.head.head.weight"]}))["head"]  # a byte a weight
+    stored = dequantise_rows(quantise_rows({"head": state["average"]["model.head.head.weight"]}))["head"]  # a byte a weight
     torch.testing.assert_close(model.transformer.head.head.weight, stored, rtol=1e-3, atol=1e-4)
     assert "ball" in model.text.vocabulary
-    moved = unpacked(packed({"push": Run(made / "dynamics").load()["average"]["push.0.weight"]}))["push"]
+    moved = dequantise_rows(quantise_rows({"push": Run(made / "dynamics").load()["average"]["push.0.weight"]}))["push"]
     torch.testing.assert_close(model.dynamics.push[0].weight, moved, rtol=1e-3, atol=1e-4)
     assert facts["dynamics_steps"] > 0
     again, told = dynamics.load_dynamics(tmp_path / "m.safetensors")

@@ -8,7 +8,7 @@ from vdit.model.config import VDiTConfig
 from vdit.model.errors import UnknownVariant
 from vdit.model.experts import Experts
 from vdit.model.variants import VARIANTS, detect
-from vdit.model.vdit import VDiT, init_weights
+from vdit.model.wan import WanTransformer, init_weights
 
 RELEASED = {  # billions of parameters and tensors of the released files
     "t2v-1.3b": (1.42, 825), "t2v-14b": (14.29, 1095), "t2v-a14b": (14.29, 1095), "i2v-14b": (16.39, 1303),
@@ -22,7 +22,7 @@ SMALL = dict(dim=128, ffn_dim=192, layers=4, text_dim=16)
 
 def shapes(config: VDiTConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return {name: tuple(t.shape) for name, t in VDiT(config).state_dict().items()}
+        return {name: tuple(t.shape) for name, t in WanTransformer(config).state_dict().items()}
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -95,7 +95,7 @@ def test_what_is_no_released_model_is_refused_by_what_it_looks_like(how, says):
 
 def experts(boundary: float = 0.875, **other) -> Experts:
     config = VDiTConfig(dim=128, ffn_dim=192, layers=1, in_channels=4, out_channels=4, text_dim=16, text_len=8)
-    models = [init_weights(VDiT(c), seed) for seed, c in enumerate((config, replace(config, **other)))]
+    models = [init_weights(WanTransformer(c), seed) for seed, c in enumerate((config, replace(config, **other)))]
     for model in models:
         torch.nn.init.normal_(model.head.head.weight)
     return Experts(*models, boundary).requires_grad_(False)

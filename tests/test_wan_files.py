@@ -22,7 +22,7 @@ from vdit.model.files.load import load_wan, on_meta, shapes_of  # noqa: E402
 from vdit.model.files.lora import apply_loras, shared_copy  # noqa: E402
 from vdit.model.files.weights import open_weights  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.model.vdit import VDiT  # noqa: E402
+from vdit.model.wan import WanTransformer  # noqa: E402
 from vdit.nodes.load import VDiTLoadModel  # noqa: E402
 from vdit.nodes.lora import VDiTLoadLoRA  # noqa: E402
 
@@ -35,7 +35,7 @@ TINY = VDiTConfig(
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return VDiT(TINY).requires_grad_(False)
+    return WanTransformer(TINY).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def run(model, dtype=torch.float32):
 
 def read(path, config=TINY, dtype=torch.float32):
     with torch.device("meta"):
-        model = VDiT(config)
+        model = WanTransformer(config)
     return fill(model, open_weights(path), dtype, "the model")
 
 
@@ -138,7 +138,7 @@ def test_loras_in_every_naming_add_up(naming, quantised, model, state, tmp_path)
     adds = make.lora(one, state, naming, alpha=None if naming == "A/B" else 2.0)
     more = make.lora(two, state, "A/B", rank=2, only="ffn")
     merged = {n: v + 0.7 * adds.get(n, 0) + -0.5 * more.get(n, 0) for n, v in values.items()}
-    wanted = VDiT(TINY).requires_grad_(False)
+    wanted = WanTransformer(TINY).requires_grad_(False)
     wanted.load_state_dict(merged)
 
     before = run(model)
@@ -189,18 +189,18 @@ def test_half_precision_keeps_norms_modulation_and_time_in_float32(form, model, 
             assert value.dtype == torch.float32, name
     ours = apart(run(half, torch.bfloat16), run(wanted))
     assert ours <= 0.02
-    rounded = VDiT(TINY).requires_grad_(False)
+    rounded = WanTransformer(TINY).requires_grad_(False)
     rounded.load_state_dict({n: open_weights(path).tensor(n, torch.float32) for n in state})
     assert ours <= 1.2 * apart(run(rounded.bfloat16(), torch.bfloat16), run(wanted)), "a plain .to(bfloat16) is better"
 
 
 def test_a_feed_forward_in_pieces_decodes_its_matrices_once(model, state, tmp_path, monkeypatch):
-    from vdit.model import lean
+    from vdit.model import functional
 
     quantised = read(make.fp8_scaled(tmp_path / "m.safetensors", state))
     with torch.no_grad():
         whole = run(quantised)
-        monkeypatch.setattr(lean, "FEWEST", 2)
+        monkeypatch.setattr(functional, "MIN_CHUNK_TOKENS", 2)
         calls = []
         dense = quantized.StoredLinear.dense
         counted = lambda self, dtype: calls.append(self) or dense(self, dtype)  # noqa: E731
@@ -391,7 +391,7 @@ import re, sys, torch
 from vdit.model.config import VDiTConfig
 from vdit.model.files.fill import fill
 from vdit.model.files.weights import open_weights
-from vdit.model.vdit import VDiT
+from vdit.model.wan import WanTransformer
 
 def kib(what):
     return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
@@ -405,7 +405,7 @@ except OSError:
 before = kib("VmRSS")
 weights = open_weights(path)
 with torch.device("meta"):
-    model = VDiT(config)
+    model = WanTransformer(config)
 fill(model, weights, dtype, "the model")
 for tensor in model.state_dict().values():  # every page is there
     tensor.flatten().view(torch.uint8)[::1024].sum()
@@ -420,7 +420,7 @@ print((kib("VmHWM") - before) * 1024, weights.bytes)
 def test_loading_takes_no_more_memory_than_the_file(form, dtype, tmp_path):
     big = VDiTConfig(dim=1024, ffn_dim=4096, layers=9, in_channels=16, out_channels=16, text_dim=4096, text_len=512)
     with torch.device("meta"):
-        shapes = {n: v.shape for n, v in VDiT(big).state_dict().items()}
+        shapes = {n: v.shape for n, v in WanTransformer(big).state_dict().items()}
     zeros = {n: torch.zeros(shape) for n, shape in shapes.items()}
     path = {
         "fp16": lambda: make.single(tmp_path / "m.safetensors", zeros),

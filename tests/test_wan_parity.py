@@ -11,7 +11,7 @@ from random_weights import randomised
 from torch import Tensor
 from torch.nn import functional as F
 from vdit.model.config import VDiTConfig
-from vdit.model.vdit import VDiT
+from vdit.model.wan import WanTransformer
 
 BASE = VDiTConfig(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=512)
 IMAGE = dict(in_channels=36, image_dim=1280)
@@ -19,7 +19,7 @@ GRID = (3, 4, 6)
 S = GRID[1] * GRID[2] // 4  # tokens a frame
 
 
-def diffusers_twin(model: VDiT):
+def diffusers_twin(model: WanTransformer):
     """diffusers' transformer with the same weights, less those that it has no module for, by its own table of names."""
     from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
@@ -108,7 +108,7 @@ def test_vace_branch_equals_diffusers(layers, scale):
         assert relative(model(x, sigma, text, vace=vace, vace_scale=scale), theirs) <= 1e-5
 
 
-def camera_tokens(model: VDiT, rays: Tensor) -> Tensor:
+def camera_tokens(model: WanTransformer, rays: Tensor) -> Tensor:
     """VideoX-Fun's adapter, written out: every ray of a cell is a channel, then 2x2 cells a token, then a residual."""
     w, n = model.control_adapter.state_dict(), model.config.camera_rays
     b, c, t, h, wide = rays.shape

@@ -60,7 +60,10 @@ def _both(theirs):
 
 def world(name, codec, transformer, **defaults):
     variant = VARIANTS[name].of(transformer.config)
-    return WorldModel(transformer.config, transformer, codec, None, {**variant.defaults, **defaults}, {}, variant)
+    defaults = {**variant.defaults, **defaults}
+    return WorldModel(
+        transformer.config, transformer, codec, None, defaults, {}, variant, family="wan", title=variant.title
+    )
 
 
 def words(tokens):

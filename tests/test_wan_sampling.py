@@ -19,7 +19,7 @@ from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
 from vdit.model.errors import CheckpointError  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.model.vdit import VDiT  # noqa: E402
+from vdit.model.wan import WanTransformer  # noqa: E402
 from vdit.model.world_model import WorldModel  # noqa: E402
 from vdit.pipeline import generate, settings_of
 from vdit.pipeline.settings import clip_of  # noqa: E402
@@ -43,12 +43,12 @@ def world(name, with_codec=True, **sizes):
     variant = variant.of(replace(variant.config, text_dim=16, **sizes))
     transformers = []
     for seed in range(1 + variant.experts):
-        model = VDiT(variant.config)
+        model = WanTransformer(variant.config)
         model.load_state_dict(make.random_state(variant.config, seed))
         transformers.append(model.requires_grad_(False).eval())
     transformer = Experts(*transformers, variant.defaults["boundary"]) if variant.experts else transformers[0]
     codec = codec_of(variant.codec[-3:]) if with_codec else None
-    return WorldModel(variant.config, transformer, codec, None, dict(variant.defaults), {}, variant)
+    return WorldModel(variant.config, transformer, codec, None, dict(variant.defaults), {}, variant, family="wan", title=variant.title)
 
 
 def words(seed=0, length=6, width=16):

@@ -16,7 +16,7 @@ from ..config import VDiTConfig
 from ..defaults import DEFAULTS
 from ..errors import CheckpointError
 from ..object_dynamics import DynamicsConfig, ObjectDynamics
-from ..rows8 import packed, unpacked
+from ..int8_rows import dequantise_rows, quantise_rows
 from ..student import added, additions, from_teacher, with_added
 from ..text import WordEncoder
 from ..vdit import VDiT
@@ -25,14 +25,18 @@ from .families import identify
 from .weights import open_weights
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
-FORMATS = (1, 2, 3)  # 2: large matrices in 8 bits, see rows8; 3: of a student what it adds to its teacher, see student
+FORMATS = (
+    1,
+    2,
+    3,
+)  # 2: large matrices in 8 bits, see int8_rows; 3: of a student what it adds to its teacher, see student
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
 
 
 def save_world_model(
     model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16, beside: str | None = None, rank: int | None = None
 ) -> Path:  # fmt: skip
-    """Write the bundle (beside, fsync, rename), in a float type or torch.int8: a byte a weight, as rows8 has it.
+    """Write the bundle (beside, fsync, rename), in a float type or torch.int8: a byte a weight, quantised as in int8_rows.
 
     beside: a file in the same folder, of a student's teacher, from which all parts but the transformer are to be read; rank:
     of the transformer, too, only what it adds to model.teacher's, in so many ranks. Raises CheckpointError when a weight is not
@@ -54,7 +58,7 @@ def save_world_model(
         for name, value in values.items()
     }
     _check_finite(path, tensors)
-    tensors = packed(tensors) if short else tensors
+    tensors = quantise_rows(tensors) if short else tensors
     header = {
         "format": 3 if rank is not None else FORMATS[short],
         "transformer": asdict(model.config),
@@ -159,7 +163,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
             f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS}: update the pack"
         )
     try:
-        return header, unpacked(weights.everything())
+        return header, dequantise_rows(weights.everything())
     except (KeyError, RuntimeError) as e:
         raise CheckpointError(f"{path}: a matrix in 8 bits has no scales that fit ({e}); get the file again") from e
 

@@ -16,7 +16,7 @@ from ..experts import Experts
 from ..memory import Estimate, estimate
 from ..umt5 import WORDS, load_text_file, tokenizer_of, with_transformers_names
 from ..variants import VARIANTS, Variant, detect
-from ..vdit import VDiT
+from ..wan import WanTransformer
 from ..world_model import WorldModel
 from .bundle import load_world_model
 from .families import Family, identify
@@ -146,9 +146,10 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
     transformer = experts[0]
     if len(experts) == 2:
         transformer = Experts(*experts, boundary=plan.variant.defaults["boundary"])
-    facts = {"file": str(plan.weights.path), "loaded": plan.lines()}
+    variant, facts = plan.variant, {"file": str(plan.weights.path), "loaded": plan.lines()}
+    defaults = {**DEFAULTS, **variant.defaults}
     return WorldModel(
-        plan.variant.config, transformer, codec, text, {**DEFAULTS, **plan.variant.defaults}, facts, plan.variant
+        variant.config, transformer, codec, text, defaults, facts, variant, family="wan", title=variant.title
     )
 
 
@@ -177,13 +178,13 @@ def need_of(variant: Variant, weights: WeightFile, frames: int = 0, width: int =
     )  # fmt: skip
 
 
-def on_meta(variant: Variant) -> VDiT:
+def on_meta(variant: Variant) -> WanTransformer:
     """The variant's transformer without any memory."""
     with torch.device("meta"):
-        return VDiT(variant.config)
+        return WanTransformer(variant.config)
 
 
-def shapes_of(model: VDiT) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: WanTransformer) -> dict[str, tuple[int, ...]]:
     """The tensors that the model's file has."""
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 

@@ -1,6 +1,6 @@
-"""Matrices stored in 8 bits a value, each row in units of its own: half of float16's bytes in a file that every clone holds.
+"""Int8 quantisation of matrices with one scale a row, for bundles: half the bytes of float16.
 
-Vectors, and matrices too small to matter, stay in float16.
+Vectors and small matrices stay in float16.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SCALE = ".row_scale"  # behind a matrix's name: float32, one number a row
-LEAST = 4096  # values of a matrix that is packed
-CLIPS = torch.linspace(0.6, 1.0, 17)  # of a row's largest value, as the end of its range: the best of these is taken
+SCALE = ".row_scale"  # suffix of a matrix's scales: float32, one a row
+MIN_VALUES = 4096  # smaller matrices are not quantised
+CLIPS = torch.linspace(
+    0.6, 1.0, 17
+)  # candidate ranges, as shares of a row's largest value; the least squared error wins
 
 
-def packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors ready for a file: int8 with scales beside them, and float16."""
+def quantise_rows(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors ready for a file: large matrices in int8, with scales under name + SCALE, all else in float16."""
     out = {}
     for name, value in tensors.items():
-        if value.ndim < 2 or value.numel() < LEAST or not value.is_floating_point():
+        if value.ndim < 2 or value.numel() < MIN_VALUES or not value.is_floating_point():
             out[name] = value.half() if value.is_floating_point() else value
             continue
         rows = value.float().flatten(1)
@@ -34,8 +36,8 @@ def packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `packed` was given, in float32, to about 1% of a row's root mean square. Raises KeyError without a scale."""
+def dequantise_rows(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `quantise_rows` in float32, to about 1% of a row's RMS. Raises KeyError if a scale is missing."""
     out = {}
     for name, value in tensors.items():
         of = tensors.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
