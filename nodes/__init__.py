@@ -45,6 +45,9 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class VDiTExtension(ComfyExtension):
+    """The pack, as ComfyUI and the host load it."""
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes; first the examples go into the input folder."""
         examples.offer()
         return NODES

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 from .comfy import io
-from .types import CATEGORY
+from .load import ATTENTION, WINDOW
+from .types import node_schema
 
 KEY = "vdit_attention"
+TOOLTIPS = {
+    "model": "A Wan 2.1 or 2.2 video model from a native loader (Load Diffusion Model).",
+    "attention": f"What each part of the video attends to. {ATTENTION} The released weights were trained with full: "
+    "the sparser the attention, the more the video may change.",
+    "window": WINDOW,
+    "full_start": "The share of the sampling, 0 to 1, that keeps full attention at the start, where layout and motion "
+    "are decided. 0 is fastest, 1 changes nothing.",
+    "-> model": "The model, for any native sampler.",
+}
 
 
 class VDiTAttentionPatch(io.ComfyNode):
+    """Makes a native Wan video model faster: each part of the video attends only to some of the others."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTAttentionPatch",
-            display_name="VDiT Attention Patch",
-            category=CATEGORY,
-            description="Makes a native Wan video model quicker: each part of the video attends to a part of it only.",
-            inputs=[
-                io.Custom("MODEL").Input(
-                    "model", tooltip="A Wan 2.1 or 2.2 video model from a native loader (Load Diffusion Model)."
-                ),
-                io.Combo.Input(
-                    "attention",
-                    options=["window", "axial", "frame-causal", "full"],
-                    default="window",
-                    tooltip="window: each part sees its neighbourhood in time, height and width. axial: its own frame, "
-                    "and its own place in every frame. frame-causal: its own frame and earlier ones. full: no change. "
-                    "The released weights were trained with full: the less is seen, the more the video may change.",
-                ),
-                io.Float.Input(
-                    "window",
-                    default=0.5,
-                    min=0.05,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="For window: its sides as a share of the video's length, height and width, 0.05 to 1. Work "
-                    "goes with its cube: 0.5 is about an eighth of full attention.",
-                ),
-                io.Float.Input(
-                    "full_start",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="The share of the sampling, 0 to 1, that keeps full attention at the start, where layout "
-                    "and motion are decided. 0 is quickest, 1 changes nothing.",
-                ),
-            ],
-            outputs=[io.Custom("MODEL").Output(display_name="model", tooltip="The model, for any native sampler.")],
-        )
+        model = io.Custom("MODEL")
+        inputs = [
+            model.Input("model"),
+            io.Combo.Input("attention", options=["window", "axial", "frame-causal", "full"], default="window"),
+            io.Float.Input("window", default=0.5, min=0.05, max=1.0, step=0.05),
+            io.Float.Input("full_start", default=0.25, min=0.0, max=1.0, step=0.05),
+        ]
+        return node_schema(cls, "VDiT Attention Patch", inputs, [model.Output(display_name="model")], TOOLTIPS)
 
     @classmethod
     def execute(cls, model, attention: str, window: float, full_start: float) -> io.NodeOutput:
@@ -70,12 +52,12 @@ class VDiTAttentionPatch(io.ComfyNode):
         model = model.clone()
         options = model.model_options.setdefault("transformer_options", {})
         previous = options.get("optimized_attention_override")
-        if isinstance(previous, SparseAttention):  # patched before: this one replaces that
+        if isinstance(previous, SparseAttention):  # this patch replaces an earlier one
             previous = previous.previous
         dense_above = float(model.get_model_object("model_sampling").percent_to_sigma(full_start))
         if full_start >= 1:
             dense_above = -1.0  # every step
-        override = SparseAttention(attention, window, patch, dense_above, previous)
+        override = SparseAttention(attention, window, tuple(patch), dense_above, previous)
         options["optimized_attention_override"] = override
         model.remove_wrappers_with_key("diffusion_model", KEY)
         model.add_wrapper_with_key("diffusion_model", KEY, override.around)

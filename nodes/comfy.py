@@ -2,44 +2,52 @@
 
 io, ui, ComfyExtension          comfy_api.latest where ComfyUI runs, host.api elsewhere
 drawn_by(widget, entry)         a text input drawn by a widget of web/
-model_files(folder)             names of model files in ComfyUI's folder of that name, or of files with other endings
+model_files(folder)             names of model files in ComfyUI's folder of that name, or of files with other suffixes
 model_path(folder, name)        the file; raises FileNotFoundError with what was found
 input_folder()                  where Load Image finds its pictures
 input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
+file_marks(find)                changes when one of the files does, for fingerprint_inputs
 torch_device()                  where models run
 use_model(module, device)       the module, loaded there under ComfyUI's memory management
 use_models(modules, device)     several that are needed at the same time
 native(who)                     what trades models with ComfyUI's own nodes; raises where there is no ComfyUI
 progress(total)                 update(step, preview); raises when the run was cancelled
 check_interrupted()             raises when the run was cancelled
-held_back()                     an output's value with which nothing that hangs on it runs
+held_back()                     an output's value that keeps the nodes wired to it from running
 """
+# pyright: reportMissingImports=false
+# ComfyUI is not installed where types are checked; its API has there the types of host/api.
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import threading
 import weakref
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+from ..host import folders
 
 IN_COMFYUI = importlib.util.find_spec("comfy_api") is not None and importlib.util.find_spec("folder_paths") is not None
 
-if IN_COMFYUI:
-    from comfy_api.latest import ComfyExtension, io, ui
-else:
+if TYPE_CHECKING or not IN_COMFYUI:
     from ..host.api import ComfyExtension, io, ui
+else:
+    from comfy_api.latest import ComfyExtension, io, ui
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
 
 __all__ = [
     "IN_COMFYUI",
     "ComfyExtension",
     "check_interrupted",
     "drawn_by",
+    "file_mark",
+    "file_marks",
     "held_back",
     "input_file",
     "input_folder",
@@ -55,21 +63,15 @@ __all__ = [
 ]
 
 
-MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
-
-
-def drawn_by(widget: str, entry: io.String.Input) -> io.String.Input:
+def drawn_by(widget: str, entry: io.WidgetInput) -> io.WidgetInput:
     """The input with a widget of web/ in place of the text field; its type and value stay a string's."""
     entry.extra_dict = {"widgetType": widget}  # not as an argument, which ComfyUI 0.3.64 does not take
     return entry
 
 
-def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list[str]:
-    """Files in ComfyUI's model folder ("diffusion_models", "text_encoders", "vae", ...), relative to it; models, or
-    what else the suffixes say."""
+def model_files(folder: str, suffixes: tuple[str, ...] = folders.MODEL_SUFFIXES) -> list[str]:
+    """Files with these suffixes in ComfyUI's model folder ("diffusion_models", "vae", ...), relative to it."""
     if not IN_COMFYUI:
-        from ..host import folders
-
         return folders.model_files(folder, suffixes)
     import folder_paths
 
@@ -85,24 +87,20 @@ def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list
 def model_path(folder: str, name: str) -> Path:
     """The file behind a name from model_files. Raises FileNotFoundError; ValueError when the name leads outside."""
     if not IN_COMFYUI:
-        from ..host import folders
-
         return folders.model_path(folder, name)
     import folder_paths
 
     path = folder_paths.get_full_path(folder, name)  # confined by ComfyUI
     if path is None:
-        there = ", ".join(model_files(folder)) or "no model files"
-        where = ", ".join(folder_paths.get_folder_paths(folder))
-        raise FileNotFoundError(f"{name}: no such file in ComfyUI's {folder} folders ({where}); they hold {there}")
+        found = ", ".join(model_files(folder)) or "no model files"
+        roots = ", ".join(folder_paths.get_folder_paths(folder))
+        raise FileNotFoundError(f"{name}: no such file in ComfyUI's {folder} folders ({roots}); they hold {found}")
     return Path(path)
 
 
 def input_folder() -> Path:
     """The folder of pictures and videos that people hand in."""
     if not IN_COMFYUI:
-        from ..host import folders
-
         return folders.directory("input")
     import folder_paths
 
@@ -111,27 +109,23 @@ def input_folder() -> Path:
 
 def input_file(name: str) -> Path:
     """A file in input_folder() by its name there. Raises FileNotFoundError; ValueError when the name leads outside."""
-    root = os.path.realpath(input_folder())
-    path = os.path.realpath(os.path.join(root, name))
-    try:
-        inside = os.path.commonpath((root, path)) == root
-    except ValueError:  # another drive
-        inside = False
-    if not inside:
-        raise ValueError(f"{name!r} leads outside {root}; give a name inside that folder, without '..'")
-    if not os.path.isfile(path):
+    path = folders.confined(input_folder(), name)
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; put it into that folder, or clear the input")
-    return Path(path)
+    return path
 
 
-def file_mark(name: str) -> tuple[int, int] | str:
-    """What changes when the input file of an optional name does, for fingerprint_inputs; "missing" leaves the reason to
-    execute."""
+def file_marks(find: Callable[[], Iterable[Path]]) -> tuple | str:
+    """Changes when one of the files does, for fingerprint_inputs; "missing" where `find` raises, as execute will."""
     try:
-        stat = input_file(name.strip()).stat() if name.strip() else None
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in find()))
     except (OSError, ValueError):
         return "missing"
-    return (stat.st_mtime_ns, stat.st_size) if stat else ""
+
+
+def file_mark(name: str) -> tuple | str:
+    """The marks of an input file; of none where the name is empty."""
+    return file_marks(lambda: [input_file(name.strip())] if name.strip() else [])
 
 
 def torch_device() -> torch.device:
@@ -181,7 +175,7 @@ def native(who: str) -> ModuleType:
 
 
 def held_back() -> object:
-    """In the place of an output's value: nodes that hang on it do not run, and no error is shown."""
+    """Takes the place of an output's value: nodes wired to it do not run, and no error is shown."""
     if IN_COMFYUI:
         from comfy_execution.graph_utils import ExecutionBlocker
 
@@ -215,11 +209,11 @@ def progress(total: int) -> Callable[..., None]:
 
     bar = comfy.utils.ProgressBar(total)
 
-    frames: list = []
+    frames: list[Image] = []
     film = _Film()
 
-    def update(step: int, preview=None) -> None:
-        film.place = (step, total)
+    def update(step: int, preview: Image | Sequence[Image] | None = None) -> None:
+        film.progress = (step, total)
         if isinstance(preview, (list, tuple)):
             frames[:] = preview
             preview = None
@@ -244,7 +238,7 @@ class _Film:
         from comfy_execution.utils import get_executing_context
 
         self.context = get_executing_context()
-        self.frames, self.next, self.place, self.over = [], 0, (0, 1), self.context is None
+        self.frames, self.next, self.progress, self.over = [], 0, (0, 1), self.context is None
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
 
@@ -256,7 +250,7 @@ class _Film:
                 self.thread.start()
 
     def end(self) -> None:
-        with self.changed:  # not while a frame is on its way: it would mark the finished node as running
+        with self.changed:  # not while a frame is being sent: it would mark the finished node as running
             self.over = True
             self.changed.notify_all()
 
@@ -267,5 +261,5 @@ class _Film:
             while not self.changed.wait_for(lambda: self.over, timeout=1 / self.FRAMES_PER_SECOND):
                 picture = ("JPEG", self.frames[self.next % len(self.frames)], 512)
                 # not by the bar's hook: that would take a cancellation away from the node
-                get_progress_state().update_progress(self.context.node_id, *self.place, picture)
+                get_progress_state().update_progress(self.context.node_id, *self.progress, picture)
                 self.next += 1

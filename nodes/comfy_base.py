@@ -1,10 +1,13 @@
-"""A VDiT as ComfyUI's samplers know models: its latent format, its conditions, its memory.
+"""A VDiT behind the interface that ComfyUI's samplers expect of a model: latent format, conditions, memory.
 
 Imported through nodes/comfy.py only, where ComfyUI is.
 """
 
+# pyright: reportMissingImports=false
+# ruff: noqa: ANN401  ComfyUI's own objects have no types here
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import comfy.latent_formats
@@ -20,7 +23,7 @@ from ..model.world_model import WorldModel
 from ..pipeline.foreign_sampler import Shot
 
 WAN_FORMATS = {"wan2.1": comfy.latent_formats.Wan21, "wan2.2": comfy.latent_formats.Wan22}
-VACE = 96  # channels of a released control branch; the bundled model's says other things
+VACE = 96  # channels of a released VACE branch; the bundled model's branch has others
 
 
 class SamplingConfig(BASE):
@@ -34,7 +37,7 @@ class SamplingConfig(BASE):
 
 
 class CodecFormat(comfy.latent_formats.LatentFormat):
-    """How a codec's raw latents become what its model sees."""
+    """The scale between a codec's raw latents and those of its model."""
 
     latent_dimensions = 3
 
@@ -49,7 +52,7 @@ class CodecFormat(comfy.latent_formats.LatentFormat):
 
 
 class NativeBase(WAN21_Vace, WAN21_Camera):
-    """A VDiT as ComfyUI's samplers know models: native Wan conditioning is understood, and a Shot of ours.
+    """A VDiT behind ComfyUI's model interface. It takes native Wan conditioning, and a Shot of ours.
 
     Tensor names are the native ones, so that native LoRA loaders find theirs.
     """
@@ -67,11 +70,12 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
         self.latent_format = native() if native else CodecFormat(world.codec)
         self.time_by_frame = world.family == "vdit" or world.variant.task == "ti2v"
 
-    def memory_required(self, input_shape: list[int], cond_shapes: dict = {}) -> float:
+    def memory_required(self, input_shape: list[int], cond_shapes: dict = {}) -> float:  # noqa: B006  as ComfyUI's
         """Bytes beside the weights for latents of this shape; ComfyUI's signature."""
         return activation_bytes(self.diffusion_model.config, input_shape[2:], input_shape[0], self.get_dtype().itemsize)
 
     def extra_conds(self, **given: Any) -> dict:
+        """What a conditioning adds to a call: a Shot of ours, or native Wan conditions."""
         mask = given.get("denoise_mask") if self.time_by_frame else None
         marked = {} if mask is None else {"denoise_mask": CONDRegular(mask)}
         if "vdit" in given:
@@ -82,20 +86,32 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
         return super(WAN21_Vace, self).extra_conds(**given) | marked
 
     def scale_latent_inpaint(self, latent_image: Tensor, **given: Any) -> Tensor:
+        """Known frames with a noise level of their own stay clean."""
         return latent_image if self.time_by_frame else super().scale_latent_inpaint(latent_image=latent_image, **given)
 
     def _apply_model(
-        self, x: Tensor, t: Tensor, c_concat: Tensor | None = None, c_crossattn: Tensor | None = None,
-        control: Any = None, transformer_options: dict = {}, vdit: Shot | None = None,
-        denoise_mask: Tensor | None = None, clip_fea: Tensor | None = None,
-        vace_context: Tensor | None = None, vace_strength: Any = (),
-        camera_conditions: Tensor | None = None, reference_latent: Tensor | None = None, **other: Any,
-    ) -> Tensor:  # fmt: skip
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: object = None,
+        transformer_options: dict = {},  # noqa: B006  as ComfyUI's
+        vdit: Shot | None = None,
+        denoise_mask: Tensor | None = None,
+        clip_fea: Tensor | None = None,
+        vace_context: Tensor | None = None,
+        vace_strength: Iterable[float] = (),
+        camera_conditions: Tensor | None = None,
+        reference_latent: Tensor | None = None,
+        **other: object,
+    ) -> Tensor:
         """The clean latents that x [B, C, T, h, w] at sigmas t [B] look like; ComfyUI's name and arguments."""
-        self._refuse(control=control, **{k: v for k, v in other.items() if k not in ("latent_shapes",)})
+        self._refuse(control=control, **{name: value for name, value in other.items() if name != "latent_shapes"})
         sigma = t.to(x).view(-1, 1).expand(len(x), x.shape[2])
         if denoise_mask is not None:
             sigma = sigma * denoise_mask.to(x).mean((1, 3, 4))
+        assert c_crossattn is not None, "every conditioning of a video model has text"
         context = c_crossattn.to(x)
         if vdit is not None:
             steps = transformer_options.get("sample_sigmas", t).flatten().tolist()
@@ -108,12 +124,12 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
                 "image": clip_fea,
                 "reference": reference_latent,
             }
-            seen = x if c_concat is None else torch.cat((x, c_concat.to(x)), 1)
-            v = self.diffusion_model(seen, sigma, context, **named)
+            given = x if c_concat is None else torch.cat((x, c_concat.to(x)), 1)
+            v = self.diffusion_model(given, sigma, context, **named)
         return self.model_sampling.calculate_denoised(t, v.float(), x)
 
-    def _refuse(self, **given: Any) -> None:
-        """What native nodes put into a conditioning and this model cannot follow is named, not left out."""
+    def _refuse(self, **given: object) -> None:
+        """Raises ValueError that names what native nodes put into a conditioning and this model has no module for."""
         unknown = [name for name, value in given.items() if value is not None]
         if unknown:
             raise ValueError(

@@ -1,14 +1,17 @@
-"""Our modules in the hands of ComfyUI's memory management: one ModelPatcher each, right also when it is loaded in part.
+"""Our modules under ComfyUI's memory management: one ModelPatcher each, which may load a module in part.
 
 Loaded in part, ComfyUI leaves matrices in main memory and copies each to the device for the one call that needs it. It
 does so for layers of its own kind, so our matrices become that kind; everything else, which is small, stays on the
 device as a whole. Imported by nodes/comfy.py only, where ComfyUI is.
 """
 
+# pyright: reportMissingImports=false
+# ruff: noqa: ANN401  ComfyUI's own objects have no types here
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import comfy.model_management as management
 import comfy.ops
@@ -24,27 +27,28 @@ from .comfy_base import NativeBase
 
 
 class StreamedLinear(comfy.ops.disable_weight_init.Linear, functional.Linear):
-    """A matrix that ComfyUI may leave in main memory, with its streams, pinned memory and LoRA patches."""
+    """A matrix that ComfyUI may leave in main memory; it uses ComfyUI's streams, pinned memory and LoRA patches."""
 
-    _vdit_here: tuple[Tensor, Tensor | None] | None = None
+    _vdit_copy: tuple[Tensor, Tensor | None] | None = None
 
     @contextmanager
     def decoded(self, like: Tensor) -> Iterator[None]:
         """Inside, calls share one copy on the device."""
         if self._patched or self.weight.device != like.device:
-            self._vdit_here = comfy.ops.cast_bias_weight(self, like)
+            self._vdit_copy = comfy.ops.cast_bias_weight(self, like)
         try:
             yield
         finally:
-            self._vdit_here = None
+            self._vdit_copy = None
 
     @property
     def _patched(self) -> bool:
         return bool(self.comfy_cast_weights or self.weight_function or self.bias_function)
 
     def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
-        if self._vdit_here is not None:
-            y = nn.functional.linear(x, *self._vdit_here)
+        """x @ weight.T + bias, with tanh-GELU if asked, wherever the weight is."""
+        if self._vdit_copy is not None:
+            y = nn.functional.linear(x, *self._vdit_copy)
         elif self.weight.device != x.device:
             y = self.forward_comfy_cast_weights(x)
         elif self._patched:
@@ -62,14 +66,15 @@ class StreamedStored(StoredLinear):
 
     @contextmanager
     def decoded(self, like: Tensor) -> Iterator[None]:
-        there = self._copied(like.device)
-        self._dense = there.dense(like.dtype)
+        """Inside, calls share one decoded copy on the device."""
+        self._dense = self._copied(like.device).dense(like.dtype)
         try:
             yield
         finally:
             self._dense = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """x @ weight.T + bias, with the weight decoded on the device of x."""
         return StoredLinear.forward(self._copied(x.device), x)
 
     def _copied(self, device: torch.device) -> StreamedStored:
@@ -93,9 +98,10 @@ class StreamedStored(StoredLinear):
 
 
 class Patcher(ModelPatcher):
-    """A ModelPatcher that lays native LoRAs over what it can, and refuses where it would lose them silently."""
+    """A ModelPatcher that refuses native LoRAs for matrices on which they would have no effect."""
 
     def add_patches(self, patches: dict, *args: Any, **named: Any) -> list:
+        """As ComfyUI's. Raises ValueError for a patch on a StoredLinear."""
         modules = dict(self.model.named_modules())
         for key in patches:
             module = modules.get((key if isinstance(key, str) else key[0]).rpartition(".")[0])
@@ -119,7 +125,7 @@ def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 
     for parts in map(_parts, modules):
         for part in parts:
             patcher_of(part, device)
-            part._vdit_activations = activations
+            vars(part)["_vdit_activations"] = activations
         first += parts[:1]
     management.load_models_gpu([patcher_of(part, device) for part in first], memory_required=activations)
     for part in first:
@@ -143,7 +149,7 @@ def patcher_of(module: nn.Module, device: torch.device) -> ModelPatcher:
 
 def keep(module: nn.Module, patcher: ModelPatcher) -> None:
     """From now on this patcher moves the module, and each forward makes sure that it is loaded."""
-    module._vdit_patcher = patcher
+    vars(module)["_vdit_patcher"] = patcher
     if _ready not in module._forward_pre_hooks.values():
         module.register_forward_pre_hook(_ready)
 
@@ -158,7 +164,7 @@ def _parts(module: nn.Module) -> list[nn.Module]:
 def _ready(module: nn.Module, args: tuple) -> None:
     """Before a forward: another model's loading may have moved this one off, and experts take turns."""
     patcher = vars(module).get("_vdit_patcher")
-    if patcher is None:  # a copy that shares the weights, not yet in anyone's hands
+    if patcher is None:  # a copy that shares the weights and has no patcher yet
         return
     if patcher.current_loaded_device() != patcher.load_device:
         management.load_models_gpu([patcher], memory_required=vars(module).get("_vdit_activations", 0))
@@ -167,10 +173,10 @@ def _ready(module: nn.Module, args: tuple) -> None:
 
 def _settle(module: nn.Module) -> None:
     """Moves to the device what is not streamed: norms, modulations, convolutions."""
-    device = module._vdit_patcher.load_device
+    device = vars(module)["_vdit_patcher"].load_device
     for part in module.modules():
         if hasattr(part, "comfy_cast_weights"):
             continue
-        here = (t for t in (*part._parameters.values(), *part._buffers.values()) if t is not None)
-        if any(t.device != device for t in here):
+        tensors = (t for t in (*part._parameters.values(), *part._buffers.values()) if t is not None)
+        if any(t.device != device for t in tensors):
             part._apply(lambda t: t.to(device), recurse=False)

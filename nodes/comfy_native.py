@@ -1,8 +1,10 @@
-"""Models traded with ComfyUI: ours as its MODEL, VAE and CONDITIONING, its MODEL and VAE as parts of ours.
+"""Models exchanged with ComfyUI: ours as its MODEL, VAE and CONDITIONING, its MODEL and VAE as parts of ours.
 
 Imported through nodes/comfy.py only, where ComfyUI is.
 """
 
+# pyright: reportMissingImports=false
+# ruff: noqa: ANN401  ComfyUI's own objects have no types here
 from __future__ import annotations
 
 from dataclasses import replace
@@ -56,9 +58,9 @@ def as_vae(world: WorldModel) -> Any:
 
 def as_conditioning(shot: Shot) -> tuple[list, list]:
     """A shot as native CONDITIONING, positive and negative, both of one length so that they run in one batch."""
-    told = (shot.conditioning.positive, shot.conditioning.negative)
-    longest = max(tokens.shape[1] for tokens in told)
-    padded = (nn.functional.pad(tokens, (0, 0, 0, longest - tokens.shape[1])) for tokens in told)
+    texts = (shot.conditioning.positive, shot.conditioning.negative)
+    longest = max(tokens.shape[1] for tokens in texts)
+    padded = (nn.functional.pad(tokens, (0, 0, 0, longest - tokens.shape[1])) for tokens in texts)
     positive, negative = ([[tokens, {"vdit": shot}]] for tokens in padded)
     return positive, negative
 
@@ -75,25 +77,46 @@ class NativeTransformer(Transformer):
 
     @property
     def dtype(self) -> torch.dtype:
+        """What the native model computes in."""
         model = self.patcher.model
         return model.manual_cast_dtype or model.get_dtype()
 
     def forward(
-        self, x: Tensor, sigma: Tensor, context: Tensor, camera: Tensor | None = None,
-        vace: Tensor | tuple[Tensor, ...] | None = None, camera_scale: float = 1.0,
-        vace_scale: float | tuple[float, ...] = 1.0, *,
-        target: Tensor | None = None, image: Tensor | None = None, reference: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """As VDiT's; ValueError for what native models cannot do."""
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        context: Tensor,
+        camera: Tensor | None = None,
+        vace: Tensor | tuple[Tensor, ...] | None = None,
+        camera_scale: float = 1.0,
+        vace_scale: float | tuple[float, ...] = 1.0,
+        *,
+        target: Tensor | None = None,
+        image: Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> Tensor:
+        """As VDiT's. Raises ValueError for what native models cannot do."""
         c, kind = self.config, self.dtype
-        self._check(camera, vace, target, image, reference, camera_scale, sigma)
+        modules = {
+            "camera": (camera, c.camera_rays),
+            "vace": (vace, c.vace_channels),
+            "target": (target, 0),
+            "image": (image, c.image_dim),
+            "reference": (reference, c.ref_channels),
+        }
+        for name, (value, module) in modules.items():
+            if value is not None and not module:
+                raise ValueError(f"the transformer has no module for `{name}`")
+        if camera is not None and camera_scale != 1.0:
+            raise ValueError(
+                f"the camera's strength is {camera_scale:g}; a native MODEL has 1 only: use VDiT Load Model"
+            )
         named: dict[str, Any] = {"clip_fea": image, "camera_conditions": camera, "reference_latent": reference}
         if c.vace_channels and vace is None:  # native VACE models cannot be called without
             vace, vace_scale = x.new_zeros(len(x), c.vace_channels, *x.shape[2:]), 0.0
         if vace is not None:
-            several = isinstance(vace, tuple)
-            named["vace_context"] = torch.stack(vace if several else (vace,), 1)
-            named["vace_strength"] = list(vace_scale) if several else [vace_scale]
+            named["vace_context"] = torch.stack(vace if isinstance(vace, tuple) else (vace,), 1)
+            named["vace_strength"] = list(vace_scale) if isinstance(vace_scale, tuple) else [vace_scale]
         named = {k: v.to(kind) if isinstance(v, Tensor) else v for k, v in named.items() if v is not None}
         context = nn.functional.pad(context, (0, 0, 0, c.text_len - context.shape[1])).to(kind)
         v = self.patcher.model.diffusion_model(
@@ -101,22 +124,8 @@ class NativeTransformer(Transformer):
         )
         return v.to(x.dtype)
 
-    def _check(self, camera, vace, target, image, reference, camera_scale: float, sigma: Tensor) -> None:
-        c = self.config
-        has = {
-            "camera": (camera, c.camera_rays), "vace": (vace, c.vace_channels), "target": (target, 0),
-            "image": (image, c.image_dim), "reference": (reference, c.ref_channels),
-        }  # fmt: skip
-        for name, (value, module) in has.items():
-            if value is not None and not module:
-                raise ValueError(f"the transformer has no module for `{name}`")
-        if camera is not None and camera_scale != 1.0:
-            raise ValueError(
-                f"the camera's strength is {camera_scale:g}; a native MODEL knows 1 only: use VDiT Load Model"
-            )
-
     def _time(self, sigma: Tensor) -> Tensor:
-        """One noise level a video where it is one: native VACE and Fun-Camera models know no others."""
+        """One noise level a video where it is one: native VACE and Fun-Camera models take no others."""
         if sigma.ndim == 1 or bool((sigma == sigma[:, :1]).all()):
             return sigma.reshape(len(sigma), -1)[:, 0].float()
         if self.config.vace_channels or self.config.camera_rays:

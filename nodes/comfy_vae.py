@@ -1,11 +1,13 @@
-"""Codecs traded with ComfyUI: ours behind the interface of its VAE, its VAE behind that of our codecs.
+"""Codecs exchanged with ComfyUI: ours behind the interface of its VAE, its VAE behind that of our codecs.
 
 Imported through nodes/comfy.py only, where ComfyUI is.
 """
 
+# pyright: reportMissingImports=false
+# ruff: noqa: ANN401  ComfyUI's own objects have no types here
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import comfy.model_management as management
@@ -36,22 +38,26 @@ class CodecVAE(comfy.sd.VAE):
         video = pixel_samples if pixel_samples.ndim == 5 else pixel_samples[None]
         return self._run(lambda codec: codec.encode(video[..., :3].to(self.device, self.vae_dtype)))
 
-    def decode(self, samples_in: Tensor, vae_options: dict = {}) -> Tensor:
+    def decode(self, samples_in: Tensor, vae_options: dict = {}) -> Tensor:  # noqa: B006  as ComfyUI's
         """Raw latents [B, C, T', h, w] -> videos [B, T, H, W, 3] in 0..1."""
         latent = samples_in if samples_in.ndim == 5 else samples_in.unsqueeze(2)
-        parts = self._run(lambda codec: [
-            frames.to(self.output_device, torch.float32)
-            for frames in codec.decode_stream(latent.to(self.device, self.vae_dtype))
-        ])  # fmt: skip
-        return torch.cat(parts, 1)
+        latent = latent.to(self.device, self.vae_dtype)
+
+        def decoded(codec: Any) -> Tensor:
+            stream = codec.decode_stream(latent)  # each piece leaves the device before the next one is made
+            return torch.cat([frames.to(self.output_device, torch.float32) for frames in stream], 1)
+
+        return self._run(decoded)
 
     def encode_tiled(self, pixel_samples: Tensor, tile_x: int | None = None, **other: Any) -> Tensor:
+        """As encode, in tiles of so many pixels."""
         return self._tiled(tile_x, lambda: self.encode(pixel_samples))
 
     def decode_tiled(self, samples: Tensor, tile_x: int | None = None, **other: Any) -> Tensor:
+        """As decode, in tiles of so many latent cells."""
         return self._tiled(tile_x and tile_x * self.first_stage_model.spatial, lambda: self.decode(samples))
 
-    def _tiled(self, pixels: int | None, work: Any) -> Tensor:
+    def _tiled(self, pixels: int | None, work: Callable[[], Tensor]) -> Tensor:
         """With tiles of so many pixels where the codec can. It streams over time by itself, which needs no option."""
         codec = self.first_stage_model
         if not hasattr(codec, "tile"):
@@ -62,17 +68,19 @@ class CodecVAE(comfy.sd.VAE):
         finally:
             codec.tile = before
 
-    def _run(self, work: Any) -> Any:
+    def _run(self, work: Callable[[Any], Tensor]) -> Tensor:
         comfy_memory.load([self.first_stage_model], self.device)
-        out = work(self.first_stage_model)
-        return out.to(self.output_device, torch.float32) if isinstance(out, Tensor) else out
+        return work(self.first_stage_model).to(self.output_device, torch.float32)
 
 
 class NativeCodec(nn.Module):
-    """A native video VAE with the interface of our codecs. It loads itself and makes tiles when memory is short.
+    """A native video VAE with the interface of our codecs. It loads itself and decodes in tiles when memory is short.
 
     Its decoder cannot be asked for a part of a video: decode_stream decodes all of it first.
     """
+
+    latent_mean: Tensor  # [C] of raw latents
+    latent_std: Tensor
 
     def __init__(self, vae: Any, latent_format: Any):
         super().__init__()
@@ -103,6 +111,7 @@ class NativeCodec(nn.Module):
         return self.vae.decode(latent).to(latent.device)
 
     def decode_stream(self, latent: Tensor, chunk: int = 1) -> Iterator[Tensor]:
+        """The frames of `decode` in pieces, one a latent frame."""
         frames = self.decode(latent)
         step = chunk * self.temporal
         yield frames[:, : step - self.temporal + 1]
@@ -110,13 +119,17 @@ class NativeCodec(nn.Module):
 
     def normalize(self, latent: Tensor) -> Tensor:
         """Raw latents -> zero mean, unit variance a channel."""
-        mean, std = (t.to(latent).view(1, -1, 1, 1, 1) for t in (self.latent_mean, self.latent_std))
+        mean, std = self._statistics(latent)
         return (latent - mean) / std
 
     def denormalize(self, latent: Tensor) -> Tensor:
         """The inverse of `normalize`."""
-        mean, std = (t.to(latent).view(1, -1, 1, 1, 1) for t in (self.latent_mean, self.latent_std))
+        mean, std = self._statistics(latent)
         return latent * std + mean
+
+    def _statistics(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1, 1, 1, 1)
+        return self.latent_mean.to(latent).view(shape), self.latent_std.to(latent).view(shape)
 
     def _preview(self, latent_format: Any) -> Tensor | None:
         """ComfyUI's latent colours as a preview_map: every pixel of a cell has the cell's colour."""
