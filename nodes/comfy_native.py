@@ -169,9 +169,10 @@ def with_vae(world: WorldModel, vae: Any) -> WorldModel:
     """The model with another codec: a native VAE. ValueError when it makes other latents than the model takes."""
     codec = codec_of(vae, WAN_FORMATS)
     if codec.channels != world.config.out_channels:
+        channels = world.config.out_channels
         raise ValueError(
-            f"this VAE makes latents of {codec.channels} channels; {world.title} takes {world.config.out_channels}: load "
-            f"{'wan2.2_vae' if world.config.out_channels == 48 else 'wan_2.1_vae'}.safetensors"
+            f"this VAE makes latents of {codec.channels} channels; {world.title} takes {channels}: load "
+            f"{'wan2.2_vae' if channels == 48 else 'wan_2.1_vae'}.safetensors"
         )
     return replace(world, codec=codec)
 

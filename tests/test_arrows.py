@@ -100,14 +100,14 @@ def test_only_the_seam_knows_comfyui():
                 assert not rooms, f"{path} imports {rooms}; ask nodes/comfy.py for it"
 
 
-def test_importing_the_nodes_needs_no_torch_and_no_time():
+def test_importing_the_nodes_needs_no_torch_and_a_tenth_of_a_second():
+    """Processor time, which other programs on the machine do not lengthen."""
+    heavy = {"torch", "triton", "mujoco", "av", "numpy", "transformers", "PIL", "cv2", "scipy"}
     code = (
-        "import sys, time, asyncio; import vdit; t = time.perf_counter();"
-        "e = asyncio.run(vdit.comfy_entrypoint()); n = asyncio.run(e.get_node_list());"
-        "dt = time.perf_counter() - t;"
-        "heavy = {'torch', 'triton', 'mujoco', 'av', 'numpy', 'transformers'} & set(sys.modules);"
-        "print(len(n), dt, sorted(heavy))"
+        "import asyncio, sys, time; start = time.process_time(); import vdit;"  # ComfyUI has asyncio
+        "nodes = asyncio.run(asyncio.run(vdit.comfy_entrypoint()).get_node_list());"
+        f"print(len(nodes), time.process_time() - start, sorted({heavy} & sys.modules.keys()))"
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    assert all(r.stdout.split()[2:] == ["[]"] for r in runs), runs[0].stdout
-    assert min(float(r.stdout.split()[1]) for r in runs) <= 0.1, [r.stdout for r in runs]
+    assert all(run.stdout.split()[2:] == ["[]"] for run in runs), runs[0].stdout
+    assert min(float(run.stdout.split()[1]) for run in runs) <= 0.1, [run.stdout for run in runs]
