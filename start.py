@@ -2,7 +2,7 @@
 
     python start.py run WORKFLOW [...]    a workflow to a video file
     python start.py studio                the node graph in the browser
-    python start.py test [...]            the tests (arguments go to pytest)
+    python start.py test [--fast] [...]   the tests, or those of a minute and a half (arguments go to pytest)
     python start.py COMMAND --help        options; any other `vdit` command works the same way
 
 The first run downloads one to four gigabytes, nearly all of it PyTorch; later runs change and download nothing.
@@ -14,9 +14,10 @@ On Linux pip takes the CUDA build of PyTorch. Another one (CPU, ROCm; CUDA on Wi
 import sys
 
 if sys.version_info < (3, 11):
+    found = "%d.%d" % sys.version_info[:2]  # noqa: UP031  read by any Python 3
     sys.exit(
-        "start.py: this is Python %d.%d; VDiT needs 3.11 or newer. Get it from python.org, then run start.py "
-        "with it." % sys.version_info[:2]
+        "start.py: this is Python " + found + "; VDiT needs 3.11 or newer. Get it from python.org, then run "
+        "start.py with it."
     )
 
 import hashlib
@@ -46,6 +47,7 @@ class CannotInstall(Exception):
 
 
 def main(arguments):
+    """Installs what the command needs, then becomes that command. Returns the exit status where it does not."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__.strip())
         return 0
@@ -58,7 +60,8 @@ def main(arguments):
         print("start.py: interrupted; run it again to go on with the install.", file=sys.stderr)
         return 130
     if arguments[0] == "test":
-        return hand_over(["-m", "pytest", *arguments[1:]], ROOT)
+        chosen = [word for one in arguments[1:] for word in (["-m", "not slow"] if one == "--fast" else [one])]
+        return hand_over(["-m", "pytest", *chosen], ROOT)
     return hand_over(["-m", "vdit.host", *arguments], None)
 
 
@@ -95,9 +98,9 @@ def install(extra):
                 f"the packages were installed but do not work:\n{probe().stderr.strip()}\n"
                 "Please report this, with the lines above."
             )
-    beside = STAMP.with_suffix(".part")
-    beside.write_text(json.dumps({"mark": fingerprint(), "extras": sorted(wanted | done)}), "utf-8")
-    os.replace(beside, STAMP)
+    part = STAMP.with_suffix(".part")
+    part.write_text(json.dumps({"mark": fingerprint(), "extras": sorted(wanted | done)}), "utf-8")
+    os.replace(part, STAMP)
 
 
 def installed_extras():
@@ -110,16 +113,10 @@ def installed_extras():
 
 
 def pip_install(extras):
-    command = [
-        str(PYTHON),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "-e",
-        f"{ROOT}[{','.join(sorted(extras))}]",
-    ]
-    status = subprocess.call(command + ([] if sys.stderr.isatty() else ["-q"]), stdout=sys.stderr)
+    """The pack, editable, with these extras. Raises CannotInstall with pip's likely reasons."""
+    quiet = [] if sys.stderr.isatty() else ["-q"]
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *quiet]
+    status = subprocess.call([*command, "-e", f"{ROOT}[{','.join(sorted(extras))}]"], stdout=sys.stderr)
     if status != 0:
         raise CannotInstall(
             f"pip could not install the requirements (its message is above; exit status {status}).\n"
@@ -133,10 +130,12 @@ def pip_install(extras):
 
 
 def probe():
+    """The finished run of PROBE: status 0 where all packages are whole."""
     return subprocess.run([str(PYTHON), "-P", "-c", PROBE], capture_output=True, text=True)
 
 
 def complete():
+    """Whether all packages are whole."""
     return probe().returncode == 0
 
 
@@ -150,14 +149,14 @@ def make_venv():
     run = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
     if run.returncode != 0 or not works("-m", "pip", "--version"):
         shutil.rmtree(VENV, ignore_errors=True)
-        said = (run.stdout + run.stderr).strip()
         raise CannotInstall(
-            f"{sys.executable} cannot make a virtual environment.\n{said}\n"
+            f"{sys.executable} cannot make a virtual environment.\n{(run.stdout + run.stderr).strip()}\n"
             "On Debian and Ubuntu: apt install python3-venv. Elsewhere: use the Python of python.org."
         )
 
 
 def works(*arguments):
+    """Whether the venv's Python runs with these arguments."""
     try:
         return subprocess.run([str(PYTHON), *arguments], capture_output=True).returncode == 0
     except OSError:

@@ -53,6 +53,12 @@ def test_a_command_that_needs_more_installs_more_and_keeps_the_rest(start):
     assert ["-m", "pytest", "-k", "x"] in start.did
 
 
+def test_the_fast_tests_leave_out_the_slow_ones(start):
+    start.main(["test", "--fast", "-k", "x"])
+    assert start.did[-1] == ["-m", "pytest", "-m", "not slow", "-k", "x"]
+    assert any(line.startswith("slow:") for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"])
+
+
 def test_changed_requirements_or_a_moved_folder_are_installed_again(start, tmp_path, monkeypatch):
     start.main(["studio"])
     (tmp_path / "pyproject.toml").write_text("two")
@@ -137,8 +143,6 @@ def test_no_file_has_syntax_or_names_that_the_oldest_python_lacks():
     asked = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise"]
     found = subprocess.run([*asked, str(ROOT)], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
-    newer = subprocess.run(
-        [*asked, "--config", str(ROOT / "pyproject.toml"), "--stdin-filename", str(ROOT / "newer.py"), "-"],
-        input="x = y = {}\nx[1, *y]\n", capture_output=True, text=True,
-    )  # fmt: skip
+    stdin = ["--config", str(ROOT / "pyproject.toml"), "--stdin-filename", str(ROOT / "newer.py"), "-"]
+    newer = subprocess.run([*asked, *stdin], input="x = y = {}\nx[1, *y]\n", capture_output=True, text=True)
     assert newer.returncode == 1 and "Python 3.10" in newer.stdout, newer.stdout + newer.stderr
