@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 from . import folders, images, video
 from .api import io, ui
@@ -21,42 +21,32 @@ PREFIX_HELP = (
 )
 SAVE_HELP = "Saves the input images to your ComfyUI output directory."
 MAX_SIDE = 16384
+VIDEO_NODES = "comfy_extras.nodes_video"
 WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 
 NODES: list[type[io.ComfyNode]] = []
 
 
 def core_node(
-    node_id: str,
-    module: str,
-    category: str,
-    display_name: str | None = None,
-    *,
-    inputs: Callable[[], list[io.SocketInput]],
-    outputs: Sequence[io.SocketOutput] = (),
-    validate: Callable | None = None,
-    fingerprint: Callable | None = None,
-    object_info: Callable | None = None,
-    **schema: Any,  # noqa: ANN401  further fields of io.Schema
+    module: str, schema: io.Schema, files: str | None = None, **methods: Callable
 ) -> Callable[[Callable], type[io.ComfyNode]]:
     """Makes a node of the function that it decorates, its `execute(cls, ...)`, and adds it to NODES.
 
-    module: where ComfyUI defines the node. inputs: called for each schema, so that file lists are those of now.
+    module: where ComfyUI defines the node. files: the kind of files in the input folder that its input lists.
+    methods: further classmethods of the node.
     """
 
     def define_schema(cls: type[io.ComfyNode]) -> io.Schema:
-        return io.Schema(node_id, display_name, category, inputs(), outputs, **schema)
+        if files:  # those of now
+            upload = io.UploadType(f"{files}_upload")
+            entry = io.Combo.Input(schema.inputs[0].id, folders.listing("input", files), upload=upload)
+            return replace(schema, inputs=[entry])
+        return schema
 
     def make(execute: Callable) -> type[io.ComfyNode]:
-        methods = {
-            "define_schema": define_schema,
-            "execute": execute,
-            "validate_inputs": validate,
-            "fingerprint_inputs": fingerprint,
-            "object_info": object_info,
-        }
-        members = {name: classmethod(method) for name, method in methods.items() if method}
-        NODES.append(type(node_id, (io.ComfyNode,), {"RELATIVE_PYTHON_MODULE": module, **members}))
+        members = {"define_schema": define_schema, "execute": execute, **methods}
+        members = {name: classmethod(method) for name, method in members.items()}
+        NODES.append(type(schema.node_id, (io.ComfyNode,), {"RELATIVE_PYTHON_MODULE": module, **members}))
         return NODES[-1]
 
     return make
@@ -91,130 +81,113 @@ def without_hidden(cls: type[io.ComfyNode]) -> dict:
 
 
 @core_node(
-    "LoadImage",
     "nodes",
-    "image",
-    "Load Image",
-    inputs=lambda: [io.Combo.Input("image", folders.listing("input", "image"), upload=io.UploadType.image)],
-    outputs=[io.Image.Output(), io.Mask.Output()],
-    validate=lambda cls, image: is_input_file(image),
-    fingerprint=picture_digest,
+    io.Schema("LoadImage", "Load Image", "image", [io.Combo.Input("image")], [io.Image.Output(), io.Mask.Output()]),
+    files="image",
+    validate_inputs=lambda cls, image: is_input_file(image),
+    fingerprint_inputs=picture_digest,
 )
 def _load_image(cls, image):
     return io.NodeOutput(*images.load(folders.resolve(image)))
 
 
+SAVE_IMAGE = [
+    io.Image.Input("images", tooltip="The images to save."),
+    io.String.Input("filename_prefix", default="ComfyUI", tooltip=PREFIX_HELP),
+]
+
+
 @core_node(
-    "SaveImage",
-    "nodes",
-    "image",
-    "Save Image",
-    description=SAVE_HELP,
-    inputs=lambda: [
-        io.Image.Input("images", tooltip="The images to save."),
-        io.String.Input("filename_prefix", default="ComfyUI", tooltip=PREFIX_HELP),
-    ],
-    is_output_node=True,
+    "nodes", io.Schema("SaveImage", "Save Image", "image", SAVE_IMAGE, description=SAVE_HELP, is_output_node=True)
 )
 def _save_image(cls, images, filename_prefix="ComfyUI"):
     return io.NodeOutput(ui=ui.SavedImages(ui.save_images(images, filename_prefix, io.FolderType.output, cls)))
 
 
+PREVIEW_IMAGE = [io.Image.Input("images")]
+
+
 @core_node(
-    "PreviewImage",
     "nodes",
-    "image",
-    "Preview Image",
-    description=SAVE_HELP,
-    inputs=lambda: [io.Image.Input("images")],
-    is_output_node=True,
+    io.Schema("PreviewImage", "Preview Image", "image", PREVIEW_IMAGE, description=SAVE_HELP, is_output_node=True),
 )
 def _preview_image(cls, images):
     return io.NodeOutput(ui=ui.PreviewImage(images, cls=cls))
 
 
-@core_node(
-    "ImageScale",
-    "nodes",
-    "image/upscaling",
-    "Upscale Image",
-    inputs=lambda: [
-        io.Image.Input("image"),
-        io.Combo.Input("upscale_method", images.SCALE_METHODS),
-        *(io.Int.Input(side, default=512, min=0, max=MAX_SIDE, step=1) for side in ("width", "height")),
-        io.Combo.Input("crop", ["disabled", "center"]),
-    ],
-    outputs=[io.Image.Output()],
-)
+SCALE = [
+    io.Image.Input("image"),
+    io.Combo.Input("upscale_method", images.SCALE_METHODS),
+    *(io.Int.Input(side, default=512, min=0, max=MAX_SIDE, step=1) for side in ("width", "height")),
+    io.Combo.Input("crop", ["disabled", "center"]),
+]
+
+
+@core_node("nodes", io.Schema("ImageScale", "Upscale Image", "image/upscaling", SCALE, [io.Image.Output()]))
 def _image_scale(cls, image, upscale_method, width, height, crop):
     return io.NodeOutput(images.scaled(image, width, height, upscale_method, crop == "center"))
 
 
+FROM_BATCH = [
+    io.Image.Input("image"),
+    io.Int.Input("batch_index", default=0, min=0, max=4095),
+    io.Int.Input("length", default=1, min=1, max=4096),
+]
+
+
 @core_node(
-    "ImageFromBatch",
-    "comfy_extras.nodes_images",
-    "image/batch",
-    inputs=lambda: [
-        io.Image.Input("image"),
-        io.Int.Input("batch_index", default=0, min=0, max=4095),
-        io.Int.Input("length", default=1, min=1, max=4096),
-    ],
-    outputs=[io.Image.Output()],
+    "comfy_extras.nodes_images", io.Schema("ImageFromBatch", None, "image/batch", FROM_BATCH, [io.Image.Output()])
 )
 def _image_from_batch(cls, image, batch_index, length):
     first = min(batch_index, image.shape[0] - 1)
     return io.NodeOutput(image[first : first + length].clone())
 
 
+SAVE_WEBP = [
+    io.Image.Input("images"),
+    io.String.Input("filename_prefix", default="ComfyUI"),
+    io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
+    io.Boolean.Input("lossless", default=True),
+    io.Int.Input("quality", default=80, min=0, max=100),
+    io.Combo.Input("method", list(WEBP_METHODS)),
+]
+
+
 @core_node(
-    "SaveAnimatedWEBP",
-    "comfy_extras.nodes_images",
-    "image/animation",
-    inputs=lambda: [
-        io.Image.Input("images"),
-        io.String.Input("filename_prefix", default="ComfyUI"),
-        io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
-        io.Boolean.Input("lossless", default=True),
-        io.Int.Input("quality", default=80, min=0, max=100),
-        io.Combo.Input("method", list(WEBP_METHODS)),
-    ],
-    is_output_node=True,
+    "comfy_extras.nodes_images", io.Schema("SaveAnimatedWEBP", None, "image/animation", SAVE_WEBP, is_output_node=True)
 )
 def _save_animated_webp(cls, images, filename_prefix, fps, lossless, quality, method):
     saved = ui.save_animated_webp(images, filename_prefix, cls, fps, lossless, quality, WEBP_METHODS[method])
     return io.NodeOutput(ui=ui.SavedImages([saved], is_animated=len(images) > 1))
 
 
+CREATE_HELP = "Create a video from images."
+CREATE_VIDEO = [
+    io.Image.Input("images", tooltip="The images to create a video from."),
+    io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
+    io.Audio.Input("audio", optional=True, tooltip="The audio to add to the video."),
+]
+
+
 @core_node(
-    "CreateVideo",
-    "comfy_extras.nodes_video",
-    "image/video",
-    "Create Video",
-    description="Create a video from images.",
-    inputs=lambda: [
-        io.Image.Input("images", tooltip="The images to create a video from."),
-        io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
-        io.Audio.Input("audio", optional=True, tooltip="The audio to add to the video."),
-    ],
-    outputs=[io.Video.Output()],
+    VIDEO_NODES,
+    io.Schema("CreateVideo", "Create Video", "image/video", CREATE_VIDEO, [io.Video.Output()], description=CREATE_HELP),
 )
 def _create_video(cls, images, fps, audio=None):
     return io.NodeOutput(video.VideoFromComponents(video.VideoComponents(images, Fraction(fps), audio)))
 
 
+SAVE_VIDEO = [
+    io.Video.Input("video", tooltip="The video to save."),
+    io.String.Input("filename_prefix", default="video/ComfyUI", tooltip=PREFIX_HELP),
+    io.Combo.Input("format", video.VideoContainer, default="auto", tooltip="The format to save the video as."),
+    io.Combo.Input("codec", video.VideoCodec, default="auto", tooltip="The codec to use for the video."),
+]
+
+
 @core_node(
-    "SaveVideo",
-    "comfy_extras.nodes_video",
-    "image/video",
-    "Save Video",
-    description=SAVE_HELP,
-    inputs=lambda: [
-        io.Video.Input("video", tooltip="The video to save."),
-        io.String.Input("filename_prefix", default="video/ComfyUI", tooltip=PREFIX_HELP),
-        io.Combo.Input("format", video.VideoContainer, default="auto", tooltip="The format to save the video as."),
-        io.Combo.Input("codec", video.VideoCodec, default="auto", tooltip="The codec to use for the video."),
-    ],
-    is_output_node=True,
+    VIDEO_NODES,
+    io.Schema("SaveVideo", "Save Video", "image/video", SAVE_VIDEO, description=SAVE_HELP, is_output_node=True),
 )
 def _save_video(cls, video, filename_prefix, format="auto", codec="auto"):
     folder, name, counter, subfolder = folders.save_slot(filename_prefix, "output", *video.get_dimensions())
@@ -224,31 +197,28 @@ def _save_video(cls, video, filename_prefix, format="auto", codec="auto"):
 
 
 @core_node(
-    "LoadVideo",
-    "comfy_extras.nodes_video",
-    "image/video",
-    "Load Video",
-    inputs=lambda: [io.Combo.Input("file", folders.listing("input", "video"), upload=io.UploadType.video)],
-    outputs=[io.Video.Output()],
-    validate=lambda cls, file: is_input_file(file),
-    fingerprint=video_time,
+    VIDEO_NODES,
+    io.Schema("LoadVideo", "Load Video", "image/video", [io.Combo.Input("file")], [io.Video.Output()]),
+    files="video",
+    validate_inputs=lambda cls, file: is_input_file(file),
+    fingerprint_inputs=video_time,
 )
 def _load_video(cls, file):
     return io.NodeOutput(video.VideoFromFile(folders.resolve(file)))
 
 
+PARTS_HELP = "Extracts all components from a video: frames, audio, and framerate."
+VIDEO_INPUT = [io.Video.Input("video", tooltip="The video to extract components from.")]
+VIDEO_PARTS = [
+    io.Image.Output(display_name="images"),
+    io.Audio.Output(display_name="audio"),
+    io.Float.Output(display_name="fps"),
+]
+
+
 @core_node(
-    "GetVideoComponents",
-    "comfy_extras.nodes_video",
-    "image/video",
-    "Get Video Components",
-    description="Extracts all components from a video: frames, audio, and framerate.",
-    inputs=lambda: [io.Video.Input("video", tooltip="The video to extract components from.")],
-    outputs=[
-        io.Image.Output(display_name="images"),
-        io.Audio.Output(display_name="audio"),
-        io.Float.Output(display_name="fps"),
-    ],
+    VIDEO_NODES,
+    io.Schema("GetVideoComponents", "Get Video Components", "image/video", VIDEO_INPUT, VIDEO_PARTS, [], PARTS_HELP),
 )
 def _get_video_components(cls, video):
     parts = video.get_components()
@@ -256,12 +226,8 @@ def _get_video_components(cls, video):
 
 
 @core_node(
-    "PreviewAny",
     "comfy_extras.nodes_preview_any",
-    "utils",
-    "Preview as Text",
-    inputs=lambda: [io.AnyType.Input("source")],
-    is_output_node=True,
+    io.Schema("PreviewAny", "Preview as Text", "utils", [io.AnyType.Input("source")], is_output_node=True),
     object_info=without_hidden,
 )
 def _preview_any(cls, source=None):
@@ -269,19 +235,14 @@ def _preview_any(cls, source=None):
     return io.NodeOutput(ui=ui.PreviewText(text))
 
 
-def _primitive(name: str, title: str, kind: type[io.ComfyType], **widget: Any) -> None:  # noqa: ANN401
-    core_node(
-        f"Primitive{name}",
-        "comfy_extras.nodes_primitive",
-        "utils/primitive",
-        title,
-        inputs=lambda: [kind.Input("value", **widget)],
-        outputs=[kind.Output()],
-    )(lambda cls, value: io.NodeOutput(value))
+def _primitive(name: str, title: str, entry: io.WidgetInput, output: io.SocketOutput) -> None:
+    schema = io.Schema(f"Primitive{name}", title, "utils/primitive", [entry], [output])
+    core_node("comfy_extras.nodes_primitive", schema)(lambda cls, value: io.NodeOutput(value))
 
 
-_primitive("String", "String", io.String)
-_primitive("StringMultiline", "String (Multiline)", io.String, multiline=True)
-_primitive("Int", "Int", io.Int, min=-sys.maxsize, max=sys.maxsize, control_after_generate=True)
-_primitive("Float", "Float", io.Float, min=-sys.maxsize, max=sys.maxsize, step=0.1)
-_primitive("Boolean", "Boolean", io.Boolean)
+WHOLE = io.Int.Input("value", min=-sys.maxsize, max=sys.maxsize, control_after_generate=True)
+_primitive("String", "String", io.String.Input("value"), io.String.Output())
+_primitive("StringMultiline", "String (Multiline)", io.String.Input("value", multiline=True), io.String.Output())
+_primitive("Int", "Int", WHOLE, io.Int.Output())
+_primitive("Float", "Float", io.Float.Input("value", min=-sys.maxsize, max=sys.maxsize, step=0.1), io.Float.Output())
+_primitive("Boolean", "Boolean", io.Boolean.Input("value"), io.Boolean.Output())

@@ -164,8 +164,6 @@ class _Run:
         }
 
     def _outputs(self, cls: type[api.ComfyNode], output: api.NodeOutput) -> tuple:
-        if output.block_execution:
-            raise RuntimeError(output.block_execution)
         count = len(cls.object_info()["output"])
         if output.args and len(output.args) != count:
             raise ValueError(f"{cls.__name__} returned {len(output.args)} values, its schema names {count} outputs")

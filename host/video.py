@@ -126,10 +126,6 @@ class VideoFromFile(VideoInput):
             raise ValueError(f"{self}: holds no video stream")
         return container
 
-    def get_stream_source(self) -> str | io.BytesIO:
-        """The path, or the file in memory."""
-        return self._file if isinstance(self._file, io.BytesIO) else str(self._file)
-
     def get_dimensions(self) -> tuple[int, int]:
         """(width, height) from the file's head."""
         with self._open() as container:

@@ -48,13 +48,9 @@ class Schema:
     outputs: Sequence[SocketOutput] = field(default_factory=list)
     hidden: list[Hidden] = field(default_factory=list)
     description: str = ""
-    is_input_list: bool = False
     is_output_node: bool = False
     is_deprecated: bool = False
     is_experimental: bool = False
-    is_api_node: bool = False
-    not_idempotent: bool = False
-    enable_expand: bool = False
 
     def finalize(self) -> Schema:
         """Fill in what ComfyUI fills in: output nodes are told the prompt, outputs without an id get one."""
@@ -79,7 +75,7 @@ class Schema:
             "input": inputs,
             "input_order": {group: list(entries) for group, entries in inputs.items()},
             "output": [o.io_type for o in self.outputs],
-            "output_is_list": [o.is_output_list for o in self.outputs],
+            "output_is_list": [False] * len(self.outputs),
             "output_name": [o.display_name or o.io_type for o in self.outputs],
             "output_tooltips": [o.tooltip or None for o in self.outputs],
             "output_matchtypes": None,
@@ -91,7 +87,7 @@ class Schema:
             "output_node": self.is_output_node,
             "deprecated": self.is_deprecated,
             "experimental": self.is_experimental,
-            "api_node": self.is_api_node,
+            "api_node": False,
         }
 
 
@@ -105,14 +101,8 @@ class ExecutionBlocker:
 class NodeOutput:
     """Values for the outputs, in order, and what the front end shows (`ui`)."""
 
-    def __init__(
-        self,
-        *args: Any,  # noqa: ANN401  what the schema's output types say
-        ui: Mapping[str, Iterable] | None = None,
-        expand: dict | None = None,
-        block_execution: str | None = None,
-    ):
-        self.args, self.ui, self.expand, self.block_execution = args, ui, expand, block_execution
+    def __init__(self, *args: Any, ui: Mapping[str, Iterable] | None = None):  # noqa: ANN401  as the schema says
+        self.args, self.ui = args, ui
 
     @property
     def result(self) -> tuple | None:

@@ -22,26 +22,10 @@ class UploadType(str, Enum):
     """Widgets of a file list that offer an upload."""
 
     image = "image_upload"
-    audio = "audio_upload"
     video = "video_upload"
-    model = "file_upload"
 
 
-class NumberDisplay(str, Enum):
-    """How the widget of a number looks."""
-
-    number = "number"
-    slider = "slider"
-
-
-SOCKET_OPTIONS = ("display_name", "tooltip", "lazy", "raw_link")  # of every input, in the order of /object_info
-JSON_NAMES = {
-    "raw_link": "rawLink",
-    "widget_type": "widgetType",
-    "force_input": "forceInput",
-    "dynamic_prompts": "dynamicPrompts",
-    "display_mode": "display",
-}
+JSON_NAMES = {"force_input": "forceInput", "dynamic_prompts": "dynamicPrompts"}
 
 
 @dataclass(kw_only=True)
@@ -53,27 +37,21 @@ class SocketInput:
     display_name: str | None = None
     optional: bool = False
     tooltip: str | None = None
-    lazy: bool | None = None
     extra_dict: dict[str, Any] = field(default_factory=dict)
-    raw_link: bool | None = None
-
-    def get_io_type(self) -> str:
-        """The type as /object_info names it."""
-        return self.io_type
 
     def widget_options(self) -> dict[str, Any]:
-        """What this class of input adds to SOCKET_OPTIONS, in the order of its fields."""
+        """What this class of input adds to a socket's options, in the order of its fields."""
         own = fields(self)[len(fields(SocketInput)) :]
         return {f.name: getattr(self, f.name) for f in own}
 
     def as_dict(self) -> dict[str, Any]:
         """The options as /object_info carries them."""
-        socket = {name: getattr(self, name) for name in SOCKET_OPTIONS}
+        socket = {"display_name": self.display_name, "tooltip": self.tooltip}
         return _sent(socket) | _sent(self.extra_dict) | _sent(self.widget_options())
 
     def entry(self) -> tuple[str, dict[str, Any]]:
         """(type, options): the input in /object_info."""
-        return self.get_io_type(), self.as_dict()
+        return self.io_type, self.as_dict()
 
 
 def _sent(options: dict[str, Any]) -> dict[str, Any]:
@@ -90,13 +68,7 @@ class WidgetInput(SocketInput):
     """An input that a person may also type in; `default` fills it, `force_input` leaves only the socket."""
 
     default: Any = None
-    socketless: bool | None = None
-    widget_type: str | None = None
     force_input: bool | None = None
-
-    def get_io_type(self) -> str:
-        """The widget's own type, where it has one."""
-        return self.widget_type or self.io_type
 
 
 @dataclass(kw_only=True)
@@ -107,7 +79,6 @@ class IntInput(WidgetInput):
     max: int | None = None
     step: int | None = None
     control_after_generate: bool | None = None  # offers to change it after each run
-    display_mode: NumberDisplay | None = None
 
 
 @dataclass(kw_only=True)
@@ -117,8 +88,6 @@ class FloatInput(WidgetInput):
     min: float | None = None
     max: float | None = None
     step: float | None = None
-    round: float | None = None
-    display_mode: NumberDisplay | None = None
 
 
 @dataclass(kw_only=True)
@@ -126,7 +95,6 @@ class StringInput(WidgetInput):
     """A text."""
 
     multiline: bool = False
-    placeholder: str | None = None
     dynamic_prompts: bool | None = None
 
 
@@ -144,17 +112,15 @@ class ComboInput(WidgetInput):
 
     multiselect: bool = field(default=False, init=False)
     options: list[Any] | type[Enum] | None = field(default=None, kw_only=False)
-    control_after_generate: bool | None = None
     upload: UploadType | None = None
-    image_folder: FolderType | None = None
 
     def widget_options(self) -> dict[str, Any]:
         """An Enum as the list of its values, an upload under its own name."""
         options = super().widget_options()
         if isinstance(self.options, type):
             options["options"] = [member.value for member in self.options]
-        upload, folder = options.pop("upload"), options.pop("image_folder")
-        return options | ({upload.value: True} if upload else {}) | {"image_folder": folder}
+        upload = options.pop("upload")
+        return options | ({upload.value: True} if upload else {})
 
 
 @dataclass
@@ -165,7 +131,6 @@ class SocketOutput:
     id: str | None = None
     display_name: str | None = None
     tooltip: str | None = None
-    is_output_list: bool = False
 
     def __post_init__(self):
         self.display_name = self.display_name or self.id
