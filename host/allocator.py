@@ -1,4 +1,4 @@
-"""Memory that is freed is kept for what comes next, where the C library is glibc.
+"""Keeps freed memory in the process for later allocations, where the C library is glibc.
 
 glibc hands large pieces back to the system and asks for them again, and every page that comes back costs a fault. Of a
 video's tensors of some MB each, made and dropped all the time, that is a sixth of a one-step preview.

@@ -256,7 +256,7 @@ def cache_keys(prompt: Prompt, order: list[str], nodes: NodeTypes) -> dict[str, 
 
 
 def fingerprint(cls: type[api.ComfyNode], inputs: dict[str, Any]) -> object:
-    """What the node says its result depends on beside its inputs; NaN, as in ComfyUI, means it must always run."""
+    """What the node's result depends on besides its inputs; NaN, as in ComfyUI, means that it must always run."""
     if not overrides(cls, "fingerprint_inputs"):
         return None
     constants = {name: value for name, value in inputs.items() if not is_link(value)}

@@ -133,10 +133,10 @@ def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list
 
 
 def model_path(folder: str, name: str) -> Path:
-    """The file behind a name from model_files. Raises FileNotFoundError with what is there, or OutsideFolder."""
+    """The file behind a name from model_files. Raises FileNotFoundError that lists the files, or OutsideFolder."""
     root = confined(directory("models"), folder)
     path = confined(root, name)
     if not path.is_file():
-        there = ", ".join(model_files(folder)) or "no model files"
-        raise FileNotFoundError(f"{path}: no such file; {root} holds {there}")
+        found = ", ".join(model_files(folder)) or "no model files"
+        raise FileNotFoundError(f"{path}: no such file; {root} holds {found}")
     return path

@@ -34,7 +34,7 @@ CONTENT_POLICY = (
 
 
 class PortTaken(RuntimeError):
-    """Another program listens there."""
+    """Another program listens on the port."""
 
 
 class Studio:

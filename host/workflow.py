@@ -52,7 +52,7 @@ def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
 
 
 def read(data: object, infos: dict[str, dict]) -> Workflow:
-    """Workflow, prompt, or the body of POST /prompt, told apart by their shape."""
+    """Reads a workflow, a prompt, or the body of POST /prompt, by its shape."""
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
         return Workflow(to_prompt(data, infos), data)
     if isinstance(data, dict) and isinstance(data.get("prompt"), dict):

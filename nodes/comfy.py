@@ -10,13 +10,13 @@ file_marks(find)                changes when one of the files does, for fingerpr
 torch_device()                  where models run
 use_model(module, device)       the module, loaded there under ComfyUI's memory management
 use_models(modules, device)     several that are needed at the same time
-native(who)                     what trades models with ComfyUI's own nodes; raises where there is no ComfyUI
+native(who)                     exchanges models with ComfyUI's own nodes; raises outside ComfyUI
 progress(total)                 update(step, preview); raises when the run was cancelled
 check_interrupted()             raises when the run was cancelled
 held_back()                     an output's value that keeps the nodes wired to it from running
 """
 # pyright: reportMissingImports=false
-# ComfyUI is not installed where types are checked; its API has there the types of host/api.
+# ComfyUI is not installed where types are checked: its API is checked by the types of host/api.
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def use_model(module: torch.nn.Module, device: torch.device | None = None) -> to
 def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None = None, activations: int = 0) -> None:
     """Loads modules that are needed at the same time, so that none is moved off to make room for another.
 
-    activations: bytes that must stay free beside the weights. What does not fit is streamed from main memory.
+    activations: bytes that must stay free besides the weights. What does not fit is streamed from main memory.
     In ComfyUI each has a ModelPatcher of its own under model management: it makes room for other models and gives
     way to them, so between two uses it may have been moved off.
     """
@@ -163,7 +163,7 @@ def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None =
 
 
 def native(who: str) -> ModuleType:
-    """nodes/comfy_native.py, which trades models with ComfyUI. Raises ValueError where there is no ComfyUI."""
+    """nodes/comfy_native.py, which exchanges models with ComfyUI. Raises ValueError outside ComfyUI."""
     if not IN_COMFYUI:
         raise ValueError(
             f"{who} trades models with ComfyUI's own nodes, and here is no ComfyUI: use VDiT Load Model, VDiT Sample "

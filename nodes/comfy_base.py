@@ -71,7 +71,7 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
         self.time_by_frame = world.variant is None or world.variant.task == "ti2v"
 
     def memory_required(self, input_shape: list[int], cond_shapes: dict = {}) -> float:  # noqa: B006  as ComfyUI's
-        """Bytes beside the weights for latents of this shape; ComfyUI's signature."""
+        """Bytes besides the weights for latents of this shape; ComfyUI's signature."""
         return activation_bytes(self.diffusion_model.config, input_shape[2:], input_shape[0], self.get_dtype().itemsize)
 
     def extra_conds(self, **given: Any) -> dict:

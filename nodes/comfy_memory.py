@@ -119,7 +119,7 @@ STREAMED = {nn.Linear: StreamedLinear, functional.Linear: StreamedLinear, Stored
 def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 0) -> None:
     """Loads modules that are needed at the same time; of two experts the first, the other when its turn comes.
 
-    activations: bytes that have to stay free beside the weights.
+    activations: bytes that must stay free besides the weights.
     """
     first = []
     for parts in map(_parts, modules):
@@ -133,7 +133,7 @@ def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 
 
 
 def patcher_of(module: nn.Module, device: torch.device) -> ModelPatcher:
-    """The module's one ModelPatcher; it is kept on the module and lives as long."""
+    """The module's one ModelPatcher; it is an attribute of the module and lives as long."""
     patcher = vars(module).get("_vdit_patcher")
     if patcher is None or patcher.load_device != device:
         for part in module.modules():

@@ -1,7 +1,6 @@
 """Example pictures and videos for the shipped workflows, offered where Load Image and Load Video find them.
 
-Those list ComfyUI's input folder only. What lies there runs out of the box with and without ComfyUI, and is swapped
-like any other: choose a file, or drop one on the node. A file of that name is never overwritten.
+Those list ComfyUI's input folder only, so the examples are copied into it. A file of the same name is never overwritten.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ def offer() -> None:
             target = input_folder() / example.name
             if target.exists():
                 continue
-            beside = target.with_name(f".{example.name}.{os.getpid()}")
-            shutil.copyfile(example, beside)
-            os.replace(beside, target)
+            part = target.with_name(f".{example.name}.{os.getpid()}")
+            shutil.copyfile(example, part)
+            os.replace(part, target)
         except OSError as error:
             logging.getLogger("vdit").warning("the example %s could not be offered: %s", example.name, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .comfy import io, native, torch_device, use_model
-from .types import CATEGORY, VDiTConditioning, VDiTModel, told, video_latent
+from .types import CATEGORY, VDiTConditioning, VDiTModel, reported, video_latent
 
 Model, VAE, Conditioning = io.Custom("MODEL"), io.Custom("VAE"), io.Custom("CONDITIONING")
 
@@ -194,7 +194,7 @@ class VDiTFromModel(io.ComfyNode):
     @classmethod
     def execute(cls, model, low_noise_model=None, vae=None, boundary: float = 0.0) -> io.NodeOutput:
         world = native("VDiT From Model").from_model(model, low_noise_model, vae, boundary)
-        return io.NodeOutput(world, ui=told(world.facts["loaded"]))
+        return io.NodeOutput(world, ui=reported(world.facts["loaded"]))
 
 
 class VDiTUseVAE(io.ComfyNode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .comfy import file_marks, io, model_files, model_path
-from .types import VDiTModel, node_schema, told
+from .types import VDiTModel, node_schema, reported
 
 BUNDLED = "vdit-small (bundled)"
 STUDENT = "vdit-small-student (bundled)"  # previews
@@ -97,7 +97,7 @@ class VDiTLoadModel(io.ComfyNode):
         )
         if attention != AUTO:
             model.transformer.attention = (attention, window)
-        return io.NodeOutput(model, ui=told(model.facts["loaded"]) if model.family == "wan" else None)
+        return io.NodeOutput(model, ui=reported(model.facts["loaded"]) if model.family == "wan" else None)
 
     @classmethod
     def fingerprint_inputs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import file_marks, io, model_files, model_path
-from .types import VDiTModel, node_schema, told
+from .types import VDiTModel, node_schema, reported
 
 if TYPE_CHECKING:
     from ..model.world_model import WorldModel
@@ -43,7 +43,7 @@ class VDiTLoadLoRA(io.ComfyNode):
         from ..model.files.lora import with_loras
 
         made, report = with_loras(model, [(model_path(FOLDER, file), strength)], EXPERTS[expert])
-        return io.NodeOutput(made, ui=told(report.lines))
+        return io.NodeOutput(made, ui=reported(report.lines))
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **other: object):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .comfy import check_interrupted, io, progress, torch_device, use_models
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, told, video_latent
+from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, reported, video_latent
 
 OWN = "model's own"  # of combos; of numbers 0
 SCHEDULERS = ("simple", "normal", "wan")  # as in sampling.schedule
@@ -181,7 +181,7 @@ class VDiTSample(io.ComfyNode):
             way = "the way of the camera, and " * shot.draft.travels
             lines.append(f"Foretold: {way}where the balls of the start picture will go")
         remarks += why_unforeseen(shot.unforeseen)
-        says = (told(lines) or {}) | (shown("VDiT Sample", remarks) or {})
+        says = (reported(lines) or {}) | (shown("VDiT Sample", remarks) or {})
         draft = expected(model, shot, frames, width, height)
         return io.NodeOutput(video_latent(latent, fps, draft), ui=says or None)
 

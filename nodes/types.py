@@ -56,7 +56,7 @@ def shown(node_id: str, remarks: Sequence[str]) -> dict | None:
     return {"text": ("\n".join(remarks),)} if remarks else None
 
 
-def told(lines: Sequence[str]) -> dict | None:
+def reported(lines: Sequence[str]) -> dict | None:
     """Results in words, as text on the node (see web/remarks.js)."""
     return {"vdit_line": ("\n".join(lines),)} if lines else None
 

@@ -16,7 +16,7 @@ from .types import SocketInput, SocketOutput
 
 
 class Hidden(str, Enum):
-    """What a node may ask to know beside its inputs; read as `cls.hidden.<name>` in execute."""
+    """What a node may ask for besides its inputs; read as `cls.hidden.<name>` in execute."""
 
     unique_id = "UNIQUE_ID"  # the node's id in the prompt
     prompt = "PROMPT"  # the whole prompt
@@ -53,7 +53,7 @@ class Schema:
     is_experimental: bool = False
 
     def finalize(self) -> Schema:
-        """Fill in what ComfyUI fills in: output nodes are told the prompt, outputs without an id get one."""
+        """Fills in what ComfyUI fills in: output nodes get the prompt, outputs without an id get one."""
         for name, ids in (("inputs", [i.id for i in self.inputs]), ("outputs", [o.id for o in self.outputs if o.id])):
             twice = [item for item, count in Counter(ids).items() if count > 1]
             if twice:
@@ -92,7 +92,7 @@ class Schema:
 
 
 class ExecutionBlocker:
-    """In the place of an output's value: what hangs on it does not run, and nothing is said about that."""
+    """Takes the place of an output's value: nodes wired to it do not run, and no error is shown."""
 
     def __init__(self, message: str | None = None):
         self.message = message

@@ -150,7 +150,7 @@ class ComfyType:
 
 
 def Custom(io_type: str) -> type[ComfyType]:  # noqa: N802  ComfyUI's name
-    """A type of one's own, told apart by its name only."""
+    """A type that ComfyUI lacks, known by its name only."""
     return type(io_type, (ComfyType,), {"io_type": io_type})
 
 
