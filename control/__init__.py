@@ -1,7 +1,7 @@
 """What should happen in the video: words, key pictures, camera paths, depth and optical flow."""
 
-from .conditioning import Conditioning, encode_conditioning
+from .conditioning import Conditioning, Controls, Shot
 from .pictures import PictureError, as_pictures, cover
 from .span import ControlError
 
-__all__ = ["Conditioning", "ControlError", "PictureError", "as_pictures", "cover", "encode_conditioning"]
+__all__ = ["Conditioning", "ControlError", "Controls", "PictureError", "Shot", "as_pictures", "cover"]

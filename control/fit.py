@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .conditioning import Controls
 from .span import ControlError
 
 if TYPE_CHECKING:
@@ -12,17 +13,37 @@ if TYPE_CHECKING:
     from .depth import DepthMaps
     from .flow import FlowField
 
-WORDS = {
+Control = TypeVar("Control", "CameraPath", "DepthMaps", "FlowField")
+
+MODULES = {  # by control: what reads it, and the config's field with its size
     "camera": ("camera adapter", "camera_rays"),
     "depth": ("control branch for depth", "vace_channels"),
     "flow": ("control branch for optical flow", "vace_channels"),
 }
 
 
-def check_agreement(camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None) -> None:
+class ControlModules(Protocol):
+    """The part of a model's config that says which controls it has modules for; 0 is none."""
+
+    @property
+    def camera_rays(self) -> int:
+        """Camera rays a side of a latent cell."""
+        ...
+
+    @property
+    def vace_channels(self) -> int:
+        """Channels of the control branch."""
+        ...
+
+
+def check_agreement(controls: Controls) -> None:
     """Raise ControlError when two controls are for clips of different length or shape."""
-    fixed = {name: control.frames for name, control in (("camera", camera), ("depth", depth), ("flow", flow))
-             if control is not None and not getattr(control, "stretch", False)}  # fmt: skip
+    camera, depth, flow = controls
+    fixed = {
+        name: control.frames
+        for name, control in controls._asdict().items()
+        if control is not None and not (name == "camera" and control.stretch)
+    }
     if len(set(fixed.values())) > 1:
         each = ", ".join(f"{name} is for {frames} frames" for name, frames in fixed.items())
         raise ControlError(f"the controls disagree in length: {each}; make them for the same clip")
@@ -34,28 +55,27 @@ def check_agreement(camera: CameraPath | None, depth: DepthMaps | None, flow: Fl
             )
 
 
-def check_model(config: Any, camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None) -> None:
+def check_modules(config: ControlModules, controls: Controls) -> None:
     """Raise ControlError naming the input when the model (its config) has no module that reads a control."""
-    for name, control in (("camera", camera), ("depth", depth), ("flow", flow)):
+    for name, control in controls._asdict().items():
         if control is None or control.strength == 0 or (name == "flow" and not control.by_branch):
             continue
-        module, field = WORDS[name]
-        if not getattr(config, field, 0):
-            way_out = "set how to “warped noise” on VDiT Flow Control, which needs none, " if name == "flow" else ""
+        module, size = MODULES[name]
+        if not getattr(config, size):
+            workaround = "set how to “warped noise” on VDiT Flow Control, which needs none, " if name == "flow" else ""
             raise ControlError(
-                f"this checkpoint has no {module}: {way_out}load one that has, or remove the input `{name}`"
+                f"this checkpoint has no {module}: {workaround}load one that has, or remove the input `{name}`"
             )
 
 
-def fitted(
-    camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None, frames: int, width: int, height: int
-) -> tuple[CameraPath | None, DepthMaps | None, FlowField | None]:
+def fitted(controls: Controls, frames: int, width: int, height: int) -> Controls:
     """The controls for a clip of this length and size: stretched and resized where they may be.
 
     Controls without strength come back as None. Raises ControlError for a wrong length or shape, with the numbers.
     """
-    camera, depth, flow = (None if c is None or c.strength == 0 else c for c in (camera, depth, flow))
-    check_agreement(camera, depth, flow)
+    controls = Controls(*(None if c is None or c.strength == 0 else c for c in controls))
+    check_agreement(controls)
+    camera, depth, flow = controls
     if camera is not None:
         if camera.stretch:
             camera = camera.resampled(frames)
@@ -66,20 +86,20 @@ def fitted(
     if flow is not None:
         _check_length("the flow", flow.frames, frames, f"give {frames - 1} steps")
         flow = flow.resized(width, height)
-    return camera, depth, flow
+    return Controls(camera, depth, flow)
 
 
 def _check_length(name: str, given: int, frames: int, what: str) -> None:
     if given == frames:
         return
     short = "fewer" if given < frames else "more"
-    fix = f"{what}, or make a video of {given} frames"
+    remedy = f"{what}, or make a video of {given} frames"
     if (given - 1) % 4:  # no model here makes such a length
         below = max(5, (given - 1) // 4 * 4 + 1)
-        fix = f"{what}, or cut it to {below} frames and make a video of as many" if given > 5 else what
-    raise ControlError(f"{name} is for {given} frames, {short} than the video's {frames}: {fix}")
+        remedy = f"{what}, or cut it to {below} frames and make a video of as many" if given > 5 else what
+    raise ControlError(f"{name} is for {given} frames, {short} than the video's {frames}: {remedy}")
 
 
-def with_span(control: Any, strength: float, start: float, end: float) -> Any:
+def with_span(control: Control, strength: float, start: float, end: float) -> Control:
     """The same control with another strength, start and end."""
     return replace(control, strength=strength, start=start, end=end)

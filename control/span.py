@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 
 class ControlError(ValueError):
@@ -19,11 +19,30 @@ def check_span(name: str, strength: float, start: float, end: float) -> None:
         )
 
 
-def applies(control: Any, place: float) -> bool:
-    """Whether a control (or None) acts in the step that begins at `place`: 0 the first step, towards 1 the last."""
+class Spanned(Protocol):
+    """A control with a strength 0..1 that acts from share `start` to share `end` of the sampling steps."""
+
+    @property
+    def strength(self) -> float:
+        """0 ignored, 1 obeyed."""
+        ...
+
+    @property
+    def start(self) -> float:
+        """Share of the sampling at which it begins."""
+        ...
+
+    @property
+    def end(self) -> float:
+        """Share of the sampling at which it ends."""
+        ...
+
+
+def applies(control: Spanned | None, progress: float) -> bool:
+    """Whether a control acts in the step that begins at `progress`: 0 the first step, towards 1 the last."""
     return (
         control is not None
         and control.strength > 0
-        and control.start <= place
-        and (place < control.end or control.end == 1)
+        and control.start <= progress
+        and (progress < control.end or control.end == 1)
     )

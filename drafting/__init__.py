@@ -1,5 +1,10 @@
-"""A draft of the video: where the balls of the start pictures will be, drawn as the video's camera will see it."""
+"""A draft of the video: where the balls of the start pictures will be, drawn as the video's camera will see it.
 
-from .predict import foretold, why_unforeseen
+The door: predict_draft(dynamics, DraftRequest, PerceptionCache) -> Draft, or NoPrediction with the reason.
+"""
 
-__all__ = ["foretold", "why_unforeseen"]
+from .draft import Draft, agreement
+from .perception import PerceptionCache
+from .predict import DraftRequest, NoPrediction, predict_draft, shows_ball
+
+__all__ = ["Draft", "DraftRequest", "NoPrediction", "PerceptionCache", "agreement", "predict_draft", "shows_ball"]

@@ -1,13 +1,12 @@
 """What a video is expected to show, and how it keeps what the codec would lose.
 
-A codec blurs what it keeps in a 96th of the numbers. What the start pictures show, and a draft moves on from them, is known
-sharply: where a video's latents show what the draft's own show, it is the draft. Elsewhere (where something comes to light,
-or happens otherwise) it is what the codec decodes.
-"""
+A codec blurs what it keeps in a 96th of the numbers. What the start pictures show, and a draft moves on from them, is
+known sharply: where a video's latents show what the draft's own show, it is the draft. Elsewhere (where something comes
+to light, or happens otherwise) it is what the codec decodes. """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..control.signals import fold
@@ -26,27 +25,28 @@ BEYOND = (
 )
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Draft:
-    """frames [T,H,W,3] in 0..1, balls [T,H,W] where they show some (None: nowhere), seen by a camera that travels or rests;
-    latent [1,C,T',h,w], raw, is theirs as soon as it was asked for."""
+    """A draft of a video: frames [T,H,W,3] in 0..1, and how much of a ball each pixel shows, balls [T,H,W] in 0..1
+    (None: no balls). latent [1,C,T',h,w]: the frames' raw latents, None until encoded(). travels: the camera moves."""
 
     frames: Tensor
     balls: Tensor | None = None
     latent: Tensor | None = None
     travels: bool = False
 
-    def encoded(self, codec: Any, device: Any) -> Tensor:
-        """The frames as latents [1,C,T',h,w], in the codec's raw scale."""
+    def encoded(self, codec: Any, device: Any) -> Draft:
+        """The same draft with its latent on the device, in the codec's raw scale."""
         import torch
 
-        if self.latent is None:
-            with torch.no_grad():
-                self.latent = codec.encode_roughly(self.frames[None].to(device))  # a draft is none the worse
-        return self.latent.to(device)
+        if self.latent is not None:
+            return replace(self, latent=self.latent.to(device))
+        encode = getattr(codec, "encode_roughly", codec.encode)  # in bfloat16 where that is fast: good enough for drafts
+        with torch.no_grad():
+            return replace(self, latent=encode(self.frames[None].to(device)))
 
     def part(self, at: int, count: int) -> Draft:
-        """So many frames from one on; behind the end the last one stands still."""
+        """`count` frames from number `at` on; beyond the end the last one stands still. The part is not encoded."""
         import torch
 
         def cut(x: Tensor) -> Tensor:
@@ -55,11 +55,12 @@ class Draft:
 
         return Draft(cut(self.frames), None if self.balls is None else cut(self.balls), travels=self.travels)
 
-    def told(self, codec: Any, device: Any) -> Tensor:
-        """As the transformer reads it [1,C+1,T',h,w], see VDiT.forward: where it draws a ball, there is one."""
+    def condition(self, codec: Any, device: Any) -> Tensor:
+        """The transformer's `draft` input [1,C+1,T',h,w], see VDiT.forward: where the draft shows a ball, it is
+        certain."""
         import torch
 
-        latent = codec.normalize(self.encoded(codec, device))
+        latent = codec.normalize(self.encoded(codec, device).latent)
         there = torch.ones_like(latent[:, :1])
         if self.balls is not None:
             rows = self.balls.to(device).unflatten(1, (-1, codec.spatial)).amax(2)

@@ -3,17 +3,15 @@ transformer: balls go on as they are seen to move, as words and noise decide, or
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 from ..control.camera_motion import camera_from_depth, camera_from_flow
-from ..control.fit import fitted
-from ..control.pictures import cover
+from ..control.conditioning import Controls
 from .endpoint_search import DRAWS, Way, arriving, chances, ends_of, rests
 from .draft import Draft
-from .perception import Look, looked
+from .perception import Look, PerceptionCache
 from .compositing import End, drafted
-from ..sampling.sample import noise_from_seed
 from .control_tracking import Steering
 from .camera_views import FOV_DEG, Views
 
@@ -27,56 +25,41 @@ if TYPE_CHECKING:
 LEAP = 0.5  # radii aside at which a ball that is found again by its silhouette says nothing of its speed
 
 
-def foretold(
-    model: Any, conditioning: Any, frames: int, width: int, height: int, seed: int | None = None,
-    noise: Tensor | None = None,
-) -> Any:  # fmt: skip
-    """The conditioning with a `draft`, where the model can make one; else as it is.
-
-    Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or that of a seed, then
-    decide. To an end picture, balls go as nearly so as leads there. Where a camera path, depth or flow are told, all goes along
-    with them. Nothing is foretold where balls cannot come to an end picture, where the camera moves and no path, flow or depth
-    says how, where depth or flow move more than balls and no camera explains it, and where a control counts only in part.
-    """
-    dynamics, told = getattr(model, "dynamics", None), conditioning
-    if dynamics is None or not model.config.draft or told.draft is not None or told.unforeseen:
-        return told
-    if told.start is None or told.past is not None or told.strength < 1:
-        return told
-    single = len(told.start) < dynamics.known
-    chance = single or told.end is not None  # what it hangs on, too
-    if frames <= len(told.start) or (chance and seed is None and noise is None):
-        return told
-    controls = fitted(told.camera, told.depth, told.flow, frames, width, height)
-    if any(
-        (c.strength, c.start, c.end) != (1, 0, 1) or getattr(c, "by_noise", False) for c in controls if c is not None
-    ):
-        return told
-    camera, depth, flow = controls
-    camera = camera.since(0 if single else len(told.start) - 1) if camera is not None and camera.moves else None
-    pictures = cover(told.start[:1] if single else told.start, width, height)
-    if chance and noise is None:
-        space = model.space
-        cells = height // space.spatial, width // space.spatial
-        noise = noise_from_seed(seed, (1, space.channels, (frames - 1) // space.temporal + 1, *cells))
-    words = model.text.token_ids(told.prompt)[0] if single else []
-    end = None if told.end is None else cover(told.end, width, height)[-1]
-    try:
-        future = foreseen(dynamics, pictures, frames, words, noise, camera, depth, flow, end, told.opened)
-    except Unforeseen as why:
-        return replace(told, unforeseen=str(why))
-    return replace(told, draft=Draft(*drafted(pictures, *future, soft=told.opened), travels=future.camera is not None))
+class NoPrediction(Exception):
+    """No draft can be predicted; the message says why, and what to do."""
 
 
-class Unforeseen(Exception):
-    """Nothing can be foretold; says why, and what to do."""
+@dataclass(frozen=True, eq=False)
+class DraftRequest:
+    """What a draft of a video is predicted from, all at the video's size.
+
+    pictures [k,H,W,3]: its first frames, one or at least ObjectDynamics.known; frames: its length. words: token ids of
+    the prompt, and noise [1,C,T',h,w] the clip's: they decide what one picture leaves open. controls: fitted to the
+    clip, the camera path from the last picture on; end [H,W,3]: its last frame. generated: the picture was made by the
+    model, its edges are soft. """
+
+    pictures: Tensor
+    frames: int
+    words: Sequence[int] = ()
+    noise: Tensor | None = None
+    controls: Controls = Controls()
+    end: Tensor | None = None
+    generated: bool = False
 
 
-def why_unforeseen(unforeseen: bool | str) -> list[str]:
-    """What to remark of a shot's video, see Conditioning."""
-    return (
-        [f"Nothing was foretold, the transformer alone made this: {unforeseen}"] if isinstance(unforeseen, str) else []
+def predict_draft(dynamics: Any, request: DraftRequest, cache: PerceptionCache | None = None) -> Draft:
+    """The draft of a video. Raises NoPrediction where balls cannot come to the end picture, where the camera moves and
+    no path, flow or depth says how, and where depth or flow move more than balls and no camera explains it."""
+    r = request
+    future = foreseen(
+        dynamics, r.pictures, r.frames, r.words, r.noise, *r.controls, r.end, r.generated, cache=cache
     )
+    return Draft(*drafted(r.pictures, *future, soft=r.generated), travels=future.camera is not None)
+
+
+def shows_ball(dynamics: Any, picture: Tensor) -> bool:
+    """Whether a generated picture [1,1,H,W,3] clearly shows a ball."""
+    return bool(dynamics.find(dynamics.look(picture), clear=True)[1].any())
 
 
 class Future(NamedTuple):
@@ -91,22 +74,24 @@ class Future(NamedTuple):
 def foreseen(
     dynamics: Any, pictures: Tensor, frames: int, words: Sequence[int] = (), noise: Tensor | None = None,
     camera: CameraPath | None = None, depth: DepthMaps | None = None, flow: FlowField | None = None,
-    end: Tensor | None = None, clear: bool = False,
+    end: Tensor | None = None, clear: bool = False, cache: PerceptionCache | None = None,
 ) -> Future:  # fmt: skip
-    """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures. camera:
-    the path from the last picture on; without one, flow or depth of the whole picture tell it. Raises Unforeseen where the
-    camera moves and nothing says how, and where depth or flow, fitted to the video, move more than balls.
+    """What becomes of the balls of pictures [k,H,W,3]; tracks are zeros in frames before the last `known` pictures.
+    camera: the path from the last picture on; without one, flow or depth of the whole picture tell it. Raises
+    NoPrediction where the camera moves and nothing says how, and where depth or flow, fitted to the video, move more
+    than balls.
 
-    k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. end: a last picture
-    [H,W,3], to which balls come where neither depth nor flow lead them; Unforeseen where they do not, or its camera is another
-    and no path leads there. clear: what might be a ball is none.
+    k is 1, and ids of words and the clip's noise decide how fast balls are, or at least dynamics.known. end: a last
+    picture [H,W,3], to which balls come where neither depth nor flow lead them; NoPrediction where they do not, or its
+    camera is another and no path leads there. clear: what might be a ball is none.
     """
     import torch
 
+    cache = PerceptionCache() if cache is None else cache
     known, (count, height, width) = dynamics.known, pictures.shape[:3]
     single = count < known
     with torch.no_grad():
-        look = looked(dynamics, pictures if single else pictures[-known:], single, clear)
+        look = cache.look(dynamics, pictures if single else pictures[-known:], single, clear)
         seen, start = look.seen, look.start
         balls = start.balls
         if single:
@@ -117,10 +102,10 @@ def foreseen(
         there = balls.radius[0, :, 0] > 0
         balls = balls._make(x[:, there] for x in balls)
         radius, depths, missing = balls.radius[0], start.depth[0, there].exp(), None  # [N, 1]
-        last = None if end is None else looked(dynamics, end[None], True, False)
+        last = None if end is None else cache.look(dynamics, end[None], True, False)
         if end is not None and depth is None and flow is None:  # which lead there
             if camera is None and not rests(pictures[-1], end):
-                raise Unforeseen(
+                raise NoPrediction(
                     "start and end picture seem to be of different views; wire a camera path that leads from the one to the "
                     "other (VDiT Camera Path), or take an end picture of the same view"
                 )
@@ -129,7 +114,7 @@ def foreseen(
             drawn = speeds.draw(chances(noise, DRAWS, len(there), 3))[:, there] if single else None
             found = arriving(way, balls, drawn, noise)
             if found is None:
-                raise Unforeseen(
+                raise NoPrediction(
                     "balls of the start picture do not come to where the end picture shows them, at any speed that was tried; "
                     "try another seed or length, and see that both show the same balls"
                 )
@@ -154,7 +139,7 @@ def foreseen(
         tracks = torch.cat((begun, torch.cat((place, size, away), -1)))
     tracks = torch.nn.functional.pad(tracks, (0, 0, 0, 0, frames - len(tracks), 0))
     if steering is not None and not steering.only_balls_move(tracks):
-        raise Unforeseen(
+        raise NoPrediction(
             f"{'depth' if flow is None else 'optical flow'} tells of more that moves than balls and a camera"
         )
     met = None if end is None or camera is None else _met(end, last)
@@ -165,15 +150,15 @@ def _followed(
     look: Look, camera: CameraPath | None, depth: DepthMaps | None, flow: FlowField | None, discs: Tensor, single: bool,
     count: int,
 ) -> CameraPath | None:  # fmt: skip
-    """The path of the camera from the last of `count` pictures on: as told, or as flow or depth tell it, which show balls at
-    discs [N,3] there. Raises Unforeseen where it moves and nothing does."""
+    """The path of the camera from the last of `count` pictures on: as told, or as flow or depth tell it, which show
+    balls at discs [N,3] there. Raises NoPrediction where it moves and nothing does."""
     ground, moves = look.seen.ground[0], not single and bool(look.seen.camera_moves > 0)
     if camera is None and flow is not None:
         camera = camera_from_flow(flow, ground, count - 1, FOV_DEG, discs)
     elif camera is None and depth is not None and moves:
         camera = camera_from_depth(depth, ground, count - 1, FOV_DEG, discs)
     if camera is None and moves:
-        raise Unforeseen(
+        raise NoPrediction(
             "the camera of the start pictures moves, and nothing says where to; wire a camera path (VDiT Camera Path), "
             "depth or optical flow"
         )
@@ -183,8 +168,8 @@ def _followed(
 def _led(
     dynamics: Any, seen: Any, balls: Any, depths: Tensor, steering: Steering | None, frames: range, centre: Tensor
 ) -> Tensor:  # fmt: skip
-    """Places and radii [F,N,3] in UNITS of balls, so many metres far at first [N,1], in frames to come: as the dynamics move
-    them, led by what is told."""
+    """Places and radii [F,N,3] in UNITS of balls, so many metres far at first [N,1], in frames to come: as the dynamics
+    move them, led by what is told."""
     import torch
 
     path, scale, radius = [], seen.scale, balls.radius[0]

@@ -10,6 +10,7 @@ from torch import nn
 from .config import VDiTConfig
 from .defaults import DEFAULTS
 from .errors import CheckpointError
+from .experts import Experts
 from .object_dynamics import ObjectDynamics
 from .transformer import Transformer
 
@@ -25,7 +26,7 @@ MISSING = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class WorldModel:
     """A transformer with the parts around it. A Wan model may lack codec and text encoder: the graph brings them."""
 
@@ -40,6 +41,16 @@ class WorldModel:
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     family: Literal["vdit", "wan"] = "vdit"
     title: str = "the model"  # in messages
+
+    @property
+    def family(self) -> str:
+        """Which strategy the pipeline has for it: "wan", or "vdit" for the models of this pack's own training."""
+        return "vdit" if self.variant is None else "wan"
+
+    @property
+    def boundary(self) -> float | None:
+        """The sigma at which two experts change; None for a single transformer."""
+        return self.transformer.boundary if isinstance(self.transformer, Experts) else None
 
     @property
     def parts(self) -> dict[str, nn.Module]:

@@ -86,10 +86,11 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         from ..benchmark.report import table
         from ..benchmark.runner import Plan
         from ..benchmark.select import Format
+        from ..pipeline import SamplerSettings
         from .benchmark_models import contestant
 
         device = torch_device()
-        made = contestant(model, device=device, check=check_interrupted, steps=steps or None)
+        made = contestant(model, settings=SamplerSettings(steps or None), device=device, check=check_interrupted)
 
         def predict(clip, known_frames, seed):
             use_models([*model.transformers, model.codec, model.text], device)  # others may have moved them meanwhile

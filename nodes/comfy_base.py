@@ -20,7 +20,7 @@ from torch import Tensor
 from ..model.memory import activation_bytes
 from ..model.wan import WanTransformer
 from ..model.world_model import WorldModel
-from ..pipeline.foreign_sampler import Shot
+from ..pipeline.external_sampler import ExternalShot
 
 WAN_FORMATS = {"wan2.1": comfy.latent_formats.Wan21, "wan2.2": comfy.latent_formats.Wan22}
 VACE = 96  # channels of a released VACE branch; the bundled model's branch has others
@@ -97,7 +97,7 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
         c_crossattn: Tensor | None = None,
         control: object = None,
         transformer_options: dict = {},  # noqa: B006  as ComfyUI's
-        vdit: Shot | None = None,
+        vdit: ExternalShot | None = None,
         denoise_mask: Tensor | None = None,
         clip_fea: Tensor | None = None,
         vace_context: Tensor | None = None,

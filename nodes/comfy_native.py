@@ -25,7 +25,7 @@ from ..model.experts import Experts
 from ..model.transformer import Transformer
 from ..model.variants import detect
 from ..model.world_model import WorldModel
-from ..pipeline.foreign_sampler import Shot
+from ..pipeline.external_sampler import ExternalShot
 from . import comfy_memory
 from .comfy_base import WAN_FORMATS, NativeBase, SamplingConfig
 from .comfy_vae import CodecVAE, NativeCodec, codec_of
@@ -56,7 +56,7 @@ def as_vae(world: WorldModel) -> Any:
     return CodecVAE(codec)
 
 
-def as_conditioning(shot: Shot) -> tuple[list, list]:
+def as_conditioning(shot: ExternalShot) -> tuple[list, list]:
     """A shot as native CONDITIONING, positive and negative, both of one length so that they run in one batch."""
     texts = (shot.conditioning.positive, shot.conditioning.negative)
     longest = max(tokens.shape[1] for tokens in texts)

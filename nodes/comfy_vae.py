@@ -81,6 +81,7 @@ class NativeCodec(nn.Module):
 
     latent_mean: Tensor  # [C] of raw latents
     latent_std: Tensor
+    preview = None  # its preview_map draws previews
 
     def __init__(self, vae: Any, latent_format: Any):
         super().__init__()

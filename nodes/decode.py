@@ -27,12 +27,13 @@ class VDiTDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent) -> io.NodeOutput:
-        from ..pipeline import check_latent, decode_frames
+        from ..pipeline import Hooks, RunContext, check_latent, decode_frames
 
         samples, device = latent["samples"], torch_device()
         codec = model.require("codec", "VDiT Decode")
         check_latent(codec, samples)
         use_model(codec, device)
-        draft = latent.get("vdit_draft")
-        images = decode_frames(codec, samples, device, on_latent_frame=progress(samples.shape[2]), draft=draft)
+        update = progress(samples.shape[2])
+        context = RunContext(device, Hooks(on_frames=lambda done, _: update(done)))
+        images = decode_frames(codec, samples, latent.get("vdit_draft"), context)
         return io.NodeOutput(images, float(latent.get("fps", model.defaults["fps"])))

@@ -136,12 +136,12 @@ class VDiTEncodeConditioning(io.ComfyNode):
         control_mask=None,
         reference_image=None,
     ) -> io.NodeOutput:
-        from ..control import encode_conditioning
+        from ..control import Shot
+        from ..pipeline import encode_shot
 
         if model.text is not None and (positive is None or negative is None):
             use_model(model.text)
-        conditioning = encode_conditioning(
-            model,
+        shot = Shot(
             prompt,
             negative_prompt,
             start_image,
@@ -150,12 +150,13 @@ class VDiTEncodeConditioning(io.ComfyNode):
             camera,
             depth,
             flow,
-            positive=positive,
-            negative=negative,
-            clip_vision=clip_vision_output,
-            clip_vision_end=clip_vision_output_end,
-            control_video=control_video,
-            control_mask=control_mask,
-            reference=reference_image,
+            positive,
+            negative,
+            clip_vision_output,
+            clip_vision_output_end,
+            control_video,
+            control_mask,
+            reference_image,
         )
+        conditioning = encode_shot(model, shot)
         return io.NodeOutput(conditioning, ui=shown("VDiT Encode Conditioning", conditioning.remarks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .comfy import io, native, torch_device, use_model
+from .sessions import session_of
 from .types import CATEGORY, VDiTConditioning, VDiTModel, reported, video_latent
 
 Model, VAE, Conditioning = io.Custom("MODEL"), io.Custom("VAE"), io.Custom("CONDITIONING")
@@ -130,17 +131,15 @@ class VDiTAsConditioning(io.ComfyNode):
         import torch
 
         from ..pipeline import clip_of
-        from ..pipeline.decode import expected
-        from ..pipeline.foreign_sampler import Shot
+        from ..pipeline.external_sampler import ExternalShot
 
         comfy = native("VDiT As Conditioning")
         device = torch_device()
         if model.codec is not None:
             use_model(model.codec, device)
-        frames, fps, width, height = clip_of(model, seconds, fps, width, height)
-        shot = Shot(model, conditioning, frames, width, height, device)
-        draft = expected(model, shot.conditioning, frames, width, height)
-        latent = video_latent(torch.zeros(shot.shape), fps, draft)
+        clip = clip_of(model, seconds, fps, width, height)
+        shot = ExternalShot(model, conditioning, clip, session_of(model).context(device))
+        latent = video_latent(torch.zeros(shot.shape), clip.fps, shot.expected)
         return io.NodeOutput(*comfy.as_conditioning(shot), latent, shot.before)
 
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models
 from .sample import VDiTSample
+from .sessions import session_of
 from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, video_latent
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..pipeline import ClipSpec
 
 MOST_STEPS = 8
 GRID = 4  # takes side by side
@@ -77,72 +80,72 @@ class VDiTDistillPreview(io.ComfyNode):
     def execute(
         cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
     ) -> io.NodeOutput:
-        from ..pipeline import clip_of, outside_training, unused
-        from ..drafting.predict import why_unforeseen
-        from ..pipeline.takes import FormingTakes, Takes, film_strip, seeds_from
+        from ..pipeline import SamplerSettings, clip_of, outside_training, unused
+        from ..pipeline.takes import FormingTakes, film_strip, seeds_from
 
         if not 1 <= steps <= MOST_STEPS:
             raise ValueError(
                 f"steps is {steps}; a preview takes 1 to {MOST_STEPS}: for more, render it with VDiT Sample"
             )
         model.require("codec", "VDiT Distill Preview")
-        frames, fps, width, height = clip_of(model, seconds, fps, width, height)
+        clip = clip_of(model, seconds, fps, width, height)
         shift = shift or model.defaults["shift"]
         if render is not None:
-            render = _comparable(render, frames, width, height)
-        remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, steps)
+            render = _comparable(render, clip)
+        remarks = outside_training(model, clip) + unused(conditioning.controls, steps)
         if not model.config.flow_map:
             remarks.append(
                 f"this model is no distilled student: {steps} of its steps say little about its render; choose a "
                 "student in VDiT Load Model"
             )
-        device = torch_device()
+        device, session = torch_device(), session_of(model)
         use_models([*model.transformers, model.codec], device)
 
         seeds = seeds_from(seed, GRID if grid else 1)
         chosen = pick if grid else seed
-        latent_frames = (frames - 1) // model.codec.temporal + 1
-        forming = FormingTakes(
-            model.codec, progress(len(seeds) * (steps + latent_frames)), len(seeds), steps, latent_frames
-        )
-        takes = Takes(model, conditioning, device, forming, check_interrupted)
-        settings = dict(frames=frames, width=width, height=height, steps=steps, shift=shift)
+        latent_frames = clip.latent_shape(model.codec)[2]
+        update = progress(len(seeds) * (steps + latent_frames))
+        forming = FormingTakes(session.preview, update, len(seeds), steps, latent_frames)
+        context = session.context(device, forming.hooks(check_interrupted))
+        settings = SamplerSettings(steps, shift=shift)
         strips, spent, sent = [], [], None
         for one in seeds:
-            take = takes.take(one, **settings)
+            take = session.takes.take(model, conditioning, clip, one, settings, context)
             strip, columns = film_strip(take.frames)
             saved = ui.PreviewImage(strip[None]).as_dict()["images"][0]
-            strips.append({**saved, "seed": str(one), "columns": columns, "frames": frames, "fps": fps})
+            strips.append({**saved, "seed": str(one), "columns": columns, "frames": clip.frames, "fps": clip.fps})
             spent.append(take.seconds)
-            remarks += [remark for remark in why_unforeseen(take.unforeseen) if remark not in remarks]
+            remarks += [remark for remark in take.result.remarks if remark not in remarks]
             if one == chosen:
                 sent = take
-        lines = [_speed(steps, spent, (frames - 1) / fps)]
+        lines = [_speed(steps, spent, (clip.frames - 1) / clip.fps)]
         if sent is None:
             lines.append("Click a take to send it on.")
         elif render is not None:
-            lines.append(_agreement(sent.frames, render, fps))
+            lines.append(_agreement(sent.frames, render, clip.fps))
         shows = {"vdit_takes": strips, "vdit_line": lines} | (shown("VDiT Distill Preview", remarks) or {})
         if sent is None:
             return io.NodeOutput(*(held_back() for _ in range(4)), ui=shows)
-        take = {"seed": sent.seed, "shift": shift, "opening": sent.opening}
-        latent = video_latent(sent.latent, fps, sent.draft, vdit=take)
-        return io.NodeOutput(sent.frames, latent, sent.seed, float(fps), ui=shows)
+        take = {"seed": sent.seed, "shift": shift, "opening": sent.result.first_picture}
+        latent = video_latent(sent.result.latent, clip.fps, sent.result.expected, vdit=take)
+        return io.NodeOutput(sent.frames, latent, sent.seed, float(clip.fps), ui=shows)
 
 
-def _comparable(render: Tensor, frames: int, width: int, height: int) -> Tensor:
+def _comparable(render: Tensor, clip: ClipSpec) -> Tensor:
     """The render at the preview's size. Raises ValueError when it is another video."""
     from ..control import as_pictures, cover
 
     render, _ = as_pictures(render, "render")
-    if len(render) != frames:
+    if len(render) != clip.frames:
         raise ValueError(
-            f"render has {len(render)} frames, this preview {frames}: give both nodes the same seconds and fps"
+            f"render has {len(render)} frames, this preview {clip.frames}: give both nodes the same seconds and fps"
         )
     h, w = render.shape[1:3]
-    if abs(w / h / (width / height) - 1) > 0.02:
-        raise ValueError(f"render is {w}x{h}, this preview {width}x{height}: give both nodes the same width and height")
-    return cover(render, width, height)
+    if abs(w / h / (clip.width / clip.height) - 1) > 0.02:
+        raise ValueError(
+            f"render is {w}x{h}, this preview {clip.width}x{clip.height}: give both nodes the same width and height"
+        )
+    return cover(render, clip.width, clip.height)
 
 
 def _speed(steps: int, seconds: list[float], length: float) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .comfy import check_interrupted, io, progress, torch_device, use_models
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, reported, video_latent
+from .sessions import session_of
+from .types import CATEGORY, VDiTConditioning, VDiTModel, reported, shown, video_latent
 
 OWN = "model's own"  # of combos; of numbers 0
 SCHEDULERS = ("simple", "normal", "wan")  # as in sampling.schedule
@@ -139,73 +140,57 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..pipeline import begun_with, clip_of, generate, outside_training, said, settings_of, unused
-        from ..pipeline.decode import expected
-        from ..sampling import goes_on
-        from ..drafting.predict import why_unforeseen  # fmt: skip
+        from ..pipeline import Continuation, Hooks, SamplerSettings, clip_of, described, generate, outside_training
+        from ..pipeline import resolve, unused
 
-        lines = []
+        lines, continuation = [], Continuation()
         if promote is not None:
             seed, shift, seconds, fps, width, height = _promoted(model, promote)
             lines = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
-            conditioning = begun_with(conditioning, promote["vdit"].get("opening"))
-        filled = 0 in (steps, guidance, shift, seconds, fps, width, height) or solver == OWN
-        frames, fps, width, height = clip_of(model, seconds, fps, width, height)
-        numbers = (n or None for n in (steps, guidance, shift))
-        use = settings_of(model, *numbers, _given(solver), _given(scheduler), guidance_low or None)
-        remarks = outside_training(model, frames, fps, width, height) + unused(conditioning, use["steps"])
-        device = torch_device()
-        parts = [m for m in (*model.transformers, model.codec) if m is not None]  # the codec draws the previews
-        use_models(parts, device, _room(model, frames, width, height, use["guidance"] != 1))
-        heard = []
-        latent = generate(
-            model,
-            conditioning,
-            seed=seed,
-            frames=frames,
-            width=width,
-            height=height,
-            **use,
-            device=device,
-            on_told=heard.append,
-            on_step=_watcher(model.codec, progress(use["steps"])),
-            check=check_interrupted,
+            continuation = Continuation(first_picture=promote["vdit"].get("opening"))
+        defaults_used = 0 in (steps, guidance, shift, seconds, fps, width, height) or solver == OWN
+        clip = clip_of(model, seconds, fps, width, height)
+        asked = SamplerSettings(
+            steps or None, guidance or None, shift or None, _given(solver), _given(scheduler), guidance_low or None
         )
-        (shot,) = heard
-        if filled or model.family == "wan":
-            rise = use["rise"] if goes_on(shot) else 0.0
-            lines.append(said({**use, "rise": rise}, frames, fps, width, height))
-        if shot.opened:
+        use = resolve(model, asked)
+        remarks = outside_training(model, clip) + unused(conditioning.controls, use.steps)
+        device, session = torch_device(), session_of(model)
+        parts = [m for m in (*model.transformers, model.codec) if m is not None]  # the codec draws the previews
+        use_models(parts, device, _room(model, clip, use.guidance != 1))
+        hooks = Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
+        made = generate(model, conditioning, clip, seed, asked, session.context(device, hooks), continuation)
+        if defaults_used or model.family == "wan":
+            lines.append(described(made.settings, clip))
+        if made.first_picture is not None:
             lines.append("Begun with a picture that was made of the words first")
-        if shot.draft is not None:
-            way = "the way of the camera, and " * shot.draft.travels
-            lines.append(f"Foretold: {way}where the balls of the start picture will go")
-        remarks += why_unforeseen(shot.unforeseen)
-        says = (reported(lines) or {}) | (shown("VDiT Sample", remarks) or {})
-        draft = expected(model, shot, frames, width, height)
-        return io.NodeOutput(video_latent(latent, fps, draft), ui=says or None)
+        if made.draft is not None:
+            camera = "the path of the camera, and " * made.draft.travels
+            lines.append(f"Predicted: {camera}where the balls of the start picture will go")
+        messages = (reported(lines) or {}) | (shown("VDiT Sample", remarks + made.remarks) or {})
+        return io.NodeOutput(video_latent(made.latent, clip.fps, made.expected), ui=messages or None)
 
 
 def _given(choice: str) -> str | None:
     return None if choice == OWN else choice
 
 
-def _room(model, frames: int, width: int, height: int, guided: bool) -> int:
+def _room(model, clip, guided: bool) -> int:
     """Bytes that the transformer computes a step in."""
     from ..model.memory import activation_bytes
-    from ..sampling.guidance import TOGETHER
+    from ..sampling.guidance import MAX_CELLS_IN_ONE_BATCH
 
-    space, one = model.space, getattr(model.transformer, "high", model.transformer)
-    grid = (frames - 1) // space.temporal + 1, height // space.spatial, width // space.spatial
-    batch = 2 if guided and grid[0] * grid[1] * grid[2] <= TOGETHER else 1
+    one = getattr(model.transformer, "high", model.transformer)
+    grid = clip.latent_shape(model.space)[2:]
+    batch = 2 if guided and grid[0] * grid[1] * grid[2] <= MAX_CELLS_IN_ONE_BATCH else 1
     return activation_bytes(model.config, grid, batch, one.dtype.itemsize)
 
 
-def _watcher(codec, update):
-    """Shows the video while it forms, if there is a codec to draw it with."""
-    from ..pipeline import Forming
+def _watcher(preview, update):
+    """Shows the video while it forms, if there is something to draw it with."""
+    from ..pipeline import FormingVideo
 
-    return Forming(codec, update) if codec is not None else lambda step: update(step.done, None)
+    return FormingVideo(preview, update) if preview is not None else lambda step: update(step.done, None)
 
 
 def _promoted(model, latent: dict) -> tuple:

@@ -1,30 +1,45 @@
 """A model and a request become a video: the one place where model, controls, drafts and sampling meet."""
 
-from .decode import check_latent, decode_frames, expected
-from .first_picture import begun_with
+from .decode import check_latent, decode_frames
+from .encode import encode_shot
+from .family import family_of
 from .generate import generate
-from .inputs import Controls, unused
+from .inputs import unused
+from .latent_preview import LatentPreview
 from .lattice import Lattice, LatticeError
-from .previews import Forming, PreviewBudget
-from .quick_decode import fit_preview_map
-from .settings import clip_of, lattice_of, outside_training, said, settings_of
+from .long_video import Windows, long_video
+from .previews import FormingVideo
+from .settings import check_clip, clip_of, described, lattice_of, outside_training, resolve
+from .takes import TakeCache, take
+from .values import ClipSpec, Continuation, Hooks, Progress, Result, RunContext, RunSettings, SamplerSettings
 
 __all__ = [
-    "Controls",
-    "Forming",
+    "ClipSpec",
+    "Continuation",
+    "FormingVideo",
+    "Hooks",
+    "LatentPreview",
     "Lattice",
     "LatticeError",
-    "PreviewBudget",
-    "begun_with",
+    "Progress",
+    "Result",
+    "RunContext",
+    "RunSettings",
+    "SamplerSettings",
+    "TakeCache",
+    "Windows",
+    "check_clip",
     "check_latent",
     "clip_of",
     "decode_frames",
-    "expected",
-    "fit_preview_map",
+    "described",
+    "encode_shot",
+    "family_of",
     "generate",
     "lattice_of",
+    "long_video",
     "outside_training",
-    "said",
-    "settings_of",
+    "resolve",
+    "take",
     "unused",
 ]

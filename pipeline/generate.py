@@ -2,161 +2,179 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING
 
-from .inputs import Controls, controlled
-from ..sampling.flow_map import check_flow_map, toward
-from ..drafting.predict import foretold
+from ..sampling.flow_map import check_flow_map, towards_next_sigma
+from ..sampling.frame_levels import levels_of_sigma, with_frame_levels
 from ..sampling.guidance import guided
-from ..sampling.held import held_in
-from .wan_inputs import WanControls
-from .first_picture import STEPS, begun_with, opening_picture, opening_size, opens_with_a_picture
-from ..sampling.frame_levels import rising, risen
-from ..sampling.sample import noise_from_seed, sample
-from ..sampling.schedule import schedule, seen
-from .settings import is_wan, lattice_of, settings_of
+from ..sampling.held import held_mask
+from ..sampling.sample import SampleOptions, Step, noise_after_seed, noise_from_seed, sample
+from ..sampling.schedule import model_sigma, schedule
+from .drafts import begun_with, first_picture_clip, first_picture_of, predict, wants_first_picture
+from .family import family_of
+from .inputs import conditioned
+from .settings import check_clip, resolve
+from .values import (
+    FROM_START,
+    MODEL_DEFAULTS,
+    ON_CPU,
+    ClipSpec,
+    Continuation,
+    Progress,
+    Result,
+    RunContext,
+    RunSettings,
+    SamplerSettings,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..sampling.sample import Step
+    from ..control.conditioning import Conditioning
+    from ..model.world_model import WorldModel
 
-
-def controls_of(model: Any, conditioning: Any, frames: int, width: int, height: int, device: Any) -> Controls:
-    """What the transformer is told besides words, laid out for a clip. Raises PictureError and ControlError."""
-    return (WanControls if is_wan(model) else Controls)(model, conditioning, frames, width, height, device)
+# Steps in which a first picture is made: with 20 as many pictures show a ball, with 6 a tenth fewer (measured once).
+FIRST_PICTURE_STEPS = 12
 
 
 def generate(
-    model: Any,
-    conditioning: Any,
-    *,
+    model: WorldModel,
+    conditioning: Conditioning,
+    clip: ClipSpec,
     seed: int,
-    frames: int,
-    width: int,
-    height: int,
-    steps: int | None = None,
-    guidance: float | None = None,
-    shift: float | None = None,
-    solver: str | None = None,
-    scheduler: str | None = None,
-    guidance_low: float | None = None,
-    rise: float | None = None,
-    device: Any = "cpu",
-    on_told: Callable[[Any], None] | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    check: Callable[[], None] | None = None,
-) -> Tensor:
-    """Sample a latent video [1,C,T',h,w] in the codec's raw scale, on the CPU.
+    settings: SamplerSettings = MODEL_DEFAULTS,
+    context: RunContext = ON_CPU,
+    continuation: Continuation = FROM_START,
+) -> Result:
+    """Sample a latent video; model's transformer and codec are on context.device.
 
-    model: a WorldModel whose transformer and codec are on `device`; conditioning: control.Conditioning.
-    Settings are by default the model's own (settings_of). A student (config.flow_map) needs no solver and ignores it.
-    on_told(conditioning) hears what the shot is told in the end, foretold drafts and all. Of words alone a picture is made
-    first, see sampling.opening: on_step then hears of both videos, half a step each.
-    Step.x0 given to on_step is in raw scale too. The same arguments give the same bits on the same machine.
-    Raises LatticeError, ValueError for unusable pictures, controls or settings: all before the first step.
+    A student (config.flow_map) needs no solver and ignores it. From words alone a first picture is made first, see
+    drafts: on_step then hears of both videos, half the steps each. The same arguments give the same bits on the same
+    machine. Raises LatticeError, and ValueError for unusable pictures, controls or settings, before the first step.
     """
-    import torch
-
-    lattice_of(model).check_frames(frames)
-    lattice_of(model).check_size(width, height)
-    use = settings_of(model, steps, guidance, shift, solver, scheduler, guidance_low, rise)
+    check_clip(model, clip)
+    use = resolve(model, settings)
     if model.config.flow_map:
-        check_flow_map(use["steps"], use["guidance"], model.facts.get("guidance_baked"))
-    if conditioning.negative is None and (use["guidance"], use["guidance_low"]) != (1.0, 1.0):
+        check_flow_map(use.steps, use.guidance, model.facts.get("guidance_baked"))
+    if conditioning.negative is None and (use.guidance, use.guidance_low) != (1.0, 1.0):
         raise ValueError(
-            f"guidance is {use['guidance']:g}, which needs a negative prompt: wire CONDITIONING to `negative` on VDiT "
+            f"guidance is {use.guidance:g}, which needs a negative prompt: wire CONDITIONING to `negative` on VDiT "
             "Encode Conditioning (an empty prompt will do), or set guidance to 1"
         )
-    sigmas = schedule(use["steps"], use["shift"], use["scheduler"])
-    transformer, solver, space = model.transformer, use["solver"], model.space
-    boundary = getattr(transformer, "boundary", None)
+    on_step = context.hooks.on_step
+    if wants_first_picture(model, conditioning, continuation):
+        first_half, on_step = _halves(on_step, use.steps)
+        sub_context = replace(context, hooks=replace(context.hooks, on_step=first_half))
+        continuation = with_first_picture(model, conditioning, clip, seed, settings, sub_context)
+    conditioning = begun_with(conditioning, continuation)
+    draft, reason = predict(model, conditioning, clip, seed, continuation, context.perception)
+    if draft is not None:
+        context.hooks.on_draft(draft)
+        draft = draft.encoded(model.require("codec", "a draft"), context.device)
+    continuation = replace(continuation, draft=draft)
+    latent = _sample(
+        model,
+        conditioning,
+        clip,
+        seed,
+        use,
+        replace(context, hooks=replace(context.hooks, on_step=on_step)),
+        continuation,
+    )
+    expected = family_of(model).expected(conditioning, draft, clip)
+    first_picture = conditioning.start if conditioning.start is continuation.first_picture else None
+    lagged = conditioning.start is not None and conditioning.end is None and conditioning.strength > 0
+    shown_settings = use if lagged else replace(use, frame_lag=0.0)
+    return Result(latent, shown_settings, draft, reason, expected, first_picture)
 
-    if opens_with_a_picture(model, conditioning):
-        first, on_step = halves(on_step, use["steps"])
-        conditioning = opened(
-            model, conditioning, seed=seed, frames=frames, width=width, height=height, guidance=guidance, device=device,
-            on_step=first, check=check,
-        )  # fmt: skip
-    conditioning = foretold(model, conditioning, frames, width, height, seed)
-    if on_told is not None:
-        on_told(conditioning)
+
+def with_first_picture(
+    model: WorldModel,
+    conditioning: Conditioning,
+    clip: ClipSpec,
+    seed: int,
+    settings: SamplerSettings,
+    context: RunContext,
+) -> Continuation:
+    """A continuation with the picture that a shot of words alone begins with, made by the model or its teacher.
+
+    Where no ball is to be seen in it there is none, and nothing is to be predicted either. A teacher has its own
+    guidance."""
+    maker = model.teacher or model
+    first_clip = first_picture_clip(maker, conditioning, clip)
+    first_settings = SamplerSettings(FIRST_PICTURE_STEPS, settings.guidance if maker is model else None)
+    made = generate(maker, conditioning, first_clip, seed, first_settings, context, Continuation(predict=False))
+    picture = first_picture_of(maker, made.latent.to(context.device))
+    return Continuation(predict=False) if picture is None else Continuation(first_picture=picture)
+
+
+def _sample(
+    model: WorldModel,
+    conditioning: Conditioning,
+    clip: ClipSpec,
+    seed: int,
+    use: RunSettings,
+    context: RunContext,
+    continuation: Continuation,
+) -> Tensor:
+    """The latent [1,C,T',h,w] in raw scale, on the CPU; continuation.draft is encoded."""
+    import torch
+
+    sigmas, space, device = schedule(use.steps, use.shift, use.scheduler), model.space, context.device
+    transformer, solver, levels = model.transformer, use.solver, None
     with torch.no_grad():
-        controls = controls_of(model, conditioning, frames, width, height, device)
-        count, before, behind = (frames - 1) // space.temporal + 1, controls.before, controls.extra
-        shape = (1, space.channels, count, height // space.spatial, width // space.spatial)
-        noise = noise_from_seed(seed, shape, extra_frames=before + behind, device=device)
-        clip, more = noise[:, :, :count], noise[:, :, count:]
-        noise = torch.cat((more[:, :, :before], controls.noise(clip), more[:, :, before:]), 2)
-        level = None
-        if use["rise"]:
-            held = held_in(controls.known, noise.shape[2], device)
-            level = rising(held, use["rise"])
-            transformer = risen(transformer, held, level)
+        inputs = family_of(model).inputs(model, conditioning, clip, device, continuation)
+        shape, before = clip.latent_shape(space), inputs.before
+        count = shape[2]
+        noise = noise_from_seed(seed, shape, before + inputs.extra, device)
+        own, more = noise[:, :, :count], noise[:, :, count:]
+        noise = torch.cat((more[:, :, :before], inputs.noise(own), more[:, :, before:]), 2)
+        if use.frame_lag:
+            held = held_mask(inputs.held, noise.shape[2], device)
+            levels = levels_of_sigma(held, use.frame_lag)
+            transformer = with_frame_levels(transformer, held, levels)
         if model.config.flow_map:
-            transformer, solver = toward(transformer, sigmas), "euler"
-        transformer = controlled(transformer, controls, sigmas)
-        words = (None if w is None else w.to(device) for w in (conditioning.positive, conditioning.negative))
-        scale = use["guidance"]
-        if boundary is not None and use["guidance_low"] != scale:
-            scale = lambda sigma: use["guidance" if sigma >= boundary else "guidance_low"]  # noqa: E731
-        denoise = guided(transformer, *words, scale, keep=not is_wan(model))  # of Wan's many words it would be much
+            transformer, solver = towards_next_sigma(transformer, sigmas), "euler"
+        transformer = conditioned(transformer, inputs, sigmas)
+        positive, negative = (
+            None if c is None else c.to(device) for c in (conditioning.positive, conditioning.negative)
+        )
+        denoise = guided(transformer, positive, negative, guidance_of(model, use), family_of(model).caches_text)
 
         def of_clip(x: Tensor) -> Tensor:
             return space.denormalize(x[:, :, before : before + count])
 
         def report(step: Step) -> None:
-            if on_step is not None:
-                on_step(replace(step, x0=of_clip(step.x0), draft=conditioning.draft))
+            context.hooks.on_step(Progress(step.done, step.total, of_clip(step.x0), continuation.draft))
 
-        latent = sample(
-            denoise, noise, sigmas, solver, controls.known, report, check,
-            seen=lambda sigma: seen(sigma, use["scheduler"]), fresh=more_noise(seed, noise.shape), level=level,
-        )  # fmt: skip
+        options = SampleOptions(
+            model_sigma=lambda sigma: model_sigma(sigma, use.scheduler),
+            frame_levels=levels,
+            fresh_noise=noise_after_seed(seed, noise.shape),
+        )
+        latent = sample(denoise, noise, sigmas, solver, inputs.held, report, context.hooks.check, options)
         return of_clip(latent).cpu()
 
 
-def opened(
-    model: Any, conditioning: Any, *, frames: int, width: int, height: int, guidance: float | None = None, **run: Any
-) -> Any:  # fmt: skip
-    """The conditioning with the picture that a shot of words alone opens with, of a video by the model or its teacher; others
-    as they are.
-
-    frames, width, height, seed, device, on_step, check: see generate(); guidance: the model's, its teacher has its own.
-    """
-    if not opens_with_a_picture(model, conditioning):
-        return conditioning
-    maker = model.teacher or model
-    if all(control is None for control in (conditioning.camera, conditioning.depth, conditioning.flow)):
-        frames = maker.defaults["frames"]  # of other lengths it knows less, too
-    width, height = opening_size(maker, width, height)
-    latent = generate(
-        maker, replace(conditioning, unforeseen=True), frames=frames, width=width, height=height,
-        steps=STEPS, guidance=guidance if maker is model else None, **run,
-    )  # fmt: skip
-    picture = opening_picture(maker, latent.to(run.get("device", "cpu")))
-    return replace(conditioning, unforeseen=True) if picture is None else begun_with(conditioning, picture)
+def guidance_of(model: WorldModel, use: RunSettings) -> float | Callable[[float], float]:
+    """The guidance scale, or where two experts have different ones, a function of sigma."""
+    boundary = model.boundary
+    if boundary is None or use.guidance_low == use.guidance:
+        return use.guidance
+    return lambda sigma: use.guidance if sigma >= boundary else use.guidance_low
 
 
-def halves(on_step: Callable[[Step], None] | None, steps: int) -> tuple[Callable | None, Callable | None]:
-    """Two watchers of a run each, that let one hear of both as of one run of so many steps, as the second has."""
-    if on_step is None:
-        return None, None
-    first = lambda step: on_step(replace(step, done=step.done * steps // (2 * step.total), total=steps))  # noqa: E731
-    return first, lambda step: on_step(replace(step, done=(steps + step.done + 1) // 2))
+def _halves(
+    on_step: Callable[[Progress], None], steps: int
+) -> tuple[Callable[[Progress], None], Callable[[Progress], None]]:
+    """Two hooks through which on_step hears of two runs as of one of `steps` steps, as many as the second run has."""
 
+    def first(step: Progress) -> None:
+        on_step(replace(step, done=step.done * steps // (2 * step.total), total=steps))
 
-def more_noise(seed: int, shape: tuple[int, ...]) -> Callable[[], Tensor]:
-    """The noise that comes behind a seed's first: the same on every device."""
-    drawn = []
+    def second(step: Progress) -> None:
+        on_step(replace(step, done=(steps + step.done + 1) // 2))
 
-    def fresh() -> Tensor:
-        import torch
-
-        if not drawn:
-            drawn.append(torch.Generator("cpu").manual_seed(seed))
-            torch.randn(tuple(shape), generator=drawn[0])
-        return torch.randn(tuple(shape), generator=drawn[0])
-
-    return fresh
+    return first, second

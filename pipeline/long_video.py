@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from ..drafting.predict import foretold
-from .generate import opened
-from .first_picture import begun_with
-from .settings import is_wan
+from .drafts import begun_with, predict, wants_first_picture
+from .family import family_of
+from .generate import with_first_picture
 from .takes import take
+from .values import MODEL_DEFAULTS, ON_CPU, ClipSpec, Continuation, RunContext, SamplerSettings, ignore
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-OVERLAP = 5  # frames a window knows of the one before: two latent frames, from which speeds can be told
+    from ..control.camera import CameraPath
+    from ..control.conditioning import Conditioning
+    from ..control.depth import DepthMaps
+    from ..control.flow import FlowField
+    from ..model.world_model import WorldModel
+
+OVERLAP = 5  # frames a window is given of the one before: two latent frames, which show how fast things move
 
 
-def windows(frames: int, window: int, overlap: int = OVERLAP) -> list[int]:
+@dataclass(frozen=True)
+class Windows:
+    """How a long video is cut: frames made at once (None: as many as the model was trained on), frames shared by two
+    neighbours, and on_window(done, total), which may raise to stop."""
+
+    frames: int | None = None
+    overlap: int = OVERLAP
+    on_window: Callable[[int, int], None] = ignore
+
+
+def window_starts(frames: int, window: int, overlap: int = OVERLAP) -> list[int]:
     """First frames of the windows that cover a video; the last window may reach beyond its end, and is cut there."""
     if overlap >= window:
         raise ValueError(f"windows of {window} frames cannot overlap by {overlap}; expected fewer")
@@ -28,91 +45,85 @@ def windows(frames: int, window: int, overlap: int = OVERLAP) -> list[int]:
 
 
 def long_video(
-    model: Any,
-    conditioning: Any,
-    *,
+    model: WorldModel,
+    conditioning: Conditioning,
+    clip: ClipSpec,
     seed: int,
-    frames: int,
-    width: int,
-    height: int,
-    window: int | None = None,
-    overlap: int = OVERLAP,
-    device: Any = "cpu",
-    on_window: Callable[[int, int], None] | None = None,
-    **settings: Any,
+    settings: SamplerSettings = MODEL_DEFAULTS,
+    context: RunContext = ON_CPU,
+    windows: Windows = Windows(),
 ) -> Tensor:
-    """Frames [T,H,W,3] in 0..1 of any length; settings as for `generate` (steps, guidance, shift, solver, check).
+    """Frames [T,H,W,3] in 0..1 of any length; errors as generate()'s.
 
-    window: frames made at once, by default as many as the model was trained on; a video no longer than that is made in
-    one piece. Window i has seed + i. on_window(done, total) may raise to stop. An end picture ends the last window.
+    A video no longer than a window is made in one piece. Window i has seed + i. An end picture ends the last window.
     """
     import torch
 
-    window = window or model.defaults["frames"]
-    run = {"width": width, "height": height, "device": device, **settings}
-    if frames <= window:
-        return take(model, conditioning, seed=seed, frames=frames, **run).frames
-
-    def cut(shot: Any, at: int) -> Any:
-        told = ("camera", "depth", "flow", "draft")
-        return replace(shot, **{name: _part(getattr(shot, name, None), at, window) for name in told})
-
-    begun = opened(
-        model, cut(conditioning, 0), seed=seed, frames=window, width=width, height=height, device=device,
-        guidance=settings.get("guidance"), check=settings.get("check"),
-    )  # fmt: skip
-    conditioning = begun_with(conditioning, begun.start)
-    conditioning = foretold(model, conditioning, frames, width, height, seed)
-    video = torch.empty(0, height, width, 3)
-    starts = windows(frames, window, overlap)
-    made = None
+    window = windows.frames or model.defaults["frames"]
+    if clip.frames <= window:
+        return take(model, conditioning, clip, seed, settings, context).frames
+    piece = replace(clip, frames=window)
+    whole = Continuation()
+    if wants_first_picture(model, conditioning, whole):
+        start = with_first_picture(model, _cut(conditioning, 0, window), piece, seed, settings, context)
+        whole = Continuation(first_picture=start.first_picture)
+    conditioning = begun_with(conditioning, whole)
+    draft = predict(model, conditioning, clip, seed, whole, context.perception).draft
+    video = torch.empty(0, clip.height, clip.width, 3)
+    starts = window_starts(clip.frames, window, windows.overlap)
+    latent = None
     for i, at in enumerate(starts):
-        last = i == len(starts) - 1
-        end = conditioning.end if last and at + window == frames else None
-        told = replace(cut(conditioning, at), end=end, unforeseen=False)
-        if made is not None:
-            told = replace(told, strength=1.0, **_known(model, video[at : at + overlap], made.latent))
-        made = take(model, told, seed=seed + i, frames=window, **run)
-        video = torch.cat((video, made.frames[overlap if i else 0 :]))
-        if on_window is not None:
-            on_window(i + 1, len(starts))
-    return video[:frames]
+        end = conditioning.end if i == len(starts) - 1 and at + window == clip.frames else None
+        part = replace(_cut(conditioning, at, window), end=end)
+        continuation = replace(whole, draft=None if draft is None else draft.part(at, window))
+        if latent is not None:
+            start, past = family_of(model).after_window(model, video[at : at + windows.overlap], latent)
+            part, continuation = replace(part, start=start, strength=1.0), replace(continuation, past=past)
+        made = take(model, part, piece, seed + i, settings, context, continuation)
+        latent = made.result.latent
+        video = torch.cat((video, made.frames[windows.overlap if i else 0 :]))
+        windows.on_window(i + 1, len(starts))
+    return video[: clip.frames]
 
 
-def _known(model: Any, frames: Tensor, before: Tensor) -> dict[str, Any]:
-    """What a window is told of the last frames [n,H,W,3] of the one before, whose latents are `before`.
+def _cut(conditioning: Conditioning, at: int, window: int) -> Conditioning:
+    """The conditioning with the controls of the frames from `at` on; beyond their end the last frame stands still."""
+    camera, depth, flow = conditioning.controls
+    return replace(
+        conditioning,
+        camera=_cut_camera(camera, at, window),
+        depth=_cut_depth(depth, at, window),
+        flow=_cut_flow(flow, at, window),
+    )
 
-    All but the first as those latents: encoded anew they would be softer each time, and hold no state. Wan models read
-    pictures.
-    """
-    behind = (len(frames) - 1) // model.codec.temporal
-    if is_wan(model) or not behind:
-        return {"start": frames}
-    return {"start": frames[:1], "past": before[:, :, -behind:]}
+
+def _cut_camera(camera: CameraPath | None, at: int, window: int) -> CameraPath | None:
+    if camera is None:
+        return None
+    if camera.stretch:
+        raise ValueError(
+            "a camera path that is stretched over the video cannot be cut into windows; give it a pose for every frame"
+        )
+    return replace(camera, c2w=_frames(camera.c2w, at, window), fov_deg=_frames(camera.fov_deg, at, window))
 
 
-def _part(control: Any, at: int, window: int) -> Any:
-    """A control's frames at .. at+window; beyond its end the last one stands still."""
+def _cut_depth(depth: DepthMaps | None, at: int, window: int) -> DepthMaps | None:
+    return None if depth is None else replace(depth, inverse=_frames(depth.inverse, at, window))
+
+
+def _cut_flow(flow: FlowField | None, at: int, window: int) -> FlowField | None:
+    if flow is None:
+        return None
+    return replace(
+        flow, flow=_frames(flow.flow, at, window - 1, still=True), valid=_frames(flow.valid, at, window - 1, still=True)
+    )
+
+
+def _frames(x: Tensor, at: int, count: int, still: bool = False) -> Tensor:
+    """`count` rows of x [T, ...] from `at` on; missing ones repeat the last, or are 0 (still)."""
     import torch
 
-    if control is None or getattr(control, "stretch", False):
-        if control is not None:
-            raise ValueError(
-                "a camera path that is stretched over the video cannot be cut into windows; "
-                "give it a pose for every frame"
-            )
-        return None
-
-    def cut(x: Tensor, count: int, still: bool) -> Tensor:
-        part = x[at : at + count]
-        missing = count - len(part)
-        rest = torch.zeros_like(x[-1:]) if still else x[-1:]
-        return torch.cat((part, rest.expand(missing, *x.shape[1:]))) if missing else part
-
-    if hasattr(control, "part"):
-        return control.part(at, window)
-    if hasattr(control, "c2w"):
-        return replace(control, c2w=cut(control.c2w, window, False), fov_deg=cut(control.fov_deg, window, False))
-    if hasattr(control, "inverse"):
-        return replace(control, inverse=cut(control.inverse, window, False))
-    return replace(control, flow=cut(control.flow, window - 1, True), valid=cut(control.valid, window - 1, True))
+    part = x[at : at + count]
+    missing = count - len(part)
+    rest = torch.zeros_like(x[-1:]) if still else x[-1:]
+    return torch.cat((part, rest.expand(missing, *x.shape[1:]))) if missing else part

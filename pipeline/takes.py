@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING
 
 from .decode import decode_frames
-from .decode import expected
 from .generate import generate
-from .previews import PreviewBudget, pictures, predicted_video, reduced
-from .quick_decode import resized
+from .latent_preview import LatentPreview, reduced, resized
+from .previews import SHARE, PreviewBudget, Update, pictures, predicted_video
+from .values import (
+    FROM_START,
+    MODEL_DEFAULTS,
+    ON_CPU,
+    ClipSpec,
+    Continuation,
+    Hooks,
+    Progress,
+    Result,
+    RunContext,
+    SamplerSettings,
+)
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
-    from ..drafting.draft import Draft
-    from ..sampling.sample import Step
+    from ..control.conditioning import Conditioning
+    from ..drafting import Draft
+    from ..model.world_model import WorldModel
 
 SEEDS = 2**64
-KEPT = 8  # latents of the last takes
 TILE = 192  # pixels, longest side of one take among several while they form
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Take:
-    """One video of a shot: latent [1,C,T',h,w] in the codec's raw scale, frames [T,H,W,3] 0..1, both on the CPU."""
+    """One video of a shot: frames [T,H,W,3] in 0..1 on the CPU, how it was made, and how long that took.
+
+    seconds: sampling and decoding; first: seconds until its first frame could be seen, predicted or else decoded.
+    """
 
     seed: int
-    latent: Tensor
+    result: Result
     frames: Tensor
-    draft: Draft | None  # what they were expected to show
-    opening: Tensor | None  # the start picture [1,H,W,3] that was made of words alone
-    unforeseen: bool | str  # nothing was foretold, and why, see Conditioning
-    seconds: float  # sampling and decoding
-    first: float  # seconds until its first frame could be seen: foretold, or else decoded
+    seconds: float
+    first: float
 
 
 def seeds_from(seed: int, count: int) -> list[int]:
@@ -46,140 +60,131 @@ def seeds_from(seed: int, count: int) -> list[int]:
 
 
 def take(
-    model: Any,
-    conditioning: Any,
-    *,
+    model: WorldModel,
+    conditioning: Conditioning,
+    clip: ClipSpec,
     seed: int,
-    frames: int,
-    width: int,
-    height: int,
-    device: Any = "cpu",
-    on_draft: Callable[[Draft], None] | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    on_frames: Callable[[int, Tensor], None] | None = None,
-    check: Callable[[], None] | None = None,
-    **settings: Any,
+    settings: SamplerSettings = MODEL_DEFAULTS,
+    context: RunContext = ON_CPU,
+    continuation: Continuation = FROM_START,
 ) -> Take:
-    """Sample and decode one video; settings as generate() takes them, by default the model's own.
+    """Sample, decode and time one video; arguments and errors as generate()'s."""
+    begin, shown = time.perf_counter(), list[float]()
+    hooks = context.hooks
 
-    on_draft(draft) is told what is foretold, where something is, before it is sampled; on_frames(done, frames so far [n,H,W,3])
-    is told after each of the T' latent frames and may raise to stop.
-    """
-    shape, heard = dict(frames=frames, width=width, height=height), []
-    begin, first = time.perf_counter(), []
+    def on_draft(draft: Draft) -> None:
+        shown.append(time.perf_counter() - begin)
+        hooks.on_draft(draft)
 
-    def decoded(done: int, frames: Tensor) -> None:
-        first.append(time.perf_counter() - begin)
-        if on_frames is not None:
-            on_frames(done, frames)
+    def on_frames(done: int, frames: Tensor) -> None:
+        shown.append(time.perf_counter() - begin)
+        hooks.on_frames(done, frames)
 
-    def told(shot: Any) -> None:
-        heard.append(shot)
-        if shot.draft is not None:
-            first.append(time.perf_counter() - begin)
-            if on_draft is not None:
-                on_draft(shot.draft)
-
-    latent = generate(
-        model, conditioning, seed=seed, device=device, on_told=told, on_step=on_step, check=check, **shape, **settings
-    )
-    (shot,) = heard
-    draft = expected(model, shot, **shape)
-    video = decode_frames(model.codec, latent, device, on_frames=decoded, draft=draft)
-    opening = shot.start if shot.opened else None
-    return Take(seed, latent, video, draft, opening, shot.unforeseen, time.perf_counter() - begin, first[0])
+    timed = replace(context, hooks=replace(hooks, on_draft=on_draft, on_frames=on_frames))
+    result = generate(model, conditioning, clip, seed, settings, timed, continuation)
+    frames = decode_frames(model.require("codec", "a take"), result.latent, result.expected, timed)
+    return Take(seed, result, frames, time.perf_counter() - begin, shown[0])
 
 
-_kept: OrderedDict[tuple, tuple[Any, Any, Take]] = OrderedDict()
-_lock = threading.Lock()
+class TakeCache:
+    """The last takes of one model, without their frames: picking another of them costs only its decoding."""
 
+    LIMIT = 8  # takes
 
-class Takes:
-    """Takes of one shot. Those of late are not sampled again, only decoded: picking another costs next to nothing."""
+    def __init__(self):
+        self._takes: OrderedDict[tuple[object, ...], tuple[weakref.ref[Conditioning], Take]] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def __init__(self, model: Any, conditioning: Any, device: Any, forming: FormingTakes, check: Callable[[], None]):
-        self.model, self.conditioning, self.device = model, conditioning, device
-        self.forming, self.check = forming, check
-
-    def take(self, seed: int, **settings: Any) -> Take:
-        """As take(); its times are those of when it was made."""
-        key = (id(self.model), id(self.conditioning), str(self.device), seed, *sorted(settings.items()))
-        with _lock:
-            model, conditioning, made = _kept.get(key) or (lambda: None, None, None)
-        if model() is self.model and conditioning() is self.conditioning:
-            on_frames = self.forming.on_frames
-            frames = decode_frames(self.model.codec, made.latent, self.device, on_frames=on_frames, draft=made.draft)
-            return replace(made, frames=frames)
-        made = take(
-            self.model, self.conditioning, seed=seed, device=self.device, on_draft=self.forming.on_draft,
-            on_step=self.forming.on_step, on_frames=self.forming.on_frames, check=self.check, **settings,
-        )  # fmt: skip
-        with _lock:
-            refs = weakref.ref(self.model), weakref.ref(self.conditioning)
-            _kept[key] = (*refs, replace(made, frames=None))
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)
+    def take(
+        self,
+        model: WorldModel,
+        conditioning: Conditioning,
+        clip: ClipSpec,
+        seed: int,
+        settings: SamplerSettings,
+        context: RunContext,
+    ) -> Take:
+        """As take(); of a take that is still here the times are those of when it was made."""
+        key = (id(model), id(conditioning), str(context.device), seed, clip, settings)
+        with self._lock:
+            owner, made = self._takes.get(key, (None, None))
+        if owner is not None and made is not None and owner() is conditioning:
+            codec = model.require("codec", "a take")
+            return replace(made, frames=decode_frames(codec, made.result.latent, made.result.expected, context))
+        made = take(model, conditioning, clip, seed, settings, context)
+        with self._lock:
+            self._takes[key] = weakref.ref(conditioning), replace(made, frames=made.frames[:0])
+            while len(self._takes) > self.LIMIT:
+                self._takes.popitem(last=False)
         return made
 
 
 class FormingTakes:
-    """Shows several takes while they are made, one after another, in the places where they will stand.
+    """Hooks that show several takes while they are made, one after another, each in the place where it will stand.
 
-    update(done, pictures or None) hears of takes x (steps + latent frames) pieces of work. What is foretold, predicted videos
-    after steps, then decoded frames as they come; the time that costs is kept within `share` of the rest.
+    update(done, pictures or None) counts takes x (steps + latent frames) pieces of work. Shown are the draft, predicted
+    videos after steps, then decoded frames as they come, within `share` of the time of all else.
     """
 
-    def __init__(self, codec: Any, update: Callable, takes: int, steps: int, latent_frames: int, share: float = 0.05):
-        self.codec, self.update, self.each = codec, update, steps + latent_frames
-        self.shown: list[list] = [[] for _ in range(takes)]
-        self.steps, self.current = steps, 0
+    def __init__(
+        self, preview: LatentPreview, update: Update, takes: int, steps: int, latent_frames: int, share: float = SHARE
+    ):
+        self.preview, self.update, self.steps, self.work = preview, update, steps, steps + latent_frames
+        self.shown: list[list[Image]] = [[] for _ in range(takes)]
+        self.current = 0
         self.budget = PreviewBudget(share)
 
-    def on_draft(self, draft: Draft) -> None:
-        self._tell(0, lambda: pictures(reduced(draft.frames)))
+    def hooks(self, check: Callable[[], None]) -> Hooks:
+        """To be passed to the takes."""
+        return Hooks(self.on_draft, self.on_step, self.on_frames, check)
 
-    def on_step(self, step: Step) -> None:
-        self._tell(step.done, lambda: pictures(predicted_video(self.codec, step)))
+    def on_draft(self, draft: Draft) -> None:
+        """See Hooks."""
+        self._show(0, lambda: pictures(reduced(draft.frames)))
+
+    def on_step(self, step: Progress) -> None:
+        """See Hooks."""
+        self._show(step.done, lambda: pictures(predicted_video(self.preview, step)))
 
     def on_frames(self, done: int, frames: Tensor) -> None:
-        last = self.steps + done == self.each
+        """See Hooks. Frames that are not decoded yet keep their predicted picture."""
+        last = self.steps + done == self.work
         before = self.shown[self.current]
-        # What is not decoded yet keeps its predicted picture.
-        self._tell(self.steps + done, lambda: pictures(frames) + before[len(frames) :], always=last)
+        self._show(self.steps + done, lambda: pictures(frames) + before[len(frames) :], always=last)
         if last:
             self.current += 1
 
-    def _tell(self, done: int, draw: Callable[[], list], always: bool = False) -> None:
-        total = self.current * self.each + done
+    def _show(self, done: int, draw: Callable[[], list[Image]], always: bool = False) -> None:
+        total = self.current * self.work + done
         if not (always and len(self.shown) > 1) and not self.budget.affordable():
             return self.update(total, None)
         with self.budget.spending():
             frames = draw()
             self.shown[self.current] = frames if len(self.shown) == 1 else [tile(frame) for frame in frames]
-            self.update(total, beside(self.shown))
+            self.update(total, side_by_side(self.shown))
 
 
-def tile(image: Any) -> Any:
-    """A PIL image with its longer side TILE pixels."""
+def tile(image: Image) -> Image:
+    """The image with its longer side TILE pixels."""
     scale = TILE / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image if image.size == size else image.resize(size, resample=2)  # bilinear
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image if image.size == (width, height) else image.resize((width, height), resample=2)  # bilinear
 
 
-def beside(takes: list[list]) -> list:
+def side_by_side(takes: list[list[Image]]) -> list[Image]:
     """Tiles of several takes -> frames with all of them in two columns; dark where there is nothing yet."""
     if len(takes) == 1:
         return takes[0]
     from PIL import Image
 
-    size = next(frames[0].size for frames in takes if frames)
+    width, height = next(frames[0].size for frames in takes if frames)
     rows = (len(takes) + 1) // 2
-    mosaic = []
+    mosaic: list[Image.Image] = []
     for t in range(max(map(len, takes))):
-        image = Image.new("RGB", (2 * size[0], rows * size[1]), (24, 24, 24))
+        image = Image.new("RGB", (2 * width, rows * height), (24, 24, 24))
         for i, frames in enumerate(takes):
             if t < len(frames):
-                image.paste(frames[t], ((i % 2) * size[0], (i // 2) * size[1]))
+                image.paste(frames[t], ((i % 2) * width, (i // 2) * height))
         mosaic.append(image)
     return mosaic
 
@@ -187,18 +192,15 @@ def beside(takes: list[list]) -> list:
 def film_strip(frames: Tensor, longest: int = 384, side: int = 4096) -> tuple[Tensor, int]:
     """Frames [T,H,W,3] in rows on one picture [rows*h, columns*w, 3], and the number of columns.
 
-    Pictures are reduced to at most `longest` pixels a side, and further until the strip's width fits into `side`.
+    Frames are reduced to at most `longest` pixels a side, and further until the strip is at most `side` pixels wide.
     """
-    import math
-
     import torch
 
     count, height, width = frames.shape[:3]
     columns = math.ceil(math.sqrt(count))
     scale = min(1.0, longest / max(height, width), side / columns / max(height, width))
     if scale < 1.0:
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        frames = resized(frames, size, "area")
+        frames = resized(frames, (max(1, round(height * scale)), max(1, round(width * scale))), "area")
     rows = math.ceil(count / columns)
     padded = torch.cat((frames, frames.new_zeros(rows * columns - count, *frames.shape[1:])))
     h, w = frames.shape[1:3]

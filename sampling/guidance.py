@@ -1,30 +1,35 @@
-"""Classifier-free guidance: steer from what the negative prompt would give towards what the prompt gives."""
+"""Classifier-free guidance: away from the negative prompt's velocity, towards the prompt's (arXiv 2207.12598)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .types import Denoiser, Transformer
 
-TOGETHER = 8192  # latent cells; in larger videos a batch is no quicker than its parts, and takes twice the memory
+# Latent cells up to which both prompts share a batch; in larger videos a batch is no faster and takes twice the memory.
+MAX_CELLS_IN_ONE_BATCH = 8192
 
 
 def guided(
-    model: Callable, positive: Tensor, negative: Tensor | None, guidance: float | Callable[[float], float],
-    keep: bool = False,
-) -> Callable:  # fmt: skip
-    """A denoiser (x [B,C,T,h,w], sigma [B,T]) -> v that asks the model for both prompts, small videos in one batch.
+    model: Transformer,
+    positive: Tensor,
+    negative: Tensor | None,
+    guidance: float | Callable[[float], float],
+    cache_text: bool = False,
+) -> Denoiser:
+    """A denoiser (x [B,C,T,h,w], sigma [B,T]) -> v_negative + guidance * (v_positive - v_negative).
 
-    v = v_negative + guidance * (v_positive - v_negative). positive, negative: [1 or B, L, D]; guidance: a number, or
-    one for each sigma. Guidance 1 (or no negative) needs and costs only half of that. keep: the model may cache what it
-    computes from each prompt (`text_cache`, see WanTransformer.forward).
+    positive, negative: text context [1 or B, L, D]. guidance: a number, or a function of sigma; at 1, or without a
+    negative, the model is called once, for half the cost. cache_text: hand the model a dict per prompt in which it may
+    keep what it computes of the text (see WanTransformer.forward). Raises ValueError for contexts of two shapes.
     """
     if positive.shape[0] != 1 and negative is not None and negative.shape != positive.shape:
         raise ValueError(f"negative context is {list(negative.shape)}; expected the positive's {list(positive.shape)}")
-
-    kept = [{"text_cache": {}} if keep else {} for _ in range(3)]  # of both prompts, the one, the other
+    both, first, second = ({"text_cache": dict[object, object]()} if cache_text else {} for _ in range(3))
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         import torch
@@ -33,13 +38,13 @@ def guided(
         scale = guidance(float(sigma.max())) if callable(guidance) else guidance
         cond = positive.expand(batch, -1, -1)
         if scale == 1.0 or negative is None:
-            return model(x, sigma, cond, **kept[1])
+            return model(x, sigma, cond, **first)
         uncond = negative.expand(batch, -1, -1)
-        if x.shape[2:].numel() <= TOGETHER:
-            both = (torch.cat(pair) for pair in ((x, x), (sigma, sigma), (cond, uncond)))
-            v, v_negative = model(*both, **kept[0]).chunk(2)
+        if x.shape[2:].numel() <= MAX_CELLS_IN_ONE_BATCH:
+            doubled = (torch.cat(pair) for pair in ((x, x), (sigma, sigma), (cond, uncond)))
+            v, v_negative = model(*doubled, **both).chunk(2)
         else:
-            v, v_negative = model(x, sigma, cond, **kept[1]), model(x, sigma, uncond, **kept[2])
+            v, v_negative = model(x, sigma, cond, **first), model(x, sigma, uncond, **second)
         return v_negative + scale * (v - v_negative)
 
     return denoise

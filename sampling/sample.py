@@ -1,32 +1,48 @@
-"""One sampling run: noise in, clean latent out; reproducible, watchable, and stoppable between any two steps."""
+"""One sampling run: noise in, clean latent out; reproducible, observable, and stoppable between any two steps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING
 
-from .held import KnownFrames, hold
+from .held import HeldFrames, hold
 from .solvers import RENOISING, SOLVERS
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from ..drafting.draft import Draft
+    from .types import Denoiser
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """What a watcher is told after a step: `done` of `total` steps, the sigma it began at, predicted x0 [B,C,T,h,w], and the
-    draft that it was told, if any."""
+    """What on_step receives: `done` of `total` steps, the sigma it began at, the predicted x0 [B,C,T,h,w]."""
 
     done: int
     total: int
     sigma: float
     x0: Tensor
-    draft: Draft | None = None
 
 
-def noise_from_seed(seed: int, shape: Sequence[int], extra_frames: int = 0, device="cpu") -> Tensor:
+@dataclass(frozen=True)
+class SampleOptions:
+    """What only some runs need.
+
+    model_sigma: the sigma that the model receives in place of the solver's (see schedule.model_sigma).
+    frame_levels(sigma) [1 or B,T]: noise levels of frames that have their own when the clip is at sigma; the denoiser
+    still receives the clip's. fresh_noise(): noise for the solvers that add it between steps, shaped as the first.
+    """
+
+    model_sigma: Callable[[float], float] = float
+    frame_levels: Callable[[float], Tensor] | None = None
+    fresh_noise: Callable[[], Tensor] | None = None
+
+
+def noise_from_seed(
+    seed: int, shape: Sequence[int], extra_frames: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
     """Standard normal fp32 noise [B,C,T+extra_frames,h,w], drawn on the CPU: a seed means the same on every device.
 
     Extra frames (for end pictures) are drawn last, so that asking for them leaves the first T as they were.
@@ -36,44 +52,57 @@ def noise_from_seed(seed: int, shape: Sequence[int], extra_frames: int = 0, devi
     generator = torch.Generator("cpu").manual_seed(seed)
     noise = torch.randn(tuple(shape), generator=generator, dtype=torch.float32)
     if extra_frames:
-        behind = (*shape[:2], extra_frames, *shape[3:])
-        noise = torch.cat([noise, torch.randn(behind, generator=generator, dtype=torch.float32)], dim=2)
+        extra = (*shape[:2], extra_frames, *shape[3:])
+        noise = torch.cat([noise, torch.randn(extra, generator=generator, dtype=torch.float32)], dim=2)
     return noise.to(device)
 
 
+def noise_after_seed(seed: int, shape: Sequence[int]) -> Callable[[], Tensor]:
+    """Draws the noise [*shape] that follows the seed's first such draw: the same on every device."""
+    import torch
+
+    generator = torch.Generator("cpu").manual_seed(seed)
+    skipped = False
+
+    def fresh() -> Tensor:
+        nonlocal skipped
+        if not skipped:
+            torch.randn(tuple(shape), generator=generator)
+            skipped = True
+        return torch.randn(tuple(shape), generator=generator)
+
+    return fresh
+
+
 def sample(
-    denoise: Callable[[Tensor, Tensor], Tensor],
+    denoise: Denoiser,
     noise: Tensor,
     sigmas: Sequence[float],
     solver: str = "unipc",
-    known: KnownFrames | None = None,
+    held: HeldFrames | None = None,
     on_step: Callable[[Step], None] | None = None,
     check: Callable[[], None] | None = None,
-    *,
-    seen: Callable[[float], float] = float,
-    fresh: Callable[[], Tensor] | None = None,
-    level: Callable[[float], Tensor] | None = None,
+    options: SampleOptions = SampleOptions(),
 ) -> Tensor:
     """Solve from noise [B,C,T,h,w] at sigmas[0] to the latent at sigmas[-1].
 
-    denoise(x, sigma [B,T]) -> v, told seen(sigma). `check` is called before every evaluation and stops the run by
-    raising; so may on_step. fresh() is noise for the solvers that draw it on the way. level(sigma) [1 or B,T]: noise
-    levels of frames that have their own when the clip is at sigma; denoise is told the clip's all the same.
-    Raises ValueError for an unknown solver, FloatingPointError when the model gives NaN.
+    denoise(x, sigma [B,T]) -> velocity. check() is called before every evaluation and stops the run by raising; so may
+    on_step. Raises ValueError for an unknown solver, FloatingPointError when the model gives NaN.
     """
     import torch
 
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; expected one of {', '.join(SOLVERS)}")
-    if solver in RENOISING and fresh is None:
-        raise ValueError(f"the solver {solver} needs noise on its way: give `fresh`")
-    field = denoise if known is None else hold(denoise, known, noise)
+    fresh_noise, frame_levels = options.fresh_noise, options.frame_levels
+    if solver in RENOISING and fresh_noise is None:
+        raise ValueError(f"the solver {solver} adds noise between steps: give `fresh_noise`")
+    field = denoise if held is None else hold(denoise, held, noise)
     batch, frames, total = noise.shape[0], noise.shape[2], len(sigmas) - 1
 
     def velocity(x: Tensor, s: float) -> Tensor:
         if check is not None:
             check()
-        v = field(x, torch.full((batch, frames), seen(s), dtype=noise.dtype, device=noise.device))
+        v = field(x, torch.full((batch, frames), options.model_sigma(s), dtype=noise.dtype, device=noise.device))
         if not torch.isfinite(v).all():
             raise FloatingPointError(
                 f"the model gave NaN or infinity at sigma {s:.3f}; its weights or the conditioning are damaged, "
@@ -81,20 +110,21 @@ def sample(
             )
         return v
 
-    def at(s: float) -> Tensor:
-        if level is None:
-            return torch.tensor(s, dtype=torch.float64, device=noise.device)  # without dimensions: x keeps its dtype
-        return level(s)[:, None, :, None, None]
+    def level(s: float) -> Tensor:
+        if frame_levels is None:
+            return torch.tensor(s, dtype=torch.float64, device=noise.device)  # a scalar tensor: x keeps its dtype
+        return frame_levels(s)[:, None, :, None, None]
 
     def report(i: int, x0: Tensor) -> None:
         if on_step is not None:
             on_step(Step(i + 1, total, float(sigmas[i]), x0))
 
-    def held_noise() -> Tensor:  # known frames keep the noise that their velocity is made of
-        drawn = fresh().to(noise)
-        return drawn if known is None else noise.where(known.held[None, None, :, None, None], drawn)
+    def drawn() -> Tensor:
+        assert fresh_noise is not None
+        fresh = fresh_noise().to(noise)  # held frames keep the noise that their exact velocity is made of
+        return fresh if held is None else noise.where(held.mask, fresh)
 
-    x = SOLVERS[solver](velocity, noise, sigmas, report, at, *([held_noise] if solver in RENOISING else []))
-    if known is not None and known.strength == 1.0 and sigmas[-1] == 0.0:
-        x = known.latent.where(known.held[None, None, :, None, None], x)  # to the bit, not to rounding
+    x = SOLVERS[solver](velocity, noise, sigmas, report, level, *([drawn] if solver in RENOISING else []))
+    if held is not None and held.strength == 1.0 and sigmas[-1] == 0.0:
+        x = held.latent.where(held.mask, x)  # exact to the bit, not to rounding
     return x

@@ -1,4 +1,4 @@
-"""Flow-matching time: which sigmas the solvers visit, by which rule."""
+"""Flow-matching time: the noise levels (sigmas) that a solver visits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def shift_sigma(sigma: float, shift: float) -> float:
 
 
 def schedule(steps: int, shift: float = 1.0, scheduler: str = "simple") -> list[float]:
-    """`steps` + 1 sigmas from the noise down to exactly 0. Of ten steps at shift 5 the last starts at the figure below.
+    """`steps` + 1 sigmas from the noise down to exactly 0.
 
-    simple: uniform from 1, then shifted; as ComfyUI's of that name (.357). Four-step students (LightX2V) learned it.
-    normal: uniform in what is already shifted, from 1 to 1/1000, and shifted again; ComfyUI's normal and diffusers'
-    Euler (.024). wan: uniform from .999, then shifted; Wan's own UniPC (.357), whose model sees whole thousandths.
-    Raises ValueError when steps is not 1..1000, shift not in 0.01..100, or the rule unknown.
+    simple: uniform from 1, then shifted (ComfyUI's "simple"); four-step students (LightX2V) were trained on it.
+    normal: uniform between the shifted ends 1 and 1/1000, then shifted again (ComfyUI's "normal", diffusers' Euler).
+    wan: uniform from 0.999, then shifted (Wan's own UniPC). At ten steps and shift 5 the last step of the three begins
+    at 0.357, 0.024 and 0.357. Raises ValueError when steps is not 1..1000, shift not 0.01..100, or the name unknown.
     """
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps is {steps}; expected 1 to {MAX_STEPS}")
@@ -36,11 +36,11 @@ def schedule(steps: int, shift: float = 1.0, scheduler: str = "simple") -> list[
     return [shift_sigma(sigma, shift) for sigma in uniform]
 
 
-def seen(sigma: float, scheduler: str) -> float:
-    """The sigma that a model is told in place of the solver's: whole thousandths by Wan's rule, which rounds down."""
+def model_sigma(sigma: float, scheduler: str) -> float:
+    """The sigma that the model receives: the solver's; with "wan" rounded down to thousandths, as Wan's code does."""
     return int(1000 * sigma) / 1000 if scheduler == "wan" else sigma
 
 
-def step_of(sigmas: Sequence[float], sigma: float) -> int:
-    """The step of a schedule that begins at sigma, or nearest to it."""
+def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
+    """Index of the schedule's entry nearest to sigma."""
     return min(range(len(sigmas)), key=lambda i: abs(sigmas[i] - sigma))

@@ -1,13 +1,15 @@
 """Solvers of the probability-flow ODE dx/ds = v(x, s), from the first sigma of a schedule to its last.
 
-Each is called as solver(velocity, x, sigmas, report, at): velocity(x, sigma) -> v has the shape of x, and
-report(i, x0) is told after step i (from 0) what the clean sample looked like from there. at(sigma) is the noise level
-of every element of x, a tensor that broadcasts to it: frames may have their own. lcm draws noise as it goes.
+Each is called as solver(velocity, x, sigmas, report, level): velocity(x, sigma) -> v has the shape of x; report(i, x0)
+receives the predicted clean sample after step i (from 0); level(sigma) is the noise level of every element of x, a
+tensor that broadcasts to it, as frames may have levels of their own. lcm also takes fresh() -> noise.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,19 +19,19 @@ if TYPE_CHECKING:
     Levels = Callable[[float], Tensor]
 
 
-def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
+def euler(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, level: Levels) -> Tensor:
     """First order, one evaluation a step."""
-    for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        v, a = velocity(x, s), at(s)
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        v, a = velocity(x, s), level(s)
         report(i, x - a * v)
-        x = x + (at(t) - a) * v
+        x = x + (level(t) - a) * v
     return x
 
 
-def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
+def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, level: Levels) -> Tensor:
     """Second order, two evaluations a step; a step into level 0, where models are not trained, is Euler's."""
-    for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        v, a, b = velocity(x, s), at(s), at(t)
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        v, a, b = velocity(x, s), level(s), level(t)
         x0 = x - a * v
         if t > 0:
             v = v.where(b == 0, 0.5 * (v + velocity(x + (b - a) * v, t)))
@@ -39,51 +41,51 @@ def heun(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report,
 
 
 def lcm(
-    velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels, fresh: Callable[[], Tensor]
+    velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, level: Levels, fresh: Callable[[], Tensor]
 ) -> Tensor:
     """The clean sample of each step, noised again: (1-t)*x0 + t*fresh(). For CausVid and Self-Forcing students."""
-    for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        x0 = x - at(s) * velocity(x, s)
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        x0 = x - level(s) * velocity(x, s)
         report(i, x0)
-        b = at(t)
+        b = level(t)
         x = (1.0 - b) * x0 + b * fresh() if t > 0 else x0
     return x
 
 
-def unipc(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, at: Levels) -> Tensor:
+def unipc(velocity: Velocity, x: Tensor, sigmas: Sequence[float], report: Report, level: Levels) -> Tensor:
     """UniPC of order 2 (arXiv 2302.04867, data prediction, B(h) = e^h - 1), one evaluation a step.
 
-    alpha = 1-s and sigma = s give lambda = log((1-s)/s), infinite at both ends of a full schedule. There the
-    exponential weights have finite limits but quotients of steps have not: a history at s = 1 is left
-    out and the step into s = 0 is first order.
-    Measured on exact ODEs: order 3 between finite lambdas, order 2 on full schedules.
+    alpha = 1-s and sigma = s give lambda = log((1-s)/s), which is infinite at both ends of a full schedule. There the
+    exponential weights have finite limits but quotients of steps have none, so the step from s = 1 is left out of the
+    history and the step into s = 0 is first order. On exact ODEs (tests/test_sampling.py) the order is 3 between finite
+    lambdas and 2 on full schedules.
     """
-    last: _Step | None = None  # the step that led to x, for correcting its end
-    for i, (s, t) in enumerate(zip(sigmas, sigmas[1:])):
-        a = at(s)
+    last: _Step | None = None  # the step that led to x, whose end is corrected once x0 is known there
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        a = level(s)
         x0 = x - a * velocity(x, s)
         if last is not None:
             x = last.corrected(x0)
-        last = _Step(a, at(t), x, x0, previous=last)
+        last = _Step(a, level(t), x, x0, previous=last)
         x = last.predicted()
         report(i, x0)
     return x
 
 
 class _Step:
-    """One UniPC step from s to t: x at s, x0 predicted there, and the slope of x0 from the step before.
+    """One UniPC step from s to t: x at s, x0 predicted there, and the slope of x0 since the step before.
 
-    s and t are tensors: what is at the same level before and after the step stays what it is.
+    s and t are tensors of noise levels; elements whose level does not change in the step keep their value.
     """
 
     def __init__(self, s: Tensor, t: Tensor, x: Tensor, x0: Tensor, previous: _Step | None):
         import torch
 
-        rests = s == t
+        unchanged = s == t
         self.x0 = x0
-        self.h = (_log_snr(t) - _log_snr(s)).masked_fill(rests, torch.inf)
-        self.weight = (-(1.0 - t) * torch.expm1(-self.h)).masked_fill(rests, 0.0)  # alpha_t * (1 - e^-h), in 0..1
-        self.base = (t / s).masked_fill(rests, 1.0) * x + self.weight * x0  # first order, exact for constant x0
+        self.h = (_log_snr(t) - _log_snr(s)).masked_fill(unchanged, torch.inf)
+        self.weight = (-(1.0 - t) * torch.expm1(-self.h)).masked_fill(unchanged, 0.0)  # alpha_t * (1 - e^-h), in 0..1
+        self.base = (t / s).masked_fill(unchanged, 1.0) * x + self.weight * x0  # first order, exact for constant x0
         self.ratio, self.slope = -self.h, None  # slope: (x0_previous - x0) / ratio
         if previous is not None:
             usable = torch.isfinite(previous.h) & torch.isfinite(self.h)
@@ -94,7 +96,7 @@ class _Step:
         return self.base if self.slope is None else self.base + 0.5 * self.weight * self.slope
 
     def corrected(self, x0_t: Tensor) -> Tensor:
-        """x at t once more, now that x0 is known there too."""
+        """x at t again, now that x0 has been predicted there too."""
         import torch
 
         change = x0_t - self.x0
@@ -116,5 +118,5 @@ def _log_snr(s: Tensor) -> Tensor:
     return torch.log((1.0 - s) / s)
 
 
-SOLVERS: dict[str, Callable] = {"unipc": unipc, "euler": euler, "heun": heun, "lcm": lcm}
-RENOISING = {"lcm"}  # these take fresh() -> noise, too
+SOLVERS: dict[str, Callable[..., Tensor]] = {"unipc": unipc, "euler": euler, "heun": heun, "lcm": lcm}
+RENOISING = {"lcm"}  # solvers that also take fresh() -> noise

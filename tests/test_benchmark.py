@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from runs import encoded, long_video
 from vdit.benchmark import cli, measure, runner
 from vdit.benchmark.contestant import Contestant
 from vdit.benchmark.controls import CONTROLS
@@ -20,7 +21,7 @@ from vdit.nodes.benchmark import VDiTPhysicsBenchmark
 from vdit.nodes.benchmark_models import contestant
 from vdit.nodes.score import VDiTScoreVideo
 from vdit.nodes.simulate import FAMILIES, SPLITS, VDiTSimulateScene
-from vdit.pipeline.long_video import long_video, windows
+from vdit.pipeline.long_video import window_starts
 from vdit.world import scene as world_scene
 
 KNOWN = 5
@@ -345,15 +346,14 @@ def model():
 
 
 def test_long_videos_are_made_in_windows_that_share_five_frames():
-    assert windows(81, 41) == [0, 36, 72] and windows(41, 41) == [0] and windows(77, 41) == [0, 36]
+    assert window_starts(81, 41) == [0, 36, 72] and window_starts(41, 41) == [0] and window_starts(77, 41) == [0, 36]
     with pytest.raises(ValueError, match="overlap by 41"):
-        windows(81, 41, 41)
+        window_starts(81, 41, 41)
 
 
 def test_a_longer_video_begins_as_the_shorter_and_repeats_itself_exactly(model):
-    from vdit.control import encode_conditioning
 
-    told = encode_conditioning(model, "a red ball falls", start=torch.rand(5, 64, 64, 3))
+    told = encoded(model, "a red ball falls", start=torch.rand(5, 64, 64, 3))
     run = dict(seed=1, width=64, height=64, steps=1, guidance=1.0)
     long = long_video(model, told, frames=33, **run)
     assert long.shape == (33, 64, 64, 3) and torch.equal(long, long_video(model, told, frames=33, **run))
@@ -361,26 +361,27 @@ def test_a_longer_video_begins_as_the_shorter_and_repeats_itself_exactly(model):
 
 
 def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch):
-    from vdit.control import PictureError, encode_conditioning
+    from vdit.control import PictureError
     from vdit.pipeline import takes
 
-    made, told_of = [], []
+    made, calls = [], []
 
-    def watched(model, told, **run):
-        told_of.append(told)
-        made.append(generate(model, told, **run))
+    def watched(*call):
+        calls.append(call)
+        made.append(generate(*call))
         return made[-1]
 
     generate = takes.generate
     monkeypatch.setattr(takes, "generate", watched)
-    told = encode_conditioning(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
+    shot = encoded(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
     run = dict(seed=1, width=64, height=64, steps=1, guidance=1.0)
-    long = long_video(model, told, frames=25, overlap=9, **run)
-    second = told_of[1]
-    assert torch.equal(second.start, long[8:9]) and torch.equal(second.past, made[0][:, :, -2:])
-    assert torch.equal(made[1][:, :, 1:3], made[0][:, :, -2:])  # held to the bit
+    long = long_video(model, shot, frames=25, overlap=9, **run)
+    *_, second, clip, seed, settings, context, continuation = calls[1]
+    first, then = (result.latent for result in made)
+    assert torch.equal(second.start, long[8:9]) and torch.equal(continuation.past, first[:, :, -2:])
+    assert torch.equal(then[:, :, 1:3], first[:, :, -2:])  # held to the bit
     with pytest.raises(PictureError, match="start_image has 17 pictures but the video only 17 frames"):
-        generate(model, replace(second, past=made[0][:, :, -4:]), frames=17, **run)
+        generate(model, second, clip, seed, settings, context, replace(continuation, past=first[:, :, -4:]))
 
 
 def test_a_model_is_measured_from_end_to_end(model, tmp_path):

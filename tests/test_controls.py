@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from fakes import random_world_model
-from vdit.control import ControlError, encode_conditioning
+from runs import encoded, latent_of
+from vdit.control import ControlError
 from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
 from vdit.control.depth import DepthMaps, depth_from_metres
@@ -21,9 +22,9 @@ from vdit.nodes.depth import VDiTDepthControl
 from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.flow import VDiTFlowControl, VDiTFlowFromVideo
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline import generate, unused
-from vdit.pipeline.foreign_sampler import Shot
+from vdit.pipeline import ClipSpec, unused
 from vdit.sampling import noise_from_seed, schedule
+from vdit.pipeline.external_sampler import ExternalShot
 from vdit.world.clip import make_clip
 
 
@@ -83,7 +84,7 @@ def with_(control, **changes):
 
 
 def video(model, **given):
-    return generate(model, encode_conditioning(model, "a red ball falls", **given), **ASK)
+    return latent_of(model, encoded(model, "a red ball falls", **given), **ASK)
 
 
 def record(model, monkeypatch):
@@ -104,9 +105,9 @@ def record(model, monkeypatch):
 def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, rise, pictures):
     monkeypatch.setitem(model.defaults, "rise", rise)
     start = torch.rand(pictures, 64, 64, 3) if pictures else None
-    told = encode_conditioning(model, "a red ball falls", start=start, camera=move("orbit"))
-    ours = generate(model, told, **(ASK | dict(guidance=1.0, solver="euler")))
-    shot, sigmas = Shot(model, told, 9, 64, 64), schedule(4)
+    told = encoded(model, "a red ball falls", start=start, camera=move("orbit"))
+    ours = latent_of(model, told, **(ASK | dict(guidance=1.0, solver="euler")))
+    shot, sigmas = ExternalShot(model, told, ClipSpec(9, 64, 64)), schedule(4)
     x = noise_from_seed(1, shot.shape)
     with torch.no_grad():
         for s, t in zip(sigmas, sigmas[1:]):
@@ -117,7 +118,7 @@ def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, ris
 
 @pytest.mark.parametrize("shift", [1.0, 12.0])
 def test_without_a_rise_another_sampler_gets_the_transformers_own_velocity(model, shift):
-    shot, sigmas = Shot(model, encode_conditioning(model, "a red ball falls"), 9, 64, 64), schedule(50, shift)
+    shot, sigmas = ExternalShot(model, encoded(model, "a red ball falls"), ClipSpec(9, 64, 64)), schedule(50, shift)
     x = torch.randn(shot.shape)
     for s in sigmas[:-1]:
         sigma = torch.full((1, 3), s)
@@ -126,8 +127,8 @@ def test_without_a_rise_another_sampler_gets_the_transformers_own_velocity(model
 
 def test_a_run_that_begins_amid_the_schedule_has_one_noise_level(model, monkeypatch):
     monkeypatch.setitem(model.defaults, "rise", 0.5)
-    told = encode_conditioning(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
-    shot, seen = Shot(model, told, 9, 64, 64), []
+    told = encoded(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
+    shot, seen = ExternalShot(model, told, ClipSpec(9, 64, 64)), []
 
     def transformer(x, sigma, context):
         seen.append(sigma)
@@ -182,13 +183,13 @@ def test_a_control_applies_from_its_start_to_its_end(model, monkeypatch):
 def test_strength_0_is_as_if_nothing_were_connected(model, plain):
     given = {name: with_(control, strength=0.0) for name, control in controls().items()}
     assert torch.equal(video(model), video(model, **given))
-    assert len(unused(encode_conditioning(plain, "a ball", **given), 4)) == 3
+    assert len(unused(encoded(plain, "a ball", **given).controls, 4)) == 3
 
 
 def test_a_span_in_which_no_step_begins_is_remarked(model):
     given = controls()["depth"]
-    conditioning = encode_conditioning(model, "a ball", depth=with_(given, start=0.9))
-    assert "in which none of 4 steps begins" in unused(conditioning, 4)[0] and unused(conditioning, 20) == []
+    conditioning = encoded(model, "a ball", depth=with_(given, start=0.9))
+    assert "in which none of 4 steps begins" in unused(conditioning.controls, 4)[0] and unused(conditioning.controls, 20) == []
 
 
 def test_controls_say_nothing_of_an_end_picture(model, monkeypatch):
@@ -219,10 +220,10 @@ def test_controls_of_the_same_shape_and_another_size_are_resized(model):
 def test_a_model_without_the_branch_refuses_by_name(model, plain, name, said):
     given = {name: controls()[name]}
     with pytest.raises(ControlError, match=said):
-        encode_conditioning(plain, "a ball", **given)
-    conditioning = encode_conditioning(model, "a ball", **given)
+        encoded(plain, "a ball", **given)
+    conditioning = encoded(model, "a ball", **given)
     with pytest.raises(ControlError, match=said):
-        generate(plain, conditioning, **ASK)
+        latent_of(plain, conditioning, **ASK)
 
 
 def test_warped_noise_needs_no_branch(plain):
@@ -243,11 +244,11 @@ def test_both_ways_of_flow_act_together(model, monkeypatch):
 def test_controls_that_disagree_in_length_are_refused_with_the_numbers(model):
     given = controls()
     with pytest.raises(ControlError, match="disagree in length: depth is for 9 frames, flow is for 5 frames"):
-        encode_conditioning(model, "a ball", depth=given["depth"], flow=FlowField(torch.zeros(4, 64, 64, 2)))
+        encoded(model, "a ball", depth=given["depth"], flow=FlowField(torch.zeros(4, 64, 64, 2)))
     with pytest.raises(ControlError, match="camera is for 5 frames, depth is for 9"):
-        encode_conditioning(model, "a ball", camera=CameraPath(move("pan", frames=5).c2w, 40), depth=given["depth"])
+        encoded(model, "a ball", camera=CameraPath(move("pan", frames=5).c2w, 40), depth=given["depth"])
     with pytest.raises(ControlError, match="disagree in shape: depth is 64x64 pixels, flow 64x32"):
-        encode_conditioning(model, "a ball", depth=given["depth"], flow=FlowField(torch.zeros(8, 32, 64, 2)))
+        encoded(model, "a ball", depth=given["depth"], flow=FlowField(torch.zeros(8, 32, 64, 2)))
 
 
 @pytest.mark.parametrize(
@@ -267,10 +268,10 @@ def test_controls_that_do_not_fit_the_video_are_refused_before_the_first_step(mo
     def never(*_, **__):
         raise AssertionError("the model was asked")
 
-    conditioning = encode_conditioning(model, "a ball", **given)
+    conditioning = encoded(model, "a ball", **given)
     monkeypatch.setattr(type(model.transformer), "forward", never)
     with pytest.raises(ControlError, match=said):
-        generate(model, conditioning, **ASK)
+        latent_of(model, conditioning, **ASK)
 
 
 # Nodes

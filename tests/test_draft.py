@@ -1,21 +1,17 @@
 """What the codec loses is kept where a video shows what it was expected to show, and only there."""
 
-from dataclasses import replace
-
 import pytest
 import torch
+from runs import encoded, latent_of, long_video, run
 from fakes import random_world_model
-from vdit.control import encode_conditioning
-from vdit.drafting.draft import Draft, agreement
 from vdit.model.config import VDiTConfig
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline import generate
-from vdit.pipeline.decode import decode_frames, expected
-from vdit.pipeline.long_video import long_video
+from vdit.pipeline.decode import decode_frames
+from vdit.drafting.draft import Draft, agreement
+from vdit.pipeline import ClipSpec, Continuation, Hooks, LatentPreview, Progress, RunContext, family_of
 from vdit.pipeline.previews import predicted_video
-from vdit.sampling.sample import Step
 
 SIZE = dict(frames=9, width=64, height=64)
 
@@ -29,23 +25,22 @@ def pictures(count=1, seed=0):
     return torch.rand(count, 64, 64, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def test_what_is_expected_is_the_draft_or_else_the_start_at_rest(model):
-    words = encode_conditioning(model, "a red ball")
-    assert expected(model, words, **SIZE) is None
-    start = pictures(5)
-    rests = expected(model, encode_conditioning(model, "a red ball", start=start), **SIZE)
-    assert torch.equal(rests.frames[:5], start) and torch.equal(rests.frames[5:], start[4:].expand(4, -1, -1, -1))
-    draft = Draft(pictures(9, 1))
-    assert expected(model, replace(words, draft=draft, start=start), **SIZE) is draft
+def test_expected_frames_are_the_draft_or_else_the_start_pictures_standing_still(model):
+    family, clip, start, draft = family_of(model), ClipSpec(**SIZE), pictures(5), Draft(pictures(9, 1))
+    assert family.expected(encoded(model, "a red ball"), None, clip) is None
+    shot = encoded(model, "a red ball", start=start)
+    still = family.expected(shot, None, clip).frames
+    assert torch.equal(still[:5], start) and torch.equal(still[5:], start[4:].expand(4, -1, -1, -1))
+    assert family.expected(shot, draft, clip) is draft
 
 
-def test_it_is_encoded_once_and_cut_like_a_control(model):
+def test_a_draft_is_encoded_once_and_cut_like_a_control(model):
     draft = Draft(pictures(9))
-    assert draft.encoded(model.codec, "cpu") is draft.encoded(model.codec, "cpu")
-    part = draft.part(4, 9)
-    assert torch.equal(part.frames[:5], draft.frames[4:]) and torch.equal(
-        part.frames[5:], draft.frames[8:].expand(4, -1, -1, -1)
-    )
+    ready = draft.encoded(model.codec, "cpu")
+    assert draft.latent is None and ready.encoded(model.codec, "cpu").latent is ready.latent
+    part = ready.part(4, 9)
+    assert torch.equal(part.frames[:5], draft.frames[4:])
+    assert torch.equal(part.frames[5:], draft.frames[8:].expand(4, -1, -1, -1))
     assert part.latent is None
 
 
@@ -61,16 +56,16 @@ def test_a_video_agrees_with_its_draft_where_both_show_the_same():
 
 def test_a_decoded_video_is_as_sharp_as_its_draft(model):
     draft = Draft(pictures(9))
-    latent = draft.encoded(model.codec, "cpu")
-    plain, sharp = decode_frames(model.codec, latent), decode_frames(model.codec, latent, draft=draft)
+    latent = draft.encoded(model.codec, "cpu").latent
+    plain, sharp = decode_frames(model.codec, latent), decode_frames(model.codec, latent, draft)
     assert (plain - draft.frames).abs().mean() > 0.05 and torch.equal(sharp, draft.frames)
     other = Draft(pictures(13))  # of another length: nothing is known of these frames
-    assert torch.equal(decode_frames(model.codec, latent, draft=other), plain)
+    assert torch.equal(decode_frames(model.codec, latent, other), plain)
 
 
 def test_only_what_differs_from_its_draft_is_decoded(model, monkeypatch):
     codec, draft = model.codec, Draft(pictures(41))
-    latent = draft.encoded(codec, "cpu").clone()
+    latent = draft.encoded(codec, "cpu").latent.clone()
     latent[:, :, 5] += 3 * latent.std()  # frames 17 to 20 show something else
     latent[:, :, 8, :, :1] += 3 * latent.std()  # 29 to 32 on the left
     plain, decoded = decode_frames(codec, latent), []
@@ -82,9 +77,10 @@ def test_only_what_differs_from_its_draft_is_decoded(model, monkeypatch):
             yield frames
 
     monkeypatch.setattr(codec, "decode_stream", counted)
-    told = []
-    video = decode_frames(codec, latent, draft=draft, on_frames=lambda done, frames: told.append(len(frames)))
-    assert told == [1, *range(5, 42, 4)]
+    lengths = []
+    hooks = Hooks(on_frames=lambda done, frames: lengths.append(len(frames)))
+    video = decode_frames(codec, latent, draft, RunContext(hooks=hooks))
+    assert lengths == [1, *range(5, 42, 4)]
     assert (
         sum(decoded) == 1 + 2 * 4 + 3 * 4
     )  # with two before the first, of which one stands for one frame, then one on
@@ -95,42 +91,43 @@ def test_only_what_differs_from_its_draft_is_decoded(model, monkeypatch):
 
 
 def test_a_forming_video_is_shown_as_sharp_as_its_draft(model):
-    draft = Draft(pictures(9))
-    latent = draft.encoded(model.codec, "cpu")
-    shown = predicted_video(model.codec, Step(1, 4, 0.5, latent, draft))
+    preview, draft = LatentPreview(model.codec), Draft(pictures(9)).encoded(model.codec, "cpu")
+    shown = predicted_video(preview, Progress(1, 4, draft.latent, draft))
     assert torch.allclose(shown, draft.frames, atol=1e-5)
-    assert predicted_video(model.codec, Step(1, 4, 0.5, latent)).shape == (9, 32, 32, 3)  # small and blurred
-    other = latent.clone()
-    other[..., :1] += 3 * latent.std()  # on the left something else happens
-    shown = predicted_video(model.codec, Step(1, 4, 0.5, other, draft))
-    off = (shown - draft.frames).abs().mean((0, 1, 3))
+    assert predicted_video(preview, Progress(1, 4, draft.latent)).shape == (9, 32, 32, 3)  # small and blurred
+    other = draft.latent.clone()
+    other[..., :1] += 3 * other.std()  # on the left something else happens
+    off = (predicted_video(preview, Progress(1, 4, other, draft)) - draft.frames).abs().mean((0, 1, 3))
     assert off[32:].max() < 1e-5 and off[:8].min() > 0.05
-    large = Draft(torch.rand(9, 192, 320, 3, generator=torch.Generator().manual_seed(0)))
-    large.encoded(model.codec, "cpu")
-    assert predicted_video(model.codec, Step(1, 4, 0.5, large.latent, large)).shape == (9, 77, 128, 3)
+    large = Draft(torch.rand(9, 192, 320, 3, generator=torch.Generator().manual_seed(0))).encoded(model.codec, "cpu")
+    assert predicted_video(preview, Progress(1, 4, large.latent, large)).shape == (9, 77, 128, 3)
 
 
-def test_a_watcher_hears_of_the_draft():
-    model = random_world_model(
+def drafted_model():
+    return random_world_model(
         3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True)
     )
-    shot = replace(encode_conditioning(model, "a red ball", start=pictures(5)), draft=Draft(pictures(9)))
-    steps = []
-    generate(model, shot, seed=1, **SIZE, steps=2, guidance=1.0, on_step=steps.append)
-    assert len(steps) == 2 and all(step.draft is shot.draft and step.draft.latent is not None for step in steps)
+
+
+def test_every_step_reports_the_encoded_draft():
+    model, steps, draft = drafted_model(), [], Draft(pictures(9))
+    shot = encoded(model, "a red ball", start=pictures(5))
+    made = run(
+        model, shot, seed=1, **SIZE, steps=2, guidance=1.0, on_step=steps.append, continuation=Continuation(draft=draft)
+    )
+    assert len(steps) == 2 and all(step.draft is made.draft for step in steps)
+    assert made.draft.frames is draft.frames and made.draft.latent is not None
 
 
 def test_where_a_draft_shows_a_ball_the_video_does():
-    model = random_world_model(
-        3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True)
-    )
-    model.transformer.draft_trust.bias.data.fill_(-9.0)  # of the rest it trusts nothing
+    model = drafted_model()
+    model.transformer.draft_trust.bias.data.fill_(-9.0)  # nothing else of the draft is trusted
     draft = Draft(pictures(9, 1), torch.zeros(9, 64, 64))
     draft.balls[6, 20, 40] = 1.0
-    shot = replace(encode_conditioning(model, "a red ball", start=pictures(1)), draft=draft)
+    shot = encoded(model, "a red ball", start=pictures(1))
     for steps in (1, 3):
-        latent = generate(model, shot, seed=1, **SIZE, steps=steps, guidance=1.0)
-        off = (latent - draft.latent).abs().amax(1)[0, 1:]  # [T', h, w]
+        made = run(model, shot, seed=1, **SIZE, steps=steps, guidance=1.0, continuation=Continuation(draft=draft))
+        off = (made.latent - made.draft.latent).abs().amax(1)[0, 1:]  # [T', h, w]
         at = 20 // model.codec.spatial, 40 // model.codec.spatial
         assert off[1][at] < 1e-4 and off[0][at] > 0.1 and (off > 1e-4).sum() == off.numel() - 1
 
@@ -138,7 +135,7 @@ def test_where_a_draft_shows_a_ball_the_video_does():
 def test_start_pictures_come_out_as_they_went_in(model):
     """From node to node, in windows, and in a preview's takes."""
     start = pictures(5)
-    shot = encode_conditioning(model, "a red ball", start=start)
+    shot = encoded(model, "a red ball", start=start)
     node = dict(seed=1, seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
     latent = VDiTSample.execute(model, shot, **node, steps=2, guidance=1.0, solver="euler")[0]
     assert torch.allclose(VDiTDecode.execute(model, latent)[0][:5], start, atol=1e-5)
@@ -146,12 +143,12 @@ def test_start_pictures_come_out_as_they_went_in(model):
     assert (plain[:5] - start).abs().mean() > 0.05
     video = long_video(model, shot, seed=1, steps=1, guidance=1.0, window=9, **{**SIZE, "frames": 17})
     assert torch.allclose(video[:5], start, atol=1e-5)
-    assert generate(model, shot, seed=1, steps=1, guidance=1.0, **SIZE).shape[2] == 3
+    assert latent_of(model, shot, seed=1, steps=1, guidance=1.0, **SIZE).shape[2] == 3
 
 
 def test_a_preview_sends_on_what_its_take_was_expected_to_show():
     student = random_world_model(3, student=True)
-    shot = encode_conditioning(student, "a red ball", start=pictures(5))
+    shot = encoded(student, "a red ball", start=pictures(5))
     node = dict(seed=1, seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
     images, latent, *_ = VDiTDistillPreview.execute(student, shot, **node, steps=2, grid=False, pick=0).result
     assert torch.allclose(images[:5], pictures(5), atol=1e-5)

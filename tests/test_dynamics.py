@@ -7,28 +7,16 @@ import numpy as np
 import pytest
 import torch
 from fakes import random_world_model
-from vdit.control import encode_conditioning
+from runs import encoded, latent_of, long_video, predicted
 from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.drafting.predict import Unforeseen, foreseen, foretold
+from vdit.drafting import PerceptionCache
+from vdit.drafting.predict import NoPrediction, foreseen
 from vdit.geometry.camera import focal_length
 from vdit.model.config import VDiTConfig
-from vdit.model.object_dynamics import (
-    CELL,
-    KNOWN,
-    UNITS,
-    Balls,
-    ObjectDynamics,
-    Speeds,
-    ahead_of,
-    cells,
-    framed,
-    middle,
-    peaks,
-)  # fmt: skip
-from vdit.pipeline import generate
-from vdit.pipeline.long_video import long_video
+from vdit.model.object_dynamics import CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks  # fmt: skip
+from vdit.pipeline import Continuation
 from vdit.training import dynamics, scenes, starts
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind
@@ -87,7 +75,7 @@ def told(seer, **more):
     model = random_world_model(1, config)
     torch.nn.init.normal_(model.transformer.draft_embedding.weight)
     model.dynamics = seer
-    return model, encode_conditioning(model, "a red ball rolls", start=torch.rand(5, 64, 96, 3), **more)
+    return model, encoded(model, "a red ball rolls", start=torch.rand(5, 64, 96, 3), **more)
 
 
 def test_a_start_tells_where_its_balls_are_and_will_be(data):
@@ -259,7 +247,7 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
             torch.testing.assert_close(tracks[t, 0, 2:], last[2:])
         assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
     seer.camera = 3.0
-    with pytest.raises(Unforeseen, match="wire a camera path"):
+    with pytest.raises(NoPrediction, match="wire a camera path"):
         foreseen(seer, torch.rand(5, 128, 128, 3), 41)
 
 
@@ -332,9 +320,9 @@ def test_flow_alone_tells_how_the_camera_moves(seer):
     camera = foreseen(seer, pictures, 41, flow=FlowField(flow)).camera
     assert camera.frames == 37 and camera.moves
     model, shot = told(seer, flow=FlowField(flow[:, :64, :96]))
-    assert foretold(model, shot, 41, 96, 64).draft is not None
+    assert predicted(model, shot, 41, 96, 64).draft is not None
     model, shot = told(seer, flow=FlowField(flow[:, :64, :96], torch.zeros(40, 64, 96)))
-    assert foretold(model, shot, 41, 96, 64).draft is None  # it tells nothing
+    assert predicted(model, shot, 41, 96, 64).draft is None  # it tells nothing
 
 
 def test_a_ball_that_comes_nearer_grows_as_perspective_has_it(seer):
@@ -382,43 +370,46 @@ def test_softened_pictures_keep_their_large_shapes_only():
 def test_what_else_says_how_things_move_is_believed(seer):
     model, shot = told(seer)
     size = dict(frames=41, width=96, height=64)
-    drawn = foretold(model, shot, **size).draft
+    drawn = predicted(model, shot, **size).draft
     draft = drawn.frames
-    assert draft.shape == (41, 64, 96, 3) and foretold(model, replace(shot, draft=drawn), **size).draft is drawn
+    assert draft.shape == (41, 64, 96, 3)
+    assert predicted(model, shot, **size, continuation=Continuation(draft=drawn)).draft is drawn
     c2w = np.tile(np.eye(4), (41, 1, 1))
-    assert foretold(model, replace(shot, camera=CameraPath(c2w, np.full(41, 40.0))), **size).draft is not None
+    assert predicted(model, replace(shot, camera=CameraPath(c2w, np.full(41, 40.0))), **size).draft is not None
     c2w[9:, 0, 3] = 0.1
     moves = replace(shot, camera=CameraPath(c2w, np.full(41, 40.0)))
     depth = depth_from_metres(2 + torch.rand(41, 64, 96))
     one = replace(shot, start=shot.start[:1])
     for other in (replace(shot, end=shot.start[:1]), replace(shot, strength=0.5), replace(shot, depth=depth), one):
-        assert foretold(model, other, **size).draft is None
-    travels = foretold(model, moves, **size).draft
+        assert predicted(model, other, **size).draft is None
+    travels = predicted(model, moves, **size).draft
     along = travels.frames
     assert travels.travels and not drawn.travels  # which VDiT Sample says
     assert torch.equal(along[:5], draft[:5]) and not torch.equal(along[9:], draft[9:])
     for part in (dict(strength=0.5), dict(start=0.2), dict(end=0.9)):  # a path that counts only in part
-        assert foretold(model, replace(moves, camera=replace(moves.camera, **part)), **size).draft is None
-    first, again, second = (foretold(model, one, **size, seed=seed).draft.frames for seed in (1, 1, 2))
+        assert predicted(model, replace(moves, camera=replace(moves.camera, **part)), **size).draft is None
+    first, again, second = (predicted(model, one, **size, seed=seed).draft.frames for seed in (1, 1, 2))
     assert torch.equal(first, again) and torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
     model.dynamics = None
-    assert foretold(model, shot, **size).draft is None
+    assert predicted(model, shot, **size).draft is None
 
 
-def test_what_cannot_be_foretold_is_asked_once(seer, monkeypatch):
+def test_takes_that_share_a_cache_perceive_their_pictures_once(seer, monkeypatch):
     model, shot = told(seer)
     seer.camera, looks = 3.0, []
     monkeypatch.setattr(model.dynamics, "look", lambda frames: looks.append(1) or Seer.look(seer, frames))
-    asked = foretold(model, shot, 17, 96, 64, 1)
-    assert asked.draft is None and len(looks) == 1
-    generate(model, asked, seed=1, frames=17, width=96, height=64, steps=1, guidance=1.0)
+    cache = PerceptionCache()
+    asked = predicted(model, shot, 17, 96, 64, 1, cache=cache)
+    assert asked.draft is None and "the camera of the start pictures moves" in asked.reason and len(looks) == 1
+    run = dict(frames=17, width=96, height=64, steps=1, guidance=1.0, perception=cache)
+    assert [latent_of(model, shot, seed=seed, **run).shape[2] for seed in (1, 2)] == [5, 5]
     assert len(looks) == 1
 
 
 def test_drafts_reach_the_transformer_and_go_on_from_window_to_window(seer):
     model, shot = told(seer)
     run = dict(seed=1, width=96, height=64, steps=1, guidance=1.0)
-    with_them = generate(model, shot, frames=17, **run)
+    with_them = latent_of(model, shot, frames=17, **run)
     given = []
     model.transformer.register_forward_pre_hook(
         lambda m, args, named: given.append(named.get("draft")), with_kwargs=True
@@ -427,4 +418,4 @@ def test_drafts_reach_the_transformer_and_go_on_from_window_to_window(seer):
     assert [g.shape[2] for g in given] == [5, 5, 5]
     assert all(g[:, -1].all() for g in given) and not torch.equal(given[0], given[1])
     model.dynamics = None
-    assert not torch.equal(with_them, generate(model, shot, frames=17, **run))
+    assert not torch.equal(with_them, latent_of(model, shot, frames=17, **run))

@@ -292,16 +292,15 @@ def test_every_step_is_reported_and_previews_show_the_whole_forming_video(model)
 
 def test_a_codec_brings_its_own_preview_map(model, tmp_path):
     from vdit.model.files.bundle import load_world_model, save_world_model
-    from vdit.pipeline import fit_preview_map
-    from vdit.pipeline.quick_decode import invented_clips, quick_decode
+    from vdit.pipeline.latent_preview import LatentPreview, fit_preview_map, synthetic_clips
 
     copy = random_world_model(0)
-    clips = invented_clips(copy.codec.temporal, copy.codec.spatial, count=1)
+    clips = synthetic_clips(copy.codec.temporal, copy.codec.spatial, count=1)
     copy.codec.preview_map = fit_preview_map(copy.codec, clips)
     loaded = load_world_model(save_world_model(copy, tmp_path / "m.safetensors", torch.float32))
     with torch.no_grad():
         latent = loaded.codec.encode(clips)
-    frames = quick_decode(loaded.codec, latent)
+    frames = LatentPreview(loaded.codec)(latent)
     half = torch.nn.functional.avg_pool2d(clips[0].permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
     assert frames.shape == half.shape
     flat = (half[1:] - half.mean((0, 1, 2))).square().mean()

@@ -6,9 +6,10 @@ import time
 import pytest
 import torch
 
-from vdit.sampling import SOLVERS, KnownFrames, Step, guidance, guided, noise_from_seed, sample, schedule
-from vdit.pipeline import Lattice, LatticeError, PreviewBudget
-from vdit.sampling.frame_levels import levels, risen
+from vdit.sampling import SOLVERS, HeldFrames, SampleOptions, Step, guidance, guided, noise_from_seed, sample, schedule
+from vdit.pipeline import Lattice, LatticeError
+from vdit.pipeline.previews import PreviewBudget
+from vdit.sampling.frame_levels import frame_levels, with_frame_levels
 
 SHAPE = (1, 2, 3, 2, 2)
 ODE = [name for name in SOLVERS if name != "lcm"]  # which noises anew: tests/test_wan_sampling.py
@@ -75,24 +76,26 @@ def test_solver_reaches_its_order_on_a_full_schedule(solver, expected, shift):
 def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, expected, rise):
     velocity, exact = gaussian()
     noise, held = noise_from_seed(1, SHAPE).double(), torch.arange(SHAPE[2])[None] == 0
-    level = lambda s: levels(noise.new_full((1, 1), s), held, rise)  # noqa: E731
+    level = lambda s: frame_levels(noise.new_full((1, 1), s), held, rise)  # noqa: E731
     errors = []
     for n in (400, 800):
-        made = sample(risen(velocity, held, level), noise, schedule(n), solver, level=level)
+        model = with_frame_levels(lambda x, sigma, _: velocity(x, sigma), held, level)
+        options = SampleOptions(frame_levels=level)
+        made = sample(lambda x, sigma: model(x, sigma, None), noise, schedule(n), solver, options=options)
         errors.append((made - exact(noise)).abs().mean().item())
     assert abs(order(errors) - expected) < 0.2, errors
 
 
 def test_noise_rises_along_a_clip_and_every_frame_goes_all_its_way():
     held = torch.tensor([[True, False, False, False, False]])
-    at = lambda s, rise: levels(torch.full((1, 1), s), held, rise)[0, 1:].tolist()  # noqa: E731
+    at = lambda s, rise: frame_levels(torch.full((1, 1), s), held, rise)[0, 1:].tolist()  # noqa: E731
     assert at(1.0, 0.5) == [1.0] * 4 and at(0.0, 0.5) == [0.0] * 4
     assert at(0.5, 0.0) == [0.5] * 4
     assert at(0.625, 1.0) == [0.0, 0.5, 1.0, 1.0]  # one frame at a time
     assert at(0.6, 0.5) == [0.0, 0.5, 1.0, 1.0]  # exactly 0 when it is done, whatever the rounding
-    assert levels(torch.full((1, 1), 0.6), held, 0.5)[0, 0] == pytest.approx(0.6)
+    assert frame_levels(torch.full((1, 1), 0.6), held, 0.5)[0, 0] == pytest.approx(0.6)
     for known in ([False] * 4, [True, False, False, True]):  # nothing to go on from; a place to arrive at
-        assert levels(torch.full((1, 1), 0.5), torch.tensor([known]), 1.0).tolist() == [[0.5] * 4]
+        assert frame_levels(torch.full((1, 1), 0.5), torch.tensor([known]), 1.0).tolist() == [[0.5] * 4]
 
 
 def interior(steps):
@@ -157,7 +160,7 @@ def test_schedule_is_uniform_before_the_shift():
 
 def known(strength=1.0, frames=(0,)):
     latent = torch.linspace(-1, 1, math.prod(SHAPE)).reshape(SHAPE)
-    return KnownFrames(latent, torch.tensor([t in frames for t in range(SHAPE[2])]), strength)
+    return HeldFrames(latent, torch.tensor([t in frames for t in range(SHAPE[2])]), strength)
 
 
 @pytest.mark.parametrize("solver", ODE)
@@ -235,7 +238,7 @@ def test_what_is_kept_of_prompts_is_kept_apart(monkeypatch, together):
         assert torch.equal(said, context)
         return x * 0 + said.mean(dim=(1, 2))[:, None, None, None, None]
 
-    monkeypatch.setattr(guidance, "TOGETHER", together)
+    monkeypatch.setattr(guidance, "MAX_CELLS_IN_ONE_BATCH", together)
     scales = iter((5.0, 1.0, 5.0, 1.0))
     denoise = guided(model, torch.full((1, 3, 4), 2.0), torch.full((1, 3, 4), 1.0), lambda _: next(scales), keep=True)
     x = torch.zeros(2, 1, 2, 2, 2)

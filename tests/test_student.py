@@ -10,7 +10,7 @@ import pytest
 import torch
 from fakes import random_world_model
 from random_weights import randomised
-from vdit.control import encode_conditioning
+from runs import encoded, latent_of
 from vdit.control.signals import context_channels
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
@@ -20,10 +20,10 @@ from vdit.model.files.inspect import inspect
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.student import from_teacher, kept_layers
 from vdit.model.vdit import VDiT
-from vdit.pipeline import fit_preview_map, generate
-from vdit.sampling import KnownFrames, guided, sample, schedule
-from vdit.sampling.flow_map import toward
-from vdit.sampling.frame_levels import BEFORE, risen, rising
+from vdit.sampling import HeldFrames, SampleOptions, guided, sample, schedule
+from vdit.pipeline.latent_preview import fit_preview_map
+from vdit.sampling.flow_map import towards_next_sigma
+from vdit.sampling.frame_levels import CONTEXT_FRAMES, levels_of_sigma, with_frame_levels
 from vdit.training import student
 from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle
@@ -31,15 +31,7 @@ from vdit.training.cli import main
 from vdit.training.run import Run, save_atomic
 from vdit.training.student import conditions, draw_times, fewest_at
 from vdit.training.teacher import fresh
-from vdit.training.trajectories import (
-    Trajectories,
-    averaged,
-    frame_levels,
-    load_teacher,
-    on_the_way,
-    trajectory_paths,
-    write_trajectories,
-)
+from vdit.training.trajectories import Trajectories, averaged, frame_levels, load_teacher, on_the_way, trajectory_paths, write_trajectories
 from vdit.training.warm import begin_with
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
@@ -102,7 +94,7 @@ def test_exact_flow_map_arrives_in_any_number_of_steps(steps, shift):
         return ((x - goal) / s.clamp_min(1e-9)).where(s > r, torch.zeros(()))
 
     sigmas = schedule(steps, shift)
-    model = toward(transformer, sigmas)
+    model = towards_next_sigma(transformer, sigmas)
     noise = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     end = sample(lambda x, sigma: model(x, sigma, None), noise, sigmas, "euler")
     torch.testing.assert_close(end, goal)
@@ -111,7 +103,7 @@ def test_exact_flow_map_arrives_in_any_number_of_steps(steps, shift):
 
 def test_known_frames_are_told_to_stay_where_they_are():
     told = {}
-    model = toward(lambda x, sigma, context, target: told.update(sigma=sigma, target=target) or x, schedule(2))
+    model = towards_next_sigma(lambda x, sigma, context, target: told.update(sigma=sigma, target=target) or x, schedule(2))
     model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 0.5, 0.5]]), None)
     assert told["target"].tolist() == [[0.0, 0.0, 0.0]]
     model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 1.0, 1.0]]), None)
@@ -123,7 +115,7 @@ HELD = torch.arange(6)[None] < 1
 
 def watched(steps, rise=1.0, held=HELD, **told):
     """Frames that a flow map was given in each step of a clip whose noise rises, and what it left out; it goes to 1 everywhere."""
-    asked, seen, level = [], [], rising(held, rise)
+    asked, seen, level = [], [], levels_of_sigma(held, rise)
 
     def transformer(x, sigma, context, target, **named):
         assert {v.shape[2] for v in (x, *named.values())} == {x.shape[2]}
@@ -134,7 +126,7 @@ def watched(steps, rise=1.0, held=HELD, **told):
     for s, r in zip(sigmas, sigmas[1:]):
         x = torch.arange(held.shape[1]).float().view(1, 1, -1, 1, 1).expand(1, 4, -1, 2, 2)
         own = lambda s: torch.full(held.shape, s).masked_fill(held, 0)  # noqa: E731
-        seen.append((x, risen(transformer, held, level)(x, own(s), None, target=own(r), **told), level(s), level(r)))
+        seen.append((x, with_frame_levels(transformer, held, level)(x, own(s), None, target=own(r), **told), level(s), level(r)))
     return asked, seen
 
 
@@ -142,7 +134,7 @@ def test_a_step_computes_what_it_moves_and_what_that_needs():
     draft = torch.full((1, 5, 6, 2, 2), 7.0)
     rays = torch.zeros(1, 24, 6, 4, 4)
     assert watched(5)[0] == [list(range(n)) for n in (2, 3, 4, 5, 6)]  # without a draft all that is done is seen
-    assert watched(5, draft=draft)[0] == [[n, n + 1] for n in range(5)] and BEFORE == 1
+    assert watched(5, draft=draft)[0] == [[n, n + 1] for n in range(5)] and CONTEXT_FRAMES == 1
     assert watched(5, draft=draft, camera=rays)[0] == watched(5)[0]  # whose first frame is where it starts
     clip = dict(held=torch.arange(11)[None] < 1, draft=torch.full((1, 5, 11, 2, 2), 7.0))
     assert [len(frames) for rise in (0.75, 1.0) for frames in watched(4, rise, **clip)[0]] == [4, 5, 5, 4, 4, 4, 4, 4]
@@ -167,7 +159,7 @@ ASK = dict(seed=3, frames=9, width=64, height=64)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 32])
 def test_students_sample_in_any_number_of_steps(steps):
     model = random_world_model(student=True)
-    latent = generate(model, encode_conditioning(model, "a red ball falls"), steps=steps, **ASK)
+    latent = latent_of(model, encoded(model, "a red ball falls"), steps=steps, **ASK)
     assert latent.shape == (1, 8, 3, 4, 4) and torch.isfinite(latent).all()
 
 
@@ -176,12 +168,12 @@ def test_students_hold_pictures_and_obey_controls():
 
     model = random_world_model(controls=True, student=True)
     picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
-    plain = generate(model, encode_conditioning(model, "ball", start=picture), **ASK)
+    plain = latent_of(model, encoded(model, "ball", start=picture), **ASK)
     torch.testing.assert_close(plain[:, :, :1], model.codec.encode(picture[None]), rtol=1e-4, atol=1e-4)
     c2w = torch.eye(4, dtype=torch.float64).repeat(9, 1, 1)
     c2w[:, 0, 3] = torch.linspace(0, 1, 9)
     camera = CameraPath(c2w, torch.full((9,), 40.0))
-    moving = generate(model, encode_conditioning(model, "ball", start=picture, camera=camera), **ASK)
+    moving = latent_of(model, encoded(model, "ball", start=picture, camera=camera), **ASK)
     assert not torch.equal(plain, moving)
 
 
@@ -196,7 +188,7 @@ def test_students_hold_pictures_and_obey_controls():
 def test_settings_that_students_cannot_follow_are_refused_with_what_would_do(settings, says):
     model = random_world_model(student=True)
     with pytest.raises(ValueError, match=says):
-        generate(model, encode_conditioning(model, "ball"), **{**ASK, **settings})
+        latent_of(model, encoded(model, "ball"), **{**ASK, **settings})
 
 
 def test_a_student_without_a_control_refuses_it_by_name():
@@ -204,7 +196,7 @@ def test_a_student_without_a_control_refuses_it_by_name():
 
     model = random_world_model(student=True)
     with pytest.raises(ValueError, match="no control branch for depth"):
-        encode_conditioning(model, "ball", depth=DepthMaps(torch.rand(9, 64, 64)))
+        encoded(model, "ball", depth=DepthMaps(torch.rand(9, 64, 64)))
 
 
 def test_a_teacher_has_no_use_for_a_target():
@@ -321,10 +313,10 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         empty = torch.nn.functional.pad(empty, (0, 0, 0, row["context"].shape[1] - empty.shape[1]))
         rise, start = float(file["rise"]), file["states"][:1, 0].float()
         assert rise == pytest.approx(teacher.rise) and rise > 0
-        level = rising(known[None], rise)
-        denoise = guided(risen(transformer, known[None], level), row["context"], empty, teacher.guidance)
+        level = levels_of_sigma(known[None], rise)
+        denoise = guided(with_frame_levels(transformer, known[None], level), row["context"], empty, teacher.guidance)
         with torch.no_grad():
-            again = sample(denoise, start, schedule(6), "unipc", KnownFrames(end, known), level=level)
+            again = sample(denoise, start, schedule(6), "unipc", HeldFrames(end, known), options=SampleOptions(frame_levels=level))
         assert float((again - end).norm() / end.norm()) < 5e-3, name
     assert any("vace" in f for f in found.shards.values()) or any("camera" in f for f in found.shards.values())
 
@@ -413,7 +405,7 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     assert model.config.flow_map and model.config.layers == 2 and facts["guidance_baked"] == 3.0
     assert model.defaults["steps"] == 4 and model.defaults["guidance"] == 1.0
     assert teacher.defaults["rise"] == 0.75 and model.defaults["rise"] == 1.0
-    latent = generate(model, encode_conditioning(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)
+    latent = latent_of(model, encoded(model, "a red ball falls"), seed=1, frames=9, width=64, height=64)
     assert torch.isfinite(latent).all()
     for source in (tmp_path / "fast", tmp_path / "fast.safetensors"):
         with pytest.raises(ValueError, match="is a student; .* give the teacher"):

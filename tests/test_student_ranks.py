@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes import random_world_model
 from random_weights import randomised
+from fakes import random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.defaults import STUDENT_DEFAULTS
 from vdit.model.errors import CheckpointError

@@ -266,13 +266,13 @@ def test_tiny_streaming_equals_parallel(tiny, chunk):
 
 @pytest.mark.parametrize("size, small", [((4, 8), (64, 128)), ((8, 16), (64, 128)), ((20, 36), (40, 72))])
 def test_the_tiny_codec_makes_the_previews_small(size, small):
-    from vdit.pipeline.quick_decode import quick_decode
+    from vdit.pipeline.latent_preview import LatentPreview
 
     torch.manual_seed(0)
     tiny = TaeCodec("2.2").requires_grad_(False).eval()
     tiny.decoder[-1].bias.add_(0.5)
     latent = torch.randn(1, 48, 3, *size)
-    shown = quick_decode(with_preview(WanCodec("2.2", 4), tiny), latent)
+    shown = LatentPreview(with_preview(WanCodec("2.2", 4), tiny))(latent)
     assert shown.shape == (9, *small, 3)
     if size == (4, 8):  # nothing to leave out
         torch.testing.assert_close(shown, tiny.decode(latent)[0], rtol=0, atol=1e-5)

@@ -13,16 +13,16 @@ from torch.nn import functional as F
 pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parent))
 from test_wan_parity import BASE, diffusers_twin, draw, randomised, relative  # noqa: E402
-from vdit.control import encode_conditioning  # noqa: E402
+
+from runs import encoded, latent_of  # noqa: E402
+from vdit.model.world_model import WorldModel  # noqa: E402
 from vdit.model.codec.latents import STATISTICS  # noqa: E402
 from vdit.model.codec.wan import load_codec_file  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.layers import sinusoid  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.model.world_model import WorldModel  # noqa: E402
-from vdit.pipeline import generate
 from vdit.sampling import noise_from_seed, schedule  # noqa: E402
-from vdit.sampling.schedule import seen  # noqa: E402
+from vdit.sampling.schedule import model_sigma  # noqa: E402
 
 SEED, STEPS, SHIFT, GUIDANCE = 5, 4, 5.0, 4.0
 FRAMES, WIDTH, HEIGHT = 9, 64, 32
@@ -72,12 +72,22 @@ def words(tokens):
 
 def ours(model, solver="unipc", scheduler="wan", guidance=GUIDANCE, **given):
     """x0 after each step and the final latent, in the transformer's scale."""
-    told = encode_conditioning(model, "", positive=words(TEXT), negative=words(NO_TEXT), **given)
+    told = encoded(model, "", positive=words(TEXT), negative=words(NO_TEXT), **given)
     seen_x0 = []
-    last = generate(
-        model, told, seed=SEED, frames=FRAMES, width=WIDTH, height=HEIGHT, steps=STEPS, shift=SHIFT, guidance=guidance,
-        solver=solver, scheduler=scheduler, on_step=lambda step: seen_x0.append(step.x0),
-    )  # fmt: skip
+    last = latent_of(
+        model,
+        told,
+        seed=SEED,
+        frames=FRAMES,
+        width=WIDTH,
+        height=HEIGHT,
+        steps=STEPS,
+        shift=SHIFT,
+        guidance=guidance,
+        solver=solver,
+        scheduler=scheduler,
+        on_step=lambda step: seen_x0.append(step.x0),
+    )
     return [model.space.normalize(x) for x in (*seen_x0, last)]
 
 
@@ -103,7 +113,7 @@ def scheduler_of(kind, rule):
         def set_timesteps(self, steps, device=None, **more):
             super().set_timesteps(steps, device=device, **more)
             self.sigmas = torch.tensor(schedule(steps, SHIFT, rule), dtype=torch.float64)
-            self.timesteps = torch.tensor([1000 * seen(float(s), rule) for s in self.sigmas[:-1]], dtype=torch.float64)
+            self.timesteps = torch.tensor([1000 * model_sigma(float(s), rule) for s in self.sigmas[:-1]], dtype=torch.float64)
 
         def step(self, v, t, x, **more):
             self.seen_x0 = [*getattr(self, "seen_x0", []), None]
@@ -263,8 +273,8 @@ def test_anyflow_student(vae, steps):
         prompt_embeds=text, num_frames=FRAMES, width=WIDTH, height=HEIGHT, num_inference_steps=steps,
         latents=noise_for(model), output_type="latent",
     ).frames  # fmt: skip
-    told = encode_conditioning(model, "", positive=words(TEXT), negative=words(NO_TEXT))
-    latent = generate(model, told, seed=SEED, frames=FRAMES, width=WIDTH, height=HEIGHT, steps=steps)
+    told = encoded(model, "", positive=words(TEXT), negative=words(NO_TEXT))
+    latent = latent_of(model, told, seed=SEED, frames=FRAMES, width=WIDTH, height=HEIGHT, steps=steps)
     assert relative(model.space.normalize(latent), last) <= 1e-5
 
 
@@ -272,7 +282,7 @@ def test_wan_s_own_rule_is_its_own_schedule():
     """FlowUniPCMultistepScheduler (Wan2.1, wan/utils/fm_solvers_unipc.py): 1000 steps from .999, whole thousandths."""
     sigmas = schedule(10, 5.0, "wan")
     assert math.isclose(sigmas[0], 5 * 0.999 / (1 + 4 * 0.999)) and sigmas[-1] == 0
-    assert [1000 * seen(s, "wan") for s in sigmas[:3]] == [999, 978, 952]
+    assert [1000 * model_sigma(s, "wan") for s in sigmas[:3]] == [999, 978, 952]
     assert round(sigmas[-2], 3) == 0.357 and round(schedule(10, 5.0, "normal")[-2], 3) == 0.024
     four = [round(s, 4) for s in schedule(4, 5.0, "simple")]
     assert four == [1, 0.9375, 0.8333, 0.625, 0], "the times that LightX2V's four-step students learned"

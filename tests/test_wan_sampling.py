@@ -10,7 +10,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
-from vdit.control import ControlError, PictureError, encode_conditioning  # noqa: E402
+
+from runs import encoded, latent_of  # noqa: E402
+from vdit.control import ControlError, PictureError  # noqa: E402
 from vdit.control.camera import CameraPath  # noqa: E402
 from vdit.control.depth import DepthMaps  # noqa: E402
 from vdit.control.flow import FlowField  # noqa: E402
@@ -21,10 +23,9 @@ from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
 from vdit.model.wan import WanTransformer  # noqa: E402
 from vdit.model.world_model import WorldModel  # noqa: E402
-from vdit.pipeline import generate, settings_of
-from vdit.pipeline.settings import clip_of  # noqa: E402
-from vdit.pipeline.wan_inputs import WanControls, flow_pictures, folded_mask  # noqa: E402
-from vdit.sampling import sample, schedule  # noqa: E402
+from vdit.pipeline import ClipSpec, SamplerSettings, clip_of, resolve  # noqa: E402
+from vdit.pipeline.wan_inputs import WanInputs, flow_pictures, folded_mask  # noqa: E402
+from vdit.sampling import SampleOptions, sample, schedule  # noqa: E402
 
 FRAMES, SIZE = 9, dict(width=64, height=64)
 CODECS: dict = {}
@@ -65,11 +66,11 @@ def clip(width=256):
 
 
 def encode(model, **given):
-    return encode_conditioning(model, "", **{"positive": words(1), "negative": words(2), **given})
+    return encoded(model, "", **{"positive": words(1), "negative": words(2), **given})
 
 
 def controls(model, **given):
-    return WanControls(model, encode(model, **given), FRAMES, 64, 64, "cpu")
+    return WanInputs(model, encode(model, **given), ClipSpec(FRAMES, 64, 64), "cpu")
 
 
 def camera():
@@ -114,14 +115,14 @@ def test_what_a_model_cannot_read_is_refused_by_name_and_the_rest_runs(name):
             with pytest.raises(ControlError, match=f"{model.variant.title[:8]}.* does not read `{given}`: load "):
                 encode(model, **NEEDED.get(name, {}), **{argument: build()})
     told = encode(model, **NEEDED.get(name, {}))
-    latent = generate(model, told, seed=1, frames=FRAMES, **SIZE, steps=2)
+    latent = latent_of(model, told, seed=1, frames=FRAMES, **SIZE, steps=2)
     assert torch.isfinite(latent).all() and latent.shape[1] == model.codec.channels
     for given in READ[name] - {"end_image"}:
         argument, build = EVERYTHING[given]
         if argument in NEEDED.get(name, {}):
             continue
         told = encode(model, **NEEDED.get(name, {}), **{argument: build()})
-        other = generate(model, told, seed=1, frames=FRAMES, **SIZE, steps=2)
+        other = latent_of(model, told, seed=1, frames=FRAMES, **SIZE, steps=2)
         assert not torch.equal(other, latent), f"{given} has no influence"
 
 
@@ -152,16 +153,16 @@ def test_what_is_needed_or_does_not_fit_is_said(name, without, said):
 ])  # fmt: skip
 def test_what_does_not_fit_the_clip_is_refused_before_the_first_step(name, given, said):
     with pytest.raises((ControlError, PictureError), match=said):
-        generate(world(name), encode(world(name), **given), seed=1, frames=FRAMES, **SIZE, steps=1)
+        latent_of(world(name), encode(world(name), **given), seed=1, frames=FRAMES, **SIZE, steps=1)
 
 
 def test_pictures_need_a_codec_and_words_do_not():
     model = world("t2v-1.3b", with_codec=False)
-    latent = generate(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
-    assert torch.equal(latent, generate(world("t2v-1.3b"), encode(model), seed=1, frames=FRAMES, **SIZE, steps=1))
+    latent = latent_of(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
+    assert torch.equal(latent, latent_of(world("t2v-1.3b"), encode(model), seed=1, frames=FRAMES, **SIZE, steps=1))
     model = world("i2v-a14b", with_codec=False)
     with pytest.raises(CheckpointError, match="a picture or control video needs a VAE"):
-        generate(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=1)
+        latent_of(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=1)
 
 
 def calls_of(transformer):
@@ -178,8 +179,8 @@ def calls_of(transformer):
 
 def test_every_model_follows_flow_as_warped_noise():
     model = world("t2v-1.3b")
-    plain = generate(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
-    moved = generate(model, encode(model, flow=flow(how="warped noise")), seed=1, frames=FRAMES, **SIZE, steps=1)
+    plain = latent_of(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
+    moved = latent_of(model, encode(model, flow=flow(how="warped noise")), seed=1, frames=FRAMES, **SIZE, steps=1)
     assert not torch.equal(plain, moved)
 
 
@@ -269,13 +270,13 @@ def test_a_mask_is_folded_by_pixels_of_a_cell_and_nearest_frames():
 def test_ti2v_holds_its_first_frame_at_no_noise():
     model = world("ti2v-5b")
     seen = calls_of(model.transformer)
-    latent = generate(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=2)
+    latent = latent_of(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=2)
     first = model.codec.normalize(model.codec.encode(picture()[None]))
     for x, sigma in seen:
         assert not sigma[:, 0].any() and (sigma[:, 1:] > 0).all() and torch.equal(x[:1, :, :1], first)
     assert torch.allclose(latent[:, :, :1], model.codec.denormalize(first), atol=1e-5)
     seen.clear()
-    generate(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
+    latent_of(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
     assert seen[0][1].ndim == 1, "without a picture all frames have one noise level"
 
 
@@ -308,8 +309,8 @@ def test_guidance_without_a_negative_prompt_is_refused_and_1_needs_none():
     model = world("t2v-1.3b")
     told = encode(model, negative=None)
     with pytest.raises(ValueError, match="guidance is 5, which needs a negative prompt"):
-        generate(model, told, seed=1, frames=FRAMES, **SIZE, steps=1)
-    assert generate(model, told, seed=1, frames=FRAMES, **SIZE, steps=1, guidance=1.0).isfinite().all()
+        latent_of(model, told, seed=1, frames=FRAMES, **SIZE, steps=1)
+    assert latent_of(model, told, seed=1, frames=FRAMES, **SIZE, steps=1, guidance=1.0).isfinite().all()
     with pytest.raises(CheckpointError, match="text encoder.*CLIPLoader and CLIPTextEncode"):
         encode(model, positive=None)
 
@@ -319,15 +320,15 @@ def test_guidance_without_a_negative_prompt_is_refused_and_1_needs_none():
 
 def test_released_settings_fill_in_and_what_is_given_stays():
     model = world("t2v-a14b")
-    use = settings_of(model)
-    assert (use["steps"], use["shift"], use["solver"], use["scheduler"]) == (40, 12.0, "unipc", "wan")
-    assert (use["guidance"], use["guidance_low"]) == (4.0, 3.0)
-    assert settings_of(model, guidance=2.0)["guidance_low"] == 2.0
-    assert settings_of(model, guidance_low=2.5)["guidance"] == 4.0
-    assert settings_of(world("anyflow-1.3b"))["scheduler"] == "simple"
-    assert clip_of(model, 0, 0, 0, 0) == (81, 16.0, 1280, 720)
-    assert clip_of(world("ti2v-5b"), 0, 0, 0, 0) == (121, 24.0, 1280, 704)
-    assert clip_of(model, 2.5, 0, 832, 480) == (41, 16.0, 832, 480)
+    use = resolve(model, SamplerSettings())
+    assert (use.steps, use.shift, use.solver, use.scheduler) == (40, 12.0, "unipc", "wan")
+    assert (use.guidance, use.guidance_low) == (4.0, 3.0)
+    assert resolve(model, SamplerSettings(guidance=2.0)).guidance_low == 2.0
+    assert resolve(model, SamplerSettings(guidance_low=2.5)).guidance == 4.0
+    assert resolve(world("anyflow-1.3b"), SamplerSettings()).scheduler == "simple"
+    assert clip_of(model) == ClipSpec(81, 1280, 720, 16.0)
+    assert clip_of(world("ti2v-5b")) == ClipSpec(121, 1280, 704, 24.0)
+    assert clip_of(model, 2.5, 0, 832, 480) == ClipSpec(41, 832, 480, 16.0)
 
 
 def test_renoising_draws_new_noise_and_keeps_what_is_known():
@@ -339,7 +340,7 @@ def test_renoising_draws_new_noise_and_keeps_what_is_known():
         states.append(x)
         return x - 0.25  # x0 = x - s * v
 
-    sample(velocity, noise, sigmas, "lcm", fresh=lambda: next(drawn))
+    sample(velocity, noise, sigmas, "lcm", options=SampleOptions(fresh_noise=lambda: next(drawn)))
     fresh = torch.randn(4, 1, 2, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     for i, (x, nxt) in enumerate(zip(states, states[1:])):
         x0, t = x - sigmas[i] * (x - 0.25), sigmas[i + 1]
@@ -347,10 +348,10 @@ def test_renoising_draws_new_noise_and_keeps_what_is_known():
     with pytest.raises(ValueError, match="needs noise"):
         sample(velocity, noise, sigmas, "lcm")
     model = world("ti2v-5b")
-    latent = generate(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=3, solver="lcm")
+    latent = latent_of(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=3, solver="lcm")
     first = model.codec.encode(picture()[None])
     assert torch.allclose(latent[:, :, :1], first, atol=1e-4)
-    again = generate(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=3, solver="lcm")
+    again = latent_of(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=3, solver="lcm")
     assert torch.equal(latent, again), "the same seed gives the same video"
 
 
@@ -359,7 +360,7 @@ def test_large_videos_ask_for_both_prompts_one_after_another(monkeypatch):
 
     model = world("t2v-1.3b")
     calls = calls_of(model.transformer)
-    together = generate(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
-    monkeypatch.setattr(guidance, "TOGETHER", 10)
-    apart = generate(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
+    together = latent_of(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
+    monkeypatch.setattr(guidance, "MAX_CELLS_IN_ONE_BATCH", 10)
+    apart = latent_of(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
     assert [len(x) for x, _ in calls] == [2, 1, 1] and torch.allclose(together, apart, atol=1e-4)

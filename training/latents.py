@@ -20,7 +20,7 @@ from ..drafting.draft import Draft
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..model.files.bundle import load_world_model
 from ..model.precision import mixed
-from ..pipeline import fit_preview_map
+from ..pipeline.latent_preview import fit_preview_map
 from ..world.caption import caption
 from ..world.clip import Clip, make_clip
 from .clips import as_frames, shard_paths
@@ -143,7 +143,7 @@ def encoded(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     draft = Draft(*drafted(x[0, :begins], shown, ground, light, camera))
     with mixed():
         video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
-        foretold = draft.told(codec, x.device)[0]
+        foretold = draft.condition(codec, x.device)[0]
     return {
         "video": video.half(),
         "last": last.half(),

@@ -21,9 +21,10 @@ from ..model.config import VDiTConfig
 from ..model.files.bundle import load_world_model
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
-from ..pipeline.settings import settings_of
 from ..sampling import guided, sample, schedule
-from ..sampling.frame_levels import levels
+from ..sampling import SampleOptions
+from ..sampling.frame_levels import frame_levels as levels
+from ..pipeline import SamplerSettings, resolve
 from ..world.caption import vocabulary
 from .dataset import Dataset
 from .launch import Team
@@ -59,7 +60,7 @@ def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
         facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
     else:
         model = load_world_model(source)
-        transformer, text, usual, facts = model.transformer, model.text, settings_of(model), model.facts
+        transformer, text, usual, facts = model.transformer, model.text, resolve(model, SamplerSettings()).as_report(), model.facts
     if transformer.config.flow_map:
         raise ValueError(
             f"{source} is a student; students are distilled from a teacher: give the teacher's file or run"
@@ -120,7 +121,7 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
         velocities.append(v.half())
         return v
 
-    end = sample(held, noise, sigmas, "unipc", level=level)
+    end = sample(held, noise, sigmas, "unipc", options=SampleOptions(frame_levels=level))
     states.append(shots.x0.where(mask, end).half())
     kept = {n: v.half() for n, v in named.items()}
     return {

@@ -173,6 +173,7 @@ def _run(layers: nn.ModuleList, x: Tensor, memory: list | None) -> tuple[Tensor,
 class TinyCodec(nn.Module):
     spatial = 16  # pixels a side of a latent cell
     temporal = 4  # frames of a latent cell
+    preview = None  # its own preview_map draws previews
 
     def __init__(self, config: TinyCodecConfig = TinyCodecConfig()):
         super().__init__()

@@ -1,14 +1,21 @@
-"""Which inputs a checkpoint reads: others are refused by name, those that it cannot do without are asked for."""
+"""Which inputs a Wan checkpoint reads: others are refused by name, and missing ones are asked for."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
-from .span import ControlError
+from ..control.depth import DepthMaps
+from ..control.flow import FlowField
+from ..control.span import ControlError, Spanned
+
+if TYPE_CHECKING:
+    from ..model.config import VDiTConfig
+    from ..model.variants import Variant
 
 _START = {"start_image"}
 _CLIP = {"clip_vision_output", "clip_vision_output_end"}
-READS = {  # by the task that a Wan model was made for
+READS: dict[str, set[str]] = {  # by the task that a Wan model was trained for
     "t2v": set(),
     "flowmap": set(),
     "ti2v": _START,
@@ -18,8 +25,8 @@ READS = {  # by the task that a Wan model was made for
     "control": _START | {"depth", "control_video", "reference_image", "clip_vision_output"},
     "camera": _START | {"camera", "clip_vision_output"},
 }
-NEEDS = {"i2v": ("start_image",), "flf2v": ("start_image", "end_image")}
-READERS = {  # who would read an input
+NEEDS: dict[str, tuple[str, ...]] = {"i2v": ("start_image",), "flf2v": ("start_image", "end_image")}
+READERS = {  # models that read an input
     "start_image": "an I2V, FLF2V, TI2V-5B, VACE or Fun model",
     "end_image": "an I2V, FLF2V or VACE model",
     "camera": "a Fun-Camera model",
@@ -33,44 +40,43 @@ READERS = {  # who would read an input
 }
 
 
-def check_task(model: Any, given: Mapping[str, Any], strength: float = 1.0) -> None:
+def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object], strength: float = 1.0) -> None:
     """Raise ControlError naming the input that a Wan model does not read, or that it needs and was not given.
 
-    model: has `variant` (title, task) and `config`; given: inputs by name, None where there is none; strength: of the
-    start and end pictures.
+    given: inputs by name, None where there is none; strength: of the start and end pictures.
     """
-    task, title, config = model.variant.task, model.variant.title, model.config
-    idle = {"start_image", "end_image"} if strength == 0 else set()
-    there = {name for name, value in given.items() if value is not None and not _idle(name, value)} - idle
+    task, title = variant.task, variant.title
+    ignored = {"start_image", "end_image"} if strength == 0 else set[str]()
+    wired = {name for name, value in given.items() if value is not None and not _without_effect(value)} - ignored
     reads = set(READS[task])
     if not config.image_dim:
         reads -= _CLIP
     if task == "control" and not config.ref_channels:
         reads -= {"reference_image"}
     for name in READERS:
-        if name in there - reads:
+        if name in wired - reads:
             raise ControlError(f"{title} does not read `{name}`: load {READERS[name]}, or remove that input")
     needs = [*NEEDS.get(task, ())]
     if needs and config.image_dim:
         needs += ["clip_vision_output"] + ["clip_vision_output_end"] * (config.image_tokens > 0)
     for name in needs:
-        if name not in there:
+        if name not in wired:
             made = "made with ComfyUI's CLIPVisionLoader (clip_vision_h) and CLIP Vision Encode"
             raise ControlError(f"{title} cannot do without `{name}`: wire it{f', {made}' * ('clip' in name)}")
-    if {"control_mask"} <= there and not {"control_video", "depth", "flow"} & there:
+    if {"control_mask"} <= wired and not {"control_video", "depth", "flow"} & wired:
         raise ControlError(
             "control_mask says what of a video is to be made anew; wire the video to `control_video` too"
         )
-    if task == "control" and {"control_video", "depth"} <= there:
+    if task == "control" and {"control_video", "depth"} <= wired:
         raise ControlError(f"{title} follows one control: wire `control_video` or `depth`, not both")
-    if 0 < strength < 1 and task != "ti2v" and {"start_image", "end_image"} & there:
+    if 0 < strength < 1 and task != "ti2v" and {"start_image", "end_image"} & wired:
         raise ControlError(f"strength is {strength:g}, but {title} holds its pictures wholly: set it to 1")
-    if task == "control" and "depth" in there and given["depth"].strength < 1:
-        raise ControlError(
-            f"the strength of depth is {given['depth'].strength:g}, but {title} follows it wholly: set it to 1"
-        )
+    if task == "control" and "depth" in wired and (depth := cast(DepthMaps, given["depth"])).strength < 1:
+        raise ControlError(f"the strength of depth is {depth.strength:g}, but {title} follows it wholly: set it to 1")
 
 
-def _idle(name: str, control: Any) -> bool:
-    """Without influence on the checkpoint: strength 0, or flow that steers by noise."""
-    return getattr(control, "strength", 1.0) == 0 or (name == "flow" and not control.by_branch)
+def _without_effect(control: object) -> bool:
+    """Whether the checkpoint reads nothing of it: strength 0, or flow that acts by noise."""
+    if isinstance(control, FlowField) and not control.by_branch:
+        return True
+    return hasattr(control, "strength") and cast(Spanned, control).strength == 0

@@ -1,0 +1,54 @@
+"""What the runs of one model share within this process: perceived pictures, sampled takes, the map that draws previews."""
+
+from __future__ import annotations
+
+import weakref
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from .comfy import check_interrupted
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model.world_model import WorldModel
+    from ..pipeline import Hooks, LatentPreview, RunContext, TakeCache
+
+_sessions: weakref.WeakKeyDictionary[WorldModel, Session] = weakref.WeakKeyDictionary()
+
+
+class Session:
+    """The caches of one model; they live as long as it does."""
+
+    def __init__(self, model: WorldModel):
+        from ..drafting import PerceptionCache
+
+        self._codec = model.codec
+        self.perception = PerceptionCache()
+
+    @cached_property
+    def takes(self) -> TakeCache:
+        """Takes for VDiT Distill Preview."""
+        from ..pipeline import TakeCache
+
+        return TakeCache()
+
+    @cached_property
+    def preview(self) -> LatentPreview | None:
+        """What draws forming videos; None where there is no codec."""
+        from ..pipeline import LatentPreview
+
+        return None if self._codec is None else LatentPreview(self._codec)
+
+    def context(self, device: torch.device, hooks: Hooks | None = None) -> RunContext:
+        """The context of a run that can be cancelled."""
+        from ..pipeline import Hooks, RunContext
+
+        return RunContext(device, hooks or Hooks(check=check_interrupted), self.perception)
+
+
+def session_of(model: WorldModel) -> Session:
+    """The session of a model, begun at the first call."""
+    if model not in _sessions:
+        _sessions[model] = Session(model)
+    return _sessions[model]

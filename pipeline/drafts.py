@@ -1,0 +1,130 @@
+"""What a run settles before it samples: a first picture where there are words alone, and a draft of what will happen.
+
+A video of words alone is soft and its objects come and go, but what the bundled model makes of a picture holds
+together. So such a shot is sampled twice: once for a picture that shows a ball, and once to go on from there. That
+picture decides all that follows, so the teacher makes it for its students too, in a fixed number of steps: a preview
+begins with the picture that its render will begin with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..control.fit import fitted
+from ..control.pictures import cover
+from ..drafting import DraftRequest, NoPrediction, predict_draft, shows_ball
+from ..sampling import noise_from_seed
+from .family import family_of
+from .settings import lattice_of
+from .values import ClipSpec, Continuation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..control.conditioning import Conditioning
+    from ..drafting import Draft, PerceptionCache
+    from ..model.world_model import WorldModel
+
+
+class Prediction(NamedTuple):
+    """A draft, or the reason why there is none; neither where no draft was called for."""
+
+    draft: Draft | None = None
+    reason: str | None = None
+
+
+def wants_first_picture(model: WorldModel, conditioning: Conditioning, continuation: Continuation) -> bool:
+    """Whether a picture is made first: there are words alone, and the model can predict what follows a picture."""
+    c = continuation
+    return (
+        family_of(model).can_predict(model)
+        and conditioning.words_alone
+        and c.predict
+        and c.past is None
+        and c.draft is None
+        and c.first_picture is None
+    )
+
+
+def first_picture_clip(maker: WorldModel, conditioning: Conditioning, clip: ClipSpec) -> ClipSpec:
+    """The clip from which the first picture is taken: the shape asked for, with as many pixels as the maker was trained
+    on.
+
+    It has the maker's own length, unless controls are given for the whole clip.
+    """
+    side, pixels = lattice_of(maker).side, maker.defaults["width"] * maker.defaults["height"]
+    scale = math.sqrt(pixels / (clip.width * clip.height))
+    width, height = (max(side, round(n * scale / side) * side) for n in (clip.width, clip.height))
+    uncontrolled = all(control is None for control in conditioning.controls)
+    return ClipSpec(maker.defaults["frames"] if uncontrolled else clip.frames, width, height)
+
+
+def first_picture_of(model: WorldModel, latent: Tensor) -> Tensor | None:
+    """The first frame [1,H,W,3] of a latent video [1,C,T',h,w] in raw scale that clearly shows a ball, or None.
+
+    Its values are rounded to 8 bits, so that a saved picture gives the same video.
+    """
+    import torch
+
+    assert model.dynamics is not None
+    with torch.no_grad():
+        for frames in model.require("codec", "a first picture").decode_stream(latent):
+            picture = (frames[:, -1:].clamp(0, 1) * 255).round().cpu().float() / 255
+            if shows_ball(model.dynamics, picture):
+                return picture[0]
+    return None
+
+
+def begun_with(conditioning: Conditioning, continuation: Continuation) -> Conditioning:
+    """The conditioning with the continuation's first picture as its start picture, where words stand alone."""
+    if continuation.first_picture is None or not conditioning.words_alone:
+        return conditioning
+    return replace(conditioning, start=continuation.first_picture, strength=1.0)
+
+
+def predict(
+    model: WorldModel,
+    conditioning: Conditioning,
+    clip: ClipSpec,
+    noise: int | Tensor | None,
+    continuation: Continuation,
+    cache: PerceptionCache | None,
+) -> Prediction:
+    """The draft of a clip, where the model can predict one from the start pictures.
+
+    Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or a seed's, then
+    decide; None where it is not known yet. Controls that act only in part, and windows that go on from latents, get no
+    draft."""
+    start, end = conditioning.start, conditioning.end
+    if not family_of(model).can_predict(model) or not continuation.predict or continuation.draft is not None:
+        return Prediction(continuation.draft)
+    dynamics = model.dynamics
+    if dynamics is None or start is None or continuation.past is not None or conditioning.strength < 1:
+        return Prediction()
+    single = len(start) < dynamics.known
+    undetermined = single or end is not None
+    if clip.frames <= len(start) or (undetermined and noise is None):
+        return Prediction()
+    controls = fitted(conditioning.controls, clip.frames, clip.width, clip.height)
+    partial = [c for c in controls if c is not None and (c.strength, c.start, c.end) != (1, 0, 1)]
+    if partial or (controls.flow is not None and controls.flow.by_noise):
+        return Prediction()
+    camera = controls.camera
+    if camera is not None:
+        camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
+    if undetermined and isinstance(noise, int):
+        noise = noise_from_seed(noise, clip.latent_shape(model.space))
+    request = DraftRequest(
+        pictures=cover(start[:1] if single else start, clip.width, clip.height),
+        frames=clip.frames,
+        words=model.require("text", "a draft").token_ids(conditioning.prompt)[0] if single else [],
+        noise=None if isinstance(noise, int) else noise,
+        controls=controls._replace(camera=camera),
+        end=None if end is None else cover(end, clip.width, clip.height)[-1],
+        generated=start is continuation.first_picture,
+    )
+    try:
+        return Prediction(predict_draft(dynamics, request, cache))
+    except NoPrediction as reason:
+        return Prediction(reason=str(reason))

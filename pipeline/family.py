@@ -1,0 +1,178 @@
+"""What differs between families of models, one strategy object each: asked for by name, never by probing the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..control.conditioning import Conditioning, Shot
+from ..control.fit import check_modules
+from ..control.pictures import cover
+from ..control.span import ControlError
+from ..drafting import Draft
+from .inputs import BundledInputs, ModelInputs
+from .values import ClipSpec, Continuation
+from .wan_inputs import WanInputs
+from .wan_tasks import READERS, check_task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..model.world_model import WorldModel
+    from ..model.config import VDiTConfig
+
+
+class ModelFamily(Protocol):
+    """How the models of one family are asked for a video."""
+
+    caches_text: bool  # whether what the transformer computes of a text is kept between steps
+
+    def check(self, model: WorldModel, shot: Shot) -> None:
+        """Raise ControlError naming an input that the model does not read, or cannot do without."""
+        ...
+
+    def scheduler(self, config: VDiTConfig) -> str:
+        """The schedule that the family's models were trained for, see sampling.schedule."""
+        ...
+
+    def trained_on_size(self, own: dict[str, Any], width: int, height: int) -> bool:
+        """Whether a video of this size is like those that the model (its defaults) was trained on."""
+        ...
+
+    def inputs(
+        self,
+        model: WorldModel,
+        conditioning: Conditioning,
+        clip: ClipSpec,
+        device: torch.device | str,
+        continuation: Continuation,
+    ) -> ModelInputs:
+        """The conditioning laid out for the transformer. Raises PictureError and ControlError on misfits."""
+        ...
+
+    def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
+        """Frames that decoding may use where the latent agrees with them, or None."""
+        ...
+
+    def can_predict(self, model: WorldModel) -> bool:
+        """Whether drafts can be predicted for the model."""
+        ...
+
+    def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Start pictures and past latents (see Continuation) for a window that follows one which ends in these frames
+        [n,H,W,3], whose latent is [1,C,T',h,w]."""
+        ...
+
+
+class Bundled:
+    """The models of this pack's own training: drafts, sharp start pictures, latents that carry over between windows."""
+
+    caches_text = True
+
+    def check(self, model: WorldModel, shot: Shot) -> None:
+        """See ModelFamily."""
+        check_modules(model.config, shot.controls)
+        for name, value in given_inputs(shot).items():
+            if value is not None and name not in ("start_image", "end_image", *shot.controls._fields):
+                raise ControlError(
+                    f"this checkpoint does not read `{name}`: load {READERS[name]}, or remove that input"
+                )
+
+    def scheduler(self, config: VDiTConfig) -> str:
+        """See ModelFamily."""
+        return "simple"
+
+    def trained_on_size(self, own: dict[str, Any], width: int, height: int) -> bool:
+        """Trained at one size."""
+        return (width, height) == (own["width"], own["height"])
+
+    def inputs(
+        self,
+        model: WorldModel,
+        conditioning: Conditioning,
+        clip: ClipSpec,
+        device: torch.device | str,
+        continuation: Continuation,
+    ) -> ModelInputs:
+        """See ModelFamily."""
+        return BundledInputs(model, conditioning, clip, device, continuation)
+
+    def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
+        """The draft, or else the start pictures, of which the last stands still."""
+        if draft is not None or conditioning.start is None:
+            return draft
+        return Draft(cover(conditioning.start, clip.width, clip.height)).part(0, clip.frames)
+
+    def can_predict(self, model: WorldModel) -> bool:
+        """With object dynamics and a transformer that reads drafts."""
+        return model.dynamics is not None and model.config.draft
+
+    def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """All but the first frame as latents: encoded again they would be softer each time, and hold no state."""
+        past = (len(frames) - 1) // model.space.temporal
+        return (frames[:1], latent[:, :, -past:]) if past else (frames, None)
+
+
+class Wan:
+    """The released models of the Wan family, which read pictures; their codecs blur little and take long."""
+
+    caches_text = False  # of Wan's 512 tokens in 30 to 40 layers that would be gigabytes
+
+    def check(self, model: WorldModel, shot: Shot) -> None:
+        """See ModelFamily."""
+        assert model.variant is not None
+        check_task(model.variant, model.config, given_inputs(shot), shot.strength)
+
+    def scheduler(self, config: VDiTConfig) -> str:
+        """Wan's own solver comes with Wan's own schedule; models distilled for few steps learned the plain one."""
+        return "simple" if config.flow_map else "wan"
+
+    def trained_on_size(self, own: dict[str, Any], width: int, height: int) -> bool:
+        """Trained at several sizes, of 0.3 to 3 times as many pixels as the released default."""
+        return 0.3 <= width * height / (own["width"] * own["height"]) <= 3
+
+    def inputs(
+        self,
+        model: WorldModel,
+        conditioning: Conditioning,
+        clip: ClipSpec,
+        device: torch.device | str,
+        continuation: Continuation,
+    ) -> ModelInputs:
+        """See ModelFamily; nothing is taken over from an earlier run."""
+        return WanInputs(model, conditioning, clip, device)
+
+    def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
+        """Decoded frames are used as they are."""
+        return draft
+
+    def can_predict(self, model: WorldModel) -> bool:
+        """There are no object dynamics for them."""
+        return False
+
+    def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The last frames as pictures."""
+        return frames, None
+
+
+FAMILIES: dict[str, ModelFamily] = {"vdit": Bundled(), "wan": Wan()}
+
+
+def family_of(model: WorldModel) -> ModelFamily:
+    """The strategy for a model."""
+    return FAMILIES[model.family]
+
+
+def given_inputs(shot: Shot) -> dict[str, object]:
+    """What a shot gives beside words, by the names of VDiT Encode Conditioning's inputs; None where nothing is
+    given."""
+    return {
+        "start_image": shot.start,
+        "end_image": shot.end,
+        **shot.controls._asdict(),
+        "clip_vision_output": shot.clip_vision,
+        "clip_vision_output_end": shot.clip_vision_end,
+        "control_video": shot.control_video,
+        "control_mask": shot.control_mask,
+        "reference_image": shot.reference,
+    }
