@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from ..benchmark import cli
 from ..benchmark.contestant import Contestant, PreviewModel
 from ..model.files import bundle
+from ..pipeline import SamplerSettings
 from .benchmark_models import contestant, preview_model
 
 
@@ -17,11 +17,12 @@ def main(argv: list[str]) -> int:
     return cli.main(argv, load, load_preview)
 
 
-def load(file: str | None, **settings: Any) -> Contestant:  # noqa: ANN401  those of benchmark_models.contestant
+def load(file: str | None, steps: int | None, guidance: float | None, **how: bool) -> Contestant:
     """The model in a file (None: the bundled one), named by the file and its digest."""
     path = Path(file or bundle.BUNDLED)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return contestant(bundle.load_world_model(path), f"{path.name} {digest}", **settings)
+    settings = SamplerSettings(steps, guidance)
+    return contestant(bundle.load_world_model(path), f"{path.name} {digest}", settings, **how)
 
 
 def load_preview(

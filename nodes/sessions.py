@@ -52,3 +52,8 @@ def session_of(model: WorldModel) -> Session:
     if model not in _sessions:
         _sessions[model] = Session(model)
     return _sessions[model]
+
+
+def forget_sessions() -> None:
+    """Drop all caches, so that the next run of every model begins afresh."""
+    _sessions.clear()

@@ -53,9 +53,8 @@ class FormingVideo:
     """An on_step that gives update(done, pictures) the predicted clean video, as sharp as the draft where both
     agree."""
 
-    def __init__(self, preview: LatentPreview, update: Update, share: float = SHARE):
-        self.preview, self.update = preview, update
-        self.budget = PreviewBudget(share)
+    def __init__(self, preview: LatentPreview, update: Update):
+        self.preview, self.update, self.budget = preview, update, PreviewBudget()
 
     def __call__(self, step: Progress) -> None:
         """See Hooks.on_step."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .decode import decode_frames
 from .generate import generate
 from .latent_preview import LatentPreview, reduced, resized
-from .previews import SHARE, PreviewBudget, Update, pictures, predicted_video
+from .previews import PreviewBudget, Update, pictures, predicted_video
 from .values import (
     FROM_START,
     MODEL_DEFAULTS,
@@ -123,16 +123,22 @@ class FormingTakes:
     """Hooks that show several takes while they are made, one after another, each in the place where it will stand.
 
     update(done, pictures or None) counts takes x (steps + latent frames) pieces of work. Shown are the draft, predicted
-    videos after steps, then decoded frames as they come, within `share` of the time of all else.
+    videos after steps, then decoded frames as they come, as far as the budget allows.
     """
 
     def __init__(
-        self, preview: LatentPreview, update: Update, takes: int, steps: int, latent_frames: int, share: float = SHARE
+        self,
+        preview: LatentPreview,
+        update: Update,
+        takes: int,
+        steps: int,
+        latent_frames: int,
+        budget: PreviewBudget | None = None,
     ):
         self.preview, self.update, self.steps, self.work = preview, update, steps, steps + latent_frames
         self.shown: list[list[Image]] = [[] for _ in range(takes)]
         self.current = 0
-        self.budget = PreviewBudget(share)
+        self.budget = budget or PreviewBudget()
 
     def hooks(self, check: Callable[[], None]) -> Hooks:
         """To be passed to the takes."""

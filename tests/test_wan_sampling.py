@@ -345,7 +345,7 @@ def test_renoising_draws_new_noise_and_keeps_what_is_known():
     for i, (x, nxt) in enumerate(zip(states, states[1:])):
         x0, t = x - sigmas[i] * (x - 0.25), sigmas[i + 1]
         assert torch.allclose(nxt, (1 - t) * x0 + t * fresh[i], atol=1e-6)
-    with pytest.raises(ValueError, match="needs noise"):
+    with pytest.raises(ValueError, match="adds noise between steps"):
         sample(velocity, noise, sigmas, "lcm")
     model = world("ti2v-5b")
     latent = latent_of(model, encode(model, start=picture()), seed=1, frames=FRAMES, **SIZE, steps=3, solver="lcm")

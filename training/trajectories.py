@@ -110,7 +110,7 @@ def solve(teacher: Teacher, shots: Shots, generator: torch.Generator, steps: int
         return teacher.transformer(x, sigma, context, **double)
 
     denoise = guided(transformer, *context.chunk(2), teacher.guidance)
-    level = partial(levels, held=shots.known, rise=teacher.rise)
+    level = partial(levels, held=shots.known, lag=teacher.rise)
     mask = shots.known[:, None, :, None, None]
 
     def held(x: Tensor, sigma: Tensor) -> Tensor:
