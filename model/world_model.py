@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from torch import nn
 
@@ -15,6 +15,8 @@ from .object_dynamics import ObjectDynamics
 from .transformer import Transformer
 
 if TYPE_CHECKING:
+    from .codec.protocol import LatentSpace, VideoCodec
+    from .text import TextEncoding
     from .variants import Variant
 
 PARTS = ("transformer", "codec", "text", "dynamics")
@@ -26,26 +28,31 @@ MISSING = {
 }
 
 
+class TextEncoder(Protocol):
+    """What makes text context of prompts: the bundled word encoder, or umt5."""
+
+    def encode(self, prompts: list[str]) -> TextEncoding:
+        """Context [prompts, L, D], and what of the words was not read."""
+        ...
+
+
 @dataclass(eq=False)
 class WorldModel:
     """A transformer with the parts around it. A Wan model may lack codec and text encoder: the graph brings them."""
 
     config: VDiTConfig
     transformer: Transformer
-    codec: nn.Module | None
-    text: nn.Module | None
-    defaults: dict = field(default_factory=lambda: dict(DEFAULTS))  # fps, frames, width, height, steps, guidance, ...
-    facts: dict = field(default_factory=dict)  # how it was trained, or what it was loaded from
+    codec: VideoCodec | None
+    text: TextEncoder | None
+    defaults: dict[str, Any] = field(
+        default_factory=lambda: dict(DEFAULTS)
+    )  # fps, frames, width, height, steps, guidance, ...
+    facts: dict[str, Any] = field(default_factory=dict)  # how it was trained, or what it was loaded from
     variant: Variant | None = None  # set if and only if family is "wan"
     dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     family: Literal["vdit", "wan"] = "vdit"
     title: str = "the model"  # in messages
-
-    @property
-    def family(self) -> str:
-        """Which strategy the pipeline has for it: "wan", or "vdit" for the models of this pack's own training."""
-        return "vdit" if self.variant is None else "wan"
 
     @property
     def boundary(self) -> float | None:
@@ -63,15 +70,22 @@ class WorldModel:
         return [self.transformer] if self.teacher is None else [self.transformer, self.teacher.transformer]
 
     @property
-    def space(self) -> nn.Module:
+    def space(self) -> LatentSpace:
         """Sizes and statistics of the latents: the codec or, for a Wan model without one, those of its kind."""
         if self.codec is not None:
             return self.codec
         from .codec.latents import Latents
 
+        assert self.variant is not None
         return Latents(self.variant.codec[-3:])
 
-    def require(self, part: str, who: str) -> nn.Module:
+    @overload
+    def require(self, part: Literal["codec"], who: str) -> VideoCodec: ...
+
+    @overload
+    def require(self, part: Literal["text"], who: str) -> TextEncoder: ...
+
+    def require(self, part: str, who: str) -> VideoCodec | TextEncoder:
         """The part "codec" or "text"; CheckpointError if it is missing, with what `who` needs and how to load it."""
         found = getattr(self, part)
         if found is None:

@@ -82,7 +82,7 @@ def _agreement(codec: VideoCodec, latent: Tensor, expected: Draft) -> Tensor:
 def _differs(share: Tensor, temporal: int) -> list[bool]:
     """Whether a latent frame shows anything but the expected frames."""
     differs = (share < 1).flatten(1).any(1)
-    return [bool(differs[0]), *differs[1:].view(-1, temporal).any(1).tolist()]
+    return [bool(differs[0]), *(bool(group.any()) for group in differs[1:].view(-1, temporal))]
 
 
 def _decoded(codec: VideoCodec, latent: Tensor, decode: list[bool]) -> Iterator[Tensor | None]:

@@ -118,7 +118,7 @@ def predict(
     request = DraftRequest(
         pictures=cover(start[:1] if single else start, clip.width, clip.height),
         frames=clip.frames,
-        words=model.require("text", "a draft").token_ids(conditioning.prompt)[0] if single else [],
+        words=_word_ids(model, conditioning.prompt) if single else [],
         noise=None if isinstance(noise, int) else noise,
         controls=controls._replace(camera=camera),
         end=None if end is None else cover(end, clip.width, clip.height)[-1],
@@ -128,3 +128,12 @@ def predict(
         return Prediction(predict_draft(dynamics, request, cache))
     except NoPrediction as reason:
         return Prediction(reason=str(reason))
+
+
+def _word_ids(model: WorldModel, prompt: str) -> list[int]:
+    """Numbers of the prompt's words in the bundled vocabulary."""
+    from ..model.text import WordEncoder
+
+    encoder = model.require("text", "a draft")
+    assert isinstance(encoder, WordEncoder)
+    return encoder.token_ids(prompt)[0]

@@ -138,9 +138,8 @@ def _sample(
         if model.config.flow_map:
             transformer, solver = towards_next_sigma(transformer, sigmas), "euler"
         transformer = conditioned(transformer, inputs, sigmas)
-        positive, negative = (
-            None if c is None else c.to(device) for c in (conditioning.positive, conditioning.negative)
-        )
+        positive, negative = conditioning.positive.to(device), conditioning.negative
+        negative = None if negative is None else negative.to(device)
         denoise = guided(transformer, positive, negative, guidance_of(model, use), family_of(model).caches_text)
 
         def of_clip(x: Tensor) -> Tensor:

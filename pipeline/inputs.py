@@ -168,7 +168,8 @@ def held_latents(
                 "frames; nothing would be left to make"
             )
         # A draft begins with the start pictures and is encoded already.
-        first = encoded(start) if draft is None else draft.encoded(codec, device).latent[:, :, :known]
+        drafted = None if draft is None else draft.encoded(codec, device).latent
+        first = encoded(start) if drafted is None else drafted[:, :, :known]
         latent[:, :, :known] = first
         if past is not None:
             latent[:, :, known : known + more] = past.to(device)

@@ -79,7 +79,9 @@ def fit_preview_map(codec: VideoCodec, clips: Tensor, device: torch.device | str
         mean, middle = cells.mean(0), target.mean(0)
         cells = cells - mean
         ridge = 1e-4 * len(cells) * cells.var() * torch.eye(cells.shape[1])
-        weight = torch.linalg.solve(cells.T @ cells + ridge, cells.T @ (target - middle))
+        weight: Tensor = torch.linalg.solve(  # pyright: ignore[reportUnknownMemberType]  torch has no stub for it
+            cells.T @ cells + ridge, cells.T @ (target - middle)
+        )
     return torch.cat([(middle - mean @ weight)[None], weight])
 
 

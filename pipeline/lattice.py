@@ -28,7 +28,7 @@ class Lattice:
         self.check_frames(frames, fps)
         return frames
 
-    def check_frames(self, frames: int, fps: float | None = None) -> None:
+    def check_frames(self, frames: int, fps: float = 0.0) -> None:
         """Raise LatticeError naming the two nearest counts (with `fps`, as seconds too) unless `frames` fits."""
         largest = (MAX_FRAMES - 1) // self.temporal * self.temporal + 1
         if self.temporal < frames <= largest and (frames - 1) % self.temporal == 0:
@@ -48,7 +48,7 @@ class Lattice:
 
     def check_size(self, width: int, height: int) -> None:
         """Raise LatticeError naming the two nearest sizes unless both sides (pixels) fit."""
-        wrong = []
+        wrong: list[str] = []
         for label, value in (("width", width), ("height", height)):
             if self.side <= value <= MAX_SIDE and value % self.side == 0:
                 continue

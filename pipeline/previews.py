@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ class PreviewBudget:
         return self.spent + self.latest <= self.share * sampling
 
     @contextmanager
-    def spending(self) -> Iterator[None]:
+    def spending(self) -> Generator[None, None, None]:
         """Measures the work of a preview."""
         begin = self.clock()
         try:

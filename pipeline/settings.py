@@ -37,7 +37,7 @@ def clip_of(model: WorldModel, seconds: float = 0, fps: float = 0, width: int = 
 def outside_training(model: WorldModel, clip: ClipSpec) -> list[str]:
     """Remarks for a user who asks for a video unlike those the model was trained on; empty when it is like them."""
     own, remarks = model.defaults, list[str]()
-    if clip.fps is not None and clip.fps != own["fps"]:
+    if clip.fps and clip.fps != own["fps"]:
         remarks.append(
             f"the model knows motion at {own['fps']:g} frames per second; at {clip.fps:g} it plays "
             f"{clip.fps / own['fps']:.3g} times as fast"

@@ -181,13 +181,13 @@ def side_by_side(takes: list[list[Image]]) -> list[Image]:
     """Tiles of several takes -> frames with all of them in two columns; dark where there is nothing yet."""
     if len(takes) == 1:
         return takes[0]
-    from PIL import Image
+    from PIL.Image import new
 
     width, height = next(frames[0].size for frames in takes if frames)
     rows = (len(takes) + 1) // 2
-    mosaic: list[Image.Image] = []
+    mosaic: list[Image] = []
     for t in range(max(map(len, takes))):
-        image = Image.new("RGB", (2 * width, rows * height), (24, 24, 24))
+        image = new("RGB", (2 * width, rows * height), (24, 24, 24))
         for i, frames in enumerate(takes):
             if t < len(frames):
                 image.paste(frames[t], ((i % 2) * width, (i // 2) * height))

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Length in frames, size in pixels and rate of a video; fps None where no clock is needed."""
+    """Length in frames, size in pixels and frames per second of a video; fps 0 where no clock is needed."""
 
     frames: int
     width: int
     height: int
-    fps: float | None = None
+    fps: float = 0.0
 
     def latent_shape(self, space: LatentSpace) -> tuple[int, int, int, int, int]:
         """[1, C, T', h, w] of the video's latent."""

@@ -45,7 +45,7 @@ def _warped(noise: Tensor, flow: Tensor, correlation: Tensor, temporal: int, spa
     independent and of unit variance whatever the flow. Subcells that no particle reaches take fresh noise.
     """
     channels, count, h, w = noise.shape
-    seed = noise.reshape(-1)[:1].view(torch.int32).item() & 0x7FFFFFFF  # other noise, other particles
+    seed = int(noise.reshape(-1)[:1].view(torch.int32).item()) & 0x7FFFFFFF  # other noise, other particles
     generator = torch.Generator().manual_seed(seed)
     size = spatial / SUBCELLS  # pixels
     rows, columns = h * SUBCELLS, w * SUBCELLS

@@ -61,6 +61,10 @@ class VideoCodec(LatentSpace, Protocol):
         """Raw latents of a clip."""
         ...
 
+    def decode(self, latent: Tensor) -> Tensor:
+        """Frames [B,T,H,W,3] of whole latents."""
+        ...
+
     def decode_stream(self, latent: Tensor, chunk: int = 1) -> Iterator[Tensor]:
         """Frames [B,n,H,W,3] of `chunk` latent frames at a time."""
         ...
