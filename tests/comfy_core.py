@@ -46,7 +46,6 @@ class Run:
     messages: list[dict]
     previews: list[bytes]
     outputs: dict
-    seconds: float
     node_errors: dict = field(default_factory=dict)
 
 
@@ -194,31 +193,29 @@ NODE_CLASS_MAPPINGS = {
 async def _queue(core: Core, prompt: dict, ui: dict | None, cancel_at_step: int | None) -> Run:
     import aiohttp
 
-    messages, previews, start = [], [], time.monotonic()
+    messages, previews, history = [], [], None
     async with aiohttp.ClientSession() as session:
         async with session.ws_connect(f"{core.url}/ws?clientId=test", max_msg_size=0) as socket:
             body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": ui}}}
             async with session.post(f"{core.url}/prompt", json=body) as answer:
                 queued = await answer.json()
             if "prompt_id" not in queued:
-                return Run("refused", [], [], {}, 0.0, queued["node_errors"])
+                return Run("refused", [], [], {}, queued["node_errors"])
             async for message in socket:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     previews.append(message.data)
                     continue
                 data = json.loads(message.data)
-                messages.append(data | {"at": time.monotonic()})
+                messages.append(data)
                 if data["type"] == "progress" and data["data"]["value"] == cancel_at_step:
                     cancel_at_step = None
                     await session.post(f"{core.url}/interrupt")
-                    messages.append({"type": "cancelled", "at": time.monotonic()})
                 if data["type"] in ("execution_success", "execution_error", "execution_interrupted"):
                     break
-        seconds, history = time.monotonic() - start, None
         while history is None:  # written a moment after the last message
             async with session.get(f"{core.url}/history/{queued['prompt_id']}") as answer:
                 history = (await answer.json()).get(queued["prompt_id"])
-    return Run(data["type"].removeprefix("execution_"), messages, previews, history["outputs"], seconds)
+    return Run(data["type"].removeprefix("execution_"), messages, previews, history["outputs"])
 
 
 class Graph:

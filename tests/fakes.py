@@ -1,6 +1,11 @@
-"""Small untrained models for tests."""
+"""Small models of random weights, and stand-ins for what a test has to control or to count."""
 
 from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
@@ -10,14 +15,21 @@ from vdit.model.text import WordEncoder
 from vdit.model.vdit import VDiT, init_weights
 from vdit.model.world_model import WorldModel
 
+if TYPE_CHECKING:
+    from vdit.world.clip import Clip
+
+
+def small_config(**more) -> VDiTConfig:
+    """Two blocks over a latent of 8 channels; `more` adds to it or changes it."""
+    return VDiTConfig(**dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32) | more)
+
 
 def random_world_model(
     seed: int = 0, config: VDiTConfig | None = None, *, controls: bool = False, student: bool = False
 ) -> WorldModel:
-    """An untrained model of small size, for tests: the same seed gives the same weights. `controls`: all of them."""
+    """An untrained model of small size: the same seed gives the same weights. `controls`: all of them."""
     branches = dict(camera_rays=2, vace_channels=257, vace_layers=(0,)) if controls else {}
-    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, flow_map=student)
-    config = config or VDiTConfig(**small, **branches)
+    config = config or small_config(flow_map=student, **branches)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         drawn = dict(width=16, deep=32, blocks=(1, 1), seen=(16, 32), looks=(1, 1))
@@ -34,3 +46,71 @@ def random_world_model(
     for module in model.parts.values():
         module.requires_grad_(False).eval()
     return model
+
+
+def random_transformer(config: VDiTConfig) -> VDiT:
+    """No weight is zero: in a fresh transformer many are, and a wrong name or shape would not show."""
+    model = init_weights(VDiT(config), 0)
+    generator = torch.Generator().manual_seed(1)
+    for p in model.parameters():
+        p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
+    return model.requires_grad_(False).eval()
+
+
+def model_calls(monkeypatch, on_call: Callable[[int], None] = lambda number: None) -> list[tuple[tuple, dict]]:
+    """The arguments of each call of a transformer from now on. `on_call` runs inside each; the first has number 1."""
+    calls, forward = [], VDiT.forward
+
+    def recorded(self, *args, **named):
+        calls.append((args, named))
+        on_call(len(calls))
+        return forward(self, *args, **named)
+
+    monkeypatch.setattr(VDiT, "forward", recorded)
+    return calls
+
+
+class Permits:
+    """Holds a thread at each numbered piece of its work until another thread allows it."""
+
+    PATIENCE_S = 60  # a thread that waits longer has been forgotten: the test fails in place of hanging
+
+    def __init__(self):
+        self.asked = self.allowed = 0
+        self.changed = threading.Condition()
+
+    def wait_for(self, number: int) -> None:
+        """Called by the thread that works, before the piece of this number; the first has number 1."""
+        with self.changed:
+            self.asked = number
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: number <= self.allowed, self.PATIENCE_S), f"{number} was never allowed"
+
+    def allow(self, number: int) -> None:
+        """All pieces up to this one."""
+        with self.changed:
+            self.allowed = number
+            self.changed.notify_all()
+
+    def wait_until_asked(self, number: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.asked >= number, self.PATIENCE_S), f"{number} was never asked for"
+
+
+def hide_package(monkeypatch, name: str) -> None:
+    """Imports of the package fail as where it is not installed."""
+    for module in [name, *(loaded for loaded in sys.modules if loaded.startswith(f"{name}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+def clip_under_a_moving_camera() -> Clip:
+    """A still scene, 9 frames of 64x64 pixels."""
+    from vdit.world.clip import make_clip
+
+    clips = (make_clip(seed, "look", width=64, height=64, frames=9) for seed in range(20))
+    return next(clip for clip in clips if abs(clip.scene.c2w[-1] - clip.scene.c2w[0]).max() > 0.2)
+
+
+def decimals(values) -> str:
+    """Numbers as a text file of poses has them."""
+    return " ".join(f"{float(v):.9f}" for v in values)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import random_world_model
+from fakes import random_world_model, small_config
 from torch.nn import functional as F
 from vdit.kernels.grid import Grid
 from vdit.kernels.patterns import NAMES, named_plan, pattern_named
@@ -245,12 +245,10 @@ def test_a_real_wan_model_of_comfyuis_takes_the_patch(tmp_path):
 
 
 def test_load_model_sets_the_attention_and_auto_is_what_the_file_says(tmp_path, monkeypatch):
-    from vdit.model.config import VDiTConfig
     from vdit.model.files import bundle
     from vdit.nodes.load import BUNDLED, VDiTLoadModel
 
-    small = dict(ffn_dim=256, layers=1, in_channels=8, out_channels=8, text_dim=32)
-    config = VDiTConfig(**small, attention=("window", 0.6))
+    config = small_config(layers=1, attention=("window", 0.6))
     path = bundle.save_world_model(random_world_model(0, config), tmp_path / "m.safetensors")
     monkeypatch.setattr(bundle, "BUNDLED", path)
     load = lambda *args: VDiTLoadModel.execute(BUNDLED, *args).args[0].transformer.attention  # noqa: E731

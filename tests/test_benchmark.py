@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fakes import random_world_model
 from runs import encoded, long_video
 from vdit.benchmark import cli, measure, runner
 from vdit.benchmark.contestant import Contestant
@@ -16,7 +17,6 @@ from vdit.benchmark.scores import flight, impacts, occlusion, score, true_flight
 from vdit.benchmark.select import SUITES, Format, Tally, draw
 from vdit.benchmark.stats import share, wilson
 from vdit.benchmark.track import FramesError, fitted, follow
-from fakes import random_world_model
 from vdit.nodes.benchmark import VDiTPhysicsBenchmark
 from vdit.nodes.benchmark_models import contestant
 from vdit.nodes.score import VDiTScoreVideo
@@ -226,7 +226,7 @@ def test_a_split_without_suitable_scenes_ends_with_the_reasons(monkeypatch):
     from vdit.benchmark import select
 
     monkeypatch.setattr(select, "MOST_TRIES", 4)
-    monkeypatch.setattr(select, "_hopeless", lambda *_: "the ball leaves the picture")
+    monkeypatch.setattr(select, "take", lambda *_: "the ball leaves the picture")
     tally = Tally()
     assert list(draw("physics", "fall", "test", 1, 2, tally=tally)) == []
     assert tally.taken == 0 and tally.left_out == {"the ball leaves the picture": 8}

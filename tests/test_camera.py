@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from fakes import decimals
 from vdit.control import ControlError
 from vdit.control.camera import CameraPath
 from vdit.control.camera_files import from_text, to_json
@@ -133,10 +134,6 @@ def test_json_gives_the_path_back_to_the_bit():
     assert (again.strength, again.start, again.end, again.stretch) == (0.5, 0.1, 0.9, False)
 
 
-def numbers(values):
-    return " ".join(f"{float(v):.9f}" for v in values)
-
-
 def lens(fov_deg=50.0):
     fy = 0.5 / math.tan(math.radians(fov_deg) / 2)
     return [fy, fy, 0.5, 0.5]
@@ -155,7 +152,7 @@ def test_lines_that_other_tools_write_are_read(form):
             "23": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
             "json": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
         }[form])  # fmt: skip
-    text = json.dumps(rows) if form == "json" else "\n".join(numbers(row) for row in rows)
+    text = json.dumps(rows) if form == "json" else "\n".join(decimals(row) for row in rows)
     if form == "19":
         text = "https://example.com/a_video\n\n" + text
     read = from_text(text, "mine.txt", fov_deg=33.0)
@@ -221,7 +218,7 @@ def test_a_strength_or_a_span_out_of_range_is_refused_for_every_control(span, sa
             make()
 
 
-LINE = numbers(torch.eye(4)[:3].flatten())
+LINE = decimals(torch.eye(4)[:3].flatten())
 
 
 @pytest.mark.parametrize(
@@ -232,9 +229,9 @@ LINE = numbers(torch.eye(4)[:3].flatten())
         (LINE + "\n1 2 3", "line 2: found 3 numbers; expected 12 as before"),
         (LINE + "\nhello", "line 2: 'hello' is no line of numbers"),
         (LINE.replace("1.000000000", "inf", 1), "line 1: holds NaN"),
-        (numbers([2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]), "frame 0: the 3x3 part is no rotation"),
-        (numbers([0, 1, 1, 0.7, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: the lens is centred at 0.7, 0.5"),
-        (numbers([0, 1, 0, 0.5, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: fy is 0"),
+        (decimals([2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]), "frame 0: the 3x3 part is no rotation"),
+        (decimals([0, 1, 1, 0.7, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: the lens is centred at 0.7, 0.5"),
+        (decimals([0, 1, 0, 0.5, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: fy is 0"),
         ("{", "is no JSON"),
         ("{}", "expected"),
         ('{"version": 2, "c2w": []}', 'expected {"version": 1'),

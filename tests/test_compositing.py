@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from vdit.control.camera import CameraPath
-from vdit.model.object_dynamics import CELL
 from vdit.drafting import compositing as paint
 from vdit.drafting.perception import Look
+from vdit.model.object_dynamics import CELL
 from vdit.training.tracks import ball_tracks as true_tracks
 from vdit.training.tracks import ground_behind
 from vdit.world.clip import make_clip

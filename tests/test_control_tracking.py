@@ -3,11 +3,11 @@
 import pytest
 import torch
 from vdit.control.camera import CameraPath
+from vdit.control.camera_motion import still_scene_flow
 from vdit.control.depth import DepthMaps, depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.control.camera_motion import still_scene_flow
-from vdit.drafting.control_tracking import Steering
 from vdit.drafting.camera_views import Views
+from vdit.drafting.control_tracking import Steering
 from vdit.training.tracks import ball_tracks, ground_behind
 from vdit.world.clip import make_clip
 

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from fakes import random_world_model, small_config
 from runs import encoded, latent_of, long_video, run
-from fakes import random_world_model
-from vdit.model.config import VDiTConfig
+from vdit.drafting.draft import Draft, agreement
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline.decode import decode_frames
-from vdit.drafting.draft import Draft, agreement
 from vdit.pipeline import ClipSpec, Continuation, Hooks, LatentPreview, Progress, RunContext, family_of
+from vdit.pipeline.decode import decode_frames
 from vdit.pipeline.previews import predicted_video
 
 SIZE = dict(frames=9, width=64, height=64)
@@ -104,9 +103,7 @@ def test_a_forming_video_is_shown_as_sharp_as_its_draft(model):
 
 
 def drafted_model():
-    return random_world_model(
-        3, VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True)
-    )
+    return random_world_model(3, small_config(draft=True))
 
 
 def test_every_step_reports_the_encoded_draft():

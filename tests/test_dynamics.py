@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import random_world_model
+from fakes import random_world_model, small_config
 from runs import encoded, latent_of, long_video, predicted
 from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
@@ -14,8 +14,19 @@ from vdit.control.flow import FlowField
 from vdit.drafting import PerceptionCache
 from vdit.drafting.predict import NoPrediction, foreseen
 from vdit.geometry.camera import focal_length
-from vdit.model.config import VDiTConfig
-from vdit.model.object_dynamics import CELL, KNOWN, UNITS, Balls, ObjectDynamics, Speeds, ahead_of, cells, framed, middle, peaks  # fmt: skip
+from vdit.model.object_dynamics import (  # fmt: skip
+    CELL,
+    KNOWN,
+    UNITS,
+    Balls,
+    ObjectDynamics,
+    Speeds,
+    ahead_of,
+    cells,
+    framed,
+    middle,
+    peaks,
+)
 from vdit.pipeline import Continuation
 from vdit.training import dynamics, scenes, starts
 from vdit.training.tracks import ball_tracks as true_tracks
@@ -68,11 +79,8 @@ def seer():
 
 
 def told(seer, **more):
-    config = VDiTConfig(
-        ffn_dim=64, layers=1, in_channels=8, out_channels=8, text_dim=32, camera_rays=2, vace_channels=257, vace_layers=(0,),
-        carry=True, draft=True,
-    )  # fmt: skip
-    model = random_world_model(1, config)
+    branches = dict(camera_rays=2, vace_channels=257, vace_layers=(0,), carry=True, draft=True)
+    model = random_world_model(1, small_config(ffn_dim=64, layers=1, **branches))
     torch.nn.init.normal_(model.transformer.draft_embedding.weight)
     model.dynamics = seer
     return model, encoded(model, "a red ball rolls", start=torch.rand(5, 64, 96, 3), **more)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from vdit.control.depth import depth_from_metres
 from vdit.control.camera_motion import camera_from_depth, camera_from_flow
+from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.training.latents import misjudged
 from vdit.training.tracks import ball_tracks, ground_behind

@@ -9,12 +9,12 @@ from runs import encoded, predicted, run
 from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
+from vdit.drafting.camera_views import Views
+from vdit.drafting.endpoint_search import CLOSE, DRAWS, LOST, Ends, Way, arriving, rests
 from vdit.model.files.bundle import load_world_model
 from vdit.model.object_dynamics import Balls, ObjectDynamics
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.drafting.endpoint_search import CLOSE, DRAWS, LOST, Ends, Way, arriving, rests
-from vdit.drafting.camera_views import Views
 from vdit.training.tracks import ball_tracks
 from vdit.world.clip import make_clip
 

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from fakes import random_world_model
 from vdit.benchmark import preview
 from vdit.benchmark.contestant import PreviewModel, PreviewVideo
 from vdit.benchmark.fidelity import agreement, path_difference, psnr, ssim
 from vdit.benchmark.preview import Plan, apart, events, measure, same_events, shots, table, write
 from vdit.host import cli as command_line
 from vdit.model.files import bundle
-from fakes import random_world_model
 from vdit.model.files.bundle import save_world_model
 
 # Two videos
@@ -187,9 +187,7 @@ def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preview.Plan, "seeds", 4)
     monkeypatch.setattr(preview.Plan, "steps", (1,))
     monkeypatch.setattr(preview.Plan.__init__, "__defaults__", (8, 4, 2, (1,), "test", 64, 64, 9, "euler"))
-    monkeypatch.setattr(
-        bundle, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors")
-    )
+    monkeypatch.setattr(bundle, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors"))
     settings = [
         "benchmark",
         "--suite",

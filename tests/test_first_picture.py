@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fakes import random_world_model, small_config
 from runs import encoded, latent_of, long_video, run, take
 from vdit.control.camera import CameraPath
-from fakes import random_world_model
-from vdit.model.config import VDiTConfig
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.nodes.benchmark_models import preview_model
 from vdit.nodes.preview import VDiTDistillPreview
@@ -39,8 +38,7 @@ class Finds(ObjectDynamics):
 def model(monkeypatch):
     monkeypatch.setattr(importlib.import_module("vdit.pipeline.generate"), "FIRST_PICTURE_STEPS", 2)
     torch.manual_seed(0)
-    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32)
-    model = random_world_model(3, VDiTConfig(**small, draft=True))
+    model = random_world_model(3, small_config(draft=True))
     model.dynamics = Finds().eval().requires_grad_(False)
     model.defaults.update(width=64, height=64, frames=13, guidance=1.0)
     return model
@@ -92,8 +90,7 @@ def test_the_picture_is_of_a_video_as_long_as_the_model_knows_unless_there_are_c
     model.dynamics.since = 99
     run(model, words(model), **{**RUN, "frames": 29})
     assert model.dynamics.shown == 4  # 13 frames
-    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, camera_rays=2)
-    moving = random_world_model(3, VDiTConfig(**small, draft=True))
+    moving = random_world_model(3, small_config(camera_rays=2, draft=True))
     moving.dynamics, model.dynamics.shown = model.dynamics, 0
     moving.defaults.update(model.defaults)
     run(moving, words(moving, camera=still_path(29)), **{**RUN, "frames": 29})
@@ -173,8 +170,7 @@ def test_a_long_video_of_words_goes_on_from_its_first_picture(model):
 
 
 def test_a_long_video_of_words_begins_with_the_first_part_of_its_camera_path(model):
-    small = dict(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, camera_rays=2)
-    moving = random_world_model(3, VDiTConfig(**small, draft=True))
+    moving = random_world_model(3, small_config(camera_rays=2, draft=True))
     moving.dynamics = model.dynamics
     c2w = torch.eye(4, dtype=torch.float64).repeat(21, 1, 1)
     c2w[:, 0, 3] = torch.linspace(0, 0.5, 21)

@@ -1,20 +1,20 @@
 """Optical flow as a control: its colours, its fields, where they come from, and what is refused."""
 
-import builtins
 import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from fakes import clip_under_a_moving_camera, hide_package
 from vdit.control import ControlError
 from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
+from vdit.control.camera_motion import flow_from_camera
 from vdit.control.depth import depth_from_metres
 from vdit.control.estimate import flow_from_video
 from vdit.control.flow import FlowField, carried, over
 from vdit.control.moves import move
-from vdit.control.camera_motion import flow_from_camera
 from vdit.control.wheel import from_colors, to_colors
 from vdit.geometry.pixels import pixel_grid, sample_bilinear
 from vdit.world.clip import make_clip
@@ -24,12 +24,7 @@ F64 = torch.float64
 
 @pytest.fixture(scope="module")
 def clip():
-    """A still scene under a moving camera."""
-    return next(c for c in (make_clip(s, "look", width=64, height=64, frames=9) for s in range(20)) if moved(c) > 0.2)
-
-
-def moved(clip):
-    return float(np.abs(clip.scene.c2w[-1] - clip.scene.c2w[0]).max())
+    return clip_under_a_moving_camera()
 
 
 # The colour wheel
@@ -241,13 +236,6 @@ def test_a_video_that_cannot_drive_is_refused(video, changes, said):
 
 
 def test_without_opencv_the_node_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "cv2":
-            raise ImportError("No module named 'cv2'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_package(monkeypatch, "cv2")
     with pytest.raises(ControlError, match="OpenCV is not installed.*pip install opencv-python-headless"):
         flow_from_video(torch.rand(2, 64, 64, 3), 64, 64)

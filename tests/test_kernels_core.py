@@ -10,7 +10,6 @@ import time
 import pytest
 import torch
 from torch.nn import functional as F
-
 from vdit.kernels import dispatch, ops, reference
 from vdit.kernels.grid import FAR, Grid, choose_tile, from_tiles, raster_order, tile_order, to_tiles, unpack
 from vdit.kernels.plan import FRAME_CAUSAL, FULL, SPATIAL, TEMPORAL, Box, Tiles, plan, sliding_tiles, window

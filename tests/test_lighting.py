@@ -3,12 +3,12 @@
 import pytest
 import torch
 from vdit.control.camera import CameraPath
+from vdit.drafting.camera_views import Views, Walk
+from vdit.drafting.compositing import drafted
+from vdit.drafting.ground_plane import floor_of, plane_near, without
+from vdit.drafting.lighting import Sunlight, light_of
 from vdit.geometry.camera import pixel_rays
 from vdit.model.ground import Ground
-from vdit.drafting.ground_plane import floor_of, plane_near, without
-from vdit.drafting.compositing import drafted
-from vdit.drafting.lighting import Sunlight, light_of
-from vdit.drafting.camera_views import Views, Walk
 from vdit.training.tracks import ball_tracks, ground_behind, light_seen, showing
 from vdit.world.clip import make_clip
 from vdit.world.scene import sample_scene

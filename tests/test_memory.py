@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
 from vdit.model import streaming
 from vdit.model.config import VDiTConfig
 from vdit.model.experts import Experts

@@ -5,8 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from fakes import random_world_model
-from random_weights import randomised
+from fakes import random_transformer, random_world_model
 from vdit.model.codec.tiny import PatchConv, Patches, TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
@@ -42,7 +41,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("config, grid", SIZES)
 @pytest.mark.parametrize("per_frame", [False, True], ids=["one time", "a time per token"])
 def test_transformer_equals_diffusers_wan(config, grid, per_frame):
-    model = randomised(config)
+    model = random_transformer(config)
     twin = diffusers_twin(model)
     g = torch.Generator().manual_seed(2)
     x = torch.randn(2, config.in_channels, *grid, generator=g)
@@ -84,7 +83,7 @@ def test_the_carried_frame_reaches_the_frames_after_it():
 
 def test_short_text_is_zero_padded_as_in_wan():
     config, grid = SIZES[0]
-    model = randomised(config)
+    model = random_transformer(config)
     x, context = torch.randn(1, 4, *grid), torch.randn(1, 3, 16)
     whole = torch.nn.functional.pad(context, (0, 0, 0, config.text_len - 3))
     assert torch.equal(model(x, torch.tensor([0.5]), context), model(x, torch.tensor([0.5]), whole))
@@ -93,7 +92,7 @@ def test_short_text_is_zero_padded_as_in_wan():
 @torch.no_grad()
 def test_what_is_made_of_the_text_is_kept_for_the_next_steps():
     config, grid = SIZES[0]
-    model, cache, read = randomised(config), {}, []
+    model, cache, read = random_transformer(config), {}, []
     model.text_embedding.register_forward_hook(lambda *_: read.append("text"))
     for block in model.blocks:
         block.cross_attn.k.register_forward_hook(lambda *_: read.append("keys"))

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import random_world_model
+from fakes import model_calls, random_world_model, small_config
 from runs import take
 from vdit.drafting.draft import Draft
 from vdit.host import api, folders, running
 from vdit.host.executor import Executor
 from vdit.host.validation import validate
-from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
 from vdit.model.files import bundle
 from vdit.model.files.bundle import save_world_model
@@ -45,16 +44,8 @@ def own_temp(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def calls(monkeypatch, student):
-    """Grows by one with every question to a transformer."""
-    asked, forward = [], type(student.transformer).forward
-
-    def counting(self, *args, **named):
-        asked.append(args[1])
-        return forward(self, *args, **named)
-
-    monkeypatch.setattr(type(student.transformer), "forward", counting)
-    return asked
+def calls(monkeypatch):
+    return model_calls(monkeypatch)
 
 
 def encode(model, **more):
@@ -299,7 +290,7 @@ def test_the_first_picture_comes_with_the_first_step_and_decoding_streams(studen
 
 
 def test_the_draft_is_shown_before_anything_is_sampled():
-    config = VDiTConfig(ffn_dim=256, layers=2, in_channels=8, out_channels=8, text_dim=32, draft=True, flow_map=True)
+    config = small_config(draft=True, flow_map=True)
     model, draft, seen = random_world_model(3, config), Draft(torch.rand(9, 64, 64, 3)), []
     forming = takes.FormingTakes(LatentPreview(model.codec), lambda *report: seen.append(report), 1, 1, 3)
     hooks = forming.hooks(lambda: None)
@@ -355,9 +346,7 @@ def test_cancel_stops_between_two_takes(student, calls):
 def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(student, tmp_path, monkeypatch):
     options = VDiTLoadModel.object_info()["input"]["required"]["file"][1]["options"]
     assert options[:3] == [BUNDLED, STUDENT, LITE]
-    monkeypatch.setattr(
-        bundle, "BUNDLED", Path(bundle.__file__).parents[2] / "weights" / "vdit-small.safetensors"
-    )
+    monkeypatch.setattr(bundle, "BUNDLED", Path(bundle.__file__).parents[2] / "weights" / "vdit-small.safetensors")
     whole, lite = (VDiTLoadModel.execute(name)[0].config for name in (STUDENT, LITE))
     assert whole.flow_map and lite.flow_map and lite.layers == whole.layers // 2
     monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "vdit-small.safetensors")
@@ -373,14 +362,19 @@ def test_load_model_offers_the_student_that_ships_beside_the_bundled_model(stude
 
 def test_in_comfyui_the_forming_video_plays_between_steps_and_ends_with_the_node(monkeypatch):
     import sys
-    import time
     from types import ModuleType, SimpleNamespace
 
     from vdit.nodes import comfy
 
-    steps, played = [], []
+    steps, played, seven_frames = [], [], threading.Event()
+
+    def show(node, step, total, picture):
+        played.append((node, step, picture[1]))
+        if len(played) == 7:
+            seven_frames.set()
+
     bar = SimpleNamespace(update_absolute=lambda step, total, preview: steps.append((step, preview)))
-    state = SimpleNamespace(update_progress=lambda node, step, total, picture: played.append((node, step, picture[1])))
+    state = SimpleNamespace(update_progress=show)
     stubs = {
         "comfy": {},
         "comfy.utils": {"ProgressBar": lambda total: bar},
@@ -396,17 +390,14 @@ def test_in_comfyui_the_forming_video_plays_between_steps_and_ends_with_the_node
         if "." in name:
             setattr(sys.modules[name.split(".")[0]], name.split(".")[1], module)
     monkeypatch.setattr(comfy, "IN_COMFYUI", True)
-    monkeypatch.setattr(comfy._Film, "FRAMES_PER_SECOND", 100)
 
     update = comfy.progress(3)
     update(1, ["a", "b", "c"])
-    deadline = time.monotonic() + 10
-    while len(played) < 7 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert seven_frames.wait(60)
     assert played[:7] == [("7", 1, frame) for frame in "abcabca"]
     update(2)
     assert [step for step, _ in steps] == [1, 2]
     (film,) = [thread for thread in threading.enumerate() if thread.name == "vdit-film"]
     del update
-    film.join(5)
+    film.join(60)
     assert not film.is_alive(), "nothing is sent once the node is done"

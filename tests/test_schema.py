@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from vdit.host import core_nodes, folders, safe_write, video
 from vdit.host.api import call, io
 from vdit.nodes import NODES, comfy

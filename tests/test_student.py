@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fakes import random_world_model
-from random_weights import randomised
+from fakes import random_transformer, random_world_model
 from runs import encoded, latent_of
 from vdit.control.signals import context_channels
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
@@ -20,8 +19,8 @@ from vdit.model.files.inspect import inspect
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.student import from_teacher, kept_layers
 from vdit.model.vdit import VDiT
-from vdit.sampling import HeldFrames, SampleOptions, guided, sample, schedule
 from vdit.pipeline.latent_preview import fit_preview_map
+from vdit.sampling import HeldFrames, SampleOptions, guided, sample, schedule
 from vdit.sampling.flow_map import towards_next_sigma
 from vdit.sampling.frame_levels import CONTEXT_FRAMES, levels_of_sigma, with_frame_levels
 from vdit.training import student
@@ -31,7 +30,15 @@ from vdit.training.cli import main
 from vdit.training.run import Run, save_atomic
 from vdit.training.student import conditions, draw_times, fewest_at
 from vdit.training.teacher import fresh
-from vdit.training.trajectories import Trajectories, averaged, frame_levels, load_teacher, on_the_way, trajectory_paths, write_trajectories
+from vdit.training.trajectories import (
+    Trajectories,
+    averaged,
+    frame_levels,
+    load_teacher,
+    on_the_way,
+    trajectory_paths,
+    write_trajectories,
+)
 from vdit.training.warm import begin_with
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
@@ -63,7 +70,7 @@ def anyflow_twin(model: VDiT):
 @pytest.mark.parametrize("per_frame", [False, True], ids=["one time", "a time per frame"])
 def test_flow_map_equals_diffusers_anyflow(sizes, grid, gate, per_frame):
     config = VDiTConfig(**sizes, flow_map=True, delta_gate=gate)
-    model = randomised(config)
+    model = random_transformer(config)
     twin = anyflow_twin(model)
     g = torch.Generator().manual_seed(2)
     x = torch.randn(2, config.in_channels, *grid, generator=g)
@@ -103,7 +110,9 @@ def test_exact_flow_map_arrives_in_any_number_of_steps(steps, shift):
 
 def test_known_frames_are_told_to_stay_where_they_are():
     told = {}
-    model = towards_next_sigma(lambda x, sigma, context, target: told.update(sigma=sigma, target=target) or x, schedule(2))
+    model = towards_next_sigma(
+        lambda x, sigma, context, target: told.update(sigma=sigma, target=target) or x, schedule(2)
+    )
     model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 0.5, 0.5]]), None)
     assert told["target"].tolist() == [[0.0, 0.0, 0.0]]
     model(torch.zeros(1, 4, 3, 2, 2), torch.tensor([[0.0, 1.0, 1.0]]), None)
@@ -126,7 +135,9 @@ def watched(steps, rise=1.0, held=HELD, **told):
     for s, r in zip(sigmas, sigmas[1:]):
         x = torch.arange(held.shape[1]).float().view(1, 1, -1, 1, 1).expand(1, 4, -1, 2, 2)
         own = lambda s: torch.full(held.shape, s).masked_fill(held, 0)  # noqa: E731
-        seen.append((x, with_frame_levels(transformer, held, level)(x, own(s), None, target=own(r), **told), level(s), level(r)))
+        seen.append(
+            (x, with_frame_levels(transformer, held, level)(x, own(s), None, target=own(r), **told), level(s), level(r))
+        )
     return asked, seen
 
 
@@ -316,7 +327,9 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         level = levels_of_sigma(known[None], rise)
         denoise = guided(with_frame_levels(transformer, known[None], level), row["context"], empty, teacher.guidance)
         with torch.no_grad():
-            again = sample(denoise, start, schedule(6), "unipc", HeldFrames(end, known), options=SampleOptions(frame_levels=level))
+            again = sample(
+                denoise, start, schedule(6), "unipc", HeldFrames(end, known), options=SampleOptions(frame_levels=level)
+            )
         assert float((again - end).norm() / end.norm()) < 5e-3, name
     assert any("vace" in f for f in found.shards.values()) or any("camera" in f for f in found.shards.values())
 

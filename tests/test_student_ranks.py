@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_weights import randomised
-from fakes import random_world_model
+from fakes import random_transformer, random_world_model
 from vdit.model.config import VDiTConfig
 from vdit.model.defaults import STUDENT_DEFAULTS
 from vdit.model.errors import CheckpointError
@@ -42,7 +41,7 @@ def asked(config, **more):
 
 
 def test_ranks_change_nothing_at_first_and_become_part_of_the_matrices():
-    teacher = randomised(SIZES)
+    teacher = random_transformer(SIZES)
     plain, model = from_teacher(teacher), add_ranks(from_teacher(teacher), RANK)
     ask = asked(SIZES, target=torch.tensor([0.2]))
     with torch.no_grad():
@@ -60,7 +59,7 @@ def test_ranks_change_nothing_at_first_and_become_part_of_the_matrices():
 
 
 def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
-    model = add_ranks(from_teacher(randomised(SIZES)), RANK)
+    model = add_ranks(from_teacher(random_transformer(SIZES)), RANK)
     names = trained(model)
     assert not any(n.startswith(CONTROLS) or n.endswith("original") for n in names)
     assert {
@@ -68,7 +67,7 @@ def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
         "blocks.0.self_attn.q.bias",
         "blocks.2.modulation",
     } <= names.keys()
-    whole = from_teacher(randomised(SIZES))
+    whole = from_teacher(random_transformer(SIZES))
     assert trained(whole).keys() == dict(whole.named_parameters()).keys()
     with pytest.raises(ValueError, match="rank is 0; expected 1 or more"):
         add_ranks(whole, 0)
@@ -76,7 +75,7 @@ def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
 
 @pytest.mark.parametrize("layers", [None, 2])
 def test_additions_give_the_student_back(layers):
-    teacher = randomised(SIZES)
+    teacher = random_transformer(SIZES)
     base, student = from_teacher(teacher, layers).state_dict(), merged(taught(teacher, layers)).state_dict()
     found = added(student, base, RANK)
     assert {n: tuple(v.shape) for n, v in found.items()} == additions(base, RANK)
@@ -86,7 +85,7 @@ def test_additions_give_the_student_back(layers):
 
 @pytest.mark.parametrize("name", ["blocks.1.ffn.0.weight", "vace_blocks.0.ffn.0.weight", "control_adapter.conv.weight"])
 def test_a_student_that_adds_more_is_refused(name):
-    teacher = randomised(SIZES)
+    teacher = random_transformer(SIZES)
     base, student = from_teacher(teacher).state_dict(), merged(taught(teacher)).state_dict()
     student[name] = student[name] + torch.randn(student[name].shape, generator=torch.Generator().manual_seed(1))
     with pytest.raises(
@@ -124,7 +123,7 @@ def test_a_file_holds_what_a_student_adds(beside):
 def test_another_teacher_beside_it_is_refused_by_its_transformer_too(beside):
     folder, model = beside
     path = save_world_model(model, folder / "student.safetensors", torch.int8, "teacher.safetensors", rank=8)
-    other = randomised(model.teacher.config)
+    other = random_transformer(model.teacher.config)
     save_world_model(replace(model.teacher, transformer=other), folder / "teacher.safetensors", torch.int8)
     with pytest.raises(CheckpointError, match="student.safetensors: teacher.safetensors beside it is another release"):
         load_world_model(path)

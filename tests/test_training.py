@@ -403,7 +403,9 @@ def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
     state = Run(made / "teacher").load()
-    stored = dequantise_rows(quantise_rows({"head": state["average"]["model.head.head.weight"]}))["head"]  # a byte a weight
+    stored = dequantise_rows(quantise_rows({"head": state["average"]["model.head.head.weight"]}))[
+        "head"
+    ]  # a byte a weight
     torch.testing.assert_close(model.transformer.head.head.weight, stored, rtol=1e-3, atol=1e-4)
     assert "ball" in model.text.vocabulary
     moved = dequantise_rows(quantise_rows({"push": Run(made / "dynamics").load()["average"]["push.0.weight"]}))["push"]

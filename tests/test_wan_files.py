@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -302,12 +301,10 @@ def test_a_text_encoder_of_another_width_or_without_tokenizer_is_refused(parts, 
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_released_sizes_are_read_from_headers_at_once(name, tmp_path):
+def test_released_sizes_are_read_from_headers_alone(name, tmp_path):
     variant = VARIANTS[name]
     path = make.sparse(tmp_path / "full.safetensors", shapes_of(on_meta(variant)))
-    start = time.process_time()
     seen = inspect(path)
-    assert time.process_time() - start < 2
     assert not seen.missing + seen.unexpected + seen.misshapen + seen.problems
     assert seen.variant == ALONE.get(name, name)
     count, tensors = RELEASED.get(name, (None, None))

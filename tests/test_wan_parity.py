@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_weights import randomised
+from fakes import random_transformer
 from torch import Tensor
 from torch.nn import functional as F
 from vdit.model.config import VDiTConfig
@@ -62,7 +62,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 @pytest.mark.parametrize("tokens", [1, 40, 511, 512])
 def test_text_of_any_length_equals_diffusers_padded_to_512(tokens):
-    model = randomised(BASE)
+    model = random_transformer(BASE)
     x, sigma, text, padded = inputs(BASE, tokens)
     with torch.no_grad():
         theirs = diffusers_twin(model)(x, 1000 * sigma, padded, return_dict=False)[0]
@@ -71,7 +71,7 @@ def test_text_of_any_length_equals_diffusers_padded_to_512(tokens):
 
 
 def test_no_text_at_all_is_512_zeros():
-    model = randomised(BASE)
+    model = random_transformer(BASE)
     x, sigma, *_ = inputs(BASE)
     with torch.no_grad():
         theirs = diffusers_twin(model)(x, 1000 * sigma, torch.zeros(2, 512, 24), return_dict=False)[0]
@@ -81,7 +81,7 @@ def test_no_text_at_all_is_512_zeros():
 @pytest.mark.parametrize("pictures", [1, 2], ids=["start image", "first and last frame"])
 def test_image_branch_equals_diffusers(pictures):
     config = replace(BASE, **IMAGE, image_tokens=514 if pictures == 2 else 0)
-    model = randomised(config)
+    model = random_transformer(config)
     x, sigma, text, padded = inputs(config)
     image = draw(2, 257 * pictures, 1280, seed=4)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_image_branch_equals_diffusers(pictures):
 @pytest.mark.parametrize("scale", [1.0, 0.4])
 def test_vace_branch_equals_diffusers(layers, scale):
     config = replace(BASE, vace_channels=96, vace_layers=layers)
-    model = randomised(config)
+    model = random_transformer(config)
     x, sigma, text, padded = inputs(config)
     vace = draw(2, 96, *GRID, seed=4)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def camera_tokens(model: WanTransformer, rays: Tensor) -> Tensor:
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_camera_is_added_to_the_patch_embedding_as_in_videox_fun(rays, image, scale):
     config = replace(BASE, in_channels=32, camera_rays=rays, image_dim=1280 if image else 0)
-    model = randomised(config)
+    model = random_transformer(config)
     x, sigma, text, padded = inputs(config)
     camera = draw(2, 24, GRID[0], GRID[1] * rays, GRID[2] * rays, seed=4)
     clip = draw(2, 257, 1280, seed=5) if image else None
@@ -142,7 +142,7 @@ def test_camera_is_added_to_the_patch_embedding_as_in_videox_fun(rays, image, sc
 def test_a_reference_stands_before_the_first_frame_as_in_videox_fun(channels, image, per_frame):
     """diffusers with one frame more, whose tokens are the reference's and whose output is dropped."""
     config = replace(BASE, in_channels=48, ref_channels=channels, image_dim=1280 if image else 0)
-    model = randomised(config)
+    model = random_transformer(config)
     x, sigma, text, padded = inputs(config)
     reference, clip = draw(2, channels, *GRID[1:], seed=4), draw(2, 257, 1280, seed=5) if image else None
     twin = diffusers_twin(model)
@@ -174,7 +174,7 @@ def everything(config: VDiTConfig = EVERYTHING) -> dict[str, Tensor]:
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_inference_is_training_without_gradients(per_frame):
     """What it overwrites to save memory is its own: the inputs stay, a second call says the same."""
-    model, given = randomised(EVERYTHING), everything()
+    model, given = random_transformer(EVERYTHING), everything()
     if per_frame:
         given["sigma"] = torch.rand(2, GRID[0])
     before = {name: value.clone() for name, value in given.items()}
@@ -189,7 +189,7 @@ def test_inference_is_training_without_gradients(per_frame):
 
 
 def test_gradients_reach_every_weight_and_input():
-    model, given = randomised(EVERYTHING).requires_grad_(True), everything()
+    model, given = random_transformer(EVERYTHING).requires_grad_(True), everything()
     for name in given:
         given[name].requires_grad_(name != "sigma")
     model(**given).square().sum().backward()
@@ -199,7 +199,7 @@ def test_gradients_reach_every_weight_and_input():
 
 def test_half_precision_keeps_norms_and_modulation_in_float32():
     """Weights as the loader gives them: matrices in bfloat16, the rest not; the sampler's dtype comes back."""
-    model, given = randomised(EVERYTHING), everything()
+    model, given = random_transformer(EVERYTHING), everything()
     exact = model(**given)
     wide = ("norm", "modulation", "time_")
     for name, p in model.named_parameters():
@@ -231,13 +231,13 @@ def test_a_step_takes_less_memory_than_diffusers():
 )
 def test_wrong_conditions_are_refused_with_the_numbers(name, shape, says):
     with pytest.raises(ValueError, match=says):
-        randomised(EVERYTHING)(**{**everything(), name: torch.zeros(shape)})
+        random_transformer(EVERYTHING)(**{**everything(), name: torch.zeros(shape)})
 
 
 def test_the_number_of_image_tokens_is_that_of_their_positions():
     config = replace(BASE, **IMAGE, image_tokens=514)
     x, sigma, text, _ = inputs(config)
     with pytest.raises(ValueError, match=r"image has shape \(2, 257, 1280\); expected \(2, 514, 1280\)"):
-        randomised(config)(x, sigma, text, image=torch.zeros(2, 257, 1280))
+        random_transformer(config)(x, sigma, text, image=torch.zeros(2, 257, 1280))
     with pytest.raises(ValueError, match="there is no image branch"):
         VDiTConfig(image_tokens=514)

@@ -12,15 +12,14 @@ from torch.nn import functional as F
 
 pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parent))
-from test_wan_parity import BASE, diffusers_twin, draw, randomised, relative  # noqa: E402
-
 from runs import encoded, latent_of  # noqa: E402
-from vdit.model.world_model import WorldModel  # noqa: E402
+from test_wan_parity import BASE, diffusers_twin, draw, random_transformer, relative  # noqa: E402
 from vdit.model.codec.latents import STATISTICS  # noqa: E402
 from vdit.model.codec.wan import load_codec_file  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.layers import sinusoid  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
+from vdit.model.world_model import WorldModel  # noqa: E402
 from vdit.sampling import noise_from_seed, schedule  # noqa: E402
 from vdit.sampling.schedule import model_sigma  # noqa: E402
 
@@ -113,7 +112,9 @@ def scheduler_of(kind, rule):
         def set_timesteps(self, steps, device=None, **more):
             super().set_timesteps(steps, device=device, **more)
             self.sigmas = torch.tensor(schedule(steps, SHIFT, rule), dtype=torch.float64)
-            self.timesteps = torch.tensor([1000 * model_sigma(float(s), rule) for s in self.sigmas[:-1]], dtype=torch.float64)
+            self.timesteps = torch.tensor(
+                [1000 * model_sigma(float(s), rule) for s in self.sigmas[:-1]], dtype=torch.float64
+            )
 
         def step(self, v, t, x, **more):
             self.seen_x0 = [*getattr(self, "seen_x0", []), None]
@@ -163,7 +164,7 @@ def test_text_to_video(vae, solver, rule):
     """(diffusers' UniPC cannot start at a sigma of exactly 1, as "simple" does.)"""
     from diffusers import WanPipeline
 
-    transformer = randomised(BASE)
+    transformer = random_transformer(BASE)
     model = world("t2v-1.3b", vae[1], transformer)
     pipeline = WanPipeline(None, None, vae[0], scheduler_of(solver, rule), transformer=diffusers_twin(transformer))
     agree(ours(model, solver, rule), theirs(pipeline, latents=noise_for(model)))
@@ -172,7 +173,7 @@ def test_text_to_video(vae, solver, rule):
 def test_two_experts_each_with_its_guidance(vae):
     from diffusers import WanPipeline
 
-    high, low = randomised(BASE), randomised(BASE)
+    high, low = random_transformer(BASE), random_transformer(BASE)
     for p in low.parameters():
         p.data.mul_(0.9)
     boundary = 0.875  # of sigmas .9997 .937 .832 .624
@@ -188,7 +189,7 @@ def test_two_experts_each_with_its_guidance(vae):
 def test_image_to_video(vae, last):
     from diffusers import WanImageToVideoPipeline
 
-    transformer = randomised(replace(BASE, in_channels=36, image_dim=48, image_tokens=514 if last else 0))
+    transformer = random_transformer(replace(BASE, in_channels=36, image_dim=48, image_tokens=514 if last else 0))
     model = world("flf2v-14b" if last else "i2v-14b", vae[1], transformer)
     features = draw(1 + last, 257, 48, seed=12)
     clip = [SimpleNamespace(penultimate_hidden_states=f[None]) for f in features]
@@ -207,7 +208,7 @@ def test_image_to_video(vae, last):
 def test_image_to_video_of_two_experts_without_image_branch(vae):
     from diffusers import WanImageToVideoPipeline
 
-    high, low = (randomised(replace(BASE, in_channels=36)) for _ in range(2))
+    high, low = (random_transformer(replace(BASE, in_channels=36)) for _ in range(2))
     for p in low.parameters():
         p.data.mul_(0.9)
     model = world("i2v-a14b", vae[1], Experts(high, low, 0.9))
@@ -222,7 +223,7 @@ def test_first_frame_by_per_token_time(vae22):
     """TI2V-5B. Of the held frame the pipelines agree at the end only: diffusers lets the solver carry on with it."""
     from diffusers import WanImageToVideoPipeline
 
-    transformer = randomised(replace(BASE, in_channels=48, out_channels=48))
+    transformer = random_transformer(replace(BASE, in_channels=48, out_channels=48))
     model = world("ti2v-5b", vae22[1], transformer)
     twin = diffusers_twin(transformer)
     pipeline = WanImageToVideoPipeline(
@@ -238,7 +239,7 @@ def test_vace_with_video_mask_and_reference(vae, references):
     from diffusers import WanVACEPipeline
     from PIL import Image
 
-    transformer = randomised(replace(BASE, vace_channels=96, vace_layers=(0, 2)))
+    transformer = random_transformer(replace(BASE, vace_channels=96, vace_layers=(0, 2)))
     model = world("vace-1.3b", vae[1], transformer)
     video = (255 * torch.rand(FRAMES, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(8))).byte()
     mask = torch.zeros(FRAMES, HEIGHT, WIDTH)
@@ -261,7 +262,7 @@ def test_anyflow_student(vae, steps):
     from diffusers import AnyFlowPipeline, FlowMapEulerDiscreteScheduler
     from test_student import anyflow_twin
 
-    transformer = randomised(replace(BASE, flow_map=True))
+    transformer = random_transformer(replace(BASE, flow_map=True))
     model = world("anyflow-1.3b", vae[1], transformer)
     twin = anyflow_twin(transformer)
     twin.condition_embedder.timesteps_proj = ExactTime()

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
 from fakes import random_world_model  # noqa: E402
 from vdit.control.span import ControlError  # noqa: E402
-from vdit.control.tasks import check_task  # noqa: E402
 from vdit.model.errors import CheckpointError  # noqa: E402
 from vdit.model.files import load as loading  # noqa: E402
 from vdit.model.files.bundle import save_world_model  # noqa: E402
@@ -21,6 +19,7 @@ from vdit.model.files.inspect import inspect, main  # noqa: E402
 from vdit.model.files.load import load_model, on_meta, shapes_of  # noqa: E402
 from vdit.model.files.lora import apply_loras  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
+from vdit.pipeline.wan_tasks import check_task  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +51,11 @@ def nothing_heavy(monkeypatch):
 
 
 def refused(path, *says, call=load_model, **others):
-    """Calling with the path is refused in under 2 s; the message names the file and says all of this. Returns it.
-
-    Seconds of this process: the machine may have other work.
-    """
-    start = time.process_time()
+    """Calling with the path is refused; the message names the file and says all of this. Returns it."""
     with pytest.raises(CheckpointError) as e:
         call(path, **others)
-    took = time.process_time() - start
     for said in says:
         assert str(said) in str(e.value), str(e.value)
-    assert took < 2, f"{took:.1f} s"
     return str(e.value)
 
 

@@ -10,7 +10,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
-
 from runs import encoded, latent_of  # noqa: E402
 from vdit.control import ControlError, PictureError  # noqa: E402
 from vdit.control.camera import CameraPath  # noqa: E402
@@ -49,7 +48,9 @@ def world(name, with_codec=True, **sizes):
         transformers.append(model.requires_grad_(False).eval())
     transformer = Experts(*transformers, variant.defaults["boundary"]) if variant.experts else transformers[0]
     codec = codec_of(variant.codec[-3:]) if with_codec else None
-    return WorldModel(variant.config, transformer, codec, None, dict(variant.defaults), {}, variant, family="wan", title=variant.title)
+    return WorldModel(
+        variant.config, transformer, codec, None, dict(variant.defaults), {}, variant, family="wan", title=variant.title
+    )
 
 
 def words(seed=0, length=6, width=16):

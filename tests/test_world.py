@@ -12,9 +12,9 @@ from vdit.geometry.moves import TRAINING_MOVES
 from vdit.world.camera import camera_path
 from vdit.world.caption import caption, vocabulary
 from vdit.world.clip import clean_background, make_clip
-from vdit.world.simulate import Motion, simulate
 from vdit.world.render import FIRST_BALL_ID, FIRST_BOX_ID, render
 from vdit.world.scene import BALL_COLORS, FAMILIES, GRAVITY, OUT_OF_DISTRIBUTION, UNSEEN_PAIRS, sample_scene
+from vdit.world.simulate import Motion, simulate
 
 
 def dropped(restitution: float, fps: float = 100.0, frames: int = 400):

@@ -12,7 +12,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import wan_files as make  # noqa: E402
-
 from vdit.model.codec.wan import WanCodec  # noqa: E402
 from vdit.model.variants import VARIANTS, Variant  # noqa: E402
 

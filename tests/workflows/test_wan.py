@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from wan_workflows import SMALL, VARIANT_OF, named_files, provide  # noqa: E402
-
 from vdit.host import cli, folders, workflow  # noqa: E402
+from wan_workflows import SMALL, VARIANT_OF, named_files, provide  # noqa: E402
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("wan-*.json"))
