@@ -120,7 +120,7 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
 
 @routes.post("/upload/image")
 async def _upload(request: web.Request) -> web.Response:
-    """Saves a picture or video in the input folder. The same content is saved once; other content of that name is numbered."""
+    """Saves a picture or video in the input folder: the same content once, other content of that name numbered."""
     form = await request.post()
     part = form.get("image")
     if not isinstance(part, web.FileField) or not part.filename:

@@ -1,6 +1,6 @@
 """Example pictures and videos for the shipped workflows, offered where Load Image and Load Video find them.
 
-Those list ComfyUI's input folder only, so the examples are copied into it. A file of the same name is never overwritten.
+Those list ComfyUI's input folder only, so the examples are copied into it. A file of that name is never overwritten.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class ComfyNode:
         return None
 
     @classmethod
-    def GET_SCHEMA(cls) -> Schema:
+    def GET_SCHEMA(cls) -> Schema:  # noqa: N802  ComfyUI's name
         """The finalized schema, built anew: options such as file lists are those of now."""
         return cls.define_schema().finalize()
 
