@@ -17,12 +17,12 @@ def main(argv: list[str]) -> int:
     return cli.main(argv, load, load_preview)
 
 
-def load(file: str | None, steps: int | None, guidance: float | None, **how: bool) -> Contestant:
+def load(file: str | None, steps: int | None, guidance: float | None, whole: bool, ended: bool) -> Contestant:
     """The model in a file (None: the bundled one), named by the file and its digest."""
     path = Path(file or bundle.BUNDLED)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    settings = SamplerSettings(steps, guidance)
-    return contestant(bundle.load_world_model(path), f"{path.name} {digest}", settings, **how)
+    settings, model = SamplerSettings(steps, guidance), bundle.load_world_model(path)
+    return contestant(model, f"{path.name} {digest}", settings, whole=whole, ended=ended)
 
 
 def load_preview(

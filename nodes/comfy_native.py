@@ -58,7 +58,8 @@ def as_vae(world: WorldModel) -> Any:
 
 def as_conditioning(shot: ExternalShot) -> tuple[list, list]:
     """A shot as native CONDITIONING, positive and negative, both of one length so that they run in one batch."""
-    texts = (shot.conditioning.positive, shot.conditioning.negative)
+    given = shot.conditioning
+    texts = (given.positive, given.positive if given.negative is None else given.negative)
     longest = max(tokens.shape[1] for tokens in texts)
     padded = (nn.functional.pad(tokens, (0, 0, 0, longest - tokens.shape[1])) for tokens in texts)
     positive, negative = ([[tokens, {"vdit": shot}]] for tokens in padded)
