@@ -5,74 +5,79 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING
 
-from ..world.scene import SPLITS
-from .select import SUITES, Format
+from ..world.scene import OUT_OF_DISTRIBUTION, SPLITS
 
-SUITE_NAMES = (*SUITES, "speed")
+if TYPE_CHECKING:
+    from .contestant import Contestant, PreviewModel
+    from .report import Report
+    from .runner import ClipResult, OnDone
+
+    # Both know models, which this room does not. (file or None, steps=, guidance=, whole=, ended=) -> the model;
+    # (file or None, student files or None, known frames, drafts) -> the teacher and its students.
+    Load = Callable[..., Contestant]
+    LoadPreview = Callable[[str | None, list[str] | None, int, bool], tuple[PreviewModel, list[PreviewModel]]]
+
+SUITES = ("permanence", "physics", "coherence", "obedience", "speed")
 PREVIEW = "preview"  # on its own: it compares models with each other
+COUNT, CONTROLS_COUNT, PREVIEW_PAIRS = 200, 24, 128
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command's options."""
     p = argparse.ArgumentParser(
         prog="vdit benchmark",
-        description="Scores a model on simulated clips of a seed: A object permanence, B physics accuracy, C 10-s coherence, "
-        "D speed, E obedience to camera, depth and flow. Results are kept clip by clip in the out folder: a run that was "
-        "stopped goes on where it was.",
+        description="Scores a model on simulated clips of a seed: A object permanence, B physics accuracy, C 10-s "
+        "coherence, D speed, E obedience to camera, depth and flow. Results are kept clip by clip in the out folder: a "
+        "run that was stopped goes on where it was.",
     )
-    p.add_argument("--seed", type=int, required=False, default=0, help="picks the clips; the same seed, the same clips")
-    p.add_argument("--model", metavar="FILE", help="a model file; left out, the bundled model")
-    p.add_argument("--count", type=int, help="clips each for A and B; C and E get a fifth (default: 200; controls 24)")
-    p.add_argument("--suite", nargs="+", choices=(*SUITE_NAMES, PREVIEW), metavar="SUITE",
-                   help=f"of {', '.join(SUITE_NAMES)} (default: all; obedience where the model takes controls); or {PREVIEW}, "
-                   "alone: how well students predict the renders of --model at 50 steps")  # fmt: skip
-    p.add_argument("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"],
-                   help=f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)")  # fmt: skip
-    p.add_argument(
-        "--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)"
+    add = p.add_argument
+    add("--seed", type=int, default=0, help="picks the clips; the same seed, the same clips")
+    add("--model", metavar="FILE", help="a model file; left out, the bundled model")
+    add(
+        "--count",
+        type=int,
+        help=f"clips each for A and B; C and E get a fifth (default: {COUNT}; controls {CONTROLS_COUNT})",
     )
-    p.add_argument(
-        "--ended", action="store_true", help="the clips' last frames are told, too: how well are key frames joined?"
+    suites = (
+        f"of {', '.join(SUITES)} (default: all; obedience where the model takes controls); or {PREVIEW}, alone: how "
+        "well students predict the renders of --model at 50 steps"
     )
-    p.add_argument("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
-    p.add_argument("--no-drafts", action="store_true",
-                   help="preview: nothing is foretold, as where a control counts only in part: the transformers alone predict")  # fmt: skip
-    p.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
-    p.add_argument("--guidance", type=float, help="guidance scale (default: the model's)")
-    p.add_argument("--whole", action="store_true", help="make 10-s clips in one piece, not by extending 5-s ones")
-    p.add_argument("--width", type=int, default=128, help="pixels (default: 128)")
-    p.add_argument("--height", type=int, default=128, help="pixels (default: 128)")
-    p.add_argument("--frames", type=int, help="frames of the clips for A, B and E, 4k+1 (default: 41)")
-    p.add_argument("--controls", action="store_true",
-                   help="score the benchmark's own controls in place of a model; status 1 if one leaves its band")  # fmt: skip
-    p.add_argument(
-        "--calibrate", action="store_true", help="print what C's background terms measure on faithful videos"
-    )
-    p.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: output/benchmark-SEED, -controls appended for those"
-    )
+    add("--suite", nargs="+", choices=(*SUITES, PREVIEW), metavar="SUITE", help=suites)
+    splits = f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)"
+    add("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"], help=splits)
+    add("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
+    add("--ended", action="store_true", help="the clips' last frames are given, too: how well are key frames joined?")
+    add("--students", nargs="+", metavar="FILE", help="preview: student files (default: the bundled ones)")
+    drafts = "preview: no motion is predicted beforehand, so that the transformers alone are compared"
+    add("--no-drafts", action="store_true", help=drafts)
+    add("--steps", type=int, help="sampling steps (default: the model's)")
+    add("--guidance", type=float, help="guidance scale (default: the model's)")
+    add("--whole", action="store_true", help="make 10-s clips in one piece, not by extending 5-s ones")
+    add("--width", type=int, default=128, help="pixels (default: 128)")
+    add("--height", type=int, default=128, help="pixels (default: 128)")
+    add("--frames", type=int, help="frames of the clips for A, B and E, 4k+1 (default: 41)")
+    controls = "score the benchmark's own controls in place of a model; status 1 if one leaves its band"
+    add("--controls", action="store_true", help=controls)
+    add("--calibrate", action="store_true", help="print what C's background terms measure on faithful videos")
+    add("--out", type=Path, metavar="DIR", help="default: output/benchmark-SEED, -controls appended for those")
     return p
 
 
-def main(
-    argv: list[str] | None = None,
-    load: Callable[..., object] | None = None,
-    load_preview: Callable[..., tuple] | None = None,
-) -> int:
-    """Runs one benchmark; the status is 0, 1 when a control left its band or the run was refused.
-
-    load(file or None, steps, guidance, whole, ended) -> measure.Contestant: the caller knows models, this room does not.
-    load_preview(file or None, student files or None, known, drafts) -> (preview.Maker, [preview.Maker, ...]).
-    """
+def main(argv: list[str] | None = None, load: Load | None = None, load_preview: LoadPreview | None = None) -> int:
+    """Runs one benchmark; the status is 0, or 1 when a control left its band or the run was refused."""
     p = parser()
     a = p.parse_args(argv)
-    splits = tuple(dict.fromkeys(s for name in a.splits for s in (_every() if name == "all" else (name,))))
+    every = {"all": ("test", *OUT_OF_DISTRIBUTION)}
+    a.splits = tuple(dict.fromkeys(split for name in a.splits for split in every.get(name, (name,))))
     if a.width % 2 or a.height % 2 or min(a.width, a.height) < 32:
         p.error(f"size {a.width}x{a.height}: both sides must be even and at least 32 pixels")
-    preview = a.suite and PREVIEW in a.suite
-    if preview and (len(a.suite) > 1 or a.controls or a.calibrate or len(splits) > 1):
+    preview = bool(a.suite) and PREVIEW in a.suite
+    if preview and (len(a.suite) > 1 or a.controls or a.calibrate or len(a.splits) > 1):
         p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
     if a.ended and preview:
         p.error(f"--ended is not for --suite {PREVIEW}, whose shots have start pictures alone")
@@ -82,76 +87,84 @@ def main(
 
     try:
         with torch.inference_mode():  # as nodes run
-            return _preview(a, splits[0], load_preview) if preview else _run(a, splits, load)
+            return _preview(a, load_preview) if preview else _run(a, load)
     except ValueError as reason:
         print(f"vdit benchmark: {reason}", file=sys.stderr)
         return 1
 
 
-def _preview(a: argparse.Namespace, split: str, load_preview) -> int:
-    from .preview import command
-
-    return command(
-        load_preview, model=a.model, students=a.students, seed=a.seed, pairs=a.count or 128,
-        known=1 if a.known is None else a.known, drafts=not a.no_drafts, reference_steps=a.steps, split=split,
-        width=a.width, height=a.height, frames=a.frames, out=a.out,
-    )  # fmt: skip
-
-
-def _every() -> tuple[str, ...]:
-    from .measure import every_split
-
-    return every_split()
-
-
-def _run(a: argparse.Namespace, splits: tuple[str, ...], load) -> int:
+@contextmanager
+def _progress() -> Generator[OnDone]:
     from tqdm import tqdm
 
-    from ..benchmark import measure
+    with tqdm(None, unit="video", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def on_done(done: int, total: int, doing: str) -> None:
+            bar.total = total
+            bar.set_description(doing, refresh=False)
+            bar.update(done - bar.n)
+
+        yield on_done
+
+
+def _preview(a: argparse.Namespace, load: LoadPreview | None) -> int:
+    from .preview import PreviewPlan, measure, table, write
+
+    plan = PreviewPlan(
+        a.seed,
+        max(1, (a.count or PREVIEW_PAIRS) // PreviewPlan.seeds),
+        split=a.splits[0],
+        reference_steps=a.steps or PreviewPlan.reference_steps,
+        width=a.width,
+        height=a.height,
+        frames=a.frames or PreviewPlan.frames,
+    )
+    if load is None:
+        raise ValueError("no models to compare")
+    teacher, students = load(a.model, a.students, 1 if a.known is None else a.known, not a.no_drafts)
+    out = a.out or Path("output") / f"benchmark-{a.seed}-preview{'-no-drafts' if a.no_drafts else ''}"
+    with _progress() as on_done:
+        report = measure(plan, teacher, students, out, on_done)
+    print(table(report))
+    for path in write(report, out):
+        print(path)
+    return 0
+
+
+def _run(a: argparse.Namespace, load: Load | None) -> int:
+    from . import measure
     from .report import table
     from .runner import Plan
+    from .selection import Format
 
-    a.known = 5 if a.known is None else a.known
-    out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
     contestant = load(a.model, steps=a.steps, guidance=a.guidance, whole=a.whole, ended=a.ended) if load else None
-    suites = tuple(s for s in (a.suite or SUITE_NAMES) if s != "speed")
     obeys = bool(contestant and contestant.controlled)
-    if a.suite is None and not obeys:
-        suites = tuple(s for s in suites if s != "obedience")
     if a.suite and "obedience" in a.suite and not obeys and not a.controls:
         raise ValueError(
             "this model takes neither camera, depth nor flow, so obedience cannot be measured: leave it out of --suite"
         )
-    form = Format(a.width, a.height, known=a.known, frames=a.frames)
-    count = a.count or (24 if a.controls or a.calibrate else 200)
-    plan = Plan(a.seed, count, suites, splits, form)
-
-    with tqdm(unit="video", file=sys.stderr, dynamic_ncols=True) as bar:
-
-        def on_done(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_description(what, refresh=False)
-            bar.update(done - bar.n)
-
-        roundtrip = contestant.roundtrip if contestant else None
-        if a.calibrate:
+    suites = tuple(s for s in a.suite or SUITES if s != "speed" and (a.suite or obeys or s != "obedience"))
+    form = Format(a.width, a.height, known=5 if a.known is None else a.known, frames=a.frames)
+    plan = Plan(a.seed, a.count or (CONTROLS_COUNT if a.controls or a.calibrate else COUNT), suites, a.splits, form)
+    out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"
+    roundtrip = contestant.roundtrip if contestant else None
+    if a.calibrate:
+        with _progress() as on_done:
             found = measure.calibration(plan, roundtrip, on_done)
-            bar.close()
-            print(json.dumps(found, indent=1))
-            return 0
+        print(json.dumps(found, indent=1))
+        return 0
+    results: list[ClipResult] = []
+    with _progress() as on_done:
         if a.controls:
             settings = {"codec": contestant.name if contestant else None}
-            report = measure.check_controls(plan, roundtrip, out, settings=settings, on_done=on_done)
-            results: list[dict] = []
+            report: Report = measure.check_controls(plan, roundtrip, out, settings=settings, on_done=on_done)
+        elif contestant is None:
+            raise ValueError("no model to measure; use --controls")
+        elif not suites:
+            report = measure.only_speed(a.seed, form, contestant)
         else:
-            if contestant is None:
-                raise ValueError("no model to measure; use --controls")
             speed = a.suite is None or "speed" in a.suite
-            if not suites:
-                report, results = measure.only_speed(a.seed, form, contestant), []
-            else:
-                report, results = measure.measure(plan, contestant, out, speed=speed, on_done=on_done)
-    out.mkdir(parents=True, exist_ok=True)
+            report, results = measure.measure(plan, contestant, out, speed=speed, on_done=on_done)
     print(table(report))
     for part, drawn in report.get("drawn", {}).items():
         if drawn["taken"] < drawn["asked"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ Frames = npt.NDArray[np.float32]  # [T, H, W, 3], 0..1
 
 
 class Predictor(Protocol):
-    """Continues a clip. May use its caption, and no other truth than the known frames and the controls it is named for."""
+    """Continues a clip, of which it may use the caption, the known frames and the controls that it is named for."""
 
     def __call__(self, clip: Clip, known_frames: Tensor, seed: int) -> Tensor | Frames:
         """Known frames [k, H, W, 3] -> frames [T, H, W, 3] of the clip's length, 0..1."""

@@ -5,194 +5,209 @@ Each control is the simulator's clip with one thing wrong from the known frames 
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Callable
 
 import numpy as np
+from torch import Tensor
 
+from ..world.arrays import Floats
 from ..world.clip import Clip
-from ..world.simulate import Motion, simulate
 from ..world.render import render
 from ..world.scene import BALL_COLORS
+from ..world.simulate import Motion, simulate
+from ..world.video import read_video, write_h264
+from . import opencv
 from .labels import Labels
-from .scores import impacts, occlusion
+from .permanence import occlusion
+from .physics import impacts
 
-AWAY = np.array([0.0, -60.0, 0.0])  # metres: behind any camera here
-
-
-def _drawn(clip: Clip, centers: np.ndarray, *, color: str | None = None, twin: bool = False) -> np.ndarray:
-    """The clip with its balls elsewhere [T, N, 3]; the first in another colour, or with a twin, last of centers."""
-    scene = clip.scene
-    if color:
-        scene = replace(scene, balls=(replace(scene.balls[0], color=color), *scene.balls[1:]))
-    if twin:
-        scene = replace(scene, balls=(*scene.balls, scene.balls[0]))
-    height, width = clip.render.instance.shape[1:]
-    return render(scene, Motion(centers, clip.motion.box_poses), width, height).rgb.numpy().astype(np.float32)
+OUT_OF_VIEW = np.array([0.0, -60.0, 0.0])  # metres: behind any camera here
 
 
-def event(labels: Labels, known: int) -> int:
-    """The frame at which things go wrong: when the ball gets hidden, hits the floor, or half way."""
-    span = occlusion(labels)
-    if span is not None and span[0] >= known:
-        return span[0]
-    hits = impacts(labels.center[:, 1], labels.radius, known)
-    return hits[0] if hits else (known + labels.frames) // 2
+@dataclass(frozen=True)
+class Source:
+    """A clip, its truth, and what a control may draw from."""
+
+    clip: Clip
+    labels: Labels
+    known: int  # first frames that stay as they are
+    rng: np.random.Generator
+
+    def drawn(self, centers: Floats, *, color: str | None = None, twin: bool = False) -> Floats:
+        """The clip with its balls elsewhere [T, N, 3]; the first in another colour, or with a twin, last of centers."""
+        scene = self.clip.scene
+        if color:
+            scene = replace(scene, balls=(replace(scene.balls[0], color=color), *scene.balls[1:]))
+        if twin:
+            scene = replace(scene, balls=(*scene.balls, scene.balls[0]))
+        height, width = self.labels.truth.shape[1:3]
+        return render(scene, Motion(centers, self.clip.motion.box_poses), width, height).rgb.numpy().astype(np.float32)
+
+    @property
+    def event(self) -> int:
+        """The frame at which things go wrong: when the ball gets hidden, hits the floor, or half way."""
+        span = occlusion(self.labels)
+        if span is not None and span[0] >= self.known:
+            return span[0]
+        hits = impacts(self.labels.center[:, 1], self.labels.radius, self.known)
+        return hits[0] if hits else (self.known + self.labels.frames) // 2
 
 
-def simulator(clip, labels, known, rng):
-    return labels.truth
+Make = Callable[[Source], Floats]  # -> frames [T, H, W, 3], 0..1
 
 
-def static(clip, labels, known, rng):
+def _static(source: Source) -> Floats:
     """The last known frame, on and on."""
-    frames = labels.truth.copy()
-    frames[known:] = frames[known - 1]
+    frames = np.copy(source.labels.truth)
+    frames[source.known :] = frames[source.known - 1]
     return frames
 
 
-def shuffled(clip, labels, known, rng):
+def _shuffled(source: Source) -> Floats:
     """The right frames in a random order."""
-    frames = labels.truth.copy()
-    frames[known:] = frames[known + rng.permutation(len(frames) - known)]
+    frames, known = np.copy(source.labels.truth), source.known
+    frames[known:] = frames[known + source.rng.permutation(len(frames) - known)]
     return frames
 
 
-def blank(clip, labels, known, rng):
-    return np.full_like(labels.truth, 0.5)
-
-
-def linear(clip, labels, known, rng):
+def _linear(source: Source) -> Floats:
     """Every ball goes on as it moved between the last two known frames; with one known frame it stays."""
-    centers = clip.centers.copy()
+    centers, known = np.copy(source.clip.centers), source.known
     speed = centers[known - 1] - centers[max(known - 2, 0)]
     steps = np.arange(1, len(centers) - known + 1)
     centers[known:] = centers[known - 1] + steps[:, None, None] * speed
-    return _drawn(clip, centers)
+    return source.drawn(centers)
 
 
-def vanish(clip, labels, known, rng):
+def _vanish(source: Source) -> Floats:
     """The ball is gone from the event on."""
-    centers = clip.centers.copy()
-    centers[event(labels, known) :, 0] = AWAY
-    return _drawn(clip, centers)
+    centers = np.copy(source.clip.centers)
+    centers[source.event :, 0] = OUT_OF_VIEW
+    return source.drawn(centers)
 
 
-def recolour(clip, labels, known, rng):
+def _recolour(source: Source) -> Floats:
     """From the event on the ball has another colour: the one that differs most."""
-    own = np.array(BALL_COLORS[clip.scene.balls[0].color])
+    own = np.array(BALL_COLORS[source.clip.scene.balls[0].color])
     color = max(BALL_COLORS, key=lambda c: float(np.linalg.norm(own - BALL_COLORS[c])))
-    frames = labels.truth.copy()
-    at = event(labels, known)
-    frames[at:] = _drawn(clip, clip.centers, color=color)[at:]
+    frames, at = np.copy(source.labels.truth), source.event
+    frames[at:] = source.drawn(source.clip.centers, color=color)[at:]
     return frames
 
 
-def duplicate(clip, labels, known, rng):
+def _duplicate(source: Source) -> Floats:
     """From the event on there are two of the ball, the second beside the first in the picture."""
+    clip, labels = source.clip, source.labels
     right = clip.scene.c2w[:, :3, 0]
-    width = labels.truth.shape[2]
-    side = np.where(labels.center[:, 0] < width / 2, 1.0, -1.0)[:, None]
+    side = np.where(labels.center[:, 0] < labels.truth.shape[2] / 2, 1.0, -1.0)[:, None]
     second = clip.centers[:, 0] + side * right * 3.0 * clip.scene.balls[0].radius
-    second[: event(labels, known)] = AWAY
-    return _drawn(clip, np.concatenate([clip.centers, second[:, None]], 1), twin=True)
+    second[: source.event] = OUT_OF_VIEW
+    return source.drawn(np.concatenate([clip.centers, second[:, None]], 1), twin=True)
 
 
-def _time_scaled(factor: float) -> Callable:
-    def scaled(clip, labels, known, rng):
-        fine, count = 10, len(clip.centers)
+def _time_scaled(factor: float) -> Make:
+    """Everything after the known frames runs so many times as fast."""
+
+    def make(source: Source) -> Floats:
+        scene, known = source.clip.scene, source.known
+        fine, count = 10, len(source.clip.centers)  # the simulator's frames for one of the video's
         frames = int(np.ceil(count * fine * max(factor, 1.0))) + fine
-        scene = replace(
-            clip.scene, fps=clip.scene.fps * fine, c2w=np.repeat(clip.scene.c2w[:1], frames, 0),
-            fov_deg=np.repeat(clip.scene.fov_deg[:1], frames),
-        )  # fmt: skip
+        c2w, fov_deg = np.repeat(scene.c2w[:1], frames, 0), np.repeat(scene.fov_deg[:1], frames)
         t = np.arange(count, dtype=float)
         t[known:] = known - 1 + factor * (t[known:] - (known - 1))
-        return _drawn(clip, simulate(scene).centers[np.round(t * fine).astype(int)])
+        motion = simulate(replace(scene, fps=scene.fps * fine, c2w=c2w, fov_deg=fov_deg))
+        return source.drawn(motion.centers[np.round(t * fine).astype(int)])
 
-    scaled.__doc__ = f"Everything after the known frames runs {factor:g} times as fast."
-    return scaled
+    return make
 
 
-def _jitter(px: float) -> Callable:
-    def jittered(clip, labels, known, rng):
-        c2w = clip.scene.c2w
-        metres = clip.scene.balls[0].radius / labels.radius  # a pixel at the ball's distance
-        step = rng.normal(0.0, px, (len(c2w), 2)) * metres[:, None]
-        step[:known] = 0.0
-        centers = clip.centers.copy()
+def _jitter(px: float) -> Make:
+    """The ball trembles by so many pixels."""
+
+    def make(source: Source) -> Floats:
+        c2w = source.clip.scene.c2w
+        metres = source.clip.scene.balls[0].radius / source.labels.radius  # a pixel at the ball's distance
+        step = source.rng.normal(0.0, px, (len(c2w), 2)) * metres[:, None]
+        step[: source.known] = 0.0
+        centers = np.copy(source.clip.centers)
         centers[:, 0] += step[:, :1] * c2w[:, :3, 0] + step[:, 1:] * c2w[:, :3, 1]
-        return _drawn(clip, centers)
+        return source.drawn(centers)
 
-    jittered.__doc__ = f"The ball trembles by {px:g} px."
-    return jittered
+    return make
 
 
-def blur_and_noise(clip, labels, known, rng):
+def _blur_and_noise(source: Source) -> Floats:
     """Blurred by sigma 0.8 px, with noise of 0.02."""
-    import cv2
-
-    soft = np.stack([cv2.GaussianBlur(f, (0, 0), 0.8) for f in labels.truth])
-    return (soft + rng.normal(0.0, 0.02, soft.shape)).clip(0, 1).astype(np.float32)
+    soft = opencv.blurred(source.labels.truth, 0.8)
+    return (soft + source.rng.normal(0.0, 0.02, soft.shape)).clip(0, 1).astype(np.float32)
 
 
-def flicker(clip, labels, known, rng):
+def _flicker(source: Source) -> Floats:
     """Every frame has a brightness of its own, with a spread of 6%."""
-    factor = 1 + 0.06 * rng.normal(size=len(labels.truth))
-    return (labels.truth * factor[:, None, None, None]).clip(0, 1).astype(np.float32)
+    truth = source.labels.truth
+    factor = 1 + 0.06 * source.rng.normal(size=len(truth))
+    return (truth * factor[:, None, None, None]).clip(0, 1).astype(np.float32)
 
 
-def _h264(crf: int) -> Callable:
-    def compressed(clip, labels, known, rng):
-        import io
+def _h264(crf: int) -> Make:
+    """Through H.264 at that quality."""
 
-        import av
-
-        file, pixels = io.BytesIO(), (labels.truth * 255).round().astype(np.uint8)
-        with av.open(file, "w", format="mp4") as out:
-            stream = out.add_stream("libx264", rate=8, options={"crf": str(crf)})
-            stream.height, stream.width, stream.pix_fmt = *pixels.shape[1:3], "yuv420p"
-            stream.thread_count = 1  # the same bytes on every machine
-            for image in pixels:
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            out.mux(stream.encode())
+    def make(source: Source) -> Floats:
+        file = io.BytesIO()
+        pixels = np.round(source.labels.truth * 255).astype(np.uint8)
+        write_h264(file, pixels, 8, crf, threads=1)  # one thread: the same bytes on every machine
         file.seek(0)
-        with av.open(file) as back:
-            return np.stack([f.to_ndarray(format="rgb24") for f in back.decode(video=0)]).astype(np.float32) / 255
+        return read_video(file).astype(np.float32) / 255
 
-    compressed.__doc__ = f"Through H.264 at quality {crf}."
-    return compressed
+    return make
+
+
+Bands = dict[str, tuple[float, float]]  # suite, or suite/family -> least and most per cent allowed
 
 
 @dataclass(frozen=True)
 class Control:
-    """make(clip, labels, known, rng) -> frames; bands: suite (or suite/family) -> least and most per cent allowed."""
+    """How to make the video, and the bands in which its scores must lie."""
 
-    make: Callable
-    bands: dict[str, tuple[float, float]]
+    make: Make
+    bands: Bands
 
 
-_GOOD = {"permanence": (97, 100), "physics": (97, 100), "coherence": (97, 100)}
-_BAD = {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 2)}
+def _bands(permanence: tuple[int, int], physics: tuple[int, int], coherence: tuple[int, int]) -> Bands:
+    return {"permanence": permanence, "physics": physics, "coherence": coherence}
+
+
+GOOD = _bands((97, 100), (97, 100), (97, 100))
+_BAD = _bands((0, 2), (0, 2), (0, 2))
+_STRAIGHT: Bands = {"permanence/arc": (0, 0), "permanence/wall": (0, 0), "physics": (0, 2), "coherence": (0, 30)}
 CONTROLS: dict[str, Control] = {
-    "simulator": Control(simulator, {"permanence": (100, 100), "physics": (100, 100), "coherence": (99, 100)}),
-    "h264 crf 23": Control(_h264(23), _GOOD),
-    "h264 crf 35": Control(_h264(35), _GOOD),
-    "blur + noise": Control(blur_and_noise, _GOOD),
-    "jitter 0.3 px": Control(_jitter(0.3), {"permanence": (97, 100), "physics": (90, 100), "coherence": (90, 100)}),
+    "simulator": Control(lambda source: source.labels.truth, _bands((100, 100), (100, 100), (99, 100))),
+    "h264 crf 23": Control(_h264(23), GOOD),
+    "h264 crf 35": Control(_h264(35), GOOD),
+    "blur + noise": Control(_blur_and_noise, GOOD),
+    "jitter 0.3 px": Control(_jitter(0.3), _bands((97, 100), (90, 100), (90, 100))),
     "jitter 2 px": Control(_jitter(2.0), {}),
-    "static": Control(static, _BAD),
-    "shuffled": Control(shuffled, _BAD),
-    "blank": Control(blank, _BAD),
-    "linear": Control(
-        linear, {"permanence/arc": (0, 0), "permanence/wall": (0, 0), "physics": (0, 2), "coherence": (0, 30)}
-    ),
-    "vanish": Control(vanish, {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 60)}),
-    "recolour": Control(recolour, {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 60)}),
-    "duplicate": Control(duplicate, {"permanence": (0, 2), "physics": (0, 2), "coherence": (0, 75)}),
+    "static": Control(_static, _BAD),
+    "shuffled": Control(_shuffled, _BAD),
+    "blank": Control(lambda source: np.full_like(source.labels.truth, 0.5), _BAD),
+    "linear": Control(_linear, _STRAIGHT),
+    "vanish": Control(_vanish, _bands((0, 2), (0, 2), (0, 60))),
+    "recolour": Control(_recolour, _bands((0, 2), (0, 2), (0, 60))),
+    "duplicate": Control(_duplicate, _bands((0, 2), (0, 2), (0, 75))),
     "time x0.7": Control(_time_scaled(0.7), {"physics": (0, 2)}),
     "time x1.3": Control(_time_scaled(1.3), {"physics": (0, 2)}),
-    "flicker 6%": Control(flicker, {"permanence": (97, 100), "physics": (97, 100), "coherence": (0, 45)}),
+    "flicker 6%": Control(_flicker, _bands((97, 100), (97, 100), (0, 45))),
 }
-CODEC = "codec round trip"  # made by a callable that the caller hands in
-CODEC_BANDS = _GOOD
+CODEC = "codec round trip"  # a control of the model's codec, with bands GOOD
+FAITHFUL = ("simulator", "h264 crf 23", "h264 crf 35", "blur + noise", CODEC, "flicker 6%")  # of the background
+Roundtrip = Callable[[Tensor], Tensor]  # frames [T, H, W, 3] through a model's codec and back
+
+
+def control_videos(roundtrip: Roundtrip | None = None) -> dict[str, Callable[[Source], Tensor | Floats]]:
+    """Every control, and the codec's round trip where there is a codec."""
+    videos: dict[str, Callable[[Source], Tensor | Floats]] = {name: c.make for name, c in CONTROLS.items()}
+    if roundtrip is not None:
+        videos[CODEC] = lambda source: roundtrip(source.clip.render.rgb)
+    return videos

@@ -1,48 +1,53 @@
-"""The benchmark of one model from end to end: what is run, with which videos, and the files of its report."""
+"""The benchmark of one model, or of the controls, from end to end, and the files of its report."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from ..world.scene import OUT_OF_DISTRIBUTION
+from ..world.arrays import Floats
+from . import plots
+from .coherence import background_terms
 from .contestant import Contestant, Predictor
-from .controls import CODEC, CONTROLS
-from .report import out_of_band, summary, table
-from .runner import Plan, Video, run, seed_of
-from .select import Format, draw
+from .controls import CODEC, FAITHFUL, Roundtrip, Source, control_videos
+from .files import write_bytes, write_json
+from .report import Report, out_of_band, summary, table
+from .runner import Check, ClipResult, MakeVideo, OnDone, Plan, noise_seed, run
+from .scores import SCORED
+from .selection import Format, draw
 from .speed import hardware, time_clip
-
-SCORED = ("permanence", "physics", "coherence")
-
-
-def predicted(predict: Predictor, known: int) -> Video:
-    return lambda clip, labels, rng: predict(
-        clip, clip.render.rgb[:known], seed_of(labels.family, labels.split, labels.seed)
-    )
+from .tracking import validated_frames
 
 
-def control_videos(known: int, roundtrip: Callable | None = None) -> dict[str, Video]:
-    """Every control of the benchmark, and the codec's round trip where there is one."""
-    videos: dict[str, Video] = {
-        name: (lambda clip, labels, rng, make=control.make: make(clip, labels, known, rng))
-        for name, control in CONTROLS.items()
-    }
-    if roundtrip is not None:
-        videos[CODEC] = lambda clip, labels, rng: roundtrip(clip.render.rgb)
-    return videos
+def predicted(predict: Predictor) -> MakeVideo:
+    """The videos of a model, each from noise of a seed that follows from the clip."""
+
+    def make(source: Source) -> Tensor | Floats:
+        return predict(source.clip, source.clip.render.rgb[: source.known], noise_seed(source.labels))
+
+    return make
 
 
-def check_controls(plan: Plan, roundtrip: Callable | None, out: Path | None = None, **more) -> dict:
+def check_controls(
+    plan: Plan,
+    roundtrip: Roundtrip | None,
+    out: Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    on_done: OnDone | None = None,
+) -> Report:
     """The control table: a report whose "out_of_band" names what left its band (empty: the benchmark measures)."""
     plan = replace(plan, suites=tuple(s for s in plan.suites if s in SCORED))
-    found = run(plan, control_videos(plan.form.known, roundtrip), out and out / "controls", keep=(), **more)
-    report = summary(found) | {k: found[k] for k in ("plan", "settings", "drawn")}
-    report["out_of_band"] = out_of_band(report["scores"])
+    folder = out / "controls" if out else None
+    found = run(plan, control_videos(roundtrip), folder, keep=(), settings=settings, on_done=on_done)
+    report = summary(found.results)
+    report |= {"plan": found.plan, "settings": found.settings, "drawn": found.drawn}
+    report["out_of_band"] = out_of_band(report.get("scores", {}))
     return report
 
 
@@ -52,101 +57,93 @@ def measure(
     out: Path,
     *,
     speed: bool = True,
-    on_done: Callable[[int, int, str], None] | None = None,
-    check: Callable[[], None] | None = None,
-) -> tuple[dict, list[dict]]:
+    on_done: OnDone | None = None,
+    check: Check | None = None,
+) -> tuple[Report, list[ClipResult]]:
     """Scores of one model: the report and the results clip by clip, which stay in `out`."""
-    known = plan.form.known
     settings = {"model": contestant.name, **contestant.settings}
-    scored = replace(plan, suites=tuple(s for s in plan.suites if s in SCORED))
-    obeyed = replace(plan, suites=("obedience",)) if "obedience" in plan.suites else None
-    videos = {"model": predicted(contestant.predict, known)}
-    floor = control_videos(known, contestant.roundtrip)  # what no model with this codec can be better than
-    extra = {name: floor[name] for name in ("simulator", CODEC) if name in floor} | {"uncontrolled": videos["model"]}
-    extra |= {name: predicted(predict, known) for name, predict in contestant.controlled.items()}
-    totals = [scored.clips if scored.suites else 0, obeyed.clips * len(extra) if obeyed else 0]
-    results, drawn = [], {}
-    for begin, part, made, folder in ((0, scored, videos, "model"), (totals[0], obeyed, extra, "obedience")):
-        if part is None or not part.suites:
-            continue
-        tell = on_done and (lambda done, _, what, begin=begin: on_done(begin + done, sum(totals), what))
-        found = run(part, made, out / folder, settings=settings, on_done=tell, check=check)
-        results += found["results"]
-        drawn |= found["drawn"]
-    report = summary({"results": results}) | {
-        "plan": json.loads(json.dumps(found["plan"])),
-        "settings": settings,
-        "drawn": drawn,
-    }
-    report["plan"]["suites"] = list(plan.suites)
+    model = predicted(contestant.predict)
+    floor = control_videos(contestant.roundtrip)  # no model with this codec can obey better than these
+    obeying = {name: floor[name] for name in ("simulator", CODEC) if name in floor} | {"uncontrolled": model}
+    obeying |= {name: predicted(predict) for name, predict in contestant.controlled.items()}
+    parts: list[tuple[str, Plan, dict[str, MakeVideo]]] = []
+    if scored := tuple(s for s in plan.suites if s in SCORED):
+        parts.append(("model", replace(plan, suites=scored), {"model": model}))
+    if "obedience" in plan.suites:
+        parts.append(("obedience", replace(plan, suites=("obedience",)), obeying))
+    total, begin = sum(part.clips * len(videos) for _, part, videos in parts), 0
+    results: list[ClipResult] = []
+    drawn: dict[str, Any] = {}
+    plan_facts: dict[str, Any] = {}
+    for folder, part, videos in parts:
+
+        def tell(done: int, _: int, doing: str, begin: int = begin) -> None:
+            if on_done is not None:
+                on_done(begin + done, total, doing)
+
+        found = run(part, videos, out / folder, settings=settings, on_done=tell, check=check)
+        results += found.results
+        drawn |= found.drawn
+        plan_facts = found.plan
+        begin += part.clips * len(videos)
+    report = summary(results)
+    report |= {"plan": {**plan_facts, "suites": list(plan.suites)}, "settings": settings, "drawn": drawn}
     report["hardware"] = hardware(contestant.device)
     if speed:
         report["speed"] = _speed(plan.seed, plan.form, contestant, check)
     return report, results
 
 
-def only_speed(seed: int, form: Format, contestant: Contestant) -> dict:
+def only_speed(seed: int, form: Format, contestant: Contestant) -> Report:
     """D alone."""
-    report = {"scores": {}, "settings": {"model": contestant.name, **contestant.settings}}
-    return report | {"hardware": hardware(contestant.device), "speed": _speed(seed, form, contestant, None)}
+    speed = _speed(seed, form, contestant, None)
+    settings = {"model": contestant.name, **contestant.settings}
+    return {"scores": {}, "settings": settings, "hardware": hardware(contestant.device), "speed": speed}
 
 
-def _speed(seed: int, form: Format, contestant: Contestant, check) -> dict:
+def _speed(seed: int, form: Format, contestant: Contestant, check: Check | None) -> dict[str, Any]:
     clip, _ = next(draw("physics", "fall", "test", seed, 1, replace(form, frames=None)))
     return time_clip(contestant.predict, clip, form.known, check=check)
 
 
-def write_report(out: Path, report: dict, results: list[dict]) -> list[Path]:
+def write_report(out: Path, report: Report, results: list[ClipResult]) -> list[Path]:
     """report.json, report.txt and, by matplotlib, scores.png, paths.png and worst.png in `out`."""
-    from PIL import Image
-
-    from ..benchmark import plots
-
-    files = {"report.json": json.dumps(report, indent=1), "report.txt": table(report) + "\n"}
-    for name, text in files.items():
-        (out / name).write_text(text, "utf-8")
-    pictures = {}
-    if report["scores"]:
-        pictures["scores.png"] = plots.pixels(plots.bars(report))
-        if "model" in report["scores"]:
-            pictures["paths.png"] = plots.pixels(plots.paths(results))
-            pictures["worst.png"] = plots.worst_strip(results, out / "model")
+    scores = report.get("scores", {})
+    pictures = {"scores.png": plots.pixels(plots.bars(scores))} if scores else {}
+    if "model" in scores:
+        pictures["paths.png"] = plots.pixels(plots.paths(results))
+        pictures["worst.png"] = plots.worst_strip(results, out / "model")
+    write_json(out / "report.json", report, indent=1)
+    write_bytes(out / "report.txt", (table(report) + "\n").encode())
     for name, picture in pictures.items():
-        Image.fromarray(picture).save(out / name)
-    return [out / name for name in (*files, *pictures)]
+        plots.save(picture, out / name)
+    return [out / name for name in ("report.json", "report.txt", *pictures)]
 
 
-def calibration(plan: Plan, roundtrip: Callable | None, on_done=None, check=None) -> dict:
-    """What C's background terms measure on faithful videos: {video: {"change": 99th percentile, "away": largest}}.
+def calibration(
+    plan: Plan, roundtrip: Roundtrip | None, on_done: OnDone | None = None
+) -> dict[str, dict[str, float | int]]:
+    """What the background terms of score C measure on faithful videos: the limits of CoherenceRules lie above it.
 
-    Draws from the plan's splits; STILLNESS and DRIFT in scores.py must lie above these.
+    {video: {"change": 99th percentile, "away": largest drift, "clips"}}, over the plan's splits.
     """
-    from .scores import background_terms
-    from .track import fitted
-
-    faithful = {n: v for n, v in control_videos(plan.form.known, roundtrip).items()
-                if n in ("simulator", "h264 crf 23", "h264 crf 35", "blur + noise", CODEC, "flicker 6%")}  # fmt: skip
-    found: dict[str, list] = {name: [] for name in faithful}
+    faithful = {name: video for name, video in control_videos(roundtrip).items() if name in FAITHFUL}
+    found: dict[str, list[tuple[Floats, float]]] = {name: [] for name in faithful}
     plan, done = replace(plan, suites=("coherence",)), 0
-    for suite, split, family, count in plan.parts():
-        for clip, labels in draw(suite, family, split, plan.seed, count, plan.form):
+    for part in plan.parts():
+        for clip, labels in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form):
             for name, video in faithful.items():
-                if check is not None:
-                    check()
-                frames = fitted(video(clip, labels, np.random.default_rng(labels.seed)), labels)
-                found[name].append(background_terms(frames, labels))
+                source = Source(clip, labels, plan.form.known, np.random.default_rng(labels.seed))
+                found[name].append(background_terms(validated_frames(video(source), labels), labels))
             done += 1
             if on_done is not None:
-                on_done(done, plan.clips, name)
+                on_done(done, plan.clips, part.name)
     return {
         name: {
-            "change": round(float(np.percentile(np.concatenate([c for c, _ in terms]), 99)), 4),
-            "away": round(max(a for _, a in terms), 4), "clips": len(terms),
+            "change": round(float(np.percentile(np.concatenate([change for change, _ in terms]), 99)), 4),
+            "away": round(max(drift for _, drift in terms), 4),
+            "clips": len(terms),
         }
         for name, terms in found.items()
         if terms
-    }  # fmt: skip
-
-
-def every_split() -> tuple[str, ...]:
-    return ("test", *OUT_OF_DISTRIBUTION)
+    }

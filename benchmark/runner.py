@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, TypedDict
 
 import numpy as np
+from torch import Tensor
 
+from ..world.arrays import Floats
 from ..world.clip import Clip
+from .controls import Source
+from .files import claim, read_json, write_json, write_video
 from .labels import Labels
 from .obedience import obedience
-from .scores import score
-from .select import SUITES, Format, Tally, draw, take
+from .scores import SUITES, score
+from .selection import Format, Tally, draw, take
 
-Video = Callable[[Clip, Labels, np.random.Generator], Any]  # -> frames [T,H,W,3]
-FEWER = {"coherence": 5, "obedience": 5}  # these suites cost more a clip and get one clip for so many of the others
+MakeVideo = Callable[[Source], Tensor | Floats]  # -> frames [T, H, W, 3], 0..1
+OnDone = Callable[[int, int, str], None]  # pieces of work done, in all, and the current one; may raise to stop
+Check = Callable[[], None]  # called before each piece of work; may raise to stop
 
 
-class OtherRun(ValueError):
-    """The out folder holds results of other settings."""
+class _ClipVideo(TypedDict):
+    suite: str
+    split: str
+    family: str
+    seed: int
+    who: str  # name of the video: a model or a control
+
+
+class ClipResult(_ClipVideo, total=False):
+    """One video of one clip, as the files hold it: `measures` for obedience, all else for the scores."""
+
+    value: float
+    checks: list[dict[str, Any]]  # fields of checks.Check
+    path_px: list[list[float | None]]
+    true_path_px: list[list[float]]
+    radius_px: float
+    measures: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -42,157 +63,156 @@ class Plan:
             if suite not in SUITES:
                 raise ValueError(f"suite {suite!r} is unknown; choose from {', '.join(SUITES)}")
 
-    def parts(self) -> Iterator[tuple[str, str, str, int]]:
-        """Suite, split, family and the number of clips."""
+    def parts(self) -> Iterator[Part]:
+        """The clips of each suite, split and family."""
         for suite in self.suites:
             families = SUITES[suite].families
-            count = max(1, self.count // FEWER.get(suite, 1))
+            count = max(1, self.count // SUITES[suite].cost)
             for split in self.splits:
                 for i, family in enumerate(families):
                     if share := (count + len(families) - 1 - i) // len(families):
-                        yield suite, split, family, share
+                        yield Part(suite, split, family, share)
 
     @property
     def clips(self) -> int:
-        return sum(count for *_, count in self.parts())
+        """Number of clips asked for."""
+        return sum(part.count for part in self.parts())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips of one kind."""
+
+    suite: str
+    split: str
+    family: str
+    count: int
+
+    @property
+    def name(self) -> str:
+        """As files have it."""
+        return f"{self.suite}-{self.split}-{self.family}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run gave."""
+
+    plan: dict[str, Any]
+    settings: dict[str, Any]
+    results: list[ClipResult]
+    drawn: dict[str, dict[str, Any]]  # part name -> clips asked for and taken, and why candidates were left out
 
 
 def run(
     plan: Plan,
-    videos: dict[str, Video],
+    videos: Mapping[str, MakeVideo],
     out: Path | None = None,
     *,
-    settings: dict | None = None,
+    settings: Mapping[str, Any] | None = None,
     keep: tuple[str, ...] = ("model",),
-    on_done: Callable[[int, int, str], None] | None = None,
-    check: Callable[[], None] | None = None,
-) -> dict:
-    """Score every video of every clip: {"results": [one a clip and video], "drawn": {part: tally}, "plan", "settings"}.
+    on_done: OnDone | None = None,
+    check: Check | None = None,
+) -> Run:
+    """Score every video of every clip; the same arguments give the same results.
 
     out: results are kept there, one file each, with the frames of the videos named in `keep` as mp4; a second run with
-    the same plan and settings takes what is there. on_done(done, total, what) and `check` may raise to stop. The same
-    arguments give the same results. Raises OtherRun when the folder holds another run's.
+    the same plan and settings takes what is there. Raises OtherRunError when the folder holds another run's.
     """
-    facts = json.loads(json.dumps({"plan": asdict(plan), "settings": settings or {}}))
+    facts = json.loads(json.dumps({"plan": asdict(plan), "settings": dict(settings or {})}))
     if out is not None:
-        _claim(out, facts)
-    results, drawn, done, total = [], {}, 0, plan.clips * len(videos)
-    for suite, split, family, count in plan.parts():
-        part, tally = f"{suite}-{split}-{family}", Tally()
-        for clip, labels, seed in _clips(out, part, suite, split, family, plan, count, tally):
+        claim(out, facts)
+    results: list[ClipResult] = []
+    drawn: dict[str, dict[str, Any]] = {}
+    done, total = 0, plan.clips * len(videos)
+    for part in plan.parts():
+        tally = Tally()
+        for seed, clip_of in _clips(out, part, plan, tally):
             for who, video in videos.items():
-                path = out / "results" / _slug(who) / f"{part}-{seed}.json" if out is not None else None
-                found = _read(path)
+                path = _result_path(out, who, part, seed) if out else None
+                found = read_json(path) if path else None
                 if found is None:
                     if check is not None:
                         check()
-                    if callable(clip):
-                        clip, labels = clip()
-                    rng = np.random.default_rng([seed, *who.encode()])
-                    frames = video(clip, labels, rng)
-                    found = judged(suite, frames, clip, labels, plan.form.known) | {
-                        "suite": suite, "split": split, "family": family, "seed": seed, "who": who}  # fmt: skip
+                    clip, labels = clip_of()
+                    frames = video(Source(clip, labels, plan.form.known, np.random.default_rng([seed, *who.encode()])))
+                    found = _judged(part, frames, clip, labels, plan.form.known, seed, who)
                     if path is not None:
                         if who in keep:
                             write_video(path.with_suffix(".mp4"), frames, labels.fps)
-                            write_video(out / "results" / "truth" / f"{part}-{seed}.mp4", labels.truth, labels.fps)
-                        _write(path, found)
+                            write_video(_truth_path(path), labels.truth, labels.fps)
+                        write_json(path, found)
                 results.append(found)
                 done += 1
                 if on_done is not None:
-                    on_done(done, total, f"{part} {who}")
-        short = count - tally.taken
-        if short and on_done is not None:
-            done += short * len(videos)
-            on_done(min(done, total), total, f"{part}: only {tally.taken} suitable scenes")
-        drawn[part] = {"asked": count, "taken": tally.taken, "left_out": dict(tally.left_out)}
-    return facts | {"results": results, "drawn": drawn}
+                    on_done(done, total, f"{part.name} {who}")
+        if tally.taken < part.count and on_done is not None:
+            done += (part.count - tally.taken) * len(videos)
+            on_done(min(done, total), total, f"{part.name}: only {tally.taken} suitable scenes")
+        drawn[part.name] = {"asked": part.count, "taken": tally.taken, "left_out": dict(tally.left_out)}
+    return Run(**facts, results=results, drawn=drawn)
 
 
-def judged(suite: str, frames, clip: Clip, labels: Labels, known: int) -> dict:
-    """One video's result on one clip, as JSON."""
-    if suite == "obedience":
-        return {"measures": obedience(frames, clip, labels, known)}
-    true = [[round(float(v), 2) for v in p] for p in labels.center]
-    return score(suite, frames, labels, known).as_json() | {
-        "true_path_px": true,
-        "radius_px": round(float(labels.radius[0]), 2),
-    }
+def _judged(
+    part: Part, frames: Tensor | Floats, clip: Clip, labels: Labels, known: int, seed: int, who: str
+) -> ClipResult:
+    result: ClipResult = {"suite": part.suite, "split": part.split, "family": part.family, "seed": seed, "who": who}
+    if part.suite == "obedience":
+        result["measures"] = obedience(frames, clip, labels, known)
+        return result
+    found = score(part.suite, frames, labels, known)
+    result["value"] = round(found.value, 4)
+    result["checks"] = [asdict(check) for check in found.checks]
+    result["path_px"] = [[None if np.isnan(v) else round(float(v), 2) for v in p] for p in found.track.center]
+    result["true_path_px"] = [[round(float(v), 2) for v in p] for p in labels.center]
+    result["radius_px"] = round(float(labels.radius[0]), 2)
+    return result
 
 
-def seed_of(*words: Any) -> int:
-    """A seed for noise that follows from what is made, so that the order of work does not matter."""
-    return zlib.crc32("/".join(map(str, words)).encode())
+def noise_seed(labels: Labels) -> int:
+    """A seed for a model's noise that follows from the clip, so that the order of work does not matter."""
+    return zlib.crc32(f"{labels.family}/{labels.split}/{labels.seed}".encode())
 
 
-def _clips(out, part, suite, split, family, plan: Plan, count: int, tally: Tally):
-    """Clips with labels and seed; on a second run a clip is a callable, made only when something is missing."""
-    path = out / "clips" / f"{part}.json" if out is not None else None
-    known = _read(path)
+def _clips(
+    out: Path | None, part: Part, plan: Plan, tally: Tally
+) -> Iterator[tuple[int, Callable[[], tuple[Clip, Labels]]]]:
+    """Scene seeds, and clips with labels; on a second run a clip is made only when something of it is missing."""
+    path = out / "clips" / f"{part.name}.json" if out else None
+    known = read_json(path) if path else None
     if known is not None:
         tally.taken = len(known["seeds"])
         tally.left_out.update(known["left_out"])
         for seed in known["seeds"]:
-            yield (lambda seed=seed: take(suite, family, split, seed, plan.form)), None, seed
+            yield seed, cache(partial(_taken, part, plan.form, seed))
         return
-    seeds = []
-    for clip, labels in draw(suite, family, split, plan.seed, count, plan.form, tally):
+    seeds: list[int] = []
+    for clip, labels in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally):
         seeds.append(labels.seed)
-        yield clip, labels, labels.seed
+        yield labels.seed, lambda made=(clip, labels): made
     if path is not None:
-        _write(path, {"seeds": seeds, "left_out": dict(tally.left_out)})
+        write_json(path, {"seeds": seeds, "left_out": dict(tally.left_out)})
 
 
-def _claim(out: Path, facts: dict) -> None:
-    path = out / "run.json"
-    there = _read(path)
-    if there is not None and there != facts:
-        differs = [f"{group}.{k}" for group in facts for k in {**there.get(group, {}), **facts[group]}
-                   if there.get(group, {}).get(k) != facts[group].get(k)]  # fmt: skip
-        raise OtherRun(
-            f"{out} holds the results of another run (it differs in {', '.join(sorted(differs))}): name another "
-            "folder, or delete this one"
-        )
-    _write(path, facts)
+def _taken(part: Part, form: Format, seed: int) -> tuple[Clip, Labels]:
+    made = take(part.suite, part.family, part.split, seed, form)
+    if isinstance(made, str):
+        raise ValueError(f"scene {seed} of {part.name} cannot be judged any more: {made}")
+    return made
 
 
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name)
+def _result_path(out: Path, who: str, part: Part, seed: int) -> Path:
+    slug = "".join(c if c.isalnum() else "-" for c in who)
+    return out / "results" / slug / f"{part.name}-{seed}.json"
 
 
-def _read(path: Path | None):
-    return json.loads(path.read_text("utf-8")) if path is not None and path.is_file() else None
+def _truth_path(result: Path) -> Path:
+    """Where the simulator's video of a result is kept."""
+    return result.parent.parent / "truth" / result.with_suffix(".mp4").name
 
 
-def _write(path: Path, value) -> None:
-    """Beside, then renamed: an interrupted run leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps(value), "utf-8")
-    beside.replace(path)
-
-
-def write_video(path: Path, frames, fps: float) -> None:
-    """Frames [T,H,W,3] in 0..1 as H.264; sides must be even."""
-    import av
-
-    pixels = (np.asarray(frames, np.float32).clip(0, 1) * 255).round().astype(np.uint8)
-    if path.is_file():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    with av.open(str(beside), "w", format="mp4") as out:
-        stream = out.add_stream("libx264", rate=max(1, round(fps)), options={"crf": "16"})
-        stream.height, stream.width, stream.pix_fmt = pixels.shape[1], pixels.shape[2], "yuv420p"
-        for image in pixels:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        out.mux(stream.encode())
-    beside.replace(path)
-
-
-def read_video(path: Path) -> np.ndarray:
-    """uint8 [T,H,W,3]."""
-    import av
-
-    with av.open(str(path)) as file:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+def kept_videos(out: Path, result: ClipResult) -> tuple[Path, Path]:
+    """Where a run leaves the simulator's video of a clip, and the one that was scored."""
+    part = Part(result["suite"], result["split"], result["family"], 1)
+    path = _result_path(out, result["who"], part, result["seed"])
+    return _truth_path(path), path.with_suffix(".mp4")

@@ -1,4 +1,4 @@
-"""D: how long a five-second clip takes from first frames to pictures, and on what."""
+"""D, speed: how long a five-second clip takes from first frames to pictures, and on what."""
 
 from __future__ import annotations
 
@@ -6,41 +6,47 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
+from typing import Any
+
+import torch
+
+from ..world.clip import Clip
+from .contestant import Predictor
 
 
-def hardware(device: str = "cpu") -> dict:
+def hardware(device: str = "cpu") -> dict[str, Any]:
     """Processor, threads, memory, and the versions that decide the speed."""
-    import torch
-
-    name = platform.processor() or platform.machine()
+    processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = lines[0] if lines else name
-    there = {
-        "processor": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "python": platform.python_version(), "system": platform.system(), "device": str(device),
-    }  # fmt: skip
-    if str(device).startswith("cuda") and torch.cuda.is_available():
-        there["accelerator"] = torch.cuda.get_device_name(device)
-    return there
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    found = {
+        "processor": names[0] if names else processor,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "device": device,
+    }
+    if device.startswith("cuda") and torch.cuda.is_available():
+        found["accelerator"] = torch.cuda.get_device_name(device)
+    return found
 
 
-def time_clip(predict: Callable, clip, known: int, repeats: int = 3, check: Callable[[], None] | None = None) -> dict:
+def time_clip(
+    predict: Predictor, clip: Clip, known: int, repeats: int = 3, check: Callable[[], None] | None = None
+) -> dict[str, Any]:
     """Seconds of `repeats` whole runs after one that warms up: words and frames encoded, sampled, decoded."""
-    seconds = []
-    for i in range(repeats + 1):
+    seconds: list[float] = []
+    for seed in range(repeats + 1):
         if check is not None:
             check()
         begin = time.perf_counter()
-        predict(clip, clip.render.rgb[:known], i)
-        seconds.append(time.perf_counter() - begin)
+        predict(clip, clip.render.rgb[:known], seed)
+        seconds.append(round(time.perf_counter() - begin, 3))
     frames, height, width = clip.render.depth.shape
-    return {
-        "seconds": round(statistics.median(seconds[1:]), 3), "first_s": round(seconds[0], 3),
-        "runs_s": [round(s, 3) for s in seconds[1:]], "frames": frames, "width": width, "height": height,
-    }  # fmt: skip
+    timed = {"seconds": round(statistics.median(seconds[1:]), 3), "first_s": seconds[0], "runs_s": seconds[1:]}
+    return {**timed, "frames": frames, "width": width, "height": height}

@@ -85,7 +85,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         from ..benchmark import measure, plots
         from ..benchmark.report import table
         from ..benchmark.runner import Plan
-        from ..benchmark.select import Format
+        from ..benchmark.selection import Format
         from ..pipeline import SamplerSettings
         from .benchmark_models import contestant
 
@@ -117,7 +117,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         text = table(report)
         return io.NodeOutput(
             text,
-            _image(plots.pixels(plots.bars(report))),
+            _image(plots.pixels(plots.bars(report.get("scores", {})))),
             _image(worst),
             json.dumps(report, indent=1),
             ui={"vdit_line": text.split("\n")},

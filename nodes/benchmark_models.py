@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from ..benchmark.contestant import Contestant, Predictor, PreviewModel, PreviewVideo
+from ..benchmark.contestant import Contestant, Frames, Predictor, PreviewModel, PreviewVideo
 from ..pipeline.values import MODEL_DEFAULTS, ClipSpec, Continuation, Hooks, RunContext, SamplerSettings, ignore
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
     from torch import Tensor
 
     from ..control import Conditioning
     from ..model.world_model import WorldModel
     from ..world.clip import Clip
-
-    Array: TypeAlias = npt.NDArray[np.float32]
 
 CONTROLS = ("camera", "depth", "flow")
 
@@ -81,7 +77,7 @@ def predictor(
     ended: bool = False,
     whole: bool = False,
 ) -> Predictor:
-    """Continues clips, conditioned on their caption, first frames, the named controls and, if `ended`, the last frame."""
+    """Continues clips from their caption, first frames, the named controls and, if `ended`, the last frame."""
     from ..control import Shot
     from ..control.camera import CameraPath
     from ..control.depth import depth_from_metres
@@ -112,7 +108,7 @@ def preview_model(
     device: str | torch.device = "cpu",
     check: Callable[[], None] = ignore,
 ) -> PreviewModel:
-    """The model given a clip's caption and its first `known` frames (0: none); without `drafts` it predicts no motion."""
+    """The model given a clip's caption and first `known` frames (0: none); without `drafts` it predicts no motion."""
     import torch
 
     from ..control import Shot
@@ -139,7 +135,7 @@ def preview_model(
         first_picture = None if picture is None else picture[0].numpy()
         return PreviewVideo(latent, made.frames.numpy(), made.seconds, made.first, first_picture)
 
-    def decode(clip: Clip, seed: int, latent: Array, first_picture: Array | None) -> Array:
+    def decode(clip: Clip, seed: int, latent: Frames, first_picture: Frames | None) -> Frames:
         conditioning, spec = shot(clip)
         continuation = base
         if first_picture is not None:

@@ -56,14 +56,14 @@ class VDiTScoreVideo(io.ComfyNode):
         import torch
 
         from ..benchmark.labels import label
-        from ..benchmark.scores import SCORES, UNFIT, score
-        from ..benchmark.track import fitted
+        from ..benchmark.scores import SCORED, SUITES, score
+        from ..benchmark.tracking import validated_frames
 
         labels = label(scene)
-        frames = fitted(images, labels)
+        frames = validated_frames(images, labels)
         if not known_frames < labels.frames:
             raise ValueError(f"known_frames is {known_frames}, but the scene has only {labels.frames} frames")
-        reasons = {name: UNFIT[name](labels, known_frames) for name in SCORES}
+        reasons = {name: SUITES[name].unsuitable(labels, known_frames) for name in SCORED}
         fit = [name for name, reason in reasons.items() if reason is None] if measure == MEASURES[0] else [measure]
         if not fit:
             raise ValueError(

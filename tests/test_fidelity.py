@@ -10,7 +10,7 @@ from fakes import random_world_model
 from vdit.benchmark import preview
 from vdit.benchmark.contestant import PreviewModel, PreviewVideo
 from vdit.benchmark.fidelity import agreement, path_difference, psnr, ssim
-from vdit.benchmark.preview import Plan, apart, events, measure, same_events, shots, table, write
+from vdit.benchmark.preview import Events, PreviewPlan, events, measure, path_distance, same_events, shots, table, write
 from vdit.host import cli as command_line
 from vdit.model.files import bundle
 from vdit.model.files.bundle import save_world_model
@@ -66,11 +66,11 @@ def test_a_ball_that_only_one_video_shows_costs_as_much_as_one_far_away():
     path, radius = np.stack([np.arange(10.0), np.zeros(10)], -1), np.full(10, 2.0)
     lost, far = path.copy(), path + [1000.0, 0.0]
     lost[5:] = np.nan
-    assert apart(path, path, radius, 1) == 0.0
-    assert apart(path, path + [1.0, 0.0], radius, 1) == pytest.approx(0.5)
-    assert apart(path, far, radius, 1) == preview.LOST
-    assert apart(lost, path, radius, 5) == apart(path, lost, radius, 5) == preview.LOST
-    assert apart(lost, lost, radius, 1) == 0.0
+    assert path_distance(path, path, radius, 1) == 0.0
+    assert path_distance(path, path + [1.0, 0.0], radius, 1) == pytest.approx(0.5)
+    assert path_distance(path, far, radius, 1) == preview.MAX_DISTANCE
+    assert path_distance(lost, path, radius, 5) == path_distance(path, lost, radius, 5) == preview.MAX_DISTANCE
+    assert path_distance(lost, lost, radius, 1) == 0.0
 
 
 def test_events_are_bounces_and_returns():
@@ -84,15 +84,23 @@ def test_events_are_bounces_and_returns():
     hidden[14] = np.nan
     assert not events(hidden, radius, 1)[1], "one frame's flash is no return"
     both = (True, True)
-    assert same_events((7, False), (8, False), both) and not same_events((7, False), (9, False), both)
-    assert not same_events((7, False), (None, False), both) and not same_events((7, True), (7, False), both)
-    assert same_events((7, True), (9, True), (False, True)) and same_events((7, True), (7, False), (True, False))
-    assert same_events((7, True), (9, False), (False, False)) is None, "nothing happens there, so nothing is asked"
+    assert same_events(Events(7, False), Events(8, False), both) and not same_events(
+        Events(7, False), Events(9, False), both
+    )
+    assert not same_events(Events(7, False), Events(None, False), both) and not same_events(
+        Events(7, True), Events(7, False), both
+    )
+    assert same_events(Events(7, True), Events(9, True), (False, True)) and same_events(
+        Events(7, True), Events(7, False), (True, False)
+    )
+    assert same_events(Events(7, True), Events(9, False), (False, False)) is None, (
+        "nothing happens there, so nothing is asked"
+    )
 
 
 # The benchmark
 
-SMALL = Plan(seed=3, shots=2, seeds=4, reference_steps=6, steps=(1, 4), width=64, height=64, frames=9)
+SMALL = PreviewPlan(seed=3, shots=2, seeds=4, reference_steps=6, steps=(1, 4), width=64, height=64, frames=9)
 
 
 def fake(name, error):
@@ -118,14 +126,16 @@ def report():
 
 
 def test_shots_are_the_same_for_the_same_seed_and_others_for_another():
-    names = [[name for *_, name in shots(Plan(seed, shots=2, width=64, height=64, frames=9))] for seed in (3, 3, 4)]
+    names = [
+        [name for *_, name in shots(PreviewPlan(seed, shots=2, width=64, height=64, frames=9))] for seed in (3, 3, 4)
+    ]
     assert names[0] == names[1] != names[2]
 
 
 def test_every_control_stands_where_it_must(report):
     found = report["systems"]
-    assert set(found) == {"teacher@1", "teacher@4", "good@1", "good@4", "bad@1", "bad@4", "other solver@6", "wrong seed",
-                          "reference"}  # fmt: skip
+    few_steps = {f"{name}@{steps}" for name in ("teacher", "good", "bad") for steps in (1, 4)}
+    assert set(found) == few_steps | {"other solver@6", "wrong seed", "reference"}
     same, wrong, good, bad = (found[name] for name in ("reference", "wrong seed", "good@4", "bad@4"))
     assert same["retrieval"]["percent"] == same["best_of_4"]["percent"] == 100 and same["events"]["percent"] in (
         100,
@@ -152,15 +162,15 @@ def test_the_report_is_a_table_a_file_and_a_plot(report, tmp_path):
 
 
 def test_a_run_goes_on_where_it_was_and_refuses_another_s_folder(tmp_path):
-    plan = Plan(seed=3, shots=1, seeds=4, reference_steps=6, steps=(1,), width=64, height=64, frames=9)
+    plan = PreviewPlan(seed=3, shots=1, seeds=4, reference_steps=6, steps=(1,), width=64, height=64, frames=9)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(done, total, what):
         assert total == 4 * 4
         if done == 6:
-            raise Stop
+            raise StopError
 
     made = []
 
@@ -172,21 +182,21 @@ def test_a_run_goes_on_where_it_was_and_refuses_another_s_folder(tmp_path):
         return PreviewModel(maker.name, make, maker.decode)
 
     models = counted(fake("teacher", lambda steps: 0.1)), [counted(fake("good", lambda steps: 0.01))]
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         measure(plan, *models, tmp_path, stop)
     assert len(made) == 6
     whole = measure(plan, *models, tmp_path)
     assert len(made) == 16
     again = measure(plan, *models, tmp_path)
     assert len(made) == 16 and again == whole
-    with pytest.raises(ValueError, match="other settings"):
-        measure(Plan(seed=4, shots=1, seeds=4), *models, tmp_path)
+    with pytest.raises(ValueError, match="another run"):
+        measure(PreviewPlan(seed=4, shots=1, seeds=4), *models, tmp_path)
 
 
 def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(preview.Plan, "seeds", 4)
-    monkeypatch.setattr(preview.Plan, "steps", (1,))
-    monkeypatch.setattr(preview.Plan.__init__, "__defaults__", (8, 4, 2, (1,), "test", 64, 64, 9, "euler"))
+    monkeypatch.setattr(preview.PreviewPlan, "seeds", 4)
+    monkeypatch.setattr(preview.PreviewPlan, "steps", (1,))
+    monkeypatch.setattr(preview.PreviewPlan.__init__, "__defaults__", (8, 4, 2, (1,), "test", 64, 64, 9, "euler"))
     monkeypatch.setattr(bundle, "BUNDLED", save_world_model(random_world_model(0), tmp_path / "vdit-small.safetensors"))
     settings = [
         "benchmark",
@@ -211,10 +221,10 @@ def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / "o" / "preview.json").read_text())
     assert found["plan"]["reference_steps"] == 2 and found["systems"]["reference"]["retrieval"]["percent"] == 100
     assert command_line.main([*settings, "--known", "0"]) == 1
-    assert "other settings" in capsys.readouterr().err
+    assert "another run" in capsys.readouterr().err
     assert command_line.main([*settings, "--known", "0", "--out", str(tmp_path / "words")]) == 0
     assert found["drafts"] is True and command_line.main([*settings, "--no-drafts"]) == 1
-    assert "other settings" in capsys.readouterr().err
+    assert "another run" in capsys.readouterr().err
     assert command_line.main([*settings, "--no-drafts", "--out", str(tmp_path / "alone")]) == 0
     assert json.loads((tmp_path / "alone" / "preview.json").read_text())["drafts"] is False
 

@@ -39,7 +39,7 @@ def forward_flow(scene: Scene, motion: Motion, images: Render) -> tuple[Tensor, 
     for i, box in enumerate(scene.boxes):
         if box.mass is not None:
             own = ids == FIRST_BOX_ID + i
-            move = (poses[1:, i] @ torch.linalg.inv(poses[:-1, i]))[t[own]]
+            move = (poses[1:, i] @ torch.inverse(poses[:-1, i]))[t[own]]
             point[own] = (move[:, :3, :3] @ point[own][..., None])[..., 0] + move[:, :3, 3]
     next_c2w = c2w[t + 1]
     local = ((point - next_c2w[:, :3, 3])[:, None] @ next_c2w[:, :3, :3])[:, 0]
