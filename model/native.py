@@ -52,7 +52,7 @@ class SparseAttention:
         if q.shape != k.shape:  # cross-attention is not ours
             return self._dense(attend, q, k, v, heads, *args, **kwargs)
         split = kwargs.get("skip_reshape", False)
-        plan, reason = self._plan(q, heads, split, args, kwargs)
+        plan, reason = self.plan(q, heads, split, args, kwargs)
         if plan is None:
             self._say(reason)
             return self._dense(attend, q, k, v, heads, *args, **kwargs)
@@ -60,7 +60,7 @@ class SparseAttention:
         y = dispatch.attention(q, k, v, plan)
         return y.transpose(1, 2) if kwargs.get("skip_output_reshape", False) else y.flatten(-2)
 
-    def _plan(self, q: Tensor, heads: int, split: bool, args: tuple, kwargs: dict):
+    def plan(self, q: Tensor, heads: int, split: bool, args: tuple, kwargs: dict):
         """(plan, "") or (None, why not; "" where nothing went wrong)."""
         options = kwargs.get("transformer_options") or {}
         if NOTE not in options:

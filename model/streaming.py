@@ -7,7 +7,7 @@ it nothing stays. Matrices in fp8 or GGUF form are copied in that form and decod
 from __future__ import annotations
 
 import weakref
-from typing import Sequence
+from typing import Literal, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 
     parts = [part for module in modules for part in _turns(module, device, activations, free)]
     for other in [*_on_device]:
         if not any(other is part for part in parts):
-            _move_off(other)
+            move_off(other)
     if free is None:
         torch.cuda.empty_cache()
     for part in sorted(parts, key=_size):  # small ones whole; what is left is the large one's
@@ -47,6 +47,21 @@ def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 
         _on_device.add(part)
 
 
+def placement(module: nn.Module) -> Literal["on the device", "streamed", "in main memory"]:
+    """Where load() and move_off() have put the module."""
+    if module in _streams:
+        return "streamed"
+    return "on the device" if module in _on_device else "in main memory"
+
+
+def move_off(module: nn.Module) -> None:
+    """Puts the module into main memory, in one piece."""
+    if module in _streams:
+        _streams.pop(module).end()
+    module.to("cpu")
+    _on_device.discard(module)
+
+
 def _turns(module: nn.Module, device: torch.device, activations: int, free: int | None) -> list[nn.Module]:
     """The module; of two experts the first, and each calls for itself when its turn comes."""
     if not isinstance(module, Experts):
@@ -55,20 +70,13 @@ def _turns(module: nn.Module, device: torch.device, activations: int, free: int 
 
         def come(expert: nn.Module, args: tuple, other: nn.Module = other) -> None:
             if expert not in _on_device:
-                _move_off(other)
+                move_off(other)
                 load([expert, *(m for m in _on_device)], device, activations, free)
 
         for hook in vars(expert).pop("_vdit_turn", ()):
             hook.remove()
         expert._vdit_turn = [expert.register_forward_pre_hook(come)]
     return [module.high]
-
-
-def _move_off(module: nn.Module) -> None:
-    if module in _streams:
-        _streams.pop(module).end()
-    module.to("cpu")
-    _on_device.discard(module)
 
 
 def _size(module: nn.Module) -> int:

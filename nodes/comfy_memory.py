@@ -67,7 +67,7 @@ class StreamedStored(StoredLinear):
     @contextmanager
     def decoded(self, like: Tensor) -> Iterator[None]:
         """Inside, calls share one decoded copy on the device."""
-        self._dense = self._copied(like.device).dense(like.dtype)
+        self._dense = self.copied_to(like.device).dense(like.dtype)
         try:
             yield
         finally:
@@ -75,9 +75,9 @@ class StreamedStored(StoredLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x @ weight.T + bias, with the weight decoded on the device of x."""
-        return StoredLinear.forward(self._copied(x.device), x)
+        return StoredLinear.forward(self.copied_to(x.device), x)
 
-    def _copied(self, device: torch.device) -> StreamedStored:
+    def copied_to(self, device: torch.device) -> StreamedStored:
         """Itself, or a copy for one call where it lies in main memory. What is decoded already is not copied again."""
         if self.weight.device == device:
             return self
@@ -129,7 +129,7 @@ def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 
         first += parts[:1]
     management.load_models_gpu([patcher_of(part, device) for part in first], memory_required=activations)
     for part in first:
-        _settle(part)
+        settle(part)
 
 
 def patcher_of(module: nn.Module, device: torch.device) -> ModelPatcher:
@@ -168,10 +168,10 @@ def _ready(module: nn.Module, args: tuple) -> None:
         return
     if patcher.current_loaded_device() != patcher.load_device:
         management.load_models_gpu([patcher], memory_required=vars(module).get("_vdit_activations", 0))
-    _settle(module)
+    settle(module)
 
 
-def _settle(module: nn.Module) -> None:
+def settle(module: nn.Module) -> None:
     """Moves to the device what is not streamed: norms, modulations, convolutions."""
     device = vars(module)["_vdit_patcher"].load_device
     for part in module.modules():

@@ -89,7 +89,7 @@ def _():
     world = fresh(stored=True)
     patcher = in_part(world.transformer, AWAY)
     patcher.load_device = AWAY
-    memory._settle(world.transformer)
+    memory.settle(world.transformer)
     behind, there = [], 0
     for name, tensor in world.transformer.state_dict(keep_vars=True).items():
         streamed = isinstance(world.transformer.get_submodule(name.rpartition(".")[0]), (torch.nn.Linear, StoredLinear))
@@ -121,7 +121,7 @@ def _():
     assert found == (True, memory.StreamedStored, torch.float8_e4m3fn), found
     assert torch.allclose(velocity(world), want, atol=1e-5)
     moved = []
-    matrix._copied, copied = lambda device: moved.append(device) or copied(device), matrix._copied
+    matrix.copied_to, copied = lambda device: moved.append(device) or copied(device), matrix.copied_to
     velocity(world)
     assert len(moved) >= 1
 

@@ -218,8 +218,8 @@ x, t, c = torch.randn(1, 4, 5, 32, 32), torch.tensor([500.0]), torch.randn(1, 8,
 def run(name, share):
     o = SparseAttention(name, share, net.patch_size)
     plans = []
-    real = o._plan
-    o._plan = lambda *a: plans.append(real(*a)) or plans[-1]
+    real = o.plan
+    o.plan = lambda *a: plans.append(real(*a)) or plans[-1]
     options = {{"optimized_attention_override": o, "sigmas": torch.tensor([0.5]),
                "wrappers": {{"diffusion_model": {{"vdit": [o.around]}}}}}}
     return net(x, t, c, transformer_options=options), [p for p, _ in plans]

@@ -344,6 +344,6 @@ def test_a_video_of_the_hosts_dropped_into_the_editor_restores_its_graph(page, t
     }""",
         base64.b64encode((tmp_path / "clip.mp4").read_bytes()).decode(),
     )
-    page.wait_for_function("app.graph._nodes.length > 0")
-    types = json.loads(page.evaluate("() => JSON.stringify(app.graph._nodes.map(node => node.type))"))
+    page.wait_for_function("app.graph.nodes.length > 0")
+    types = json.loads(page.evaluate("() => JSON.stringify(app.graph.nodes.map(node => node.type))"))
     assert sorted(types) == sorted(node["type"] for node in ui["nodes"])

@@ -230,15 +230,16 @@ def test_guidance_is_one_batched_forward():
 
 
 @pytest.mark.parametrize("together", [0, 10**6])
-def test_what_is_kept_of_prompts_is_kept_apart(monkeypatch, together):
-    def model(x, sigma, context, kept):
-        said = kept.setdefault("said", context)
+def test_each_prompt_has_a_text_cache_of_its_own(monkeypatch, together):
+    def model(x, sigma, context, text_cache):
+        said = text_cache.setdefault("said", context)
         assert torch.equal(said, context)
         return x * 0 + said.mean(dim=(1, 2))[:, None, None, None, None]
 
     monkeypatch.setattr(guidance, "MAX_CELLS_IN_ONE_BATCH", together)
     scales = iter((5.0, 1.0, 5.0, 1.0))
-    denoise = guided(model, torch.full((1, 3, 4), 2.0), torch.full((1, 3, 4), 1.0), lambda _: next(scales), keep=True)
+    positive, negative = torch.full((1, 3, 4), 2.0), torch.full((1, 3, 4), 1.0)
+    denoise = guided(model, positive, negative, lambda _: next(scales), cache_text=True)
     x = torch.zeros(2, 1, 2, 2, 2)
     assert [float(denoise(x, torch.ones(2, 2)).mean()) for _ in range(4)] == [6, 2, 6, 2]
 
