@@ -8,8 +8,8 @@ from vdit.control.camera import CameraPath
 from vdit.drafting import compositing as paint
 from vdit.drafting.perception import Look
 from vdit.model.object_dynamics import CELL
-from vdit.training.tracks import ball_tracks as true_tracks
-from vdit.training.tracks import ground_behind
+from vdit.training.data.tracks import ball_tracks as true_tracks
+from vdit.training.data.tracks import clip_background
 from vdit.world.clip import make_clip
 
 
@@ -84,7 +84,7 @@ def test_a_draft_goes_along_a_camera_path():
     clip = next(c for c in clips if c.scene.camera_move in ("slide left", "move in"))
     camera = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg)).since(4)
     pictures = clip.render.rgb
-    draft = drafted(pictures[:5], true_tracks(clip), ground_behind(clip, 4), camera)
+    draft = drafted(pictures[:5], true_tracks(clip), clip_background(clip, 4), camera)
     off, rests = ((x - pictures)[24].square().mean() for x in (draft, pictures[4]))
     assert off < 0.3 * rests
 

@@ -8,7 +8,7 @@ from vdit.control.depth import DepthMaps, depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.drafting.camera_views import Views
 from vdit.drafting.control_tracking import Steering
-from vdit.training.tracks import ball_tracks, ground_behind
+from vdit.training.data.tracks import ball_tracks, clip_background
 from vdit.world.clip import make_clip
 
 LAST = 4
@@ -25,7 +25,7 @@ def steered(clip, depth=None, flow=None, views=None, drift=1.0):
     """The first ball, which would rest, drifting to the right; told where it goes frame by frame."""
     tracks = ball_tracks(clip)
     size = (128, 128)
-    steering = Steering(flow, depth, ground_behind(clip, LAST), views or Views(None, *size), LAST, size)
+    steering = Steering(flow, depth, clip_background(clip, LAST), views or Views(None, *size), LAST, size)
     place, path = tracks[LAST, :1, :2], [tracks[LAST, 0, :2]]
     for t in range(LAST + 1, len(tracks)):
         way = tracks[t, :1, :2] - tracks[t - 1, :1, :2]
@@ -181,7 +181,7 @@ def test_a_ball_is_followed_where_the_camera_moves(told):
     path = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg)).since(LAST)
     control = {"flow": FlowField(clip.flow)} if told == "flow" else {"depth": depth_from_metres(clip.render.depth)}
     views, tracks = Views(path, 128, 128), ball_tracks(clip)[LAST:]
-    steering = Steering(control.get("flow"), control.get("depth"), ground_behind(clip, LAST), views, LAST, (128, 128))
+    steering = Steering(control.get("flow"), control.get("depth"), clip_background(clip, LAST), views, LAST, (128, 128))
     where = lambda t: views.back(tracks[t, :1, :2], tracks[t, :1, 3:], t)  # in the first camera  # noqa: E731
     place, speed, off = where(0), where(1) - where(0), []
     for t in range(1, 20):

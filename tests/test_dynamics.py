@@ -28,20 +28,20 @@ from vdit.model.object_dynamics import (  # fmt: skip
     peaks,
 )
 from vdit.pipeline import Continuation
-from vdit.training import dynamics, scenes, starts
-from vdit.training.tracks import ball_tracks as true_tracks
-from vdit.training.tracks import ground_behind
+from vdit.training.data import scenes, starts
+from vdit.training.data.tracks import VISIBLE_SHARE, clip_background
+from vdit.training.data.tracks import ball_tracks as true_tracks
+from vdit.training.finished_runs import load_dynamics
+from vdit.training.recipes import DynamicsRecipe, ScenesRecipe
+from vdit.training.tasks import dynamics_losses, perception
 from vdit.world.clip import make_clip
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
-    kept, scenes.SHARD = scenes.SHARD, 12
-    try:
-        scenes.write_shards(folder, 0, 1, split="validation")
-    finally:
-        scenes.SHARD = kept
+    recipe = ScenesRecipe(folder, shards=1, split="validation")
+    scenes.write_scenes(recipe, scenes.SceneFormat(scenes=12))
     return starts.Scenes.load(folder)
 
 
@@ -110,7 +110,7 @@ def test_later_starts_end_where_their_clip_does(data):
     batch = data.batch([(next(iter(data.shards.values())), torch.arange(24))])
     whole, later = batch.valid[0::2], batch.valid[1::2]
     assert (whole.any(1) == (batch.radius[0::2] > 0)).all() and later[:, 0].any()
-    assert not later[:, -1].any() and (later.sum(1)[batch.radius[1::2] > 0] >= 81 - scenes.LATEST).all()
+    assert not later[:, -1].any() and (later.sum(1)[batch.radius[1::2] > 0] >= 81 - scenes.SceneFormat().latest).all()
 
 
 def test_cells_and_places_agree(data):
@@ -120,11 +120,11 @@ def test_cells_and_places_agree(data):
     inside = (batch.place[:, KNOWN - 1].abs().amax(-1) < UNITS / 2) & (batch.radius > 0)
     assert ((centre - batch.place[:, KNOWN - 1]).abs().amax(-1)[inside] <= CELL / 2 * UNITS / 128 + 1e-5).all()
     heat = starts.heat(batch).flatten(1)
-    shows = (batch.shows > dynamics.SHOWS) & inside
+    shows = (batch.shows > VISIBLE_SHARE) & inside
     assert (
         shows.any()
         and (heat.gather(1, at)[shows] > 0.35).all()
-        and not heat[~(batch.shows > dynamics.SHOWS).any(1)].any()
+        and not heat[~(batch.shows > VISIBLE_SHARE).any(1)].any()
     )
 
 
@@ -162,8 +162,8 @@ def test_what_is_lost_on_some_starts_can_be_learned(data):
     for _ in range(40):
         optimizer.zero_grad()
         for batch in batches:
-            found = dynamics.losses(model, batch, 6, 0.1, generator)
-            sum(dynamics.WEIGHTS[k] * v for k, v in found.items()).backward()
+            found = dynamics_losses.losses(model, batch, dynamics_losses.Rollout(6, truth_chance=0.1), generator)
+            dynamics_losses.weighted_sum(found).backward()
             lost.append({k: v.item() for k, v in found.items()})
         assert all(p.grad is not None for p in model.parameters())
         optimizer.step()
@@ -192,9 +192,16 @@ def test_speeds_are_drawn_as_likely_as_they_are():
     assert float(one) == pytest.approx(np.log(0.75 / (2 * np.pi * 0.01)), abs=1e-3)
 
 
+def trained(data, out, seconds, **more):
+    """The averaged model and the facts of a run on these scenes."""
+    recipe = DynamicsRecipe(data.folder, data.folder, out, seconds / 3600, batch=8, **more)
+    perception.train(recipe, validate_every=10**6)
+    return load_dynamics(out)
+
+
 def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
     for seconds in (6, 14):
-        dynamics.train(data.folder, data.folder, tmp_path, hours=seconds / 3600, batch=8, validate_every=10**6)
+        trained(data, tmp_path, seconds)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     ends = [r for r in rows if r.get("event") == "end"]
     assert rows[0]["event"] == "start" and len(ends) == 2 and 0 < ends[0]["step"] < ends[1]["step"]
@@ -202,19 +209,12 @@ def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
 
 
 def test_a_run_begins_with_another_ones_weights(data, tmp_path):
-    dynamics.train(data.folder, data.folder, tmp_path / "a", hours=3 / 3600, batch=8, validate_every=10**6)
-    made = dynamics.train(
-        data.folder, data.folder, tmp_path / "b", hours=3 / 3600, batch=8, start_from=tmp_path / "a", keep_fine=True
-    )
-    before, facts = dynamics.load_dynamics(tmp_path / "a")
-    _, more = dynamics.load_dynamics(tmp_path / "b")
+    before, facts = trained(data, tmp_path / "a", 3)
+    made, more = trained(data, tmp_path / "b", 3, start_from=tmp_path / "a", keep_fine=True)
     fine = {n: v for n, v in before.state_dict().items() if n.startswith(("frame.", "quarter."))}
-    assert all(torch.equal(v, made.state_dict()[n]) for n, v in fine.items()) and not torch.equal(
-        before.push[0].weight, made.push[0].weight
-    )
-    ground = dynamics.train(
-        data.folder, data.folder, tmp_path / "c", hours=3 / 3600, batch=8, start_from=tmp_path / "b", ground_only=True
-    )
+    assert all(torch.equal(v, made.state_dict()[n]) for n, v in fine.items())
+    assert not torch.equal(before.push[0].weight, made.push[0].weight)
+    ground, _ = trained(data, tmp_path / "c", 3, start_from=tmp_path / "b", ground_only=True)
     changed = {n.split(".")[0] for n, v in made.state_dict().items() if not torch.equal(v, ground.state_dict()[n])}
     assert changed == {"ground"}
     assert more["dynamics_steps"] > facts["dynamics_steps"] and more["dynamics_hours"] >= facts["dynamics_hours"]
@@ -225,7 +225,7 @@ def test_the_ground_is_told_behind_balls_too(data):
     batch = data.batch([(shard, torch.arange(8))])
     assert batch.ground.shape == (8, 32, 32)
     clip = make_clip(0, split="validation", frames=81)
-    told = ground_behind(clip, KNOWN - 1)
+    told = clip_background(clip, KNOWN - 1)
     torch.testing.assert_close(batch.ground[0], told, rtol=2e-3, atol=1e-4)
     free = (
         torch.nn.functional.max_pool2d(
@@ -283,7 +283,7 @@ def test_pictures_of_any_size_are_seen_at_a_known_one_and_what_is_in_them_in_its
     torch.testing.assert_close(back[:, 8:-8, 8:-8], frames[0, :, 8:-8, 8:-8, 0], rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", scenes.SIZES)
+@pytest.mark.parametrize("size", scenes.SceneFormat().sizes)
 def test_pictures_to_train_on_are_framed_once_for_all(size):
     """Training hands over framed ones, with all that it knows of them laid out alike."""
     seen, _ = framed(torch.rand(1, KNOWN, size[1], size[0], 3))

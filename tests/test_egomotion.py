@@ -6,8 +6,8 @@ import torch
 from vdit.control.camera_motion import camera_from_depth, camera_from_flow
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.training.latents import misjudged
-from vdit.training.tracks import ball_tracks, ground_behind
+from vdit.training.data.encoded_clips import with_depth_error
+from vdit.training.data.tracks import ball_tracks, clip_background
 from vdit.world.clip import make_clip
 from vdit.world.scene import sample_scene
 
@@ -21,7 +21,7 @@ def clip_of(move: str, family: str = "fall"):
 
 def read(clip, **more):
     balls = ball_tracks(clip)[LAST]
-    near = misjudged(ground_behind(clip, LAST), 3)
+    near = with_depth_error(clip_background(clip, LAST), 3)
     return camera_from_flow(FlowField(clip.flow, clip.visible, **more), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
 
 
@@ -41,7 +41,7 @@ def test_a_path_is_found_again(move):
 def told_by_depth(clip):
     """The pose at the end that depth alone tells, seen from the true one, and the true one [4,4]."""
     balls = ball_tracks(clip)[LAST]
-    near = misjudged(ground_behind(clip, LAST), 3)
+    near = with_depth_error(clip_background(clip, LAST), 3)
     path = camera_from_depth(depth_from_metres(clip.render.depth), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
     true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[-1]
     return np.linalg.inv(true) @ path.c2w[-1].numpy(), true

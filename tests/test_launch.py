@@ -13,11 +13,11 @@ MEMBERS = """
 import os, time, torch
 from vdit.training.muon import Muon
 
-def wait(out, *, team):
+def wait(out, team):
     open(f"{out}-{team.rank}", "w").write(str(os.getpid()))
     time.sleep(120)
 
-def member(out, refuse=False, *, team):
+def member(out, team, refuse=False):
     if refuse:
         raise ValueError("these clips do not fit")
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from vdit.drafting.ground_plane import floor_of, plane_near, without
 from vdit.drafting.lighting import Sunlight, light_of
 from vdit.geometry.camera import pixel_rays
 from vdit.model.ground import Ground
-from vdit.training.tracks import ball_tracks, ground_behind, light_seen, showing
+from vdit.training.data.tracks import ball_tracks, clip_background, light_in_camera, visible_balls
 from vdit.world.clip import make_clip
 from vdit.world.scene import sample_scene
 
@@ -30,8 +30,8 @@ def falls():
 def errors(clip, light, known=5, camera=None):
     """Mean error of a clip's draft, told all but what nothing tells; and where shadows have changed by then."""
     rgb, tracks = clip.render.rgb, ball_tracks(clip)
-    tracks = tracks[:, showing(clip, tracks, known - 1)]
-    draft, _ = drafted(rgb[:known], tracks, ground_behind(clip, known - 1), light, camera)
+    tracks = tracks[:, visible_balls(clip, tracks, known - 1)]
+    draft, _ = drafted(rgb[:known], tracks, clip_background(clip, known - 1), light, camera)
     return (draft[known:] - rgb[known:]).abs().mean()
 
 
@@ -44,23 +44,23 @@ def turned(light, degrees):
 def test_shadows_go_with_their_balls(falls):
     for clip in falls:
         for known in (1, 5):
-            light = turned(light_seen(clip, known - 1), 8.0)
+            light = turned(light_in_camera(clip, known - 1), 8.0)
             assert errors(clip, light, known) < 0.85 * errors(clip, torch.zeros(3), known)
 
 
 def test_shadows_go_with_their_balls_where_the_camera_moves():
     for clip in (clip for clip, _ in zip(clips("fall", still=False), range(3))):
         path = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg)).since(4)
-        light = light_seen(clip, 4)
+        light = light_in_camera(clip, 4)
         assert errors(clip, light, camera=path) < errors(clip, torch.zeros(3), camera=path)
 
 
 def test_the_light_is_where_the_shadows_say(falls):
     for clip in falls:
-        track, near, picture = ball_tracks(clip)[4], ground_behind(clip, 4), clip.render.rgb[4]
+        track, near, picture = ball_tracks(clip)[4], clip_background(clip, 4), clip.render.rgb[4]
         track = track[track[:, 2] > 0]
         near = torch.nn.functional.interpolate(near[None, None], size=picture.shape[:2], mode="bilinear")[0, 0]
-        true, focal = light_seen(clip, 4), torch.tensor(64 / 0.36397)
+        true, focal = light_in_camera(clip, 4), torch.tensor(64 / 0.36397)
         found = light_of(picture, near, turned(true, 12.0), focal, track)
         assert torch.cosine_similarity(found, true, 0).arccos().rad2deg() < 6
         assert found.norm() == pytest.approx(float(true.norm()))
@@ -124,10 +124,10 @@ def test_no_shadow_is_missed_where_it_falls():
 def test_balls_are_lit_as_they_turn(falls):
     for clip in falls:
         rgb, tracks = clip.render.rgb, ball_tracks(clip)
-        tracks = tracks[:, showing(clip, tracks, 4)]
+        tracks = tracks[:, visible_balls(clip, tracks, 4)]
         off = []
-        for light in (light_seen(clip, 4), torch.zeros(3)):
-            draft, balls = drafted(rgb[:5], tracks, ground_behind(clip, 4), light)
+        for light in (light_in_camera(clip, 4), torch.zeros(3)):
+            draft, balls = drafted(rgb[:5], tracks, clip_background(clip, 4), light)
             off.append((draft - rgb).abs().mean(-1)[5:][balls[5:] > 0.9].mean())
         assert off[0] < 0.8 * off[1]
 
@@ -135,7 +135,7 @@ def test_balls_are_lit_as_they_turn(falls):
 def test_the_floor_is_where_balls_bounce(falls):
     for clip in falls:
         tracks, views = ball_tracks(clip)[:, :1], Views(None, 128, 128)
-        floor = floor_of(ground_behind(clip, 4), views.focal[0] / 4)
+        floor = floor_of(clip_background(clip, 4), views.focal[0] / 4)
         centres, radii = views.balls(tracks)
         assert (centres @ floor + radii * floor.norm()).max() == pytest.approx(1, abs=0.02)
 
@@ -147,9 +147,9 @@ def test_a_wall_is_no_floor():
 def test_a_ball_told_too_far_away_does_not_sink_into_the_floor(falls):
     for clip in falls:
         tracks, rgb = ball_tracks(clip), clip.render.rgb
-        tracks = tracks[:, showing(clip, tracks, 4)]
+        tracks = tracks[:, visible_balls(clip, tracks, 4)]
         wrong = tracks * torch.tensor([1, 1, 1, 1.08])
-        told = (drafted(rgb[:5], x, ground_behind(clip, 4), light_seen(clip, 4)) for x in (tracks, wrong))
+        told = (drafted(rgb[:5], x, clip_background(clip, 4), light_in_camera(clip, 4)) for x in (tracks, wrong))
         (right, whole), (draft, balls) = told
         assert balls[5:].sum() > 0.98 * whole[5:].sum()
         assert (draft - rgb).abs()[5:].mean() < 1.5 * (right - rgb).abs()[5:].mean()

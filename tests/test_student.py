@@ -1,7 +1,7 @@
 """Students: flow maps that go from any sigma to any other in one call, learned from the teacher's own trajectories."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -23,23 +23,24 @@ from vdit.pipeline.latent_preview import fit_preview_map
 from vdit.sampling import HeldFrames, SampleOptions, guided, sample, schedule
 from vdit.sampling.flow_map import towards_next_sigma
 from vdit.sampling.frame_levels import CONTEXT_FRAMES, levels_of_sigma, with_frame_levels
-from vdit.training import student
-from vdit.training import teacher as teacher_module
 from vdit.training.bundle import bundle
 from vdit.training.cli import main
-from vdit.training.run import Run, save_atomic
-from vdit.training.student import conditions, draw_times, fewest_at
-from vdit.training.teacher import fresh
-from vdit.training.trajectories import (
+from vdit.training.data.trajectories import (
     Trajectories,
-    averaged,
+    conditions,
     frame_levels,
-    load_teacher,
-    on_the_way,
+    interpolant,
     trajectory_paths,
     write_trajectories,
 )
-from vdit.training.warm import begin_with
+from vdit.training.finished_runs import load_teacher, load_transformer
+from vdit.training.recipes import BundleRecipe, StudentRecipe, TeacherRecipe, TrajectoriesRecipe
+from vdit.training.run import Run, load_state, save_atomic
+from vdit.training.tasks import student
+from vdit.training.tasks import teacher as teacher_module
+from vdit.training.tasks.student import draw_times, fewest_at
+from vdit.training.tasks.teacher import fresh
+from vdit.training.warm_start import warm_start
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 WIDE = dict(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12)
@@ -263,48 +264,49 @@ def made(tmp_path_factory):
              "config": asdict(TOY)}  # fmt: skip
     Run(root / "teacher").save(state, force=True)
     Run(root / "teacher").log(event="start")
-    teacher = load_teacher(root / "teacher", 3.0)
-    write_trajectories(teacher, root / "latents", root / "cache", 0, 6, steps=6, batch=4)
+    write_trajectories(cached(root, root / "cache"), clips_per_file=4)
     return root
 
 
+def cached(made, cache, **more):
+    """The recipe of a cache of the untrained teacher's trajectories."""
+    settings = {"guidance": 3.0, "teacher_steps": 6, "files": 6, **more}
+    return TrajectoriesRecipe(made / "teacher", made / "latents", cache, **settings)
+
+
 def distilled(made, out, seconds, **more):
-    student.train(
-        made / "teacher", made / "latents", made / "held-out", made / "cache", out,
-        student.Recipe(seconds / 3600, batch=4, peak=2e-3), files=6, teacher_steps=6, guidance=3.0, **more,
-    )  # fmt: skip
+    paths = {"teacher": made / "teacher", "latents": made / "latents", "held_out": made / "held-out", "out": out}
+    settings = {"guidance": 3.0, "files": 6, "batch": 4, "peak": 2e-3, "cache": made / "cache", **more}
+    student.train(StudentRecipe(**{**paths, **settings}, teacher_steps=6, hours=seconds / 3600))
 
 
 def test_trajectories_are_kept_and_know_their_teacher(made):
     paths = trajectory_paths(made / "cache")
     before = [p.stat().st_mtime_ns for p in paths]
     assert len(paths) == 6
-    teacher = load_teacher(made / "teacher", 3.0)
-    write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, batch=4)
+    recipe = cached(made, made / "cache")
+    write_trajectories(recipe)
     assert [p.stat().st_mtime_ns for p in paths] == before
     with pytest.raises(ValueError, match="other trajectories .*guidance 3.0 there, 2.0 now"):
-        write_trajectories(load_teacher(made / "teacher", 2.0), made / "latents", made / "cache", 0, 6, steps=6)
+        write_trajectories(replace(recipe, guidance=2.0))
     with pytest.raises(ValueError, match="other trajectories .*drafted 0.85 there, 0.3 now"):
-        write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, drafted=0.3)
+        write_trajectories(replace(recipe, drafted=0.3))
     with pytest.raises(ValueError, match="share of clips that are told a draft is 1.5; expected 0 to 1"):
-        write_trajectories(teacher, made / "latents", made / "cache", 0, 6, steps=6, drafted=1.5)
+        write_trajectories(replace(recipe, drafted=1.5))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_trajectories_are_told_as_many_drafts_as_asked_for(made, tmp_path, share):
-    write_trajectories(
-        load_teacher(made / "teacher"), made / "latents", tmp_path, 0, 6, steps=2, batch=4, drafted=share
-    )
-    found = [
-        f["draft"][:, -1].flatten(1).amax(1) > 0 for f in Trajectories.load(tmp_path).shards.values() if "draft" in f
-    ]
-    assert found and float(torch.cat(found).float().mean()) == share
+def test_trajectories_have_as_many_drafts_as_asked_for(made, tmp_path, share):
+    write_trajectories(cached(made, tmp_path, guidance=None, teacher_steps=2, drafted=share), clips_per_file=4)
+    drafts = [file["draft"] for file in Trajectories.load(tmp_path).shards.values() if "draft" in file]
+    given = [draft[:, -1].flatten(1).amax(1) > 0 for draft in drafts]
+    assert given and float(torch.cat(given).float().mean()) == share
 
 
 def test_the_cache_stops_growing_at_its_limit(made, tmp_path):
-    teacher = load_teacher(made / "teacher", 3.0)
     one = trajectory_paths(made / "cache")[0].stat().st_size / 1e9
-    assert write_trajectories(teacher, made / "latents", tmp_path, 0, 5, steps=6, batch=4, limit_gb=one) <= 2
+    write_trajectories(cached(made, tmp_path, files=5, cache_gb=one), clips_per_file=4)
+    assert len(trajectory_paths(tmp_path)) <= 2
 
 
 def test_a_stored_trajectory_is_the_teachers_own(made):
@@ -344,7 +346,7 @@ def test_states_between_the_stored_ones_are_interpolated(rise):
     states = (stored**2).view(1, 5, 1, 4, 1, 1)
     found |= {"states": states.half(), "velocities": (2 * stored[:4]).view(1, 4, 1, 4, 1, 1).half()}
     t = torch.tensor([1.0, 0.9, 0.75, 0.5, 0.3, 0.1, 0.0])
-    x, v = on_the_way(found, rows, t)
+    x, v = interpolant(found, rows, t)
     level = frame_levels(found, rows, t)
     assert rise == 0 or level[3].tolist() == [0.0, 0.0, 0.5, 1.0]
     torch.testing.assert_close(x.reshape(7, 4), level**2, atol=1e-3, rtol=0)
@@ -370,13 +372,13 @@ def test_a_smaller_student_keeps_first_last_and_controlled_layers():
         from_teacher(teacher, 1)
 
 
-def test_steps_double_and_every_pair_is_a_step_of_some_schedule(monkeypatch):
+def test_steps_double_and_every_pair_is_a_step_of_some_schedule():
     shifted = draw_times(200, 1, np.random.default_rng(1))
     assert ((shifted >= 0) & (shifted <= 1)).all()
-    monkeypatch.setattr(student, "SHIFTED", 0.0)
+    plain = replace(student.SETTINGS, shifted=0.0)
     assert [fewest_at(s) for s in (0, 0.07, 0.13, 0.3, 0.6, 0.99)] == [32, 16, 8, 4, 2, 1]
     for fewest in (32, 4, 1):
-        before, t, r = draw_times(400, fewest, np.random.default_rng(0))
+        before, t, r = draw_times(400, fewest, np.random.default_rng(0), plain)
         assert ((before >= t) & (t >= r)).all() and 0.3 < float((t == r).float().mean()) < 0.5
         place = (t / (t - r))[t > r]
         torch.testing.assert_close(place, place.round(), atol=1e-3, rtol=0)
@@ -392,17 +394,17 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
     assert rows[0]["event"] == "start" and rows[0]["trajectories"] == 24
     assert last["step"] > 40
     assert last["error_4"] < 0.95 * first["error_4"] and last["error_1"] < 0.95 * first["error_1"]
-    step = Run(tmp_path / "whole").load()["step"]
+    step = load_state(tmp_path / "whole")["step"]
     distilled(made, tmp_path / "whole", 500)
-    assert Run(tmp_path / "whole").load()["step"] > step
+    assert load_state(tmp_path / "whole")["step"] > step
     distilled(made, tmp_path / "fast", 9, layers=2, start_from=tmp_path / "whole")
 
     sources, statistics = parts_of_a_bundle(tmp_path)
     whole = tmp_path / "vdit-small.safetensors"
     with pytest.raises(FileNotFoundError, match="vdit-small.safetensors; bundle the teacher first"):
-        bundle(*sources, tmp_path / "fast", tmp_path / "fast.safetensors", made, student=True)
-    bundle(*sources, made / "teacher", whole, made)
-    facts = bundle(*sources, tmp_path / "fast", tmp_path / "fast.safetensors", made, student=True)
+        bundle(BundleRecipe(**sources, student=tmp_path / "fast", out=tmp_path / "fast.safetensors"))
+    bundle(BundleRecipe(**sources, teacher=made / "teacher", out=whole))
+    facts = bundle(BundleRecipe(**sources, student=tmp_path / "fast", out=tmp_path / "fast.safetensors"))
     model, teacher = load_world_model(tmp_path / "fast.safetensors"), load_world_model(whole)
     assert torch.equal(model.codec.decoder[0].module[0].weight, teacher.codec.decoder[0].module[0].weight)
     assert torch.equal(model.dynamics.push[0].weight, teacher.dynamics.push[0].weight)
@@ -424,14 +426,14 @@ def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, 
         with pytest.raises(ValueError, match="is a student; .* give the teacher"):
             load_teacher(source)
     with pytest.raises(ValueError, match="holds a student"):
-        teacher_module.train(made / "latents", made / "latents", tmp_path / "t", hours=0, config=TOY,
-                             start_from=tmp_path / "whole")  # fmt: skip
+        recipe = TeacherRecipe(made / "latents", made / "latents", tmp_path / "t", 0, start_from=tmp_path / "whole")
+        teacher_module.train(recipe, config=TOY)
     with pytest.raises(ValueError, match="holds a student"):
-        begin_with(tmp_path / "fast.safetensors", *fresh(TOY, 0))
+        warm_start(tmp_path / "fast.safetensors", *fresh(TOY, 0))
     with pytest.raises(ValueError, match="another teacher, size or rank"):
         distilled(made, tmp_path / "whole", 3600, layers=2)
     save_atomic({**statistics, "mean": torch.ones(4)}, tmp_path / "codec/statistics.pt")
-    bundle(*sources, made / "teacher", whole, made)
+    bundle(BundleRecipe(**sources, teacher=made / "teacher", out=whole))
     with pytest.raises(CheckpointError, match="fast.safetensors: vdit-small.safetensors beside it is another release"):
         load_world_model(tmp_path / "fast.safetensors")
     whole.unlink()
@@ -455,49 +457,46 @@ def parts_of_a_bundle(folder):
     moved = {"average": objects.state_dict(), "config": asdict(objects.config), "step": 1, "starts": 1}
     Run(folder / "dynamics").save(moved, force=True)
     save_atomic(statistics, folder / "codec/statistics.pt")
-    return (folder / "codec", folder / "dynamics"), statistics
+    return {"codec": folder / "codec", "dynamics": folder / "dynamics", "clips": folder}, statistics
 
 
 def test_a_student_in_few_ranks_is_distilled_from_a_bundle_goes_on_and_becomes_a_small_file(made, tmp_path):
     sources, _ = parts_of_a_bundle(tmp_path)
     whole, out, file = tmp_path / "vdit-small.safetensors", tmp_path / "low", tmp_path / "low.safetensors"
-    bundle(*sources, made / "teacher", whole, made)
+    bundle(BundleRecipe(**sources, teacher=made / "teacher", out=whole))
+
+    small = dict(teacher=whole, cache=tmp_path / "cache", files=2, guidance=None)
 
     def distil(seconds, past=0, **more):
         """Until it is past a step: on a busy machine trajectories alone may take so many seconds."""
-        recipe = student.Recipe(seconds / 3600, batch=4, peak=2e-3, **more)
-        student.train(
-            whole, made / "latents", made / "held-out", tmp_path / "cache", out, recipe, files=2, teacher_steps=6
-        )
-        if Run(out).load()["step"] <= past:
+        distilled(made, out, seconds, **small, **more)
+        if load_state(out)["step"] <= past:
             distil(2 * seconds, past, **more)
 
     distil(2, rank=2)
-    before = Run(out).load()
+    before = load_state(out)
     distil(3, before["step"], rank=2)
-    after, base = Run(out).load(), from_teacher(load_world_model(whole).transformer).state_dict()
+    after, base = load_state(out), from_teacher(load_world_model(whole).transformer).state_dict()
     name = "blocks.0.ffn.0.parametrizations.weight."
     assert after["step"] > before["step"] > 0
     assert torch.equal(after["frozen"]["model." + name + "original"], base["blocks.0.ffn.0.weight"])
     assert not torch.equal(after["average"]["model." + name + "0.up"], before["average"]["model." + name + "0.up"])
     with pytest.raises(ValueError, match="another teacher, size or rank"):
         distil(9)
-    facts = bundle(*sources, out, file, made, student=True)
+    facts = bundle(BundleRecipe(**sources, student=out, out=file))
     assert facts["rank"] == 2 and file.stat().st_size < 0.3 * whole.stat().st_size
-    low, run = load_world_model(file).transformer.state_dict(), averaged(out)[0].state_dict()
+    low, run = load_world_model(file).transformer.state_dict(), load_transformer(out)[0].state_dict()
     changed = float((run["blocks.0.ffn.0.weight"] - base["blocks.0.ffn.0.weight"]).norm())
     assert float((low["blocks.0.ffn.0.weight"] - run["blocks.0.ffn.0.weight"]).norm()) < 0.02 * changed
-    bundle(*sources, file, tmp_path / "again.safetensors", made, student=True)
+    bundle(BundleRecipe(**sources, student=file, out=tmp_path / "again.safetensors"))
     again = load_world_model(tmp_path / "again.safetensors").transformer.state_dict()
     assert float((again["blocks.0.ffn.0.weight"] - low["blocks.0.ffn.0.weight"]).norm()) < 0.02 * changed
     with pytest.raises(ValueError, match="begins as its teacher: leave out --start-from, or --rank"):
-        student.train(whole, made / "latents", made / "held-out", tmp_path / "cache", tmp_path / "other",
-                      student.Recipe(1, rank=2), start_from=out)  # fmt: skip
-    run_of_floats = tmp_path / "floats"
-    student.train(made / "teacher", made / "latents", made / "held-out", tmp_path / "cache2", run_of_floats,
-                  student.Recipe(2 / 3600, batch=4, rank=2), files=2, teacher_steps=6)  # fmt: skip
+        distilled(made, tmp_path / "other", 1, rank=2, start_from=out, **small)
+    run_of_floats, plain = tmp_path / "floats", {**small, "teacher": made / "teacher", "cache": tmp_path / "cache2"}
+    distilled(made, run_of_floats, 2, rank=2, peak=3e-4, **plain)
     with pytest.raises(ValueError, match="distil it with --rank, from this very file of its teacher"):
-        bundle(*sources, run_of_floats, tmp_path / "no.safetensors", made, student=True)
+        bundle(BundleRecipe(**sources, student=run_of_floats, out=tmp_path / "no.safetensors"))
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path, capsys):

@@ -11,7 +11,7 @@ from vdit.model.errors import CheckpointError
 from vdit.model.files.bundle import load_world_model, save_world_model
 from vdit.model.student import CONTROLS, added, additions, from_teacher, with_added
 from vdit.model.world_model import WorldModel
-from vdit.training.lowrank import add_ranks, merged, trained
+from vdit.training.lowrank import add_ranks, merged, trainable
 
 SIZES = VDiTConfig(dim=128, ffn_dim=192, layers=3, in_channels=4, out_channels=4, text_dim=16, text_len=8, camera_rays=1,
                    vace_channels=5, vace_layers=(0, 2))  # fmt: skip
@@ -22,7 +22,7 @@ def taught(teacher, layers=None, rank=RANK):
     """A student that has moved away from its teacher in so many ranks."""
     model = add_ranks(from_teacher(teacher, layers), rank)
     generator = torch.Generator().manual_seed(5)
-    for p in trained(model).values():
+    for p in trainable(model).values():
         p.data.add_(torch.randn(p.shape, generator=generator) * 0.1)
     return model
 
@@ -60,7 +60,7 @@ def test_ranks_change_nothing_at_first_and_become_part_of_the_matrices():
 
 def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
     model = add_ranks(from_teacher(random_transformer(SIZES)), RANK)
-    names = trained(model)
+    names = trainable(model)
     assert not any(n.startswith(CONTROLS) or n.endswith("original") for n in names)
     assert {
         "blocks.0.self_attn.q.parametrizations.weight.0.up",
@@ -68,7 +68,7 @@ def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
         "blocks.2.modulation",
     } <= names.keys()
     whole = from_teacher(random_transformer(SIZES))
-    assert trained(whole).keys() == dict(whole.named_parameters()).keys()
+    assert trainable(whole).keys() == dict(whole.named_parameters()).keys()
     with pytest.raises(ValueError, match="rank is 0; expected 1 or more"):
         add_ranks(whole, 0)
 

@@ -1,7 +1,7 @@
 """Training, end to end at toy size: clips -> codec -> latents -> teacher -> bundle, each resumable."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,11 +13,34 @@ from vdit.model.codec.tiny import TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.files.bundle import load_world_model
 from vdit.model.int8_rows import dequantise_rows, quantise_rows
-from vdit.training import bundle, clips, codec, dataset, dynamics, latents, motion, scenes, starts, teacher
+from vdit.training import finished_runs
+from vdit.training.bundle import bundle
+from vdit.training.cli import main, parse
+from vdit.training.data import encoded_clips, starts
+from vdit.training.data.clip_batches import EncodedClips
+from vdit.training.data.clips import ClipFormat, write_clips
+from vdit.training.data.conditioning import BatchKind, ConditionedClips, draw_conditioning, encode_words, flow_region
+from vdit.training.data.encoded_clips import LatentFormat, write_encoded_clips
+from vdit.training.data.scenes import SceneFormat, write_scenes
+from vdit.training.data.textures import dead_leaves
+from vdit.training.data.tracks import cells_with_balls
+from vdit.training.learning_rate import constant_with_cooldown, cosine
 from vdit.training.muon import Muon, orthogonal
-from vdit.training.run import Run, cosine
-from vdit.training.textures import dead_leaves
-from vdit.training.tracks import touched
+from vdit.training.options import command_line
+from vdit.training.random_streams import RandomStreams
+from vdit.training.recipes import (
+    RECIPES,
+    BundleRecipe,
+    ClipsRecipe,
+    CodecRecipe,
+    DynamicsRecipe,
+    LatentsRecipe,
+    MotionRecipe,
+    ScenesRecipe,
+    TeacherRecipe,
+)
+from vdit.training.run import Run, load_state
+from vdit.training.tasks import codec, dynamics_losses, motion, perception, teacher
 
 TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1), seen=(16, 16), looks=(1, 1), strokes=0)
 TINY = VDiTConfig(
@@ -27,79 +50,110 @@ TINY = VDiTConfig(
 SHAPES = ((64, 64, 41), (96, 64, 21))  # width, height, frames
 
 
+TOY_CLIPS = ClipFormat(clips=4, frames=13)
+TOY_SCENES = SceneFormat(scenes=4, sizes=tuple(shape[:2] for shape in SHAPES))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with two toy shards, a trained toy codec, latents and a teacher."""
+    """A folder with two toy shards, a trained toy codec, latents, a teacher and object dynamics."""
     root = tmp_path_factory.mktemp("runs")
-    shard, clips.SHARD = clips.SHARD, 4
-    try:
-        clips.write_shards(root / "clips", 0, 2, size=128, frames=13)
-    finally:
-        clips.SHARD = shard
-    codec.train(root / "clips", root / "clips", root / "codec", steps=6, batch=2, config=TINY_CODEC, validate_every=6)
-    kept, latents.SHARD, latents.SHAPES = (latents.SHARD, latents.SHAPES), 3, SHAPES
-    try:
-        latents.write_shards(latents.load_codec(root / "codec", root / "clips"), root / "latents", 0, 2)
-    finally:
-        latents.SHARD, latents.SHAPES = kept
-    teacher.train(root / "latents", root / "latents", root / "teacher", hours=4 / 3600, batch=4, config=TINY)
-    kept, scenes.SHARD, scenes.SIZES = (scenes.SHARD, scenes.SIZES), 4, [s[:2] for s in SHAPES]
-    try:
-        scenes.write_shards(root / "scenes", 0, 2)
-    finally:
-        scenes.SHARD, scenes.SIZES = kept
-    dynamics.train(root / "scenes", root / "scenes", root / "dynamics", hours=4 / 3600, batch=8, validate_every=2)
+    write_clips(ClipsRecipe(root / "clips", shards=2), TOY_CLIPS)
+    codec.train(codec_recipe(root, root / "codec", 6), TINY_CODEC, validate_every=6)
+    latents = LatentsRecipe(root / "codec", root / "clips", root / "latents", shards=2)
+    write_encoded_clips(latents, LatentFormat(clips=3, shapes=SHAPES))
+    teacher.train(teacher_recipe(root, root / "teacher", 4), config=TINY)
+    write_scenes(ScenesRecipe(root / "scenes", shards=2), TOY_SCENES)
+    scenes_of = dict(scenes=root / "scenes", held_out=root / "scenes")
+    recipe = DynamicsRecipe(**scenes_of, out=root / "dynamics", hours=4 / 3600, batch=8)
+    perception.train(recipe, validate_every=2)
     return root
+
+
+def codec_recipe(made, out, steps, **more):
+    return CodecRecipe(made / "clips", made / "clips", out, steps, batch=2, **more)
+
+
+def teacher_recipe(made, out, seconds, **more):
+    return TeacherRecipe(made / "latents", made / "latents", out, seconds / 3600, **{"batch": 4, **more})
+
+
+def logged(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_its_command(recipe, tmp_path):
+    """As it is written into the log, with defaults and with every option."""
+    assert parse(command_line(recipe())) == recipe()
+    others = {
+        "Path": tmp_path / "a folder", "Path | None": tmp_path / "it's one", "int": 7, "int | None": 3, "float": 1.5e-05,
+        "float | None": 0.1, "bool": True,
+    }  # fmt: skip
+    values = {f.name: (f.metadata["choices"] or [others.get(f.type)])[-1] for f in fields(recipe)}
+    full = recipe(**values)
+    assert None not in values.values() and parse(command_line(full)) == full
+
+
+def test_the_log_begins_with_the_command(made):
+    for run, name in (("codec", "codec"), ("teacher", "teacher"), ("dynamics", "dynamics")):
+        start = logged(made / run)[0]
+        assert start["event"] == "start" and parse(start["command"]).out == made / run
+        assert start["command"].startswith(f"vdit train {name} ")
 
 
 def test_clip_shards_are_kept_when_the_command_runs_again(made):
     before = {p: p.stat().st_mtime_ns for p in (made / "clips").glob("*.npy")}
-    clips.write_shards(made / "clips", 0, 2, size=128, frames=13)
+    write_clips(ClipsRecipe(made / "clips", shards=2), TOY_CLIPS)
     assert {p: p.stat().st_mtime_ns for p in (made / "clips").glob("*.npy")} == before and len(before) == 2
 
 
 def test_codec_run_resumes_where_it_stopped(made):
-    run = Run(made / "codec")
-    assert run.load()["step"] == 6
-    codec.train(made / "clips", made / "clips", made / "codec", steps=8, batch=2, config=TINY_CODEC)
-    assert Run(made / "codec").load()["step"] == 8
-    rows = [json.loads(line) for line in (made / "codec" / "log.jsonl").read_text().splitlines()]
-    assert rows[0]["event"] == "start" and any("held_out_psnr" in r for r in rows)
+    assert load_state(made / "codec")["step"] == 6
+    codec.train(codec_recipe(made, made / "codec", 8), TINY_CODEC)
+    assert load_state(made / "codec")["step"] == 8
+    assert [r["event"] for r in logged(made / "codec") if "event" in r] == ["start", "end", "end"]
+    assert any("held_out_psnr" in r for r in logged(made / "codec"))
+
+
+def both_codecs(made, folder):
+    """A run's codec, and that which it began with."""
+    return [finished_runs.load_codec(run, made / "clips") for run in (made / "codec", folder / "codec")]
 
 
 def test_training_the_decoder_alone_leaves_every_latent_as_it_was(made, tmp_path):
-    args = made / "clips", made / "clips", tmp_path / "codec"
-    codec.train(*args, steps=4, batch=2, config=TINY_CODEC, start_from=made / "codec", only="decoder")
-    before, after = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    recipe = codec_recipe(made, tmp_path / "codec", 4, start_from=made / "codec", only="decoder")
+    codec.train(recipe, TINY_CODEC)
+    before, after = both_codecs(made, tmp_path)
     x = torch.rand(1, 5, 64, 64, 3)
     same = lambda f: torch.equal(f(before), f(after))  # noqa: E731
     assert same(lambda c: c.normalize(c.encode(x))) and not same(lambda c: c.decode(c.encode(x)))
 
 
-def test_training_the_encoder_alone_nears_the_latents_that_it_is_asked_for(made, tmp_path):
+def test_training_the_encoder_alone_nears_the_older_latents(made, tmp_path):
     thin = replace(TINY_CODEC, seen=(8, 16))
-    args = made / "clips", made / "clips", tmp_path / "codec"
-    codec.train(*args, steps=30, batch=2, config=thin, validate_every=10, start_from=made / "codec", only="encoder")
-    older, found = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    recipe = codec_recipe(made, tmp_path / "codec", 30, start_from=made / "codec", only="encoder")
+    codec.train(recipe, thin, validate_every=10)
+    older, found = both_codecs(made, tmp_path)
     assert found.config == thin
     z = torch.randn(1, 4, 2, 4, 4)
     torch.testing.assert_close(older.decode(older.denormalize(z)), found.decode(found.denormalize(z)))
-    rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
+    rows = logged(tmp_path / "codec")
     errors = [r["held_out_latent_error"] for r in rows if "held_out_latent_error" in r]
-    assert len(errors) == 3 and errors[-1] < errors[0]
+    assert len(errors) == 4 and errors[-1] < errors[0]  # in steps 10, 20, 30, and at the end
 
 
 def test_a_codec_trained_on_keeps_the_latents_of_the_older_one(made, tmp_path):
-    args = made / "clips", made / "clips", tmp_path / "codec"
-    for _ in range(2):  # the second goes on
-        codec.train(*args, steps=4, batch=2, peak=1e-4, start_from=made / "codec", muon=True, validate_every=4)
-    before, after = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    recipe = codec_recipe(made, tmp_path / "codec", 4, peak=1e-4, start_from=made / "codec", muon=True)
+    for _ in range(2):  # the second has nothing to do
+        codec.train(recipe, validate_every=4)
+    before, after = both_codecs(made, tmp_path)
     x = torch.rand(1, 5, 64, 64, 3)
-    away = codec.latent_distance(before, after.encode(x), before.encode(x))
-    assert 0 < away < 0.01 and torch.equal(before.latent_mean, after.latent_mean)
+    distance = codec.latent_distance(before, after.encode(x), before.encode(x))
+    assert 0 < distance < 0.01 and torch.equal(before.latent_mean, after.latent_mean)
     assert not torch.equal(before.decode(before.encode(x)), after.decode(before.encode(x)))
-    rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
-    assert [r["event"] for r in rows if "event" in r] == ["start"] and 0 < rows[-1]["held_out_latent_error"] < 0.1
+    rows = logged(tmp_path / "codec")
+    assert [r.get("event") for r in rows].count("start") == 1 and 0 < rows[-1]["held_out_latent_error"] < 0.1
 
 
 def test_muon_moves_a_convolution_as_the_matrix_of_its_outputs():
@@ -114,44 +168,41 @@ def test_muon_moves_a_convolution_as_the_matrix_of_its_outputs():
     torch.testing.assert_close(twins[0].reshape(8, 36).data, twins[1].data)
 
 
-def test_clips_may_be_of_one_family(tmp_path, monkeypatch):
-    monkeypatch.setattr(clips, "SHARD", 4)
-    clips.write_shards(tmp_path, 0, 1, family="throw", size=32, frames=5)
+def test_clips_may_be_of_one_family(tmp_path):
+    write_clips(ClipsRecipe(tmp_path, shards=1, family="throw", size=32), ClipFormat(clips=4, frames=5))
     assert {note["family"] for note in json.loads((tmp_path / "clips-00000.json").read_text())} == {"throw"}
 
 
-def test_scenes_may_be_of_one_family(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(scenes, "SHARD", 4)
-    monkeypatch.setattr(scenes, "SIZES", [s[:2] for s in SHAPES])
-    scenes.write_shards(tmp_path, 0, 1, family="look")
+def test_scenes_may_be_of_one_family(tmp_path):
+    write_scenes(ScenesRecipe(tmp_path, shards=1, family="look"), TOY_SCENES)
     found = torch.load(tmp_path / "scenes-00000.pt", weights_only=True)
     resting = (found["centers"] - found["centers"][:, :1]).norm(dim=-1).amax()
     assert len(found["rgb"]) == 8 and resting < 0.1  # nothing moves but the camera
 
 
 def test_a_decoder_that_grows_begins_as_it_was(made, tmp_path):
-    args = made / "clips", made / "clips", tmp_path / "codec"
     grown = replace(TINY_CODEC, strokes=1)
-    codec.train(*args, steps=1, batch=2, peak=0.0, config=grown, start_from=made / "codec", only="decoder")
-    older, found = (latents.load_codec(run, made / "clips") for run in (made / "codec", tmp_path / "codec"))
+    recipe = codec_recipe(made, tmp_path / "codec", 1, peak=0.0, start_from=made / "codec", only="decoder")
+    codec.train(recipe, grown)
+    older, found = both_codecs(made, tmp_path)
     z = torch.randn(1, 4, 2, 4, 4)
     torch.testing.assert_close(older.decode(z), found.decode(z))
     assert found.config == grown
 
 
-def test_a_run_of_before_tells_that_its_decoder_alone_was_trained(made, tmp_path):
-    state = Run(made / "codec").load()
+def test_an_older_run_says_that_its_decoder_alone_was_trained(made, tmp_path):
+    state = load_state(made / "codec")
     state["config"] = {name: v for name, v in state["config"].items() if name not in ("seen", "looks", "strokes")}
-    kept = state.pop("keeps")
+    keeps = state.pop("keeps")
     mean = torch.full_like(state["codec"]["latent_mean"], 7.0)
     state["codec"]["latent_mean"] = mean
     Run(tmp_path).save(state | {"decoder_only": True}, force=True)
-    assert not kept and torch.equal(latents.load_codec(tmp_path, made / "clips").latent_mean, mean)
+    assert not keeps and torch.equal(finished_runs.load_codec(tmp_path, made / "clips").latent_mean, mean)
 
 
 def test_a_part_alone_wants_the_rest_of_a_codec(made, tmp_path):
     with pytest.raises(ValueError, match="--start-from"):
-        codec.train(made / "clips", made / "clips", tmp_path, steps=1, config=TINY_CODEC, only="encoder")
+        codec.train(codec_recipe(made, tmp_path, 1, only="encoder"), TINY_CODEC)
 
 
 def test_the_loss_of_motion_sees_a_ball_that_is_smeared_over_its_way():
@@ -162,19 +213,21 @@ def test_the_loss_of_motion_sees_a_ball_that_is_smeared_over_its_way():
 
 
 def test_shards_hold_clips_and_their_mirror_images_with_words_and_controls(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     assert len(data) == 12 and {data.shape(n) for n in data.shards} == set(SHAPES)
     both = data.batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
     assert both.video.shape == (2, 4, 11, 4, 4) and both.last.shape == (2, 4, 1, 4, 4) and both.size == (64, 64)
     assert both.depth.shape == (2, 41, 1, 16, 16) and both.flow.shape == (2, 40, 2, 16, 16)
-    assert [latents.mirrored(c) for c in both.captions[0]] == both.captions[1]
-    assert latents.mirrored("rolls to the left, the camera pans right") == "rolls to the right, the camera pans left"
+    assert [encoded_clips.mirrored(c) for c in both.captions[0]] == both.captions[1]
+    assert (
+        encoded_clips.mirrored("rolls to the left, the camera pans right") == "rolls to the right, the camera pans left"
+    )
     assert torch.equal(both.depth[0], both.depth[1].flip(3))
     assert torch.equal(both.flow[0, :, 0], -both.flow[1, :, 0].flip(2))
 
 
 def test_a_mirrored_camera_sees_the_mirrored_world(made):
-    both = dataset.Dataset.load(made / "latents").batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
+    both = EncodedClips.load(made / "latents").batch([("latents-00000.pt", 0), ("latents-00000.pt", 1)])
     point = torch.tensor([0.7, 1.0, 0.5, 1.0], dtype=torch.float64)
     mirrored = point * torch.tensor([-1.0, 1, 1, 1])
     a = torch.linalg.inv(both.c2w[0]) @ point
@@ -185,16 +238,16 @@ def test_a_mirrored_camera_sees_the_mirrored_world(made):
 def test_stored_controls_are_the_simulators(made):
     from vdit.world.clip import make_clip
 
-    row = dataset.Dataset.load(made / "latents").batch([("latents-00001.pt", 0)])
-    clip = make_clip(latents.SHARD * 0 + 3, width=96, height=64, frames=21)
+    row = EncodedClips.load(made / "latents").batch([("latents-00001.pt", 0)])
+    clip = make_clip(3, width=96, height=64, frames=21)
     flow = clip.flow.permute(0, 3, 1, 2).unflatten(2, (16, 4)).unflatten(4, (24, 4)).mean((3, 5))
-    assert (row.flow[0] - flow).abs().max() <= latents.FLOW_STEP / 2 + 1e-4
+    assert (row.flow[0] - flow).abs().max() <= encoded_clips.FLOW_STEP / 2 + 1e-4
     nearest = depth_from_metres(clip.render.depth).inverse.unflatten(1, (16, 4)).unflatten(3, (24, 4)).mean((2, 4))
     assert (row.depth[0, :, 0] - nearest).abs().max() <= 0.5 / 255 + 1e-4
 
 
 def test_batches_have_one_shape_and_long_clips_come_fewer(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     seen = set()
     for i in range(20):
         batch = data.draw(6, np.random.default_rng(i))
@@ -210,68 +263,70 @@ def test_latents_of_an_earlier_version_are_refused_with_the_way_out(made, tmp_pa
     shard = torch.load(made / "latents/latents-00000.pt", weights_only=True)
     torch.save({k: v for k, v in shard.items() if k != "tracks"}, tmp_path / "latents-00000.pt")
     with pytest.raises(ValueError, match=r"latents-00000.pt holds no tracks: an earlier version .* make it anew"):
-        dataset.Dataset.load(tmp_path)
+        EncodedClips.load(tmp_path)
 
 
 def test_two_processes_train_one_teacher(made, tmp_path):
     from vdit.training.launch import launch
 
-    named = dict(hours=3 / 3600, batch=5, config=TINY, muon=True)
-    launch(2, teacher.train, made / "latents", made / "latents", tmp_path, **named)
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    recipe = teacher_recipe(made, tmp_path, 3, batch=5, muon=True)
+    launch(2, teacher.train, recipe, config=TINY)
+    rows = logged(tmp_path)
     assert [r["event"] for r in rows if "event" in r] == ["start", "end"]  # the leader alone writes
-    assert rows[-1]["step"] == Run(tmp_path).load()["step"] > 0
+    assert rows[-1]["step"] == load_state(tmp_path)["step"] > 0
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
-        launch(2, teacher.train, tmp_path / "none", made / "latents", tmp_path, **named)
+        launch(2, teacher.train, replace(recipe, latents=tmp_path / "none"), config=TINY)
 
 
 def test_teacher_resumes_and_may_start_from_another_run(made, tmp_path):
-    step = Run(made / "teacher").load()["step"]
+    step = load_state(made / "teacher")["step"]
     assert step > 0
-    teacher.train(made / "latents", made / "latents", made / "teacher", hours=6 / 3600, batch=4, config=TINY)
-    assert Run(made / "teacher").load()["step"] > step
-    teacher.train(
-        made / "latents", made / "latents", tmp_path, hours=1 / 3600, batch=4, config=TINY, start_from=made / "teacher",
-        cooldown_hours=1 / 3600,
-    )  # fmt: skip
-    state = Run(tmp_path).load()
+    teacher.train(teacher_recipe(made, made / "teacher", 6), config=TINY)
+    assert load_state(made / "teacher")["step"] > step
+    recipe = teacher_recipe(made, tmp_path, 1, start_from=made / "teacher", cooldown_hours=1 / 3600)
+    teacher.train(recipe, config=TINY)
+    state = load_state(tmp_path)
     assert state["step"] > step and state["hours"] >= 6 / 3600
 
 
 def test_flow_loss_of_an_untrained_model_is_the_energy_of_its_target(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     model, text = teacher.fresh(replace(TINY, draft=False), 0)  # its head is zero: it predicts no velocity
     energy = float(torch.cat([s["video"].float().flatten() for s in data.shards.values()]).square().mean())
-    assert teacher.validate(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
+    assert teacher.held_out_loss(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
 
 
-def test_foresight_tells_balls_from_the_rest(made):
-    data = dataset.Dataset.load(made / "latents")
+def test_held_out_errors_are_told_apart_by_where_balls_are(made):
+    data = EncodedClips.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)  # its head is zero: the error is the energy of noise - x0
-    foreseen = teacher.foresight(model, text, data, every=1)
+    errors = teacher.prediction_errors(model, text, data, every=1)
     cells, energy = [], []
     for name in data.shards:
         clips = data.batch([(name, i) for i in range(6)])
-        cells.append(touched(clips.tracks, clips.size)[:, 2:].flatten())
+        cells.append(cells_with_balls(clips.tracks, clips.size)[:, 2:].flatten())
         energy.append(1 + clips.video.square().mean(1)[:, 2:].flatten())
     cells, energy = torch.cat(cells), torch.cat(energy)
     for found, wanted in (("balls", energy[cells]), ("rest", energy[~cells]), ("next", energy[cells])):
-        assert foreseen[found] == pytest.approx(float(wanted.mean()), rel=0.15)
-    assert foreseen["drawn"] < 0.2 * foreseen["balls"]  # drafts are trusted from the start
+        assert errors[found] == pytest.approx(float(wanted.mean()), rel=0.15)
+    assert errors["drawn"] < 0.2 * errors["balls"]  # drafts are trusted from the start
 
 
 def test_the_same_step_gives_the_same_loss(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)
     torch.nn.init.normal_(model.head.head.weight)
-    one, two = (teacher.validate(model, text, data, controlled=True) for _ in range(2))
+    one, two = (teacher.held_out_loss(model, text, data, controlled=True) for _ in range(2))
     assert one == two
 
 
 def test_noise_levels_are_one_for_a_clip_or_rise_along_it():
     known = torch.zeros(300, 7, dtype=torch.bool)
     known[:, :2] = known[:100, -1] = True  # a third has its last frame known, too
-    draw = lambda rising: teacher.draw_levels(known, (2.5, 1.8), rising, torch.Generator().manual_seed(3))  # noqa: E731
+
+    def draw(share):
+        settings = replace(teacher.SETTINGS, rising=share)
+        return teacher.draw_levels(known, settings, torch.Generator().manual_seed(3))
+
     even, risen = draw(0.0), draw(1.0)
     for level in (even, risen):
         assert not level[known].any() and ((level >= 0) & (level <= 1)).all()
@@ -294,21 +349,20 @@ def test_a_cell_weighs_the_same_in_all_frames_and_nothing_where_they_are_finishe
 
 
 def test_every_control_reaches_the_weights_that_read_it(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.05)
-    generator = torch.Generator().manual_seed(1)
-    for i in range(12):  # some batches are told the camera path, others a draft
-        rng = np.random.default_rng(i)
-        teacher.flow_loss(model, text, data.draw(6, rng), rng, generator, controlled=i % 2 == 0).backward()
+    for i in range(12):  # some batches are given the camera path, others a draft
+        random = RandomStreams.fixed(i)
+        teacher.flow_loss(model, text, data.draw(6, random.rng), random, BatchKind(controlled=i % 2 == 0)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_a_flow_may_be_told_in_part(made):
+def test_a_flow_may_be_given_in_part():
     flow = torch.zeros(4, 2, 16, 16)
     flow[:, 0, 4:8, 4:8] = 3.0
-    regions = [teacher.told_region(flow, np.random.default_rng(i)) for i in range(40)]
+    regions = [flow_region(flow, np.random.default_rng(i)) for i in range(40)]
     shares = {round(float(r.mean()), 3) for r in regions}
     assert 1.0 in shares and len(shares) > 3
     assert any((r[:, 0, 4:8, 4:8] == 1).all() and r.mean() < 0.2 for r in regions)
@@ -324,28 +378,34 @@ def test_muon_pushes_singular_values_towards_one():
 
 
 def test_learning_rate_warms_up_stays_and_cools_down():
-    rates = [teacher.rate_at(s, 1000, 1.0, 200, warmup=60) for s in range(1000)]
+    rates = [constant_with_cooldown(s, 1000, 1.0, 200, warmup=60) for s in range(1000)]
     assert rates[0] < 0.05 and rates[100] == rates[799] == 1.0 and rates[-1] < 0.01
 
 
 def test_tracks_are_where_the_renderer_draws_the_balls(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     for name in sorted(data.shards):
         both = data.batch([(name, 0), (name, 1)])
         width, tracks = both.size[0], both.tracks
         assert torch.allclose(tracks[1, ..., 0], width - tracks[0, ..., 0])
         assert torch.equal(tracks[1, ..., 1:], tracks[0, ..., 1:])
-        assert torch.equal(touched(tracks[:1], both.size), touched(tracks[1:], both.size).flip(3))
+        assert torch.equal(cells_with_balls(tracks[:1], both.size), cells_with_balls(tracks[1:], both.size).flip(3))
+
+
+def bundle_recipe(made, out, **more):
+    return BundleRecipe(
+        made / "codec", made / "clips", made / "teacher", out, **{"dynamics": made / "dynamics", **more}
+    )
 
 
 def test_a_bundle_of_a_bundle_differs_in_what_is_new(made, tmp_path):
     """So that a part can be trained alone: the rest of the file keeps its bytes."""
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    bundle.bundle(made / "codec", made / "dynamics", made / "teacher", one, made / "clips")
-    state = Run(made / "dynamics").load()
+    bundle(bundle_recipe(made, one))
+    state = load_state(made / "dynamics")
     state["average"]["push.2.bias"] += 1.0
     Run(tmp_path / "dynamics").save(state, force=True)
-    facts = bundle.bundle(one, tmp_path / "dynamics", one, two, made / "clips")
+    facts = bundle(BundleRecipe(one, made / "clips", one, two, dynamics=tmp_path / "dynamics"))
     assert facts["dynamics_steps"] == state["step"] and facts["codec_steps"] and facts["teacher_steps"]
     old, new = (load_file(path) for path in (one, two))
     changed = {name for name in old if not torch.equal(old[name], new[name])}
@@ -353,11 +413,11 @@ def test_a_bundle_of_a_bundle_differs_in_what_is_new(made, tmp_path):
 
 
 def test_drafts_are_nearer_to_their_clips_than_what_stands_still(made):
-    data = dataset.Dataset.load(made / "latents")
+    data = EncodedClips.load(made / "latents")
     for name in data.shards:
         clips = data.batch([(name, i) for i in range(6)])
-        for i, known in enumerate(clips.drafted.tolist()):
-            video, draft = clips.video[i], clips.foretold[i, :-1]
+        for i, known in enumerate(clips.draft_known.tolist()):
+            video, draft = clips.video[i], clips.draft[i, :-1]
             torch.testing.assert_close(
                 draft[:, :known], video[:, :known], rtol=0, atol=0.1
             )  # bfloat16, where it is fast
@@ -366,68 +426,62 @@ def test_drafts_are_nearer_to_their_clips_than_what_stands_still(made):
             ].square().mean() + 1e-3
 
 
-def test_a_draft_is_told_with_as_many_known_frames_as_it_is_made_of(made):
-    batch = dataset.Dataset.load(made / "latents").draw(6, np.random.default_rng(0))
-    batch.drafted = torch.tensor([2, 1, 2, 2, 1, 1])[: len(batch.video)]
-    generator, plain = torch.Generator().manual_seed(0), dict(controlled=False, short=False)
+def test_a_draft_comes_with_as_many_known_frames_as_it_is_made_from(made):
+    batch = EncodedClips.load(made / "latents").draw(6, np.random.default_rng(0))
+    batch = replace(batch, draft_known=torch.tensor([2, 1, 2, 2, 1, 1])[: len(batch.video)])
     for seed in range(8):
-        shots = teacher.draw_shots(batch, TINY, np.random.default_rng(seed), generator, **plain)
-        if shots.draft is None:  # an end picture says what will be
-            assert shots.known[:, -1].all()
+        clips = draw_conditioning(batch, TINY, RandomStreams.fixed(seed), BatchKind())
+        if clips.draft is None:  # an end picture says what will be
+            assert clips.known[:, -1].all()
             continue
-        told = shots.draft[:, -1].flatten(1).any(1)
-        assert (shots.known.sum(1) == batch.drafted)[told].all()
-        assert torch.equal(shots.draft[told], batch.foretold[told][:, :, : shots.x0.shape[2]])
-        assert not shots.draft[~told].any()
-    assert (
-        teacher.draw_shots(batch, TINY, np.random.default_rng(0), generator, controlled=True, short=False).draft is None
-    )
+        given = clips.draft[:, -1].flatten(1).any(1)
+        assert (clips.known.sum(1) == batch.draft_known)[given].all()
+        assert torch.equal(clips.draft[given], batch.draft[given][:, :, : clips.x0.shape[2]])
+        assert not clips.draft[~given].any()
+    assert draw_conditioning(batch, TINY, RandomStreams.fixed(0), BatchKind(controlled=True)).draft is None
 
 
 def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certain():
     model, text = teacher.fresh(TINY, 0)  # it predicts no velocity, so that its own frames are noise
-    x0, words = torch.zeros(40, 4, 6, 4, 4), teacher.encode_words(text, ["a red ball falls"] * 40)
+    x0, words = torch.zeros(40, 4, 6, 4, 4), encode_words(text, ["a red ball falls"] * 40)
     known, level = torch.zeros(40, 6, dtype=torch.bool), torch.zeros(40, 6)
     known[:, :1] = known[:20, :2] = True
     level[:, 4], level[:, 5] = 0.4, 1.0
-    shown = teacher.own_frames(model, x0, level, known, torch.Generator().manual_seed(0), words, {})
-    own = shown.abs().sum((1, 3, 4)) > 0
+    clips = ConditionedClips(x0, known, [""] * 40, None, None, None)
+    given = teacher.with_own_frames(model, clips, level, words, torch.Generator().manual_seed(0))
+    own = given.abs().sum((1, 3, 4)) > 0
     assert not own[20:].any() and own[:20, 3].all() and not own[:, [0, 1, 4, 5]].any()
     assert 0.2 < float(own[:20, 2].float().mean()) < 1  # one frame, or more
 
 
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
-    facts = bundle.bundle(
-        made / "codec", made / "dynamics", made / "teacher", tmp_path / "m.safetensors", made / "clips"
-    )
+    facts = bundle(bundle_recipe(made, tmp_path / "m.safetensors"))
     model = load_world_model(tmp_path / "m.safetensors")
     assert model.facts["teacher_steps"] == facts["teacher_steps"] > 0
-    state = Run(made / "teacher").load()
+    state = load_state(made / "teacher")
     stored = dequantise_rows(quantise_rows({"head": state["average"]["model.head.head.weight"]}))[
         "head"
     ]  # a byte a weight
     torch.testing.assert_close(model.transformer.head.head.weight, stored, rtol=1e-3, atol=1e-4)
     assert "ball" in model.text.vocabulary
-    moved = dequantise_rows(quantise_rows({"push": Run(made / "dynamics").load()["average"]["push.0.weight"]}))["push"]
+    moved = dequantise_rows(quantise_rows({"push": load_state(made / "dynamics")["average"]["push.0.weight"]}))["push"]
     torch.testing.assert_close(model.dynamics.push[0].weight, moved, rtol=1e-3, atol=1e-4)
     assert facts["dynamics_steps"] > 0
-    again, told = dynamics.load_dynamics(tmp_path / "m.safetensors")
-    assert (
-        torch.equal(again.push[0].weight, model.dynamics.push[0].weight)
-        and told["dynamics_steps"] == facts["dynamics_steps"]
-    )
+    again, known = finished_runs.load_dynamics(tmp_path / "m.safetensors")
+    assert torch.equal(again.push[0].weight, model.dynamics.push[0].weight)
+    assert known["dynamics_steps"] == facts["dynamics_steps"]
 
 
 def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
     from fakes import random_world_model
     from vdit.model.files.bundle import save_world_model
-    from vdit.training.warm import begin_with
+    from vdit.training.warm_start import warm_start
 
     plain = replace(TINY, draft=False, camera_rays=0, vace_channels=0, vace_layers=())
     old = random_world_model(3, plain)
     path = save_world_model(old, tmp_path / "old.safetensors", torch.float32)
     model, text = teacher.fresh(TINY, 0)
-    begin_with(path, model, text)
+    warm_start(path, model, text)
     x, sigma, words = torch.randn(1, 4, 3, 4, 4), torch.rand(1), ["a red ball falls"]
     torch.testing.assert_close(text.encode(words).tokens, old.text.encode(words).tokens)
     context = old.text.encode(words).tokens
@@ -437,7 +491,7 @@ def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
     torch.nn.init.normal_(old.transformer.carry_embedding.weight)
     model.draft_trust.bias.data.fill_(-100.0)
     save_world_model(old, path, torch.float32)
-    begin_with(path, model, text)
+    warm_start(path, model, text)
     other = torch.randn(1, 4, 1, 4, 4)
     draft = torch.cat((x[:, :, :1], other, other), 2)
     told = model(x, known, context, draft=torch.cat((draft, torch.ones_like(draft[:, :1])), 1))
@@ -449,25 +503,21 @@ def test_a_larger_model_begins_with_what_a_bundle_has_learned(made, tmp_path):
     torch.testing.assert_close(told[:, :, 2], x[:, :, 2] - other[:, :, 0])
     assert torch.equal(model.vace_blocks[0].ffn[0].weight, model.blocks[0].ffn[0].weight)
     with pytest.raises(ValueError, match="same width and depth"):
-        begin_with(path, *teacher.fresh(replace(TINY, ffn_dim=32), 0))
+        warm_start(path, *teacher.fresh(replace(TINY, ffn_dim=32), 0))
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
-    from vdit.training.cli import main
-
     with pytest.raises(FileNotFoundError, match="vdit train clips"):
-        codec.train(tmp_path, tmp_path, tmp_path / "c", steps=1)
+        codec.train(codec_recipe(tmp_path, tmp_path / "c", 1))
     with pytest.raises(FileNotFoundError, match="vdit train scenes"):
-        dynamics.train(tmp_path, tmp_path, tmp_path / "d", hours=1)
+        perception.train(DynamicsRecipe(tmp_path, tmp_path, tmp_path / "d"))
     with pytest.raises(FileNotFoundError, match="vdit train dynamics"):
-        dynamics.load_dynamics(tmp_path / "none")
+        finished_runs.load_dynamics(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="vdit train latents"):
-        dataset.Dataset.load(tmp_path)
+        EncodedClips.load(tmp_path)
     assert main(["dynamics", "--scenes", str(tmp_path), "--out", str(tmp_path / "d")]) == 2
-    assert (
-        main(["latents", "--codec", str(tmp_path / "none"), "--clips", str(tmp_path), "--out", str(tmp_path / "o")])
-        == 2
-    )
+    paths = {"--codec": tmp_path / "none", "--clips": tmp_path, "--out": tmp_path / "o"}
+    assert main(["latents", *(str(word) for pair in paths.items() for word in pair)]) == 2
 
 
 def test_learning_rate_warms_up_and_comes_down():
@@ -481,24 +531,25 @@ def test_dead_leaves_are_pictures_that_drift():
 
 
 def test_what_moves_balls_is_trained_alone(made, tmp_path):
-    args = made / "scenes", made / "scenes", tmp_path / "motion"
-    more = dict(start_from=made / "dynamics", batch=8, peak=1e-2, validate_every=4)
-    motion.train(*args, hours=3 / 3600, **more)
-    (old, _), (new, facts) = (dynamics.load_dynamics(run) for run in (made / "dynamics", tmp_path / "motion"))
+    recipe = MotionRecipe(
+        made / "scenes", made / "scenes", made / "dynamics", tmp_path / "motion", 3 / 3600, batch=8, peak=1e-2
+    )
+    motion.train(recipe, validate_every=4)
+    (old, _), (new, facts) = (finished_runs.load_dynamics(run) for run in (recipe.start_from, recipe.out))
     moved = {n.split(".")[0] for n, v in new.state_dict().items() if not torch.equal(v, old.state_dict()[n])}
     assert moved <= {"step", "push", "meet"} and {"step", "push"} <= moved and facts["dynamics_steps"] > 1
-    steps = Run(tmp_path / "motion").load()["step"]
-    motion.train(*args, hours=6 / 3600, **more)
-    assert Run(tmp_path / "motion").load()["step"] > steps
+    steps = load_state(recipe.out)["step"]
+    motion.train(replace(recipe, hours=6 / 3600), validate_every=4)
+    assert load_state(recipe.out)["step"] > steps
 
 
-def test_starts_that_were_looked_at_are_as_wrong_as_when_they_are_seen(made):
-    model, _ = dynamics.load_dynamics(made / "dynamics")
-    data = starts.Scenes.load(made / "scenes")
-    looked = motion.look(model, data)
-    assert sum(len(around) for _, around, _ in looked) > 0
-    for balls, around, batch in looked:
-        assert balls.radius.shape[:2] == batch.radius.shape == batch.shows.shape and (batch.shows > 0.3).all()
-        off = (balls.place - batch.place[:, 4]).norm(dim=-1)
-        found = dynamics.ahead(model, balls, around, batch, 8, 0.0, torch.Generator())
+def test_starts_that_are_perceived_ahead_have_the_balls_that_show(made):
+    model, _ = finished_runs.load_dynamics(made / "dynamics")
+    perceived = motion.perceive(model, starts.Scenes.load(made / "scenes"))
+    assert sum(len(some.around) for some in perceived) > 0
+    for balls, around, truth in perceived:
+        assert balls.radius.shape[:2] == truth.radius.shape == truth.shows.shape and (truth.shows > 0.3).all()
+        off = (balls.place - truth.place[:, 4]).norm(dim=-1)
+        rollout = dynamics_losses.Rollout(8)
+        found = dynamics_losses.prediction_losses(model, balls, around, truth, rollout, torch.Generator())
         assert off.isfinite().all() and all(torch.isfinite(value) for value in found.values())

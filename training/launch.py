@@ -13,21 +13,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
 
 @dataclass(frozen=True)
 class Team:
     """Who trains together. Alone, every method gives back what it was given."""
 
-    rank: int = 0  # 0 logs, validates and saves
+    rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
+        """Whether this is the process that logs, validates and saves."""
         return self.rank == 0
 
     def share(self, count: int) -> int:
@@ -64,28 +65,31 @@ class Team:
             return
         params = list(params)
         used = self.total(torch.tensor([float(p.grad is not None) for p in params]))
-        some = [p for p, n in zip(params, used.tolist()) if n]
+        some = [p for p, n in zip(params, used.tolist(), strict=True) if n]
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in some])
         flat = self.total(flat).div_(self.size)
-        for p, mean in zip(some, flat.split([p.numel() for p in some])):
+        for p, mean in zip(some, flat.split([p.numel() for p in some]), strict=True):
             p.grad = mean.view_as(p)
 
 
-def launch(processes: int, train: Callable, *args: Any, **named: Any) -> None:
-    """Call train(*args, **named, team=...) in so many processes that share this machine's cores, and wait for them.
+ALONE = Team()
+
+
+def launch(processes: int, train: Callable[..., None], recipe: object, **named: object) -> None:
+    """Call train(recipe, team, **named) in so many processes that share this machine's cores, and wait for them.
 
     What the leader raises is raised here, as ValueError or FileNotFoundError where it was one.
     """
     if processes < 1:
         raise ValueError(f"processes is {processes}; expected at least 1")
     if processes == 1:
-        return train(*args, **named, team=Team())
+        return train(recipe, ALONE, **named)
     threads = max(1, torch.get_num_threads() // processes)
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
         try:
-            torch.multiprocessing.spawn(_member, (processes, threads, str(meeting), train, args, named), processes)
-        except torch.multiprocessing.ProcessRaisedException:
+            spawn(_member, (processes, threads, str(meeting), train, recipe, named), processes)
+        except ProcessRaisedException:
             reason = meeting.with_suffix(".reason")
             kind, _, text = reason.read_text("utf-8").partition(":") if reason.exists() else ("", "", "")
             known = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
@@ -101,7 +105,9 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _member(rank: int, size: int, threads: int, meeting: str, train: Callable, args: tuple, named: dict) -> None:
+def _member(
+    rank: int, size: int, threads: int, meeting: str, train: Callable[..., None], recipe: object, named: dict
+) -> None:
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     if sys.platform == "linux":  # whatever the machine's own name leads to, or not
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -109,7 +115,7 @@ def _member(rank: int, size: int, threads: int, meeting: str, train: Callable, a
     torch.distributed.init_process_group("gloo", init_method=Path(meeting).as_uri(), rank=rank, world_size=size)
     team = Team(rank, size)
     try:
-        train(*args, **named, team=team)
+        train(recipe, team, **named)
     except (ValueError, FileNotFoundError) as e:
         Path(meeting).with_suffix(".reason").write_text(f"{type(e).__name__}:{e}", "utf-8")
         raise

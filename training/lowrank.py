@@ -1,5 +1,8 @@
-"""Training in few ranks (LoRA, arXiv 2106.09685): matrices stay what they were, and what is added to each is a product of two
-small ones. A student so made is its teacher and a file a tenth as large."""
+"""Training in few ranks (LoRA, arXiv 2106.09685): matrices stay as they are, and a product of two small ones is added
+to each.
+
+A student so made is its teacher and a file a tenth as large.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from torch.nn.utils import parametrize
 from ..model.student import CONTROLS, in_ranks
 
 
-class Added(nn.Module):
-    """A weight and, beside it, up @ down, laid out as it is."""
+class LowRank(nn.Module):
+    """A weight plus up @ down, in its shape."""
 
     def __init__(self, weight: Tensor, rank: int):
         super().__init__()
@@ -20,22 +23,23 @@ class Added(nn.Module):
         self.down = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The sum, for torch's parametrizations."""
         return weight + (self.up @ self.down).view_as(weight)
 
 
 def add_ranks(model: nn.Module, rank: int) -> nn.Module:
-    """Let a model's matrices and convolutions change in so many ranks only, but for those that read controls, which do not
-    change at all. In place; it computes what it did. Raises ValueError for a rank below 1."""
+    """Let a model's matrices and convolutions change in so many ranks only, and those that read controls not at all. In
+    place; its outputs stay the same. Raises ValueError for a rank below 1."""
     if rank < 1:
         raise ValueError(f"rank is {rank}; expected 1 or more")
     for name, module in list(model.named_modules()):
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and in_ranks(weight, rank) and not name.startswith(CONTROLS):
-            parametrize.register_parametrization(module, "weight", Added(weight, rank))
+            parametrize.register_parametrization(module, "weight", LowRank(weight, rank))
     return model
 
 
-def trained(model: nn.Module) -> dict[str, Tensor]:
+def trainable(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that training changes, by name: all, where no ranks were added."""
     if not any(parametrize.is_parametrized(module) for module in model.modules()):
         return dict(model.named_parameters())
@@ -43,7 +47,7 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """The model with what was added made part of its matrices, in place."""
+    """The model with the products added into its matrices, in place."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")

@@ -1,20 +1,20 @@
-"""Muon: momentum, then the nearest orthogonal matrix, for the weight matrices of a transformer's blocks and for convolutions.
+"""Muon: momentum, then the nearest orthogonal matrix, for the weight matrices of a transformer's blocks and for
+convolutions.
 
 torch.optim.Muon multiplies in bfloat16, three times slower than float32 on CPUs without such units, and one matrix at a
-time. Here matrices of one shape go together, in whatever is fast. Newton-Schulz: Jordan et al., 2024; scale: Liu et al.,
-arXiv 2502.16982.
+time. Here matrices of one shape go together, in whatever is fast. Newton-Schulz: Jordan et al., 2024; scale: Liu et
+al., arXiv 2502.16982.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..model.precision import has_bfloat16
-from .launch import Team
+from .launch import ALONE, Team
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -33,12 +33,20 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 def with_muon(
-    params: list[Tensor], matrices: list[Tensor], peak: float, team: Team = Team(), **adamw: Any
-) -> list[torch.optim.Optimizer]:  # fmt: skip
-    """AdamW with settings of its own for parameters, and Muon for those of them that are `matrices`, if there are any."""
-    kept = {id(p) for p in matrices}
-    out: list[torch.optim.Optimizer] = [torch.optim.AdamW([p for p in params if id(p) not in kept], lr=peak, **adamw)]
-    return out + ([Muon(matrices, lr=peak, team=team)] if matrices else [])
+    adamw: torch.optim.AdamW, matrices: Sequence[Tensor], peak: float, team: Team = ALONE
+) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for matrices that it does not have, if there are any."""
+    return [adamw, Muon(matrices, lr=peak, team=team)] if matrices else [adamw]
+
+
+def block_optimizers(
+    params: Mapping[str, Tensor], peak: float, muon: bool, team: Team = ALONE
+) -> list[torch.optim.Optimizer]:
+    """A transformer's: AdamW, and Muon for the matrices of its blocks where asked."""
+    matrices = {n: p for n, p in params.items() if muon and "blocks." in n and p.ndim == 2}
+    rest = [p for n, p in params.items() if n not in matrices]
+    adamw = torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    return with_muon(adamw, list(matrices.values()), peak, team)
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,13 +57,19 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01, team: Team = Team()
-    ):  # fmt: skip
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+        team: Team = ALONE,
+    ):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
         self.team = team
 
     @torch.no_grad()
     def step(self) -> None:
+        """One update of all parameters that have gradients."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[Tensor]] = {}
             for p in group["params"]:
@@ -63,13 +77,14 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault((len(p), p[0].numel()), []).append(p)
             for shape, params in by_shape.items():
                 momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
-                grads = [p.grad for p in params]
-                torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-                ahead = torch._foreach_lerp(grads, momenta, group["momentum"])  # Nesterov
-                ahead = torch.stack([x.reshape(shape) for x in ahead])
+                grads = [p.grad for p in params if p.grad is not None]
+                for m, grad in zip(momenta, grads, strict=True):
+                    m.lerp_(grad, 1 - group["momentum"])
+                nesterov = [g.lerp(m, group["momentum"]) for g, m in zip(grads, momenta, strict=True)]
+                ahead = torch.stack([x.reshape(shape) for x in nesterov])
                 mine, update = slice(self.team.rank, None, self.team.size), torch.zeros_like(ahead)
                 update[mine] = orthogonal(ahead[mine])
                 update = self.team.total(update)
                 rate = 0.2 * group["lr"] * max(shape) ** 0.5
-                for p, u in zip(params, update):
+                for p, u in zip(params, update, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u.view(p.shape), alpha=-rate)

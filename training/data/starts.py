@@ -9,22 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..geometry.camera import focal_length
-from ..model.object_dynamics import CELL, KNOWN, UNITS, cells, framed, middle
-from ..model.text import WordEncoder
-from ..world.caption import vocabulary
-from ..world.render import AMBIENT, SUN
-from ..world.scene import GRAVITY
-from .latents import mirrored
+from ...geometry.camera import focal_length
+from ...model.object_dynamics import CELL, KNOWN, UNITS, cells, framed, middle
+from ...model.text import WordEncoder
+from ...world.caption import vocabulary
+from ...world.render import AMBIENT, SUN
+from ...world.scene import GRAVITY
+from .encoded_clips import mirrored
 from .scenes import FPS
 from .shards import Shards
-from .tracks import SHOWS
+from .tracks import VISIBLE_SHARE
 
-NO_WORDS = 0.12  # share of captions that are left out
-SOFT, SOFTER = (
-    0.35,
-    (2.0, 6.0),
-)  # share of batches of one picture that are soft, as those made of words are: so many pixels
+NO_CAPTION = 0.12  # share of clips without a caption, as the transformer's
+SOFT_SHARE = 0.35  # share of batches of one picture that are softened, as generated pictures are; chosen by hand
+SOFT_PIXELS = (2.0, 6.0)  # detail finer than so many pixels is taken out
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Starts:
     frames: Tensor  # [B, KNOWN, H, W, 3] in 0..1, framed as the model sees them
     place: Tensor  # [B, T, N, 2] in the camera of the last known frame, of the known ones in their own
     radius: Tensor  # [B, N]; 0: no ball
-    grows: Tensor  # [B, T, N] logarithm of its radius in the camera of the last known frame, less that of the last known one
+    grows: Tensor  # [B, T, N] log of its radius, in the last known camera, over that in the last known frame
     depth: Tensor  # [B, N] log metres
     pull: Tensor  # [B, N, 3] see Balls
     ground: Tensor  # [B, H/CELL, W/CELL] 1 / metres of what is no ball in the last known frame
@@ -63,13 +61,17 @@ class Scenes(Shards):
         picks = [self.shards[alike[i]] for i in rng.integers(len(alike), size=8)]
         rows = [torch.from_numpy(np.sort(rng.permutation(len(s["rgb"]))[: count // 8])) for s in picks]
         mirror = torch.from_numpy(rng.random(count // 8 * 8) < 0.5)
-        return self.batch([(s, r) for s, r in zip(picks, rows)], mirror, single, rng)
+        return self.batch(list(zip(picks, rows, strict=True)), mirror, single, rng)
 
     def batch(
-        self, picks: list[tuple[dict, Tensor]], mirror: Tensor | None = None, single: bool = False,
+        self,
+        picks: list[tuple[dict, Tensor]],
+        mirror: Tensor | None = None,
+        single: bool = False,
         rng: np.random.Generator | None = None,
-    ) -> Starts:  # fmt: skip
-        """Rows of shards, mirrored where told [B]. rng: draws each caption's wording and leaves some out."""
+    ) -> Starts:
+        """Rows of shards, those that `mirror` [B] names mirrored. rng: draws each caption's wording and leaves some
+        out."""
         get = lambda key: torch.cat([s[key][rows] for s, rows in picks])  # noqa: E731
         frames, c2w, fov, centers, radius, lasts = (
             get(k) for k in ("rgb", "c2w", "fov_deg", "centers", "radius", "frames")
@@ -102,31 +104,31 @@ class Scenes(Shards):
             other = torch.tensor([-1.0, 1.0, 1.0])
             light = torch.where(mirror[:, None], light * other, light)
             pull = torch.where(mirror.view(-1, 1, 1), pull * other, pull)
-        there = radius > 0
+        exists = radius > 0
         sizes = focal[..., None] * radius[:, None] / (depth.square() - radius.square()[:, None]).clamp_min(1e-2).sqrt()
         size, grows = sizes[:, last], (sizes / sizes[:, last : last + 1].clamp_min(1e-3)).clamp_min(1e-3).log()
         disc = np.pi * (size * height / UNITS).square()
         shows = get("area")[:, now] / disc.clamp_min(1.0)
-        valid = there[:, None] & (rows < lasts[:, None])[..., None] & (local[..., 2] > 0.5)
+        valid = exists[:, None] & (rows < lasts[:, None])[..., None] & (local[..., 2] > 0.5)
         turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
         moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
         frames, share = framed(frames.float() / 255)
-        if single and rng is not None and rng.random() < SOFT:
-            frames = softened(frames, rng.uniform(*SOFTER))
+        if single and rng is not None and rng.random() < SOFT_SHARE:
+            frames = softened(frames, rng.uniform(*SOFT_PIXELS))
         height, width = frames.shape[2:4]
         ground = middle(ground, 1 / share, (height // CELL, width // CELL))
-        return Starts(
-            frames, place, size * there, grows * there[:, None], depth[:, last].log(), pull * there[..., None], ground,
-            light, shows * there, valid, moves.float(), words, (width, height), single,
-        )  # fmt: skip
+        size, grows, pull, shows = size * exists, grows * exists[:, None], pull * exists[..., None], shows * exists
+        balls = dict(place=place, radius=size, grows=grows, pull=pull, shows=shows, valid=valid)
+        scene = dict(depth=depth[:, last].log(), ground=ground, light=light, moves=moves.float(), words=words)
+        return Starts(frames, **balls, **scene, size=(width, height), single=single)
 
-    def _words(self, told: list[list[str]], mirror: Tensor, rng: np.random.Generator | None) -> Tensor:
-        """Ids of captions [B, L], of which each has some wordings."""
-        said = []
-        for ways, flipped in zip(told, mirror.tolist()):
-            way = ways[0] if rng is None else "" if rng.random() < NO_WORDS else str(rng.choice(ways))
-            said.append(mirrored(way) if flipped else way)
-        return self.encoder.batch_ids([self.encoder.token_ids(way)[0] for way in said])
+    def _words(self, captions: list[list[str]], mirror: Tensor, rng: np.random.Generator | None) -> Tensor:
+        """Word ids [B, L] of captions, of which each has some wordings."""
+        ids = []
+        for wordings, flipped in zip(captions, mirror.tolist(), strict=True):
+            text = wordings[0] if rng is None else "" if rng.random() < NO_CAPTION else str(rng.choice(wordings))
+            ids.append(self.encoder.token_ids(mirrored(text) if flipped else text)[0])
+        return self.encoder.batch_ids(ids)
 
 
 def softened(frames: Tensor, pixels: float) -> Tensor:
@@ -152,5 +154,5 @@ def heat(batch: Starts) -> Tensor:
     width, height = batch.size
     away = (cells(height, width)[None, :, :, None] - batch.place[:, None, None, KNOWN - 1]).square().sum(-1)
     step = CELL * UNITS / height
-    bump = torch.exp(-away / (2 * (0.7 * step) ** 2)) * (batch.shows > SHOWS)[:, None, None]
+    bump = torch.exp(-away / (2 * (0.7 * step) ** 2)) * (batch.shows > VISIBLE_SHARE)[:, None, None]
     return bump.amax(-1)

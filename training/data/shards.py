@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 
-Kind = TypeVar("Kind", bound="Shards")
+from ..recipes import ClipsRecipe, LatentsRecipe, ScenesRecipe
+
+AnyShards = TypeVar("AnyShards", bound="Shards")
 
 
 def missing(
-    folder: Path, name: str, first: int, count: int, split: str, suffix: str = ".pt"
+    recipe: ClipsRecipe | LatentsRecipe | ScenesRecipe, name: str, suffix: str = ".pt"
 ) -> Iterator[tuple[int, Path]]:
-    """Number and path of those of the shards first .. first+count-1 that are not there, with a bar: an interrupted run goes
-    on where it stopped. Makes the folder."""
+    """Number and path of those of a recipe's shards that are not there, with a bar: an interrupted run goes on where it
+    stopped. Makes the folder."""
     from tqdm import tqdm
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in tqdm(range(first, first + count), unit="shard", desc=f"{name} {split}"):
-        path = folder / f"{name}-{number:05d}{suffix}"
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    numbers = range(recipe.first, recipe.first + recipe.shards)
+    for number in tqdm(numbers, unit="shard", desc=f"{name} {recipe.split}"):
+        path = recipe.out / f"{name}-{number:05d}{suffix}"
         if not path.exists():
             yield number, path
 
@@ -34,11 +36,11 @@ class Shards:
     folder: Path
     shards: dict[str, dict] = field(default_factory=dict)
 
-    name = ""
-    rows = ""  # what has one entry a row
+    name: ClassVar[str] = ""
+    rows: ClassVar[str] = ""  # the key that has one entry a row
 
     @classmethod
-    def load(cls: type[Kind], folder: Path) -> Kind:
+    def load(cls: type[AnyShards], folder: Path) -> AnyShards:
         """All shards of a folder. Raises FileNotFoundError when there is none."""
         found = cls(Path(folder))
         found.refresh()

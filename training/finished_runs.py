@@ -1,0 +1,172 @@
+"""Reads what a run has trained: the codec, the object dynamics or the transformer, of its folder or of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..model.codec.tiny import TinyCodec, TinyCodecConfig
+from ..model.config import VDiTConfig
+from ..model.defaults import DEFAULTS
+from ..model.files.bundle import load_world_model
+from ..model.object_dynamics import DynamicsConfig, ObjectDynamics
+from ..model.text import WordEncoder
+from ..model.vdit import VDiT
+from ..model.world_model import WorldModel
+from ..pipeline import SamplerSettings, resolve
+from ..pipeline.latent_preview import fit_preview_map
+from ..world.caption import vocabulary
+from .data.clips import as_frames, clip_files
+from .lowrank import add_ranks, merged
+from .run import load_state, save_atomic
+
+STATISTICS_CLIPS = 192  # from which the codec's mean and deviation are measured
+PREVIEW_CLIPS = 16  # to which the codec's map for quick previews is fitted
+TEACHER_DEFAULTS = {**DEFAULTS, "guidance": 1.0, "rise": 0.75}  # sampler settings that ship: best on validation clips
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def _own(file: Path, module: object, kind: type[Module]) -> Module:
+    if not isinstance(module, kind):
+        raise ValueError(f"{file} holds no {kind.__name__}; name a bundle that `vdit train bundle` made")
+    return module
+
+
+def load_bundle(file: Path) -> tuple[VDiT, WordEncoder, WorldModel]:
+    """Transformer and words of a bundle, and all of it. Raises ValueError for a file of another family."""
+    model = load_world_model(file)
+    return _own(file, model.transformer, VDiT), _own(file, model.text, WordEncoder), model
+
+
+def hours_of(state: dict) -> float:
+    """Training hours of a saved transformer, with those of the runs that it began with."""
+    return state["hours"] + state["seconds"] / 3600
+
+
+@torch.no_grad()
+def measure_statistics(codec: TinyCodec, clips: Path) -> None:
+    """Set the codec's latent_mean and latent_std [C] from clips that are spread over the folder's shards."""
+    paths = clip_files(clips)
+    each = max(1, STATISTICS_CLIPS // len(paths))
+    latents = [codec.encode(as_frames(clip)) for p in paths for clip in np.load(p, mmap_mode="r")[:each]]
+    z = torch.cat(latents).transpose(0, 1).flatten(1)
+    codec.get_buffer("latent_mean").copy_(z.mean(1))
+    codec.get_buffer("latent_std").copy_(z.std(1).clamp_min(1e-3))
+
+
+def codec_of_run(run: Path) -> tuple[TinyCodec, bool]:
+    """The codec of a training run, and whether it keeps the latents of the one it began with. Raises
+    FileNotFoundError."""
+    if (state := load_state(run)) is None:
+        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train codec`")
+    codec = TinyCodec(TinyCodecConfig.told(state["config"])).eval().requires_grad_(False)
+    codec.load_state_dict(state["codec"])
+    return codec, any(state.get(word) for word in ("keeps", "only", "decoder_only"))  # the last two in older runs
+
+
+def load_codec(run: Path, clips: Path) -> TinyCodec:
+    """The codec of a training run, or a bundle's (.safetensors): as it is.
+
+    A run's statistics, and its map for quick previews, are measured on `clips` the first time and kept beside its
+    state. Where it keeps an older one's latents, the statistics stay what they were.
+    """
+    if run.suffix == ".safetensors":
+        return _own(run, load_world_model(run).codec, TinyCodec)
+    codec, keeps = codec_of_run(run)
+    file = run / "statistics.pt"
+    if file.exists():
+        statistics = torch.load(file, weights_only=True)
+        codec.get_buffer("latent_mean").copy_(statistics["mean"])
+        codec.get_buffer("latent_std").copy_(statistics["std"])
+        codec.preview_map = statistics["preview_map"]
+    else:
+        if not keeps:
+            measure_statistics(codec, clips)
+        some = [as_frames(np.load(p, mmap_mode="r")[0]) for p in clip_files(clips)[:PREVIEW_CLIPS]]
+        codec.preview_map = fit_preview_map(codec, torch.cat(some))
+        found = {"mean": codec.latent_mean, "std": codec.latent_std, "preview_map": codec.preview_map}
+        save_atomic(found, file)
+    return codec
+
+
+def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict[str, float]]:
+    """The averaged object dynamics of a run, or a bundle's (.safetensors), and how they were trained. Raises
+    FileNotFoundError, ValueError."""
+    if source.suffix == ".safetensors":
+        bundle = load_world_model(source)
+        if bundle.dynamics is None:
+            raise ValueError(f"{source} has no object dynamics; train them with `vdit train dynamics`")
+        return bundle.dynamics, {k: v for k, v in bundle.facts.items() if k.startswith("dynamics_")}
+    if (state := load_state(source)) is None:
+        raise FileNotFoundError(f"no state.pt in {source}; train it with `vdit train dynamics`")
+    model = ObjectDynamics(DynamicsConfig(**state["config"])).eval().requires_grad_(False)
+    model.load_state_dict(state["average"])
+    now = {"steps": state["step"], "hours": round(state["seconds"] / 3600, 2), "starts": state["starts"]}
+    before = state.get("before", {})
+    return model, {f"dynamics_{k}": round(v + before.get(f"dynamics_{k}", 0), 2) for k, v in now.items()}
+
+
+def load_transformer(run: Path) -> tuple[VDiT, WordEncoder, dict]:
+    """Transformer and words of a teacher's or student's run with their averaged weights, and its whole state. Raises
+    FileNotFoundError."""
+    state = load_state(run)
+    if state is None or "average" not in state:
+        raise FileNotFoundError(f"no transformer's state.pt in {run}; train it with `vdit train teacher`")
+    config = VDiTConfig(**state["config"])
+    transformer = VDiT(config)
+    text = WordEncoder(state.get("vocabulary") or vocabulary(), config.text_dim, config.text_len)
+    if state.get("rank") is not None:
+        add_ranks(transformer, state["rank"])
+    weights = {**state["average"], **state.get("frozen", {})}
+    transformer.load_state_dict({n[6:]: v for n, v in weights.items() if n.startswith("model.")})
+    merged(transformer)
+    text.load_state_dict({n[5:]: v for n, v in state["average"].items() if n.startswith("text.")})
+    for module in (transformer, text):
+        module.eval().requires_grad_(False)
+    return transformer, text, state
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A finished teacher and how it is sampled."""
+
+    transformer: VDiT
+    text: WordEncoder
+    guidance: float
+    rise: float  # of its noise level from frame to frame, see sampling.frame_levels
+    name: str
+    facts: dict
+    fingerprint: str  # of all weights
+
+
+def load_teacher(source: Path, guidance: float | None = None) -> Teacher:
+    """A teacher from a bundle (.safetensors) or a training run's folder, its averaged weights.
+
+    guidance None: the bundle's default. Raises FileNotFoundError without a state, ValueError for a student.
+    """
+    source = Path(source)
+    if source.is_dir():
+        transformer, text, state = load_transformer(source)
+        settings, hours = TEACHER_DEFAULTS, round(hours_of(state), 2)
+        facts = {"teacher_steps": state["step"], "teacher_clips_seen": state["samples"], "teacher_hours": hours}
+    else:
+        transformer, text, model = load_bundle(source)
+        settings, facts = resolve(model, SamplerSettings()).as_report(), model.facts
+    if transformer.config.flow_map:
+        raise ValueError(
+            f"{source} is a student; students are distilled from a teacher: give the teacher's file or run"
+        )
+    digest = hashlib.sha256()
+    for module in (transformer, text):
+        for name, value in module.state_dict().items():
+            digest.update(name.encode() + value.half().numpy().tobytes())
+    guidance = float(settings["guidance"] if guidance is None else guidance)
+    return Teacher(transformer, text, guidance, float(settings["rise"]), source.name, facts, digest.hexdigest()[:16])

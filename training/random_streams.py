@@ -1,0 +1,26 @@
+"""Random draws that follow from a seed and a step alone, so that a resumed run draws what an unbroken one would."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class RandomStreams(NamedTuple):
+    """NumPy's generator for choices, and torch's for tensors."""
+
+    rng: np.random.Generator
+    generator: torch.Generator
+
+    @classmethod
+    def of(cls, *seed: int) -> RandomStreams:
+        """Both from one seed, for instance (seed, step, rank)."""
+        rng = np.random.default_rng(seed)
+        return cls(rng, torch.Generator().manual_seed(int(rng.integers(2**62))))
+
+    @classmethod
+    def fixed(cls, seed: int) -> RandomStreams:
+        """Each seeded by itself, for diagnostics that draw the same every time."""
+        return cls(np.random.default_rng(seed), torch.Generator().manual_seed(seed))

@@ -1,0 +1,267 @@
+"""The training loop of every network: resume, step, guard, average, log, validate and save, in one process or several.
+
+A task says what is trained and what the loss is; the trainer does the rest. Runs end after so many seconds of training,
+over all sessions, or after so many steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .launch import ALONE, Team
+from .options import command_line, plain_values
+from .recipes import Recipe
+from .run import Run
+
+MAX_SKIPPED_STEPS = 20  # losses that may fail to be finite in one session before it ends with an error
+CLIP_NORM = 1.0  # of gradients
+
+
+class Progress(NamedTuple):
+    """How far a run has come."""
+
+    step: int  # steps taken
+    samples: int  # clips seen
+    seconds: float  # trained
+    share: float  # of the run's length, 0 to 1
+
+
+class Loss(NamedTuple):
+    """The loss of one batch."""
+
+    value: Tensor  # scalar, differentiated
+    samples: int  # clips in the batch
+    parts: Mapping[str, Tensor | float] = {}  # logged as means over the steps since the last log
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run lasts, in seconds or in steps, and how often (in steps) it logs and validates."""
+
+    seconds: float = 0.0
+    steps: int | None = None
+    log_every: int = 50
+    validate_every: int = 500
+    validate_first: bool = False  # before the first step, too
+
+    def share(self, step: int, seconds: float) -> float:
+        """How much of the run has passed; 1 and more: all."""
+        done, total = (seconds, self.seconds) if self.steps is None else (step, self.steps)
+        return done / total if total else 1.0
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """The weights that a run changes, and how it changes them."""
+
+    weights: Mapping[str, Tensor]  # live parameters (and buffers) by name
+    optimizers: list[torch.optim.Optimizer]
+    clipped: Sequence[Sequence[Tensor]]  # groups of parameters; the gradient of each is clipped by its own norm
+    average: dict[str, Tensor] = field(default_factory=dict)  # exponential moving average of the weights; empty: none
+    decay: Callable[[int], float] = lambda step: 0.0  # of the average, in a step
+
+    @classmethod
+    def averaging(
+        cls, params: Mapping[str, Tensor], optimizers: list[torch.optim.Optimizer], decay: float
+    ) -> TrainedWeights:
+        """Parameters with a common norm of gradients and a moving average that at first forgets faster, as that of
+        tf.train.ExponentialMovingAverage."""
+        average = {name: p.detach().clone() for name, p in params.items()}
+        ramp = lambda step: min(decay, (2 + step) / (11 + step))  # noqa: E731
+        return cls(params, optimizers, [list(params.values())], average, ramp)
+
+    def state(self) -> dict[str, object]:
+        """As `load` takes it."""
+        weights = {name: weight.data for name, weight in self.weights.items()}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"weights": weights, "average": self.average, "optimizers": optimizers}
+
+    def load(self, weights: dict[str, Tensor], average: dict[str, Tensor], optimizers: list[dict]) -> None:
+        """Copy saved values into the live tensors. Raises ValueError where they are another model's."""
+        for name, weight in self.weights.items():
+            if name not in weights or weights[name].shape != weight.shape:
+                raise ValueError(
+                    f"the saved state is of another model: it has no {name} of shape {tuple(weight.shape)}"
+                )
+            weight.data.copy_(weights[name])
+        for name, value in self.average.items():
+            value.copy_(average[name])
+        for optimizer, saved in zip(self.optimizers, optimizers, strict=True):
+            optimizer.load_state_dict(saved)
+
+    def restart_average(self) -> None:
+        """Let the moving average begin with the weights as they are."""
+        for name, value in self.average.items():
+            value.copy_(self.weights[name].data)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For all parameter groups of all optimizers."""
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate
+
+    def update(self, loss: Tensor, step: int, team: Team) -> None:
+        """One step along the team's mean gradient, left out where that is not finite; then the moving average."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        team.mean_gradients(p for group in self.clipped for p in group)
+        norms = [torch.nn.utils.clip_grad_norm_(group, CLIP_NORM) for group in self.clipped]
+        if all(map(torch.isfinite, norms)):
+            for optimizer in self.optimizers:
+                optimizer.step()
+        for name, value in self.average.items():
+            value.lerp_(self.weights[name].detach(), 1 - self.decay(step))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, for as long as it lasts."""
+        live = {name: self.weights[name].data.clone() for name in self.average}
+        for name, value in self.average.items():
+            self.weights[name].data.copy_(value)
+        try:
+            yield
+        finally:
+            for name, value in live.items():
+                self.weights[name].data.copy_(value)
+
+
+class Task(Protocol):
+    """One network's training, as the trainer sees it. Classes derive from it, so that what they leave out is empty."""
+
+    name: str
+    trained: TrainedWeights
+
+    def begin(self) -> tuple[int, int]:
+        """Load what a fresh run begins with; returns the steps and samples that are behind it."""
+        return 0, 0
+
+    def learning_rate(self, now: Progress) -> float:
+        """Of this step."""
+        ...
+
+    def loss(self, now: Progress) -> Loss:
+        """Of this step's batch; its random draws follow from the recipe's seed and the step."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Scores on held-out data, of the averaged weights where there are any."""
+        ...
+
+    def start_row(self) -> dict[str, object]:
+        """What the log's first row says beside the recipe."""
+        return {}
+
+    def log_row(self, now: Progress) -> dict[str, object]:
+        """What the log's rows say beside losses."""
+        return {}
+
+    def state(self, now: Progress) -> dict[str, object]:
+        """All that state.pt holds beside step, samples and seconds."""
+        ...
+
+    def load_state(self, state: dict) -> None:
+        """Go on from a saved state. Raises ValueError where it is another model's."""
+        ...
+
+
+class Trainer:
+    """Trains one task by its recipe; `fit` goes on from the run's state, if it holds one."""
+
+    def __init__(self, task: Task, recipe: Recipe, run: Run, schedule: Schedule, team: Team = ALONE):
+        self.task, self.recipe, self.run, self.schedule, self.team = task, recipe, run, schedule, team
+        self.step = self.samples = self.skipped = 0
+        self.losses: dict[str, list[float]] = {}  # since the last log
+
+    def fit(self) -> None:
+        """Train to the schedule's end; then validate and save."""
+        from tqdm import tqdm
+
+        self._begin()
+        timed = self.schedule.steps is None
+        total = round(self.schedule.seconds if self.schedule.steps is None else self.schedule.steps)
+        done = lambda: min(total, round(self.run.seconds) if timed else self.step)  # noqa: E731
+        unit = "s" if timed else "step"
+        with tqdm(total=total, initial=done(), desc=self.task.name, unit=unit, disable=not self.team.leads) as bar:
+            if self.schedule.validate_first and self.step == 0:
+                self._validate()
+            while (now := self._now()).share < 1:
+                self.task.trained.set_learning_rate(self.task.learning_rate(now))
+                if not self._update(self.task.loss(now)):
+                    continue
+                if self.step % self.schedule.log_every == 0:
+                    bar.set_postfix({"step": self.step, **self._log(now)})
+                bar.update(done() - bar.n)
+                if self.step % self.schedule.validate_every == 0:
+                    self._validate()
+                self.run.save(self._state())
+            self._validate(event="end")
+            self.run.save(self._state(), force=True)
+
+    def _now(self) -> Progress:
+        """Where the run is, as the leader's clock says."""
+        seconds = self.team.agreed(self.run.tick())
+        return Progress(self.step, self.samples, seconds, self.schedule.share(self.step, seconds))
+
+    def _begin(self) -> None:
+        state = self.run.load()
+        if state is None:
+            self.step, self.samples = self.task.begin()
+            self.run.log(
+                event="start",
+                command=command_line(self.recipe),
+                **{
+                    **plain_values(self.recipe),
+                    "validate_every": self.schedule.validate_every,
+                    **self.task.start_row(),
+                },
+            )
+        else:
+            self.task.load_state(state)
+            self.step, self.samples = state["step"], state.get("samples", state.get("starts", 0))
+
+    def _update(self, loss: Loss) -> bool:
+        """Take one step; False, and logged, where the loss is not finite and is left out.
+
+        That was seen once in some hundred steps on one CPU, not repeatable. Raises FloatingPointError when it piles up.
+        """
+        self.step += 1
+        mean = self.team.mean(loss.value.item())
+        if not math.isfinite(mean):
+            self.skipped += 1
+            self.run.log(event="not finite", step=self.step - 1, lost=self.skipped)
+            if self.skipped > MAX_SKIPPED_STEPS:
+                raise FloatingPointError(
+                    f"{self.skipped} losses were not finite; the last in step {self.step - 1}: "
+                    f"see {self.run.folder / 'log.jsonl'}"
+                )
+            return False
+        self.task.trained.update(loss.value, self.step - 1, self.team)
+        self.samples += loss.samples * self.team.size
+        for name, value in {"loss": mean, **loss.parts}.items():
+            self.losses.setdefault(name, []).append(float(value))
+        return True
+
+    def _log(self, now: Progress) -> dict[str, float]:
+        """Write a row of the log; returns the losses in it."""
+        means = {name: round(float(np.mean(values)), 5) for name, values in self.losses.items()}
+        self.run.log(step=self.step, samples=self.samples, **means, **self.task.log_row(now))
+        self.losses.clear()
+        return means
+
+    def _validate(self, **event: str) -> None:
+        if self.team.leads:
+            with torch.no_grad(), self.task.trained.averaged():
+                scores = self.task.validate()
+            self.run.log(step=self.step, samples=self.samples, **scores, **event)
+
+    def _state(self) -> dict[str, object]:
+        now = Progress(self.step, self.samples, self.run.seconds, 0.0)
+        return {**self.task.state(now), "step": self.step, "samples": self.samples}
