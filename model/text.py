@@ -28,7 +28,15 @@ class TextEncoding:
     unit: str = "words"  # that `cut` counts
 
 
-class WordEncoder(nn.Module):
+class TextEncoder(nn.Module):
+    """Prompts to the tokens that a transformer's cross-attention reads."""
+
+    def encode(self, prompts: list[str]) -> TextEncoding:
+        """Tokens of the prompts, with what was left out of them."""
+        raise NotImplementedError
+
+
+class WordEncoder(TextEncoder):
     """Embedding and position of each word, then one convolution over neighbours, so that "red ball" binds."""
 
     def __init__(self, vocabulary: list[str], dim: int = 128, max_words: int = 32):

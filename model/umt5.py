@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CheckpointError
-from .text import TextEncoding
+from .text import TextEncoder, TextEncoding
 
 if TYPE_CHECKING:
     from .files.weights import WeightFile
@@ -38,7 +38,7 @@ _RENAMES = [(re.compile(pattern), to) for pattern, to in (
 )]  # fmt: skip
 
 
-class UMT5Text(nn.Module):
+class UMT5Text(TextEncoder):
     """encoder: transformers' UMT5Stack without its table of words, which is `words`; tokenize: text -> ids."""
 
     def __init__(self, encoder: nn.Module, words: StoredEmbedding, tokenize: Callable[[str], list[int]]):

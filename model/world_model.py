@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import nn
 
+from .codec.base import Codec
+from .codec.wan_latents import wan_latents
 from .config import VDiTConfig
 from .defaults import DEFAULTS
 from .errors import CheckpointError
 from .experts import Experts
 from .object_dynamics import ObjectDynamics
+from .text import TextEncoder
 from .transformer import Transformer
 
 if TYPE_CHECKING:
-    from .codec.protocol import LatentSpace, VideoCodec
-    from .text import TextEncoding
     from .variants import Variant
 
 PARTS = ("transformer", "codec", "text", "dynamics")
@@ -28,25 +29,15 @@ MISSING = {
 }
 
 
-class TextEncoder(Protocol):
-    """What makes text context of prompts: the bundled word encoder, or umt5."""
-
-    def encode(self, prompts: list[str]) -> TextEncoding:
-        """Context [prompts, L, D], and what of the words was not read."""
-        ...
-
-
 @dataclass(eq=False)
 class WorldModel:
     """A transformer with the parts around it. A Wan model may lack codec and text encoder: the graph brings them."""
 
     config: VDiTConfig
     transformer: Transformer
-    codec: VideoCodec | None
+    codec: Codec | None
     text: TextEncoder | None
-    defaults: dict[str, Any] = field(
-        default_factory=lambda: dict(DEFAULTS)
-    )  # fps, frames, width, height, steps, guidance, ...
+    defaults: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS))  # of sampling, see defaults.py
     facts: dict[str, Any] = field(default_factory=dict)  # how it was trained, or what it was loaded from
     variant: Variant | None = None  # set if and only if family is "wan"
     dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
@@ -70,22 +61,20 @@ class WorldModel:
         return [self.transformer] if self.teacher is None else [self.transformer, self.teacher.transformer]
 
     @property
-    def space(self) -> LatentSpace:
+    def space(self) -> Codec:
         """Sizes and statistics of the latents: the codec or, for a Wan model without one, those of its kind."""
         if self.codec is not None:
             return self.codec
-        from .codec.latents import Latents
-
         assert self.variant is not None
-        return Latents(self.variant.codec[-3:])
+        return Codec(wan_latents(self.variant.codec.removeprefix("wan")))
 
     @overload
-    def require(self, part: Literal["codec"], who: str) -> VideoCodec: ...
+    def require(self, part: Literal["codec"], who: str) -> Codec: ...
 
     @overload
     def require(self, part: Literal["text"], who: str) -> TextEncoder: ...
 
-    def require(self, part: str, who: str) -> VideoCodec | TextEncoder:
+    def require(self, part: str, who: str) -> Codec | TextEncoder:
         """The part "codec" or "text"; CheckpointError if it is missing, with what `who` needs and how to load it."""
         found = getattr(self, part)
         if found is None:

@@ -13,8 +13,9 @@ from typing import Any
 import comfy.model_management as management
 import comfy.sd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..model.codec.base import Codec, LatentSpec
 from . import comfy_memory
 
 
@@ -73,64 +74,35 @@ class CodecVAE(comfy.sd.VAE):
         return work(self.first_stage_model).to(self.output_device, torch.float32)
 
 
-class NativeCodec(nn.Module):
+class NativeCodec(Codec):
     """A native video VAE with the interface of our codecs. It loads itself and decodes in tiles when memory is short.
 
     Its decoder cannot be asked for a part of a video: decode_stream decodes all of it first.
     """
 
-    latent_mean: Tensor  # [C] of raw latents
-    latent_std: Tensor
-    preview = None  # its preview_map draws previews
-
     def __init__(self, vae: Any, latent_format: Any):
-        super().__init__()
+        mean = latent_format.latents_mean.flatten().float()
+        std = latent_format.latents_std.flatten().float() / latent_format.scale_factor
+        spatial, temporal = vae.spacial_compression_decode(), vae.temporal_compression_decode()
+        super().__init__(LatentSpec("this VAE", spatial, tuple(mean.tolist()), tuple(std.tolist()), temporal))
         self.vae = vae
-        self.channels = vae.latent_channels
-        self.spatial, self.temporal = vae.spacial_compression_decode(), vae.temporal_compression_decode()
-        self.register_buffer("latent_mean", latent_format.latents_mean.flatten().float())
-        self.register_buffer("latent_std", latent_format.latents_std.flatten().float() / latent_format.scale_factor)
         self.preview_map = self._preview(latent_format)
-
-    def latent_frames(self, frames: int) -> int:
-        """Latents of a clip of 4k+1 frames. Raises ValueError for any other count, which the VAE would cut silently."""
-        if frames < 1 or (frames - 1) % self.temporal:
-            low = max(1, (frames - 1) // self.temporal * self.temporal + 1)
-            raise ValueError(
-                f"{frames} frames do not fit this VAE, which takes {self.temporal}k+1: "
-                f"use {low} or {low + self.temporal}"
-            )
-        return (frames - 1) // self.temporal + 1
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames [1, T, H, W, 3] in 0..1 -> raw latents [1, C, T', h, w]."""
         self.latent_frames(frames.shape[1])
         return torch.cat([self.vae.encode(video) for video in frames]).to(frames.device)
 
-    def decode(self, latent: Tensor) -> Tensor:
+    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
         """Raw latents [B, C, T', h, w] -> frames [B, T, H, W, 3] in 0..1."""
         return self.vae.decode(latent).to(latent.device)
 
-    def decode_stream(self, latent: Tensor, chunk: int = 1) -> Iterator[Tensor]:
-        """The frames of `decode` in pieces, one a latent frame."""
+    def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
+        """The frames of `decode` in pieces, `chunk` latents each."""
         frames = self.decode(latent)
         step = chunk * self.temporal
         yield frames[:, : step - self.temporal + 1]
         yield from frames[:, step - self.temporal + 1 :].split(step, 1)
-
-    def normalize(self, latent: Tensor) -> Tensor:
-        """Raw latents -> zero mean, unit variance a channel."""
-        mean, std = self._statistics(latent)
-        return (latent - mean) / std
-
-    def denormalize(self, latent: Tensor) -> Tensor:
-        """The inverse of `normalize`."""
-        mean, std = self._statistics(latent)
-        return latent * std + mean
-
-    def _statistics(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (1, -1, 1, 1, 1)
-        return self.latent_mean.to(latent).view(shape), self.latent_std.to(latent).view(shape)
 
     def _preview(self, latent_format: Any) -> Tensor | None:
         """ComfyUI's latent colours as a preview_map: every pixel of a cell has the cell's colour."""
@@ -142,7 +114,7 @@ class NativeCodec(nn.Module):
         return colour.repeat(1, self.temporal * (self.spatial // 2) ** 2)
 
 
-def codec_of(vae: Any, formats: Mapping[str, Any]) -> nn.Module:
+def codec_of(vae: Any, formats: Mapping[str, Any]) -> Codec:
     """The codec behind a native VAE; formats: native latent formats. Raises ValueError for a VAE of another family."""
     if isinstance(vae, CodecVAE):
         return vae.first_stage_model

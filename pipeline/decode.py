@@ -12,14 +12,14 @@ from .values import ON_CPU, RunContext
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..model.codec.protocol import LatentSpace, VideoCodec
+    from ..model.codec.base import Codec
 
 # Latent frames decoded ahead of one whose predecessors were skipped: without them it is off by up to 0.5, with two by
 # 0.001.
 WARM_UP = 2
 
 
-def check_latent(space: LatentSpace, latent: Tensor) -> None:
+def check_latent(space: Codec, latent: Tensor) -> None:
     """Raise ValueError unless this is one finite latent video [1,C,T,h,w] of the codec's kind."""
     import torch
 
@@ -36,7 +36,7 @@ def check_latent(space: LatentSpace, latent: Tensor) -> None:
 
 
 def decode_frames(
-    codec: VideoCodec, latent: Tensor, expected: Draft | None = None, context: RunContext = ON_CPU
+    codec: Codec, latent: Tensor, expected: Draft | None = None, context: RunContext = ON_CPU
 ) -> Tensor:
     """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
 
@@ -72,7 +72,7 @@ def decode_frames(
     return frames
 
 
-def _agreement(codec: VideoCodec, latent: Tensor, expected: Draft) -> Tensor:
+def _agreement(codec: Codec, latent: Tensor, expected: Draft) -> Tensor:
     """How far a latent shows the expected frames: [T,h,w,1] in 0..1, small, on the CPU."""
     preview, own = LatentPreview(codec), expected.encoded(codec, latent.device).latent
     assert own is not None
@@ -85,7 +85,7 @@ def _differs(share: Tensor, temporal: int) -> list[bool]:
     return [bool(differs[0]), *(bool(group.any()) for group in differs[1:].view(-1, temporal))]
 
 
-def _decoded(codec: VideoCodec, latent: Tensor, decode: list[bool]) -> Iterator[Tensor | None]:
+def _decoded(codec: Codec, latent: Tensor, decode: list[bool]) -> Iterator[Tensor | None]:
     """The frames [n,H,W,3] of each latent frame; None where they are not to be decoded."""
     at = 0  # the stream's next latent frame
     stream: Iterator[Tensor] = iter(())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..control.conditioning import Conditioning, Controls
     from ..drafting import Draft
     from ..model.world_model import WorldModel
-    from ..model.codec.protocol import LatentSpace, VideoCodec
+    from ..model.codec.base import Codec
     from ..sampling.types import Transformer
     from .values import ClipSpec, Continuation
 
@@ -36,7 +36,7 @@ class ModelInputs:
     held: HeldFrames | None = None
     draft: Draft | None = None
 
-    def __init__(self, space: LatentSpace, controls: Controls, clip: ClipSpec):
+    def __init__(self, space: Codec, controls: Controls, clip: ClipSpec):
         """Raises ControlError where the controls fit neither each other nor the clip."""
         self.space, self.clip = space, clip
         self.camera, self.depth, self.flow = fitted(controls, clip.frames, clip.width, clip.height)
@@ -131,7 +131,7 @@ class BundledInputs(ModelInputs):
 
 
 def held_latents(
-    codec: VideoCodec,
+    codec: Codec,
     conditioning: Conditioning,
     clip: ClipSpec,
     device: torch.device | str,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..model.codec.protocol import VideoCodec
+    from ..model.codec.base import Codec
 
 LONG_SIDE = 128  # pixels of a preview, at most
 
@@ -34,7 +34,7 @@ class LatentPreview:
     where the codec was trained; a codec without one gets a map fitted to synthetic clips at the first call, and keeps
     it here."""
 
-    def __init__(self, codec: VideoCodec):
+    def __init__(self, codec: Codec):
         self.codec, self._map = codec, codec.preview_map
 
     def __call__(self, latent: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class LatentPreview:
         return frames[codec.temporal - 1 :].clamp(0.0, 1.0)
 
 
-def fit_preview_map(codec: VideoCodec, clips: Tensor, device: torch.device | str = "cpu") -> Tensor:
+def fit_preview_map(codec: Codec, clips: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """Least squares from latent cells to pixels at half size: [1 + C, temporal*d*d*3], d = spatial/2; row 0 is the
     bias.
 

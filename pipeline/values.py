@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..drafting import Draft, PerceptionCache
-    from ..model.codec.protocol import LatentSpace
+    from ..model.codec.base import Codec
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ClipSpec:
     height: int
     fps: float = 0.0
 
-    def latent_shape(self, space: LatentSpace) -> tuple[int, int, int, int, int]:
+    def latent_shape(self, space: Codec) -> tuple[int, int, int, int, int]:
         """[1, C, T', h, w] of the video's latent."""
         latent_frames = (self.frames - 1) // space.temporal + 1
         return (1, space.channels, latent_frames, self.height // space.spatial, self.width // space.spatial)

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from fakes import random_transformer, random_world_model
-from vdit.model.codec.tiny import PatchConv, Patches, TinyCodec, TinyCodecConfig
+from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig, UnshuffledConv, UnshufflePixels
 from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
 from vdit.model.files.bundle import load_world_model, save_world_model
@@ -129,19 +129,19 @@ def awake_codec() -> TinyCodec:
 
 def test_older_files_tell_no_shape_of_the_encoder():
     told = {"channels": 8, "width": 16, "deep": 24, "blocks": [1, 2]}
-    config = TinyCodecConfig.told(told)
+    config = TinyCodecConfig.from_header(told)
     assert (config.seen, config.looks, config.strokes) == ((16, 24), [1, 2], 0)
-    assert TinyCodecConfig.told(asdict(TinyCodecConfig())) == TinyCodecConfig()
+    assert TinyCodecConfig.from_header(asdict(TinyCodecConfig())) == TinyCodecConfig()
 
 
 def test_pixels_are_folded_as_elsewhere():
     x = torch.rand(2, 16, 24, 3).permute(0, 3, 1, 2)
-    conv = PatchConv(8, 5)
+    conv = UnshuffledConv(8, 5)
     expected = torch.nn.functional.conv2d(2 * torch.nn.PixelUnshuffle(8)(x) - 1, conv.weight, conv.bias, padding=1)
-    torch.testing.assert_close(conv(Patches(8)(x)), expected)
+    torch.testing.assert_close(conv(UnshufflePixels(8)(x)), expected)
     x = torch.rand(1, 3, 8, 8)  # one patch, in order: nothing needs to be copied
     before = x.clone()
-    Patches(8)(x)
+    UnshufflePixels(8)(x)
     assert torch.equal(x, before)
 
 

@@ -14,8 +14,8 @@ pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parent))
 from runs import encoded, latent_of  # noqa: E402
 from test_wan_parity import BASE, diffusers_twin, draw, random_transformer, relative  # noqa: E402
-from vdit.model.codec.latents import STATISTICS  # noqa: E402
 from vdit.model.codec.wan import load_codec_file  # noqa: E402
+from vdit.model.codec.wan_latents import STATISTICS  # noqa: E402
 from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.layers import sinusoid  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402

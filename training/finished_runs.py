@@ -67,7 +67,7 @@ def codec_of_run(run: Path) -> tuple[TinyCodec, bool]:
     FileNotFoundError."""
     if (state := load_state(run)) is None:
         raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train codec`")
-    codec = TinyCodec(TinyCodecConfig.told(state["config"])).eval().requires_grad_(False)
+    codec = TinyCodec(TinyCodecConfig.from_header(state["config"])).eval().requires_grad_(False)
     codec.load_state_dict(state["codec"])
     return codec, any(state.get(word) for word in ("keeps", "only", "decoder_only"))  # the last two in older runs
 

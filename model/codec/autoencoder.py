@@ -11,20 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .causal import (
-    Attention,
-    CausalConv,
-    DownBlock,
-    Downsample,
-    Memory,
-    Norm,
-    Pointwise,
-    ResidualBlock,
-    UpBlock,
-    Upsample,
-)  # fmt: skip
-from .latents import Latents
+from .base import Codec, Memory, run
+from .causal import Attention, CausalConv, DownBlock, Downsample, Norm, Pointwise, ResidualBlock, UpBlock, Upsample
 from .tiles import Tiles, tile_that_fits, tiles_of
+from .wan_latents import wan_latents
 
 RELEASED = {"2.1": (96, 96), "2.2": (160, 256)}  # features of encoder and decoder at full size
 WIDER = (1, 2, 4, 4)  # features at the four sizes, times the base width
@@ -36,14 +26,15 @@ SMALL = 96 * 96  # pixels; frames up to this size pass the large layers in as ma
 NUMBERS_A_PIXEL = {"2.1": 60, "2.2": 80}  # held at once when decoding, times the width at full size (measured)
 
 
-class WanCodec(Latents):
+class WanCodec(Codec):
     """kind: "2.1" or "2.2"; width, decoder_width: features at full size (the released ones' unless told).
 
     `tile`: pixels a side of the tiles in which large pictures are coded; 0 never, None when memory asks for it.
     """
 
     def __init__(self, kind: str = "2.1", width: int | None = None, decoder_width: int | None = None):
-        super().__init__(kind)
+        super().__init__(wan_latents(kind))
+        self.kind = kind
         self.patch = 1 if kind == "2.1" else 2
         self.decoder_width = decoder_width or width or RELEASED[kind][1]
         self.width = width or RELEASED[kind][0]
@@ -64,10 +55,6 @@ class WanCodec(Latents):
         tiles = self._tiles(frames.shape[2] // self.spatial, frames.shape[3] // self.spatial)
         parts = [torch.cat(list(self._encode(part)), 1) for part in tiles.cut(frames, self.spatial)]
         return tiles.join(parts).permute(0, 4, 1, 2, 3).contiguous()
-
-    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
-        """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3] in float32, clipped to 0..1. Raises ValueError."""
-        return torch.cat(list(self.decode_stream(latent, clip=clip)), 1)
 
     @torch.no_grad()
     def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
@@ -150,8 +137,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         x = self.conv1(x, memory)
-        for layer in [*self.downsamples, *self.middle]:
-            x = layer(x, memory)
+        x = run([*self.downsamples, *self.middle], x, memory)
         return self.head["2"](x, memory, self.head["0"])
 
 
@@ -179,11 +165,8 @@ class Decoder(nn.Module):
 
     def begin(self, x: Tensor, memory: Memory) -> Tensor:
         x = self.conv1(x, memory)
-        for layer in [*self.middle, *self.upsamples[: self.small]]:
-            x = layer(x, memory)
-        return x
+        return run([*self.middle, *self.upsamples[: self.small]], x, memory)
 
     def end(self, x: Tensor, memory: Memory) -> Tensor:
-        for layer in self.upsamples[self.small :]:
-            x = layer(x, memory)
+        x = run(self.upsamples[self.small :], x, memory)
         return self.head["2"](x, memory, self.head["0"])

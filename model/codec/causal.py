@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Memory = dict[nn.Module, Tensor]  # a layer's last frames
+from .base import CausalLayer, Memory, conv2d, run
 
 # Winograd's minimal filters (Lavin & Gray, arXiv:1509.09308): m places of a 3-tap convolution along one axis from m+2
 # products instead of 3m. `taps` make the products' weights; `ends` the inputs of the first and last product, each in
@@ -36,12 +36,6 @@ WINOGRAD = {
 # Below these, making the products' weights and inputs takes longer than the products save: pixels of a product, its
 # pixels times channels in and out; the latter again where rows are split too.
 WORTH_IT, WORTH_WIDTH, WORTH_ROWS = 128, 2_000_000, 512
-
-
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, **options) -> Tensor:
-    """F.conv2d over frames [..., H, W, C]."""
-    y = F.conv2d(x.flatten(0, -4).permute(0, 3, 1, 2), weight, bias, **options)
-    return y.permute(0, 2, 3, 1).unflatten(0, x.shape[:-3])
 
 
 class Pointwise(nn.Module):
@@ -183,7 +177,7 @@ class TimeConv(nn.Conv3d):
         return F.linear(first, taps[0], self.bias) + F.linear(second, taps[1]) + F.linear(third, taps[2])
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(CausalLayer):
     def __init__(self, width: int, out: int):
         super().__init__()
         self.residual = nn.ModuleDict(
@@ -205,12 +199,13 @@ class Attention(nn.Module):
         self.to_qkv = Pointwise(width, 3 * width, 2)
         self.proj = Pointwise(width, width, 2)
 
-    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, C] -> [B, T, H, W, C]."""
         q, k, v = self.to_qkv(self.norm(x)).flatten(2, 3).chunk(3, -1)  # [B, T, H*W, C], T stands for heads
         return self.proj(F.scaled_dot_product_attention(q, k, v).view(x.shape)).add_(x)
 
 
-class Downsample(nn.Module):
+class Downsample(CausalLayer):
     """Halves both sides; with `time` also the frames after the first, which passes alone."""
 
     def __init__(self, width: int, time: bool):
@@ -230,7 +225,7 @@ class Downsample(nn.Module):
         return first if x.shape[1] == 1 else torch.cat((first, self.time_conv(x[:, 1:], memory)), 1)
 
 
-class Upsample(nn.Module):
+class Upsample(CausalLayer):
     """Doubles both sides; with `time` also the frames after the first, which passes alone and is not remembered."""
 
     def __init__(self, width: int, out: int, time: bool):
@@ -264,7 +259,7 @@ class Upsample(nn.Module):
         return y
 
 
-class DownBlock(nn.Module):
+class DownBlock(CausalLayer):
     """Wan 2.2: residual blocks and a halving, beside means over what the halving folds."""
 
     def __init__(self, width: int, out: int, blocks: int, halve: bool, time: bool):
@@ -275,9 +270,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         means = self._means(x)
-        for layer in self.downsamples:
-            x = layer(x, memory)
-        return x.add_(means)
+        return run(self.downsamples, x, memory).add_(means)
 
     def _means(self, x: Tensor) -> Tensor:
         t, s = self.frames, self.side
@@ -288,7 +281,7 @@ class DownBlock(nn.Module):
         return x.unflatten(4, (self.out, -1)).mean(-1)
 
 
-class UpBlock(nn.Module):
+class UpBlock(CausalLayer):
     """Wan 2.2: residual blocks and a doubling, beside copies of what the doubling unfolds."""
 
     def __init__(self, width: int, out: int, blocks: int, double: bool, time: bool):
@@ -299,9 +292,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         first = self.frames == 2 and self.upsamples[-1].time_conv not in memory
-        y = x
-        for layer in self.upsamples:
-            y = layer(y, memory)
+        y = run(self.upsamples, x, memory)
         if self.side == 1:
             return y
         return y.add_(self._copies(x)[:, int(first) :])  # the first frame of all makes one, not two

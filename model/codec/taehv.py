@@ -7,14 +7,13 @@ they stand in for. Layout, tensor names, and which frames are padded and trimmed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .causal import Memory, conv2d
-from .latents import Latents
+from .base import Memory, conv2d, run
+from .recurrent import MemoryBlock, RecurrentCodec
+from .wan_latents import wan_latents
 
 PIXELS = 64  # features of the encoder, and of the decoder at full size
 DEEP = (256, 128, 64)  # features of the decoder while it grows
@@ -36,8 +35,8 @@ class Clamp(nn.Module):
         return torch.tanh(x / 3) * 3
 
 
-class MemoryBlock(nn.Module):
-    """Residual block that sees the frame before; before the first frame it sees zeros."""
+class TaeMemoryBlock(MemoryBlock):
+    """Three 3x3 convolutions; before the first frame there are zeros."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -45,11 +44,9 @@ class MemoryBlock(nn.Module):
             Conv(2 * width, width), nn.ReLU(True), Conv(width, width), nn.ReLU(True), Conv(width, width)
         )
 
-    def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        past = memory[self] if self in memory else torch.zeros_like(x[:, :1])
-        memory[self] = x[:, -1:].clone()
-        before = torch.cat((past, x[:, :-1]), 1)
-        return (self.conv(torch.cat((x, before), -1)) + x).relu_()
+    def residual(self, pairs: Tensor) -> Tensor:
+        """As MemoryBlock's."""
+        return self.conv(pairs)
 
 
 class Pool(nn.Module):
@@ -83,23 +80,25 @@ class Double(nn.Module):
         return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
-class TaeCodec(Latents):
+class TaeCodec(RecurrentCodec):
     """kind: "2.1" (taew2_1) or "2.2" (taew2_2). For previews: coarser than the codec itself."""
 
     def __init__(self, kind: str = "2.1"):
-        super().__init__(kind)
+        super().__init__(wan_latents(kind))
+        self.kind = kind
         self.patch = 1 if kind == "2.1" else 2
         pixels = 3 * self.patch**2
         encoder: list[nn.Module] = [Conv(pixels, PIXELS), nn.ReLU(True)]
         for time in IN_TIME:
             encoder += [Pool(PIXELS, 1 + time), Conv(PIXELS, PIXELS, 2, bias=False)]
-            encoder += [MemoryBlock(PIXELS) for _ in range(3)]
+            encoder += [TaeMemoryBlock(PIXELS) for _ in range(3)]
         self.encoder = nn.ModuleList([*encoder, Conv(PIXELS, self.channels)])
         decoder: list[nn.Module] = [Clamp(), Conv(self.channels, DEEP[0]), nn.ReLU(True)]
         for width, out, time in zip(DEEP, (*DEEP[1:], PIXELS), reversed(IN_TIME)):
-            decoder += [MemoryBlock(width) for _ in range(3)]
+            decoder += [TaeMemoryBlock(width) for _ in range(3)]
             decoder += [Double(), Grow(width, 1 + time), Conv(width, out, bias=False)]
         self.decoder = nn.ModuleList([*decoder, nn.ReLU(True), Conv(PIXELS, pixels)])
+        self.requires_grad_(False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -114,20 +113,6 @@ class TaeCodec(Latents):
         parts = [self._encode(part.to(self.dtype), memory) for part in x.split(self.temporal, 1)]
         return self.denormalize(torch.cat(parts, 1).permute(0, 4, 1, 2, 3).float()).contiguous()
 
-    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
-        """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3] in float32, clipped to 0..1. Raises ValueError."""
-        return next(self.decode_stream(latent, chunk=max(1, latent.shape[2]), clip=clip))
-
-    @torch.no_grad()
-    def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
-        """As `decode`, but yields the frames of `chunk` latents at a time, in constant memory."""
-        self.check_latent(latent)
-        memory: Memory = {}
-        for i, part in enumerate(self.normalize(latent).permute(0, 2, 3, 4, 1).split(chunk, 1)):
-            frames = self._decode(part.to(self.dtype), memory).float()
-            frames = frames if i else frames[:, self.temporal - 1 :]
-            yield frames.clamp_(0, 1) if clip else frames
-
     @torch.no_grad()
     def small_frames(self, latent: Tensor, long_side: int) -> Tensor:
         """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3] in 0..1, the long side at most `long_side` pixels.
@@ -138,24 +123,21 @@ class TaeCodec(Latents):
         sides = max(latent.shape[3:]) * self.patch
         doublings = next((n for n in range(len(DEEP)) if sides * 2**n >= long_side), len(DEEP))
         skipped = [i for i, layer in enumerate(self.decoder) if isinstance(layer, Double)][doublings:]
-        layers, memory = [layer for i, layer in enumerate(self.decoder) if i not in skipped], {}
+        layers = [layer for i, layer in enumerate(self.decoder) if i not in skipped]
+        memory: Memory = {}
         shrink, parts = -(-sides * 2**doublings // long_side), []
-        for part in self.normalize(latent).permute(0, 2, 3, 4, 1).split(1, 1):
-            frames = self._decode(part.to(self.dtype), memory, layers).float().permute(0, 1, 4, 2, 3)
+        for part in self._decoder_input(latent).split(1, 1):
+            frames = self._to_frames(run(layers, part, memory)).permute(0, 1, 4, 2, 3)
             parts.append(F.avg_pool2d(frames.flatten(0, 1), shrink).unflatten(0, frames.shape[:2]))
         return torch.cat(parts, 1)[:, self.temporal - 1 :].permute(0, 1, 3, 4, 2).clamp_(0, 1)
 
     def _encode(self, x: Tensor, memory: Memory) -> Tensor:
         x = x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # [B, T, H, row, W, column, 3]
-        return _run(self.encoder, x.permute(0, 1, 2, 4, 6, 3, 5).flatten(4), memory)
+        return run(self.encoder, x.permute(0, 1, 2, 4, 6, 3, 5).flatten(4), memory)
 
-    def _decode(self, x: Tensor, memory: Memory, layers: Iterable[nn.Module] | None = None) -> Tensor:
-        x = _run(layers or self.decoder, x, memory)
+    def _decoder_input(self, latent: Tensor) -> Tensor:
+        return self.normalize(latent).permute(0, 2, 3, 4, 1).to(self.dtype)
+
+    def _to_frames(self, x: Tensor) -> Tensor:
         x = x.unflatten(4, (3, self.patch, self.patch))  # [B, T, H, W, 3, row, column]
-        return x.permute(0, 1, 2, 5, 3, 6, 4).flatten(4, 5).flatten(2, 3)
-
-
-def _run(layers: Iterable[nn.Module], x: Tensor, memory: Memory) -> Tensor:
-    for layer in layers:
-        x = layer(x, memory) if isinstance(layer, MemoryBlock) else layer(x)
-    return x
+        return x.permute(0, 1, 2, 5, 3, 6, 4).flatten(4, 5).flatten(2, 3).float()

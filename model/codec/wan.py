@@ -10,8 +10,8 @@ import torch
 
 from ..errors import CheckpointError, UnknownCodec
 from .autoencoder import WanCodec
-from .latents import STATISTICS, Latents
 from .taehv import DEEP, TaeCodec
+from .wan_latents import STATISTICS
 
 MARKS = {  # a tensor that only this codec has: native, diffusers
     "2.2": ("decoder.upsamples.0.upsamples.0.residual.2.weight", "decoder.up_blocks.0.upsampler.time_conv.weight"),
@@ -115,7 +115,7 @@ def load_codec_file(weights: Any, dtype: torch.dtype = torch.float32) -> WanCode
     return codec.requires_grad_(False).eval()
 
 
-def with_preview(codec: Latents, preview: TaeCodec) -> Latents:
+def with_preview(codec: WanCodec | TaeCodec, preview: TaeCodec) -> WanCodec | TaeCodec:
     """The codec, whose previews the tiny one now makes. Raises ValueError where it knows other latents."""
     if not isinstance(preview, TaeCodec) or preview.kind != codec.kind:
         raise ValueError(

@@ -15,8 +15,8 @@ from ..codec.tiny import TinyCodec, TinyCodecConfig
 from ..config import VDiTConfig
 from ..defaults import DEFAULTS
 from ..errors import CheckpointError
-from ..object_dynamics import DynamicsConfig, ObjectDynamics
 from ..int8_rows import dequantise_rows, quantise_rows
+from ..object_dynamics import DynamicsConfig, ObjectDynamics
 from ..student import added, additions, from_teacher, with_added
 from ..text import WordEncoder
 from ..vdit import VDiT
@@ -31,6 +31,7 @@ FORMATS = (
     3,
 )  # 2: large matrices in 8 bits, see int8_rows; 3: of a student what it adds to its teacher, see student
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
+PREVIEW_MAP = PREFIXES["codec"] + "preview_map"  # optional
 
 
 def save_world_model(
@@ -45,6 +46,8 @@ def save_world_model(
     from safetensors.torch import save_file
 
     path = Path(path)
+    if not isinstance(model.codec, TinyCodec) or not isinstance(model.text, WordEncoder):
+        raise CheckpointError(f"{path}: {model.title} cannot be saved as a bundle; only models of VDiT's own can")
     short = dtype == torch.int8
     weights = {
         part: module.state_dict() for part, module in model.parts.items() if part == "transformer" or beside is None
@@ -90,7 +93,7 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     try:
         config = VDiTConfig(**header["transformer"])
         parts = other.parts if other is not None else {
-            "codec": TinyCodec(TinyCodecConfig.told(header["codec"])),
+            "codec": TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors),
             "text": WordEncoder(**header["text"], dim=config.text_dim),
             "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
         }  # fmt: skip
@@ -105,9 +108,6 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     _check_finite(path, tensors)
-    if PREFIXES["codec"] + "preview_map" in tensors:  # optional in a bundle
-        codec = model.codec
-        codec.preview_map = torch.zeros(1 + codec.channels, codec.temporal * (codec.spatial // 2) ** 2 * 3)
     own = model.parts if other is None else {"transformer": model.transformer}
     weights = {part: module.state_dict() for part, module in own.items()}
     if rank is None:

@@ -1,0 +1,63 @@
+"""Codecs of 2-D convolutions whose only link through time is a memory of one frame (madebyollin/taehv).
+
+The layers stand in one flat list. The same weights run over a whole clip at once or over its chunks in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import CausalLayer, Codec, Memory, run
+
+
+class MemoryBlock(CausalLayer):
+    """Residual block over each frame and the one before it."""
+
+    signed = False  # whether the result goes to a linear layer as it is, without ReLU
+
+    def before_first(self, first: Tensor) -> Tensor:
+        """What stands before the first frame [B, 1, H, W, C]."""
+        return torch.zeros_like(first)
+
+    def residual(self, pairs: Tensor) -> Tensor:
+        """Each frame's channels, then those of the one before, [B, T, H, W, 2C] -> [B, T, H, W, C]."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """[B, T, H, W, C] -> [B, T, H, W, C]."""
+        past = memory[self] if self in memory else self.before_first(x[:, :1])
+        memory[self] = x[:, -1:].clone()
+        before = torch.cat((past, x[:, :-1]), 1)
+        y = x + self.residual(torch.cat((x, before), -1))
+        return y if self.signed else F.relu(y, inplace=True)
+
+
+class RecurrentCodec(Codec):
+    """A codec whose decoder is a list of layers for `run`."""
+
+    decoder: nn.ModuleList
+
+    def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
+        """As Codec's, all latents in one chunk."""
+        return next(self.decode_stream(latent, chunk=max(1, latent.shape[2]), clip=clip))
+
+    def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
+        """As Codec's."""
+        self.check_latent(latent)
+        memory: Memory = {}
+        for i, part in enumerate(self._decoder_input(latent).split(chunk, 1)):
+            frames = self._to_frames(run(self.decoder, part, memory))
+            frames = frames if i else frames[:, self.temporal - 1 :]  # the first latent is one frame
+            yield frames.clamp(0, 1) if clip else frames
+
+    def _decoder_input(self, latent: Tensor) -> Tensor:
+        """Raw latents [B, C, T, h, w] -> [B, T, h, w, C]."""
+        return latent.permute(0, 2, 3, 4, 1)
+
+    def _to_frames(self, x: Tensor) -> Tensor:
+        """The decoder's last features [B, T, h, w, C] -> frames [B, T, H, W, 3] in 0..1, not clipped."""
+        raise NotImplementedError
