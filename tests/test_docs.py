@@ -13,9 +13,12 @@ from test_arrows import MAY
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("docs", "weights")
 PAGES = (
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "kernels/README.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "kernels/README.md",
     *(f"{folder}/{page.name}" for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))),
-)  # fmt: skip
+)
 NAMED = re.compile(r"`([\w.-]+(?:/[\w.-]+)*/?)(?::([\w.]+))?`")
 LINKED = re.compile(r"\]\(([^)#:]+)\)")
 SUFFIXES = {".py", ".js", ".json", ".md", ".toml", ".yml", ".yaml", ".png", ".jpg", ".webp"}
