@@ -2,56 +2,50 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .comfy import io
-from .types import CATEGORY, VDiTScene, needs
+from .types import VDiTScene, needs, node_schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..world.clip import Clip
 
 MEASURES = ["all that fit", "permanence", "physics", "coherence"]
+TOOLTIPS = {
+    "scene": "The truth, from VDiT Simulate Scene; its camera must stand still.",
+    "images": "The video to judge, from any model: as many frames as the scene, of its aspect, any size.",
+    "measure": "permanence: does the ball come back from behind the box? physics: does it fall and bounce as it must? "
+    "coherence: is it one ball, moving without jumps, before one background? all that fit: each that this scene can be "
+    "judged for.",
+    "known_frames": "How many first frames the model was given, 1 to 100: they are not judged.",
+    "-> score": "0 to 1: share of measures passed; for coherence its value.",
+    "-> report": "Every check with what was found and its limit.",
+    "-> compare": "The scene on the left, the video on the right, frame by frame.",
+}
 
 
 class VDiTScoreVideo(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTScoreVideo",
-            display_name="VDiT Score Video",
-            category=CATEGORY,
-            description="Judges a video against the simulated scene that it should continue, whatever made the video.",
-            is_output_node=True,
-            inputs=[
-                VDiTScene.Input("scene", tooltip="The truth, from VDiT Simulate Scene; its camera must stand still."),
-                io.Image.Input(
-                    "images",
-                    tooltip="The video to judge, from any model: as many frames as the scene, of its aspect, any size.",
-                ),
-                io.Combo.Input(
-                    "measure",
-                    options=MEASURES,
-                    default="all that fit",
-                    tooltip="permanence: does the ball come back from behind the box? physics: does it fall and bounce "
-                    "as it must? coherence: is it one ball, moving without jumps, before one background? all that fit: "
-                    "each that this scene can be judged for.",
-                ),
-                io.Int.Input(
-                    "known_frames",
-                    default=5,
-                    min=1,
-                    max=100,
-                    tooltip="How many first frames the model was given, 1 to 100: they are not judged.",
-                ),
-            ],
-            outputs=[
-                io.Float.Output(
-                    display_name="score", tooltip="0 to 1: share of measures passed; for coherence its value."
-                ),
-                io.String.Output(display_name="report", tooltip="Every check with what was found and its limit."),
-                io.Image.Output(
-                    display_name="compare", tooltip="The scene on the left, the video on the right, frame by frame."
-                ),
-            ],
-        )
+    """Judges a video against the simulated scene that it should continue, whatever made the video."""
 
     @classmethod
-    def execute(cls, scene, images, measure, known_frames) -> io.NodeOutput:
+    def define_schema(cls) -> io.Schema:
+        inputs = [
+            VDiTScene.Input("scene"),
+            io.Image.Input("images"),
+            io.Combo.Input("measure", options=MEASURES, default="all that fit"),
+            io.Int.Input("known_frames", default=5, min=1, max=100),
+        ]
+        outputs = [
+            io.Float.Output(display_name="score"),
+            io.String.Output(display_name="report"),
+            io.Image.Output(display_name="compare"),
+        ]
+        return node_schema(cls, "VDiT Score Video", inputs, outputs, TOOLTIPS, is_output_node=True)
+
+    @classmethod
+    def execute(cls, scene: Clip, images: Tensor, measure: str, known_frames: int) -> io.NodeOutput:
         needs("VDiT Score Video", "cv2")
         import torch
 
@@ -71,7 +65,8 @@ class VDiTScoreVideo(io.ComfyNode):
                 + "; ".join(f"for {name}, {reason}" for name, reason in reasons.items())
                 + ". Choose another seed, or family arc, wall, behind (permanence), fall or throw (physics, coherence)"
             )
-        lines, values = [], []
+        lines: list[str] = []
+        values: list[float] = []
         for name in fit:
             found = score(name, frames, labels, known_frames)
             values.append(found.value)

@@ -2,112 +2,94 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from .comfy import io
-from .types import CATEGORY, VDiTCamera, VDiTFlow, VDiTScene, needs
+from .types import VDiTCamera, VDiTFlow, VDiTScene, needs, node_schema
+
+if TYPE_CHECKING:
+    from ..control.camera import CameraPath
+    from ..world.scene import Scene
 
 # As world.scene has them; written out, because importing that costs numpy.
 FAMILIES = ["fall", "throw", "roll", "behind", "arc", "wall", "collide", "stack", "slope", "push", "look"]
 SPLITS = ["train", "validation", "test", "ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera"]
 CAMERAS = ["still", "as drawn"]
+TOOLTIPS = {
+    "family": "What happens. fall, throw, roll; behind, arc, wall: out of sight behind a box, rolling, flying, or "
+    "bouncing off a wall there; collide, stack, slope, push; look: only the camera moves.",
+    "seed": "Picks the scene, 0 to 2,147,483,647: colours, sizes, speeds, light. The same seed, the same pixels.",
+    "split": "Which scenes to draw from. test: like those that models are trained on, but none of them. ood-...: "
+    "gravity, speed, size, colours or a camera that no training saw.",
+    "frames": "Length in frames, 5 to 401. The bundled model makes 4k+1 of them; 41 are 5 seconds.",
+    "fps": "Frames per second, 1 to 60. The bundled model knows motion at 8.",
+    "width": "Width in pixels, 32 to 1024.",
+    "height": "Height in pixels, 32 to 1024.",
+    "start_frames": "How many first frames come out of start_images, 1 to 101, for VDiT Encode Conditioning. 5 tell a "
+    "model how fast things move, 1 does not. The bundled model was trained with 1 and 5.",
+    "camera_move": "still: the camera stands, as VDiT Score Video needs it. as drawn: in four scenes of ten it orbits, "
+    "pans, zooms or the like, as the seed says.",
+    "camera": "Looks at the scene along this path, in place of camera_move: from the scene's own first place, with the "
+    "path's motion and field of view. As many poses as frames, unless it is a preset.",
+    "-> images": "The scene [T,H,W,3], 0 to 1.",
+    "-> start_images": "Its first frames, for VDiT Encode Conditioning.",
+    "-> depth": "Inverse depth [T,H,W,3], nearest percent of the clip white, for VDiT Depth Control.",
+    "-> flow": "Exact motion in pixels a frame [T-1,H,W,2].",
+    "-> masks": "[T,H,W], 1 where a ball or a movable box shows.",
+    "-> camera": "Where the camera is in every frame, in metres.",
+    "-> caption": "What happens, in words that the bundled model knows.",
+    "-> fps": "Frames per second, for Create Video.",
+    "-> scene": "The scene with all its truth, for VDiT Score Video.",
+}
 
 
 class VDiTSimulateScene(io.ComfyNode):
+    """A simulated scene with exact depth, flow, masks and camera, from one seed."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTSimulateScene",
-            display_name="VDiT Simulate Scene",
-            category=CATEGORY,
-            description="A simulated scene with exact depth, flow, masks and camera, from one seed.",
-            inputs=[
-                io.Combo.Input(
-                    "family",
-                    options=FAMILIES,
-                    default="arc",
-                    tooltip="What happens. fall, throw, roll; behind, arc, wall: out of sight behind a box, rolling, "
-                    "flying, or bouncing off a wall there; collide, stack, slope, push; look: only the camera moves.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=1,
-                    min=0,
-                    max=0x7FFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Picks the scene, 0 to 2,147,483,647: colours, sizes, speeds, light. The same seed, the "
-                    "same pixels.",
-                ),
-                io.Combo.Input(
-                    "split",
-                    options=SPLITS,
-                    default="test",
-                    tooltip="Which scenes to draw from. test: like those that models are trained on, but none of them. "
-                    "ood-...: gravity, speed, size, colours or a camera that no training saw.",
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=41,
-                    min=5,
-                    max=401,
-                    step=4,
-                    tooltip="Length in frames, 5 to 401. The bundled model makes 4k+1 of them; 41 are 5 seconds.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=8.0,
-                    min=1.0,
-                    max=60.0,
-                    step=0.5,
-                    tooltip="Frames per second, 1 to 60. The bundled model knows motion at 8.",
-                ),
-                io.Int.Input("width", default=128, min=32, max=1024, step=32, tooltip="Width in pixels, 32 to 1024."),
-                io.Int.Input("height", default=128, min=32, max=1024, step=32, tooltip="Height in pixels, 32 to 1024."),
-                io.Int.Input(
-                    "start_frames",
-                    default=5,
-                    min=1,
-                    max=101,
-                    step=4,
-                    tooltip="How many first frames come out of start_images, 1 to 101, for VDiT Encode Conditioning. 5 "
-                    "tell a model how fast things move, 1 does not. The bundled model was trained with 1 and 5.",
-                ),
-                io.Combo.Input(
-                    "camera_move",
-                    options=CAMERAS,
-                    default="still",
-                    tooltip="still: the camera stands, as VDiT Score Video needs it. as drawn: in four scenes of ten it "
-                    "orbits, pans, zooms or the like, as the seed says.",
-                ),
-                VDiTCamera.Input(
-                    "camera",
-                    optional=True,
-                    tooltip="Looks at the scene along this path, in place of camera_move: from the scene's own first "
-                    "place, with the path's motion and field of view. As many poses as frames, unless it is a preset.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(display_name="images", tooltip="The scene [T,H,W,3], 0 to 1."),
-                io.Image.Output(display_name="start_images", tooltip="Its first frames, for VDiT Encode Conditioning."),
-                io.Image.Output(
-                    display_name="depth",
-                    tooltip="Inverse depth [T,H,W,3], nearest percent of the clip white, for VDiT Depth Control.",
-                ),
-                VDiTFlow.Output(display_name="flow", tooltip="Exact motion in pixels a frame [T-1,H,W,2]."),
-                io.Mask.Output(display_name="masks", tooltip="[T,H,W], 1 where a ball or a movable box shows."),
-                VDiTCamera.Output(display_name="camera", tooltip="Where the camera is in every frame, in metres."),
-                io.String.Output(
-                    display_name="caption", tooltip="What happens, in words that the bundled model knows."
-                ),
-                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
-                VDiTScene.Output(display_name="scene", tooltip="The scene with all its truth, for VDiT Score Video."),
-            ],
-        )
+        inputs = [
+            io.Combo.Input("family", options=FAMILIES, default="arc"),
+            io.Int.Input("seed", default=1, min=0, max=0x7FFFFFFF, control_after_generate=True),
+            io.Combo.Input("split", options=SPLITS, default="test"),
+            io.Int.Input("frames", default=41, min=5, max=401, step=4),
+            io.Float.Input("fps", default=8.0, min=1.0, max=60.0, step=0.5),
+            io.Int.Input("width", default=128, min=32, max=1024, step=32),
+            io.Int.Input("height", default=128, min=32, max=1024, step=32),
+            io.Int.Input("start_frames", default=5, min=1, max=101, step=4),
+            io.Combo.Input("camera_move", options=CAMERAS, default="still"),
+            VDiTCamera.Input("camera", optional=True),
+        ]
+        outputs = [
+            io.Image.Output(display_name="images"),
+            io.Image.Output(display_name="start_images"),
+            io.Image.Output(display_name="depth"),
+            VDiTFlow.Output(display_name="flow"),
+            io.Mask.Output(display_name="masks"),
+            VDiTCamera.Output(display_name="camera"),
+            io.String.Output(display_name="caption"),
+            io.Float.Output(display_name="fps"),
+            VDiTScene.Output(display_name="scene"),
+        ]
+        return node_schema(cls, "VDiT Simulate Scene", inputs, outputs, TOOLTIPS)
 
     @classmethod
     def execute(
-        cls, family, seed, split, frames, fps, width, height, start_frames, camera_move, camera=None
+        cls,
+        family: str,
+        seed: int,
+        split: str,
+        frames: int,
+        fps: float,
+        width: int,
+        height: int,
+        start_frames: int,
+        camera_move: str,
+        camera: CameraPath | None = None,
     ) -> io.NodeOutput:
         needs("VDiT Simulate Scene", "mujoco")
-        from dataclasses import replace
+        import torch
 
         from ..control.camera import CameraPath
         from ..control.depth import depth_from_metres
@@ -120,14 +102,10 @@ class VDiTSimulateScene(io.ComfyNode):
             raise ValueError(f"start_frames is {start_frames}, but the scene has only {frames} frames")
         scene = sample_scene(seed, family, split=split, frames=frames, fps=fps)
         if camera is not None:
-            scene = _seen_along(scene, camera)
+            scene = _along(scene, camera)
         elif camera_move == "still":
-            scene = replace(
-                scene,
-                camera_move="still",
-                c2w=scene.c2w[:1].repeat(frames, 0),
-                fov_deg=scene.fov_deg[:1].repeat(frames),
-            )
+            c2w, fov_deg = scene.c2w[:1].repeat(frames, 0), scene.fov_deg[:1].repeat(frames)
+            scene = replace(scene, camera_move="still", c2w=c2w, fov_deg=fov_deg)
         clip = render_scene(scene, width, height)
         images, instance = clip.render.rgb, clip.render.instance
         movable = [FIRST_BOX_ID + i for i, box in enumerate(scene.boxes) if box.mass is not None]
@@ -141,17 +119,15 @@ class VDiTSimulateScene(io.ComfyNode):
             depth,
             FlowField(clip.flow),
             masks.float(),
-            CameraPath(scene.c2w, scene.fov_deg),
+            CameraPath(torch.as_tensor(scene.c2w), torch.as_tensor(scene.fov_deg)),
             clip.caption,
             float(fps),
             clip,
         )
 
 
-def _seen_along(scene, camera):
-    """The scene from its own first place along a CameraPath."""
-    from dataclasses import replace
-
+def _along(scene: Scene, camera: CameraPath) -> Scene:
+    """The scene with its first pose moved along a camera path."""
     frames = scene.frames
     if camera.frames != frames and not camera.stretch:
         raise ValueError(

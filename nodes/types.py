@@ -30,6 +30,8 @@ def node_schema(
     inputs: Sequence[io.SocketInput],
     outputs: Sequence[io.SocketOutput],
     tooltips: Mapping[str, str],
+    *,
+    is_output_node: bool = False,
 ) -> io.Schema:
     """A node's schema: its id is the class's name, its description the class's docstring.
 
@@ -46,6 +48,7 @@ def node_schema(
         description=" ".join((inspect.getdoc(cls) or "").split()),
         inputs=inputs,
         outputs=outputs,
+        is_output_node=is_output_node,
     )
 
 

@@ -257,13 +257,12 @@ def test_a_run_goes_on_where_it_was_stopped_and_ends_alike(tmp_path):
 
 
 def test_a_report_tells_shares_failed_checks_and_what_left_its_band():
-    results = [
-        {"suite": "physics", "split": split, "family": "fall", "seed": i, "who": who, "value": value,
-         "checks": [{"name": "detected", "value": value, "limit": ">= 0.9", "ok": value == 1}]}
-        for who, value in (("simulator", 1.0), ("static", 1.0), ("model", 0.0))
-        for split in ("test", "ood-size")
-        for i in range(3)
-    ]  # fmt: skip
+    def result(who, value, split, seed):
+        clip = {"suite": "physics", "split": split, "family": "fall", "seed": seed, "who": who}
+        return {**clip, "value": value, "checks": [{"name": "detected", "value": value, "ok": value == 1}]}
+
+    values = {"simulator": 1.0, "static": 1.0, "model": 0.0}
+    results = [result(*video, split, i) for video in values.items() for split in ("test", "ood-size") for i in range(3)]
     found = summary(results)
     assert found["scores"]["model"]["physics"]["ood"]["all"]["clips"] == 3
     assert found["failed_checks"]["model"]["physics"]["detected"] == 1.0
