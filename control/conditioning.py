@@ -37,7 +37,8 @@ class Shot:
 
     start: the first picture(s), end: the last one, strength 0..1: how firmly both are held. positive, negative:
     ComfyUI's CONDITIONING in place of the prompts; clip_vision, clip_vision_end: CLIP features of start and end.
-    control_video, control_mask [T,H,W] (1: generate anew, 0: keep) and reference [N,H,W,3]: for Wan models. """
+    control_video, control_mask [T,H,W] (1: generate anew, 0: keep) and reference [N,H,W,3]: for Wan models.
+    """
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -67,7 +68,8 @@ class Conditioning:
 
     positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; image: CLIP features
     [1,N,D] of both; control_video [T,H,W,3], control_mask [T,H,W], reference [N,H,W,3] as in Shot. remarks: what the
-    user should know about how the inputs were read. """
+    user should know about how the inputs were read.
+    """
 
     positive: Tensor
     negative: Tensor | None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..benchmark.contestant import Contestant, Frames, Predictor, PreviewModel, PreviewVideo
-from ..pipeline.values import MODEL_DEFAULTS, ClipSpec, Continuation, Hooks, RunContext, SamplerSettings, ignore
+from ..pipeline.values import ClipSpec, Continuation, Hooks, Run, RunContext, SamplerSettings, ignore
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ CONTROLS = ("camera", "depth", "flow")
 def contestant(
     model: WorldModel,
     name: str = "model",
-    settings: SamplerSettings = MODEL_DEFAULTS,
+    settings: SamplerSettings | None = None,
     *,
     device: str | torch.device = "cpu",
     check: Callable[[], None] = ignore,
@@ -37,7 +37,7 @@ def contestant(
     """
     from ..pipeline import resolve
 
-    context = RunContext(device, Hooks(check=check))
+    settings, context = settings or SamplerSettings(), RunContext(device, Hooks(check=check))
 
     def given(*controls: str) -> Predictor:
         return predictor(model, controls, settings, context, ended=ended, whole=whole)
@@ -95,7 +95,7 @@ def predictor(
             flow=FlowField(clip.flow) if "flow" in controls else None,
         )
         conditioning, spec = encode_shot(model, shot), ClipSpec(frames, width, height)
-        return long_video(model, conditioning, spec, seed, settings, context, Windows(frames if whole else None))
+        return long_video(Run(model, conditioning, spec, seed, settings, context), Windows(frames if whole else None))
 
     return predict
 
@@ -113,7 +113,7 @@ def preview_model(
 
     from ..control import Shot
     from ..pipeline import decode_frames, encode_shot, family_of, take
-    from ..pipeline.drafts import begun_with, predict
+    from ..pipeline.drafts import begun, predict
 
     codec = model.require("codec", "the benchmark")
     context, base = RunContext(device, Hooks(check=check)), Continuation(predict=drafts)
@@ -129,7 +129,7 @@ def preview_model(
     def render(clip: Clip, seed: int, steps: int, solver: str | None) -> PreviewVideo:
         conditioning, spec = shot(clip)
         settings = SamplerSettings(steps, shift=model.defaults["shift"], solver=solver)
-        made = take(model, conditioning, spec, seed, settings, context, base)
+        made = take(Run(model, conditioning, spec, seed, settings, context, base))
         latent = codec.normalize(made.result.latent.to(device))[0].cpu().numpy()
         picture = made.result.first_picture
         first_picture = None if picture is None else picture[0].numpy()
@@ -140,9 +140,8 @@ def preview_model(
         continuation = base
         if first_picture is not None:
             continuation = replace(base, first_picture=torch.as_tensor(first_picture)[None])
-        conditioning = begun_with(conditioning, continuation)
-        draft = predict(model, conditioning, spec, seed, continuation, context.perception).draft
-        expected = family_of(model).expected(conditioning, draft, spec)
+        run = begun(Run(model, conditioning, spec, seed, context=context, continuation=continuation))
+        expected = family_of(model).expected(run.conditioning, predict(run).draft, spec)
         raw = codec.denormalize(torch.as_tensor(latent)[None].to(device))
         return decode_frames(codec, raw, expected, context).numpy()
 

@@ -130,7 +130,7 @@ class VDiTAsConditioning(io.ComfyNode):
     def execute(cls, model, conditioning, seconds, fps, width, height) -> io.NodeOutput:
         import torch
 
-        from ..pipeline import clip_of
+        from ..pipeline import Run, clip_of
         from ..pipeline.external_sampler import ExternalShot
 
         comfy = native("VDiT As Conditioning")
@@ -138,7 +138,7 @@ class VDiTAsConditioning(io.ComfyNode):
         if model.codec is not None:
             use_model(model.codec, device)
         clip = clip_of(model, seconds, fps, width, height)
-        shot = ExternalShot(model, conditioning, clip, session_of(model).context(device))
+        shot = ExternalShot(Run(model, conditioning, clip, context=session_of(model).context(device)))
         latent = video_latent(torch.zeros(shot.shape), clip.fps, shot.expected)
         return io.NodeOutput(*comfy.as_conditioning(shot), latent, shot.before)
 

@@ -80,7 +80,7 @@ class VDiTDistillPreview(io.ComfyNode):
     def execute(
         cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
     ) -> io.NodeOutput:
-        from ..pipeline import SamplerSettings, clip_of, outside_training, unused
+        from ..pipeline import Run, SamplerSettings, clip_of, outside_training, unused
         from ..pipeline.takes import FormingTakes, film_strip, seeds_from
 
         if not 1 <= steps <= MOST_STEPS:
@@ -110,7 +110,7 @@ class VDiTDistillPreview(io.ComfyNode):
         settings = SamplerSettings(steps, shift=shift)
         strips, spent, sent = [], [], None
         for one in seeds:
-            take = session.takes.take(model, conditioning, clip, one, settings, context)
+            take = session.takes.take(Run(model, conditioning, clip, one, settings, context))
             strip, columns = film_strip(take.frames)
             saved = ui.PreviewImage(strip[None]).as_dict()["images"][0]
             strips.append({**saved, "seed": str(one), "columns": columns, "frames": clip.frames, "fps": clip.fps})

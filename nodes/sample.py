@@ -140,8 +140,8 @@ class VDiTSample(io.ComfyNode):
         cls, model, conditioning, seed, steps, guidance, shift, solver, seconds, fps, width, height, promote=None,
         scheduler=OWN, guidance_low=0.0,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..pipeline import Continuation, Hooks, SamplerSettings, clip_of, described, generate, outside_training
-        from ..pipeline import resolve, unused
+        from ..pipeline import Continuation, Hooks, Run, SamplerSettings, clip_of, described, generate
+        from ..pipeline import outside_training, resolve, unused
 
         lines, continuation = [], Continuation()
         if promote is not None:
@@ -159,7 +159,8 @@ class VDiTSample(io.ComfyNode):
         parts = [m for m in (*model.transformers, model.codec) if m is not None]  # the codec draws the previews
         use_models(parts, device, _room(model, clip, use.guidance != 1))
         hooks = Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
-        made = generate(model, conditioning, clip, seed, asked, session.context(device, hooks), continuation)
+        context = session.context(device, hooks)
+        made = generate(Run(model, conditioning, clip, seed, asked, context, continuation))
         if defaults_used or model.family == "wan":
             lines.append(described(made.settings, clip))
         if made.first_picture is not None:

@@ -11,7 +11,7 @@ from .long_video import Windows, long_video
 from .previews import FormingVideo
 from .settings import check_clip, clip_of, described, lattice_of, outside_training, resolve
 from .takes import TakeCache, take
-from .values import ClipSpec, Continuation, Hooks, Progress, Result, RunContext, RunSettings, SamplerSettings
+from .values import ClipSpec, Continuation, Hooks, Progress, Result, Run, RunContext, RunSettings, SamplerSettings
 
 __all__ = [
     "ClipSpec",
@@ -23,6 +23,7 @@ __all__ = [
     "LatticeError",
     "Progress",
     "Result",
+    "Run",
     "RunContext",
     "RunSettings",
     "SamplerSettings",

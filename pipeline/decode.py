@@ -42,7 +42,8 @@ def decode_frames(
 
     expected: what the frames are expected to show; where the latent agrees they are taken from it, and latent frames
     that agree throughout are not decoded. One of another size or length is not used. Memory beside the frames is
-    constant. context.hooks.on_frames(done, frames so far) may raise to stop. Raises ValueError, see check_latent."""
+    constant. context.hooks.on_frames(done, frames so far) may raise to stop. Raises ValueError, see check_latent.
+    """
     import torch
 
     check_latent(codec, latent)

@@ -3,7 +3,8 @@
 A video of words alone is soft and its objects come and go, but what the bundled model makes of a picture holds
 together. So such a shot is sampled twice: once for a picture that shows a ball, and once to go on from there. That
 picture decides all that follows, so the teacher makes it for its students too, in a fixed number of steps: a preview
-begins with the picture that its render will begin with."""
+begins with the picture that its render will begin with.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +18,12 @@ from ..drafting import DraftRequest, NoPrediction, predict_draft, shows_ball
 from ..sampling import noise_from_seed
 from .family import family_of
 from .settings import lattice_of
-from .values import ClipSpec, Continuation
+from .values import ClipSpec, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..control.conditioning import Conditioning
-    from ..drafting import Draft, PerceptionCache
+    from ..drafting import Draft
     from ..model.world_model import WorldModel
 
 
@@ -34,30 +34,27 @@ class Prediction(NamedTuple):
     reason: str | None = None
 
 
-def wants_first_picture(model: WorldModel, conditioning: Conditioning, continuation: Continuation) -> bool:
+def wants_first_picture(run: Run) -> bool:
     """Whether a picture is made first: there are words alone, and the model can predict what follows a picture."""
-    c = continuation
+    before = run.continuation
     return (
-        family_of(model).can_predict(model)
-        and conditioning.words_alone
-        and c.predict
-        and c.past is None
-        and c.draft is None
-        and c.first_picture is None
+        before.predict
+        and run.conditioning.words_alone
+        and before.past is before.draft is before.first_picture is None
+        and family_of(run.model).can_predict(run.model)
     )
 
 
-def first_picture_clip(maker: WorldModel, conditioning: Conditioning, clip: ClipSpec) -> ClipSpec:
-    """The clip from which the first picture is taken: the shape asked for, with as many pixels as the maker was trained
-    on.
+def first_picture_clip(maker: WorldModel, run: Run) -> ClipSpec:
+    """The clip from which the first picture is taken: the run's shape, with as many pixels as the maker was trained on.
 
     It has the maker's own length, unless controls are given for the whole clip.
     """
     side, pixels = lattice_of(maker).side, maker.defaults["width"] * maker.defaults["height"]
-    scale = math.sqrt(pixels / (clip.width * clip.height))
-    width, height = (max(side, round(n * scale / side) * side) for n in (clip.width, clip.height))
-    uncontrolled = all(control is None for control in conditioning.controls)
-    return ClipSpec(maker.defaults["frames"] if uncontrolled else clip.frames, width, height)
+    scale = math.sqrt(pixels / (run.clip.width * run.clip.height))
+    width, height = (max(side, round(n * scale / side) * side) for n in (run.clip.width, run.clip.height))
+    uncontrolled = all(control is None for control in run.conditioning.controls)
+    return ClipSpec(maker.defaults["frames"] if uncontrolled else run.clip.frames, width, height)
 
 
 def first_picture_of(model: WorldModel, latent: Tensor) -> Tensor | None:
@@ -76,35 +73,29 @@ def first_picture_of(model: WorldModel, latent: Tensor) -> Tensor | None:
     return None
 
 
-def begun_with(conditioning: Conditioning, continuation: Continuation) -> Conditioning:
-    """The conditioning with the continuation's first picture as its start picture, where words stand alone."""
-    if continuation.first_picture is None or not conditioning.words_alone:
-        return conditioning
-    return replace(conditioning, start=continuation.first_picture, strength=1.0)
+def begun(run: Run) -> Run:
+    """The run with the continuation's first picture as its start picture, where words stand alone."""
+    picture = run.continuation.first_picture
+    if picture is None or not run.conditioning.words_alone:
+        return run
+    return replace(run, conditioning=replace(run.conditioning, start=picture, strength=1.0))
 
 
-def predict(
-    model: WorldModel,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    noise: int | Tensor | None,
-    continuation: Continuation,
-    cache: PerceptionCache | None,
-) -> Prediction:
+def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     """The draft of a clip, where the model can predict one from the start pictures.
 
-    Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], or a seed's, then
-    decide; None where it is not known yet. Controls that act only in part, and windows that go on from latents, get no
-    draft."""
-    start, end = conditioning.start, conditioning.end
-    if not family_of(model).can_predict(model) or not continuation.predict or continuation.draft is not None:
-        return Prediction(continuation.draft)
-    dynamics = model.dynamics
-    if dynamics is None or start is None or continuation.past is not None or conditioning.strength < 1:
+    Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], by default the
+    seed's, then decide. Controls that act only in part, and windows that go on from latents, get no draft.
+    """
+    model, conditioning, clip, before = run.model, run.conditioning, run.clip, run.continuation
+    start, end, dynamics = conditioning.start, conditioning.end, model.dynamics
+    if not family_of(model).can_predict(model) or not before.predict or before.draft is not None:
+        return Prediction(before.draft)
+    if dynamics is None or start is None or before.past is not None or conditioning.strength < 1:
         return Prediction()
     single = len(start) < dynamics.known
     undetermined = single or end is not None
-    if clip.frames <= len(start) or (undetermined and noise is None):
+    if clip.frames <= len(start) or (undetermined and noise is None and run.seed is None):
         return Prediction()
     controls = fitted(conditioning.controls, clip.frames, clip.width, clip.height)
     partial = [c for c in controls if c is not None and (c.strength, c.start, c.end) != (1, 0, 1)]
@@ -113,19 +104,19 @@ def predict(
     camera = controls.camera
     if camera is not None:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
-    if undetermined and isinstance(noise, int):
-        noise = noise_from_seed(noise, clip.latent_shape(model.space))
+    if undetermined and noise is None and run.seed is not None:
+        noise = noise_from_seed(run.seed, clip.latent_shape(model.space))
     request = DraftRequest(
         pictures=cover(start[:1] if single else start, clip.width, clip.height),
         frames=clip.frames,
         words=_word_ids(model, conditioning.prompt) if single else [],
-        noise=None if isinstance(noise, int) else noise,
+        noise=noise,
         controls=controls._replace(camera=camera),
         end=None if end is None else cover(end, clip.width, clip.height)[-1],
-        generated=start is continuation.first_picture,
+        generated=start is before.first_picture,
     )
     try:
-        return Prediction(predict_draft(dynamics, request, cache))
+        return Prediction(predict_draft(dynamics, request, run.context.perception))
     except NoPrediction as reason:
         return Prediction(reason=str(reason))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..sampling.flow_map import towards_next_sigma
@@ -12,13 +13,11 @@ from .drafts import predict
 from .family import family_of
 from .inputs import BundledInputs, conditioned
 from .settings import check_clip, resolve
-from .values import ON_CPU, ClipSpec, Continuation, RunContext, SamplerSettings
+from .values import Continuation, Run, SamplerSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..control.conditioning import Conditioning
-    from ..model.world_model import WorldModel
     from ..sampling.types import Transformer
 
 FROM_NOISE = 0.99  # first sigma above which a run is taken to begin from pure noise
@@ -28,23 +27,24 @@ class ExternalShot:
     """A conditioning fitted to a clip, for latents of `shape`, of which the first `before` frames are to be dropped.
 
     Raises LatticeError, PictureError and ControlError for what does not fit, ValueError for what only our own sampler
-    can do: an external one makes its own noise and knows nothing of frames behind the clip."""
+    can do: an external one makes its own noise and knows nothing of frames behind the clip.
+    """
 
-    def __init__(self, model: WorldModel, conditioning: Conditioning, clip: ClipSpec, context: RunContext = ON_CPU):
+    def __init__(self, run: Run):
+        model, clip = run.model, run.clip
         check_clip(model, clip)
-        self.model, self.clip, self.context = model, clip, context
-        self.conditioning = conditioning
-        draft, self.no_draft_reason = self._predict(None)
+        self.run, self.conditioning = run, run.conditioning
+        draft, self.no_draft_reason = predict(run)
         if draft is not None:
-            draft = draft.encoded(model.require("codec", "a draft"), context.device)
-        self.expected = family_of(model).expected(conditioning, draft, clip)
-        self.inputs = family_of(model).inputs(model, conditioning, clip, context.device, Continuation(draft=draft))
+            draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
+        self.expected = family_of(model).expected(run.conditioning, draft, clip)
+        self.inputs = family_of(model).inputs(replace(run, continuation=Continuation(draft=draft)))
         self.before, self.frame_lag = self.inputs.before, resolve(model, SamplerSettings()).frame_lag
         one, channels, count, height, width = clip.latent_shape(model.space)
         self.shape = (one, channels, self.before + count, height, width)
         if self.inputs.flow is not None and self.inputs.flow.by_noise:
             raise ValueError("flow as warped noise is the noise itself, which this sampler makes: use VDiT Sample")
-        if self.inputs.extra and conditioning.strength < 1:
+        if self.inputs.extra and run.conditioning.strength < 1:
             raise ValueError("an end picture that is let go (strength below 1) needs VDiT Sample; set strength to 1")
 
     def velocity(
@@ -60,7 +60,7 @@ class ExternalShot:
         held, now, from_noise = self.inputs.held, float(sigma.max()), sigmas[0] > FROM_NOISE
         undecided = self.inputs.draft is None and self.no_draft_reason is None
         if undecided and now >= sigmas[0] and from_noise and isinstance(self.inputs, BundledInputs):  # x is the noise
-            draft, self.no_draft_reason = self._predict(x[:1])
+            draft, self.no_draft_reason = predict(self.run, x[:1])
             if draft is not None:
                 self.inputs.show(draft)
         frames, extra = x.shape[2], self.inputs.extra
@@ -70,7 +70,7 @@ class ExternalShot:
             if self.frame_lag and from_noise
             else transformer
         )
-        model = towards_next_sigma(model, sigmas) if self.model.config.flow_map else model
+        model = towards_next_sigma(model, sigmas) if self.run.model.config.flow_map else model
         model = conditioned(model, self.inputs, sigmas)
         if held is None or not now > 1.0 - held.strength:
             return model(x, sigma, context)
@@ -79,6 +79,3 @@ class ExternalShot:
         sigma = torch.cat((sigma, sigma.new_zeros(len(x), extra)), 1)
         v = model(latent.where(wide, x), sigma.masked_fill(mask, 0.0), context)
         return ((x - latent) / now).where(wide, v)[:, :, :frames]
-
-    def _predict(self, noise: Tensor | None):
-        return predict(self.model, self.conditioning, self.clip, noise, Continuation(), self.context.perception)

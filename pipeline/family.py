@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..control.conditioning import Conditioning, Shot
 from ..control.fit import check_modules
@@ -10,67 +10,27 @@ from ..control.pictures import cover
 from ..control.span import ControlError
 from ..drafting import Draft
 from .inputs import BundledInputs, ModelInputs
-from .values import ClipSpec, Continuation
+from .values import ClipSpec, Run
 from .wan_inputs import WanInputs
 from .wan_tasks import READERS, check_task
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from ..model.world_model import WorldModel
     from ..model.config import VDiTConfig
+    from ..model.world_model import WorldModel
 
 
-class ModelFamily(Protocol):
-    """How the models of one family are asked for a video."""
+class BundledFamily:
+    """The models of this pack's own training: drafts, sharp start pictures, latents that carry over between windows.
 
-    caches_text: bool  # whether what the transformer computes of a text is kept between steps
+    Another family is a subclass that overrides what it does otherwise.
+    """
+
+    caches_text = True  # whether what the transformer computes of a text is kept between steps
 
     def check(self, model: WorldModel, shot: Shot) -> None:
         """Raise ControlError naming an input that the model does not read, or cannot do without."""
-        ...
-
-    def scheduler(self, config: VDiTConfig) -> str:
-        """The schedule that the family's models were trained for, see sampling.schedule."""
-        ...
-
-    def trained_on_size(self, own: dict[str, Any], width: int, height: int) -> bool:
-        """Whether a video of this size is like those that the model (its defaults) was trained on."""
-        ...
-
-    def inputs(
-        self,
-        model: WorldModel,
-        conditioning: Conditioning,
-        clip: ClipSpec,
-        device: torch.device | str,
-        continuation: Continuation,
-    ) -> ModelInputs:
-        """The conditioning laid out for the transformer. Raises PictureError and ControlError on misfits."""
-        ...
-
-    def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
-        """Frames that decoding may use where the latent agrees with them, or None."""
-        ...
-
-    def can_predict(self, model: WorldModel) -> bool:
-        """Whether drafts can be predicted for the model."""
-        ...
-
-    def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Start pictures and past latents (see Continuation) for a window that follows one which ends in these frames
-        [n,H,W,3], whose latent is [1,C,T',h,w]."""
-        ...
-
-
-class Bundled:
-    """The models of this pack's own training: drafts, sharp start pictures, latents that carry over between windows."""
-
-    caches_text = True
-
-    def check(self, model: WorldModel, shot: Shot) -> None:
-        """See ModelFamily."""
         check_modules(model.config, shot.controls)
         for name, value in given_inputs(shot).items():
             if value is not None and name not in ("start_image", "end_image", *shot.controls._fields):
@@ -79,47 +39,43 @@ class Bundled:
                 )
 
     def scheduler(self, config: VDiTConfig) -> str:
-        """See ModelFamily."""
+        """The schedule that the models were trained for, see sampling.schedule."""
         return "simple"
 
     def trained_on_size(self, own: dict[str, Any], width: int, height: int) -> bool:
-        """Trained at one size."""
+        """Whether a video of this size is like those that the model (its defaults) was trained on: here one size."""
         return (width, height) == (own["width"], own["height"])
 
-    def inputs(
-        self,
-        model: WorldModel,
-        conditioning: Conditioning,
-        clip: ClipSpec,
-        device: torch.device | str,
-        continuation: Continuation,
-    ) -> ModelInputs:
-        """See ModelFamily."""
-        return BundledInputs(model, conditioning, clip, device, continuation)
+    def inputs(self, run: Run) -> ModelInputs:
+        """The run laid out for the transformer. Raises PictureError and ControlError on misfits."""
+        return BundledInputs(run)
 
     def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
-        """The draft, or else the start pictures, of which the last stands still."""
+        """Frames that decoding may use where the latent agrees: the draft, or the start pictures standing still."""
         if draft is not None or conditioning.start is None:
             return draft
         return Draft(cover(conditioning.start, clip.width, clip.height)).part(0, clip.frames)
 
     def can_predict(self, model: WorldModel) -> bool:
-        """With object dynamics and a transformer that reads drafts."""
+        """Whether drafts can be predicted: with object dynamics and a transformer that reads drafts."""
         return model.dynamics is not None and model.config.draft
 
     def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
-        """All but the first frame as latents: encoded again they would be softer each time, and hold no state."""
+        """Start pictures and past latents (see Continuation) for the window after one that ends in frames [n,H,W,3].
+
+        All but the first frame come as its latent [1,C,T',h,w]: encoded again they would be softer, and hold no state.
+        """
         past = (len(frames) - 1) // model.space.temporal
         return (frames[:1], latent[:, :, -past:]) if past else (frames, None)
 
 
-class Wan:
+class WanFamily(BundledFamily):
     """The released models of the Wan family, which read pictures; their codecs blur little and take long."""
 
-    caches_text = False  # of Wan's 512 tokens in 30 to 40 layers that would be gigabytes
+    caches_text = False  # Wan's 512 tokens in 30 to 40 layers would be gigabytes
 
     def check(self, model: WorldModel, shot: Shot) -> None:
-        """See ModelFamily."""
+        """Each variant reads what its task needs."""
         assert model.variant is not None
         check_task(model.variant, model.config, given_inputs(shot), shot.strength)
 
@@ -131,41 +87,29 @@ class Wan:
         """Trained at several sizes, of 0.3 to 3 times as many pixels as the released default."""
         return 0.3 <= width * height / (own["width"] * own["height"]) <= 3
 
-    def inputs(
-        self,
-        model: WorldModel,
-        conditioning: Conditioning,
-        clip: ClipSpec,
-        device: torch.device | str,
-        continuation: Continuation,
-    ) -> ModelInputs:
-        """See ModelFamily; nothing is taken over from an earlier run."""
-        return WanInputs(model, conditioning, clip, device)
+    def inputs(self, run: Run) -> ModelInputs:
+        """As the variant's task needs them."""
+        return WanInputs(run)
 
     def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
         """Decoded frames are used as they are."""
         return draft
-
-    def can_predict(self, model: WorldModel) -> bool:
-        """There are no object dynamics for them."""
-        return False
 
     def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
         """The last frames as pictures."""
         return frames, None
 
 
-FAMILIES: dict[str, ModelFamily] = {"vdit": Bundled(), "wan": Wan()}
+FAMILIES: dict[str, BundledFamily] = {"vdit": BundledFamily(), "wan": WanFamily()}
 
 
-def family_of(model: WorldModel) -> ModelFamily:
+def family_of(model: WorldModel) -> BundledFamily:
     """The strategy for a model."""
     return FAMILIES[model.family]
 
 
 def given_inputs(shot: Shot) -> dict[str, object]:
-    """What a shot gives beside words, by the names of VDiT Encode Conditioning's inputs; None where nothing is
-    given."""
+    """What a shot gives beside words, by the input names of VDiT Encode Conditioning; None where nothing is given."""
     return {
         "start_image": shot.start,
         "end_image": shot.end,

@@ -12,121 +12,95 @@ from ..sampling.guidance import guided
 from ..sampling.held import held_mask
 from ..sampling.sample import SampleOptions, Step, noise_after_seed, noise_from_seed, sample
 from ..sampling.schedule import model_sigma, schedule
-from .drafts import begun_with, first_picture_clip, first_picture_of, predict, wants_first_picture
+from .drafts import begun, first_picture_clip, first_picture_of, predict, wants_first_picture
 from .family import family_of
 from .inputs import conditioned
 from .settings import check_clip, resolve
-from .values import (
-    FROM_START,
-    MODEL_DEFAULTS,
-    ON_CPU,
-    ClipSpec,
-    Continuation,
-    Progress,
-    Result,
-    RunContext,
-    RunSettings,
-    SamplerSettings,
-)
+from .values import Continuation, Progress, Result, Run, RunSettings, SamplerSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..control.conditioning import Conditioning
     from ..model.world_model import WorldModel
 
 # Steps in which a first picture is made: with 20 as many pictures show a ball, with 6 a tenth fewer (measured once).
 FIRST_PICTURE_STEPS = 12
 
 
-def generate(
-    model: WorldModel,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    seed: int,
-    settings: SamplerSettings = MODEL_DEFAULTS,
-    context: RunContext = ON_CPU,
-    continuation: Continuation = FROM_START,
-) -> Result:
-    """Sample a latent video; model's transformer and codec are on context.device.
+def generate(run: Run) -> Result:
+    """Sample a latent video; the model's transformer and codec are on run.context.device.
 
     A student (config.flow_map) needs no solver and ignores it. From words alone a first picture is made first, see
-    drafts: on_step then hears of both videos, half the steps each. The same arguments give the same bits on the same
+    drafts: on_step then hears of both videos, half the steps each. The same run gives the same bits on the same
     machine. Raises LatticeError, and ValueError for unusable pictures, controls or settings, before the first step.
     """
-    check_clip(model, clip)
-    use = resolve(model, settings)
+    model, hooks = run.model, run.context.hooks
+    check_clip(model, run.clip)
+    use = resolve(model, run.settings)
     if model.config.flow_map:
         check_flow_map(use.steps, use.guidance, model.facts.get("guidance_baked"))
-    if conditioning.negative is None and (use.guidance, use.guidance_low) != (1.0, 1.0):
+    if run.conditioning.negative is None and (use.guidance, use.guidance_low) != (1.0, 1.0):
         raise ValueError(
             f"guidance is {use.guidance:g}, which needs a negative prompt: wire CONDITIONING to `negative` on VDiT "
             "Encode Conditioning (an empty prompt will do), or set guidance to 1"
         )
-    on_step = context.hooks.on_step
-    if wants_first_picture(model, conditioning, continuation):
-        first_half, on_step = _halves(on_step, use.steps)
-        sub_context = replace(context, hooks=replace(context.hooks, on_step=first_half))
-        continuation = with_first_picture(model, conditioning, clip, seed, settings, sub_context)
-    conditioning = begun_with(conditioning, continuation)
-    draft, reason = predict(model, conditioning, clip, seed, continuation, context.perception)
+    if wants_first_picture(run):
+        first_half, second_half = _halves(hooks.on_step, use.steps)
+        run = replace(run, continuation=with_first_picture(_reporting_to(run, first_half)))
+        run = _reporting_to(run, second_half)
+    run = begun(run)
+    draft, reason = predict(run)
     if draft is not None:
-        context.hooks.on_draft(draft)
-        draft = draft.encoded(model.require("codec", "a draft"), context.device)
-    continuation = replace(continuation, draft=draft)
-    latent = _sample(
-        model,
-        conditioning,
-        clip,
-        seed,
-        use,
-        replace(context, hooks=replace(context.hooks, on_step=on_step)),
-        continuation,
+        hooks.on_draft(draft)
+        draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
+    latent = _sample(replace(run, continuation=replace(run.continuation, draft=draft)), use)
+    start, end = run.conditioning.start, run.conditioning.end
+    lagged = start is not None and end is None and run.conditioning.strength > 0
+    return Result(
+        latent,
+        settings=use if lagged else replace(use, frame_lag=0.0),
+        draft=draft,
+        no_draft_reason=reason,
+        expected=family_of(model).expected(run.conditioning, draft, run.clip),
+        first_picture=start if start is run.continuation.first_picture else None,
     )
-    expected = family_of(model).expected(conditioning, draft, clip)
-    first_picture = conditioning.start if conditioning.start is continuation.first_picture else None
-    lagged = conditioning.start is not None and conditioning.end is None and conditioning.strength > 0
-    shown_settings = use if lagged else replace(use, frame_lag=0.0)
-    return Result(latent, shown_settings, draft, reason, expected, first_picture)
 
 
-def with_first_picture(
-    model: WorldModel,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    seed: int,
-    settings: SamplerSettings,
-    context: RunContext,
-) -> Continuation:
+def with_first_picture(run: Run) -> Continuation:
     """A continuation with the picture that a shot of words alone begins with, made by the model or its teacher.
 
-    Where no ball is to be seen in it there is none, and nothing is to be predicted either. A teacher has its own
-    guidance."""
-    maker = model.teacher or model
-    first_clip = first_picture_clip(maker, conditioning, clip)
-    first_settings = SamplerSettings(FIRST_PICTURE_STEPS, settings.guidance if maker is model else None)
-    made = generate(maker, conditioning, first_clip, seed, first_settings, context, Continuation(predict=False))
-    picture = first_picture_of(maker, made.latent.to(context.device))
-    return Continuation(predict=False) if picture is None else Continuation(first_picture=picture)
+    Where no ball is to be seen in it there is none, and nothing is to be predicted. A teacher has its own guidance.
+    """
+    maker = run.model.teacher or run.model
+    settings = SamplerSettings(FIRST_PICTURE_STEPS, run.settings.guidance if maker is run.model else None)
+    alone = Continuation(predict=False)
+    clip = first_picture_clip(maker, run)
+    made = generate(replace(run, model=maker, clip=clip, settings=settings, continuation=alone))
+    picture = first_picture_of(maker, made.latent.to(run.context.device))
+    return alone if picture is None else Continuation(first_picture=picture)
 
 
-def _sample(
-    model: WorldModel,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    seed: int,
-    use: RunSettings,
-    context: RunContext,
-    continuation: Continuation,
-) -> Tensor:
-    """The latent [1,C,T',h,w] in raw scale, on the CPU; continuation.draft is encoded."""
+def _reporting_to(run: Run, on_step: Callable[[Progress], None]) -> Run:
+    return replace(run, context=replace(run.context, hooks=replace(run.context.hooks, on_step=on_step)))
+
+
+def _sample(run: Run, use: RunSettings) -> Tensor:
+    """The latent [1,C,T',h,w] in raw scale, on the CPU; run.continuation.draft is encoded."""
     import torch
 
-    sigmas, space, device = schedule(use.steps, use.shift, use.scheduler), model.space, context.device
+    assert run.seed is not None
+    model, conditioning, seed, device, hooks = (
+        run.model,
+        run.conditioning,
+        run.seed,
+        run.context.device,
+        run.context.hooks,
+    )
+    sigmas, space, draft = schedule(use.steps, use.shift, use.scheduler), model.space, run.continuation.draft
     transformer, solver, levels = model.transformer, use.solver, None
     with torch.no_grad():
-        inputs = family_of(model).inputs(model, conditioning, clip, device, continuation)
-        shape, before = clip.latent_shape(space), inputs.before
+        inputs = family_of(model).inputs(run)
+        shape, before = run.clip.latent_shape(space), inputs.before
         count = shape[2]
         noise = noise_from_seed(seed, shape, before + inputs.extra, device)
         own, more = noise[:, :, :count], noise[:, :, count:]
@@ -146,14 +120,14 @@ def _sample(
             return space.denormalize(x[:, :, before : before + count])
 
         def report(step: Step) -> None:
-            context.hooks.on_step(Progress(step.done, step.total, of_clip(step.x0), continuation.draft))
+            hooks.on_step(Progress(step.done, step.total, of_clip(step.x0), draft))
 
         options = SampleOptions(
             model_sigma=lambda sigma: model_sigma(sigma, use.scheduler),
             frame_levels=levels,
             fresh_noise=noise_after_seed(seed, noise.shape),
         )
-        latent = sample(denoise, noise, sigmas, solver, inputs.held, report, context.hooks.check, options)
+        latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
         return of_clip(latent).cpu()
 
 

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..control.conditioning import Conditioning, Controls
+    from ..control.conditioning import Controls
     from ..drafting import Draft
-    from ..model.world_model import WorldModel
     from ..model.codec.base import Codec
     from ..sampling.types import Transformer
-    from .values import ClipSpec, Continuation
+    from .values import ClipSpec, Run
 
 
 class ModelInputs:
@@ -77,22 +76,16 @@ class ModelInputs:
 class BundledInputs(ModelInputs):
     """The inputs of this pack's own models. The controls say nothing of the extra frame, as in training."""
 
-    def __init__(
-        self,
-        model: WorldModel,
-        conditioning: Conditioning,
-        clip: ClipSpec,
-        device: torch.device | str,
-        continuation: Continuation,
-    ):
-        check_modules(model.config, conditioning.controls)
-        codec = model.require("codec", "VDiT Sample")
-        latent, held = held_latents(codec, conditioning, clip, device, continuation)
-        self.extra = latent.shape[2] - clip.latent_shape(codec)[2]
-        if bool(held.any()) and conditioning.strength > 0:
-            self.held = HeldFrames(codec.normalize(latent), held, conditioning.strength)
-        super().__init__(codec, conditioning.controls, clip)
-        self.codec, self.rays, self.draft = codec, model.config.camera_rays, continuation.draft
+    def __init__(self, run: Run):
+        controls = run.conditioning.controls
+        check_modules(run.model.config, controls)
+        codec = run.model.require("codec", "VDiT Sample")
+        latent, held = held_latents(run, codec)
+        self.extra = latent.shape[2] - run.clip.latent_shape(codec)[2]
+        if bool(held.any()) and run.conditioning.strength > 0:
+            self.held = HeldFrames(codec.normalize(latent), held, run.conditioning.strength)
+        super().__init__(codec, controls, run.clip)
+        self.codec, self.rays, self.draft = codec, run.model.config.camera_rays, run.continuation.draft
 
     def show(self, draft: Draft) -> None:
         """Condition the remaining steps on a draft, for samplers whose noise is known only once they run."""
@@ -130,30 +123,26 @@ class BundledInputs(ModelInputs):
         return vace_context(depth, depth_trust, flow, flow_trust, self.codec.spatial)
 
 
-def held_latents(
-    codec: Codec,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    device: torch.device | str,
-    continuation: Continuation,
-) -> tuple[Tensor, Tensor]:
+def held_latents(run: Run, codec: Codec) -> tuple[Tensor, Tensor]:
     """Raw latents [1,C,T'(+1),h,w] of the pictures to hold, and held [T'(+1)] bool; the +1 carries the end picture.
 
     Raises PictureError when the start pictures do not fit the clip.
     """
     import torch
 
+    clip, device = run.clip, run.context.device
+
     def encoded(pictures: Tensor) -> Tensor:
         return codec.encode(cover(pictures, clip.width, clip.height)[None].to(device)).float()
 
-    start, end, step = conditioning.start, conditioning.end, codec.temporal
+    start, end, step = run.conditioning.start, run.conditioning.end, codec.temporal
     shape = clip.latent_shape(codec)
     count = shape[2]
     total = count + (end is not None)
     latent = torch.zeros(*shape[:2], total, *shape[3:], device=device)
     held = torch.zeros(total, dtype=torch.bool, device=device)
     if start is not None:
-        pictures, past, draft = start.shape[0], continuation.past, continuation.draft
+        pictures, past, draft = start.shape[0], run.continuation.past, run.continuation.draft
         known = (pictures - 1) // step + 1
         if (pictures - 1) % step:
             below = (known - 1) * step + 1

@@ -32,7 +32,8 @@ class LatentPreview:
 
     By the codec's tiny `preview` codec where it has one. Else linearly, by its own `preview_map`, which was fitted
     where the codec was trained; a codec without one gets a map fitted to synthetic clips at the first call, and keeps
-    it here."""
+    it here.
+    """
 
     def __init__(self, codec: Codec):
         self.codec, self._map = codec, codec.preview_map

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .drafts import begun_with, predict, wants_first_picture
+from .drafts import begun, predict, wants_first_picture
 from .family import family_of
 from .generate import with_first_picture
 from .takes import take
-from .values import MODEL_DEFAULTS, ON_CPU, ClipSpec, Continuation, RunContext, SamplerSettings, ignore
+from .values import Continuation, Run, ignore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..control.conditioning import Conditioning
     from ..control.depth import DepthMaps
     from ..control.flow import FlowField
-    from ..model.world_model import WorldModel
 
 OVERLAP = 5  # frames a window is given of the one before: two latent frames, which show how fast things move
 
@@ -27,7 +26,8 @@ OVERLAP = 5  # frames a window is given of the one before: two latent frames, wh
 @dataclass(frozen=True)
 class Windows:
     """How a long video is cut: frames made at once (None: as many as the model was trained on), frames shared by two
-    neighbours, and on_window(done, total), which may raise to stop."""
+    neighbours, and on_window(done, total), which may raise to stop.
+    """
 
     frames: int | None = None
     overlap: int = OVERLAP
@@ -44,42 +44,33 @@ def window_starts(frames: int, window: int, overlap: int = OVERLAP) -> list[int]
     return starts
 
 
-def long_video(
-    model: WorldModel,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    seed: int,
-    settings: SamplerSettings = MODEL_DEFAULTS,
-    context: RunContext = ON_CPU,
-    windows: Windows = Windows(),
-) -> Tensor:
+def long_video(run: Run, windows: Windows = Windows()) -> Tensor:
     """Frames [T,H,W,3] in 0..1 of any length; errors as generate()'s.
 
     A video no longer than a window is made in one piece. Window i has seed + i. An end picture ends the last window.
     """
     import torch
 
+    model, clip, seed = run.model, run.clip, run.seed or 0
     window = windows.frames or model.defaults["frames"]
     if clip.frames <= window:
-        return take(model, conditioning, clip, seed, settings, context).frames
+        return take(run).frames
     piece = replace(clip, frames=window)
-    whole = Continuation()
-    if wants_first_picture(model, conditioning, whole):
-        start = with_first_picture(model, _cut(conditioning, 0, window), piece, seed, settings, context)
-        whole = Continuation(first_picture=start.first_picture)
-    conditioning = begun_with(conditioning, whole)
-    draft = predict(model, conditioning, clip, seed, whole, context.perception).draft
+    if wants_first_picture(run):
+        first = with_first_picture(replace(run, clip=piece, conditioning=_cut(run.conditioning, 0, window)))
+        run = begun(replace(run, continuation=Continuation(first_picture=first.first_picture)))
+    draft = predict(run).draft
     video = torch.empty(0, clip.height, clip.width, 3)
     starts = window_starts(clip.frames, window, windows.overlap)
     latent = None
     for i, at in enumerate(starts):
-        end = conditioning.end if i == len(starts) - 1 and at + window == clip.frames else None
-        part = replace(_cut(conditioning, at, window), end=end)
-        continuation = replace(whole, draft=None if draft is None else draft.part(at, window))
+        end = run.conditioning.end if i == len(starts) - 1 and at + window == clip.frames else None
+        part = replace(_cut(run.conditioning, at, window), end=end)
+        continuation = replace(run.continuation, draft=None if draft is None else draft.part(at, window))
         if latent is not None:
             start, past = family_of(model).after_window(model, video[at : at + windows.overlap], latent)
             part, continuation = replace(part, start=start, strength=1.0), replace(continuation, past=past)
-        made = take(model, part, piece, seed + i, settings, context, continuation)
+        made = take(replace(run, conditioning=part, clip=piece, seed=seed + i, continuation=continuation))
         latent = made.result.latent
         video = torch.cat((video, made.frames[windows.overlap if i else 0 :]))
         windows.on_window(i + 1, len(starts))

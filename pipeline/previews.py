@@ -51,7 +51,8 @@ class PreviewBudget:
 
 class FormingVideo:
     """An on_step that gives update(done, pictures) the predicted clean video, as sharp as the draft where both
-    agree."""
+    agree.
+    """
 
     def __init__(self, preview: LatentPreview, update: Update):
         self.preview, self.update, self.budget = preview, update, PreviewBudget()

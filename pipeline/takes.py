@@ -15,18 +15,7 @@ from .decode import decode_frames
 from .generate import generate
 from .latent_preview import LatentPreview, reduced, resized
 from .previews import PreviewBudget, Update, pictures, predicted_video
-from .values import (
-    FROM_START,
-    MODEL_DEFAULTS,
-    ON_CPU,
-    ClipSpec,
-    Continuation,
-    Hooks,
-    Progress,
-    Result,
-    RunContext,
-    SamplerSettings,
-)
+from .values import Hooks, Progress, Result, Run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +23,6 @@ if TYPE_CHECKING:
 
     from ..control.conditioning import Conditioning
     from ..drafting import Draft
-    from ..model.world_model import WorldModel
 
 SEEDS = 2**64
 TILE = 192  # pixels, longest side of one take among several while they form
@@ -59,18 +47,10 @@ def seeds_from(seed: int, count: int) -> list[int]:
     return [(seed + i) % SEEDS for i in range(count)]
 
 
-def take(
-    model: WorldModel,
-    conditioning: Conditioning,
-    clip: ClipSpec,
-    seed: int,
-    settings: SamplerSettings = MODEL_DEFAULTS,
-    context: RunContext = ON_CPU,
-    continuation: Continuation = FROM_START,
-) -> Take:
-    """Sample, decode and time one video; arguments and errors as generate()'s."""
+def take(run: Run) -> Take:
+    """Sample, decode and time one video; errors as generate()'s."""
     begin, shown = time.perf_counter(), list[float]()
-    hooks = context.hooks
+    context, hooks = run.context, run.context.hooks
 
     def on_draft(draft: Draft) -> None:
         shown.append(time.perf_counter() - begin)
@@ -81,9 +61,9 @@ def take(
         hooks.on_frames(done, frames)
 
     timed = replace(context, hooks=replace(hooks, on_draft=on_draft, on_frames=on_frames))
-    result = generate(model, conditioning, clip, seed, settings, timed, continuation)
-    frames = decode_frames(model.require("codec", "a take"), result.latent, result.expected, timed)
-    return Take(seed, result, frames, time.perf_counter() - begin, shown[0])
+    result = generate(replace(run, context=timed))
+    frames = decode_frames(run.model.require("codec", "a take"), result.latent, result.expected, timed)
+    return Take(run.seed or 0, result, frames, time.perf_counter() - begin, shown[0])
 
 
 class TakeCache:
@@ -95,25 +75,18 @@ class TakeCache:
         self._takes: OrderedDict[tuple[object, ...], tuple[weakref.ref[Conditioning], Take]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(
-        self,
-        model: WorldModel,
-        conditioning: Conditioning,
-        clip: ClipSpec,
-        seed: int,
-        settings: SamplerSettings,
-        context: RunContext,
-    ) -> Take:
+    def take(self, run: Run) -> Take:
         """As take(); of a take that is still here the times are those of when it was made."""
-        key = (id(model), id(conditioning), str(context.device), seed, clip, settings)
+        shot = run.conditioning
+        key = (id(run.model), id(shot), str(run.context.device), run.seed, run.clip, run.settings)
         with self._lock:
             owner, made = self._takes.get(key, (None, None))
-        if owner is not None and made is not None and owner() is conditioning:
-            codec = model.require("codec", "a take")
-            return replace(made, frames=decode_frames(codec, made.result.latent, made.result.expected, context))
-        made = take(model, conditioning, clip, seed, settings, context)
+        if owner is not None and made is not None and owner() is shot:
+            codec = run.model.require("codec", "a take")
+            return replace(made, frames=decode_frames(codec, made.result.latent, made.result.expected, run.context))
+        made = take(run)
         with self._lock:
-            self._takes[key] = weakref.ref(conditioning), replace(made, frames=made.frames[:0])
+            self._takes[key] = weakref.ref(shot), replace(made, frames=made.frames[:0])
             while len(self._takes) > self.LIMIT:
                 self._takes.popitem(last=False)
         return made

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ..control.conditioning import Conditioning
     from ..drafting import Draft, PerceptionCache
     from ..model.codec.base import Codec
+    from ..model.world_model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class RunSettings:
 @dataclass(frozen=True, eq=False)
 class Progress:
     """What Hooks.on_step receives: `done` of `total` steps, the predicted clean latent x0 [1,C,T',h,w] in raw scale,
-    and the draft that the transformer is conditioned on."""
+    and the draft that the transformer is conditioned on.
+    """
 
     done: int
     total: int
@@ -84,7 +87,8 @@ class Hooks:
     """Called while a run goes on; each may stop it by raising.
 
     on_draft: when a draft was predicted, before sampling. on_step: after each step. on_frames(latent frames done,
-    frames so far [n,H,W,3]): while decoding; the frames are not to be changed. check: before every model call."""
+    frames so far [n,H,W,3]): while decoding; the frames are not to be changed. check: before every model call.
+    """
 
     on_draft: Callable[[Draft], None] = ignore
     on_step: Callable[[Progress], None] = ignore
@@ -101,13 +105,17 @@ class RunContext:
     perception: PerceptionCache | None = None
 
 
+ON_CPU = RunContext()  # without hooks
+
+
 @dataclass(frozen=True, eq=False)
 class Continuation:
     """What a run takes over from an earlier one.
 
     first_picture [1,H,W,3]: made from words alone, it stands for the missing start picture. past: raw latents
     [1,C,k,h,w] that follow the start pictures (the bundled model only). draft: part of a longer video's draft. predict:
-    whether a draft may be predicted, and a first picture be made, where there is none."""
+    whether a draft may be predicted, and a first picture be made, where there is none.
+    """
 
     first_picture: Tensor | None = None
     past: Tensor | None = None
@@ -115,9 +123,20 @@ class Continuation:
     predict: bool = True
 
 
-MODEL_DEFAULTS = SamplerSettings()
-ON_CPU = RunContext()
-FROM_START = Continuation()
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One video to be made: by which model, of what, how long and large, with which seed and settings, and where.
+
+    seed None: the noise is an external sampler's.
+    """
+
+    model: WorldModel
+    conditioning: Conditioning
+    clip: ClipSpec
+    seed: int | None = None
+    settings: SamplerSettings = SamplerSettings()
+    context: RunContext = RunContext()
+    continuation: Continuation = Continuation()
 
 
 @dataclass(frozen=True, eq=False)

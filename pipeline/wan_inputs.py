@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..control.conditioning import Conditioning
     from ..control.depth import DepthMaps
     from ..control.flow import FlowField
-    from ..model.world_model import WorldModel
-    from .values import ClipSpec
+    from .values import Run
 
 CLIP_TOKENS = 257  # CLIP features of one picture (ViT-H/14)
 GRAY = 0.5  # the pixel value of an unknown frame: 0 in the codec's -1..1
@@ -31,10 +29,11 @@ GRAY = 0.5  # the pixel value of an unknown frame: 0 in the codec's -1..1
 class WanInputs(ModelInputs):
     """The inputs of one run of a Wan model. Raises ControlError and PictureError for what does not fit the clip."""
 
-    def __init__(self, model: WorldModel, conditioning: Conditioning, clip: ClipSpec, device: torch.device | str):
+    def __init__(self, run: Run):
+        model, conditioning, clip = run.model, run.conditioning, run.clip
         assert model.variant is not None
         super().__init__(model.space, conditioning.controls, clip)
-        self.model, self.conditioning, self.device = model, conditioning, device
+        self.model, self.conditioning, self.device = model, conditioning, run.context.device
         self.config, self.task, self.rays = model.config, model.variant.task, model.config.camera_rays
         self.size, self.grid = (clip.width, clip.height), clip.latent_shape(self.space)[2:]
         ignored = conditioning.strength == 0
@@ -176,7 +175,8 @@ class WanInputs(ModelInputs):
 
     def _branch(self, progress: float, device: torch.device | str) -> dict[str, Any]:
         """VACE: the contexts that act now, each with its strength; without any control, one that leaves all frames
-        free."""
+        free.
+        """
         acting: dict[str, float] = {}
         if self.depth is not None and applies(self.depth, progress):
             acting["depth"] = self.depth.strength
@@ -222,7 +222,8 @@ def depth_pictures(depth: DepthMaps) -> Tensor:
 
 def flow_pictures(flow: FlowField) -> Tensor:
     """Flow [T,H,W,3] as VACE was trained on it: RAFT's colours, each frame scaled to its own maximum, the first
-    twice."""
+    twice.
+    """
     import torch
 
     from ..control.flow import FlowField

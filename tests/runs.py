@@ -1,7 +1,17 @@
 """Short calls of the pipeline for tests: keyword arguments in place of the values that the pipeline takes."""
 
 from vdit.control import Shot
-from vdit.pipeline import ClipSpec, Continuation, Hooks, RunContext, SamplerSettings, Windows, encode_shot, generate
+from vdit.pipeline import (
+    ClipSpec,
+    Continuation,
+    Hooks,
+    Run,
+    RunContext,
+    SamplerSettings,
+    Windows,
+    encode_shot,
+    generate,
+)
 from vdit.pipeline import long_video as pipeline_long_video
 from vdit.pipeline.drafts import predict
 from vdit.pipeline.takes import take as pipeline_take
@@ -12,16 +22,18 @@ def encoded(model, prompt, negative_prompt="", start=None, end=None, strength=1.
     return encode_shot(model, Shot(prompt, negative_prompt, start, end, strength, **more))
 
 
-def arguments(frames, width, height, seed, continuation=None, perception=None, device="cpu", **more):
-    """Clip, seed, settings, context and continuation; hooks are named as in Hooks, all else is a setting."""
+def run_of(
+    model, conditioning, frames, width, height, seed=None, continuation=None, perception=None, device="cpu", **more
+):
+    """A Run; hooks are named as in Hooks, all else is a setting."""
     hooks = Hooks(**{name: more.pop(name) for name in Hooks.__dataclass_fields__ if name in more})
-    context = RunContext(device, hooks, perception)
-    return ClipSpec(frames, width, height), seed, SamplerSettings(**more), context, continuation or Continuation()
+    context, before = RunContext(device, hooks, perception), continuation or Continuation()
+    return Run(model, conditioning, ClipSpec(frames, width, height), seed, SamplerSettings(**more), context, before)
 
 
 def run(model, conditioning, **given):
     """The Result of generate()."""
-    return generate(model, conditioning, *arguments(**given))
+    return generate(run_of(model, conditioning, **given))
 
 
 def latent_of(model, conditioning, **given):
@@ -31,16 +43,14 @@ def latent_of(model, conditioning, **given):
 
 def take(model, conditioning, **given):
     """A Take."""
-    return pipeline_take(model, conditioning, *arguments(**given))
+    return pipeline_take(run_of(model, conditioning, **given))
 
 
 def long_video(model, conditioning, window=None, overlap=5, **given):
     """Frames of a long video."""
-    *rest, _ = arguments(**given)
-    return pipeline_long_video(model, conditioning, *rest, Windows(window, overlap))
+    return pipeline_long_video(run_of(model, conditioning, **given), Windows(window, overlap))
 
 
 def predicted(model, conditioning, frames, width, height, seed=None, noise=None, continuation=None, cache=None):
     """The Prediction of a draft; noise in place of a seed."""
-    clip = ClipSpec(frames, width, height)
-    return predict(model, conditioning, clip, seed if noise is None else noise, continuation or Continuation(), cache)
+    return predict(run_of(model, conditioning, frames, width, height, seed, continuation, cache), noise)

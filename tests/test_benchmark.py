@@ -364,9 +364,9 @@ def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch)
 
     made, calls = [], []
 
-    def watched(*call):
-        calls.append(call)
-        made.append(generate(*call))
+    def watched(run):
+        calls.append(run)
+        made.append(generate(run))
         return made[-1]
 
     generate = takes.generate
@@ -374,12 +374,12 @@ def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch)
     shot = encoded(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
     run = dict(seed=1, width=64, height=64, steps=1, guidance=1.0)
     long = long_video(model, shot, frames=25, overlap=9, **run)
-    *_, second, clip, seed, settings, context, continuation = calls[1]
+    second = calls[1]
     first, then = (result.latent for result in made)
-    assert torch.equal(second.start, long[8:9]) and torch.equal(continuation.past, first[:, :, -2:])
+    assert torch.equal(second.conditioning.start, long[8:9]) and torch.equal(second.continuation.past, first[:, :, -2:])
     assert torch.equal(then[:, :, 1:3], first[:, :, -2:])  # held to the bit
     with pytest.raises(PictureError, match="start_image has 17 pictures but the video only 17 frames"):
-        generate(model, second, clip, seed, settings, context, replace(continuation, past=first[:, :, -4:]))
+        generate(replace(second, continuation=replace(second.continuation, past=first[:, :, -4:])))
 
 
 def test_a_model_is_measured_from_end_to_end(model, tmp_path):

@@ -21,7 +21,7 @@ from vdit.nodes.depth import VDiTDepthControl
 from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.flow import VDiTFlowControl, VDiTFlowFromVideo
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline import ClipSpec, unused
+from vdit.pipeline import ClipSpec, Run, unused
 from vdit.pipeline.external_sampler import ExternalShot
 from vdit.sampling import noise_from_seed, schedule
 
@@ -83,7 +83,7 @@ def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, ris
     start = torch.rand(pictures, 64, 64, 3) if pictures else None
     told = encoded(model, "a red ball falls", start=start, camera=move("orbit"))
     ours = latent_of(model, told, **(ASK | dict(guidance=1.0, solver="euler")))
-    shot, sigmas = ExternalShot(model, told, ClipSpec(9, 64, 64)), schedule(4)
+    shot, sigmas = ExternalShot(Run(model, told, ClipSpec(9, 64, 64))), schedule(4)
     x = noise_from_seed(1, shot.shape)
     with torch.no_grad():
         for s, t in zip(sigmas, sigmas[1:]):
@@ -94,7 +94,7 @@ def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, ris
 
 @pytest.mark.parametrize("shift", [1.0, 12.0])
 def test_without_a_rise_another_sampler_gets_the_transformers_own_velocity(model, shift):
-    shot, sigmas = ExternalShot(model, encoded(model, "a red ball falls"), ClipSpec(9, 64, 64)), schedule(50, shift)
+    shot, sigmas = ExternalShot(Run(model, encoded(model, "a red ball falls"), ClipSpec(9, 64, 64))), schedule(50, shift)
     x = torch.randn(shot.shape)
     for s in sigmas[:-1]:
         sigma = torch.full((1, 3), s)
@@ -104,7 +104,7 @@ def test_without_a_rise_another_sampler_gets_the_transformers_own_velocity(model
 def test_a_run_that_begins_amid_the_schedule_has_one_noise_level(model, monkeypatch):
     monkeypatch.setitem(model.defaults, "rise", 0.5)
     told = encoded(model, "a red ball falls", start=torch.rand(1, 64, 64, 3))
-    shot, seen = ExternalShot(model, told, ClipSpec(9, 64, 64)), []
+    shot, seen = ExternalShot(Run(model, told, ClipSpec(9, 64, 64))), []
 
     def transformer(x, sigma, context):
         seen.append(sigma)

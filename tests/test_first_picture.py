@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from fakes import random_world_model, small_config
-from runs import encoded, latent_of, long_video, run, take
+from runs import encoded, latent_of, long_video, run, run_of, take
 from vdit.control.camera import CameraPath
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.nodes.benchmark_models import preview_model
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
-from vdit.pipeline import ClipSpec, Continuation, decode_frames
-from vdit.pipeline.drafts import begun_with, predict
+from vdit.pipeline import Continuation, decode_frames
+from vdit.pipeline.drafts import begun, predict
 
 SIZE = dict(frames=13, width=64, height=64)
 RUN = dict(**SIZE, seed=5, steps=2, guidance=1.0)
@@ -106,8 +106,8 @@ def test_what_might_be_a_ball_begins_nothing(model, odds, frame):
     for generated, shows in ((True, False), (False, True)):
         model.dynamics.odds = 2.0
         continuation = Continuation(first_picture=made.first_picture)
-        begun = begun_with(shot, continuation)
-        draft = predict(model, begun, ClipSpec(**SIZE), 5, continuation if generated else Continuation(), None).draft
+        one = begun(run_of(model, shot, **SIZE, seed=5, continuation=continuation))
+        draft = predict(one if generated else replace(one, continuation=Continuation())).draft
         assert bool(draft.balls.any()) is shows
 
 

@@ -22,7 +22,7 @@ from vdit.model.experts import Experts  # noqa: E402
 from vdit.model.variants import VARIANTS  # noqa: E402
 from vdit.model.wan import WanTransformer  # noqa: E402
 from vdit.model.world_model import WorldModel  # noqa: E402
-from vdit.pipeline import ClipSpec, SamplerSettings, clip_of, resolve  # noqa: E402
+from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, resolve  # noqa: E402
 from vdit.pipeline.wan_inputs import WanInputs, flow_pictures, folded_mask  # noqa: E402
 from vdit.sampling import SampleOptions, sample, schedule  # noqa: E402
 
@@ -71,7 +71,7 @@ def encode(model, **given):
 
 
 def controls(model, **given):
-    return WanInputs(model, encode(model, **given), ClipSpec(FRAMES, 64, 64), "cpu")
+    return WanInputs(Run(model, encode(model, **given), ClipSpec(FRAMES, 64, 64)))
 
 
 def camera():
