@@ -4,22 +4,19 @@ import asyncio
 import json
 import os
 import shutil
-import sys
 import threading
 import urllib.request
 import warnings
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests
-from comfy_core import core  # noqa: E402, F401  a real ComfyUI
+from comfy_core import core  # noqa: F401  a real ComfyUI
+from front_end import templates
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-SLOW = 180_000  # ms; the front end takes seconds to start, and a minute where other work has the cores
 NEEDED = (
     "NOT TESTED: no browser. Install Debian's chromium (apt install chromium), "
     "or: python -m playwright install chromium"
@@ -60,7 +57,7 @@ def studio(tmp_path_factory):
     patch.undo()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     from playwright.sync_api import sync_playwright
 
@@ -75,42 +72,14 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def opened(browser, studio):
-    """Opens a template by its deep link, as in a browser of its own that was never here before; options: the context's.
-
-    Checks at the end that no page raised and none asked another host.
-    """
-    contexts, faults, foreign = [], [], []
-
-    def only_here(route):
-        if route.request.url.startswith((studio, "data:", "blob:")):
-            route.continue_()
-        else:
-            foreign.append(route.request.url)
-            route.abort()
-
-    def open_template(name, **options):
-        contexts.append(browser.new_context(viewport={"width": 1600, "height": 900}, **options))
-        contexts[-1].route("**/*", only_here)
-        page = contexts[-1].new_page()
-        page.set_default_timeout(SLOW)
-        page.on("pageerror", lambda fault: faults.append(f"{name}: {fault}"))
-        page.goto(f"{studio}?template={name}&source=vdit")
-        page.wait_for_function(
-            "(name) => window.app?.extensionManager?.workflow?.activeWorkflow?.filename === name", arg=name
-        )
-        page.wait_for_function("window.app?.graph?.nodes?.length > 0")
-        return page
-
-    yield open_template
-    for context in contexts:
-        context.close()
-    assert faults == []
-    assert foreign == []
+    """Opens a template in a page of its own, which is closed with the test."""
+    with templates(browser, studio) as open_template:
+        yield open_template
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def infos(studio):
     with urllib.request.urlopen(f"{studio}object_info") as answer:
         return json.load(answer)

@@ -57,6 +57,7 @@ BANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite, name, band", BANDS, ids=[f"{name}-{suite}" for suite, name, _ in BANDS])
 def test_control_scores_what_it_must(suite, name, band):
     slack = 4.0 if suite == "coherence" else 0.0  # of one clip; the bands are for many
@@ -125,6 +126,7 @@ def test_a_bounce_gives_its_frame_gravity_and_speed():
     assert found.bend < 0.01 and flight(center, 1, hits[0], 20).bend > 1
 
 
+@pytest.mark.slow
 def test_a_flight_that_meets_a_wall_is_not_asked_for_its_sideways_speed():
     for _, labels in draw("physics", "throw", "validation", 77, 8):
         assert true_flight(labels, KNOWN)[2].bend <= 0.5
@@ -382,6 +384,7 @@ def test_a_window_goes_on_from_the_latents_of_the_one_before(model, monkeypatch)
         generate(replace(second, continuation=replace(second.continuation, past=first[:, :, -4:])))
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_from_end_to_end(model, tmp_path):
     plan = runner.Plan(0, 1, ("physics",), form=Format(64, 64))
     one = contestant(model, "random")
@@ -394,6 +397,7 @@ def test_a_model_is_measured_from_end_to_end(model, tmp_path):
     assert "on " + report["hardware"]["processor"] in (tmp_path / "report.txt").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_obedience_stands_beside_the_simulator_and_the_codec(tmp_path):
     model = random_world_model(0, controls=True)
     model.defaults.update(width=64, height=64, frames=17, steps=1)

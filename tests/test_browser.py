@@ -4,24 +4,25 @@ Takes Debian's chromium or Playwright's own; with neither, every test here is sk
 """
 
 import json
-import time
 from pathlib import Path
 
 import pytest
-from layout import overlapping
+from front_end import nodes_2, overlapping, prompt_of, set_widgets, widget_values
 from vdit.host.workflow import load, to_prompt
 
+pytestmark = pytest.mark.slow
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
 
 KEEP_EVENTS = """() => {
     window.seen = [];
-    for (const kind of ['execution_start', 'execution_cached', 'executing', 'progress', 'executed', 'b_preview_with_metadata',
-                        'execution_success', 'execution_error', 'execution_interrupted'])
-        app.api.addEventListener(kind, (event) => window.seen.push([kind, kind.startsWith('b_') ? null : event.detail]));
+    for (const kind of ['execution_start', 'execution_cached', 'executing', 'progress', 'executed',
+                        'b_preview_with_metadata', 'execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, (event) =>
+            window.seen.push([kind, kind.startsWith('b_') ? null : event.detail]));
 }"""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def opened(opened):
     def open_template(name):
         page = opened(name)
@@ -31,34 +32,17 @@ def opened(opened):
     return open_template
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(opened):
     """The first-frame workflow, made small so that a run takes a second or two."""
     page = opened("first-frame-to-video")
-    set_widgets(page, "VDiTSample", seconds=1.0, steps=64)  # of eight, all can be over before a picture is coded
+    set_widgets(page, "VDiTSample", seconds=1.0, steps=4)
     return page
 
 
 def wait_for_graph(page):
     page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type === 'VDiTLoadModel')")
     page.evaluate(KEEP_EVENTS)
-
-
-def set_widgets(page, node_type, **values):
-    page.evaluate(
-        """([type, values]) => {
-        const node = app.graph.nodes.find((node) => node.type === type);
-        for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value;
-    }""",
-        [node_type, values],
-    )
-
-
-def widget(page, node_type, name):
-    return page.evaluate(
-        "([type, name]) => app.graph.nodes.find((n) => n.type === type).widgets.find((w) => w.name === name).value",
-        [node_type, name],
-    )
 
 
 def seen(page):
@@ -79,14 +63,6 @@ def ran(events):
     return [detail for kind, detail in events if kind == "executing" and detail is not None]
 
 
-def prompt_of(page):
-    """As the front end would send it, less the player that it puts on a node once it shows a video."""
-    prompt = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
-    for node in prompt.values():
-        node["inputs"].pop("video-preview", None)
-    return prompt
-
-
 def ids(page):
     """Node type -> id, as in the graph."""
     return {kind: str(id) for kind, id in page.evaluate("() => app.graph.nodes.map((node) => [node.type, node.id])")}
@@ -97,11 +73,10 @@ def test_our_prompt_is_the_front_ends_and_no_node_lies_on_another(opened, infos,
     page = opened(path.stem)
     assert load(path, infos).prompt == prompt_of(page)
     assert not overlapping(page.evaluate("() => app.graph.nodes.map((n) => [n.title, ...n.pos, ...n.size])"))
-    page.context.close()
 
 
 def test_our_prompt_is_the_front_ends_for_all_that_an_editor_can_do(opened, infos):
-    """Bypass, mute, reroute, primitive, subgraph, a date in a name: put into a shipped workflow by the editor itself."""
+    """Bypass, mute, reroute, primitive, subgraph, a date in a name: put into a shipped workflow by the editor."""
     page = opened("first-last-frame")
     page.evaluate("""() => {
         const graph = app.graph, find = (type) => graph.nodes.find((node) => node.type === type);
@@ -116,7 +91,8 @@ def test_our_prompt_is_the_front_ends_for_all_that_an_editor_can_do(opened, info
         const primitive = add('PrimitiveNode'), sample = find('VDiTSample');
         primitive.connect(0, sample, sample.findInputSlot('steps'));
         primitive.widgets[0].value = 11;
-        find('SaveVideo').widgets.find((w) => w.name === 'filename_prefix').value = 'clips/%date:yyyy-MM-dd%/%Sample.seed%_%no.thing%';
+        const name = find('SaveVideo').widgets.find((w) => w.name === 'filename_prefix');
+        name.value = 'clips/%date:yyyy-MM-dd%/%Sample.seed%_%no.thing%';
     }""")
     compare(page, infos)
     page.evaluate("""() => {
@@ -127,7 +103,6 @@ def test_our_prompt_is_the_front_ends_for_all_that_an_editor_can_do(opened, info
     assert any(":" in node_id for node_id in prompt_of(page))
     page.evaluate("() => { app.graph.nodes.find((node) => node.subgraph).mode = 4; }")
     compare(page, infos)
-    page.context.close()
 
 
 def compare(page, infos):
@@ -137,6 +112,7 @@ def compare(page, infos):
 
 
 def test_run_shows_progress_the_forming_video_and_the_video(page):
+    set_widgets(page, "VDiTSample", seed=101, steps=64)  # of eight, all can be over before a picture is coded
     events = press_run(page)
     kinds = [kind for kind, _ in events]
     assert kinds.index("progress") < kinds.index("executed") and "b_preview_with_metadata" in kinds
@@ -151,27 +127,26 @@ def test_run_shows_progress_the_forming_video_and_the_video(page):
     )
 
 
-def test_the_same_again_runs_nothing(page):
-    assert ran(press_run(page)) == []
-
-
-def test_another_seed_reruns_sampling_and_what_follows_only(page):
+def test_the_same_again_runs_nothing_and_another_seed_only_sampling_and_what_follows(page):
     types = {id: kind for kind, id in ids(page).items()}
-    set_widgets(page, "VDiTSample", seed=widget(page, "VDiTSample", "seed") + 1)
+    set_widgets(page, "VDiTSample", seed=102)
+    press_run(page)
+    assert ran(press_run(page)) == []
+    set_widgets(page, "VDiTSample", seed=103)
     again = [types[str(id)] for id in ran(press_run(page))]
     assert again[0] == "VDiTSample" and again[-1] == "SaveVideo"
     assert not {"VDiTLoadModel", "LoadImage", "VDiTEncodeConditioning"} & set(again)
 
 
 def test_cancel_stops_the_run_and_the_next_one_works(page):
-    set_widgets(page, "VDiTSample", steps=1000)
+    set_widgets(page, "VDiTSample", seed=104, steps=1000)
     page.evaluate("() => { window.seen.length = 0; }")
     page.click('[data-testid="queue-button"]')
     page.wait_for_function("() => window.seen.some(([kind, detail]) => kind === 'progress' && detail.value > 1)")
-    pressed = time.monotonic()
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Interrupt')")
     page.wait_for_function("() => window.seen.some(([kind]) => kind === 'execution_interrupted')")
-    assert time.monotonic() - pressed < 5  # the executor's own half second is held in test_executor
+    steps = [detail["value"] for kind, detail in seen(page) if kind == "progress"]
+    assert max(steps) < 1000
     set_widgets(page, "VDiTSample", steps=4)
     press_run(page)
 
@@ -184,8 +159,6 @@ def test_a_failing_node_is_marked_with_its_reason(page):
     page.wait_for_function(
         "() => document.body.innerText.includes('nearest that fit') || document.body.innerText.includes('error')"
     )
-    page.keyboard.press("Escape")
-    set_widgets(page, "VDiTSample", seconds=1.0)
 
 
 def test_a_workflow_survives_save_and_reload(page, studio):
@@ -195,7 +168,8 @@ def test_a_workflow_survives_save_and_reload(page, studio):
     page.evaluate(
         """async (name) => {
         const graph = app.graph.serialize();
-        const answer = await app.api.fetchApi(`/userdata/${name}?overwrite=true`, {method: 'POST', body: JSON.stringify(graph)});
+        const options = {method: 'POST', body: JSON.stringify(graph)};
+        const answer = await app.api.fetchApi(`/userdata/${name}?overwrite=true`, options);
         if (!answer.ok) throw new Error(`not saved: ${answer.status}`);
     }""",
         name,
@@ -205,16 +179,13 @@ def test_a_workflow_survives_save_and_reload(page, studio):
     page.evaluate("async (name) => app.loadGraphData(await (await app.api.fetchApi(`/userdata/${name}`)).json())", name)
     wait_for_graph(page)
     assert prompt_of(page) == before
-    assert widget(page, "VDiTSample", "seed") == 4242
+    assert widget_values(page, "VDiTSample")["seed"] == 4242
     press_run(page)
 
 
 def test_the_graph_works_in_nodes_2(page):
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
-    try:
+    with nodes_2(page):
         page.wait_for_selector("[data-node-id]")
         set_widgets(page, "VDiTSample", seed=4243)
         press_run(page)
         page.wait_for_function("() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)")
-    finally:
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from front_end import nodes_2, prompt_of, set_widgets, widget_values
 
+pytestmark = pytest.mark.slow
 WATCH = """() => {
     window.seen = [];
     window.formed = 0;
@@ -15,7 +17,7 @@ WATCH = """() => {
 PREVIEW, AGAINST = "Preview", "Preview against render"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(opened):
     """The shipped workflow, made small, with nothing picked."""
     page = opened("distill-preview")
@@ -31,24 +33,6 @@ def page(opened):
         "() => { app.canvas.ds.scale = 0.8; app.canvas.ds.offset = [-700, 60]; app.canvas.setDirty(true, true); }"
     )
     return page
-
-
-def set_widgets(page, title, **values):
-    page.evaluate(
-        """([title, values]) => {
-        const node = app.graph.nodes.find((node) => node.title === title);
-        for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value;
-    }""",
-        [title, values],
-    )
-
-
-def widgets(page, title):
-    return page.evaluate(
-        """(title) => Object.fromEntries(app.graph.nodes.find((node) => node.title === title)
-        .widgets.map((w) => [w.name, w.value]))""",
-        title,
-    )
 
 
 def run(page):
@@ -70,7 +54,7 @@ def takes(page, title):
         const tiles = [...root.querySelectorAll('.vdit-take')];
         return {
             seeds: tiles.map((tile) => tile.textContent),
-            picked: tiles.filter((tile) => tile.getAttribute('aria-pressed') === 'true').map((tile) => tile.textContent),
+            picked: tiles.filter((tile) => tile.ariaPressed === 'true').map((tile) => tile.textContent),
             line: root.querySelector('.vdit-line').textContent,
             films: tiles.map((tile) => tile.querySelector('.vdit-film').style.backgroundPosition),
             shown: root.isConnected,
@@ -84,43 +68,48 @@ def click_take(page, seed):
     page.click(f'.vdit-take[title^="Seed {seed}:"]')
 
 
-def prompt(page, title):
-    output = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
-    return next(node["inputs"] for node in output.values() if node["_meta"]["title"] == title)
+def inputs_of(page, title):
+    return next(node["inputs"] for node in prompt_of(page).values() if node["_meta"]["title"] == title)
 
 
 def test_four_takes_are_shown_while_they_form_and_nothing_is_rendered_yet(page):
+    set_widgets(page, PREVIEW, seed=20)  # asked for nowhere else: the server remembers what it has made
     shown = run(page)
     assert PREVIEW in shown and AGAINST not in shown and "Save Video" not in shown
     assert page.evaluate("() => window.formed") > 0
     found = takes(page, PREVIEW)
-    assert found["seeds"] == ["40", "41", "42", "43"] and found["picked"] == [] and found["shown"]
+    assert found["seeds"] == ["20", "21", "22", "23"] and found["picked"] == [] and found["shown"]
     speed, call = found["line"].split("\n")
     assert speed.startswith("4 takes of 4 steps, ") and speed.endswith("x real time")
     assert call == "Click a take to send it on."
 
 
 def test_the_films_play_in_step(page):
+    run(page)
     first = takes(page, PREVIEW)["films"]
     page.wait_for_function(
-        """(before) => [...document.querySelectorAll('.vdit-take .vdit-film')].some((film) => film.style.backgroundPosition !== before)""",
+        """(before) => [...document.querySelectorAll('.vdit-take .vdit-film')]
+        .some((film) => film.style.backgroundPosition !== before)""",
         arg=first[0],
     )
     assert len(set(takes(page, PREVIEW)["films"])) == 1
 
 
 def test_a_click_picks_a_take_and_brings_its_seeds_back(page):
+    run(page)
     set_widgets(page, PREVIEW, seed=977)  # as "control after generate" does once a run is queued
     set_widgets(page, PREVIEW, control_after_generate="randomize")
     click_take(page, 42)
-    found = widgets(page, PREVIEW)
+    found = widget_values(page, PREVIEW)
     assert (found["seed"], found["pick"], found["control_after_generate"]) == (40, 42, "fixed")
     assert takes(page, PREVIEW)["picked"] == ["42"]
-    given = prompt(page, PREVIEW)
+    given = inputs_of(page, PREVIEW)
     assert given["pick"] == 42 and given["seed"] == 40 and "vdit_takes" not in given
 
 
 def test_the_picked_take_is_rendered_and_the_agreement_shown(page):
+    run(page)
+    click_take(page, 42)
     shown = run(page)
     assert {PREVIEW, AGAINST, "Save Video"} <= set(shown)
     assert takes(page, PREVIEW)["picked"] == ["42"]
@@ -130,6 +119,8 @@ def test_the_picked_take_is_rendered_and_the_agreement_shown(page):
 
 
 def test_the_pick_is_saved_with_the_workflow(page):
+    run(page)
+    click_take(page, 42)
     saved = page.evaluate(
         "(title) => app.graph.serialize().nodes.find((node) => node.title === title).widgets_values", PREVIEW
     )
@@ -137,20 +128,17 @@ def test_the_pick_is_saved_with_the_workflow(page):
     again = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
     page.evaluate("async (graph) => { await app.loadGraphData(graph); }", again)
     page.wait_for_function("(title) => app.graph.nodes.find((node) => node.title === title)?.vditTakes", arg=PREVIEW)
-    assert widgets(page, PREVIEW)["pick"] == 42 and prompt(page, PREVIEW)["pick"] == 42
+    assert widget_values(page, PREVIEW)["pick"] == 42 and inputs_of(page, PREVIEW)["pick"] == 42
 
 
 def test_it_works_in_nodes_2(page):
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
-    try:
+    with nodes_2(page):
         page.wait_for_selector("[data-node-id] .vdit-takes")
         set_widgets(page, PREVIEW, seed=60, pick=-1)
         assert AGAINST not in run(page)
         page.wait_for_selector("[data-node-id] .vdit-take")
         click_take(page, 61)
-        assert widgets(page, PREVIEW)["pick"] == 61
+        assert widget_values(page, PREVIEW)["pick"] == 61
         assert AGAINST in run(page)
         page.wait_for_selector("[data-node-id] .vdit-take[aria-pressed=true]")  # drawn a moment after the run ends
         assert takes(page, PREVIEW)["picked"] == ["61"] and "PSNR" in takes(page, AGAINST)["line"]
-    finally:
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")

@@ -124,6 +124,7 @@ def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
     assert 1e6 < found < len(held)
 
 
+@pytest.mark.slow
 def test_what_is_freed_is_kept_where_the_c_library_can():
     code = (
         "import resource, sys, torch; from vdit.host.allocator import keep_freed_memory\n"

@@ -19,6 +19,8 @@ from vdit.host.api import call
 from vdit.nodes import NODES
 from wan_workflows import SMALL, provide
 
+pytestmark = pytest.mark.slow
+
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 WAN = [path for path in WORKFLOWS if path.stem.startswith("wan-")]  # no weights of these ship
 SIMPLE, BENCHMARK = (PACK / "workflows" / f"{name}.json" for name in ("text-to-video", "physics-benchmark"))

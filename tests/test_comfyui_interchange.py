@@ -15,6 +15,8 @@ import torch
 import wan_files as make
 from comfy_core import COMFYUI, MISSING, PACK, Graph, python_of, version_of
 
+pytestmark = pytest.mark.slow
+
 if not COMFYUI:
     pytest.skip(f"{MISSING} to trade models with it", allow_module_level=True)
 

@@ -78,6 +78,7 @@ def test_a_half_hidden_ball_comes_out_whole():
     assert (ball[..., 0] > 0.9).all() and (ball[..., 2] < 0.1).all()
 
 
+@pytest.mark.slow
 def test_a_draft_goes_along_a_camera_path():
     """A clip's own depth, tracks and path make its own later pictures, nearly."""
     clips = (make_clip(s, "throw", split="validation") for s in range(40))

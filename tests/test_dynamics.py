@@ -151,6 +151,7 @@ def test_balls_do_not_change_with_the_order_or_number_of_others(data):
     torch.testing.assert_close(path[0][:, :2], alone)  # what is no ball pushes none
 
 
+@pytest.mark.slow
 def test_what_is_lost_on_some_starts_can_be_learned(data):
     torch.manual_seed(0)
     model, generator = ObjectDynamics(), torch.Generator().manual_seed(0)
@@ -199,6 +200,7 @@ def trained(data, out, seconds, **more):
     return load_dynamics(out)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
     for seconds in (6, 14):
         trained(data, tmp_path, seconds)
@@ -208,6 +210,7 @@ def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
     assert {"found", "false", "off_0", "off_36", "within"} <= set(ends[1])
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_another_ones_weights(data, tmp_path):
     before, facts = trained(data, tmp_path / "a", 3)
     made, more = trained(data, tmp_path / "b", 3, start_from=tmp_path / "a", keep_fine=True)

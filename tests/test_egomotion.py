@@ -51,12 +51,14 @@ def turn_of(pose):
     return np.degrees(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "rise"])
 def test_depth_tells_how_the_camera_moves_past_a_box(move):
     off, true = told_by_depth(clip_of(move, "wall"))
     assert turn_of(off) < 1.5 and np.linalg.norm(off[:3, 3]) < 0.05 + 0.05 * np.linalg.norm(true[:3, 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", ["move out", "rise", "pan left", "tilt up", "roll right"])
 def test_depth_alone_leaves_open_how_far_a_camera_goes_along_a_wall(move):
     off, true = told_by_depth(clip_of(move, "look"))

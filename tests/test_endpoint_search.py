@@ -123,6 +123,7 @@ def moving():
             return clip
 
 
+@pytest.mark.slow
 def test_a_camera_that_moved_is_told_from_a_ball_that_did(clip, moving):
     assert rests(clip.render.rgb[0], clip.render.rgb[-1])
     assert not rests(*moving.render.rgb[[0, -1]])
@@ -164,6 +165,7 @@ def test_a_draft_ends_as_the_end_picture_does(model, clip, known):
     assert apart[0] < apart[1] and (known > 1 or not torch.equal(drafts[0].frames, drafts[2].frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [1, 5])
 def test_a_camera_path_leads_to_the_end_picture(model, moving, known):
     rgb, scene = moving.render.rgb, moving.scene
@@ -176,6 +178,7 @@ def test_a_camera_path_leads_to_the_end_picture(model, moving, known):
     assert float(off[0][-1]) < 1e-3 and float(off[0].mean()) < 0.6 * float(off[1].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["clip", "moving"])
 @pytest.mark.parametrize("control", ["depth", "flow"])
 def test_what_is_told_leads_to_the_end_picture(model, request, control, which):

@@ -193,6 +193,7 @@ def test_a_run_goes_on_where_it_was_and_refuses_another_s_folder(tmp_path):
         measure(PreviewPlan(seed=4, shots=1, seeds=4), *models, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_compares_real_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preview.PreviewPlan, "seeds", 4)
     monkeypatch.setattr(preview.PreviewPlan, "steps", (1,))

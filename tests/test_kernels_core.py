@@ -317,6 +317,7 @@ def op_calls():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(op_calls()))
 def test_ops_pass_opcheck_and_their_gradients_are_right(name):
     op, args = op_calls()[name]
@@ -331,6 +332,7 @@ def test_ops_pass_opcheck_and_their_gradients_are_right(name):
     assert torch.autograd.gradcheck(run, wanted, fast_mode=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_sparse_attention_compiles_into_one_graph(backend):
     grid = Grid(3, 5, 7)
@@ -415,6 +417,7 @@ def test_the_fused_path_is_the_same_attention():
         torch.testing.assert_close(got, exact.transpose(1, 2))
 
 
+@pytest.mark.slow
 def test_importing_starts_no_driver_and_a_broken_triton_costs_only_its_kernels(tmp_path):
     (tmp_path / "triton.py").write_text("raise OSError('libtriton.so: undefined symbol')")
     code = (
@@ -486,6 +489,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_triton_and_the_reference_agree_through_the_same_calls():
     pytest.importorskip("triton")
     env = {**os.environ, "TRITON_INTERPRET": "1"}

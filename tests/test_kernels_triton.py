@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
+]
 
 PLANS = ("full", "spatial", "temporal", "window", "clamped", "sliding_tiles", "frame_causal", "union")
 DTYPES = {"fp32": 3e-6, "bf16": 0.0, "fp16": 0.0}  # what the error may exceed twice SDPA's by

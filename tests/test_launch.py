@@ -41,6 +41,7 @@ def member(tmp_path, monkeypatch):
     return member
 
 
+@pytest.mark.slow
 def test_members_share_gradients_updates_and_decisions(member, tmp_path):
     launch(2, member, str(tmp_path / "together"))
     one, two = (torch.load(tmp_path / f"together-{rank}.pt", weights_only=True) for rank in range(2))
@@ -63,6 +64,7 @@ def test_members_share_gradients_updates_and_decisions(member, tmp_path):
         torch.testing.assert_close(p.data, q, rtol=1e-2, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_what_a_member_refuses_is_refused_here(member, tmp_path):
     with pytest.raises(ValueError, match="these clips do not fit"):
         launch(2, member, str(tmp_path / "x"), refuse=True)
@@ -70,6 +72,7 @@ def test_what_a_member_refuses_is_refused_here(member, tmp_path):
         launch(0, member, str(tmp_path / "x"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 def test_members_end_with_the_process_that_started_them(member, tmp_path):
     start = (

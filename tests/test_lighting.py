@@ -48,6 +48,7 @@ def test_shadows_go_with_their_balls(falls):
             assert errors(clip, light, known) < 0.85 * errors(clip, torch.zeros(3), known)
 
 
+@pytest.mark.slow
 def test_shadows_go_with_their_balls_where_the_camera_moves():
     for clip in (clip for clip, _ in zip(clips("fall", still=False), range(3))):
         path = CameraPath(torch.tensor(clip.scene.c2w), torch.tensor(clip.scene.fov_deg)).since(4)

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from diffusers_twins import diffusers_twin, relative
 from fakes import random_transformer, random_world_model
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig, UnshuffledConv, UnshufflePixels
 from vdit.model.config import VDiTConfig
@@ -17,25 +18,6 @@ SIZES = [  # config, latent grid
     (VDiTConfig(dim=256, ffn_dim=512, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12), (3, 6, 2)),
     (VDiTConfig(dim=384, ffn_dim=640, layers=2, in_channels=32, out_channels=32, text_dim=32, text_len=16), (11, 8, 8)),
 ]
-
-
-def diffusers_twin(model: VDiT):
-    """diffusers' transformer with the same weights, by its own conversion of native names."""
-    from diffusers import WanTransformer3DModel
-    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
-
-    c = model.config
-    twin = WanTransformer3DModel(
-        patch_size=c.patch, num_attention_heads=c.heads, attention_head_dim=128, in_channels=c.in_channels,
-        out_channels=c.out_channels, text_dim=c.text_dim, freq_dim=c.freq_dim, ffn_dim=c.ffn_dim, num_layers=c.layers,
-        cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=c.eps,
-    )  # fmt: skip
-    twin.load_state_dict(convert_wan_transformer_to_diffusers(dict(model.state_dict())), strict=True)
-    return twin.eval()
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.mark.parametrize("config, grid", SIZES)

@@ -67,6 +67,7 @@ def test_solver_reaches_its_order_on_a_full_schedule(solver, expected, shift):
     assert abs(order(errors) - expected) < 0.15, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver, expected", [("euler", 1), ("heun", 2), ("unipc", 2)])
 @pytest.mark.parametrize(
     "rise", [1 / 3, 1.0]

@@ -323,6 +323,7 @@ def test_a_broken_video_is_named(content):
         loaded.get_components()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file size")
 @pytest.mark.parametrize("save", ["SaveVideo", "SaveImage"])
 def test_a_full_disk_says_so_and_leaves_nothing(base, save):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from diffusers_twins import anyflow_twin
 from fakes import random_transformer, random_world_model
 from runs import encoded, latent_of
 from vdit.control.signals import context_channels
@@ -44,27 +45,6 @@ from vdit.training.warm_start import warm_start
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 WIDE = dict(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12)
-
-
-def anyflow_twin(model: VDiT):
-    """diffusers' flow-map transformer with the same weights; of its names it converts all but the second embedder's."""
-    from diffusers import AnyFlowTransformer3DModel
-    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
-
-    c = model.config
-    twin = AnyFlowTransformer3DModel(
-        patch_size=c.patch, num_attention_heads=c.heads, in_channels=c.in_channels, out_channels=c.out_channels,
-        text_dim=c.text_dim, freq_dim=c.freq_dim, ffn_dim=c.ffn_dim, num_layers=c.layers, eps=c.eps,
-        gate_value=c.delta_gate,
-    )  # fmt: skip
-    weights = convert_wan_transformer_to_diffusers(dict(model.state_dict()))
-    layers = {"delta_embedder.0.": "linear_1.", "delta_embedder.2.": "linear_2."}
-    for name in [n for n in weights if n.startswith("delta_embedder")]:
-        for ours, theirs in layers.items():
-            if name.startswith(ours):
-                weights["condition_embedder.delta_embedder." + theirs + name[len(ours) :]] = weights.pop(name)
-    twin.load_state_dict(weights, strict=True)
-    return twin.eval()
 
 
 @pytest.mark.parametrize("sizes, grid, gate", [(SMALL, (5, 4, 6), 0.25), (WIDE, (3, 6, 2), 0.6)])

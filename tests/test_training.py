@@ -102,6 +102,7 @@ def test_the_log_begins_with_the_command(made):
         assert start["command"].startswith(f"vdit train {name} ")
 
 
+@pytest.mark.slow
 def test_clip_shards_are_kept_when_the_command_runs_again(made):
     before = {p: p.stat().st_mtime_ns for p in (made / "clips").glob("*.npy")}
     write_clips(ClipsRecipe(made / "clips", shards=2), TOY_CLIPS)
@@ -266,6 +267,7 @@ def test_latents_of_an_earlier_version_are_refused_with_the_way_out(made, tmp_pa
         EncodedClips.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_teacher(made, tmp_path):
     from vdit.training.launch import launch
 
@@ -278,6 +280,7 @@ def test_two_processes_train_one_teacher(made, tmp_path):
         launch(2, teacher.train, replace(recipe, latents=tmp_path / "none"), config=TINY)
 
 
+@pytest.mark.slow
 def test_teacher_resumes_and_may_start_from_another_run(made, tmp_path):
     step = load_state(made / "teacher")["step"]
     assert step > 0
@@ -398,6 +401,7 @@ def bundle_recipe(made, out, **more):
     )
 
 
+@pytest.mark.slow
 def test_a_bundle_of_a_bundle_differs_in_what_is_new(made, tmp_path):
     """So that a part can be trained alone: the rest of the file keeps its bytes."""
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
@@ -530,6 +534,7 @@ def test_dead_leaves_are_pictures_that_drift():
     assert clip.shape == (5, 32, 32, 3) and clip.dtype == np.uint8 and clip.std() > 10
 
 
+@pytest.mark.slow
 def test_what_moves_balls_is_trained_alone(made, tmp_path):
     recipe = MotionRecipe(
         made / "scenes", made / "scenes", made / "dynamics", tmp_path / "motion", 3 / 3600, batch=8, peak=1e-2

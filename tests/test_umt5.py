@@ -1,19 +1,14 @@
 """umt5 as Wan models use it: transformers' own numbers from every file that people have, and a tokenizer of theirs."""
 
-import io
 import json
 import logging
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from vdit.model.errors import CheckpointError  # noqa: E402
-from vdit.model.files.weights import open_weights  # noqa: E402
-from vdit.model.umt5 import TEXT_LEN, cleaned, load_text_file  # noqa: E402
-from wan_files import fp8_scaled, single  # noqa: E402
+from vdit.model.errors import CheckpointError
+from vdit.model.files.weights import open_weights
+from vdit.model.umt5 import TEXT_LEN, cleaned, load_text_file
+from wan_files import fp8_scaled, single, tokenizer
 
 SENTENCES = [
     "A red ball rolls over the wooden floor.", "The camera pans slowly to the left, past the blue box.",
@@ -24,16 +19,8 @@ PROMPTS = ["the red ball falls", "The camera pans slowly to the left, past the b
 
 @pytest.fixture(scope="session")
 def spiece(tmp_path_factory):
-    """A tokenizer file with umt5's special ids: 0 padding, 1 end, 2 unknown."""
-    from sentencepiece import SentencePieceTrainer
-
-    model = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(SENTENCES * 4), model_writer=model, vocab_size=90, hard_vocab_limit=False,
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
-    )  # fmt: skip
     path = tmp_path_factory.mktemp("umt5") / "spiece.model"
-    path.write_bytes(model.getvalue())
+    path.write_bytes(tokenizer(SENTENCES * 4, 90))
     return path
 
 

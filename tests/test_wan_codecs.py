@@ -99,6 +99,7 @@ def peak_bytes(run) -> int:
     return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [WanCodec("2.1", 8), WanCodec("2.2", 8), TaeCodec("2.1")], ids=["2.1", "2.2", "tae"])
 def test_decoding_takes_no_more_memory_for_longer_videos(codec):
     def drained(latent):
@@ -124,6 +125,7 @@ def test_tiles_cover_every_pixel_once_and_blend_linearly():
     assert steps.min() >= 0 and steps.max() <= 1.01 / 16
 
 
+@pytest.mark.slow
 def test_tiled_coding_is_close_to_the_whole_and_streams(twins, monkeypatch):
     ours = twins[1]
     latent = torch.randn(1, ours.channels, 2, 12, 16)
@@ -264,6 +266,7 @@ def test_tiny_streaming_equals_parallel(tiny, chunk):
     torch.testing.assert_close(torch.cat(pieces, 1), tiny.decode(latent), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, small", [((4, 8), (64, 128)), ((8, 16), (64, 128)), ((20, 36), (40, 72))])
 def test_the_tiny_codec_makes_the_previews_small(size, small):
     from vdit.pipeline.latent_preview import LatentPreview

@@ -6,24 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import wan_files as make  # noqa: E402
-from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
-from vdit.model.codec.taehv import TaeCodec  # noqa: E402
-from vdit.model.config import VDiTConfig  # noqa: E402
-from vdit.model.errors import CheckpointError  # noqa: E402
-from vdit.model.experts import Experts  # noqa: E402
-from vdit.model.files import quantized  # noqa: E402
-from vdit.model.files.fill import fill  # noqa: E402
-from vdit.model.files.inspect import inspect  # noqa: E402
-from vdit.model.files.load import load_wan, on_meta, shapes_of  # noqa: E402
-from vdit.model.files.lora import apply_loras, shared_copy  # noqa: E402
-from vdit.model.files.weights import open_weights  # noqa: E402
-from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.model.wan import WanTransformer  # noqa: E402
-from vdit.nodes.load import VDiTLoadModel  # noqa: E402
-from vdit.nodes.lora import VDiTLoadLoRA  # noqa: E402
+import wan_files as make
+from vdit.model.codec.autoencoder import WanCodec
+from vdit.model.codec.taehv import TaeCodec
+from vdit.model.config import VDiTConfig
+from vdit.model.errors import CheckpointError
+from vdit.model.experts import Experts
+from vdit.model.files import quantized
+from vdit.model.files.fill import fill
+from vdit.model.files.inspect import inspect
+from vdit.model.files.load import load_wan, on_meta, shapes_of
+from vdit.model.files.lora import apply_loras, shared_copy
+from vdit.model.files.weights import open_weights
+from vdit.model.variants import VARIANTS
+from vdit.model.wan import WanTransformer
+from vdit.nodes.load import VDiTLoadModel
+from vdit.nodes.lora import VDiTLoadLoRA
 
 TINY = VDiTConfig(
     dim=256, ffn_dim=512, layers=2, in_channels=16, out_channels=16, text_dim=256, text_len=16,
@@ -174,6 +172,7 @@ def test_differences_of_norms_kernels_and_modulation_are_added(model, state, tmp
     assert all(torch.equal(model.state_dict()[n], v) for n, v in state.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["fp16", "fp8", "gguf"])
 def test_half_precision_keeps_norms_modulation_and_time_in_float32(form, model, state, tmp_path):
     path = {
@@ -232,6 +231,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_loads_from_every_form(name, tmp_path):
     variant = make.tiny(VARIANTS[name])
@@ -283,6 +283,7 @@ def test_a_model_loads_with_all_that_belongs_to_it(parts):
     assert set(model.parts) == {"transformer", "codec", "text"}
 
 
+@pytest.mark.slow
 def test_the_tiny_codec_of_the_same_latents_makes_the_previews(parts, tmp_path):
     tiny = [make.single(tmp_path / f"tae{kind}.safetensors", TaeCodec(kind).state_dict()) for kind in ("2.2", "2.1")]
     model = load_wan(parts["path"], codec_path=parts["codec_path"], preview_paths=tiny)
@@ -294,6 +295,7 @@ def test_the_tiny_codec_of_the_same_latents_makes_the_previews(parts, tmp_path):
         load_wan(parts["path"], codec_path=parts["codec_path"], preview_paths=[parts["codec_path"]])
 
 
+@pytest.mark.slow
 def test_a_text_encoder_of_another_width_or_without_tokenizer_is_refused(parts, tmp_path):
     with pytest.raises(CheckpointError, match="umt5.safetensors.*tokenizer"):
         load_wan(parts["path"], text_path=parts["text_path"])
@@ -302,6 +304,7 @@ def test_a_text_encoder_of_another_width_or_without_tokenizer_is_refused(parts, 
         load_wan(**{**parts, "text_path": narrow})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_released_sizes_are_read_from_headers_alone(name, tmp_path):
     variant = VARIANTS[name]
@@ -412,6 +415,7 @@ print((kib("VmHWM") - before) * 1024, weights.bytes)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize(
     "form, dtype", [("fp16", "float32"), ("float32", "bfloat16"), ("fp8", "bfloat16"), ("gguf", "float32")]

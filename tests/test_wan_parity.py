@@ -7,41 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers_twins import BASE, diffusers_twin, draw, relative
 from fakes import random_transformer
 from torch import Tensor
 from torch.nn import functional as F
 from vdit.model.config import VDiTConfig
 from vdit.model.wan import WanTransformer
 
-BASE = VDiTConfig(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=512)
 IMAGE = dict(in_channels=36, image_dim=1280)
 GRID = (3, 4, 6)
 S = GRID[1] * GRID[2] // 4  # tokens a frame
-
-
-def diffusers_twin(model: WanTransformer):
-    """diffusers' transformer with the same weights, less those that it has no module for, by its own table of names."""
-    from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
-    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
-
-    c = model.config
-    vace = dict(vace_layers=list(c.vace_layers), vace_in_channels=c.vace_channels) if c.vace_layers else {}
-    twin = (WanVACETransformer3DModel if vace else WanTransformer3DModel)(
-        num_attention_heads=c.heads, in_channels=c.in_channels, out_channels=c.out_channels, text_dim=c.text_dim,
-        freq_dim=c.freq_dim, ffn_dim=c.ffn_dim, num_layers=c.layers, eps=c.eps, image_dim=c.image_dim or None,
-        added_kv_proj_dim=c.dim if c.image_dim else None, pos_embed_seq_len=c.image_tokens or None, **vace,
-    )  # fmt: skip
-    weights = {n: t for n, t in model.state_dict().items() if not n.startswith(("control_adapter", "ref_conv"))}
-    places = weights.pop("img_emb.emb_pos", None)  # missing in that table
-    weights = convert_wan_transformer_to_diffusers(weights)
-    if places is not None:
-        weights["condition_embedder.image_embedder.pos_embed"] = places
-    twin.load_state_dict(weights, strict=True)
-    return twin.eval()
-
-
-def draw(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def inputs(config: VDiTConfig, tokens: int = 40) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -53,11 +28,6 @@ def inputs(config: VDiTConfig, tokens: int = 40) -> tuple[Tensor, Tensor, Tensor
         text,
         F.pad(text, (0, 0, 0, 512 - tokens)),
     )
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape and theirs.abs().mean() > 0.01, "a silent model proves nothing"
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize("tokens", [1, 40, 511, 512])

@@ -1,9 +1,7 @@
 """Whole runs equal diffusers' pipelines step by step: same weights, same noise, same schedule, float32."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,17 +9,19 @@ import torch
 from torch.nn import functional as F
 
 pytest.importorskip("transformers")
-sys.path.insert(0, str(Path(__file__).parent))
-from runs import encoded, latent_of  # noqa: E402
-from test_wan_parity import BASE, diffusers_twin, draw, random_transformer, relative  # noqa: E402
-from vdit.model.codec.wan import load_codec_file  # noqa: E402
-from vdit.model.codec.wan_latents import STATISTICS  # noqa: E402
-from vdit.model.experts import Experts  # noqa: E402
-from vdit.model.layers import sinusoid  # noqa: E402
-from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.model.world_model import WorldModel  # noqa: E402
-from vdit.sampling import noise_from_seed, schedule  # noqa: E402
-from vdit.sampling.schedule import model_sigma  # noqa: E402
+from diffusers_twins import BASE, anyflow_twin, diffusers_twin, draw, relative
+from fakes import random_transformer
+from runs import encoded, latent_of
+from vdit.model.codec.wan import load_codec_file
+from vdit.model.codec.wan_latents import STATISTICS
+from vdit.model.experts import Experts
+from vdit.model.layers import sinusoid
+from vdit.model.variants import VARIANTS
+from vdit.model.world_model import WorldModel
+from vdit.sampling import noise_from_seed, schedule
+from vdit.sampling.schedule import model_sigma
+
+pytestmark = pytest.mark.slow
 
 SEED, STEPS, SHIFT, GUIDANCE = 5, 4, 5.0, 4.0
 FRAMES, WIDTH, HEIGHT = 9, 64, 32
@@ -260,7 +260,6 @@ def test_vace_with_video_mask_and_reference(vae, references):
 @pytest.mark.parametrize("steps", [1, 4])
 def test_anyflow_student(vae, steps):
     from diffusers import AnyFlowPipeline, FlowMapEulerDiscreteScheduler
-    from test_student import anyflow_twin
 
     transformer = random_transformer(replace(BASE, flow_map=True))
     model = world("anyflow-1.3b", vae[1], transformer)

@@ -1,25 +1,22 @@
 """Wrong files and wrong pairs are refused by what they are, at once, and before anything is loaded."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import wan_files as make  # noqa: E402
-from fakes import random_world_model  # noqa: E402
-from vdit.control.span import ControlError  # noqa: E402
-from vdit.model.errors import CheckpointError  # noqa: E402
-from vdit.model.files import load as loading  # noqa: E402
-from vdit.model.files.bundle import save_world_model  # noqa: E402
-from vdit.model.files.inspect import inspect, main  # noqa: E402
-from vdit.model.files.load import load_model, on_meta, shapes_of  # noqa: E402
-from vdit.model.files.lora import apply_loras  # noqa: E402
-from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.pipeline.wan_tasks import check_task  # noqa: E402
+import wan_files as make
+from fakes import random_world_model
+from vdit.control.span import ControlError
+from vdit.model.errors import CheckpointError
+from vdit.model.files import load as loading
+from vdit.model.files.bundle import save_world_model
+from vdit.model.files.inspect import inspect, main
+from vdit.model.files.load import load_model, on_meta, shapes_of
+from vdit.model.files.lora import apply_loras
+from vdit.model.variants import VARIANTS
+from vdit.pipeline.wan_tasks import check_task
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,26 @@
 """What each Wan model is told, what it refuses by name, and the settings with which it was released."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import wan_files as make  # noqa: E402
-from runs import encoded, latent_of  # noqa: E402
-from vdit.control import ControlError, PictureError  # noqa: E402
-from vdit.control.camera import CameraPath  # noqa: E402
-from vdit.control.depth import DepthMaps  # noqa: E402
-from vdit.control.flow import FlowField  # noqa: E402
-from vdit.control.native import text_tokens  # noqa: E402
-from vdit.model.codec.autoencoder import WanCodec  # noqa: E402
-from vdit.model.errors import CheckpointError  # noqa: E402
-from vdit.model.experts import Experts  # noqa: E402
-from vdit.model.variants import VARIANTS  # noqa: E402
-from vdit.model.wan import WanTransformer  # noqa: E402
-from vdit.model.world_model import WorldModel  # noqa: E402
-from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, resolve  # noqa: E402
-from vdit.pipeline.wan_inputs import WanInputs, flow_pictures, folded_mask  # noqa: E402
-from vdit.sampling import SampleOptions, sample, schedule  # noqa: E402
+import wan_files as make
+from runs import encoded, latent_of
+from vdit.control import ControlError, PictureError
+from vdit.control.camera import CameraPath
+from vdit.control.depth import DepthMaps
+from vdit.control.flow import FlowField
+from vdit.control.native import text_tokens
+from vdit.model.codec.autoencoder import WanCodec
+from vdit.model.errors import CheckpointError
+from vdit.model.experts import Experts
+from vdit.model.variants import VARIANTS
+from vdit.model.wan import WanTransformer
+from vdit.model.world_model import WorldModel
+from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, resolve
+from vdit.pipeline.wan_inputs import WanInputs, flow_pictures, folded_mask
+from vdit.sampling import SampleOptions, sample, schedule
 
 FRAMES, SIZE = 9, dict(width=64, height=64)
 CODECS: dict = {}
@@ -108,6 +104,7 @@ NEEDED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_what_a_model_cannot_read_is_refused_by_name_and_the_rest_runs(name):
     model = world(name)

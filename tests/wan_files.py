@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -275,3 +276,16 @@ FOREIGN = {  # files of other kinds: a few of their names, and shapes where thos
 
 def foreign(path: Path, kind: str) -> Path:
     return sparse(path, FOREIGN[kind])
+
+
+def tokenizer(sentences: list[str], words: int) -> bytes:
+    """A sentencepiece model with umt5's special ids: 0 padding, 1 end, 2 unknown."""
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    ids = dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences), model_writer=model, vocab_size=words, hard_vocab_limit=False, minloglevel=2,
+        **ids,
+    )  # fmt: skip
+    return model.getvalue()

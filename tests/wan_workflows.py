@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import wan_files as make  # noqa: E402
-from vdit.model.codec.wan import WanCodec  # noqa: E402
-from vdit.model.variants import VARIANTS, Variant  # noqa: E402
+import wan_files as make
+from vdit.model.codec.wan import WanCodec
+from vdit.model.variants import VARIANTS, Variant
 
 WORDS = 256384  # umt5's table, by which its files are known
 TEXT_DIM = 32
+SENTENCES = ["the camera moves alongside a fox on a snowy ridge", "a red ball rolls to the right and comes to rest"] * 4
 VARIANT_OF = {  # workflow -> the model whose file it names
     "wan-t2v": "t2v-1.3b", "wan-i2v": "i2v-a14b", "wan-vace-depth-flow": "vace-1.3b",
     "wan-fun-camera": "fun-camera-1.3b", "wan-4-step": "t2v-a14b",
@@ -66,18 +63,8 @@ def umt5(file: Path) -> None:
     state = UMT5EncoderModel(config).state_dict()
     make.fp8_scaled(file, {n: v for n, v in state.items() if "embed_tokens" not in n and "shared" not in n})
     table = torch.randn(WORDS, TEXT_DIM, dtype=torch.float16)
-    whole = load_file(file) | {"shared.weight": table, "spiece_model": torch.tensor(list(spiece()), dtype=torch.uint8)}
+    whole = load_file(file) | {
+        "shared.weight": table,
+        "spiece_model": torch.tensor(list(make.tokenizer(SENTENCES, 60)), dtype=torch.uint8),
+    }
     save_file(whole, file)
-
-
-def spiece() -> bytes:
-    """A sentencepiece model with umt5's special ids."""
-    from sentencepiece import SentencePieceTrainer
-
-    model = io.BytesIO()
-    text = ["the camera moves alongside a fox on a snowy ridge", "a red ball rolls to the right and comes to rest"] * 4
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(text), model_writer=model, vocab_size=60, hard_vocab_limit=False,
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
-    )  # fmt: skip
-    return model.getvalue()

@@ -9,6 +9,8 @@ from vdit.host import cli, folders, workflow
 from vdit.model.files import bundle
 from vdit.model.files.bundle import save_world_model
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(workflow.__file__).resolve().parent.parent / "workflows" / "distill-preview.json"
 SMALL = ["Preview.seed=7", "Sample.steps=2"]
 SMALL += [f"{node}.{name}" for node in ("Preview", "Preview against render") for name in ("seconds=0.5", "steps=2")]

@@ -8,6 +8,8 @@ from fakes import random_world_model
 from vdit.host import cli, folders
 from vdit.model.files import bundle
 
+pytestmark = pytest.mark.slow
+
 PACK = Path(cli.__file__).resolve().parent.parent / "workflows"
 
 

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from layout import overlapping
+from front_end import overlapping
 from vdit.host import catalog, cli, folders, workflow
 from vdit.model.files import bundle
+
+pytestmark = pytest.mark.slow
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))

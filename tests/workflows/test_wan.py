@@ -1,14 +1,13 @@
 """The wan-* workflows, run for real through the command with tiny files in the place of those that they name."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from vdit.host import cli, folders, workflow
+from wan_workflows import SMALL, VARIANT_OF, named_files, provide
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from vdit.host import cli, folders, workflow  # noqa: E402
-from wan_workflows import SMALL, VARIANT_OF, named_files, provide  # noqa: E402
+pytestmark = pytest.mark.slow
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("wan-*.json"))
