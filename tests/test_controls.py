@@ -94,7 +94,10 @@ def test_another_samplers_euler_steps_lead_where_ours_do(model, monkeypatch, ris
 
 @pytest.mark.parametrize("shift", [1.0, 12.0])
 def test_without_a_rise_another_sampler_gets_the_transformers_own_velocity(model, shift):
-    shot, sigmas = ExternalShot(Run(model, encoded(model, "a red ball falls"), ClipSpec(9, 64, 64))), schedule(50, shift)
+    shot, sigmas = (
+        ExternalShot(Run(model, encoded(model, "a red ball falls"), ClipSpec(9, 64, 64))),
+        schedule(50, shift),
+    )
     x = torch.randn(shot.shape)
     for s in sigmas[:-1]:
         sigma = torch.full((1, 3), s)
