@@ -240,9 +240,12 @@ def test_agreement_with_the_render_is_measured(student):
 def test_without_opencv_the_node_says_what_is_missing(student, monkeypatch):
     import sys
 
+    from vdit import benchmark
+
     monkeypatch.setitem(sys.modules, "cv2", None)
     for module in ("opencv", "track"):  # an earlier import may have found it
         monkeypatch.delitem(sys.modules, f"vdit.benchmark.{module}", raising=False)
+        monkeypatch.delattr(benchmark, module, raising=False)
     line = preview(student, render=torch.zeros(9, 64, 64, 3)).ui["vdit_line"][1]
     assert "SSIM" in line and "pip install opencv" in line
 
