@@ -30,7 +30,7 @@ class VDiTAttentionPatch(io.ComfyNode):
             io.Float.Input("window", default=0.5, min=0.05, max=1.0, step=0.05),
             io.Float.Input("full_start", default=0.25, min=0.0, max=1.0, step=0.05),
         ]
-        return node_schema(cls, "VDiT Attention Patch", inputs, [model.Output(display_name="model")], TOOLTIPS)
+        return node_schema(cls, "VDiT Attention Patch", inputs, {"model": model}, TOOLTIPS)
 
     @classmethod
     def execute(cls, model, attention: str, window: float, full_start: float) -> io.NodeOutput:

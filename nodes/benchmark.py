@@ -28,7 +28,7 @@ TOOLTIPS = {
     "every model.",
     "split": "test: scenes like those of training. ood-...: gravity, speed, size, colours or a camera that no training "
     "saw.",
-    "known_frames": "First frames that the model is given, 1 to 21 (4k+1). 5 tell how fast things move.",
+    "known_frames": "First frames that the model is given, 1 to 21 (4k+1). 5 show how fast things move.",
     "steps": "Sampling steps, 1 to 200; 0: the model's own number. Time grows in proportion.",
     "-> report": "The scores as a table.",
     "-> plot": "Bars with 95% intervals.",
@@ -51,12 +51,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
             io.Int.Input("known_frames", default=5, min=1, max=21, step=4),
             io.Int.Input("steps", default=0, min=0, max=200),
         ]
-        outputs = [
-            io.String.Output(display_name="report"),
-            io.Image.Output(display_name="plot"),
-            io.Image.Output(display_name="worst"),
-            io.String.Output(display_name="json"),
-        ]
+        outputs = {"report": io.String, "plot": io.Image, "worst": io.Image, "json": io.String}
         return node_schema(cls, "VDiT Physics Benchmark", inputs, outputs, TOOLTIPS, is_output_node=True)
 
     @classmethod

@@ -78,6 +78,8 @@ def predictor(
     whole: bool = False,
 ) -> Predictor:
     """Continues clips from their caption, first frames, the named controls and, if `ended`, the last frame."""
+    import torch
+
     from ..control import Shot
     from ..control.camera import CameraPath
     from ..control.depth import depth_from_metres
@@ -86,11 +88,12 @@ def predictor(
 
     def predict(clip: Clip, known_frames: Tensor, seed: int) -> Tensor:
         frames, height, width = clip.render.depth.shape
+        c2w, fov_deg = torch.as_tensor(clip.scene.c2w), torch.as_tensor(clip.scene.fov_deg)
         shot = Shot(
             clip.caption,
             start=known_frames,
             end=clip.render.rgb[-1:] if ended else None,
-            camera=CameraPath(clip.scene.c2w, clip.scene.fov_deg) if "camera" in controls else None,
+            camera=CameraPath(c2w, fov_deg) if "camera" in controls else None,
             depth=depth_from_metres(clip.render.depth) if "depth" in controls else None,
             flow=FlowField(clip.flow) if "flow" in controls else None,
         )

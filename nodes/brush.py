@@ -1,63 +1,38 @@
-"""Motion Brush: strokes over the start picture say what moves where."""
+"""Motion Brush: optical flow from strokes drawn over the start picture."""
 
 from __future__ import annotations
 
 from .comfy import drawn_by, io, ui
-from .types import CATEGORY, VDiTFlow, height_input, shown, width_input
+from .types import VDiTFlow, node_schema, shown, size_inputs
+
+TOOLTIPS = {
+    "strokes": 'Drawn here, or as JSON: {"version": 1, "strokes": [{"points": [[x, y], ...], "radius", "falloff", '
+    '"start", "end"}]}; x, y and radius in 0 to 1 of the picture, start and end in 0 to 1 of the clip. A stroke of one '
+    "point: what it covers does not move.",
+    "frames": "Frames of the video that the strokes are for, 2 to 1001: 41 for 5 s at 8 fps.",
+    "background": "What is not painted. free: up to the model. still: the model is given no motion there, and a camera "
+    "that does not move.",
+    "start_image": "The picture to draw on: the one that the video starts from. Shown as the video will show it, "
+    "resized to cover and cropped to the centre.",
+    "-> flow": "The painted motion, for Encode Conditioning; for strength and more go by Flow Control.",
+    "-> preview": "The start picture with the motion of each frame over it; hue is direction.",
+}
 
 
 class VDiTMotionBrush(io.ComfyNode):
+    """Draw over the start picture where things go: what a stroke's disc covers travels along it."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTMotionBrush",
-            display_name="VDiT Motion Brush",
-            category=CATEGORY,
-            description="Draw over the start picture where things go: what a stroke's disc covers travels along it.",
-            inputs=[
-                drawn_by(
-                    "VDIT_BRUSH",
-                    io.String.Input(
-                        "strokes",
-                        default="",
-                        tooltip='Drawn here, or as JSON: {"version": 1, "strokes": [{"points": [[x, y], ...], '
-                        '"radius", "falloff", "start", "end"}]}; x, y and radius in 0 to 1 of the picture, start '
-                        "and end in 0 to 1 of the clip. A stroke of one point keeps its place still.",
-                    ),
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=41,
-                    min=2,
-                    max=1001,
-                    tooltip="Frames of the video that the strokes are for, 2 to 1001: 41 for 5 s at 8 fps.",
-                ),
-                width_input(),
-                height_input(),
-                io.Combo.Input(
-                    "background",
-                    options=["free", "still"],
-                    default="free",
-                    tooltip="What is not painted. free: up to the model. still: told to rest, and the camera with it.",
-                ),
-                io.Image.Input(
-                    "start_image",
-                    optional=True,
-                    tooltip="The picture to draw on: the one that the video starts from. Shown as the video will show "
-                    "it, resized to cover and cropped to the centre.",
-                ),
-            ],
-            outputs=[
-                VDiTFlow.Output(
-                    display_name="flow",
-                    tooltip="The painted motion, for Encode Conditioning; for strength and more go by Flow Control.",
-                ),
-                io.Image.Output(
-                    display_name="preview",
-                    tooltip="The start picture with the motion of each frame over it; hue is direction.",
-                ),
-            ],
-        )
+        inputs = [
+            drawn_by("VDIT_BRUSH", io.String.Input("strokes", default="")),
+            io.Int.Input("frames", default=41, min=2, max=1001),
+            *size_inputs(),
+            io.Combo.Input("background", options=["free", "still"], default="free"),
+            io.Image.Input("start_image", optional=True),
+        ]
+        outputs = {"flow": VDiTFlow, "preview": io.Image}
+        return node_schema(cls, "VDiT Motion Brush", inputs, outputs, TOOLTIPS)
 
     @classmethod
     def execute(cls, strokes, frames, width, height, background, start_image=None) -> io.NodeOutput:
@@ -69,14 +44,14 @@ class VDiTMotionBrush(io.ComfyNode):
 
         read = read_strokes(strokes)
         field = flow_from_strokes(read, frames, width, height, background)
-        told = {}
+        messages = {}
         picture = torch.full((1, height, width, 3), 0.5)
         if start_image is not None:
             picture = cover(as_pictures(start_image, "start_image")[0][:1], width, height)
             saved = ui.ImageSaveHelper.save_images(picture, "vdit_brush", io.FolderType.temp, None, 1)
-            told["vdit_picture"] = saved  # the drawing's backdrop (web/picture.js)
+            messages["vdit_picture"] = saved  # the drawing's backdrop (web/picture.js)
         share = 0.75 * field.valid[..., None]
         preview = torch.lerp(picture.expand(frames - 1, -1, -1, -1), to_colors(field), share)
         if not read:
-            told |= shown("VDiT Motion Brush", ["nothing is painted: the brush has no influence"])
-        return io.NodeOutput(field, preview, ui=told or None)
+            messages |= shown("VDiT Motion Brush", ["nothing is painted: the brush has no influence"]) or {}
+        return io.NodeOutput(field, preview, ui=messages or None)

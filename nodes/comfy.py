@@ -147,10 +147,13 @@ def use_model(module: torch.nn.Module, device: torch.device | None = None) -> to
     return module
 
 
-def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None = None, activations: int = 0) -> None:
+def use_models(
+    modules: Sequence[torch.nn.Module | None], device: torch.device | None = None, activations: int = 0
+) -> None:
     """Loads modules that are needed at the same time, so that none is moved off to make room for another.
 
-    activations: bytes that must stay free besides the weights. What does not fit is streamed from main memory.
+    modules: those that are None are left out. activations: bytes that must stay free besides the weights. What does
+    not fit is streamed from main memory.
     In ComfyUI each has a ModelPatcher of its own under model management: it makes room for other models and gives
     way to them, so between two uses it may have been moved off.
     """
@@ -159,7 +162,7 @@ def use_models(modules: Sequence[torch.nn.Module], device: torch.device | None =
         from .comfy_memory import load
     else:
         from ..model.streaming import load
-    load(modules, device, activations)
+    load([module for module in modules if module is not None], device, activations)
 
 
 def native(who: str) -> ModuleType:

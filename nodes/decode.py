@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .comfy import io, progress, torch_device, use_model
-from .types import CATEGORY, VDiTModel
+from .types import VDiTModel, node_schema
+
+if TYPE_CHECKING:
+    from ..model.world_model import WorldModel
+
+TOOLTIPS = {
+    "model": "The world model whose codec made the latent.",
+    "latent": "The latent video [1,C,T,h,w], from VDiT Sample.",
+    "-> images": "The video's frames [T,H,W,3], 0 to 1.",
+    "-> fps": "Frames per second, for Create Video.",
+}
 
 
 class VDiTDecode(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTDecode",
-            display_name="VDiT Decode",
-            category=CATEGORY,
-            description="Turns a latent video into pictures. Streamed, a few frames at a time. What the start pictures show "
-            "stays as sharp as they are, where the latent still says what VDiT Sample expected.",
-            inputs=[
-                VDiTModel.Input("model", tooltip="The world model whose codec made the latent."),
-                io.Latent.Input("latent", tooltip="The latent video [1,C,T,h,w], from VDiT Sample."),
-            ],
-            outputs=[
-                io.Image.Output(display_name="images", tooltip="The video's frames [T,H,W,3], 0 to 1."),
-                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
-            ],
-        )
+    """Decodes a latent video into pictures, a few frames at a time. Parts that the start pictures show stay as sharp
+    as they are, where the latent agrees with the motion that VDiT Sample predicted.
+    """
 
     @classmethod
-    def execute(cls, model, latent) -> io.NodeOutput:
+    def define_schema(cls) -> io.Schema:
+        inputs = [VDiTModel.Input("model"), io.Latent.Input("latent")]
+        return node_schema(cls, "VDiT Decode", inputs, {"images": io.Image, "fps": io.Float}, TOOLTIPS)
+
+    @classmethod
+    def execute(cls, model: WorldModel, latent: dict) -> io.NodeOutput:
         from ..pipeline import Hooks, RunContext, check_latent, decode_frames
 
         samples, device = latent["samples"], torch_device()

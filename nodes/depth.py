@@ -1,70 +1,42 @@
-"""Depth Control: depth pictures or metric depth become what the model is told about near and far."""
+"""Depth Control: depth pictures or metric depth, as inverse depth for the model."""
 
 from __future__ import annotations
 
 from .comfy import file_mark, input_file, io
-from .types import CATEGORY, VDiTDepth, end_input, height_input, start_input, strength_input, width_input
+from .types import VDiTDepth, node_schema, size_inputs, span_inputs
+
+READINGS = ["brighter is nearer", "darker is nearer", "metres"]
+TOOLTIPS = {
+    "reading": "What the values mean. brighter is nearer: inverse depth, as most depth estimators draw it. darker is "
+    "nearer: distance, black at near and white at far (set both). metres: metres.",
+    "near": "Metres of the nearest value, 0 to 10,000. 0, with far 0: the clip's own nearest and farthest percent are "
+    "used, as in training.",
+    "far": "Metres of the farthest value, 0 to 10,000; more than near, or 0 with near 0. With both set Flow Control "
+    "can work out the flow of a camera path through this depth.",
+    "file": "An array of depth in metres in ComfyUI's input folder instead of pictures: .npy [frames, height, width], "
+    "or .npz with an array named depth. Empty: the pictures.",
+    "images": "Depth, one picture for every frame of the video. Resized to cover the video's size and cropped to the "
+    "centre, as a start picture is.",
+    "-> depth": "Normalised inverse depth, for VDiT Encode Conditioning.",
+    "-> seen": "The depth that the model is given: means over 4x4 pixels; the nearest is white.",
+}
 
 
 class VDiTDepthControl(io.ComfyNode):
+    """Gives the model the depth of every frame, from depth pictures or depth in metres."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTDepthControl",
-            display_name="VDiT Depth Control",
-            category=CATEGORY,
-            description="Says how near everything is in every frame, from depth pictures or depth in metres.",
-            inputs=[
-                io.Combo.Input(
-                    "reading",
-                    options=["brighter is nearer", "darker is nearer", "metres"],
-                    default="brighter is nearer",
-                    tooltip="What the values mean. brighter is nearer: inverse depth, as most depth estimators draw "
-                    "it. darker is nearer: distance, black at near and white at far (set both). metres: metres.",
-                ),
-                io.Float.Input(
-                    "near",
-                    default=0.0,
-                    min=0.0,
-                    max=10000.0,
-                    step=0.1,
-                    tooltip="Metres of the nearest value, 0 to 10,000. 0, with far 0: the clip's own nearest and "
-                    "farthest percent are used, as in training.",
-                ),
-                io.Float.Input(
-                    "far",
-                    default=0.0,
-                    min=0.0,
-                    max=10000.0,
-                    step=0.1,
-                    tooltip="Metres of the farthest value, 0 to 10,000; more than near, or 0 with near 0. With both "
-                    "set Flow Control can work out the flow of a camera path through this depth.",
-                ),
-                width_input(),
-                height_input(),
-                io.String.Input(
-                    "file",
-                    default="",
-                    tooltip="An array of depth in metres in ComfyUI's input folder instead of pictures: .npy [frames, "
-                    "height, width], or .npz with an array named depth. Empty: the pictures.",
-                ),
-                strength_input("How firmly depth is obeyed"),
-                start_input(),
-                end_input(),
-                io.Image.Input(
-                    "images",
-                    optional=True,
-                    tooltip="Depth, one picture for every frame of the video. Resized to cover the video's size and "
-                    "cropped to the centre, as a start picture is.",
-                ),
-            ],
-            outputs=[
-                VDiTDepth.Output(
-                    display_name="depth", tooltip="Normalised inverse depth, for VDiT Encode Conditioning."
-                ),
-                io.Image.Output(display_name="seen", tooltip="What the model sees: means over 4x4 pixels, white near."),
-            ],
-        )
+        inputs = [
+            io.Combo.Input("reading", options=READINGS, default=READINGS[0]),
+            io.Float.Input("near", default=0.0, min=0.0, max=10000.0, step=0.1),
+            io.Float.Input("far", default=0.0, min=0.0, max=10000.0, step=0.1),
+            *size_inputs(),
+            io.String.Input("file", default=""),
+            *span_inputs("How firmly the video follows the depth"),
+            io.Image.Input("images", optional=True),
+        ]
+        return node_schema(cls, "VDiT Depth Control", inputs, {"depth": VDiTDepth, "seen": io.Image}, TOOLTIPS)
 
     @classmethod
     def execute(cls, reading, near, far, width, height, file, strength, start, end, images=None) -> io.NodeOutput:

@@ -1,98 +1,61 @@
-"""Flow Control and Flow From Video: where the picture moves, from what is known about it."""
+"""Flow Control and Flow From Video: optical flow from a camera path, flow pictures or a driving video."""
 
 from __future__ import annotations
 
 from .comfy import io, progress
-from .types import (
-    CATEGORY,
-    VDiTCamera,
-    VDiTDepth,
-    VDiTFlow,
-    end_input,
-    height_input,
-    start_input,
-    strength_input,
-    width_input,
-)  # fmt: skip
+from .types import VDiTCamera, VDiTDepth, VDiTFlow, node_schema, size_inputs, span_inputs
+
+CONTROL_TOOLTIPS = {
+    "how": "branch: the model's own branch for flow reads the field. warped noise: the noise itself moves along the "
+    "field; needs no branch, and only nudges a model that was not trained on such noise. both: both.",
+    "join": "When flow and camera (or colors) are both connected. carried: the flow is motion within the scene, so it "
+    "is added to the camera's and moves along with it. over: the flow replaces the camera's where it is defined.",
+    "distance": "For a camera without depth: the scene is a wall so many metres ahead, 0.1 to 1000.",
+    "full_pixels": "For colors: the motion in pixels a frame that full colour stands for, 0.1 to 1000.",
+    "flow": "The field to use: from Motion Brush, Flow From Video or Simulate Scene.",
+    "camera": "A camera path: the flow that it causes in a still scene is worked out and joined.",
+    "depth": "The scene's depth in metres, for the camera's flow: one map for every frame, or one for the first. Set "
+    "near and far on Depth Control.",
+    "colors": "Flow drawn with the colour wheel of RAFT and Middlebury on white, one picture fewer than the video has "
+    "frames; used like a camera's flow.",
+    "-> flow": "The field, for VDiT Encode Conditioning.",
+    "-> colors": "The field as RAFT and VACE draw it: hue is direction, full colour its fastest motion.",
+}
+VIDEO_TOOLTIPS = {
+    "images": "The driving video's frames, at least 2. Resized to cover the video's size and cropped to the centre, as "
+    "a start picture is.",
+    "frames": "Use the first so many frames, 2 to 1001: as many as the video to be made has. 0: all.",
+    "quality": "Presets of OpenCV's DIS. medium: finest, about 25 ms a frame on one core. ultrafast: about 5 times as "
+    "quick, coarse.",
+    "check": "Use only motion that agrees forward and backward in time; elsewhere (things that come into view, the "
+    "border) the model is free. Off: all motion is used.",
+    "-> flow": "The field, for VDiT Encode Conditioning; for strength and more go by VDiT Flow Control.",
+    "-> colors": "The field as RAFT and VACE draw it; white: no motion, or free.",
+}
 
 
 class VDiTFlowControl(io.ComfyNode):
+    """Sets how optical flow steers, and joins what objects do with what the camera does."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTFlowControl",
-            display_name="VDiT Flow Control",
-            category=CATEGORY,
-            description="Sets how optical flow steers, and joins what objects do with what the camera does.",
-            inputs=[
-                io.Combo.Input(
-                    "how",
-                    options=["branch", "warped noise", "both"],
-                    default="branch",
-                    tooltip="branch: the model's own branch for flow reads the field. warped noise: the noise itself "
-                    "moves along the field; needs no branch, and only nudges a model that was not trained on such "
-                    "noise. both: both.",
-                ),
-                io.Combo.Input(
-                    "join",
-                    options=["over", "carried"],
-                    default="carried",
-                    tooltip="When flow and camera (or colors) are both connected. carried: the flow is motion within "
-                    "the scene, so it is added to the camera's and moves along with it. over: the flow replaces the "
-                    "camera's where it says something.",
-                ),
-                io.Float.Input(
-                    "distance",
-                    default=7.0,
-                    min=0.1,
-                    max=1000.0,
-                    step=0.1,
-                    tooltip="For a camera without depth: the scene is a wall so many metres ahead, 0.1 to 1000.",
-                ),
-                io.Float.Input(
-                    "full_pixels",
-                    default=16.0,
-                    min=0.1,
-                    max=1000.0,
-                    step=0.1,
-                    tooltip="For colors: the motion in pixels a frame that full colour stands for, 0.1 to 1000.",
-                ),
-                width_input("Used for a camera without depth."),
-                height_input("Used for a camera without depth."),
-                strength_input("How firmly the flow is obeyed; of warped noise: its share of the noise"),
-                start_input("Warped noise is there from the start."),
-                end_input("Warped noise is there from the start."),
-                VDiTFlow.Input(
-                    "flow",
-                    optional=True,
-                    tooltip="The field to use: from Motion Brush, Flow From Video or Simulate Scene.",
-                ),
-                VDiTCamera.Input(
-                    "camera",
-                    optional=True,
-                    tooltip="A camera path: the flow that it causes in a still scene is worked out and joined.",
-                ),
-                VDiTDepth.Input(
-                    "depth",
-                    optional=True,
-                    tooltip="The scene's depth in metres, for the camera's flow: one map for every frame, or one for "
-                    "the first. Set near and far on Depth Control.",
-                ),
-                io.Image.Input(
-                    "colors",
-                    optional=True,
-                    tooltip="Flow drawn with the colour wheel of RAFT and Middlebury on white, one picture fewer than "
-                    "the video has frames; used like a camera's flow.",
-                ),
-            ],
-            outputs=[
-                VDiTFlow.Output(display_name="flow", tooltip="The field, for VDiT Encode Conditioning."),
-                io.Image.Output(
-                    display_name="colors",
-                    tooltip="The field as RAFT and VACE draw it: hue is direction, full colour its fastest motion.",
-                ),
-            ],
-        )
+        inputs = [
+            io.Combo.Input("how", options=["branch", "warped noise", "both"], default="branch"),
+            io.Combo.Input("join", options=["over", "carried"], default="carried"),
+            io.Float.Input("distance", default=7.0, min=0.1, max=1000.0, step=0.1),
+            io.Float.Input("full_pixels", default=16.0, min=0.1, max=1000.0, step=0.1),
+            *size_inputs("Used for a camera without depth."),
+            *span_inputs(
+                "How firmly the video follows the flow; of warped noise: its share of the noise",
+                "Warped noise applies from the first step whatever this says.",
+            ),
+            VDiTFlow.Input("flow", optional=True),
+            VDiTCamera.Input("camera", optional=True),
+            VDiTDepth.Input("depth", optional=True),
+            io.Image.Input("colors", optional=True),
+        ]
+        outputs = {"flow": VDiTFlow, "colors": io.Image}
+        return node_schema(cls, "VDiT Flow Control", inputs, outputs, CONTROL_TOOLTIPS)
 
     @classmethod
     def execute(
@@ -101,8 +64,8 @@ class VDiTFlowControl(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from dataclasses import replace
 
-        from ..control.flow import carried, over
         from ..control.camera_motion import flow_from_camera
+        from ..control.flow import carried, over
         from ..control.span import ControlError
         from ..control.wheel import from_colors, to_colors
 
@@ -132,52 +95,19 @@ class VDiTFlowControl(io.ComfyNode):
 
 
 class VDiTFlowFromVideo(io.ComfyNode):
+    """Measures how a driving video moves, so that the shot moves like it."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="VDiTFlowFromVideo",
-            display_name="VDiT Flow From Video",
-            category=CATEGORY,
-            description="Measures how a driving video moves, so that the shot moves like it.",
-            inputs=[
-                io.Image.Input(
-                    "images",
-                    tooltip="The driving video's frames, at least 2. Resized to cover the video's size and cropped to "
-                    "the centre, as a start picture is.",
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=0,
-                    min=0,
-                    max=1001,
-                    tooltip="Use the first so many frames, 2 to 1001: as many as the video to be made has. 0: all.",
-                ),
-                io.Combo.Input(
-                    "quality",
-                    options=["medium", "fast", "ultrafast"],
-                    default="medium",
-                    tooltip="Presets of OpenCV's DIS. medium: finest, about 25 ms a frame on one core. ultrafast: "
-                    "about 5 times as quick, coarse.",
-                ),
-                io.Boolean.Input(
-                    "check",
-                    default=True,
-                    tooltip="Trust only motion that agrees forth and back; elsewhere (things that come out of hiding, "
-                    "the border) the model is free. Off: all of it is told.",
-                ),
-                width_input(),
-                height_input(),
-            ],
-            outputs=[
-                VDiTFlow.Output(
-                    display_name="flow",
-                    tooltip="The field, for VDiT Encode Conditioning; for strength and more go by VDiT Flow Control.",
-                ),
-                io.Image.Output(
-                    display_name="colors", tooltip="The field as RAFT and VACE draw it; white: at rest or free."
-                ),
-            ],
-        )
+        inputs = [
+            io.Image.Input("images"),
+            io.Int.Input("frames", default=0, min=0, max=1001),
+            io.Combo.Input("quality", options=["medium", "fast", "ultrafast"], default="medium"),
+            io.Boolean.Input("check", default=True),
+            *size_inputs(),
+        ]
+        outputs = {"flow": VDiTFlow, "colors": io.Image}
+        return node_schema(cls, "VDiT Flow From Video", inputs, outputs, VIDEO_TOOLTIPS)
 
     @classmethod
     def execute(cls, images, frames, quality, check, width, height) -> io.NodeOutput:

@@ -68,7 +68,7 @@ class VDiTLoadModel(io.ComfyNode):
             _file_input("tokenizer", model_files("text_encoders", TOKENIZERS)),
             io.Combo.Input("dtype", options=list(DTYPES), default=AUTO, optional=True),
         ]
-        return node_schema(cls, "VDiT Load Model", inputs, [VDiTModel.Output(display_name="model")], TOOLTIPS)
+        return node_schema(cls, "VDiT Load Model", inputs, {"model": VDiTModel}, TOOLTIPS)
 
     @classmethod
     def execute(

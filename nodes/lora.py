@@ -36,7 +36,7 @@ class VDiTLoadLoRA(io.ComfyNode):
             io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05),
             io.Combo.Input("expert", options=list(EXPERTS), default="both", optional=True),
         ]
-        return node_schema(cls, "VDiT Load LoRA", inputs, [VDiTModel.Output(display_name="model")], TOOLTIPS)
+        return node_schema(cls, "VDiT Load LoRA", inputs, {"model": VDiTModel}, TOOLTIPS)
 
     @classmethod
     def execute(cls, model: WorldModel, file: str, strength: float = 1.0, expert: str = "both") -> io.NodeOutput:

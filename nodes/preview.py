@@ -2,83 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models
-from .sample import VDiTSample
 from .sessions import session_of
-from .types import CATEGORY, VDiTConditioning, VDiTModel, shown, video_latent
+from .types import (
+    MAX_SEED,
+    VDiTConditioning,
+    VDiTModel,
+    clip_inputs,
+    node_schema,
+    seed_input,
+    shift_input,
+    shown,
+    video_latent,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..control import Conditioning
+    from ..model.world_model import WorldModel
     from ..pipeline import ClipSpec
 
 MOST_STEPS = 8
 GRID = 4  # takes side by side
+TOOLTIPS = {
+    "model": "A distilled student, from VDiT Load Model. Previews of other models resemble the render less.",
+    "conditioning": "The shot, from VDiT Encode Conditioning.",
+    "steps": f"Sampling steps, 1 to {MOST_STEPS}. 4 is usual; 1 is quickest, 8 closest to the render.",
+    "grid": "Four takes side by side: this seed and the three after it, in four times the time. Click one to pick it.",
+    "pick": "With four seeds: the seed whose take is output; clicking a take sets it. -1, or a seed that is not among "
+    "the four: none yet, and nodes connected to the outputs do not run.",
+    "render": "The finished frames of the same seed, 0 to 1, from VDiT Sample and VDiT Decode: the node then shows how "
+    "well the preview agreed with them.",
+    "-> images": "The preview's frames [T,H,W,3], 0 to 1.",
+    "-> latent": "The preview's latent video, with its seed, frame rate, shift and the first picture that was made of "
+    "a prompt without pictures: connected to promote of VDiT Sample, that renders the same take.",
+    "-> seed": "The seed of the chosen take, for VDiT Sample.",
+    "-> fps": "Frames per second, for Create Video.",
+}
 
 
 class VDiTDistillPreview(io.ComfyNode):
+    """Shows in a moment how the render of a seed will move. Four seeds at once, to pick one from."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        same = {i.id: i for i in VDiTSample.define_schema().inputs}  # what means the same is said the same way
-        return io.Schema(
-            node_id="VDiTDistillPreview",
-            display_name="VDiT Distill Preview",
-            category=CATEGORY,
-            description="Shows in a moment how the render of a seed will move. Four seeds at once, to pick one from.",
-            inputs=[
-                VDiTModel.Input("model", tooltip="A distilled student, from VDiT Load Model. Others work, less alike."),
-                VDiTConditioning.Input("conditioning", tooltip="The shot, from VDiT Encode Conditioning."),
-                same["seed"],
-                io.Int.Input(
-                    "steps",
-                    default=4,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip=f"Sampling steps, 1 to {MOST_STEPS}. 4 is usual; 1 is quickest, 8 nearest to the render.",
-                ),
-                *(same[name] for name in ("seconds", "fps", "width", "height", "shift")),
-                io.Boolean.Input(
-                    "grid",
-                    default=False,
-                    label_on="four seeds",
-                    label_off="one seed",
-                    tooltip="Four takes side by side: this seed and the three after it, in four times the time. Click "
-                    "one to pick it.",
-                ),
-                io.Int.Input(
-                    "pick",
-                    default=-1,
-                    min=-1,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    tooltip="With four seeds: the seed that is sent on; clicking a take sets it. -1, or a seed that is "
-                    "not among the four: none yet, and what hangs on the outputs does not run.",
-                ),
-                io.Image.Input(
-                    "render",
-                    optional=True,
-                    tooltip="The finished frames of the same seed, 0 to 1, from VDiT Sample and VDiT Decode: the node "
-                    "then shows how well the preview agreed with them.",
-                ),
-                # What is added comes last: widgets are stored by position.
-            ],
-            outputs=[
-                io.Image.Output(display_name="images", tooltip="The preview's frames [T,H,W,3], 0 to 1."),
-                io.Latent.Output(
-                    display_name="latent",
-                    tooltip="The preview's latent video, with its seed, rate, shift and the picture that was made of words "
-                    "alone: wired to promote of VDiT Sample, that renders the same take.",
-                ),
-                io.Int.Output(display_name="seed", tooltip="The seed of the take that is sent on, for VDiT Sample."),
-                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
-            ],
-            is_output_node=True,
-        )
+        inputs = [
+            VDiTModel.Input("model"),
+            VDiTConditioning.Input("conditioning"),
+            seed_input(),
+            io.Int.Input("steps", default=4, min=1, max=MOST_STEPS),
+            *clip_inputs(),
+            shift_input(),
+            io.Boolean.Input("grid", default=False, label_on="four seeds", label_off="one seed"),
+            io.Int.Input("pick", default=-1, min=-1, max=MAX_SEED),
+            io.Image.Input("render", optional=True),
+        ]
+        outputs = {"images": io.Image, "latent": io.Latent, "seed": io.Int, "fps": io.Float}
+        return node_schema(cls, "VDiT Distill Preview", inputs, outputs, TOOLTIPS, is_output_node=True)
 
     @classmethod
     def execute(
-        cls, model, conditioning, seed, steps, seconds, fps, width, height, shift, grid, pick, render=None
+        cls,
+        model: WorldModel,
+        conditioning: Conditioning,
+        seed: int,
+        steps: int,
+        seconds: float,
+        fps: float,
+        width: int,
+        height: int,
+        shift: float,
+        grid: bool,
+        pick: int,
+        render: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..pipeline import Run, SamplerSettings, clip_of, outside_training, unused
         from ..pipeline.takes import FormingTakes, film_strip, seeds_from
@@ -87,7 +86,7 @@ class VDiTDistillPreview(io.ComfyNode):
             raise ValueError(
                 f"steps is {steps}; a preview takes 1 to {MOST_STEPS}: for more, render it with VDiT Sample"
             )
-        model.require("codec", "VDiT Distill Preview")
+        codec = model.require("codec", "VDiT Distill Preview")
         clip = clip_of(model, seconds, fps, width, height)
         shift = shift or model.defaults["shift"]
         if render is not None:
@@ -99,13 +98,15 @@ class VDiTDistillPreview(io.ComfyNode):
                 "student in VDiT Load Model"
             )
         device, session = torch_device(), session_of(model)
-        use_models([*model.transformers, model.codec], device)
+        use_models([*model.transformers, codec], device)
 
         seeds = seeds_from(seed, GRID if grid else 1)
         chosen = pick if grid else seed
-        latent_frames = clip.latent_shape(model.codec)[2]
+        latent_frames = clip.latent_shape(codec)[2]
         update = progress(len(seeds) * (steps + latent_frames))
-        forming = FormingTakes(session.preview, update, len(seeds), steps, latent_frames)
+        preview = session.preview
+        assert preview is not None, "a model with a codec has a preview"
+        forming = FormingTakes(preview, update, len(seeds), steps, latent_frames)
         context = session.context(device, forming.hooks(check_interrupted))
         settings = SamplerSettings(steps, shift=shift)
         strips, spent, sent = [], [], None
@@ -163,7 +164,7 @@ def _times(ratio: float) -> str:
 def _agreement(preview: Tensor, render: Tensor, fps: float) -> str:
     from ..benchmark.fidelity import agreement
 
-    found: Any = agreement(preview, render, fps)
+    found = agreement(preview, render, fps)
     paths = (
         "paths not compared: that needs OpenCV (pip install opencv-python-headless)"
         if found.paths is None

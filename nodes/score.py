@@ -37,11 +37,7 @@ class VDiTScoreVideo(io.ComfyNode):
             io.Combo.Input("measure", options=MEASURES, default="all that fit"),
             io.Int.Input("known_frames", default=5, min=1, max=100),
         ]
-        outputs = [
-            io.Float.Output(display_name="score"),
-            io.String.Output(display_name="report"),
-            io.Image.Output(display_name="compare"),
-        ]
+        outputs = {"score": io.Float, "report": io.String, "compare": io.Image}
         return node_schema(cls, "VDiT Score Video", inputs, outputs, TOOLTIPS, is_output_node=True)
 
     @classmethod

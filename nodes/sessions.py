@@ -1,4 +1,4 @@
-"""What the runs of one model share within this process: perceived pictures, sampled takes, the map that draws previews."""
+"""The caches that runs of one model share within this process: perceived pictures, sampled takes, the preview map."""
 
 from __future__ import annotations
 

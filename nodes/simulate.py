@@ -1,4 +1,4 @@
-"""Simulate Scene: a small world with true physics, with everything known about it, as a graph's input."""
+"""Simulate Scene: a small world with true physics, with its exact depth, flow, masks and camera."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TOOLTIPS = {
     "fps": "Frames per second, 1 to 60. The bundled model knows motion at 8.",
     "width": "Width in pixels, 32 to 1024.",
     "height": "Height in pixels, 32 to 1024.",
-    "start_frames": "How many first frames come out of start_images, 1 to 101, for VDiT Encode Conditioning. 5 tell a "
+    "start_frames": "How many first frames come out of start_images, 1 to 101, for VDiT Encode Conditioning. 5 show a "
     "model how fast things move, 1 does not. The bundled model was trained with 1 and 5.",
-    "camera_move": "still: the camera stands, as VDiT Score Video needs it. as drawn: in four scenes of ten it orbits, "
-    "pans, zooms or the like, as the seed says.",
-    "camera": "Looks at the scene along this path, in place of camera_move: from the scene's own first place, with the "
-    "path's motion and field of view. As many poses as frames, unless it is a preset.",
+    "camera_move": "still: the camera does not move, as VDiT Score Video needs it. as drawn: in four scenes of ten it "
+    "orbits, pans, zooms or the like, as the seed says.",
+    "camera": "The camera's path, in place of camera_move. It starts at the scene's own first pose and has the path's "
+    "motion and field of view. As many poses as frames, unless it is a preset.",
     "-> images": "The scene [T,H,W,3], 0 to 1.",
     "-> start_images": "Its first frames, for VDiT Encode Conditioning.",
     "-> depth": "Inverse depth [T,H,W,3], nearest percent of the clip white, for VDiT Depth Control.",
@@ -61,17 +61,10 @@ class VDiTSimulateScene(io.ComfyNode):
             io.Combo.Input("camera_move", options=CAMERAS, default="still"),
             VDiTCamera.Input("camera", optional=True),
         ]
-        outputs = [
-            io.Image.Output(display_name="images"),
-            io.Image.Output(display_name="start_images"),
-            io.Image.Output(display_name="depth"),
-            VDiTFlow.Output(display_name="flow"),
-            io.Mask.Output(display_name="masks"),
-            VDiTCamera.Output(display_name="camera"),
-            io.String.Output(display_name="caption"),
-            io.Float.Output(display_name="fps"),
-            VDiTScene.Output(display_name="scene"),
-        ]
+        outputs = {
+            **{"images": io.Image, "start_images": io.Image, "depth": io.Image, "flow": VDiTFlow, "masks": io.Mask},
+            **{"camera": VDiTCamera, "caption": io.String, "fps": io.Float, "scene": VDiTScene},
+        }
         return node_schema(cls, "VDiT Simulate Scene", inputs, outputs, TOOLTIPS)
 
     @classmethod

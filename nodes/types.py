@@ -20,6 +20,7 @@ VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
 VDiTScene = io.Custom("VDIT_SCENE")  # world.clip.Clip
 
 CATEGORY = "VDiT"
+MAX_SEED = 2**64 - 1
 
 log = logging.getLogger("vdit")
 
@@ -28,26 +29,25 @@ def node_schema(
     cls: type[io.ComfyNode],
     display_name: str,
     inputs: Sequence[io.SocketInput],
-    outputs: Sequence[io.SocketOutput],
+    outputs: Mapping[str, type[io.ComfyType]],
     tooltips: Mapping[str, str],
     *,
     is_output_node: bool = False,
 ) -> io.Schema:
     """A node's schema: its id is the class's name, its description the class's docstring.
 
-    tooltips: by the id of an input; by "-> " and the display name of an output.
+    outputs: the type by the display name. tooltips: by the id of an input, unless it brings its own; by "-> " and the
+    display name of an output.
     """
     for entry in inputs:
-        entry.tooltip = tooltips[entry.id]
-    for output in outputs:
-        output.tooltip = tooltips[f"-> {output.display_name}"]
+        entry.tooltip = entry.tooltip or tooltips[entry.id]
     return io.Schema(
         node_id=cls.__name__,
         display_name=display_name,
         category=CATEGORY,
         description=" ".join((inspect.getdoc(cls) or "").split()),
         inputs=inputs,
-        outputs=outputs,
+        outputs=[kind.Output(display_name=name, tooltip=tooltips[f"-> {name}"]) for name, kind in outputs.items()],
         is_output_node=is_output_node,
     )
 
@@ -69,44 +69,66 @@ def video_latent(samples: Tensor, fps: float, draft: object = None, **more: obje
     return {"samples": samples, "fps": fps, **({} if draft is None else {"vdit_draft": draft}), **more}
 
 
-# Inputs that every control has, described in the same words.
+# Inputs that several nodes have, described in the same words.
 
 
-def strength_input(what: str) -> io.WidgetInput:
-    """How strongly a control applies."""
-    return io.Float.Input(
-        "strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=f"{what}, 0 to 1. 1: fully. 0: not at all."
-    )
+def seed_input() -> io.WidgetInput:
+    """The seed of the sampler's noise."""
+    tooltip = "Picks the noise that the video grows from. Another seed, another take of the shot."
+    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 
-def start_input(more: str = "") -> io.WidgetInput:
-    """Where in the sampling a control begins to apply."""
-    tooltip = f"Where in the sampling it begins to apply, 0 (first step) to 1 (last). {more}".strip()
-    return io.Float.Input("start", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=tooltip)
-
-
-def end_input(more: str = "") -> io.WidgetInput:
-    """Where in the sampling a control ceases to apply."""
+def shift_input(more: str = "") -> io.WidgetInput:
+    """The shift of the sampler's schedule; 0 is the model's own."""
     tooltip = (
-        "Where in the sampling it ceases to apply, 0 to 1, after start. Motion is decided in the first half; an "
-        f"earlier end leaves the rest to the model. {more}"
+        "Schedule shift, 0.1 to 100: s' = k*s/(1+(k-1)*s); 0: the model's own (1 of the bundled one, 3 to 16 of Wan). "
+        f"Above 1 spends more steps on motion and layout, below 1 on texture. {more}"
     )
-    return io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=tooltip.strip())
+    return io.Float.Input("shift", default=0.0, min=0.0, max=100.0, step=0.1, tooltip=tooltip.strip())
 
 
-def width_input(more: str = "") -> io.WidgetInput:
-    """The video's width."""
-    return _side("width", more)
+def clip_inputs() -> list[io.SocketInput]:
+    """Length, frame rate and size of the video to make; 0 is the model's own."""
+    tooltips = {
+        "seconds": "Length, 0.1 to 120 seconds; 0: as long as the model was trained (5 seconds). The model makes 4k+1 "
+        "frames (seconds x fps + 1); a length that does not fit is refused with the two nearest that do.",
+        "fps": "Frames per second, 1 to 120; 0: the rate that the model was trained at (8 of the bundled one, 16 of "
+        "Wan, 24 of TI2V-5B). At twice the rate the same motion plays twice as fast.",
+        "width": "Width in pixels, up to 2048; 0: as the model was trained (128 of the bundled one, 832 or 1280 of "
+        "Wan). A multiple of 16, of the bundled model and TI2V-5B of 32.",
+        "height": "Height in pixels, up to 2048; 0: as the model was trained (128 of the bundled one, 480 or 720 of "
+        "Wan). A multiple of 16, of the bundled model and TI2V-5B of 32.",
+    }
+    return [
+        *(
+            io.Float.Input(n, default=0.0, min=0.0, max=120.0, step=0.01, tooltip=tooltips[n])
+            for n in ("seconds", "fps")
+        ),
+        *(io.Int.Input(n, default=0, min=0, max=2048, step=16, tooltip=tooltips[n]) for n in ("width", "height")),
+    ]
 
 
-def height_input(more: str = "") -> io.WidgetInput:
-    """The video's height."""
-    return _side("height", more)
+def size_inputs(more: str = "") -> list[io.SocketInput]:
+    """Width and height of the video that a control is for."""
+    tooltips = {name: f"The video's {name} in pixels, 32 to 2048. {more}".strip() for name in ("width", "height")}
+    return [io.Int.Input(n, default=128, min=32, max=2048, step=32, tooltip=text) for n, text in tooltips.items()]
 
 
-def _side(name: str, more: str) -> io.WidgetInput:
-    tooltip = f"The video's {name} in pixels, 32 to 2048. {more}".strip()
-    return io.Int.Input(name, default=128, min=32, max=2048, step=32, tooltip=tooltip)
+def span_inputs(strength: str, more: str = "") -> list[io.SocketInput]:
+    """How strongly a control applies, and from where to where in the sampling. `more` is said of start and end."""
+    values = {
+        "strength": (1.0, f"{strength}, 0 to 1. 1: fully. 0: not at all."),
+        "start": (0.0, f"Where in the sampling it begins to apply, 0 (first step) to 1 (last). {more}"),
+        "end": (
+            1.0,
+            "Where in the sampling it ceases to apply, 0 to 1, after start. Motion is decided in the first half; an "
+            f"earlier end leaves the rest to the model. {more}",
+        ),
+    }
+    return [
+        io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip.strip())
+        for name, (default, tooltip) in values.items()
+    ]
 
 
 PINNED = {"mujoco": "mujoco==4.0.0", "cv2": "opencv-python-headless==5.0.0.93", "matplotlib": "matplotlib==3.11.2"}
