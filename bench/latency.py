@@ -1,8 +1,8 @@
-"""How long a person waits: for the pack to be imported, for Cancel, for a server that computes, for a file's kind.
+"""How long a person waits: for the pack to be imported, for Cancel, for a server that computes, for a plan of attention, for a file's kind.
 
     python bench/latency.py [MODEL_FILE ...]
 
-Aims: import 0.1 s of processor time, cancel 0.5 s, an answer of the server 2 s, inspecting a file 2 s. The tests hold
+Aims: import 0.1 s of processor time, cancel 0.5 s, an answer of the server 2 s, a plan 0.05 s, inspecting a file 2 s. The tests hold
 what these rest on in counts: modules imported, model calls after a cancel, no tensor read.
 """
 
@@ -92,6 +92,20 @@ def answer_s() -> float:
     return max(times)
 
 
+def plan_s() -> float:
+    """The slowest plan of attention for five seconds of 480p by a Wan model: 21 frames of 30 x 52 tokens."""
+    from vdit.kernels.grid import Grid
+    from vdit.kernels.plan import plan, sliding_tiles, window
+
+    plan(Grid(2, 2, 2), window(1, 1, 1))  # PyTorch's own start
+    times = []
+    for pattern in (window(2, 7, 12), window(1, 2, 1, clamped=True), sliding_tiles(5, 4, 7), sliding_tiles(3, 3, 3)):
+        start = time.perf_counter()
+        plan(Grid(21, 30, 52), pattern)
+        times.append(time.perf_counter() - start)
+    return max(times)
+
+
 def inspect_s(path: Path) -> float:
     """What kind of model a file holds, from its header."""
     from vdit.model.files.inspect import inspect
@@ -108,6 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         folders.current = folders.Folders(Path(base))
         rows = {"import, processor": import_s(), "cancel": cancel_s(), "answer while a model computes": answer_s()}
+    rows["plan of attention"] = plan_s()
     rows |= {f"inspect {path.name}": inspect_s(path) for path in files}
     for name, seconds in rows.items():
         print(f"{seconds:7.3f} s  {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable
@@ -97,8 +98,12 @@ class Permits:
             assert self.changed.wait_for(lambda: self.asked >= number, self.PATIENCE_S), f"{number} was never asked for"
 
 
-def hide_package(monkeypatch, name: str) -> None:
-    """Imports of the package fail as where it is not installed."""
+def hide_package(monkeypatch, name: str, *importers: str) -> None:
+    """Imports of the package fail as where it is not installed. importers: modules of ours to be imported anew."""
+    for module in importers:
+        parent, _, child = module.rpartition(".")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.delattr(importlib.import_module(parent), child, raising=False)
     for module in [name, *(loaded for loaded in sys.modules if loaded.startswith(f"{name}."))]:
         monkeypatch.setitem(sys.modules, module, None)
 

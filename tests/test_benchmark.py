@@ -488,7 +488,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 def test_a_model_is_given_the_last_frame_where_asked_for(monkeypatch):
     ends = []
-    monkeypatch.setattr("vdit.pipeline.long_video", lambda model, conditioning, *more: ends.append(conditioning.end))
+    monkeypatch.setattr("vdit.pipeline.long_video", lambda run, windows: ends.append(run.conditioning.end))
     clip, _ = clip_of("physics", "fall")
     for ended in (False, True):
         made = contestant(random_world_model(0), ended=ended)

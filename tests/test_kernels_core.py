@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -158,19 +157,13 @@ def test_clamped_windows_are_attn_gyms_neighbourhoods():
         assert torch.equal(expanded(p), gym_mask(gym.generate_natten(width, height, kw, kh), index, index)), (kh, kw)
 
 
-def test_windows_at_wan_480p_waste_little_and_plans_are_small_and_quick():
+def test_windows_at_wan_480p_waste_little_and_plans_are_small():
     for tiles in ((3, 3, 3), (3, 3, 5), (5, 3, 3), (1, 3, 3)):
         for blocks in ((64, 64), (128, 64)):
             p = plan(WAN_480P, sliding_tiles(*tiles), *blocks)
             assert p.waste <= 1.3 and not len(p.tensors.part_idx), p.explain()
     for pattern in PATTERNS.values():
-        plan.__wrapped__(WAN_480P, pattern)  # once for torch's own start
-        seconds = []
-        for _ in range(3):
-            start = time.thread_time()
-            p = plan.__wrapped__(WAN_480P, pattern)
-            seconds.append(time.thread_time() - start)
-        assert min(seconds) <= 0.05, f"{min(seconds):.3f} s: {p.explain()}"
+        p = plan(WAN_480P, pattern)
         assert p.nbytes <= 5e6, p.explain()
 
 
@@ -433,29 +426,6 @@ def test_importing_starts_no_driver_and_a_broken_triton_costs_only_its_kernels(t
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("('reference'") and "undefined symbol" in run.stdout
-
-
-def test_planned_windows_beat_dense_attention_on_a_cpu():
-    grid = Grid(16, 16, 16)  # 4,096 tokens
-    p = plan(grid, sliding_tiles(2, 2, 4))
-    assert 0.2 < p.density <= 0.3
-    q, k, v = (torch.randn(1, grid.tokens, 2, 128) for _ in range(3))
-
-    def seconds(plan):
-        times = []
-        for _ in range(3):
-            start = time.thread_time()
-            dispatch.attention(q, k, v, plan)
-            times.append(time.thread_time() - start)
-        return min(times)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one thread's own time: other work on the machine does not count
-    try:
-        sparse, full = seconds(p), seconds(None)
-    finally:
-        torch.set_num_threads(threads)
-    assert sparse < full, f"{sparse:.3f} s sparse, {full:.3f} s dense"
 
 
 INTERPRETED = """

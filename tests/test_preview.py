@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import model_calls, random_world_model, small_config
+from fakes import hide_package, model_calls, random_world_model, small_config
 from runs import take
 from vdit.drafting.draft import Draft
 from vdit.host import api, folders, running
@@ -238,14 +238,7 @@ def test_agreement_with_the_render_is_measured(student):
 
 
 def test_without_opencv_the_node_says_what_is_missing(student, monkeypatch):
-    import sys
-
-    from vdit import benchmark
-
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    for module in ("opencv", "track"):  # an earlier import may have found it
-        monkeypatch.delitem(sys.modules, f"vdit.benchmark.{module}", raising=False)
-        monkeypatch.delattr(benchmark, module, raising=False)
+    hide_package(monkeypatch, "cv2", "vdit.benchmark.opencv", "vdit.benchmark.track")
     line = preview(student, render=torch.zeros(9, 64, 64, 3)).ui["vdit_line"][1]
     assert "SSIM" in line and "pip install opencv" in line
 

@@ -365,6 +365,7 @@ def test_steps_double_and_every_pair_is_a_step_of_some_schedule():
         assert float((t - r).max()) == pytest.approx(1 / fewest)
 
 
+@pytest.mark.slow
 def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
     clock = SimpleNamespace(monotonic=count().__next__)  # each look takes a second, a training step three
     monkeypatch.setattr("vdit.training.run.time", clock)
@@ -440,6 +441,7 @@ def parts_of_a_bundle(folder):
     return {"codec": folder / "codec", "dynamics": folder / "dynamics", "clips": folder}, statistics
 
 
+@pytest.mark.slow
 def test_a_student_in_few_ranks_is_distilled_from_a_bundle_goes_on_and_becomes_a_small_file(made, tmp_path):
     sources, _ = parts_of_a_bundle(tmp_path)
     whole, out, file = tmp_path / "vdit-small.safetensors", tmp_path / "low", tmp_path / "low.safetensors"

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -149,9 +148,8 @@ def test_a_second_expert_for_a_model_that_has_one(files):
 
 def test_a_camera_path_on_a_model_without_camera_adapter():
     variant = VARIANTS["t2v-1.3b"]
-    model = SimpleNamespace(variant=variant, config=variant.config)
     with pytest.raises(ControlError, match="Wan 2.1 T2V-1.3B does not read `camera`: load a Fun-Camera model"):
-        check_task(model, {"camera": object()})
+        check_task(variant, variant.config, {"camera": object()})
 
 
 # LoRAs
