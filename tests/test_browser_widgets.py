@@ -453,7 +453,7 @@ def test_the_view_moves_as_the_node_will_move_the_camera(page):
 def test_a_preset_is_shown_and_can_be_made_into_keys(page):
     set_widgets(page, "VDiTCameraPath", preset="orbit")
     page.wait_for_selector("text=Preset: orbit", state="attached")
-    page.wait_for_selector(f"{ABOVE} .vdit-way", state="attached")
+    page.wait_for_selector(f"{ABOVE} .vdit-camera-path", state="attached")
     assert value(page, *PATH) == ""  # shown, not drawn: the preset still decides
     press(page, "path", "+ Key")
     made = keys_of(value(page, *PATH))

@@ -1,13 +1,14 @@
-// The camera path: key frames in a view from above, one from the side, a time line and numbers.
+// The camera path widget: key frames in a view from above, in one from the side, on a time line and as numbers.
 import { app } from "../../scripts/app.js";
 import { Drawing, button, clamp, html, measure, onDrag, player, round, svg } from "./drawing.js";
+import { readKeys, writeKeys } from "./camera_keys.js";
 import { CameraView, KEY } from "./camera_view.js";
 import { EASINGS, poseAt } from "./poses.js";
 import { presetKeys, presetPose } from "./presets.js";
 
-const HIT = 11; // px
-const APART = 0.01; // of the clip: keys keep this distance in time
-const EDGE = 20; // px beside the time line
+const HIT = 11; // px around a mark that still count as a hit
+const APART = 0.01; // least distance of two keys in time, as a share of the clip
+const EDGE = 20; // px to the left and right of the time line
 
 const FIELDS = [
   ["right", "m", "Metres to the right of the first camera; negative: left", (key) => [key.position, 0, 1], -1000, 1000, 0.1],
@@ -56,7 +57,7 @@ class CameraPath extends Drawing {
       const row = html("label", { title }, html("span", {}, label), input, html("span", {}, unit));
       return { row, input, place, label };
     });
-    const title = "How the way from this key to the next is spread over time. smooth: starts and stops gently. linear: "
+    const title = "How the move from this key to the next is spread over time. smooth: starts and stops gently. linear: "
       + "even speed. in: only starts gently. out: only stops gently";
     const options = Object.keys(EASINGS).map((name) => html("option", { value: name }, name));
     this.ease = html("select", { title, "aria-label": "ease" }, ...options);
@@ -69,33 +70,11 @@ class CameraPath extends Drawing {
   // The value
 
   read(text) {
-    if (!text) return { keys: [] };
-    const data = JSON.parse(text);
-    if (data?.version !== 1 || !Array.isArray(data.keys)) throw new Error('expected {"version": 1, "keys": [...]}');
-    const keys = data.keys.map((key, i) => {
-      const whole = { position: [0, 0, 0], look: [0, 0, 0], fov_deg: this.widgetNumber("fov_deg", 40), ease: "linear", ...key };
-      const { t, position, look, fov_deg, ease } = whole;
-      const threes = [position, look].every((value) => Array.isArray(value) && value.length === 3);
-      if (!threes || ![t, fov_deg, ...position, ...look].every(Number.isFinite) || !(ease in EASINGS)) {
-        throw new Error(`key ${i + 1} lacks numbers or has an unknown ease`);
-      }
-      return { t, position: [...position], look: [...look], fov_deg, ease };
-    });
-    return { keys: keys.sort((a, b) => a.t - b.t) };
+    return { keys: readKeys(text, this.widgetNumber("fov_deg", 40)) };
   }
 
   write({ keys }) {
-    if (!keys.length) return "";
-    return JSON.stringify({
-      version: 1,
-      keys: keys.map(({ t, position, look, fov_deg, ease }) => ({
-        t: round(t),
-        position: position.map((value) => round(value)),
-        look: look.map((value) => round(value, 2)),
-        fov_deg: round(fov_deg, 2),
-        ease,
-      })),
-    });
+    return writeKeys(keys);
   }
 
   count() {
@@ -127,7 +106,7 @@ class CameraPath extends Drawing {
     this.render();
   }
 
-  /** The keys that are drawn: one's own, else many along the preset's way. */
+  /** The poses to draw: the path's own keys, else 33 poses of the preset's move. */
   shown() {
     if (this.count()) return this.data.keys;
     const settings = this.settings();
@@ -147,14 +126,15 @@ class CameraPath extends Drawing {
     return { t: 0, position: [0, 0, 0], look: [0, 0, 0], fov_deg: this.widgetNumber("fov_deg", 40), ease: "smooth" };
   }
 
-  /** A key at the path's end; what was there gets its share of the time. Starts and stops gently, no halt between. */
+  /** Adds a key at the end and gives it an equal share of the time; the eases between keys become linear, so that the
+   * camera does not stop there. */
   append(position) {
     const keys = this.data.keys;
     if (!keys.length) keys.push(this.firstKey());
     const last = keys.at(-1);
-    const ways = keys.length - 1;
-    if (ways && last.t > 1 - APART) {
-      for (const key of keys) key.t *= ways / (ways + 1);
+    const moves = keys.length - 1;
+    if (moves && last.t > 1 - APART) {
+      for (const key of keys) key.t *= moves / (moves + 1);
       const before = keys.at(-2);
       if (before.ease === "smooth") before.ease = "in";
       if (before.ease === "out") before.ease = "linear";
@@ -165,7 +145,7 @@ class CameraPath extends Drawing {
     this.now = 1;
   }
 
-  /** A key on the path at time t; where there is none yet, the first and the last. */
+  /** Adds a key on the path at time t; without keys, makes the preset's keys, or a first and a last one. */
   insert(t) {
     const keys = this.data.keys;
     const taken = keys.findIndex((key) => Math.abs(key.t - t) < APART);
@@ -190,7 +170,7 @@ class CameraPath extends Drawing {
 
   remove() {
     const keys = this.data.keys;
-    if (this.selected < 1) return; // the first key is what all others are measured from
+    if (this.selected < 1) return; // all other keys are relative to the first one
     this.change(() => {
       if (keys.length <= 2) keys.length = 0;
       else keys.splice(this.selected, 1);
@@ -227,7 +207,7 @@ class CameraPath extends Drawing {
     const under = this.under(view, from);
     if (under.length) {
       const held = under.includes(this.selected) ? this.selected : under.at(-1);
-      const next = under[(under.indexOf(this.selected) + 1) % under.length]; // keys on one spot take turns
+      const next = under[(under.indexOf(this.selected) + 1) % under.length]; // clicks cycle through keys on one spot
       return {
         move: (point) => {
           this.selected = held;
@@ -242,7 +222,7 @@ class CameraPath extends Drawing {
     return { click: (point) => (this.count() ? this.select(-1) : this.goTo(view, point)) };
   }
 
-  /** Whether a point is on the dot that turns the selected camera. */
+  /** Whether a point is on the white dot by which the selected camera is turned. */
   grips(view, point) {
     const handle = this.selected > 0 && view.handle(this.key());
     return Boolean(handle) && near(point, handle);
@@ -253,7 +233,7 @@ class CameraPath extends Drawing {
     return this.data.keys.map((key, i) => i).filter((i) => near(point, view.toScreen(this.data.keys[i].position)));
   }
 
-  /** A new end of the path, on a free place. */
+  /** Adds a key at a point of a view, unless a key is there already. */
   goTo(view, point) {
     if (this.under(view, point).length) return;
     this.change(() => this.append((last) => view.toWorld(point, last.position)));
@@ -272,7 +252,7 @@ class CameraPath extends Drawing {
     const degrees = (radians) => round((radians * 180) / Math.PI, 1);
     if (view.name === "above") key.look[0] = degrees(Math.atan2(dx, -dy));
     else {
-      const ahead = Math.abs(key.look[0]) <= 90 ? dx : -dx; // a camera that looks back shows its front to the left
+      const ahead = Math.abs(key.look[0]) <= 90 ? dx : -dx; // a camera that looks backwards points to the left
       key.look[1] = clamp(degrees(Math.atan2(-dy, Math.max(ahead, 0.001))), -90, 90);
     }
     this.preview();
@@ -325,9 +305,9 @@ class CameraPath extends Drawing {
 
   drawViews() {
     const { keys } = this.data;
-    const way = this.shown();
-    const state = { keys, way, selected: this.selected, subject: this.subject(), moving: this.before !== undefined };
-    const now = way.length ? poseAt(way, this.now) : this.firstKey();
+    const path = this.shown();
+    const state = { keys, path, selected: this.selected, subject: this.subject(), moving: this.before !== undefined };
+    const now = path.length ? poseAt(path, this.now) : this.firstKey();
     for (const view of this.views) view.draw({ ...state, now });
   }
 
@@ -364,7 +344,7 @@ class CameraPath extends Drawing {
           ? `Key ${this.selected + 1} of ${count}`
           : "Double-click adds a key";
     this.says.title = this.fault || "Click a camera: select it. Drag it: move it. Drag its white dot: turn it. Double-click a "
-      + "view: go there at the end. Double-click the time line: a key on the way. Arrow keys: nudge. Ctrl+Z: undo.";
+      + "view: go there at the end. Double-click the time line: a key in between. Arrow keys: nudge. Ctrl+Z: undo.";
     this.buttons.play.disabled = this.shown().length < 2;
     this.buttons.clear.disabled = !count && !this.fault;
     this.buttons.undo.disabled = !this.canUndo();

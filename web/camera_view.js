@@ -1,11 +1,11 @@
-// One view of a camera path, from above or from the side: metres to pixels and back, and the drawing of cameras.
+// One view of a camera path, from above or from the side: conversion between metres and pixels, drawing of cameras.
 import { measure, round, svg } from "./drawing.js";
 import { forwardOf, poseAt } from "./poses.js";
 
 export const KEY = "#ffd166";
 const LINE = "#6aa8ff";
 const QUIET = "#8a9099";
-const REACH = 34; // px from a camera to the end of its view
+const REACH = 34; // px: length of a drawn camera frustum
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]; // m between grid lines
 
 // Screen right and screen down as world axes: [index, sign]. World: x right, y down, z forward.
@@ -29,16 +29,16 @@ export class CameraView {
     return { x: x + scale * right[1] * position[right[0]], y: y + scale * down[1] * position[down[0]] };
   }
 
-  /** A point of a view in metres; the axis that the view does not show is that of `rest`. */
-  toWorld(point, rest) {
+  /** A point of the view in metres; the coordinate that the view does not show is taken from `other`. */
+  toWorld(point, other) {
     const { right, down, x, y, scale } = this;
-    const position = [...rest];
+    const position = [...other];
     position[right[0]] = round((right[1] * (point.x - x)) / scale, 2);
     position[down[0]] = round((down[1] * (point.y - y)) / scale, 2);
     return position;
   }
 
-  /** Shows the first camera, the place that it looks at and all keys; rests during a drag. */
+  /** Chooses the scale so that the first camera, the subject and all keys are visible. */
   fit({ width, height }, keys, subject) {
     const places = [[0, 0, 0], subject, ...keys.map((key) => key.position)];
     const span = ([axis, sign], least) => {
@@ -59,7 +59,7 @@ export class CameraView {
     return { x: at.x + REACH * right[1] * ahead[right[0]], y: at.y + REACH * down[1] * ahead[down[0]] };
   }
 
-  /** Where the camera is turned by; null where it looks towards or away from the viewer and the dot would be on it. */
+  /** The dot by which a camera is turned; null where it looks along the view's axis and the dot would cover it. */
   handle(key) {
     const [at, tip] = [this.toScreen(key.position), this.tip(key)];
     return Math.hypot(tip.x - at.x, tip.y - at.y) > REACH / 2 ? tip : null;
@@ -68,27 +68,27 @@ export class CameraView {
   // Drawing
 
   /**
-   * keys: those to grip; way: poses along which the camera goes, the keys themselves or a preset's; subject: where things
-   * are said to be; now: the pose at the marker; moving: a drag goes on, the scale rests.
+   * keys: the keys that can be dragged; path: the poses to draw, the keys themselves or a preset's; subject: the point
+   * that an orbit goes round; now: the pose at the time marker; moving: during a drag the scale does not change.
    */
-  draw({ keys, way, selected, subject, now, moving }) {
+  draw({ keys, path, selected, subject, now, moving }) {
     const size = measure(this.surface);
     if (!size.width) return;
-    if (!moving || !this.scale) this.fit(size, way, subject);
+    if (!moving || !this.scale) this.fit(size, path, subject);
     const parts = this.grid(size);
     const middle = this.toScreen(subject);
     parts.push(
       svg("circle", { cx: middle.x, cy: middle.y, r: 5, fill: "none", stroke: QUIET, "stroke-dasharray": "2 2" }),
       svg("text", { x: middle.x + 9, y: middle.y + 4, style: `fill:${QUIET}` }, `${subject[2]} m`));
-    if (way.length > 1) {
-      const at = way.map((pose) => this.toScreen(pose.position));
-      parts.push(svg("path", { class: "vdit-way", d: "M" + at.map(({ x, y }) => `${x} ${y}`).join("L"), fill: "none",
+    if (path.length > 1) {
+      const at = path.map((pose) => this.toScreen(pose.position));
+      parts.push(svg("path", { class: "vdit-camera-path", d: "M" + at.map(({ x, y }) => `${x} ${y}`).join("L"), fill: "none",
         stroke: LINE, "stroke-width": 2 }));
-      for (let i = 0; i <= 16; i++) { // evenly spaced in time: close together is slow
-        const dot = this.toScreen(poseAt(way, i / 16).position);
+      for (let i = 0; i <= 16; i++) { // evenly spaced in time: the closer, the slower
+        const dot = this.toScreen(poseAt(path, i / 16).position);
         parts.push(svg("circle", { cx: dot.x, cy: dot.y, r: 2, fill: LINE }));
       }
-      if (!keys.length) parts.push(...[0, 0.5, 1].flatMap((t) => this.frustum(poseAt(way, t), QUIET, 0.12)));
+      if (!keys.length) parts.push(...[0, 0.5, 1].flatMap((t) => this.frustum(poseAt(path, t), QUIET, 0.12)));
     }
     keys.forEach((key, i) => {
       if (i !== selected) parts.push(...this.camera(key, i, false));

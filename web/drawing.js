@@ -1,9 +1,9 @@
-// What the drawing widgets share: one JSON string with its history, svg elements, pointers, buttons and sliders.
+// What the drawing widgets share: a JSON string with its history, svg elements, pointer events, buttons, sliders.
 import { app } from "../../scripts/app.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const KEPT = 100; // undo steps of a widget
-const CLICK = 4; // a pointer that moved less than this (in the node's own pixels) has clicked, not dragged
+const MAX_UNDO = 100; // undo steps of a widget
+const CLICK = 4; // px, of the node's own: a pointer that moved less has clicked, not dragged
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 export const round = (value, digits = 4) => Number(Number(value).toFixed(digits)) || 0; // || 0: no -0
@@ -27,16 +27,16 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Per open workflow, then per node: the texts before each edit. Outlives the node, which the graph's undo builds anew.
+// Per open workflow, then per node: the texts before each edit. They outlive the node, which the graph's undo rebuilds.
 const histories = new WeakMap();
 
 function history(node, name) {
   const workflow = app.extensionManager?.workflow?.activeWorkflow ?? app;
   if (!histories.has(workflow)) histories.set(workflow, new Map());
   const key = `${node.graph?.id ?? ""}:${node.id}:${name}`;
-  const kept = histories.get(workflow);
-  if (!kept.has(key)) kept.set(key, []);
-  return kept.get(key);
+  const past = histories.get(workflow);
+  if (!past.has(key)) past.set(key, []);
+  return past.get(key);
 }
 
 /**
@@ -103,7 +103,7 @@ export class Drawing {
     if (text === before) return this.render();
     const past = history(this.node, this.name);
     past.push(before);
-    if (past.length > KEPT) past.shift();
+    if (past.length > MAX_UNDO) past.shift();
     this.text = text;
     this.tell();
   }
@@ -132,7 +132,7 @@ export class Drawing {
 
   canUndo() {
     const past = history(this.node, this.name);
-    while (past.length && past.at(-1) === this.text) past.pop(); // the graph's undo was there before us
+    while (past.length && past.at(-1) === this.text) past.pop(); // the graph's undo has already restored this text
     return past.length > 0;
   }
 
@@ -148,8 +148,8 @@ export class Drawing {
   }
 
   /**
-   * Ctrl+Z is the graph's: each edit is one of its steps. Only a slider keeps it from the graph, which leaves every
-   * input field alone. Delete never reaches the graph from here: it would take the whole node.
+   * Ctrl+Z belongs to the graph, of which each edit is one step; only on a slider it is handled here, because the graph
+   * ignores input fields. Delete never reaches the graph from here: it would delete the whole node.
    */
   keydown(event) {
     const field = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
@@ -157,7 +157,7 @@ export class Drawing {
     const command = event.ctrlKey || event.metaKey;
     if (slider && command && event.key.toLowerCase() === "z" && !event.shiftKey) this.undo();
     else if (field) {
-      if (event.target instanceof HTMLSelectElement && !command) event.stopPropagation(); // no input field to the graph
+      if (event.target instanceof HTMLSelectElement && !command) event.stopPropagation(); // the graph does not treat a select as an input field
       return;
     } else if (event.key === "Delete" || event.key === "Backspace") this.remove();
     else if (event.key === "Escape" && (this.before !== undefined || this.selected >= 0)) {
@@ -193,7 +193,7 @@ export class Drawing {
     };
   }
 
-  /** Nodes 2.0 keeps the element of the node from before an undo mounted: put this one in its place. */
+  /** After an undo Nodes 2.0 keeps the old node's element mounted: this replaces it. */
   attach() {
     if (!this.gone && !this.root.isConnected) {
       const place = document.querySelector(`[data-node-id="${this.node.id}"]`);
@@ -204,8 +204,8 @@ export class Drawing {
   }
 }
 
-// What a drawing shows beside its value (the picture behind, the preset) changes without a word to it, in other ways in
-// each front end: every drawing may look() twice a second, which costs a glance at a few widgets.
+// What a drawing shows beside its value (the background picture, the preset) changes without an event, differently in
+// each front end. Every drawing therefore polls with look() twice a second, which reads a few widgets.
 const drawings = new Set();
 setInterval(() => {
   for (const ref of drawings) {
@@ -215,7 +215,7 @@ setInterval(() => {
   }
 }, 500);
 
-/** Middle button and wheel move the graph, as over any other part of a node. Nodes 2.0 sees to that itself. */
+/** The middle button and the wheel move the graph, as over any other part of a node. Nodes 2.0 does this itself. */
 function toCanvas(event) {
   if (event.currentTarget.closest("[data-node-id]")) return;
   const middle = event.type === "pointermove" ? event.buttons & 4 : event.button === 1;
@@ -231,10 +231,10 @@ function wheelToCanvas(event) {
 }
 
 /**
- * Pointers on an svg whose units are the node's own pixels, at any zoom of the graph and of the screen.
- * start({x, y}, event) returns {move, end, click} or nothing; move and end get the point, click replaces end where
- * the pointer hardly moved; cancel() when the system takes the pointer away. twice(point): a double click.
- * over(point): the cursor there, where it is not the surface's own.
+ * Pointer events on an svg whose units are the node's own pixels, at any zoom of the graph and of the screen.
+ * start({x, y}, event) returns {move, end, click} or nothing; move and end get the point, click is called instead of
+ * end where the pointer hardly moved, cancel() when the system takes the pointer away. twice(point): a double click.
+ * over(point): the cursor to show there, or nothing for the surface's own.
  */
 export function onDrag(drawing, surface, start, { twice, over }) {
   let held = null;
@@ -246,7 +246,7 @@ export function onDrag(drawing, surface, start, { twice, over }) {
     };
   };
   surface.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || held) return; // no preventDefault: the graph's undo lives on the mouseup that follows
+    if (event.button !== 0 || held) return; // no preventDefault: the graph's undo needs the mouseup that follows
     event.stopPropagation();
     drawing.root.focus({ preventScroll: true });
     const from = at(event);
@@ -282,7 +282,7 @@ export function onDrag(drawing, surface, start, { twice, over }) {
     drag.cancel?.();
   };
   surface.addEventListener("dblclick", (event) => {
-    event.stopPropagation(); // the graph would offer its list of nodes
+    event.stopPropagation(); // else the graph would open its search for nodes
     twice(at(event));
   });
   surface.addEventListener("pointercancel", lost);
@@ -329,7 +329,7 @@ export function player(frame, seconds = 2.5) {
     const step = (now) => {
       const t = Math.max(0, now - began) / (seconds * 1000);
       frame(Math.min(t, 1));
-      if (t < 1.15) running = requestAnimationFrame(step); // rests at the end for a moment
+      if (t < 1.15) running = requestAnimationFrame(step); // the last frame stays for a moment
       else stop();
     };
     running = requestAnimationFrame(step);
@@ -343,7 +343,7 @@ const STYLE = `
 .vdit-drawing:focus-visible { border-color: #6aa8ff; }
 .vdit-drawing svg.vdit-surface { flex: 1 1 0; min-height: 0; min-width: 0; width: 100%; display: block; touch-action: none;
   background: #15171a; border-radius: 4px; cursor: crosshair; }
-.vdit-drawing svg.vdit-surface * { pointer-events: none; } /* drawn anew at each edit: a click must not lose its target */
+.vdit-drawing svg.vdit-surface * { pointer-events: none; } /* redrawn at each edit: a click must not lose its target */
 .vdit-drawing svg text { font: 11px sans-serif; fill: #cfd3d8; }
 .vdit-bar { display: flex; gap: 5px; align-items: center; flex: none; min-height: 24px; }
 .vdit-bar .vdit-says { flex: 1; min-width: 0; color: var(--descrip-text, #aaa); overflow: hidden;

@@ -30,7 +30,7 @@ export function total(line) {
   return line.slice(1).reduce((sum, point, i) => sum + Math.hypot(point.x - line[i].x, point.y - line[i].y), 0);
 }
 
-/** Chevrons that point the way a line goes: one at its end and one about every `every` pixels before it. */
+/** Chevrons that point along a line: one at its end, and one about every `every` pixels before it. */
 export function arrowheads(line, every, size = 8) {
   const length = total(line);
   if (length < 4) return [];
@@ -38,7 +38,7 @@ export function arrowheads(line, every, size = 8) {
   return Array.from({ length: count }, (_, i) => {
     const share = (i + 1) / count;
     const tip = along(line, share);
-    const back = along(line, Math.max(0, share - Math.min(size, length) / length)); // over a few pixels: hands tremble
+    const back = along(line, Math.max(0, share - Math.min(size, length) / length)); // the direction over a few pixels, since hands tremble
     const angle = Math.atan2(tip.y - back.y, tip.x - back.x);
     const wing = (turn) => ({ x: tip.x - size * Math.cos(angle + turn), y: tip.y - size * Math.sin(angle + turn) });
     return [wing(0.5), tip, wing(-0.5)];

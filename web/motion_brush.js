@@ -1,4 +1,4 @@
-// The motion brush: strokes drawn over the start picture, each the way that what it covers will travel.
+// The motion brush widget: strokes over the start picture, each the path along which what it covers will travel.
 import { app } from "../../scripts/app.js";
 import { Drawing, button, clamp, html, measure, onDrag, player, round, slider, svg } from "./drawing.js";
 import { along, arrowheads, distance, simplified } from "./lines.js";
@@ -6,10 +6,10 @@ import { findPicture } from "./picture.js";
 
 const COLORS = ["#ff9f43", "#4fc3f7", "#a5d66a", "#f48fb1", "#ffd54f", "#b39ddb"];
 const NEW = { radius: 0.1, falloff: 0.5, start: 0, end: 1 };
-const HANDLE = 9; // px around a line or a start dot that still count as a hit
+const HANDLE = 9; // px around a line or a start dot that count as a hit
 const ARROWS = 46; // px between arrowheads
-const BEYOND = 0.5; // of the picture: how far a stroke may leave it
-const SHORTEST = 0.02; // of the clip: start and end keep this distance
+const MAX_OUTSIDE = 0.5; // how far a stroke may leave the picture, as a share of its size
+const SHORTEST = 0.02; // least time between start and end, as a share of the clip
 
 let made = 0;
 
@@ -84,7 +84,7 @@ class MotionBrush extends Drawing {
 
   // Editing
 
-  /** What the sliders show and set: the selected stroke, else what the next one gets. */
+  /** What the sliders show and change: the selected stroke, else the settings of the next one. */
   target() {
     return this.data.strokes[this.selected] ?? this.next;
   }
@@ -115,11 +115,11 @@ class MotionBrush extends Drawing {
     this.change(() => this.shift(this.data.strokes[this.selected].points, ...step));
   }
 
-  /** Moves a whole stroke, as far as its start stays on the picture and its way not too far out of it. */
+  /** Moves a whole stroke; its start stays in the picture and the rest within MAX_OUTSIDE of it. */
   shift(points, dx, dy) {
     const within = (by, values) => {
-      const low = Math.max(-values[0], -BEYOND - Math.min(...values));
-      const high = Math.min(1 - values[0], 1 + BEYOND - Math.max(...values));
+      const low = Math.max(-values[0], -MAX_OUTSIDE - Math.min(...values));
+      const high = Math.min(1 - values[0], 1 + MAX_OUTSIDE - Math.max(...values));
       return low <= high ? clamp(by, low, high) : 0;
     };
     const x = within(dx, points.map((point) => point[0]));
@@ -146,7 +146,7 @@ class MotionBrush extends Drawing {
           stroke = { ...this.next, points: [inside(place)] };
           this.selected = this.data.strokes.push(stroke) - 1;
         }
-        stroke.points.push(this.toPicture(point).map((value) => clamp(value, -BEYOND, 1 + BEYOND)));
+        stroke.points.push(this.toPicture(point).map((value) => clamp(value, -MAX_OUTSIDE, 1 + MAX_OUTSIDE)));
         this.preview();
       },
       end: () => {
@@ -158,7 +158,7 @@ class MotionBrush extends Drawing {
     };
   }
 
-  /** A stroke of one point keeps its place still; on a free place only. */
+  /** Adds a stroke of one point, which keeps that place still, unless a stroke is there already. */
   pin(point) {
     if (this.hit(point) >= 0) return;
     this.change(() => {
@@ -172,7 +172,7 @@ class MotionBrush extends Drawing {
     return Boolean(selected) && near(point, this.toScreen(selected.points[0]));
   }
 
-  /** The stroke whose line is nearest to a point, -1 where none is near. */
+  /** The stroke whose line is nearest to a point within HANDLE pixels, or -1. */
   hit(point) {
     let best = -1;
     let least = HANDLE;
@@ -193,7 +193,7 @@ class MotionBrush extends Drawing {
     return { x: this.frame.x + x * this.frame.width, y: this.frame.y + y * this.frame.height };
   }
 
-  /** Width / height of what is drawn on: the video's size where the node states one, else the picture's. */
+  /** Width / height of the surface: the video's where the node has these inputs, else the picture's. */
   aspect() {
     const size = (name) => Number(this.node.widgets?.find((widget) => widget.name === name)?.value);
     const stated = size("width") / size("height");
@@ -227,7 +227,7 @@ class MotionBrush extends Drawing {
       if (this.image?.getAttribute("href") !== this.picture.url) {
         this.image = svg("image", { href: this.picture.url, preserveAspectRatio: "xMidYMid slice" });
       }
-      this.image.setAttribute("width", width); // one element throughout: a new one would blink at every move
+      this.image.setAttribute("width", width); // one element throughout: a new one would flicker
       this.image.setAttribute("height", height);
       return [this.image];
     }
@@ -306,7 +306,7 @@ class MotionBrush extends Drawing {
     this.buttons.play.textContent = t === null ? "▶" : "■";
   }
 
-  // The picture behind
+  // The picture in the background
 
   look() {
     const url = findPicture(this.node);

@@ -1,4 +1,4 @@
-// Which picture a node's image input will get, as far as the front end can know before a run.
+// The picture that a node's image input will get, as far as the front end can know it before a run.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
@@ -18,7 +18,7 @@ export function findPicture(node, input = "start_image") {
   return chosenFile(chain[0]) || executed(node) || chain.map((each) => chosenFile(each) || executed(each)).find(Boolean) || "";
 }
 
-/** The nodes that make the picture, the nearest first: reroutes, bypassed nodes and subgraphs' walls are passed through. */
+/** The nodes that make the picture, the nearest first; reroutes, bypassed nodes and subgraph borders are skipped. */
 function upstream(node, input) {
   const found = [];
   let slot = node.inputs?.findIndex((each) => each.name === input) ?? -1;
@@ -76,7 +76,7 @@ function chosenFile(node) {
   return STILL.test(name) ? address(name, type ?? "input") : "";
 }
 
-/** What a node showed when it last ran; vdit_picture is what ours hand over without having it shown twice. */
+/** What a node showed when it last ran; our nodes send `vdit_picture`, which is not shown a second time. */
 function executed(node) {
   const root = app.rootGraph ?? app.graph;
   const key = node.graph && node.graph !== root ? `${node.graph.id}:${node.id}` : String(node.id);

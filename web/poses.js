@@ -1,4 +1,4 @@
-// Camera poses between key frames, as control/moves.py reads them: straight lines, shortest turns, eased time.
+// Camera poses between key frames, as control/moves.py interpolates them: linear positions, slerp, eased time.
 
 export const EASINGS = {
   smooth: (s) => s * s * (3 - 2 * s),
@@ -34,6 +34,7 @@ export function turn([yaw, pitch, roll]) {
   return times(times([cy, 0, sy, 0], [cp, sp, 0, 0]), [cr, 0, 0, sr]);
 }
 
+/** The product of two quaternions. */
 export function times([a, b, c, d], [e, f, g, h]) {
   return [
     a * e - b * f - c * g - d * h,
@@ -43,14 +44,15 @@ export function times([a, b, c, d], [e, f, g, h]) {
   ];
 }
 
-/** A vector [x, y, z] turned by a quaternion. */
+/** A vector [x, y, z] rotated by a quaternion. */
 export function rotated([w, x, y, z], vector) {
   return times(times([w, x, y, z], [0, ...vector]), [w, -x, -y, -z]).slice(1);
 }
 
+/** Spherical interpolation from a to b. */
 function slerp(a, b, s) {
   let dot = a.reduce((sum, value, i) => sum + value * b[i], 0);
-  const sign = dot < 0 ? -1 : 1; // q and -q are one rotation: take the shorter way
+  const sign = dot < 0 ? -1 : 1; // q and -q are the same rotation: take the shorter arc
   dot = Math.min(1, Math.abs(dot));
   const angle = Math.acos(dot);
   const [u, v] = angle < 1e-6 ? [1 - s, s] : [Math.sin((1 - s) * angle) / Math.sin(angle), Math.sin(s * angle) / Math.sin(angle)];
@@ -59,11 +61,12 @@ function slerp(a, b, s) {
   return q.map((value) => value / length);
 }
 
+/** Yaw, pitch and roll in degrees of a quaternion: the inverse of turn. */
 export function lookOf([w, x, y, z]) {
   const forward = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)];
   const pitch = Math.asin(Math.min(1, Math.max(-1, -forward[1])));
   const right = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)];
-  const level = Math.hypot(forward[0], forward[2]) < 1e-9; // straight up or down: yaw and roll are one
+  const level = Math.hypot(forward[0], forward[2]) < 1e-9; // looking straight up or down, yaw and roll are the same rotation
   const yaw = level ? Math.atan2(-right[2], right[0]) : Math.atan2(forward[0], forward[2]);
   const down = [Math.sin(yaw) * Math.sin(pitch), Math.cos(pitch), Math.cos(yaw) * Math.sin(pitch)];
   const roll = Math.atan2(dot3(right, down), dot3(right, [Math.cos(yaw), 0, -Math.sin(yaw)]));
@@ -72,7 +75,7 @@ export function lookOf([w, x, y, z]) {
 
 const dot3 = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 
-/** The way a camera looks, as a unit vector [x, y, z]. */
+/** The viewing direction of a camera, as a unit vector [x, y, z]. */
 export function forwardOf([yaw, pitch]) {
   const level = Math.cos(pitch * RADIANS);
   return [Math.sin(yaw * RADIANS) * level, -Math.sin(pitch * RADIANS), Math.cos(yaw * RADIANS) * level];

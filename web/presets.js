@@ -1,47 +1,53 @@
-// What a camera preset will do, as control/moves.py has it, so that it can be seen and turned into keys.
+// Camera presets as control/moves.py makes them, so that they can be shown and turned into keys.
 import { EASINGS, focalOf, fovOf, lookOf, rotated, times, turn } from "./poses.js";
 
 const RADIANS = Math.PI / 180;
-const PER_AMOUNT = 4; // keys after the first on a way that is no straight line: an orbit's are 7.5 degrees apart
+const KEYS_PER_AMOUNT = 4; // keys after the first of a curved move: an orbit's are 7.5 degrees apart
 
-/** Per move, for s = amount * eased time: what changes. ahead: where the first camera looks, upright axes, y down. */
+// The meaning of amount 1 of each preset, from the table that Python reads too.
+const { presets: TABLE } = await (await fetch(new URL("camera_moves.json", import.meta.url))).json();
+
+/** What a preset changes at share = amount * eased time, and by = the table's amount * share (degrees or metres).
+ * ahead: the first camera's viewing direction in level axes, y down. */
 const MOVES = {
   static: () => ({}),
-  pan: (s) => ({ yaw: 12 * s }),
-  tilt: (s) => ({ pitch: 8 * s }),
-  roll: (s) => ({ roll: 10 * s }),
-  dolly: (s, ahead) => ({ place: ahead.map((value) => 2 * s * value) }),
-  truck: (s) => ({ place: [s, 0, 0] }),
-  pedestal: (s) => ({ place: [0, -0.6 * s, 0] }),
-  zoom: (s) => ({ focal: 1.5 ** s }),
-  orbit: (s, ahead, distance) => {
+  pan: (by) => ({ yaw: by }),
+  tilt: (by) => ({ pitch: by }),
+  roll: (by) => ({ roll: by }),
+  dolly: (by, ahead) => ({ position: ahead.map((value) => by * value) }),
+  truck: (by) => ({ position: [by, 0, 0] }),
+  pedestal: (by) => ({ position: [0, -by, 0] }),
+  zoom: (by, ahead, distance, share) => ({ zoom: TABLE.zoom.amount ** share }),
+  orbit: (by, ahead, distance) => {
     const pivot = ahead.map((value) => distance * value);
-    const turned = rotated(turn([-30 * s, 0, 0]), pivot);
-    return { yaw: -30 * s, place: pivot.map((value, axis) => value - turned[axis]) };
+    const turned = rotated(turn([-by, 0, 0]), pivot);
+    return { yaw: -by, position: pivot.map((value, axis) => value - turned[axis]) };
   },
 };
 
-/** The pose at time t in the first camera's axes; null for a preset that no formula here states (handheld). */
+/** The pose at time t in the first camera's axes; null for a preset that has no formula here (handheld). */
 export function presetPose({ preset, amount, easing, fov_deg, distance, look_down_deg }, t) {
   if (!MOVES[preset] || !EASINGS[easing]) return null;
   const down = look_down_deg * RADIANS;
   const ahead = [0, Math.sin(down), Math.cos(down)];
-  const { yaw = 0, pitch = 0, roll = 0, place = [0, 0, 0], focal = 1 } = MOVES[preset](amount * EASINGS[easing](t), ahead, distance);
-  const level = turn([0, look_down_deg, 0]); // undoes the first camera's look down
+  const share = amount * EASINGS[easing](t);
+  const by = TABLE[preset].amount * share;
+  const { yaw = 0, pitch = 0, roll = 0, position = [0, 0, 0], zoom = 1 } = MOVES[preset](by, ahead, distance, share);
+  const level = turn([0, look_down_deg, 0]); // from level axes to the first camera's
   return {
-    position: rotated(level, place),
+    position: rotated(level, position),
     look: lookOf(times(level, turn([yaw, pitch - look_down_deg, roll]))),
-    fov_deg: fovOf(focal * focalOf(fov_deg)),
+    fov_deg: fovOf(zoom * focalOf(fov_deg)),
   };
 }
 
-/** Key frames that move as a preset does, or null. Two where straight lines and one turn say it all. */
+/** Key frames that move as a preset does, or null; two keys where linear interpolation between them is exact. */
 export function presetKeys(settings) {
   if (!presetPose(settings, 0)) return null;
   const { preset, amount, easing } = settings;
   const level = settings.look_down_deg === 0 || ["dolly", "truck", "pedestal", "static", "tilt"].includes(preset);
-  const straight = level && !["orbit", "zoom"].includes(preset) && Math.abs(12 * amount) < 170;
-  const steps = straight ? 1 : Math.min(16, PER_AMOUNT * Math.max(1, Math.round(Math.abs(amount))));
+  const straight = level && !["orbit", "zoom"].includes(preset) && Math.abs(TABLE.pan.amount * amount) < 170;
+  const steps = straight ? 1 : Math.min(16, KEYS_PER_AMOUNT * Math.max(1, Math.round(Math.abs(amount))));
   const even = { ...settings, easing: "linear" };
   const eases = (i) => {
     if (straight) return easing;
@@ -49,12 +55,12 @@ export function presetKeys(settings) {
     return i === steps - 1 && ["smooth", "out"].includes(easing) ? "out" : "linear";
   };
   return Array.from({ length: steps + 1 }, (_, i) => {
-    const share = i / steps; // of the way: keys at even places, at the times when the eased move is there
+    const share = i / steps; // keys at even steps of the move, at the times when the eased move reaches them
     return { t: straight ? share : timeOf(easing, share), ease: eases(i), ...presetPose(even, share) };
   });
 }
 
-/** When an easing has gone a share of the way. */
+/** The time at which an easing reaches a share, by bisection. */
 function timeOf(easing, share) {
   let [low, high] = [0, 1];
   for (let i = 0; i < 40; i++) {
