@@ -1,7 +1,6 @@
-"""A camera path: where the camera is in every frame, and how wide it sees.
+"""A camera path: the camera's pose and field of view in every frame.
 
-Poses are camera-to-world in metres, in OpenCV axes (x right, y down, z forward). Only the motion relative to the
-first frame reaches a model. fov_deg is vertical.
+Poses and angles follow the conventions of geometry/. Only the motion relative to the first frame reaches a model.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ..geometry.camera import FOV_RANGE_DEG, focal_length, fov_from_focal, relat
 from ..geometry.rotation import interpolate_poses
 from .span import ControlError, check_span
 
-NO_ROTATION = 1e-3  # largest |R R^T - 1|: text files round to five digits or so
+MAX_ROTATION_ERROR = 1e-3  # largest |R R^T - 1| of a rotation: text files round to about five digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class CameraPath:
     end: float = 1.0
     stretch: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         c2w = torch.as_tensor(self.c2w, dtype=torch.float64).detach().cpu()
         fov = torch.as_tensor(self.fov_deg, dtype=torch.float64).detach().cpu()
         if c2w.ndim != 3 or tuple(c2w.shape[1:]) != (4, 4) or not len(c2w):
@@ -56,10 +55,12 @@ class CameraPath:
 
     @property
     def moves(self) -> bool:
+        """Whether the pose or the field of view ever changes."""
         return bool((self.c2w != self.c2w[:1]).any() or (self.fov_deg != self.fov_deg[:1]).any())
 
     @property
     def frames(self) -> int:
+        """Poses of the path."""
         return len(self.c2w)
 
     def relative(self) -> CameraPath:
@@ -75,7 +76,7 @@ class CameraPath:
         return replace(self, c2w=self.c2w.flip(0), fov_deg=self.fov_deg.flip(0))
 
     def resampled(self, frames: int) -> CameraPath:
-        """The same path in `frames` poses: positions and focal lengths linear, rotations slerped between poses."""
+        """The same path in `frames` poses: linear positions and focal lengths, slerped rotations."""
         if frames < 1:
             raise ControlError(f"a camera path of {frames} frames was asked; expected at least 1")
         if frames == self.frames:
@@ -90,7 +91,7 @@ class CameraPath:
 
         Strength, start and end are the other's; the whole stretches if both do.
         """
-        moved = self.c2w[-1] @ torch.linalg.inv(other.c2w[0]) @ other.c2w
+        moved = self.c2w[-1] @ torch.inverse(other.c2w[0]) @ other.c2w
         focal = focal_length(other.fov_deg)
         focal = focal / focal[0] * focal_length(self.fov_deg[-1])
         return replace(
@@ -112,11 +113,11 @@ def _check_poses(c2w: Tensor) -> None:
         raise ControlError(f"camera path, frame {t}: the pose's last row is {row}; expected 0, 0, 0, 1")
     r = c2w[:, :3, :3]
     off = (r @ r.transpose(1, 2) - torch.eye(3)).abs().amax((1, 2))
-    det = torch.linalg.det(r)
-    if (off > NO_ROTATION).any() or (det < 0).any():
+    det = torch.det(r)
+    if (off > MAX_ROTATION_ERROR).any() or (det < 0).any():
         t = int(torch.where(det < 0, torch.inf, off).argmax())
-        hint = "it mirrors: flip one axis" if off[t] <= NO_ROTATION else "remove scale and shear from the matrix"
+        hint = "it mirrors: flip one axis" if off[t] <= MAX_ROTATION_ERROR else "remove scale and shear from the matrix"
         raise ControlError(
             f"camera path, frame {t}: the 3x3 part is no rotation (R R^T is off the identity by {off[t]:.3g}, expected "
-            f"at most {NO_ROTATION:g}; determinant {det[t]:.3g}, expected 1): {hint}"
+            f"at most {MAX_ROTATION_ERROR:g}; determinant {det[t]:.3g}, expected 1): {hint}"
         )

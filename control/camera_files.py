@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
 from ..geometry.camera import FOV_RANGE_DEG
 from .camera import CameraPath
+from .json_text import Json, is_number, number_in, parse_json
 from .moves import MAX_FRAMES, from_keys, keys_of
 from .span import ControlError
 
 AXES = "camera to world, metres, OpenCV axes (x right, y down, z forward); fov_deg vertical"
-OFF_CENTRE = 0.02  # of the picture's side: a lens whose axis lies further off cannot be stated here
+OFF_CENTRE = 0.02  # largest offset of the principal point from the centre, as a share of the picture's side
 
-# Numbers in a line -> where they are: (first of fx fy cx cy, first of the pose, pose is camera to world).
-LINES = {
-    12: (None, 0, False),  # a bare 3x4 world-to-camera matrix
-    19: (1, 7, False),  # RealEstate10K, CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera
-    22: (0, 6, True),  # ComfyUI's Wan camera entries: fx fy cx cy, 0 0, 4x4 camera to world
-    23: (1, 7, True),  # the same behind a time, as the embedding takes them
+
+class LineFormat(NamedTuple):
+    """Where the numbers of a line are: the first of fx fy cx cy (None: not given), and the first of the pose."""
+
+    lens: int | None
+    pose: int
+    camera_to_world: bool
+
+
+FORMATS = {  # by the count of numbers in a line
+    12: LineFormat(None, 0, False),  # 3x4 world to camera
+    19: LineFormat(1, 7, False),  # RealEstate10K, CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera
+    22: LineFormat(0, 6, True),  # ComfyUI's Wan camera entries: fx fy cx cy, 0 0, 4x4 camera to world
+    23: LineFormat(1, 7, True),  # the same after a time, as the embedding takes them
 }
 KINDS = (
     "12 (3x4 world to camera), 19 (RealEstate10K or CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera), "
@@ -31,31 +40,27 @@ KINDS = (
 
 def to_json(camera: CameraPath) -> str:
     """The whole path as JSON; from_text reads it back to the bit."""
-    return json.dumps({
-        "version": 1, "axes": AXES, "stretch": camera.stretch, "strength": camera.strength, "start": camera.start,
-        "end": camera.end, "fov_deg": camera.fov_deg.tolist(), "c2w": camera.c2w.tolist(),
-    })  # fmt: skip
+    span = {"strength": camera.strength, "start": camera.start, "end": camera.end}
+    form = {"version": 1, "axes": AXES, "stretch": camera.stretch, **span}
+    return json.dumps({**form, "fov_deg": camera.fov_deg.tolist(), "c2w": camera.c2w.tolist()})
 
 
 def from_text(text: str, name: str = "camera path", fov_deg: float = 40.0, frames: int = 41) -> CameraPath:
-    """A path from what a file holds: our JSON (poses or key frames), Wan camera entries as JSON, or lines of numbers.
+    """A path from a file's text: our JSON (poses or key frames), Wan camera entries as JSON, or lines of numbers.
 
-    fov_deg where the text says none; frames for key frames only. Raises ControlError naming `name` and the line.
+    fov_deg: where the text gives none; frames: for key frames only. Raises ControlError naming `name` and the line.
     """
     stripped = text.strip()
     if not stripped:
         raise ControlError(f"{name} is empty; expected a camera path as JSON or lines of {KINDS} numbers")
     if stripped[0] in "{[":
-        try:
-            data = json.loads(stripped)
-        except (json.JSONDecodeError, RecursionError) as e:
-            raise ControlError(f"{name} is no JSON ({e}); write the file again") from e
+        data = parse_json(stripped, name, "write the file again")
         if isinstance(data, list):
             return _from_rows([(f"entry {i}", row) for i, row in enumerate(data)], name, fov_deg)
-        if "keys" in data:
+        if isinstance(data, dict) and "keys" in data:
             return from_keys(keys_of(stripped, name) or [], frames, fov_deg)
-        return _from_ours(data, name)
-    rows = []
+        return _from_poses(data, name)
+    rows: list[tuple[str, Json]] = []
     for i, line in enumerate(stripped.splitlines(), start=1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#") or (not rows and "://" in line):
@@ -67,56 +72,62 @@ def from_text(text: str, name: str = "camera path", fov_deg: float = 40.0, frame
     return _from_rows(rows, name, fov_deg)
 
 
-def _from_ours(data: dict[str, Any], name: str) -> CameraPath:
-    if data.get("version") != 1 or "c2w" not in data:
+def _from_poses(data: Json, name: str) -> CameraPath:
+    if not isinstance(data, dict) or data.get("version") != 1 or "c2w" not in data:
         raise ControlError(
             f'{name}: expected {{"version": 1, "c2w": [...], "fov_deg": [...]}} or {{"version": 1, "keys": [...]}}'
         )
+    strength, start, end = (
+        number_in(data, key, default, 0, 1, name) for key, default in (("strength", 1.0), ("start", 0.0), ("end", 1.0))
+    )
     try:
-        span = {key: float(data[key]) for key in ("strength", "start", "end") if key in data}
         c2w = torch.tensor(data["c2w"], dtype=torch.float64)
         fov = torch.tensor(data.get("fov_deg", 40.0), dtype=torch.float64)
     except (TypeError, ValueError) as e:
         raise ControlError(f"{name}: c2w or fov_deg holds something that is no number ({e})") from e
     _check_length(len(c2w), name)
-    return CameraPath(c2w, fov, stretch=bool(data.get("stretch", False)), **span)
+    return CameraPath(c2w, fov, strength, start, end, bool(data.get("stretch", False)))
 
 
-def _from_rows(rows: list[tuple[str, Any]], name: str, fov_deg: float) -> CameraPath:
+def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float) -> CameraPath:
+    """A path of rows of numbers, each with the place where it stands."""
     _check_length(len(rows), name)
-    count = len(rows[0][1]) if isinstance(rows[0][1], list) else 0
-    poses, fovs = [], []
-    for where, row in rows:
-        if not isinstance(row, list) or len(row) != count or count not in LINES:
+    first = rows[0][1]
+    count = len(first) if isinstance(first, list) else 0
+    poses: list[torch.Tensor] = []
+    fovs: list[float] = []
+    form = FORMATS.get(count, FORMATS[12])
+    for place, row in rows:
+        if not isinstance(row, list) or len(row) != count or count not in FORMATS:
             found = f"{len(row)} numbers" if isinstance(row, list) else type(row).__name__
-            expected = f"{count} as before" if count in LINES else KINDS
-            raise ControlError(f"{name}, {where}: found {found}; expected {expected}")
-        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in row):
-            raise ControlError(f"{name}, {where}: holds NaN, infinity or something that is no number")
-        lens, first, to_world = LINES[count]
+            expected = f"{count} as before" if count in FORMATS else KINDS
+            raise ControlError(f"{name}, {place}: found {found}; expected {expected}")
+        numbers = [float(value) for value in row if is_number(value)]
+        if len(numbers) < count:
+            raise ControlError(f"{name}, {place}: holds NaN, infinity or something that is no number")
         pose = torch.eye(4, dtype=torch.float64)
-        values = torch.tensor(row[first:], dtype=torch.float64)
+        values = torch.tensor(numbers[form.pose :], dtype=torch.float64)
         pose[: len(values) // 4] = values.reshape(-1, 4)
         poses.append(pose)
-        fovs.append(fov_deg if lens is None else _fov(row[lens : lens + 4], f"{name}, {where}"))
-    c2w = torch.stack(poses)
-    if not LINES[count][2]:
-        CameraPath(c2w, 40.0)  # says which frame is no rotation, before the inverse hides it
-        c2w = torch.linalg.inv(c2w)
-    return CameraPath(c2w, torch.tensor(fovs, dtype=torch.float64))
+        fovs.append(fov_deg if form.lens is None else _fov(numbers[form.lens : form.lens + 4], f"{name}, {place}"))
+    c2w, fov = torch.stack(poses), torch.tensor(fovs, dtype=torch.float64)
+    if not form.camera_to_world:
+        CameraPath(c2w, fov)  # names the frame whose matrix is no rotation, before the inverse hides it
+        c2w = torch.inverse(c2w)
+    return CameraPath(c2w, fov)
 
 
-def _fov(lens: list[float], where: str) -> float:
+def _fov(lens: list[float], place: str) -> float:
     """Vertical field of view of fx, fy, cx, cy as shares of the picture's width and height."""
     _, fy, cx, cy = lens
     if max(abs(cx - 0.5), abs(cy - 0.5)) > OFF_CENTRE:
         raise ControlError(
-            f"{where}: the lens is centred at {cx:g}, {cy:g} of the picture; expected 0.5, 0.5 (within {OFF_CENTRE}): "
+            f"{place}: the lens is centred at {cx:g}, {cy:g} of the picture; expected 0.5, 0.5 (within {OFF_CENTRE}): "
             "crop the source to its centre, or set cx and cy to 0.5"
         )
     fov = 2 * math.degrees(math.atan(0.5 / fy)) if fy > 0 else -1.0
     if not FOV_RANGE_DEG[0] <= fov <= FOV_RANGE_DEG[1]:
-        raise ControlError(f"{where}: fy is {fy:g}; expected a focal length as a share of the height, such as 0.9")
+        raise ControlError(f"{place}: fy is {fy:g}; expected a focal length as a share of the height, such as 0.9")
     return fov
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from ..geometry.camera import focal_length
 from ..geometry.rotation import yaw_pitch_roll_of
 from .camera import CameraPath
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MISSING = "matplotlib is not installed, so the path is not drawn: pip install matplotlib==3.11.2 and restart"
 
@@ -25,20 +30,20 @@ def plot(camera: CameraPath) -> Tensor | None:
     except ImportError:
         return None
     path = camera.relative()
-    place = path.c2w[:, :3, 3].numpy()
+    position = path.c2w[:, :3, 3].numpy()
     figure = Figure(figsize=(9.6, 4.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    above, side, turn = figure.subplots(1, 3)
-    reach = max(0.5, float(abs(place).max()))
+    above, side, angles = figure.subplots(1, 3)
+    reach = max(0.5, float(abs(position).max()))
     for axes, across, up, label in (
         (above, 0, 2, ("x, right (m)", "z, forward (m)")),
         (side, 2, 1, ("z, forward (m)", "y, up (m)")),
     ):
         sign = -1 if up == 1 else 1  # y points down; a picture's up is up
-        axes.plot(place[:, across], sign * place[:, up], color="#3b76af", linewidth=1.5)
-        for t in torch.linspace(0, path.frames - 1, min(path.frames, 7)).round().long().tolist():
-            _camera(axes, path, t, across, up, sign, 0.16 * reach)
-        middle = [(values.max() + values.min()) / 2 for values in (place[:, across], sign * place[:, up])]
+        axes.plot(position[:, across], sign * position[:, up], color="#3b76af", linewidth=1.5)
+        for t in torch.linspace(0, path.frames - 1, min(path.frames, 7)).round():
+            _draw_frustum(axes, path, int(t), across, up, sign, 0.16 * reach)
+        middle = [(values.max() + values.min()) / 2 for values in (position[:, across], sign * position[:, up])]
         axes.set_xlim(middle[0] - 1.35 * reach, middle[0] + 1.35 * reach)
         axes.set_ylim(middle[1] - 1.35 * reach, middle[1] + 1.35 * reach)
         axes.set(aspect="equal", xlabel=label[0], ylabel=label[1])
@@ -46,19 +51,22 @@ def plot(camera: CameraPath) -> Tensor | None:
     above.set_title("from above", fontsize=10)
     side.set_title("from the side", fontsize=10)
     for values, name, color in zip(
-        angles_deg(path).T, ("yaw (right)", "pitch (up)", "roll (clockwise)"), ("#3b76af", "#ef8536", "#519e3e")
+        angles_deg(path).T,
+        ("yaw (right)", "pitch (up)", "roll (clockwise)"),
+        ("#3b76af", "#ef8536", "#519e3e"),
+        strict=True,
     ):
-        turn.plot(values.numpy(), label=name, color=color)
-    turn.plot(
+        angles.plot(values.numpy(), label=name, color=color)
+    angles.plot(
         (path.fov_deg - path.fov_deg[0]).numpy(),
         label=f"field of view - {path.fov_deg[0]:.3g}°",
         color="#999",
         linestyle=":",
     )
-    turn.set_title("degrees", fontsize=10)
-    turn.set_xlabel("frame")
-    turn.grid(alpha=0.25)
-    turn.legend(fontsize=7, loc="best")
+    angles.set_title("degrees", fontsize=10)
+    angles.set_xlabel("frame")
+    angles.grid(alpha=0.25)
+    angles.legend(fontsize=7, loc="best")
     kind = "stretches to the clip" if camera.stretch else "one pose a frame"
     figure.suptitle(f"{path.frames} frames, {kind}; strength {camera.strength:g}", fontsize=11)
     canvas.draw()
@@ -67,8 +75,8 @@ def plot(camera: CameraPath) -> Tensor | None:
     return pixels.reshape(1, height, width, 4)[..., :3].float() / 255
 
 
-def _camera(axes, path: CameraPath, t: int, across: int, up: int, sign: int, size: float) -> None:
-    """A small triangle that looks where the camera looks."""
+def _draw_frustum(axes: Axes, path: CameraPath, t: int, across: int, up: int, sign: int, size: float) -> None:
+    """A triangle from the camera's position in its viewing direction."""
     focal = focal_length(path.fov_deg[t])
     spread = size / max(1.0, float(focal)) * 1.2
     tip = path.c2w[t, :3, 3]

@@ -1,21 +1,27 @@
-"""Depth as a control: how near everything is, per frame, as inverse depth from 0 (far) to 1 (near)."""
+"""Depth as a control: inverse depth per frame, from 0 (far) to 1 (near), from metres, pictures or files of numbers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .pictures import cover
 from .signals import POOL, pool
 from .span import ControlError, check_span
 
-PERCENTILES = (0.01, 0.99)  # of a clip's inverse depth: what becomes 0 and 1 when near and far are not given
+PERCENTILES = (0.01, 0.99)  # of a clip's inverse depth: they become 0 and 1 when near and far are not given
 READINGS = ("brighter is nearer", "darker is nearer", "metres")
-SAMPLES = 1_000_000  # pixels that the percentiles are taken from, at most
+MAX_SAMPLES = 1_000_000  # pixels from which the percentiles are taken
+MAX_FILE_BYTES = 4_000_000_000
+Numbers = NDArray[np.number[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,7 @@ class DepthMaps:
     near: float | None = None
     far: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         inverse = torch.as_tensor(self.inverse, dtype=torch.float32).detach().cpu()
         _check_maps(inverse, "depth")
         low, high = inverse.min().item(), inverse.max().item()
@@ -47,6 +53,7 @@ class DepthMaps:
 
     @property
     def frames(self) -> int:
+        """Frames of the clip that the maps are for."""
         return len(self.inverse)
 
     def metres(self) -> Tensor:
@@ -69,15 +76,15 @@ class DepthMaps:
         )
         return replace(self, inverse=maps[:, 0].clamp(0, 1))
 
-    def seen(self) -> Tensor:
-        """IMAGE [T,H,W,3] of what a model is told: means over cells of 4 pixels, white near."""
+    def preview(self) -> Tensor:
+        """IMAGE [T,H,W,3] of the maps at the resolution that a model reads: means of 4x4 pixels, white is near."""
         h, w = self.inverse.shape[1:]
         cells = pool(self.inverse[:, : h // POOL * POOL, : w // POOL * POOL])
         shown = torch.nn.functional.interpolate(cells[:, None], size=(h, w), mode="nearest")
         return shown.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
 
 
-def depth_from_metres(metres: Tensor, near: float | None = None, far: float | None = None, **span: float) -> DepthMaps:
+def depth_from_metres(metres: Tensor, near: float | None = None, far: float | None = None) -> DepthMaps:
     """Metric depth [T,H,W] (along the optical axis; infinity is sky) as DepthMaps.
 
     Without near and far those are the clip's 1st and 99th percentile of inverse depth. Raises ControlError for
@@ -97,13 +104,17 @@ def depth_from_metres(metres: Tensor, near: float | None = None, far: float | No
     near, far = near or 1.0 / ends[1], far or 1.0 / max(ends[0], 1e-6)
     _check_range(near, far)
     scaled = (inverse - 1.0 / far) / (1.0 / near - 1.0 / far)
-    return DepthMaps(scaled.clamp(0, 1), near=near, far=far, **span)
+    return DepthMaps(scaled.clamp(0, 1), near=near, far=far)
 
 
 def depth_from_pictures(
-    pictures: Tensor, reading: str = READINGS[0], near: float | None = None, far: float | None = None,
-    width: int | None = None, height: int | None = None, **span: float,
-) -> DepthMaps:  # fmt: skip
+    pictures: Tensor,
+    reading: str = READINGS[0],
+    near: float | None = None,
+    far: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+) -> DepthMaps:
     """IMAGE [T,H,W,C] as DepthMaps. reading: one of READINGS; colour channels must agree (a grey picture).
 
     "brighter is nearer": inverse depth; stretched to the clip's percentiles unless near and far say what white and
@@ -128,7 +139,7 @@ def depth_from_pictures(
     if width is not None and height is not None and tuple(maps.shape[1:]) != (height, width):
         maps = cover_maps(maps, width, height, inverse=reading == "metres")
     if reading == "metres":
-        return depth_from_metres(maps, near, far, **span)
+        return depth_from_metres(maps, near, far)
     low, high = maps.min().item(), maps.max().item()
     if low < 0 or high > 1 + 1e-3:
         raise ControlError(
@@ -142,11 +153,44 @@ def depth_from_pictures(
                 "or invert the pictures and choose brighter is nearer"
             )
         _check_range(near, far)
-        return depth_from_metres(near + maps.clamp(0, 1) * (far - near), near, far, **span)
+        return depth_from_metres(near + maps.clamp(0, 1) * (far - near), near, far)
     if near and far:
-        return DepthMaps(maps.clamp(0, 1), near=near, far=far, **span)
+        return DepthMaps(maps.clamp(0, 1), near=near, far=far)
     ends = _ends(maps)
-    return DepthMaps(((maps - ends[0]) / (ends[1] - ends[0])).clamp(0, 1), **span)
+    return DepthMaps(((maps - ends[0]) / (ends[1] - ends[0])).clamp(0, 1))
+
+
+def read_depth(path: Path) -> Tensor:
+    """Depth in metres [T,H,W] from .npy, or from an .npz with an array named `depth`. Raises ControlError."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ControlError(f"{path}: {path.stat().st_size:,} bytes; expected at most {MAX_FILE_BYTES:,}")
+    try:
+        with open(path, "rb") as f:
+            content: NpzFile | Numbers = np.load(f, allow_pickle=False)
+            if isinstance(content, NpzFile):
+                if "depth" not in content.files:
+                    raise ControlError(
+                        f"{path}: holds {', '.join(content.files) or 'nothing'}; expected an array named depth"
+                    )
+                values: Numbers = content["depth"]
+            else:
+                values = content
+    except ControlError:
+        raise
+    except Exception as e:  # np.load raises whatever its parsers meet
+        raise ControlError(
+            f"{path}: cannot be read as an array ({e}); expected .npy or .npz without pickled objects"
+        ) from e
+    if values.dtype.kind not in "fiu":
+        raise ControlError(f"{path}: holds {values.dtype}; expected numbers, depth in metres")
+    maps = torch.from_numpy(values.astype(np.float32))
+    if maps.ndim == 4 and maps.shape[-1] == 1:
+        maps = maps[..., 0]
+    if maps.ndim == 2:
+        maps = maps[None]
+    if maps.ndim != 3:
+        raise ControlError(f"{path}: the array is {list(maps.shape)}; expected [frames, height, width] in metres")
+    return maps.contiguous()
 
 
 def cover_maps(maps: Tensor, width: int, height: int, inverse: bool = False) -> Tensor:
@@ -180,18 +224,18 @@ def _check_maps(maps: Tensor, name: str) -> None:
         )
 
 
-def _check_varies(values: Tensor, said: str) -> None:
+def _check_varies(values: Tensor, found: str) -> None:
     low, high = _ends(values)
     if high - low <= 1e-6 * max(abs(high), 1e-6):
         raise ControlError(
-            f"depth is constant ({said}); expected depth that tells near from far: check what is wired in"
+            f"depth is constant ({found}); expected depth that differs between near and far: check the input"
         )
 
 
 def _ends(values: Tensor) -> tuple[float, float]:
     """The percentiles; where they coincide (a small thing before a flat wall) the extremes."""
     flat = values.flatten()
-    flat = flat[:: math.ceil(len(flat) / SAMPLES)]
+    flat = flat[:: math.ceil(len(flat) / MAX_SAMPLES)]
     low, high = (float(v) for v in np.quantile(flat.numpy(), PERCENTILES))  # selects, where torch.quantile sorts
     if high - low <= 1e-6 * max(abs(high), 1e-6):
         low, high = values.min().item(), values.max().item()

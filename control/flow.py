@@ -1,8 +1,8 @@
-"""Optical flow as a control: where the picture moves from each frame to the next, and where the model is free."""
+"""Optical flow as a control: the motion from each frame to the next, and where the model is free instead."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,20 +17,21 @@ HOW = ("branch", "warped noise", "both")
 
 @dataclass(frozen=True, eq=False)
 class FlowField:
-    """flow [T-1,H,W,2] float32, pixels a frame, x right and y down, at the pixels of the frame that it leaves.
+    """flow [T-1,H,W,2] float32 in pixels a frame, x right and y down, at the pixels of the earlier frame.
 
-    valid [T-1,H,W] in 0..1 (None: 1 everywhere): 0 where the model is free. how: by the model's branch, by noise that
-    moves (warp.py), or both. strength, start, end: see span.py. Raises ControlError for wrong shapes and NaN.
+    valid [T-1,H,W] in 0..1 (left out: 1): 0 where the model is free. how: by the model's control branch, by warped
+    noise (sampling/warped_noise.py), or both. strength, start, end: see span.py. Raises ControlError for wrong shapes
+    and NaN.
     """
 
     flow: Tensor
-    valid: Tensor | None = None
+    valid: Tensor = field(default_factory=lambda: torch.ones(()))
     strength: float = 1.0
     start: float = 0.0
     end: float = 1.0
     how: str = "branch"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         flow = torch.as_tensor(self.flow, dtype=torch.float32).detach().cpu()
         if flow.ndim != 4 or flow.shape[-1] != 2 or 0 in flow.shape:
             raise ControlError(
@@ -45,14 +46,16 @@ class FlowField:
                 f"flow, frame {t}: {int((~torch.isfinite(flow[t])).sum()):,} values are NaN or infinite; give numbers, "
                 "and 0 in `valid` where nothing is known"
             )
-        valid = torch.ones(flow.shape[:3]) if self.valid is None else torch.as_tensor(self.valid).detach().cpu().float()
+        valid = torch.as_tensor(self.valid).detach().cpu().float()
+        if valid.ndim == 0:
+            valid = valid.expand(flow.shape[:3]).clone()
         if valid.shape != flow.shape[:3]:
             raise ControlError(
                 f"flow is {list(flow.shape)} but its `valid` {list(valid.shape)}; expected {list(flow.shape[:3])}"
             )
         if not (valid >= 0).all() or not (valid <= 1).all():
             raise ControlError(
-                f"flow: `valid` runs from {valid.min():.4g} to {valid.max():.4g}; expected 0 (free) to 1 (told)"
+                f"flow: `valid` runs from {valid.min():.4g} to {valid.max():.4g}; expected 0 (free) to 1 (given)"
             )
         if self.how not in HOW:
             raise ControlError(f"flow: how is {self.how!r}; expected one of {', '.join(HOW)}")
@@ -67,10 +70,12 @@ class FlowField:
 
     @property
     def by_branch(self) -> bool:
+        """Whether the model's control branch reads the flow."""
         return self.how != "warped noise"
 
     @property
     def by_noise(self) -> bool:
+        """Whether the noise is warped along the flow."""
         return self.how != "branch"
 
     def resized(self, width: int, height: int) -> FlowField:
@@ -79,7 +84,7 @@ class FlowField:
         if (w, h) == (width, height):
             return self
         check_same_shape("flow", w, h, width, height)
-        # Vectors of free pixels say nothing, so they do not mix into their neighbours.
+        # Weighted by validity, so that free pixels, which have no motion of their own, do not mix into others.
         maps = torch.cat((self.flow * self.valid[..., None], self.valid[..., None]), -1).permute(0, 3, 1, 2)
         maps = torch.nn.functional.interpolate(
             maps, size=(height, width), mode="bilinear", antialias=True, align_corners=False
@@ -90,8 +95,8 @@ class FlowField:
 
 
 def over(below: FlowField, above: FlowField) -> FlowField:
-    """`above` where it is told, `below` elsewhere; strength, start, end and how are above's."""
-    below = _fitted(below, above)
+    """`above` where it is valid, `below` elsewhere; strength, start, end and how are above's."""
+    below = _matched(below, above)
     share = above.valid[..., None]
     valid = above.valid + (1 - above.valid) * below.valid
     weight_below = (1 - above.valid)[..., None] * below.valid[..., None]
@@ -99,19 +104,19 @@ def over(below: FlowField, above: FlowField) -> FlowField:
     return replace(above, flow=flow, valid=valid)
 
 
-def carried(camera: FlowField, objects: FlowField) -> FlowField:
-    """Object motion on top of the camera's: `objects` is relative to the scene and its places move with the camera.
+def carried_by_camera(camera: FlowField, objects: FlowField) -> FlowField:
+    """The camera's flow plus object motion that was drawn over the first frame, relative to the scene.
 
-    What was stated at a place of the first frame is moved to where the camera's flow takes that place, and there adds
-    to the camera's flow. strength, start, end and how are those of `objects`.
+    Object motion moves along with the camera's flow to where the scene has gone, and is added there. strength, start,
+    end and how are those of `objects`.
     """
-    camera = _fitted(camera, objects)
+    camera = _matched(camera, objects)
     steps, h, w = objects.flow.shape[:3]
     flow, valid = objects.flow.clone(), objects.valid.clone()
-    source = pixel_grid(w, h)  # where in the first frame each pixel of frame t came from
+    source = pixel_grid(w, h)  # position in the first frame of what each pixel of frame t shows
     for t in range(steps):
-        told = torch.cat((objects.flow[t] * objects.valid[t, ..., None], objects.valid[t, ..., None]), -1)
-        moved = sample_bilinear(told, source)
+        weighted = torch.cat((objects.flow[t] * objects.valid[t, ..., None], objects.valid[t, ..., None]), -1)
+        moved = sample_bilinear(weighted, source)
         valid[t] = moved[..., 2].clamp(0, 1)
         flow[t] = moved[..., :2] / valid[t, ..., None].clamp_min(1e-4)
         source = sample_bilinear(source, pixel_grid(w, h) - _backward(camera.flow[t]))
@@ -120,18 +125,19 @@ def carried(camera: FlowField, objects: FlowField) -> FlowField:
 
 
 def _backward(flow: Tensor) -> Tensor:
-    """The motion that led to each pixel of the next frame, [H,W,2]: b(x) = f(x - b(x)), iterated: smooth fields."""
-    back, here = flow, pixel_grid(flow.shape[1], flow.shape[0])
+    """Backward flow [H,W,2] of a smooth forward flow, by fixed-point iteration of b(x) = f(x - b(x))."""
+    back, grid = flow, pixel_grid(flow.shape[1], flow.shape[0])
     for _ in range(5):
-        back = sample_bilinear(flow, here - back)
+        back = sample_bilinear(flow, grid - back)
     return back
 
 
-def _fitted(field: FlowField, to: FlowField) -> FlowField:
-    if len(field.flow) != len(to.flow):
+def _matched(below: FlowField, to: FlowField) -> FlowField:
+    """The field in the other's size. Raises ControlError for another length."""
+    if len(below.flow) != len(to.flow):
         raise ControlError(
-            f"two flows disagree in length: {len(field.flow)} and {len(to.flow)} steps (for {field.frames} and "
+            f"two flows disagree in length: {len(below.flow)} and {len(to.flow)} steps (for {below.frames} and "
             f"{to.frames} frames); make both for the same clip"
         )
     h, w = to.flow.shape[1:3]
-    return field.resized(w, h)
+    return below.resized(w, h)

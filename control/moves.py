@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,9 +12,10 @@ from ..geometry.camera import FOV_RANGE_DEG, focal_length, fov_from_focal
 from ..geometry.moves import EASINGS, PRESETS
 from ..geometry.rotation import interpolate_poses, yaw_pitch_roll
 from .camera import CameraPath
+from .json_text import Json, is_number, parse_json
 from .span import ControlError
 
-HANDHELD_FPS = 8.0  # frames per second at which the hand's tremor is 0.35 to 2.2 Hz
+HANDHELD_FPS = 8.0  # frames per second at which the tremor of the hand has its rates in Hz
 MAX_AMOUNT = 30
 MAX_KEYS = 1000
 MAX_FRAMES = 1001  # the longest clip that sampling makes (sampling/lattice.py)
@@ -78,74 +78,87 @@ def move(
     return CameraPath(c2w, fov, stretch=True).relative()
 
 
-def from_keys(keys: list[dict[str, Any]], frames: int = 41, fov_deg: float = 40.0) -> CameraPath:
+@dataclass(frozen=True)
+class CameraKey:
+    """A key frame: t in 0..1 of the clip, position [x, y, z] in metres, look [yaw, pitch, roll] in degrees."""
+
+    t: float
+    position: tuple[float, float, float]
+    look: tuple[float, float, float]
+    fov_deg: float
+    ease: str  # one of EASINGS, for the move from this key to the next
+
+
+def from_keys(keys: Json, frames: int = 41, fov_deg: float = 40.0) -> CameraPath:
     """A path through keys: {"t": 0..1, "position": [x,y,z] m, "look": [yaw,pitch,roll] degrees, "fov_deg", "ease"}.
 
-    OpenCV axes of the first frame; yaw to the right, pitch up, roll clockwise. Between two keys positions are linear,
-    rotations slerped; `ease` is that of the key which is left. Raises ControlError naming the key.
+    OpenCV axes of the first frame; yaw to the right, pitch up, roll clockwise. Between two keys positions are linear
+    and rotations slerped, with the easing of the earlier key. Raises ControlError naming the key.
     """
     _check_frames(frames)
     if not isinstance(keys, list) or not keys or len(keys) > MAX_KEYS:
         found = f"{len(keys)} of them" if isinstance(keys, list) else type(keys).__name__
         raise ControlError(f"camera path: its keys are {found}; expected a list of 1 to {MAX_KEYS:,} key frames")
-    read = sorted((_key(i, key, fov_deg) for i, key in enumerate(keys)), key=lambda k: k["t"])
-    times = torch.tensor([k["t"] for k in read], dtype=torch.float64)
-    if len(times) > 1 and (times.diff() <= 0).any():
-        raise ControlError(f"camera path: two keys are at t = {times[:-1][times.diff() <= 0][0]:g}; move or delete one")
+    read = sorted((_key(i, key, fov_deg) for i, key in enumerate(keys)), key=lambda key: key.t)
+    times = [key.t for key in read]
+    for before, after in zip(times, times[1:], strict=False):
+        if after <= before:
+            raise ControlError(f"camera path: two keys are at t = {before:g}; move or delete one")
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(read), 1, 1)
-    c2w[:, :3, :3] = yaw_pitch_roll(*torch.tensor([k["look"] for k in read], dtype=torch.float64).T)
-    c2w[:, :3, 3] = torch.tensor([k["position"] for k in read], dtype=torch.float64)
-    focal = focal_length(torch.tensor([k["fov_deg"] for k in read], dtype=torch.float64))
-    at = []
-    for moment in torch.linspace(0, 1, frames).double().tolist():
-        i = max(0, sum(t <= moment for t in times.tolist()) - 1)
-        if i + 1 >= len(read) or moment <= times[0]:
-            at.append(float(i))
-            continue
-        share = (moment - times[i]) / (times[i + 1] - times[i])
-        at.append(i + float(_eased(share, read[i]["ease"])))
-    poses, focal = interpolate_poses(c2w, focal, torch.tensor(at, dtype=torch.float64))
+    c2w[:, :3, :3] = yaw_pitch_roll(*torch.tensor([key.look for key in read], dtype=torch.float64).T)
+    c2w[:, :3, 3] = torch.tensor([key.position for key in read], dtype=torch.float64)
+    focal = focal_length(torch.tensor([key.fov_deg for key in read], dtype=torch.float64))
+    moments = [float(moment) for moment in torch.linspace(0, 1, frames).double()]
+    at = torch.tensor([_index_at(moment, read) for moment in moments], dtype=torch.float64)
+    poses, focal = interpolate_poses(c2w, focal, at)
     return CameraPath(poses, fov_from_focal(focal), stretch=True)
 
 
-def keys_of(text: str, name: str = "path") -> list[dict] | None:
-    """The keys in a camera widget's JSON, None when it is empty. Raises ControlError naming what is wrong."""
+def _index_at(moment: float, keys: list[CameraKey]) -> float:
+    """The fractional index into keys at a time in 0..1."""
+    i = max(0, sum(key.t <= moment for key in keys) - 1)
+    if i + 1 >= len(keys) or moment <= keys[0].t:
+        return float(i)
+    share = (moment - keys[i].t) / (keys[i + 1].t - keys[i].t)
+    return i + float(EASINGS[keys[i].ease](share))
+
+
+def keys_of(text: str, name: str = "path") -> Json:
+    """The keys in a camera widget's JSON, None when there are none. Raises ControlError naming what is wrong."""
     if not text.strip():
         return None
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as e:
-        raise ControlError(f"{name} is no JSON ({e}); clear it, or draw the path again") from e
+    remedy = "clear it, or draw the path again"
+    data = parse_json(text, name, remedy)
     if not isinstance(data, dict) or data.get("version") != 1 or "keys" not in data:
-        raise ControlError(f'{name}: expected {{"version": 1, "keys": [...]}}; clear it, or draw the path again')
+        raise ControlError(f'{name}: expected {{"version": 1, "keys": [...]}}; {remedy}')
     return data["keys"] or None
 
 
-def _key(i: int, key: Any, fov_deg: float) -> dict:
-    def numbers(name: str, count: int, default: Any = None) -> list[float]:
-        found = key.get(name, default)
-        values = [found] if count == 1 else found
-        if not (isinstance(values, list) and len(values) == count and all(_finite(v) for v in values)):
-            what = "a number" if count == 1 else f"{count} numbers"
-            raise ControlError(f"camera path, key {i}: {name} is {found!r:.60}; expected {what}")
-        return [float(v) for v in values]
-
+def _key(i: int, key: Json, fov_deg: float) -> CameraKey:
+    name = f"camera path, key {i}"
     if not isinstance(key, dict):
-        raise ControlError(f"camera path, key {i}: found {key!r:.60}; expected an object with t, position and look")
-    (t,), (fov,) = numbers("t", 1), numbers("fov_deg", 1, fov_deg)
+        raise ControlError(f"{name}: found {key!r:.60}; expected an object with t, position and look")
+
+    def three(field: str) -> tuple[float, float, float]:
+        found = key.get(field, [0, 0, 0])
+        if isinstance(found, list) and len(found) == 3:
+            a, b, c = found
+            if is_number(a) and is_number(b) and is_number(c):
+                return float(a), float(b), float(c)
+        raise ControlError(f"{name}: {field} is {found!r:.60}; expected 3 numbers")
+
+    t, fov = key.get("t"), key.get("fov_deg", fov_deg)
+    if not is_number(t) or not is_number(fov):
+        field, found = ("fov_deg", fov) if is_number(t) else ("t", t)
+        raise ControlError(f"{name}: {field} is {found!r:.60}; expected a number")
     if not 0 <= t <= 1:
-        raise ControlError(f"camera path, key {i}: t is {t:g}; expected 0 (first frame) to 1 (last)")
+        raise ControlError(f"{name}: t is {t:g}; expected 0 (first frame) to 1 (last)")
     if not FOV_RANGE_DEG[0] <= fov <= FOV_RANGE_DEG[1]:
-        raise ControlError(f"camera path, key {i}: fov_deg is {fov:g}; expected 1 to 170")
+        raise ControlError(f"{name}: fov_deg is {fov:g}; expected {FOV_RANGE_DEG[0]:g} to {FOV_RANGE_DEG[1]:g}")
     ease = key.get("ease", "linear")
-    if ease not in EASINGS:
-        raise ControlError(f"camera path, key {i}: ease is {ease!r:.60}; expected one of {', '.join(EASINGS)}")
-    position, look = numbers("position", 3, [0, 0, 0]), numbers("look", 3, [0, 0, 0])
-    return {"t": t, "position": position, "look": look, "fov_deg": fov, "ease": ease}
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(ease, str) or ease not in EASINGS:
+        raise ControlError(f"{name}: ease is {ease!r:.60}; expected one of {', '.join(EASINGS)}")
+    return CameraKey(float(t), three("position"), three("look"), float(fov), ease)
 
 
 def _eased(s: Tensor, easing: str) -> Tensor:
@@ -160,14 +173,13 @@ def _check_frames(frames: int) -> None:
 
 
 def _tremor(amount: float, frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sums of slow sines at rates without a common period: yaw, pitch, roll [T] degrees, place [T,3] metres."""
+    """Yaw, pitch, roll [T] in degrees and position [T, 3] in metres: sums of slow sines without a common period."""
     seconds = torch.arange(frames, dtype=torch.float64) / HANDHELD_FPS
     rates = torch.tensor([0.35, 0.61, 1.07, 2.2], dtype=torch.float64)  # Hz
     weight = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
-    waves = []
+    waves: list[Tensor] = []
     for channel in range(6):
         phase = 1.0 + 2.4 * channel + 1.7 * torch.arange(4)
         wave = (weight * torch.sin(2 * math.pi * rates * (1 + 0.07 * channel) * seconds[:, None] + phase)).sum(1)
         waves.append(amount * (wave - wave[0]))
-    place = 0.02 * torch.stack(waves[3:], 1)
-    return waves[0], waves[1], 0.6 * waves[2], place
+    return waves[0], waves[1], 0.6 * waves[2], 0.02 * torch.stack(waves[3:], 1)

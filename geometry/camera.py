@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .linalg import norm
 from .pixels import pixel_grid
 
 FOV_RANGE_DEG = (1.0, 170.0)  # vertical fields of view that a pinhole camera is allowed here
@@ -56,7 +57,7 @@ def unproject(at: Tensor, depth: Tensor, focal: Tensor, width: float, height: fl
 
 def relative_poses(c2w: Tensor) -> Tensor:
     """The poses [T, 4, 4] in the axes of the first one, which becomes the identity."""
-    return torch.linalg.inv(c2w[0]) @ c2w
+    return torch.inverse(c2w[0]) @ c2w
 
 
 def plucker_rays(c2w: Tensor, fov_deg: Tensor, width: int, height: int, step: float = 1.0) -> Tensor:
@@ -68,6 +69,6 @@ def plucker_rays(c2w: Tensor, fov_deg: Tensor, width: int, height: int, step: fl
     pose = relative_poses(c2w.double())
     at = pixel_grid(round(width / step), round(height / step), step, torch.float64)
     local = rays_through(at, focal_length(fov_deg.double(), height)[:, None, None], width, height)
-    d = torch.einsum("tij,tyxj->tyxi", pose[:, :3, :3], local / local.norm(dim=-1, keepdim=True))
+    d = torch.einsum("tij,tyxj->tyxi", pose[:, :3, :3], local / norm(local)[..., None])
     o = pose[:, None, None, :3, 3].expand_as(d)
-    return torch.cat((torch.linalg.cross(o, d, dim=-1), d), -1).permute(0, 3, 1, 2)
+    return torch.cat((torch.cross(o, d, dim=-1), d), -1).permute(0, 3, 1, 2)

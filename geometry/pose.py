@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from .camera import FOV_RANGE_DEG, focal_length, fov_from_focal, rays_through
+from .linalg import least_squares, norm, solve
 from .pixels import pixel_grid, sample_bilinear
 from .rotation import axis_angle, poses_from_vectors
 
@@ -50,13 +52,15 @@ def poses_from_flow(
     scene = _scene_points(inverse_depth, width, height, fov_deg, discs)
     if len(scene.pixels) < MIN_POINTS:
         return None
-    at, known, tracks = scene.pixels, torch.ones(len(scene.pixels), dtype=torch.bool), []
+    at, known = scene.pixels, torch.ones(len(scene.pixels), dtype=torch.bool)
+    tracks: list[tuple[Tensor, Tensor]] = []
     for step, step_valid in zip(flow, valid, strict=True):
         moved = sample_bilinear(torch.cat((step, step_valid[..., None]), -1), at)
         at = at + moved[:, :2]
         known = known & (moved[:, 2] > 0.5) & (at > 0).all(-1) & (at < 2 * scene.centre).all(-1)
         tracks.append((at, known))
-    if not known.any() or (at - scene.pixels)[known].norm(dim=-1).median() < MIN_MOTION:
+    motion = norm(at - scene.pixels)
+    if not known.any() or motion[known].median() < MIN_MOTION:
         return None
 
     def reprojection_error(at: Tensor, known: Tensor) -> ResidualsAt:
@@ -114,8 +118,9 @@ def fit_scale(values: Tensor, reference: Tensor) -> tuple[float, float]:
     """Scale a and offset b of values [N] = a * reference [N] + b, by iteratively reweighted least squares (Huber)."""
     values, reference = values.double(), reference.double()
     rows, weight = torch.stack((reference, torch.ones_like(reference)), 1), torch.ones_like(reference)
+    solution = torch.zeros(2)
     for _ in range(8):
-        solution = torch.linalg.lstsq(rows * weight[:, None], values * weight).solution
+        solution = least_squares(rows * weight[:, None], values * weight)
         weight = _huber_weights((rows @ solution - values).abs()).sqrt()
     return float(solution[0].clamp_min(1e-3)), float(solution[1])
 
@@ -139,8 +144,9 @@ def _scene_points(
     max_pool = torch.nn.functional.max_pool2d
     largest, least = max_pool(inverse_depth[None], 3, 1, 1)[0], -max_pool(-inverse_depth[None], 3, 1, 1)[0]
     usable = largest < least * (1 + 2 * edge)
-    for x, y, radius in [] if discs is None else discs.tolist():
-        usable &= (pixels - torch.tensor([x, y])).norm(dim=-1) > 1.3 * radius + 1
+    circles = [] if discs is None else cast(list[list[float]], discs.tolist())
+    for x, y, radius in circles:
+        usable &= norm(pixels - torch.tensor([x, y])) > 1.3 * radius + 1
     every = slice(None, None, max(1, int(usable.sum()) // MAX_POINTS))
     pixels, inverse_depth = pixels[usable][every], inverse_depth[usable][every]
     focal = float(focal_length(torch.tensor(fov_deg))) * height / 2
@@ -181,7 +187,7 @@ def _fit_frames(
         poses.append(pose)
         zooms.append(zoom)
     focal = focal_length(torch.tensor(fov_deg)) * torch.tensor(zooms)
-    return torch.linalg.inv(torch.stack(poses)), fov_from_focal(focal)
+    return torch.inverse(torch.stack(poses)), fov_from_focal(focal)
 
 
 def _gauss_newton(
@@ -192,17 +198,18 @@ def _gauss_newton(
     prior [7]: weights that hold the pose where it started, and the zoom at 1.
     """
     moved = prior.new_zeros(7).double()  # from the start, and the zoom from 1
+    error = torch.zeros(0)
     for _ in range(ITERATIONS):
         residuals, jacobian = residuals_at(pose, zoom)
         if len(residuals) < MIN_POINTS:
             return pose, zoom, torch.inf
-        error = residuals.norm(dim=-1)
+        error = norm(residuals)
         weight = weights(error)[:, None, None]
         jacobian, residuals = jacobian.flatten(0, 1), (weight[..., 0] * residuals).flatten()
         row_weights = weight.expand(-1, len(jacobian) // len(error), -1).flatten(0, 1)
         hessian = (row_weights * jacobian).T @ jacobian + prior.double().diag()
         moved[6] = zoom - 1
-        step = torch.linalg.solve(hessian, jacobian.T @ residuals - prior.double() * moved)
+        step = solve(hessian, jacobian.T @ residuals - prior.double() * moved)
         moved[:6] += step[:6]
         pose, zoom = poses_from_vectors(step[None, :6])[0] @ pose, zoom * float(1 + step[6].clamp(-0.5, 0.5))
     return pose, zoom, float(error.median())
@@ -238,5 +245,5 @@ def _smooth(c2w: Tensor, fov_deg: Tensor) -> Poses:
     numbers = torch.cat((c2w[:, :3, 3], axis * angle[:, None], (fov - fov[0])[:, None]), 1)
     time = torch.linspace(0, 1, len(c2w), dtype=torch.float64)
     powers = torch.stack([time**k for k in range(1, DEGREE + 1)], 1)
-    numbers = powers @ torch.linalg.lstsq(powers, numbers).solution
+    numbers = powers @ least_squares(powers, numbers)
     return poses_from_vectors(numbers[:, :6]), (fov[0] + numbers[:, 6]).clamp(*FOV_RANGE_DEG)

@@ -23,21 +23,22 @@ def rigid_flow(c2w: Tensor, fov_deg: Tensor, depth: Tensor) -> tuple[Tensor, Ten
     """
     height, width = depth.shape[1:]
     focal = focal_length(fov_deg, height)
-    flow, valid = [], []
+    flow: list[Tensor] = []
+    valid: list[Tensor] = []
     for t in range(len(c2w) - 1):
         points = c2w[t, :3, 3] + _world_directions(c2w[t], focal[t], width, height) * depth[t, ..., None]
         local = (points - c2w[t + 1, :3, 3]) @ c2w[t + 1, :3, :3]
         uv, z = _project(local, focal[t + 1]) + local.new_tensor([width / 2, height / 2]), local[..., 2]
         flow.append(uv - pixel_grid(width, height))
         valid.append(z > NEAREST)
-    valid = torch.stack(valid)
-    return torch.where(valid[..., None], torch.stack(flow), 0.0).float(), valid
+    in_front = torch.stack(valid)
+    return torch.where(in_front[..., None], torch.stack(flow), 0.0).float(), in_front
 
 
 def plane_depth(c2w: Tensor, fov_deg: Tensor, distance: float, width: int, height: int) -> Tensor:
     """Depth [T, H, W] in metres of the world plane z = `distance`; FARTHEST where a ray misses it."""
     focal = focal_length(fov_deg, height)
-    maps = []
+    maps: list[Tensor] = []
     for t in range(len(c2w)):
         along_z = _world_directions(c2w[t], focal[t], width, height)[..., 2]
         depth = (distance - c2w[t, 2, 3]) / along_z
@@ -52,7 +53,7 @@ def splat_depth(depth: Tensor, c2w: Tensor, fov_deg: Tensor) -> Tensor:
     farthest depth around them, since what is disoccluded lies behind; what no view reaches keeps the previous depth.
     """
     height, width = depth.shape
-    w2c = torch.linalg.inv(c2w)[1:].to(depth)
+    w2c = torch.inverse(c2w)[1:].to(depth)
     focal = focal_length(fov_deg, height).to(depth)
     points = pixel_rays(width, height, focal[0]) * depth[..., None]
     local = torch.einsum("tij,hwj->thwi", w2c[:, :3, :3], points) + w2c[:, None, None, :3, 3]
@@ -80,12 +81,13 @@ def reproject(depth: Tensor, c2w: Tensor, fov_deg: Tensor) -> tuple[Tensor, Tens
     c2w = relative_poses(c2w)
     maps = splat_depth(depth, c2w, fov_deg)[1:]
     to_first, focal = c2w[1:].to(depth), focal_length(fov_deg, height).to(depth)
-    from_first = torch.linalg.inv(c2w[1:]).to(depth)
+    from_first = torch.inverse(c2w[1:]).to(depth)
     centre = depth.new_tensor([width / 2, height / 2])
     inverse_depth = (1 / depth)[None, None]
     rays = torch.einsum("tij,thwj->thwi", to_first[:, :3, :3], pixel_rays(width, height, focal[1:]))
     # Depth in a later view of the first view's point (x, y, z): z (a x/z + b y/z + c) + d, the pose's third row.
     a, b, c, d = from_first[:, 2, :, None, None].unbind(1)
+    uv, visible = torch.zeros(*maps.shape, 2), torch.zeros_like(maps, dtype=torch.bool)
     for _ in range(REFINEMENTS):  # splatted depth is one value a pixel; the first view's depth is finer in between
         points = torch.addcmul(to_first[:, None, None, :3, 3], rays, maps[..., None])
         uv = points[..., :2] / points[..., 2:].clamp_min(NEAREST)

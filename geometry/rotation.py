@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .linalg import norm
+
 
 def rotation_about(axis: Tensor, angle: Tensor) -> Tensor:
     """Rotations [N, 3, 3] by angles [N] in radians about unit axes [N, 3] (Rodrigues' formula)."""
     x, y, z = axis.unbind(-1)
     o = torch.zeros_like(x)
-    k = torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).unflatten(-1, (3, 3))
+    k = torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).view(-1, 3, 3)
     sin, cos = angle.sin()[:, None, None], angle.cos()[:, None, None]
     return torch.eye(3, dtype=axis.dtype) + sin * k + (1 - cos) * (k @ k)
 
@@ -26,13 +28,13 @@ def axis_angle(rotation: Tensor) -> tuple[Tensor, Tensor]:
         ),
         -1,
     )
-    angle = torch.atan2(skew.norm(dim=-1) / 2, cos)
+    angle = torch.atan2(norm(skew) / 2, cos)
     # At half a turn the skew part vanishes; there (1 + rotation) / 2 is the outer product of the axis with itself.
     outer = (rotation + torch.eye(3, dtype=rotation.dtype)) / 2
     column = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)
     half_turn_axis = outer[torch.arange(len(rotation)), :, column]
     axis = torch.where((cos < -1 + 1e-9)[:, None], half_turn_axis, skew)
-    return axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-300), angle
+    return axis / norm(axis)[:, None].clamp_min(1e-300), angle
 
 
 def slerp(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
@@ -62,8 +64,9 @@ def yaw_pitch_roll_of(rotation: Tensor) -> Tensor:
 
 def poses_from_vectors(vectors: Tensor) -> Tensor:
     """Rigid transforms [N, 4, 4] of vectors [N, 6]: translation, then rotation as its axis times its angle."""
-    translation, rotation = vectors.split(3, 1)
-    angle, poses = rotation.norm(dim=-1), torch.eye(4, dtype=vectors.dtype).repeat(len(vectors), 1, 1)
+    translation, rotation = vectors[:, :3], vectors[:, 3:]
+    angle = norm(rotation)
+    poses = torch.eye(4, dtype=vectors.dtype).repeat(len(vectors), 1, 1)
     poses[:, :3, :3] = rotation_about(rotation / angle.clamp_min(1e-12)[:, None], angle)
     poses[:, :3, 3] = translation
     return poses

@@ -40,7 +40,7 @@ class VDiTMotionBrush(io.ComfyNode):
 
         from ..control import as_pictures, cover
         from ..control.brush import flow_from_strokes, read_strokes
-        from ..control.wheel import to_colors
+        from ..control.flow_colors import to_colors
 
         read = read_strokes(strokes)
         field = flow_from_strokes(read, frames, width, height, background)

@@ -40,8 +40,8 @@ class VDiTDepthControl(io.ComfyNode):
 
     @classmethod
     def execute(cls, reading, near, far, width, height, file, strength, start, end, images=None) -> io.NodeOutput:
-        from ..control.arrays import read_depth
-        from ..control.depth import depth_from_pictures
+        from ..control.depth import depth_from_pictures, read_depth
+        from ..control.fit import with_span
         from ..control.span import ControlError
 
         if (images is None) == (not file.strip()):
@@ -49,9 +49,8 @@ class VDiTDepthControl(io.ComfyNode):
             raise ControlError(f"depth: {found}; connect images, or name a file of depth in metres")
         if file.strip():
             images, reading = read_depth(input_file(file.strip()))[..., None], "metres"
-        span = dict(strength=strength, start=start, end=end)
-        maps = depth_from_pictures(images, reading, near or None, far or None, width, height, **span)
-        return io.NodeOutput(maps, maps.seen())
+        maps = depth_from_pictures(images, reading, near or None, far or None, width, height)
+        return io.NodeOutput(with_span(maps, strength, start, end), maps.preview())
 
     @classmethod
     def fingerprint_inputs(cls, file="", **_):

@@ -65,9 +65,9 @@ class VDiTFlowControl(io.ComfyNode):
         from dataclasses import replace
 
         from ..control.camera_motion import flow_from_camera
-        from ..control.flow import carried, over
+        from ..control.flow import carried_by_camera, over
+        from ..control.flow_colors import from_colors, to_colors
         from ..control.span import ControlError
-        from ..control.wheel import from_colors, to_colors
 
         if flow is None and camera is None and colors is None:
             raise ControlError("flow: nothing is connected; connect flow, camera or colors")
@@ -89,7 +89,7 @@ class VDiTFlowControl(io.ComfyNode):
             scene = flow_from_camera(camera, distance if depth is None else depth, width, height)
         made = flow if scene is None else scene
         if scene is not None and flow is not None:
-            made = carried(scene, flow) if join == "carried" else over(scene, flow)
+            made = carried_by_camera(scene, flow) if join == "carried" else over(scene, flow)
         made = replace(made, how=how, strength=strength, start=start, end=end)
         return io.NodeOutput(made, to_colors(made))
 
@@ -111,8 +111,8 @@ class VDiTFlowFromVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, frames, quality, check, width, height) -> io.NodeOutput:
-        from ..control.estimate import flow_from_video
-        from ..control.wheel import to_colors
+        from ..control.flow_colors import to_colors
+        from ..control.flow_from_video import flow_from_video
 
         update = progress(max(1, (frames or len(images)) - 1))
         field = flow_from_video(images, width, height, frames, quality, check, on_frame=update)

@@ -227,7 +227,7 @@ def flow_pictures(flow: FlowField) -> Tensor:
     import torch
 
     from ..control.flow import FlowField
-    from ..control.wheel import to_colors
+    from ..control.flow_colors import to_colors
 
     steps = [to_colors(FlowField(flow.flow[t : t + 1], flow.valid[t : t + 1])) for t in range(len(flow.flow))]
     return torch.cat([steps[0], *steps])

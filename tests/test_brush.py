@@ -75,7 +75,7 @@ def test_one_point_pins_and_a_still_background_tells_all_the_rest_to_rest():
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("{", "strokes are no JSON"),
+        ("{", "strokes: their text is no JSON"),
         ("[]", 'expected {"version": 1'),
         ('{"version": 2, "strokes": []}', "expected"),
         (strokes(1), "stroke 0: found 1"),

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from vdit.control import ControlError
-from vdit.control.arrays import read_depth
-from vdit.control.depth import DepthMaps, depth_from_metres, depth_from_pictures
+from vdit.control.depth import DepthMaps, depth_from_metres, depth_from_pictures, read_depth
 from vdit.world.clip import make_clip
 
 
@@ -50,7 +49,7 @@ def test_depth_pictures_are_fitted_like_start_pictures():
 
 def test_the_preview_is_what_the_model_sees():
     maps = DepthMaps(torch.rand(2, 16, 24))
-    seen = maps.seen()
+    seen = maps.preview()
     assert seen.shape == (2, 16, 24, 3)
     assert torch.allclose(seen[0, :4, :4, 0], maps.inverse[0, :4, :4].mean().expand(4, 4))
 

@@ -12,10 +12,10 @@ from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
 from vdit.control.camera_motion import flow_from_camera
 from vdit.control.depth import depth_from_metres
-from vdit.control.estimate import flow_from_video
-from vdit.control.flow import FlowField, carried, over
+from vdit.control.flow import FlowField, carried_by_camera, over
+from vdit.control.flow_colors import from_colors, to_colors
+from vdit.control.flow_from_video import flow_from_video
 from vdit.control.moves import move
-from vdit.control.wheel import from_colors, to_colors
 from vdit.geometry.pixels import pixel_grid, sample_bilinear
 from vdit.world.clip import make_clip
 
@@ -128,7 +128,7 @@ def test_object_motion_is_carried_along_with_the_camera():
     spot = {"version": 1, "strokes": [{"points": [[0.25, 0.5]], "radius": 0.125, "falloff": 0}]}
     brush = flow_from_strokes(read_strokes(json.dumps(spot)), 4, 32, 32)
     rest = FlowField(brush.flow + torch.tensor([0.0, 2.0]), brush.valid)  # painted at the same place of the scene
-    both = carried(camera, rest)
+    both = carried_by_camera(camera, rest)
     for t in range(3):
         place = pixel_grid(32, 32)[both.valid[t] > 0.5].mean(0)
         assert torch.allclose(place, torch.tensor([8.0 + 4 * t, 16.0]), atol=0.3)

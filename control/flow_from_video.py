@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -13,21 +14,35 @@ from .flow import FlowField
 from .pictures import as_pictures, cover
 from .span import ControlError
 
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
+
 QUALITIES = ("medium", "fast", "ultrafast")
-AT_LEAST = 256  # pixels: DIS searches in a pyramid, and on smaller pictures it is left with two levels
+MIN_SIDE = 256  # pixels: on smaller pictures the search pyramid of DIS has only two levels
 MISSING = (
     "OpenCV is not installed, and flow from a video is measured with it: run `pip install opencv-python-headless` "
     "(tested: 5.0.0.93) with the Python that runs the graph, and start it again"
 )
 
 
+class _DenseFlow(Protocol):
+    """cv2.DISOpticalFlow, which OpenCV's stubs lack."""
+
+    def calc(self, first: MatLike, second: MatLike, flow: None) -> MatLike: ...  # noqa: D102
+
+
 def flow_from_video(
-    images: Tensor, width: int, height: int, frames: int = 0, quality: str = "medium", check: bool = True,
-    on_frame: Callable[[int], None] | None = None, **span: float,
-) -> FlowField:  # fmt: skip
+    images: Tensor,
+    width: int,
+    height: int,
+    frames: int = 0,
+    quality: str = "medium",
+    check: bool = True,
+    on_frame: Callable[[int], None] | None = None,
+) -> FlowField:
     """Flow [T-1,height,width,2] of IMAGE [T,H,W,3], fitted as start pictures are: resized to cover, cropped.
 
-    frames: use the first so many (0: all). check: a pixel is told (valid 1) only where flow forth and back agree
+    frames: use the first so many (0: all). check: a pixel is valid only where forward and backward flow agree
     (Sundaram et al., 2010). on_frame(done) may raise to stop. Raises ControlError, also when OpenCV is missing.
     """
     try:
@@ -49,32 +64,34 @@ def flow_from_video(
     if len(images) < 2:
         raise ControlError(f"flow from video: the video has {len(images)} frame; expected at least 2")
     pictures, _ = as_pictures(images, "flow from video: the video")
-    # Measured larger than asked where the source has the detail: half-pixel motion is then seen.
+    # Measured at the source's own resolution where that is larger: motion of half a pixel is found then.
     source = min(pictures.shape[1] / height, pictures.shape[2] / width, 4.0, 1024 / max(width, height))
-    scale = max(1.0, AT_LEAST / min(width, height), source)
+    scale = max(1.0, MIN_SIDE / min(width, height), source)
     size = (math.ceil(width * scale), math.ceil(height * scale))
-    dis = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{quality.upper()}"))
+    preset = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{quality.upper()}")
+    dis = cast("_DenseFlow", cv2.DISOpticalFlow_create(preset))  # pyright: ignore[reportAttributeAccessIssue] (no stub)
 
-    def grey(t: int):
+    def gray(t: int) -> MatLike:
         return cv2.cvtColor((cover(pictures[t : t + 1], *size)[0] * 255).round().byte().numpy(), cv2.COLOR_RGB2GRAY)
 
-    fields, valids = [], []
-    now = grey(0)
+    fields: list[Tensor] = []
+    valids: list[Tensor] = []
+    now = gray(0)
     for t in range(len(pictures) - 1):
-        then = grey(t + 1)
-        forth = torch.from_numpy(dis.calc(now, then, None))
-        valid = torch.ones(forth.shape[:2])
+        following = gray(t + 1)
+        forward = torch.from_numpy(dis.calc(now, following, None))
+        valid = torch.ones(forward.shape[:2])
         if check:
-            back = torch.from_numpy(dis.calc(then, now, None))
-            there = pixel_grid(*size) + forth
-            error = (forth + sample_bilinear(back, there)).square().sum(-1)
-            reach = forth.square().sum(-1) + sample_bilinear(back, there).square().sum(-1)
-            inside = ((there >= 0) & (there <= torch.tensor(size))).all(-1)
-            valid = ((error < 0.01 * reach + 0.5 * scale**2) & inside).float()
-        small = FlowField(forth[None], valid[None]).resized(width, height)
+            target = pixel_grid(*size) + forward
+            backward = sample_bilinear(torch.from_numpy(dis.calc(following, now, None)), target)
+            error = (forward + backward).square().sum(-1)
+            length = forward.square().sum(-1) + backward.square().sum(-1)
+            inside = ((target >= 0) & (target <= torch.tensor(size))).all(-1)
+            valid = ((error < 0.01 * length + 0.5 * scale**2) & inside).float()
+        small = FlowField(forward[None], valid[None]).resized(width, height)
         fields.append(small.flow)
         valids.append(small.valid)
-        now = then
+        now = following
         if on_frame is not None:
             on_frame(t + 1)
-    return FlowField(torch.cat(fields), torch.cat(valids), **span)
+    return FlowField(torch.cat(fields), torch.cat(valids))

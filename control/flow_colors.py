@@ -1,7 +1,7 @@
-"""Flow as colours and back: hue is direction, saturation is speed.
+"""Optical flow as colours and back: hue is direction, saturation is speed, white is no motion.
 
-The wheel of Baker et al., "A Database and Evaluation Methodology for Optical Flow" (Middlebury), as RAFT draws it and
-as VACE's flow control was trained on: 55 steps of hue of unequal width, white at rest.
+The colour wheel of Baker et al., "A Database and Evaluation Methodology for Optical Flow" (Middlebury), as RAFT draws
+it and as VACE's flow control was trained on: 55 steps of hue of unequal width.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ import math
 import torch
 from torch import Tensor
 
+from ..geometry.linalg import norm
 from .flow import FlowField
 from .span import ControlError
 
 STEPS = 55
-# Where the wheel reaches red, yellow, green, cyan, blue, magenta and red again.
+# Steps at which the wheel reaches red, yellow, green, cyan, blue, magenta and red again.
 CORNERS = torch.tensor([0.0, 15.0, 21.0, 25.0, 36.0, 49.0, 55.0])
 RGB = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], dtype=torch.float32)
 
 
-def fastest(field: FlowField) -> float:
-    """The largest told motion, pixels a frame."""
-    return float((field.flow.norm(dim=-1) * (field.valid > 0)).max())
+def max_speed(field: FlowField) -> float:
+    """The largest valid motion in pixels a frame."""
+    return float((norm(field.flow) * (field.valid > 0)).max())
 
 
 def to_colors(field: FlowField, full: float | None = None) -> Tensor:
-    """IMAGE [T-1,H,W,3] in 0..1; `full` pixels a frame are full colour (None: the field's fastest). Free is white."""
-    full = full or max(fastest(field), 1e-6)
+    """IMAGE [T-1,H,W,3] in 0..1; full: the motion in full colour (None: the largest). Free: white."""
+    full = full or max(max_speed(field), 1e-6)
     u, v = (field.flow * field.valid[..., None] / full).unbind(-1)
     radius = (u * u + v * v).sqrt()[..., None]
-    place = (torch.atan2(-v, -u) / math.pi + 1) / 2 * (STEPS - 1)
-    corner = (torch.searchsorted(CORNERS, place.contiguous(), right=True) - 1).clamp(0, 5)
-    share = ((place - CORNERS[corner]) / (CORNERS[corner + 1] - CORNERS[corner]))[..., None]
+    step = (torch.atan2(-v, -u) / math.pi + 1) / 2 * (STEPS - 1)
+    corner = (torch.searchsorted(CORNERS, step.contiguous(), right=True) - 1).clamp(0, 5)
+    share = ((step - CORNERS[corner]) / (CORNERS[corner + 1] - CORNERS[corner]))[..., None]
     color = torch.lerp(RGB[corner], RGB[corner + 1], share)
     return torch.where(radius <= 1, 1 - radius * (1 - color), 0.75 * color)
 
@@ -58,17 +59,17 @@ def from_colors(images: Tensor, full: float) -> FlowField:
         )
     radius = (1 - rgb.amin(-1)).clamp(0, 1)
     color = 1 - (1 - rgb) / radius[..., None].clamp_min(1e-3)
-    # Between two corners one channel goes from 0 to 1 or back, so the hue is the corner plus that channel's share.
+    # Between two corners of the wheel one channel rises from 0 to 1 or falls back: its value is the share of the way.
     low, high = color.argmin(-1), color.argmax(-1)
     middle = (3 - low - high).clamp(0, 2)
     share = color.gather(-1, middle[..., None])[..., 0].clamp(0, 1)
     sextant = torch.zeros_like(share)
     for number, (top, mid, rising) in enumerate(((0, 1, 1), (1, 0, 0), (1, 2, 1), (2, 1, 0), (2, 0, 1), (0, 2, 0))):
-        here = (high == top) & (middle == mid)
-        sextant = torch.where(here, number + (share if rising else 1 - share), sextant)
+        matches = (high == top) & (middle == mid)
+        sextant = torch.where(matches, number + (share if rising else 1 - share), sextant)
     sextant = torch.where(low == high, 0.0, sextant)  # grey: no hue
     corner = sextant.floor().long().clamp(0, 5)
-    place = CORNERS[corner] + (sextant - corner) * (CORNERS[corner + 1] - CORNERS[corner])
-    angle = (place.clamp(0, STEPS - 1) / (STEPS - 1) * 2 - 1) * math.pi
+    step = CORNERS[corner] + (sextant - corner) * (CORNERS[corner + 1] - CORNERS[corner])
+    angle = (step.clamp(0, STEPS - 1) / (STEPS - 1) * 2 - 1) * math.pi
     flow = -torch.stack((angle.cos(), angle.sin()), -1) * (radius * full)[..., None]
     return FlowField(flow)
