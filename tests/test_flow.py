@@ -16,7 +16,7 @@ from vdit.control.flow import FlowField, carried_by_camera, over
 from vdit.control.flow_colors import from_colors, to_colors
 from vdit.control.flow_from_video import flow_from_video
 from vdit.control.moves import move
-from vdit.geometry.pixels import pixel_grid, sample_bilinear
+from vdit.geometry.pixels import pixel_grid
 from vdit.world.clip import make_clip
 
 F64 = torch.float64
@@ -133,12 +133,6 @@ def test_object_motion_is_carried_along_with_the_camera():
         place = pixel_grid(32, 32)[both.valid[t] > 0.5].mean(0)
         assert torch.allclose(place, torch.tensor([8.0 + 4 * t, 16.0]), atol=0.3)
         assert torch.allclose(both.flow[t][both.valid[t] > 0.99], torch.tensor([4.0, 2.0]), atol=1e-3)
-
-
-def test_values_are_looked_up_between_pixels():
-    maps = pixel_grid(8, 6)
-    at = torch.tensor([[2.25, 3.5], [0.5, 0.5], [7.5, 5.5]])
-    assert torch.allclose(sample_bilinear(maps, at), at)
 
 
 # From a camera
