@@ -1,7 +1,9 @@
 """Camera poses from optical flow, or from depth maps, of a still scene whose depth is known in the first frame.
 
 Each frame's camera is fitted from the frame before by iteratively reweighted Gauss-Newton over seven numbers:
-translation (x, y, z), rotation (x, y, z) and zoom.
+translation (x, y, z), rotation (x, y, z) and zoom. scipy.optimize.least_squares (Huber from flow, Cauchy from depth)
+takes 3.4 and 3.8 times as long on the clips of tests/test_egomotion.py. From flow its positions are off by 1.2 cm on
+average where these are off by 2.3 cm; from depth its rotations by 1.0 degrees where these are off by 0.25.
 """
 
 from __future__ import annotations
