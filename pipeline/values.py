@@ -62,8 +62,7 @@ class RunSettings:
 
     def as_report(self) -> dict[str, int | float | str]:
         """The settings as reports have them, where frame_lag is called `rise`."""
-        values = asdict(self)
-        return {**values, "rise": values.pop("frame_lag")}
+        return {"rise" if name == "frame_lag" else name: value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
