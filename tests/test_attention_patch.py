@@ -149,7 +149,7 @@ def test_a_native_models_self_attention_obeys_the_plan_in_both_layouts():
     (dict(length=1025), "whole frames"),
     (dict(sigma=0.9), ""),
 ])  # fmt: skip
-def test_what_does_not_fit_stays_dense_and_the_log_says_why(call, says, caplog):
+def test_unsupported_calls_stay_dense_and_the_log_says_why(call, says, caplog):
     model = patched(full_start=0.25)
     call.setdefault("tokens", (4, 16, 16))
     result, dense, plain = native(model, **call)

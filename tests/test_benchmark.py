@@ -59,7 +59,7 @@ BANDS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suite, name, band", BANDS, ids=[f"{name}-{suite}" for suite, name, _ in BANDS])
-def test_control_scores_what_it_must(suite, name, band):
+def test_each_control_scores_within_its_band(suite, name, band):
     slack = 4.0 if suite == "coherence" else 0.0  # of one clip; the bands are for many
     found = judge(suite, ON[suite], name)
     assert band[0] - slack <= 100 * found.value <= band[1] + slack, found.checks
@@ -91,7 +91,7 @@ def test_each_failure_is_named():
     assert {"stillness"} == failed("coherence", "flicker 6%")
 
 
-def test_frames_of_another_size_are_judged_alike():
+def test_frames_of_another_size_get_the_same_scores():
     clip, labels = clip_of("physics", "fall")
     double = torch.nn.functional.interpolate(clip.render.rgb.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear")
     assert score("physics", double.permute(0, 2, 3, 1), labels).value == 1
@@ -193,7 +193,7 @@ def test_a_video_without_the_ball_fails_every_check_that_asks_for_it():
 # Statistics
 
 
-def test_wilson_intervals_are_the_known_ones():
+def test_wilson_intervals_equal_published_values():
     assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert wilson(188, 200) == pytest.approx((0.8981, 0.9652), abs=2e-4)
@@ -214,7 +214,7 @@ def test_the_same_seed_draws_the_same_clips_and_another_seed_others():
     assert not set(first) & {labels.seed for _, labels in draw("physics", "fall", "test", 2, 2, Format(32, 32))}
 
 
-def test_clips_are_what_the_definitions_ask_for():
+def test_clips_satisfy_the_definition_of_their_suite():
     for family in SUITES["permanence"].families:
         _, labels = clip_of("permanence", family)
         assert labels.static_camera and labels.hidden.sum() >= 2 and labels.family == family
@@ -238,7 +238,7 @@ def test_a_split_without_suitable_scenes_ends_with_the_reasons(monkeypatch):
 SMALL = runner.Plan(seed=4, count=2, suites=("physics",), form=Format(64, 64))
 
 
-def test_a_run_goes_on_where_it_was_stopped_and_ends_alike(tmp_path):
+def test_a_stopped_run_resumes_and_ends_with_the_same_scores(tmp_path):
     made = []
 
     def video(source):
@@ -258,7 +258,7 @@ def test_a_run_goes_on_where_it_was_stopped_and_ends_alike(tmp_path):
         runner.run(SMALL, {"model": video}, tmp_path, settings={"steps": 3})
 
 
-def test_a_report_tells_shares_failed_checks_and_what_left_its_band():
+def test_a_report_gives_shares_failed_checks_and_controls_out_of_their_band():
     def result(who, value, split, seed):
         clip = {"suite": "physics", "split": split, "family": "fall", "seed": seed, "who": who}
         return {**clip, "value": value, "checks": [{"name": "detected", "value": value, "ok": value == 1}]}
@@ -309,7 +309,7 @@ def test_the_command_measures_as_nodes_run(tmp_path):
     assert len(modes) > 2 and all(modes)
 
 
-def test_the_command_says_what_it_cannot_do(tmp_path, capsys):
+def test_the_command_refuses_impossible_settings(tmp_path, capsys):
     assert cli.main(["--count", "1", "--out", str(tmp_path)]) == 1
     assert "no model" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -320,7 +320,7 @@ def test_the_command_says_what_it_cannot_do(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("frames, fit", [(1, True), (4, False)])
-def test_a_ball_that_looks_out_for_a_while_has_no_frame_of_return(frames, fit):
+def test_a_ball_partly_visible_for_long_has_no_frame_of_return(frames, fit):
     """A ball may show a fifth of itself above the box for six frames before it comes out."""
     _, labels = clip_of("permanence", "arc")
     last, visible = occlusion(labels)[1], labels.visible.copy()
@@ -329,7 +329,7 @@ def test_a_ball_that_looks_out_for_a_while_has_no_frame_of_return(frames, fit):
     assert reason is None if fit else "looks out for a while" in reason
 
 
-def test_a_ball_that_might_as_well_go_straight_on_proves_nothing():
+def test_an_arc_that_a_straight_line_explains_is_unsuitable():
     _, labels = clip_of("permanence", "arc")
     center, t = labels.center.copy(), np.arange(labels.frames)
     center[5:] = center[4] + (t[5:] - 4)[:, None] * (center[4] - center[3])
@@ -398,7 +398,7 @@ def test_a_model_is_measured_from_end_to_end(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_obedience_stands_beside_the_simulator_and_the_codec(tmp_path):
+def test_obedience_is_reported_with_the_simulator_and_the_codec(tmp_path):
     model = random_world_model(0, controls=True)
     model.defaults.update(width=64, height=64, frames=17, steps=1)
     plan = runner.Plan(0, 1, ("obedience",), form=Format(64, 64))
@@ -428,7 +428,7 @@ def test_simulate_scene_knows_the_world_s_families_and_splits():
     assert FAMILIES == list(world_scene.FAMILIES) and SPLITS == list(world_scene.SPLITS)
 
 
-def test_simulate_scene_gives_everything_that_is_known():
+def test_simulate_scene_returns_colour_depth_flow_and_masks():
     images, start, depth, flow, masks, camera, caption, fps, scene = simulate()
     assert images.shape == (9, 64, 64, 3) and torch.equal(start, images[:5]) and fps == 8.0
     assert depth.shape == images.shape and 0 <= depth.min() and depth.max() <= 1
@@ -438,7 +438,7 @@ def test_simulate_scene_gives_everything_that_is_known():
     assert flow.flow[masks[:-1] == 0].abs().max() < 1e-3, "a still camera moves nothing but what moves"
 
 
-def test_simulate_scene_looks_along_a_given_path():
+def test_simulate_scene_renders_along_a_given_camera_path():
     from vdit.control.camera import CameraPath
 
     path = torch.eye(4, dtype=torch.float64).repeat(9, 1, 1)

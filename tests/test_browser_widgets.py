@@ -317,7 +317,7 @@ def test_a_drawing_survives_copy_and_paste_and_a_reload(open_editor, studio):
     page.wait_for_selector(".vdit-start", state="attached")
 
 
-def test_text_that_is_no_drawing_is_kept_and_named(page):
+def test_invalid_widget_text_is_preserved_and_reported(page):
     graph = json.loads(json.dumps(GRAPH))
     graph["nodes"][1]["widgets_values"][0] = '{"version": 7}'
     graph["nodes"][2]["widgets_values"][7] = "not JSON"
@@ -329,7 +329,7 @@ def test_text_that_is_no_drawing_is_kept_and_named(page):
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.6])
-def test_the_pointer_is_where_it_is_seen_to_be_at_any_zoom(page, scale):
+def test_the_pointer_draws_under_itself_at_any_zoom(page, scale):
     load_graph(page, GRAPH, scale, offset=(-300, -60))
     drag(page, PICTURE, (0.25, 0.25), (0.7, 0.4))
     points = strokes(page)[0]["points"]
@@ -413,14 +413,14 @@ def test_keys_are_added_moved_and_deleted_on_the_time_line(page):
     assert page.evaluate("() => app.graph.nodes.length") == 3
 
 
-def test_a_second_double_click_goes_on_from_the_end_without_a_halt(page):
+def test_a_second_double_click_continues_the_path_without_a_halt(page):
     click(page, ABOVE, (0.8, 0.6))
     click(page, ABOVE, (0.3, 0.3), count=2)
     assert [key["t"] for key in keys(page)] == [0, 0.5, 1]
     assert [key["ease"] for key in keys(page)][:2] == ["in", "out"]
 
 
-def test_the_view_moves_as_the_node_will_move_the_camera(page):
+def test_poses_in_the_front_end_equal_the_nodes(page):
     """poses.js against control/moves.py on random key frames."""
     rng = random.Random(5)
     for _ in range(5):
@@ -461,7 +461,7 @@ def test_a_preset_is_shown_and_can_be_made_into_keys(page):
     assert (ours.c2w - theirs.c2w).abs().max() < 0.1  # metres, on a way of 3.6
 
 
-def test_presets_look_as_the_node_makes_them(page):
+def test_presets_in_the_front_end_equal_the_nodes(page):
     """presets.js against control/moves.py."""
     for name in sorted(set(PRESETS) - {"handheld"}):
         for easing, amount, look_down in zip(EASINGS, (1, -2, 0.5, 3), (8, 0, -30, 20), strict=True):

@@ -1,4 +1,4 @@
-"""Motion that is painted: strokes become flow, and flow moves the noise."""
+"""The motion brush: strokes become flow, and flow moves the noise."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def test_falloff_softens_the_edge():
     assert half[5] == 1 and half[7] < 1 and half[10] == pytest.approx(0, abs=1e-6)
 
 
-def test_one_point_pins_and_a_still_background_tells_all_the_rest_to_rest():
+def test_a_single_point_pins_a_place_and_a_still_background_has_zero_flow():
     pin = read_strokes(strokes({"points": [[0.5, 0.5]], "radius": 0.2}))
     free = flow_from_strokes(pin, 3, 32, 32)
     assert (free.flow == 0).all() and 0 < free.valid.mean() < 1
@@ -90,7 +90,7 @@ def test_one_point_pins_and_a_still_background_tells_all_the_rest_to_rest():
         (strokes(*[{"points": [[0.5, 0.5]]}] * 201), "there are 201 strokes; expected at most 200"),
     ],
 )
-def test_a_drawing_that_is_none_is_refused_by_stroke(text, said):
+def test_an_invalid_drawing_is_refused_by_stroke(text, said):
     with pytest.raises(ControlError, match=said):
         read_strokes(text)
 
@@ -118,7 +118,7 @@ def test_noise_travels_with_the_flow():
     assert abs(correlation(moved[0, :, 1, :, :1], moved[0, :, 0, :, :1])) < 0.2, "what comes in is new"
 
 
-def test_noise_at_rest_stays_and_noise_where_the_model_is_free_is_the_seeds_own():
+def test_noise_stays_where_flow_is_zero_and_is_the_seeds_own_where_flow_is_invalid():
     noise = noise_of(1, 64)
     rest = warped(noise, steady(0, 0))
     assert torch.allclose(rest[:, :, 2], noise[:, :, 0], atol=1e-5)

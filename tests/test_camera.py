@@ -36,7 +36,7 @@ F64 = torch.float64
         ("zoom", (0, 0, 0), (0, 0, 0)),
     ],
 )
-def test_a_preset_goes_where_it_says(name, angles, place):
+def test_a_preset_moves_in_its_direction(name, angles, place):
     path = move(name, frames=9)
     assert torch.allclose(path.c2w[0], torch.eye(4, dtype=F64)), "it starts where the start picture was taken"
     assert torch.allclose(angles_deg(path)[-1], torch.tensor(angles, dtype=F64), atol=1e-6)
@@ -46,7 +46,7 @@ def test_a_preset_goes_where_it_says(name, angles, place):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_half_the_amount_is_half_the_way_and_a_negative_amount_the_other_way(name):
+def test_amounts_scale_a_move_and_negative_ones_reverse_it(name):
     one, half, back = (angles_deg(move(name, a, frames=9))[-1] for a in (1.0, 0.5, -1.0))
     assert torch.allclose(half, one / 2, atol=0.05) and torch.allclose(back, -one, atol=0.05)
 
@@ -58,7 +58,7 @@ def test_an_orbit_keeps_its_point_in_the_middle_of_the_picture():
     assert torch.allclose(seen[:, :3], pivot[:3].expand(7, 3), atol=1e-9)
 
 
-def test_a_camera_that_looks_down_turns_and_rises_by_the_true_vertical():
+def test_a_tilted_camera_turns_and_rises_about_the_true_vertical():
     down = yaw_pitch_roll(*torch.tensor([[0.0], [-30.0], [0.0]], dtype=F64))[0]
     upright = lambda path: down @ path.c2w[:, :3, :3]  # noqa: E731  poses in the upright world
     pan = upright(move("pan", 5.0, frames=5, look_down_deg=30.0))
@@ -85,7 +85,7 @@ def test_easings_begin_at_0_end_at_1_and_never_turn_back(easing):
 # Camera: key frames, joining, files
 
 
-def test_between_two_keys_positions_are_linear_and_rotations_turn_the_short_way():
+def test_between_two_keys_positions_are_linear_and_rotations_take_the_shortest_arc():
     keys = [{"t": 0.0}, {"t": 1.0, "position": [1, 0, 2], "look": [170, 0, 0], "fov_deg": 20}]
     path = from_keys(keys, 5, 40.0)
     assert torch.allclose(path.c2w[:, 2, 3], torch.linspace(0, 2, 5).double())
@@ -93,7 +93,7 @@ def test_between_two_keys_positions_are_linear_and_rotations_turn_the_short_way(
     assert path.fov_deg[0] == pytest.approx(40) and path.fov_deg[-1] == pytest.approx(20)
 
 
-def test_keys_hold_before_the_first_and_after_the_last_and_ease_as_told():
+def test_keys_hold_outside_their_range_and_ease_as_set():
     keys = [{"t": 0.75, "position": [4, 0, 0]}, {"t": 0.25, "position": [0, 0, 0], "ease": "in"}]
     x = from_keys(keys, 9).c2w[:, 0, 3].tolist()
     assert x == pytest.approx([0, 0, 0, 0.25, 1.0, 2.25, 4, 4, 4])
@@ -184,7 +184,7 @@ def pose(**changes):
         (ROTATED, math.nan, "field of view is nan"),
     ],
 )
-def test_a_path_that_is_none_is_refused_with_the_numbers(c2w, fov, said):
+def test_an_invalid_path_is_refused_with_the_numbers(c2w, fov, said):
     with pytest.raises(ControlError, match=said):
         CameraPath(c2w, fov)
 
@@ -233,7 +233,7 @@ LINE = decimals(torch.eye(4)[:3].flatten())
         ("\n".join([LINE] * 1002), "holds 1002 poses; expected 1 to 1001"),
     ],
 )
-def test_a_file_that_holds_no_path_is_named_with_the_line(text, said):
+def test_an_invalid_path_file_is_named_with_the_line(text, said):
     with pytest.raises(ControlError, match=said):
         from_text(text, "mine.txt")
 
@@ -253,7 +253,7 @@ def test_a_file_that_holds_no_path_is_named_with_the_line(text, said):
         ([{"t": 0, "ease": "bounce"}], "key 0: ease is 'bounce'; expected one of smooth"),
     ],
 )
-def test_keys_that_are_none_are_refused_by_number(keys, said):
+def test_invalid_keys_are_refused_by_number(keys, said):
     with pytest.raises(ControlError, match=said):
         from_keys(keys)
 

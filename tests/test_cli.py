@@ -1,4 +1,4 @@
-"""The `vdit` command: what it prints where, and how it refuses. A small model of random weights stands in."""
+"""The `vdit` command: what it prints where, and how it refuses. The model has random weights."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(base, capsys):
     assert "Sample" in err and "Save Video" in err
 
 
-def test_json_tells_files_frames_seconds_and_memory(base, capsys):
+def test_json_lists_files_frames_seconds_and_memory(base, capsys):
     assert cli.main(["run", str(WORKFLOWS / "text-to-video.json"), "--json", *SMALL]) == 0
     told = json.loads(capsys.readouterr().out)
     (file,) = told["files"]
@@ -66,7 +66,7 @@ def test_the_saved_video_carries_the_graph_that_made_it(base, capsys):
         (["text-to-video", "--set", "Save Video.filename_prefix=../../x"], "leads outside"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(base, capsys, arguments, words):
+def test_an_impossible_run_is_refused_in_words(base, capsys, arguments, words):
     assert cli.main(["run", *arguments]) == 1
     out, err = capsys.readouterr()
     assert out == "" and words in err and "Traceback" not in err
@@ -125,7 +125,7 @@ def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
 
 
 @pytest.mark.slow
-def test_what_is_freed_is_kept_where_the_c_library_can():
+def test_freed_memory_stays_with_the_process_where_glibc_allows_it():
     code = (
         "import resource, sys, torch; from vdit.host.allocator import keep_freed_memory\n"
         "def faults():\n"

@@ -265,7 +265,7 @@ def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, t
         ({"VDiTSample": {"steps": -1}}, "min"),
     ],
 )
-def test_a_wrong_value_is_told_on_its_node(core, random_model, change, words):
+def test_a_wrong_value_is_reported_on_its_node(core, random_model, change, words):
     import re
 
     prompt, ui = shipped(core, SIMPLE, random_model)

@@ -98,7 +98,7 @@ def test_ksampler_makes_what_our_sampler_makes(core, files, told):
     assert apart(theirs, ours) <= CLOSE
 
 
-def test_a_student_goes_its_own_steps_under_ksampler(core, files):
+def test_a_student_takes_its_own_steps_under_ksampler(core, files):
     g = Graph(core)
     model = g.add("VDiTLoadModel", file="student.safetensors")
     shot = g.add("VDiTEncodeConditioning", model=model, prompt="a red ball falls")
@@ -124,7 +124,7 @@ def test_a_student_goes_its_own_steps_under_ksampler(core, files):
 
 
 @pytest.mark.parametrize("name", ["t2v-1.3b", "ti2v-5b"])
-def test_one_wan_file_gives_one_video_on_all_four_ways(core, files, name):
+def test_a_wan_file_gives_the_same_video_by_all_four_routes(core, files, name):
     """Native loader and sampler; our loader, native sampler; native loader, our sampler; all ours."""
     g = Graph(core)
     yes, no = words(g, 1), words(g, 2)
@@ -215,7 +215,7 @@ def test_latents_pass_through_our_codec_as_a_vae(core, files):
     assert apart(theirs, ours) <= CLOSE and apart(tiled, ours) <= CLOSE
 
 
-def test_a_vae_file_gives_the_same_latents_and_pictures_either_way(core, files):
+def test_a_vae_file_gives_the_same_latents_and_pictures_in_both_loaders(core, files):
     """Our codec behind a native interface, the native one, and the native one behind ours."""
     g = Graph(core)
     native = g.add("VAELoader", vae_name="wan21.safetensors")
@@ -235,7 +235,7 @@ def test_a_vae_file_gives_the_same_latents_and_pictures_either_way(core, files):
 # --- refusals
 
 
-def test_what_does_not_fit_is_refused_by_name(core, files):
+def test_unfitting_inputs_are_refused_by_name(core, files):
     def told(build) -> str:
         g = Graph(core)
         build(g)

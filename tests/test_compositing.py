@@ -1,4 +1,4 @@
-"""What a draft is painted of: balls of a picture, what hides them, and what they had hidden."""
+"""Compositing of a draft: balls cut out of the picture, occlusion, and the background behind them."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_drafts_of_a_shot_share_its_stage(monkeypatch):
     assert len(made) == 3
 
 
-def test_what_is_nearer_hides_a_ball():
+def test_a_nearer_surface_hides_a_ball():
     pictures = torch.full((1, 64, 64, 3), 0.5)
     pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])  # a ball
     pictures[0, :, 32:] = torch.tensor([0, 0, 1.0])  # a wall
@@ -52,7 +52,7 @@ def test_what_is_nearer_hides_a_ball():
     assert drafted(pictures, tracks, near)[2, 32, 44].tolist() == [1.0, 0.0, 0.0]
 
 
-def test_what_hides_a_ball_in_a_soft_picture_has_no_holes():
+def test_an_occluder_in_a_soft_picture_has_no_holes():
     picture = torch.full((1, 128, 128, 3), 0.5)
     picture[0, 60:68, 16:24], picture[0, :, 64:] = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
     tracks = torch.tensor([20.0, 64.0, 4.0, 6.0]).repeat(2, 1, 1)
@@ -79,7 +79,7 @@ def test_a_half_hidden_ball_comes_out_whole():
 
 
 @pytest.mark.slow
-def test_a_draft_goes_along_a_camera_path():
+def test_a_draft_follows_a_camera_path():
     """A clip's own depth, tracks and path make its own later pictures, nearly."""
     clips = (make_clip(s, "throw", split="validation") for s in range(40))
     clip = next(c for c in clips if c.scene.camera_move in ("slide left", "move in"))
@@ -90,7 +90,7 @@ def test_a_draft_goes_along_a_camera_path():
     assert off < 0.3 * rests
 
 
-def test_what_a_camera_comes_to_see_mirrors_what_it_saw():
+def test_newly_visible_ground_mirrors_the_picture():
     """On its right it shows the picture's right edge once more, from there inwards: no streaks."""
     picture = torch.rand(1, 64, 64, 3)
     c2w = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
@@ -122,7 +122,7 @@ def red(picture):
     return (picture[..., 0] - picture[..., 1] > 0.2).sum()
 
 
-def test_what_comes_out_from_behind_something_is_as_what_is_beside_it():
+def test_disoccluded_background_continues_its_surroundings():
     picture, near = striped(60, 0)
     draft = drafted(picture[None], torch.zeros(5, 0, 4), near, slid(1.0, 5))
     goal, _ = striped(60, 16)
@@ -131,7 +131,7 @@ def test_what_comes_out_from_behind_something_is_as_what_is_beside_it():
     assert (lit.amax(-1) - lit.amin(-1)).max() < 0.02 and (draft[4] - goal)[:, 4:112].abs().mean() < 0.03
 
 
-def test_what_comes_into_view_is_what_the_end_picture_shows():
+def test_newly_visible_parts_come_from_the_end_picture():
     picture, near = striped(60, 0)
     goal, there = striped(60, 16)
     goal[:, 120:] = torch.tensor([0.1, 0.2, 0.9])  # comes into view in the end
@@ -144,7 +144,7 @@ def test_what_comes_into_view_is_what_the_end_picture_shows():
     assert off[:, 2:118].mean() < 0.03 and off[:, 125:].mean() < 0.03 and abs(red(draft[2]) - 20 * 24) < 50
 
 
-def test_a_balls_rim_brings_nothing_of_what_was_behind_it():
+def test_a_moved_ball_has_no_rim_of_its_old_background():
     v, u = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
     share = (8.5 - ((u - 20).square() + (v - 32).square()).sqrt()).clamp(0, 1)[
         ..., None
@@ -190,7 +190,7 @@ def test_a_ball_with_soft_edges_leaves_nothing_behind(size):
     assert remains[0] < 0.01 and remains[1] > 0.02
 
 
-def test_what_a_ball_hid_is_filled_with_what_is_as_far():
+def test_background_behind_a_ball_is_filled_from_the_same_depth():
     """Beside a nearer box that it touches, and at the picture's edge."""
     wall, box = torch.tensor([0.2, 0.6, 0.3]), torch.tensor([0.1, 0.1, 0.9])
     near = torch.full((16, 16), 0.1)
@@ -206,7 +206,7 @@ def test_what_a_ball_hid_is_filled_with_what_is_as_far():
         assert (left[:, :40] - wall).abs().max() < 0.04 and (left[:, 40:] - box).abs().max() < 0.04
 
 
-def test_a_draft_is_not_taken_in_by_what_hides_a_ball_for_a_moment():
+def test_a_brief_occlusion_does_not_change_a_drafts_ball():
     pictures = torch.full((5, 64, 64, 3), 0.5)
     tracks = torch.tensor([0.0, 32.0, 6.0, 5.0]).repeat(9, 1, 1)
     tracks[:, 0, 0] = torch.arange(9) * 5 + 12.0
@@ -220,7 +220,7 @@ def test_a_draft_is_not_taken_in_by_what_hides_a_ball_for_a_moment():
     )
 
 
-def test_of_two_balls_the_nearer_one_is_drawn_over_the_other():
+def test_the_nearer_of_two_balls_is_drawn_over_the_other():
     pictures = torch.zeros(1, 64, 64, 3)
     pictures[0, :, :32], pictures[0, :, 32:] = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
     tracks = torch.tensor([[16.0, 32, 6, 4], [48.0, 32, 6, 9]]).repeat(2, 1, 1)

@@ -1,4 +1,4 @@
-"""Balls of a draft go where depth and optical flow say; what moves more than balls is left to the transformer."""
+"""Balls of a draft follow the depth and flow controls; other motion is detected and left to the transformer."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def off(path, true):
 
 
 @pytest.mark.parametrize("told", ["flow", "depth"])
-def test_a_ball_that_would_stray_stays_on_its_way(clip, told):
+def test_tracking_corrects_a_ball_that_leaves_its_path(clip, told):
     control = {"flow": FlowField(clip.flow)} if told == "flow" else {"depth": depth_from_metres(clip.render.depth)}
     path, true, _ = steered(clip, **control)
     shows = (clip.render.instance == 10).flatten(1).sum(1)[LAST:] > 150
@@ -50,7 +50,7 @@ def test_a_ball_that_would_stray_stays_on_its_way(clip, told):
     assert (path - true[:, :2]).norm(dim=-1)[shows & inside].median() < 1.0
 
 
-def test_told_the_flow_of_its_front_a_ball_goes_as_far_as_its_centre_does():
+def test_flow_of_a_balls_front_moves_it_as_far_as_its_centre():
     views, radius = Views(None, 64, 64), 8.0
     front = 1 - 0.89 * radius / float(views.focal[0])  # metres to the front, of those to the centre
     flow = torch.zeros(8, 64, 64, 2)
@@ -73,7 +73,7 @@ def test_a_ball_that_a_brush_moves_follows_the_stroke():
     assert place.tolist() == [[32.0, 36.0]]  # four steps of 3, then free again
 
 
-def test_what_hides_a_ball_does_not_stop_it():
+def test_an_occluder_does_not_stop_a_ball():
     flow = torch.zeros(2, 64, 64, 2)
     near = torch.full((16, 16), 0.1)
     near[:, 8:] = 0.5
@@ -92,7 +92,7 @@ def test_what_hides_a_ball_does_not_stop_it():
     assert torch.equal(after, place) and float(sure) == 1.0  # a ball that hardly moves may come to rest
 
 
-def test_the_edge_of_what_hides_a_ball_does_not_slow_it():
+def test_the_edge_of_an_occluder_does_not_slow_a_ball():
     """There the flow is half of each, of a ball in which a box that rests is at its middle."""
     flow, valid = torch.zeros(1, 64, 64, 2), torch.ones(1, 64, 64)
     flow[:, :, :32, 0], valid[:, 0, 0] = 6.0, 0.0
@@ -102,7 +102,7 @@ def test_the_edge_of_what_hides_a_ball_does_not_slow_it():
     assert float(told) == 0.5 and after.tolist() == [[39.0, 32.0]]  # half way to 6, as one place of five tells
 
 
-def test_a_ball_that_has_come_to_rest_stays_there():
+def test_a_ball_at_rest_does_not_move():
     """Whatever the dynamics make of it; one that moves may be behind what rests."""
     still, place, size = FlowField(torch.zeros(2, 64, 64, 2)), torch.tensor([[32.0, 32.0]]), torch.tensor([[5.0]])
     steering = Steering(still, None, torch.full((16, 16), 0.1), Views(None, 64, 64), 0, (64, 64))
@@ -113,7 +113,7 @@ def test_a_ball_that_has_come_to_rest_stays_there():
     assert torch.equal(after, place) and float(told) == 1.0
 
 
-def test_a_ball_is_looked_for_where_it_was_too():
+def test_a_ball_is_searched_for_at_its_last_position_too():
     v, u = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
     maps = torch.full((2, 96, 96), 0.1)
     maps[1, (u - 20).square() + (v - 48).square() < 64] = 0.25
@@ -142,7 +142,7 @@ def test_a_ball_that_another_hides_does_not_go_with_it(told):
 
 
 @pytest.mark.parametrize("x, sure", [(20.0, 1.0), (28.0, 0.5), (34.0, 0.0)])
-def test_what_a_box_leaves_of_a_silhouette_tells_little(x, sure):
+def test_a_partly_hidden_silhouette_counts_little(x, sure):
     near = torch.full((16, 16), 0.1)
     near[:, 8:] = 0.5  # a box from pixel 32 on
     ground = torch.nn.functional.interpolate(near[None, None], size=(64, 64))[0, 0]
@@ -193,7 +193,7 @@ def test_a_ball_is_followed_where_the_camera_moves(told):
     assert torch.stack(off).median() < 1.5
 
 
-def test_what_rests_moves_as_the_camera_has_it():
+def test_the_flow_of_a_still_scene_follows_the_camera():
     clip = next(
         c for c in (make_clip(s, "look", split="validation") for s in range(99)) if c.scene.camera_move == "orbit left"
     )
@@ -204,7 +204,7 @@ def test_what_rests_moves_as_the_camera_has_it():
     assert (flow - clip.flow).norm(dim=-1)[:20].median() < 0.05
 
 
-def test_what_moves_more_than_balls_is_noticed(clip):
+def test_motion_beyond_the_balls_is_detected(clip):
     path, true, steering = steered(clip, flow=FlowField(clip.flow))
     tracks = ball_tracks(clip)
     assert steering.only_balls_move(tracks)

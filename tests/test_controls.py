@@ -1,4 +1,4 @@
-"""Controls on their way to the model: strength, span, both halves of guidance, misfits; and their nodes."""
+"""Controls as the model receives them: strength, span, both halves of guidance, refusals; and their nodes."""
 
 import json
 
@@ -126,7 +126,7 @@ def test_each_control_and_all_together_change_the_video(model, names):
     assert torch.equal(told, video(model, **given)), "and the same way every time"
 
 
-def test_controls_are_told_in_both_halves_of_guidance(model, monkeypatch):
+def test_controls_are_given_to_both_halves_of_guidance(model, monkeypatch):
     calls = model_calls(monkeypatch)
     video(model, **controls())
     for (x, *_), named in calls:
@@ -158,7 +158,7 @@ def test_a_control_applies_from_its_start_to_its_end(model, monkeypatch):
     assert calls[1][1]["camera_scale"] == 0.5
 
 
-def test_strength_0_is_as_if_nothing_were_connected(model, plain):
+def test_strength_0_equals_no_control(model, plain):
     given = {name: with_(control, strength=0.0) for name, control in controls().items()}
     assert torch.equal(video(model), video(model, **given))
     assert len(unused(encoded(plain, "a ball", **given).controls, 4)) == 3
@@ -173,7 +173,7 @@ def test_a_span_in_which_no_step_begins_is_remarked(model):
     )
 
 
-def test_controls_say_nothing_of_an_end_picture(model, monkeypatch):
+def test_controls_are_zero_at_an_end_picture(model, monkeypatch):
     calls = model_calls(monkeypatch)
     video(model, end=torch.rand(1, 64, 64, 3), **controls())
     camera, vace = calls[0][1]["camera"], calls[0][1]["vace"]
@@ -215,7 +215,7 @@ def test_warped_noise_needs_no_branch(plain):
         video(plain, flow=with_(flow, how="both"))
 
 
-def test_both_ways_of_flow_act_together(model, monkeypatch):
+def test_flow_acts_as_signal_and_as_warped_noise_together(model, monkeypatch):
     calls = model_calls(monkeypatch)
     both = video(model, flow=with_(controls()["flow"], how="both"))
     assert all("vace" in named for _, named in calls)
@@ -333,7 +333,7 @@ def test_depth_comes_from_pictures_or_from_a_file_never_from_both(tmp_path, monk
             VDiTDepthControl.execute(**defaults(VDiTDepthControl, **given))
 
 
-def test_flow_control_joins_a_camera_and_a_brush_and_sets_how_it_steers(clip):
+def test_flow_control_combines_camera_and_brush_and_sets_how_flow_acts(clip):
     brush = controls()["flow"]
     node = lambda **given: VDiTFlowControl.execute(**defaults(VDiTFlowControl, **given))  # noqa: E731
     field, colors = node(flow=brush, camera=move("pan"), how="both", strength=0.5, start=0.1, end=0.9).result
@@ -358,7 +358,7 @@ def test_flow_control_joins_a_camera_and_a_brush_and_sets_how_it_steers(clip):
          "disagree in length: 4 and 8 steps"),
     ],
 )  # fmt: skip
-def test_flow_control_refuses_what_does_not_join(given, said):
+def test_flow_control_refuses_inputs_that_do_not_combine(given, said):
     with pytest.raises(ControlError, match=said):
         VDiTFlowControl.execute(**defaults(VDiTFlowControl, **given))
 

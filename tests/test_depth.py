@@ -10,7 +10,7 @@ from vdit.control.depth import DepthMaps, depth_from_metres, depth_from_pictures
 from vdit.world.clip import make_clip
 
 
-def test_depth_of_a_clip_spans_near_and_far():
+def test_depth_of_a_clip_spans_its_nearest_and_farthest_point():
     clip = make_clip(0, "look", width=64, height=64, frames=9)
     ours = depth_from_metres(clip.render.depth)
     assert ours.inverse.min() == 0 and ours.inverse.max() == 1
@@ -35,7 +35,7 @@ def test_nearer_is_brighter_whatever_the_pictures_say():
         assert (each.inverse - maps[0].inverse).abs().max() < 0.03
 
 
-def test_near_and_far_are_kept_and_clip_what_lies_outside():
+def test_given_near_and_far_clip_depth_outside_them():
     maps = depth_from_metres(torch.tensor([[[1.0, 2.0, 4.0, math.inf]] * 4]), near=2.0, far=4.0)
     assert maps.inverse[0, 0].tolist() == [1.0, 1.0, 0.0, 0.0] and (maps.near, maps.far) == (2.0, 4.0)
 
@@ -47,7 +47,7 @@ def test_depth_pictures_are_fitted_like_start_pictures():
     assert maps.inverse.shape == (2, 64, 64) and torch.allclose(maps.inverse[:, 0], maps.inverse[:, -1], atol=0.02)
 
 
-def test_the_preview_is_what_the_model_sees():
+def test_the_preview_shows_the_depth_given_to_the_model():
     maps = DepthMaps(torch.rand(2, 16, 24))
     seen = maps.preview()
     assert seen.shape == (2, 16, 24, 3)
@@ -65,7 +65,7 @@ def test_the_preview_is_what_the_model_sees():
         (torch.rand(1, 2, 2) + 1, "depth is 2x2 pixels; expected at least 4x4"),
     ],
 )
-def test_metres_that_tell_nothing_are_refused_with_the_numbers(metres, said):
+def test_metres_without_information_are_refused_with_the_numbers(metres, said):
     with pytest.raises(ControlError, match=said):
         depth_from_metres(metres)
 
@@ -88,7 +88,7 @@ def test_metres_that_tell_nothing_are_refused_with_the_numbers(metres, said):
         (torch.rand(1, 8, 8, 1), dict(reading="upside down"), "reading is 'upside down'"),
     ],
 )
-def test_depth_pictures_that_tell_nothing_are_refused(pictures, changes, said):
+def test_depth_pictures_without_information_are_refused(pictures, changes, said):
     with pytest.raises(ControlError, match=said):
         depth_from_pictures(pictures, **changes)
 

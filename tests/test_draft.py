@@ -1,4 +1,4 @@
-"""What the codec loses is kept where a video shows what it was expected to show, and only there."""
+"""A decoded video takes the draft's pixels where it agrees with the draft, and only there."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_a_decoded_video_is_as_sharp_as_its_draft(model):
     assert torch.equal(decode_frames(model.codec, latent, other), plain)
 
 
-def test_only_what_differs_from_its_draft_is_decoded(model, monkeypatch):
+def test_only_frames_that_differ_from_their_draft_are_decoded(model, monkeypatch):
     codec, draft = model.codec, Draft(pictures(41))
     latent = draft.encoded(codec, "cpu").latent.clone()
     latent[:, :, 5] += 3 * latent.std()  # frames 17 to 20 show something else
@@ -143,7 +143,7 @@ def test_start_pictures_come_out_as_they_went_in(model):
     assert latent_of(model, shot, seed=1, steps=1, guidance=1.0, **SIZE).shape[2] == 3
 
 
-def test_a_preview_sends_on_what_its_take_was_expected_to_show():
+def test_a_preview_passes_on_its_takes_draft():
     student = random_world_model(3, student=True)
     shot = encoded(student, "a red ball", start=pictures(5))
     node = dict(seed=1, seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)

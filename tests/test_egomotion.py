@@ -1,4 +1,4 @@
-"""The camera's path is read from the flow of a whole picture, and a draft goes along it."""
+"""The camera path is estimated from the flow of the whole picture, and a draft follows it."""
 
 import numpy as np
 import pytest
@@ -53,14 +53,14 @@ def turn_of(pose):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "rise"])
-def test_depth_tells_how_the_camera_moves_past_a_box(move):
+def test_camera_motion_past_a_box_is_estimated_from_depth(move):
     off, true = told_by_depth(clip_of(move, "wall"))
     assert turn_of(off) < 1.5 and np.linalg.norm(off[:3, 3]) < 0.05 + 0.05 * np.linalg.norm(true[:3, 3])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("move", ["move out", "rise", "pan left", "tilt up", "roll right"])
-def test_depth_alone_leaves_open_how_far_a_camera_goes_along_a_wall(move):
+def test_depth_alone_finds_the_cameras_turn_along_a_wall(move):
     off, true = told_by_depth(clip_of(move, "look"))
     assert turn_of(off) < 1.5
     assert np.linalg.norm(off[1:3, 3]) < max(0.35 * np.linalg.norm(true[:3, 3]), 0.25)
@@ -71,7 +71,7 @@ def test_a_zoom_is_found_again():
     assert read(clip).fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.06)
 
 
-def test_where_the_scene_rests_there_is_no_path():
+def test_a_still_scene_gives_no_camera_path():
     clip = clip_of("still")
     assert read(clip) is None
     near = torch.full((16, 16), 0.2)
@@ -88,7 +88,7 @@ def test_flow_that_no_camera_explains_is_no_path():
     assert camera_from_flow(FlowField(away), torch.full((16, 16), 0.2), 0, 40.0) is None
 
 
-def test_where_all_is_edges_nothing_is_told():
+def test_a_picture_of_edges_gives_no_estimate():
     near = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) + 0.1
     depth = depth_from_metres(torch.rand(9, 64, 64, generator=torch.Generator().manual_seed(1)) + 2)
     assert camera_from_depth(depth, near, 0, 40.0) is None

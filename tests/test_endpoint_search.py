@@ -1,4 +1,4 @@
-"""Key frames: balls come to where an end picture shows them."""
+"""Endpoint search: speeds are chosen so that balls end where the end picture shows them."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -52,7 +52,7 @@ def noise(generator):
     return torch.randn(1, 10, 4, 10, 10, generator=generator)
 
 
-def test_ways_to_ends_are_paired_from_the_closest_on_and_what_only_one_shows_is_missed():
+def test_tracks_and_ends_are_matched_greedily_and_unmatched_balls_cost():
     first = balls((-2.0, 0.0), (2.0, 0.0))
     found = way(first, [(2.25, 0.0), (-2.0, 1.0)]).misses(first)
     assert found.unmet.tolist() == [0] and float(found.total) == pytest.approx(0.5 + 2.0)
@@ -78,7 +78,7 @@ def test_another_colour_is_another_ball():
     assert way(first, [(0.1, 0.0)], colour=torch.tensor([[1.0, 0.1, 0.0]])).misses(first).unmet.tolist() == [2]
 
 
-def test_of_the_speeds_that_may_be_each_ball_has_the_one_that_leads_to_its_end():
+def test_each_ball_gets_the_sampled_speed_that_reaches_its_end():
     first, g = balls((-2.0, 0.0), (2.0, 0.0)), torch.Generator().manual_seed(0)
     assert CLOSE * 0.5 > 0.25
     drawn = torch.randn(DRAWS, 2, 2, generator=g) * 0.3
@@ -93,7 +93,7 @@ def test_of_the_speeds_that_may_be_each_ball_has_the_one_that_leads_to_its_end()
     assert float(missing.norm(dim=-1).max()) < 0.1 < CLOSE * 0.5
 
 
-def test_without_balls_only_an_end_without_any_is_come_to():
+def test_without_balls_only_an_end_picture_without_balls_is_reachable():
     none = Balls(*(torch.zeros(1, 0, n) for n in (2, 3, 3, 1, 4)))
     assert arriving(way(none, []), none, None, noise(torch.Generator())) is not None
     assert arriving(way(none, [(0.0, 0.0)]), none, None, noise(torch.Generator())) is None
@@ -124,7 +124,7 @@ def moving():
 
 
 @pytest.mark.slow
-def test_a_camera_that_moved_is_told_from_a_ball_that_did(clip, moving):
+def test_camera_motion_is_distinguished_from_ball_motion(clip, moving):
     assert rests(clip.render.rgb[0], clip.render.rgb[-1])
     assert not rests(*moving.render.rgb[[0, -1]])
     assert rests(clip.render.rgb[0], (clip.render.rgb[-1] + 0.005 * torch.randn(128, 128, 3)).clamp(0, 1))
@@ -181,7 +181,7 @@ def test_a_camera_path_leads_to_the_end_picture(model, moving, known):
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["clip", "moving"])
 @pytest.mark.parametrize("control", ["depth", "flow"])
-def test_what_is_told_leads_to_the_end_picture(model, request, control, which):
+def test_controls_lead_to_the_end_picture(model, request, control, which):
     clip = request.getfixturevalue(which)
     rgb, scene = clip.render.rgb, clip.scene
     told = {"flow": FlowField(clip.flow, clip.visible.float()), "depth": depth_from_metres(clip.render.depth)}[control]
@@ -203,7 +203,7 @@ def test_the_video_has_both_key_frames_and_a_draft_between(model, clip):
 
 
 @pytest.mark.parametrize("other", ["moved", "another ball", "let go"])
-def test_what_cannot_be_come_to_is_left_to_the_transformer(model, clip, moving, other):
+def test_an_unreachable_end_picture_is_left_to_the_transformer(model, clip, moving, other):
     rgb = (moving if other == "moved" else clip).render.rgb
     end = rgb[-1:].clone()
     if other == "another ball":  # one that was not there before
@@ -225,7 +225,7 @@ def test_nodes_say_why_nothing_was_predicted(model, moving, node):
     assert "wire a camera path" in made.ui["text"][0]
 
 
-def test_an_end_picture_without_a_seed_says_nothing_yet(model, clip):
+def test_an_end_picture_without_a_seed_gives_no_prediction_and_no_reason(model, clip):
     shot = encoded(model, clip.caption, start=clip.render.rgb[:5], end=clip.render.rgb[-1:])
     asked = predicted(model, shot, **SIZE)
     assert asked.draft is None and asked.reason is None

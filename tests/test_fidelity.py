@@ -1,4 +1,4 @@
-"""How alike two videos are, measured; and the preview benchmark, whose controls must tell good previews from bad."""
+"""Similarity of two videos, and the preview benchmark, whose controls must separate good previews from bad ones."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def test_psnr_and_ssim_have_their_textbook_values():
     assert ssim(flat, other) == pytest.approx((2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1), rel=1e-4)
 
 
-def test_paths_that_differ_are_told_from_pictures_that_differ():
+def test_differing_tracks_are_distinguished_from_differing_pictures():
     video = disc(STEADY)
     dim = path_difference(video, video * 0.8, 8)
     late = path_difference(video, disc([STEADY[0], *STEADY[:-1]]), 8)
@@ -62,7 +62,7 @@ def test_videos_of_other_shapes_have_no_agreement():
 # Where the ball is, and what happens to it
 
 
-def test_a_ball_that_only_one_video_shows_costs_as_much_as_one_far_away():
+def test_a_ball_missing_from_one_video_costs_as_much_as_a_distant_one():
     path, radius = np.stack([np.arange(10.0), np.zeros(10)], -1), np.full(10, 2.0)
     lost, far = path.copy(), path + [1000.0, 0.0]
     lost[5:] = np.nan
@@ -132,7 +132,7 @@ def test_shots_are_the_same_for_the_same_seed_and_others_for_another():
     assert names[0] == names[1] != names[2]
 
 
-def test_every_control_stands_where_it_must(report):
+def test_every_control_scores_in_its_order(report):
     found = report["systems"]
     few_steps = {f"{name}@{steps}" for name in ("teacher", "good", "bad") for steps in (1, 4)}
     assert set(found) == few_steps | {"other solver@6", "wrong seed", "reference"}
@@ -161,7 +161,7 @@ def test_the_report_is_a_table_a_file_and_a_plot(report, tmp_path):
     assert min(Image.open(plot).size) > 400
 
 
-def test_a_run_goes_on_where_it_was_and_refuses_another_s_folder(tmp_path):
+def test_a_run_resumes_and_refuses_the_folder_of_other_settings(tmp_path):
     plan = PreviewPlan(seed=3, shots=1, seeds=4, reference_steps=6, steps=(1,), width=64, height=64, frames=9)
 
     class StopError(Exception):

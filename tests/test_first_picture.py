@@ -1,4 +1,4 @@
-"""Of words alone a picture is made first, and the shot goes on from there."""
+"""From words alone a first picture is made, and the shot continues from it."""
 
 import importlib
 from dataclasses import replace
@@ -86,7 +86,7 @@ def still_path(frames):
     return CameraPath(torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1), torch.full((frames,), 40.0))
 
 
-def test_the_picture_is_of_a_video_as_long_as_the_model_knows_unless_there_are_controls_for_all(model):
+def test_the_picture_comes_from_a_video_of_trained_length_unless_controls_span_more(model):
     model.dynamics.since = 99
     run(model, words(model), **{**RUN, "frames": 29})
     assert model.dynamics.shown == 4  # 13 frames
@@ -98,7 +98,7 @@ def test_the_picture_is_of_a_video_as_long_as_the_model_knows_unless_there_are_c
 
 
 @pytest.mark.parametrize("odds, frame", [(1.5, 12), (2.0, 8)])  # clearer by half from picture to picture; .93 is 2.6
-def test_what_might_be_a_ball_begins_nothing(model, odds, frame):
+def test_an_uncertain_ball_does_not_start_the_shot(model, odds, frame):
     model.dynamics.odds, shot = odds, words(model)
     made = run(model, shot, **RUN)
     picture = decode_frames(model.codec, latent_of(model, shot, **RUN, continuation=ALONE))[frame]
@@ -119,7 +119,7 @@ def test_without_a_ball_in_any_the_first_video_is_the_video(model):
     assert torch.equal(made.latent, latent_of(model, shot, **RUN, continuation=ALONE))
 
 
-def test_pictures_that_are_given_and_models_that_predict_nothing_are_left_alone(model):
+def test_given_pictures_and_models_without_prediction_get_no_first_picture(model):
     given = torch.rand(1, 64, 64, 3)
     for shot in (words(model, start=given), words(model, end=given)):
         assert run(model, shot, **RUN).first_picture is None
@@ -128,14 +128,14 @@ def test_pictures_that_are_given_and_models_that_predict_nothing_are_left_alone(
 
 
 @pytest.mark.parametrize("asked, made", [((128, 128), (64, 64)), ((160, 64), (96, 32)), ((32, 32), (64, 64))])
-def test_the_picture_is_made_at_the_size_that_the_model_knows(model, asked, made):
+def test_the_picture_is_made_at_a_trained_size(model, asked, made):
     result = run(model, words(model), **{**RUN, "width": asked[0], "height": asked[1]})
     assert result.first_picture.shape == (1, made[1], made[0], 3)
     assert result.latent.shape[-2:] == (asked[1] // 16, asked[0] // 16)
     assert result.draft.frames.shape == (13, asked[1], asked[0], 3)
 
 
-def test_a_hook_hears_of_both_videos_as_of_one(model):
+def test_progress_counts_both_videos_as_one_run(model):
     done = []
     run(model, words(model), on_step=lambda step: done.append(step.done), **{**RUN, "steps": 4})
     assert done == [1, 2, 3, 3, 4, 4]  # the picture's two steps are half of all
@@ -144,7 +144,7 @@ def test_a_hook_hears_of_both_videos_as_of_one(model):
     assert done == [0, 0, 1]
 
 
-def test_a_take_is_as_sharp_as_its_first_picture_and_is_decoded_again_alike(model):
+def test_a_take_is_as_sharp_as_its_first_picture_and_decodes_the_same_twice(model):
     made = take(model, words(model), **RUN).result
     assert made.draft is not None and made.first_picture.shape == (1, 64, 64, 3)
     assert take(model, words(model, start=made.first_picture), **RUN).result.first_picture is None
@@ -161,7 +161,7 @@ def test_a_take_is_as_sharp_as_its_first_picture_and_is_decoded_again_alike(mode
     assert one.first_picture is not None and alone.first_picture is None and (alone.latent != one.latent).any()
 
 
-def test_a_long_video_of_words_goes_on_from_its_first_picture(model):
+def test_a_long_video_from_words_continues_its_first_picture(model):
     video = long_video(model, words(model), window=13, **{**RUN, "frames": 21})
     assert video.shape == (21, 64, 64, 3)
     made = run(model, words(model), **RUN)
@@ -187,7 +187,7 @@ def test_sample_says_that_it_made_a_picture_first(model):
     assert "made of the words first" in str(out.ui) and out.result[0]["vdit_draft"] is not None
 
 
-def test_a_promoted_take_is_rendered_from_the_picture_that_it_began_with(model):
+def test_a_promoted_take_is_rendered_from_its_first_picture(model):
     preview = VDiTDistillPreview.execute(model, words(model), seed=5, steps=1, grid=False, pick=-1, **NODE)
     latent = preview.result[1]
     begun = latent["vdit"]["opening"]

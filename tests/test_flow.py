@@ -95,7 +95,7 @@ def test_pictures_that_are_no_flow_are_refused(images, full, said):
         (torch.zeros(2, 2, 8, 2), None, "flow is 8x2 pixels; expected at least 4x4"),
     ],
 )
-def test_a_field_that_is_none_is_refused_with_the_numbers(flow, valid, said):
+def test_an_invalid_field_is_refused_with_the_numbers(flow, valid, said):
     with pytest.raises(ControlError, match=said):
         FlowField(flow, valid)
 
@@ -111,7 +111,7 @@ def test_vectors_scale_with_the_field_and_free_pixels_do_not_bleed_into_them():
         small = FlowField(flow).resized(64, 32)
 
 
-def test_above_replaces_below_where_it_is_told():
+def test_the_upper_field_replaces_the_lower_where_it_is_valid():
     below = FlowField(torch.full((2, 8, 8, 2), 1.0))
     valid = torch.zeros(2, 8, 8)
     valid[:, :4] = 1
@@ -139,7 +139,7 @@ def test_object_motion_is_carried_along_with_the_camera():
 
 
 @pytest.mark.parametrize("name", ["pan", "dolly", "zoom", "roll"])
-def test_the_flow_of_a_camera_ends_where_the_scene_is_seen_next(name):
+def test_camera_flow_ends_at_the_points_projection_in_the_next_frame(name):
     """Each pixel of the wall, moved by the flow, shows the same point of the wall in the next frame."""
     path = move(name, 2.0, frames=4, easing="linear")
     field = flow_from_camera(path, 7.0, 48, 32)
@@ -201,7 +201,7 @@ def test_a_driving_videos_motion_is_measured():
     assert flow_from_video(video, 64, 64, frames=3).frames == 3
 
 
-def test_measured_flow_is_near_the_simulators():
+def test_estimated_flow_is_close_to_the_simulators():
     clip = make_clip(3, "roll", width=96, height=96, frames=5)
     field = flow_from_video(clip.render.rgb, 96, 96)
     moving = (clip.flow.norm(dim=-1) > 1) & (field.valid > 0.5) & clip.visible

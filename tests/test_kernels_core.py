@@ -167,7 +167,7 @@ def test_windows_at_wan_480p_waste_little_and_plans_are_small():
         assert p.nbytes <= 5e6, p.explain()
 
 
-def test_a_plan_is_kept_and_explains_itself():
+def test_a_plan_is_cached_and_explains_itself():
     p = plan(WAN_480P, window(2, 7, 12))
     assert plan(WAN_480P, window(2, 7, 12)) is p
     assert 0.041 < p.density < 0.043  # exact share of visible pairs

@@ -1,4 +1,4 @@
-"""Shadows of balls: the light is found by them, and drafts move them along."""
+"""Light is estimated from the shadows of balls, and drafts move the shadows along."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_shadows_go_with_their_balls_where_the_camera_moves():
         assert errors(clip, light, camera=path) < errors(clip, torch.zeros(3), camera=path)
 
 
-def test_the_light_is_where_the_shadows_say(falls):
+def test_light_direction_is_estimated_from_shadows(falls):
     for clip in falls:
         track, near, picture = ball_tracks(clip)[4], clip_background(clip, 4), clip.render.rgb[4]
         track = track[track[:, 2] > 0]
@@ -76,7 +76,7 @@ def test_the_light_is_where_the_shadows_say(falls):
         assert light_of(clear, near, true, focal, track) is None
 
 
-def test_a_ball_shades_what_lies_behind_it_and_no_more():
+def test_a_ball_shades_only_the_ground_behind_it():
     near = torch.full((32, 32), 1 / 4)  # a wall, lit from the viewer's side
     sun = Sunlight(near, near, torch.tensor([0.0, 0.0, -1.5]), torch.tensor(32.0))
     torch.testing.assert_close(sun.lit, torch.full((32, 32), 2.5))
@@ -91,7 +91,7 @@ def test_a_ball_shades_what_lies_behind_it_and_no_more():
     torch.testing.assert_close(sun.cleared(shaded, dark[0]), picture)
 
 
-def test_the_ground_is_told_at_any_size():
+def test_the_ground_is_found_at_any_size():
     net = Ground(51, (16, 16, 16)).eval()
     for size in ((128, 128), (96, 160), (176, 112)):
         near, light = net(torch.rand(2, 51, size[0] // 4, size[1] // 4))
@@ -145,7 +145,7 @@ def test_a_wall_is_no_floor():
     assert floor_of(torch.full((32, 32), 0.2), torch.tensor(40.0)) is None
 
 
-def test_a_ball_told_too_far_away_does_not_sink_into_the_floor(falls):
+def test_a_ball_with_overestimated_depth_does_not_sink_into_the_floor(falls):
     for clip in falls:
         tracks, rgb = ball_tracks(clip), clip.render.rgb
         tracks = tracks[:, visible_balls(clip, tracks, 4)]

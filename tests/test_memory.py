@@ -1,4 +1,4 @@
-"""What a model needs of a card, said before it is loaded; and models larger than the card, streamed block by block."""
+"""The memory that a model needs is estimated before it is loaded; larger models are streamed block by block."""
 
 import weakref
 
@@ -78,7 +78,7 @@ def sizes_of(name, itemsize=2):
     return {key: value.numel() * itemsize for key, value in m.state_dict().items()}
 
 
-def test_what_fits_is_told_with_figures_and_cards():
+def test_the_estimate_is_reported_with_figures_and_cards():
     config, sizes = VARIANTS["t2v-14b"].config, sizes_of("t2v-14b")
     need = estimate(config, sizes, 81, 832, 480, parameters=sum(sizes.values()) // 2)
     assert 26 < need.weights / GIB < 28 and 3 < need.activations / GIB < 5
@@ -185,7 +185,7 @@ def test_too_little_memory_is_refused_with_both_figures():
         streaming.BlockStream(m, CPU, budget_for(m, 1))
 
 
-def test_what_fits_stays_whole_and_others_make_room():
+def test_models_that_fit_stay_whole_and_others_move_off():
     a, b = model(0), model(1)
     free = streaming.RESERVE + budget_for(a, 4)
     streaming.load([a], CPU, free=free)

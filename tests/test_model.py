@@ -42,7 +42,7 @@ def test_transformer_equals_diffusers_wan(config, grid, per_frame):
     assert relative(ours, theirs) <= 1e-5
 
 
-def test_each_frame_is_told_the_latest_known_one():
+def test_each_frame_gets_the_index_of_the_latest_known_frame():
     x = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(1, 2, 5, 4, 6)
     sigma = torch.tensor([[0.7, 0.0, 0.0, 0.7, 0.0]])
     told = latest_known_frame(x, sigma)
@@ -72,7 +72,7 @@ def test_short_text_is_zero_padded_as_in_wan():
 
 
 @torch.no_grad()
-def test_what_is_made_of_the_text_is_kept_for_the_next_steps():
+def test_text_keys_and_values_are_cached_for_the_next_steps():
     config, grid = SIZES[0]
     model, cache, read = random_transformer(config), {}, []
     model.text_embedding.register_forward_hook(lambda *_: read.append("text"))
@@ -109,7 +109,7 @@ def awake_codec() -> TinyCodec:
     return codec.eval()
 
 
-def test_older_files_tell_no_shape_of_the_encoder():
+def test_older_files_lack_the_encoders_shape():
     told = {"channels": 8, "width": 16, "deep": 24, "blocks": [1, 2]}
     config = TinyCodecConfig.from_header(told)
     assert (config.seen, config.looks, config.strokes) == ((16, 24), [1, 2], 0)
@@ -208,7 +208,7 @@ def test_bundle_round_trip(bundle):
     assert torch.equal(model.transformer(x, s, c), again.transformer(x, s, again.text.encode(["red ball"]).tokens))
 
 
-def test_a_token_that_is_told_its_place_knows_it_in_any_grid():
+def test_place_embeddings_do_not_depend_on_the_grid():
     from vdit.model.vdit import PlaceEmbedding
 
     config = VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=4, out_channels=4, text_dim=16, places=True)

@@ -1,4 +1,4 @@
-"""Nodes: from model to pictures, with the library behind them at random weights; what is refused, and how."""
+"""Nodes from model to pictures, over a model of random weights: results, remarks and refusals."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ def test_a_seed_can_change_after_each_run():
     assert VDiTSample.object_info()["input"]["required"]["seed"][1]["control_after_generate"] is True
 
 
-def test_what_was_added_to_a_node_came_last():
+def test_inputs_added_to_a_node_come_last():
     names = [i.id for i in VDiTEncodeConditioning.GET_SCHEMA().inputs]
     assert names[4:9] == ["start_image", "end_image", "camera", "depth", "flow"]
     assert names[9:] == [
@@ -180,7 +180,7 @@ def test_a_prompt_longer_than_the_model_reads_is_remarked(model):
     assert "words longer than the model reads" in encode(model, prompt="ball " * 60).ui["text"][0]
 
 
-def test_what_the_model_was_not_trained_on_is_remarked(model):
+def test_settings_outside_the_training_range_are_remarked(model):
     output = VDiTSample.execute(model, encode(model)[0], **{**SMALL, "fps": 16.0})
     assert "2 times as fast" in output.ui["text"][0] and "64x64 is not the" in output.ui["text"][0]
 
@@ -252,7 +252,7 @@ def test_a_latent_of_another_kind_is_refused(model, latent, said):
         VDiTDecode.execute(model, {"samples": latent})
 
 
-def test_a_file_that_is_not_there_is_named_with_what_is(tmp_path, monkeypatch):
+def test_a_missing_file_is_named_with_the_ones_present(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "current", folders.current.moved(models=tmp_path))
     (tmp_path / "diffusion_models").mkdir()
     (tmp_path / "diffusion_models" / "other.safetensors").write_bytes(b"")
@@ -320,7 +320,7 @@ def test_cancel_stops_decoding(model):
 
 
 @pytest.mark.parametrize("name", ["VDiTAsModel", "VDiTAsVAE", "VDiTAsConditioning", "VDiTFromModel", "VDiTUseVAE"])
-def test_trading_with_comfyui_needs_one_and_says_what_to_use_here(name):
+def test_interchange_nodes_outside_comfyui_name_their_alternatives(name):
     node = next(node for node in NODES if node.__name__ == name)
     inputs = {entry.id: getattr(entry, "default", None) for entry in node.GET_SCHEMA().inputs}
     with pytest.raises(ValueError, match="here is no ComfyUI: use VDiT Load Model, VDiT Sample and VDiT Decode"):

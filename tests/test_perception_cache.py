@@ -1,4 +1,4 @@
-"""What pictures show is perceived once for all takes of a shot."""
+"""Pictures are perceived once for all takes of a shot."""
 
 import gc
 
@@ -54,7 +54,7 @@ def test_anything_else_is_perceived_anew(dynamics, other):
 
 
 @torch.no_grad()
-def test_the_latest_shots_stay_and_go_with_their_model(dynamics):
+def test_the_latest_shots_stay_cached_as_long_as_their_model(dynamics):
     cache = PerceptionCache()
     for i in range(KEPT):
         cache.look(dynamics, picture(i / 10), True, False)
@@ -73,7 +73,7 @@ def test_the_latest_shots_stay_and_go_with_their_model(dynamics):
     assert len(cache) == KEPT
 
 
-def test_what_is_derived_from_a_perception_is_computed_once():
+def test_values_derived_from_a_perception_are_computed_once():
     made = []
     look = Look(None, None, ROOM // 3)  # there is room for three
     make = lambda: made.append(0) or len(made)  # noqa: E731

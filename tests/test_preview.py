@@ -208,7 +208,7 @@ class Source(api.io.ComfyNode):
 
 
 @pytest.mark.parametrize("pick, reached", [(-1, []), (4, [4])])
-def test_in_a_graph_what_hangs_on_an_unpicked_preview_does_not_run(student, pick, reached):
+def test_nodes_after_an_unpicked_preview_do_not_run(student, pick, reached):
     Source.model, Probe.got = student, []
     inputs = {**SMALL, "grid": True, "pick": pick, "model": ["1", 0], "conditioning": ["1", 1]}
     prompt = {
@@ -259,7 +259,7 @@ def test_without_opencv_the_node_says_what_is_missing(student, monkeypatch):
         (dict(render=torch.full((9, 64, 64, 3), float("nan"))), "render holds NaN"),
     ],
 )
-def test_what_cannot_be_previewed_is_refused_before_the_first_step(student, calls, changes, said):
+def test_impossible_previews_are_refused_before_the_first_step(student, calls, changes, said):
     with pytest.raises(ValueError, match=said):
         preview(student, **changes)
     assert calls == []

@@ -85,7 +85,7 @@ def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, e
     assert abs(order(errors) - expected) < 0.2, errors
 
 
-def test_noise_rises_along_a_clip_and_every_frame_goes_all_its_way():
+def test_noise_levels_rise_along_a_clip_and_every_frame_goes_from_1_to_0():
     held = torch.tensor([[True, False, False, False, False]])
     at = lambda s, rise: frame_levels(torch.full((1, 1), s), held, rise)[0, 1:].tolist()  # noqa: E731
     assert at(1.0, 0.5) == [1.0] * 4 and at(0.0, 0.5) == [0.0] * 4
@@ -306,7 +306,7 @@ def test_unknown_solver_lists_the_known_ones():
 # Lattice
 
 
-def test_lattice_takes_what_fits():
+def test_lattice_accepts_lengths_and_sizes_that_fit():
     assert Lattice().frames(5, 8) == 41
     assert Lattice().frames(5, 24) == 121
     assert Lattice().frames(4.95, 8) == 41  # 39.6 is 40 whole frames, and the one at time 0

@@ -307,7 +307,7 @@ def test_a_loaded_video_is_copied_without_loss_and_keeps_its_graph():
     assert json.loads(b.metadata["prompt"]) == PROMPT and json.loads(b.metadata["extra"]) == {"a": 1}
 
 
-def test_sound_is_kept():
+def test_sound_is_saved_with_the_video():
     tone = torch.sin(torch.arange(16000) / 16000 * 440 * 2 * torch.pi)[None, None]
     path = save_video(clip(17), audio={"waveform": tone, "sample_rate": 16000})
     images, audio, fps = call(CORE["GetVideoComponents"], {"video": video.VideoFromFile(path)}).result
@@ -375,6 +375,6 @@ def test_primitives_hand_on_their_value():
         assert call(CORE[name], {"value": value}).result == (value,)
 
 
-def test_frame_rates_are_kept_exactly():
+def test_frame_rates_are_saved_exactly():
     path = save_video(clip(4), fps=23.976)
     assert video.VideoFromFile(path).get_frame_rate() == Fraction(23976, 1000)

@@ -93,7 +93,7 @@ def finished(studio, job_id, within=60):
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "/api"])
-def test_what_the_front_end_asks_for_is_there(studio, prefix, path):
+def test_every_address_the_front_end_asks_for_answers(studio, prefix, path):
     if not (prefix and path == "/"):
         assert ask(studio, "GET", prefix + path)[0] == 200
 
@@ -171,7 +171,7 @@ def test_paths_stay_in_their_folders(studio, path):
     assert status in (400, 403, 404) and b"secret" != body
 
 
-def test_an_uploaded_picture_is_kept_once_and_never_overwrites_another(studio):
+def test_an_uploaded_picture_is_stored_once_and_never_overwrites_another(studio):
     assert json.loads(upload(studio, "pic.png", png())[2]) == {"name": "pic.png", "subfolder": "", "type": "input"}
     assert json.loads(upload(studio, "pic.png", png())[2])["name"] == "pic.png"
     assert json.loads(upload(studio, "pic.png", png("blue"))[2])["name"] == "pic (1).png"
@@ -296,7 +296,7 @@ def test_waiting_jobs_can_be_cancelled_and_the_running_one_stops_before_its_next
     assert ask(studio, "GET", f"/api/jobs/{second}")[0] == 404
 
 
-def test_the_websocket_tells_how_a_run_goes(studio):
+def test_the_websocket_reports_progress_and_previews_of_a_run(studio):
     prompt, said, previews = quick_prompt(seed=77, steps=60), [], []
 
     async def go():

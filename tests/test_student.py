@@ -71,7 +71,7 @@ def test_flow_map_equals_diffusers_anyflow(sizes, grid, gate, per_frame):
 
 
 @pytest.mark.parametrize("steps, shift", [(1, 1.0), (3, 1.0), (4, 2.5), (32, 1.0)])
-def test_exact_flow_map_arrives_in_any_number_of_steps(steps, shift):
+def test_an_exact_flow_map_reaches_the_data_in_any_number_of_steps(steps, shift):
     """On straight ways from noise to a fixed video the average velocity is known; so is the end of every way."""
     goal = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     asked = []
@@ -89,7 +89,7 @@ def test_exact_flow_map_arrives_in_any_number_of_steps(steps, shift):
     torch.testing.assert_close(torch.tensor(asked), torch.tensor(list(zip(sigmas, sigmas[1:]))))
 
 
-def test_known_frames_are_told_to_stay_where_they_are():
+def test_known_frames_have_target_sigma_0():
     told = {}
     model = towards_next_sigma(
         lambda x, sigma, context, target: told.update(sigma=sigma, target=target) or x, schedule(2)
@@ -122,7 +122,7 @@ def watched(steps, rise=1.0, held=HELD, **told):
     return asked, seen
 
 
-def test_a_step_computes_what_it_moves_and_what_that_needs():
+def test_a_step_computes_only_moving_frames_and_their_context():
     draft = torch.full((1, 5, 6, 2, 2), 7.0)
     rays = torch.zeros(1, 24, 6, 4, 4)
     assert watched(5)[0] == [list(range(n)) for n in (2, 3, 4, 5, 6)]  # without a draft all that is done is seen
@@ -136,7 +136,7 @@ def test_a_step_computes_what_it_moves_and_what_that_needs():
 
 
 @pytest.mark.parametrize("draft", [None, torch.full((1, 5, 6, 2, 2), 7.0)])
-def test_what_a_step_leaves_out_stays_and_is_shown_as_foretold(draft):
+def test_frames_left_out_of_a_step_stay_and_are_shown_as_predicted(draft):
     for x, v, here, there in watched(5, **({} if draft is None else {"draft": draft}))[1]:
         for n in range(1, 6):
             shown = (x - here[:, None, :, None, None] * v)[0, :, n]  # the clean frame that a watcher sees
@@ -177,7 +177,7 @@ def test_students_hold_pictures_and_obey_controls():
         (dict(guidance=3.0), "guidance is 3, .* set guidance to 1"),
     ],
 )
-def test_settings_that_students_cannot_follow_are_refused_with_what_would_do(settings, says):
+def test_settings_that_students_lack_are_refused_with_an_alternative(settings, says):
     model = random_world_model(student=True)
     with pytest.raises(ValueError, match=says):
         latent_of(model, encoded(model, "ball"), **{**ASK, **settings})
@@ -260,7 +260,7 @@ def distilled(made, out, seconds, **more):
     student.train(StudentRecipe(**{**paths, **settings}, teacher_steps=6, hours=seconds / 3600))
 
 
-def test_trajectories_are_kept_and_know_their_teacher(made):
+def test_trajectories_are_stored_with_their_teachers_digest(made):
     paths = trajectory_paths(made / "cache")
     before = [p.stat().st_mtime_ns for p in paths]
     assert len(paths) == 6
@@ -366,7 +366,7 @@ def test_steps_double_and_every_pair_is_a_step_of_some_schedule():
 
 
 @pytest.mark.slow
-def test_students_come_closer_to_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
+def test_students_approach_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
     clock = SimpleNamespace(monotonic=count().__next__)  # each look takes a second, a training step three
     monkeypatch.setattr("vdit.training.run.time", clock)
     distilled(made, tmp_path / "whole", 480)
@@ -442,7 +442,7 @@ def parts_of_a_bundle(folder):
 
 
 @pytest.mark.slow
-def test_a_student_in_few_ranks_is_distilled_from_a_bundle_goes_on_and_becomes_a_small_file(made, tmp_path):
+def test_a_low_rank_student_is_distilled_from_a_bundle_resumes_and_becomes_a_small_file(made, tmp_path):
     sources, _ = parts_of_a_bundle(tmp_path)
     whole, out, file = tmp_path / "vdit-small.safetensors", tmp_path / "low", tmp_path / "low.safetensors"
     bundle(BundleRecipe(**sources, teacher=made / "teacher", out=whole))

@@ -1,4 +1,4 @@
-"""Students in few ranks: trained as what they add to their teacher, and kept as that in files a tenth as large."""
+"""Students of low rank: trained and stored as additions to their teacher's matrices."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_ranks_change_nothing_at_first_and_become_part_of_the_matrices():
     assert int(rank) == RANK
 
 
-def test_what_is_trained_leaves_the_teachers_matrices_and_controls_alone():
+def test_training_ranks_leaves_the_teachers_matrices_and_controls_unchanged():
     model = add_ranks(from_teacher(random_transformer(SIZES)), RANK)
     names = trainable(model)
     assert not any(n.startswith(CONTROLS) or n.endswith("original") for n in names)
@@ -120,7 +120,7 @@ def test_a_file_holds_what_a_student_adds(beside):
     assert float((ours - theirs).norm()) < 0.02 * float((at_first - theirs).norm())
 
 
-def test_another_teacher_beside_it_is_refused_by_its_transformer_too(beside):
+def test_a_file_of_another_teacher_is_refused_by_its_transformer_too(beside):
     folder, model = beside
     path = save_world_model(model, folder / "student.safetensors", torch.int8, "teacher.safetensors", rank=8)
     other = random_transformer(model.teacher.config)

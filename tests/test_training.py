@@ -103,7 +103,7 @@ def test_the_log_begins_with_the_command(made):
 
 
 @pytest.mark.slow
-def test_clip_shards_are_kept_when_the_command_runs_again(made):
+def test_existing_clip_shards_are_not_rewritten(made):
     before = {p: p.stat().st_mtime_ns for p in (made / "clips").glob("*.npy")}
     write_clips(ClipsRecipe(made / "clips", shards=2), TOY_CLIPS)
     assert {p: p.stat().st_mtime_ns for p in (made / "clips").glob("*.npy")} == before and len(before) == 2
@@ -181,7 +181,7 @@ def test_scenes_may_be_of_one_family(tmp_path):
     assert len(found["rgb"]) == 8 and resting < 0.1  # nothing moves but the camera
 
 
-def test_a_decoder_that_grows_begins_as_it_was(made, tmp_path):
+def test_a_grown_decoder_starts_with_the_same_output(made, tmp_path):
     grown = replace(TINY_CODEC, strokes=1)
     recipe = codec_recipe(made, tmp_path / "codec", 1, peak=0.0, start_from=made / "codec", only="decoder")
     codec.train(recipe, grown)
@@ -201,12 +201,12 @@ def test_an_older_run_says_that_its_decoder_alone_was_trained(made, tmp_path):
     assert not keeps and torch.equal(finished_runs.load_codec(tmp_path, made / "clips").latent_mean, mean)
 
 
-def test_a_part_alone_wants_the_rest_of_a_codec(made, tmp_path):
+def test_training_one_part_of_a_codec_requires_the_other(made, tmp_path):
     with pytest.raises(ValueError, match="--start-from"):
         codec.train(codec_recipe(made, tmp_path, 1, only="encoder"), TINY_CODEC)
 
 
-def test_the_loss_of_motion_sees_a_ball_that_is_smeared_over_its_way():
+def test_the_motion_loss_penalises_a_smeared_ball():
     x = torch.zeros(1, 4, 8, 8, 3)
     for t in range(4):
         x[0, t, 2, 2 * t] = 1.0
@@ -260,7 +260,7 @@ def test_batches_have_one_shape_and_long_clips_come_fewer(made):
     assert len(data.draw(6, np.random.default_rng(0)).video) == 3
 
 
-def test_latents_of_an_earlier_version_are_refused_with_the_way_out(made, tmp_path):
+def test_latents_of_an_earlier_version_are_refused_with_a_remedy(made, tmp_path):
     shard = torch.load(made / "latents/latents-00000.pt", weights_only=True)
     torch.save({k: v for k, v in shard.items() if k != "tracks"}, tmp_path / "latents-00000.pt")
     with pytest.raises(ValueError, match=r"latents-00000.pt holds no tracks: an earlier version .* make it anew"):
@@ -299,7 +299,7 @@ def test_flow_loss_of_an_untrained_model_is_the_energy_of_its_target(made):
     assert teacher.held_out_loss(model, text, data, controlled=False) == pytest.approx(1 + energy, rel=0.15)
 
 
-def test_held_out_errors_are_told_apart_by_where_balls_are(made):
+def test_held_out_errors_are_split_by_where_balls_are(made):
     data = EncodedClips.load(made / "latents")
     model, text = teacher.fresh(TINY, 0)  # its head is zero: the error is the energy of noise - x0
     errors = teacher.prediction_errors(model, text, data, every=1)
@@ -402,7 +402,7 @@ def bundle_recipe(made, out, **more):
 
 
 @pytest.mark.slow
-def test_a_bundle_of_a_bundle_differs_in_what_is_new(made, tmp_path):
+def test_rebundling_changes_only_the_new_parts(made, tmp_path):
     """So that a part can be trained alone: the rest of the file keeps its bytes."""
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     bundle(bundle_recipe(made, one))
@@ -416,7 +416,7 @@ def test_a_bundle_of_a_bundle_differs_in_what_is_new(made, tmp_path):
     assert old.keys() == new.keys() and changed == {"dynamics.push.2.bias"}
 
 
-def test_drafts_are_nearer_to_their_clips_than_what_stands_still(made):
+def test_drafts_are_closer_to_their_clips_than_a_still_picture(made):
     data = EncodedClips.load(made / "latents")
     for name in data.shards:
         clips = data.batch([(name, i) for i in range(6)])
@@ -445,7 +445,7 @@ def test_a_draft_comes_with_as_many_known_frames_as_it_is_made_from(made):
     assert draw_conditioning(batch, TINY, RandomStreams.fixed(0), BatchKind(controlled=True)).draft is None
 
 
-def test_a_clip_goes_on_from_the_models_own_last_frames_where_its_start_is_certain():
+def test_a_clip_continues_the_models_own_frames_where_its_start_is_certain():
     model, text = teacher.fresh(TINY, 0)  # it predicts no velocity, so that its own frames are noise
     x0, words = torch.zeros(40, 4, 6, 4, 4), encode_words(text, ["a red ball falls"] * 40)
     known, level = torch.zeros(40, 6, dtype=torch.bool), torch.zeros(40, 6)
@@ -535,7 +535,7 @@ def test_dead_leaves_are_pictures_that_drift():
 
 
 @pytest.mark.slow
-def test_what_moves_balls_is_trained_alone(made, tmp_path):
+def test_object_dynamics_are_trained_alone(made, tmp_path):
     recipe = MotionRecipe(
         made / "scenes", made / "scenes", made / "dynamics", tmp_path / "motion", 3 / 3600, batch=8, peak=1e-2
     )

@@ -1,4 +1,4 @@
-"""umt5 as Wan models use it: transformers' own numbers from every file that people have, and a tokenizer of theirs."""
+"""umt5, the text encoder of Wan models, equals transformers' from every file format; and its tokenizer."""
 
 import json
 import logging

@@ -88,7 +88,7 @@ def spoiled(how: str) -> dict[str, tuple[int, ...]]:
         ("image model", "a video model's has five sizes"),
     ],
 )
-def test_what_is_no_released_model_is_refused_by_what_it_looks_like(how, says):
+def test_an_unknown_model_is_refused_by_the_variant_it_resembles(how, says):
     with pytest.raises(UnknownVariant, match=says):
         detect(spoiled(how))
 

@@ -1,4 +1,4 @@
-"""Every branch of the Wan transformer says what an independent implementation says, at random weights."""
+"""Every branch of the Wan transformer equals an independent implementation, at random weights."""
 
 import runpy
 import sys

@@ -114,7 +114,7 @@ def test_a_text_encoder_that_does_not_belong(kind, says, files, tmp_path):
     refused(files("t2v-1.3b"), path, says, "the umt5-xxl text encoder is expected", text_path=path)
 
 
-def test_a_tokenizer_that_is_none(files, tmp_path):
+def test_an_invalid_tokenizer(files, tmp_path):
     refused(files("t2v-1.3b"), tmp_path / "x.json", "spiece.model", tokenizer_path=tmp_path / "x.json")
 
 
@@ -136,7 +136,7 @@ def test_experts_of_two_models(files):
     refused(files("t2v-14b"), path, "T2V-1.3B", "T2V-14B", low_path=path)
 
 
-def test_experts_the_wrong_way_round(files):
+def test_swapped_experts(files):
     low, high = files("t2v-14b", "wan2.2_t2v_low_noise_14B"), files("t2v-14b", "wan2.2_t2v_high_noise_14B")
     refused(low, low, "swapped", low_path=high)
 
@@ -188,7 +188,7 @@ def test_a_model_as_a_lora(files):
     refused(files("t2v-1.3b"), "not a LoRA", call=lora, file=files("t2v-1.3b"))
 
 
-def test_what_a_lora_lacks_is_said_and_the_rest_is_used(files, tmp_path):
+def test_missing_layers_of_a_lora_are_reported_and_the_rest_is_used(files, tmp_path):
     key = "diffusion_model.blocks.{}.self_attn.q.lora_"
     other = "diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight"
     shapes = {key.format(n) + end: shape for n in (0, 99) for end, shape in
@@ -263,7 +263,7 @@ def test_shards_that_are_missing(tiny, tmp_path):
     ("{", "not an index"), ("[]", "not an index"), ('{"weight_map": {}}', "no files"),
     ('{"weight_map": {"a": "../../secret.safetensors"}}', "lie beside their index"),
 ])  # fmt: skip
-def test_an_index_that_is_none(text, says, tmp_path):
+def test_an_invalid_index(text, says, tmp_path):
     path = tmp_path / "m.safetensors.index.json"
     path.write_text(text)
     refused(path, path, says)
@@ -325,7 +325,7 @@ def test_tensors_that_are_missing_too_many_or_of_another_shape(tiny, tmp_path):
     refused(path, path, "blocks.0.ffn.0.weight is missing")
 
 
-def test_a_bundle_with_files_beside_it(tmp_path, files):
+def test_a_bundle_given_separate_codec_or_text_files(tmp_path, files):
     path = save_world_model(random_world_model(), tmp_path / "bundle.safetensors")
     refused(path, path, "bundle of VDiT's own", codec_path=files("t2v-1.3b"))
 
@@ -333,7 +333,7 @@ def test_a_bundle_with_files_beside_it(tmp_path, files):
 # vdit inspect
 
 
-def test_inspect_says_it_all(files, tmp_path, capsys):
+def test_inspect_names_the_variant_its_settings_and_its_problems(files, tmp_path, capsys):
     assert main([str(files("i2v-a14b"))]) == 0
     out = capsys.readouterr().out
     for said in ("Wan 2.2 I2V-A14B", "14.3 billion", "1095 tensors", "shift 5", "change at 0.9", "second expert"):

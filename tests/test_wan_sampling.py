@@ -1,4 +1,4 @@
-"""What each Wan model is told, what it refuses by name, and the settings with which it was released."""
+"""Inputs of each Wan model, controls that it refuses by name, and its released settings."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -106,7 +106,7 @@ NEEDED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
-def test_what_a_model_cannot_read_is_refused_by_name_and_the_rest_runs(name):
+def test_unsupported_controls_are_refused_by_name_and_the_rest_runs(name):
     model = world(name)
     for given, (argument, build) in EVERYTHING.items():
         if given not in READ[name]:
@@ -136,7 +136,7 @@ def test_what_a_model_cannot_read_is_refused_by_name_and_the_rest_runs(name):
     ("i2v-a14b", dict(start=picture(), strength=0.0), "cannot do without `start_image`"),
     ("i2v-14b", dict(start=picture(), clip_vision=clip(1024)), r"holds \[1, 257, 1024\]; .* reads \[1, 257, 256\]"),
 ])  # fmt: skip
-def test_what_is_needed_or_does_not_fit_is_said(name, without, said):
+def test_missing_or_unfitting_inputs_are_refused(name, without, said):
     with pytest.raises(ControlError, match=said):
         encode(world(name), **without)
 
@@ -149,7 +149,7 @@ def test_what_is_needed_or_does_not_fit_is_said(name, without, said):
     ("fun-control-1.3b", dict(reference=picture(2)), "reference_image has 2 pictures; this model reads 1"),
     ("vace-1.3b", dict(depth=DepthMaps(torch.rand(13, 64, 64))), "the depth is for 13 frames"),
 ])  # fmt: skip
-def test_what_does_not_fit_the_clip_is_refused_before_the_first_step(name, given, said):
+def test_inputs_that_do_not_fit_the_clip_are_refused_before_the_first_step(name, given, said):
     with pytest.raises((ControlError, PictureError), match=said):
         latent_of(world(name), encode(world(name), **given), seed=1, frames=FRAMES, **SIZE, steps=1)
 
@@ -175,7 +175,7 @@ def calls_of(transformer):
     return calls
 
 
-def test_every_model_follows_flow_as_warped_noise():
+def test_every_model_takes_flow_as_warped_noise():
     model = world("t2v-1.3b")
     plain = latent_of(model, encode(model), seed=1, frames=FRAMES, **SIZE, steps=1)
     moved = latent_of(model, encode(model, flow=flow(how="warped noise")), seed=1, frames=FRAMES, **SIZE, steps=1)

@@ -93,7 +93,7 @@ def test_a_bypassed_node_passes_its_input_of_the_same_type():
     assert set(prompt) == {"1", "3"} and prompt["3"]["inputs"] == {"image": ["1", 0]}
 
 
-def test_notes_and_reroutes_are_seen_through():
+def test_notes_and_reroutes_are_resolved():
     workflow = chain()
     workflow["nodes"] += [ui_node(8, "Note", values=["text"]), ui_node(9, "Reroute", [("", "*", 2)], ["IMAGE"])]
     workflow["nodes"][2]["inputs"][0]["link"] = 3

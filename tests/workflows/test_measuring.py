@@ -39,7 +39,7 @@ def test_physics_benchmark_saves_scores_and_the_worst_clips(tmp_path, capsys):
     assert "physics accuracy %" in said, "the table is shown while it runs"
 
 
-def test_simulate_and_predict_shows_the_world_beside_the_model(tmp_path, capsys):
+def test_simulate_and_predict_shows_the_simulation_and_the_prediction(tmp_path, capsys):
     result, said = run("simulate-and-predict", tmp_path, capsys, "Sample.steps=1")
     (file,) = result["files"]
     assert (file["frames"], file["width"], file["height"]) == (41, 780, 384)

@@ -65,7 +65,7 @@ def test_members_share_gradients_updates_and_decisions(member, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_member_refuses_is_refused_here(member, tmp_path):
+def test_an_error_of_one_process_is_raised_by_the_launcher(member, tmp_path):
     with pytest.raises(ValueError, match="these clips do not fit"):
         launch(2, member, str(tmp_path / "x"), refuse=True)
     with pytest.raises(ValueError, match="processes is 0; expected at least 1"):
@@ -102,7 +102,7 @@ def alive(pid):
         return False
 
 
-def test_alone_a_team_changes_nothing():
+def test_a_team_of_one_process_changes_nothing():
     team, p = Team(), torch.nn.Parameter(torch.ones(3))
     team.mean_gradients([p])
     assert p.grad is None and team.mean(2.5) == 2.5 and team.agreed(7.0) == 7.0 and team.share(9) == 9

@@ -1,4 +1,4 @@
-"""Object dynamics: what a start tells, how balls are found and moved on, and when a shot's tracks are foretold."""
+"""Object dynamics: labels, detection of balls, their predicted motion, and when a shot is predicted."""
 
 import json
 from dataclasses import replace
@@ -86,7 +86,7 @@ def told(seer, **more):
     return model, encoded(model, "a red ball rolls", start=torch.rand(5, 64, 96, 3), **more)
 
 
-def test_a_start_tells_where_its_balls_are_and_will_be(data):
+def test_labels_of_a_start_equal_the_simulators_tracks(data):
     """The same as the labels of the clip that it comes from, mirrored or not."""
     shard = next(iter(data.shards.values()))
     for seed in range(6):
@@ -152,7 +152,7 @@ def test_balls_do_not_change_with_the_order_or_number_of_others(data):
 
 
 @pytest.mark.slow
-def test_what_is_lost_on_some_starts_can_be_learned(data):
+def test_training_lowers_the_loss(data):
     torch.manual_seed(0)
     model, generator = ObjectDynamics(), torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
@@ -173,7 +173,7 @@ def test_what_is_lost_on_some_starts_can_be_learned(data):
     assert lost[-1]["speed"] < lost[1]["speed"] - 0.02  # likelier, by e
 
 
-def test_a_single_picture_stands_for_all_and_the_speed_behind_it_is_asked_for(data):
+def test_a_single_picture_repeats_and_its_speed_is_predicted(data):
     shard = next(iter(data.shards.values()))
     five, one = (data.batch([(shard, torch.arange(24))], single=single) for single in (False, True))
     assert torch.equal(one.frames, five.frames[:, :1].expand_as(five.frames))
@@ -182,7 +182,7 @@ def test_a_single_picture_stands_for_all_and_the_speed_behind_it_is_asked_for(da
     assert (one.place[:, :KNOWN] == one.place[:, :1]).all() and one.words.shape[0] == 24
 
 
-def test_speeds_are_drawn_as_likely_as_they_are():
+def test_sampled_speeds_follow_the_predicted_distribution():
     likely = torch.tensor([0.75, 0.25]).log().expand(1, 4000, 2)
     mean = torch.tensor([[1.0, 0.0], [-1.0, 2.0]]).expand(1, 4000, 2, 2)
     speeds = Speeds(likely, mean, torch.full_like(mean, 0.1))
@@ -201,7 +201,7 @@ def trained(data, out, seconds, **more):
 
 
 @pytest.mark.slow
-def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
+def test_a_run_resumes_and_logs_its_errors(data, tmp_path):
     for seconds in (6, 14):
         trained(data, tmp_path, seconds)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -211,7 +211,7 @@ def test_a_run_resumes_and_tells_how_far_off_it_is(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_begins_with_another_ones_weights(data, tmp_path):
+def test_a_run_can_start_from_another_runs_weights(data, tmp_path):
     before, facts = trained(data, tmp_path / "a", 3)
     made, more = trained(data, tmp_path / "b", 3, start_from=tmp_path / "a", keep_fine=True)
     fine = {n: v for n, v in before.state_dict().items() if n.startswith(("frame.", "quarter."))}
@@ -223,7 +223,7 @@ def test_a_run_begins_with_another_ones_weights(data, tmp_path):
     assert more["dynamics_steps"] > facts["dynamics_steps"] and more["dynamics_hours"] >= facts["dynamics_hours"]
 
 
-def test_the_ground_is_told_behind_balls_too(data):
+def test_ground_depth_is_labelled_behind_balls_too(data):
     shard = next(iter(data.shards.values()))
     batch = data.batch([(shard, torch.arange(8))])
     assert batch.ground.shape == (8, 32, 32)
@@ -267,7 +267,7 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
     [(128, 128, (128, 128)), (160, 96, (224, 128)), (96, 160, (96, 160)), (256, 256, (128, 128)), (240, 320, (96, 128)),
      (144, 256, (112, 176)), (64, 48, (176, 128)), (512, 288, (240, 128))],
 )  # fmt: skip
-def test_pictures_of_any_size_are_seen_at_a_known_one_and_what_is_in_them_in_its_place(width, height, seen_at):
+def test_pictures_of_any_size_are_resized_and_positions_mapped_back(width, height, seen_at):
     """Pixels that say where they are, from the centre, still do as the new picture's places are counted."""
 
     def places(columns, rows):
@@ -302,7 +302,7 @@ def path(frames, **moves):
     return CameraPath(c2w, moves.get("fov", 40.0))
 
 
-def test_tracks_are_as_a_told_camera_sees_them(seer):
+def test_tracks_are_projected_by_the_given_camera(seer):
     """Aside, the ball moves the other way by so many focal lengths as its depth allows; nearer, it and its way grow."""
     seer.camera = 3.0  # a path says how: what the pictures look like does not matter
     pictures, focal = torch.rand(5, 128, 128, 3), float(focal_length(torch.tensor(40.0))) * 64
@@ -324,7 +324,7 @@ def test_tracks_are_as_a_told_camera_sees_them(seer):
     assert float(behind[40, 0, 2]) == 0.0
 
 
-def test_flow_alone_tells_how_the_camera_moves(seer):
+def test_flow_alone_determines_the_camera_path(seer):
     seer.camera = 3.0
     pictures, flow = torch.rand(5, 128, 128, 3), torch.zeros(40, 128, 128, 2)
     flow[..., 0] = -1.0  # the camera turns or goes to the right
@@ -336,7 +336,7 @@ def test_flow_alone_tells_how_the_camera_moves(seer):
     assert predicted(model, shot, 41, 96, 64).draft is None  # it tells nothing
 
 
-def test_a_ball_that_comes_nearer_grows_as_perspective_has_it(seer):
+def test_an_approaching_ball_grows_by_perspective(seer):
     seer.away = -0.02  # of its distance, in the first frame
     tracks, *_ = foreseen(seer, torch.rand(5, 128, 128, 3), 41)
     torch.testing.assert_close(tracks[4:, 0, 2] * tracks[4:, 0, 3], (tracks[4, 0, 2] * tracks[4, 0, 3]).expand(37))
@@ -378,7 +378,7 @@ def test_softened_pictures_keep_their_large_shapes_only():
     assert (soft[0] - 0.5).abs().mean() < 0.05 and (soft[1] - frames[1]).abs().mean() < 0.12
 
 
-def test_what_else_says_how_things_move_is_believed(seer):
+def test_a_draft_needs_full_strength_and_follows_a_camera_path(seer):
     model, shot = told(seer)
     size = dict(frames=41, width=96, height=64)
     drawn = predicted(model, shot, **size).draft
