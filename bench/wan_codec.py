@@ -7,13 +7,14 @@ other programs on the machine disturb less. Memory: how far one decoding raises 
 what it is with weights, latents and room for the frames, for the video and for one of twice its length.
 """
 
+# ruff: noqa: B023  (closures run within the iteration that makes them)
 from __future__ import annotations
 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def compare(kind: str, width: int | None, video: tuple[int, int, int], runs: int
     for _ in range(runs):
         for who, run in both.items():
             taken[who].append(timed(run))
-    least = {who: [min(column) for column in zip(*times)] for who, times in taken.items()}
+    least = {who: [min(column) for column in zip(*times, strict=False)] for who, times in taken.items()}
     result = {
         "codec": kind, "width": width or RELEASED[kind], "video": "x".join(map(str, video)),
         "way": "encode" if encode else "decode", "difference": float((first - second).norm() / second.norm()),

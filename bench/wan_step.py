@@ -13,9 +13,9 @@ import argparse
 import ctypes
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 import torch
 from torch import Tensor

@@ -99,7 +99,9 @@ def request(name: str, c: Config):
     }  # fmt: skip
     if v.kernel in simple:
         return simple[v.kernel]
-    flags = dict(HAS_FULL=True, HAS_PART=v.partial, PADDED=True, INT8=v.kernel == "attention_int8", RASTER=True)
+    flags: dict[str, object] = dict(
+        HAS_FULL=True, HAS_PART=v.partial, PADDED=True, INT8=v.kernel == "attention_int8", RASTER=True
+    )
     flags |= dict(N_BOX=1, BM=c.bm, BN=c.bn, BLOCK_Q=v.block_q, BLOCK_K=64, D=v.head_dim, DV=min(c.dv, v.head_dim))
     flags["PRECISION"] = "tf32"
     kernels = {"attention_dq": attention_backward.dq_kernel, "attention_dkv": attention_backward.dkv_kernel}
@@ -161,6 +163,7 @@ def buffers(ttgir: str) -> int | None:
 
 
 def read_sass(cubin: bytes) -> dict:
+    """Registers, stack, spills and instruction counts of a CUDA binary, by cuobjdump and nvdisasm."""
     import triton
 
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -181,8 +184,10 @@ def read_sass(cubin: bytes) -> dict:
 
 
 def read_gcn(text: str) -> dict:
+    """The same of AMD assembly."""
+
     def field(key: str) -> int:
-        return int(re.search(rf"\.{key}:\s+(\d+)", text)[1])
+        return int(re.findall(rf"\.{key}:\s+(\d+)", text)[0])
 
     codes = re.findall(r"^\s+([vsdbg][a-z]*_\w+)", text, re.M)
     kinds = {

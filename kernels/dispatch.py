@@ -43,7 +43,7 @@ def choose(
         if not torch.compiler.is_compiling():
             _say(plan, name, reason)
         return name, reason
-    if backend == "sdpa" and not full:
+    if backend == "sdpa" and plan is not None and not full:
         raise RuntimeError(f"attention back end sdpa sees every token, the plan does not ({describe(plan.pattern)})")
     if backend in ("triton", "int8"):
         missing = _triton_misses(device, dtype, head_dim, forced=True)
@@ -68,7 +68,7 @@ def attention(
     name, _ = choose(plan, q.device, q.dtype, q.shape[-1], backend)
     if plan is not None:
         _check(q, k, plan)
-    if name == "sdpa":
+    if name == "sdpa" or plan is None:
         return attention(q, k, v, None, scale)
     plan = _here(plan, q.device)
     tiles = to_tiles(q, plan.order_q), to_tiles(k, plan.order_k), to_tiles(v, plan.order_k)
@@ -105,22 +105,20 @@ def norm_rope_attention(
     cos, sin, time_pairs = rope
     d = 2 * cos.shape[1]
     name, _ = choose(plan, q.device, q.dtype, d, backend)
-    if name == "sdpa":
-        orders = [raster_order(grid, q.device)] * 2
-    else:
-        _check(q, k, plan)
-        plan = _here(plan, q.device)
-        orders = [plan.order_q, plan.order_k]
 
     def tiles(x: Tensor, weight: Tensor | None, order: TileOrder) -> Tensor:
         table = (None, None) if weight is None else (cos, sin)
         places = order.coords, order.slot_token, order.token_slot
         return ops.norm_rope_tiles(x, weight, *table, time_pairs, *places, x.shape[2] // d, eps, fused)
 
-    q, k = tiles(q, norm_q, orders[0]), tiles(k, norm_k, orders[1])
-    if name == "sdpa":
+    if name == "sdpa" or plan is None:
+        order = raster_order(grid, q.device)
+        q, k = tiles(q, norm_q, order), tiles(k, norm_k, order)
         return F.scaled_dot_product_attention(q, k, v.unflatten(-1, (-1, d)).transpose(1, 2)).transpose(1, 2)
-    return _blocks(q, k, tiles(v, None, orders[1]), plan, None, name)
+    _check(q, k, plan)
+    plan = _here(plan, q.device)
+    q, k = tiles(q, norm_q, plan.order_q), tiles(k, norm_k, plan.order_k)
+    return _blocks(q, k, tiles(v, None, plan.order_k), plan, None, name)
 
 
 def residual_norm(
@@ -132,7 +130,7 @@ def residual_norm(
 
 def _blocks(q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan, scale: float | None, name: str) -> Tensor:
     """Tiles [B, heads, slots, D] -> raster [B, L, heads, D]."""
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     if name == "int8":
         return _int8(q, k, v, plan, scale)
     lists = list(plan.tensors)

@@ -23,16 +23,18 @@ class Grid:
     w: int
 
     def __post_init__(self):
-        for name, n, limit in zip("thw", self.sides, LIMITS):
+        for name, n, limit in zip("thw", self.sides, LIMITS, strict=False):
             if not 0 < n <= limit:
                 raise ValueError(f"grid {self}: {name} is {n}; it must be 1 to {limit}")
 
     @property
     def sides(self) -> tuple[int, int, int]:
+        """(t, h, w)."""
         return self.t, self.h, self.w
 
     @property
     def tokens(self) -> int:
+        """Number of tokens."""
         return self.t * self.h * self.w
 
     def __str__(self) -> str:
@@ -51,12 +53,14 @@ def choose_tile(
     for a in range(1, min(grid.t, slots) + 1):
         for b in range(1, min(grid.h, slots // a) + 1):
             c = min(grid.w, slots // (a * b))
-            tile = tuple(-(-n // -(-n // s)) for n, s in zip(grid.sides, (a, b, c)))  # as many tiles, but even ones
-            tiles = math.prod(-(-n // s) for n, s in zip(grid.sides, tile))
+            tile = tuple(
+                -(-n // -(-n // s)) for n, s in zip(grid.sides, (a, b, c), strict=False)
+            )  # as many tiles, but even ones
+            tiles = math.prod(-(-n // s) for n, s in zip(grid.sides, tile, strict=False))
             if reach is None:
                 work = tiles * math.prod(8 + s for s in tile)  # 8: a window of some 9 tokens, widened by side - 1
             else:
-                axes = zip(grid.sides, tile, reach, (causal, False, False))
+                axes = zip(grid.sides, tile, reach, (causal, False, False), strict=False)
                 work = math.prod(_touching(*axis) for axis in axes)
             best = min(best or (work, tiles, max(tile), tile), (work, tiles, max(tile), tile))
     return best[-1]
@@ -92,7 +96,7 @@ class TileOrder:
     @property
     def tiles(self) -> tuple[int, int, int]:
         """How many tiles lie along each axis."""
-        nt, nh, nw = (-(-n // s) for n, s in zip(self.grid.sides, self.tile))
+        nt, nh, nw = (-(-n // s) for n, s in zip(self.grid.sides, self.tile, strict=False))
         return nt, nh, nw
 
     @property
@@ -101,6 +105,7 @@ class TileOrder:
         return self.slots / self.grid.tokens - 1
 
     def to(self, device: torch.device | str) -> TileOrder:
+        """The same order with its tensors on the device."""
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return TileOrder(self.grid, self.tile, self.slots, **moved)
 
@@ -113,8 +118,8 @@ def tile_order(grid: Grid, tile: tuple[int, int, int], slots: int = SLOTS, first
     """
     if min(tile) < 1 or math.prod(tile) > slots:
         raise ValueError(f"a tile of {tile} holds {math.prod(tile)} tokens; expected 1 to {slots}")
-    nt, nh, nw = (-(-n // s) for n, s in zip(grid.sides, tile))
-    corners = torch.cartesian_prod(*(torch.arange(n) * s for n, s in zip((nt, nh, nw), tile)))
+    nt, nh, nw = (-(-n // s) for n, s in zip(grid.sides, tile, strict=False))
+    corners = torch.cartesian_prod(*(torch.arange(n) * s for n, s in zip((nt, nh, nw), tile, strict=False)))
     inside = torch.cartesian_prod(*(torch.arange(s) for s in tile))
     place = corners[:, None] + inside  # [tiles, tokens of a whole tile, 3]
     real = (place < torch.tensor(grid.sides)).all(-1)

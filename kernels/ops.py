@@ -85,7 +85,7 @@ def norm_rope_tiles(
     if backend == "triton":
         from .triton.norm_rope import norm_rope_to_tiles, values_to_tiles
 
-        if weight is None:
+        if weight is None or cos is None or sin is None:
             return values_to_tiles(x, x.shape[2] // heads, slot_token)
         pairs = time_pairs, (cos.shape[1] - time_pairs) // 2
         return norm_rope_to_tiles(x, weight, eps, cos, sin, pairs, coords, slot_token)
@@ -105,7 +105,7 @@ def norm_rope_tiles_backward(
     """[dx], or [dx, dweight]; by the reference on every device."""
     places = time_pairs, coords, token_slot
     dx, dweight = reference.norm_rope_tiles_backward(dy, x, weight, cos, sin, *places, heads, eps)
-    return [dx] if weight is None else [dx, dweight.to(weight.dtype)]
+    return [dx] if weight is None or dweight is None else [dx, dweight.to(weight.dtype)]
 
 
 @norm_rope_tiles_backward.register_fake
@@ -136,8 +136,8 @@ def residual_norm(
         from .triton.norm_modulate import gate_norm_modulate
 
         frames = max(p.shape[1] for p in (gate, mul, add) if p is not None)
-        parts = (t.unflatten(1, (frames, -1)).contiguous() for t in (x, y))
-        total, normed = gate_norm_modulate(*parts, gate, mul, add, eps, affine=True)
+        x, y = (t.unflatten(1, (frames, -1)).contiguous() for t in (x, y))
+        total, normed = gate_norm_modulate(x, y, gate, mul, add, eps, affine=True)
         return total.flatten(1, 2), normed.flatten(1, 2)
     return reference.residual_norm(x, y, gate, mul, add, eps)
 
@@ -154,7 +154,7 @@ def residual_norm_backward(
     """[dx, dmul, dadd], and [dy, dgate] when there is a gate (else dy is dx); by the reference on every device."""
     dx, dy, dgate, dmul, dadd = reference.residual_norm_backward(dtotal, dnormed, total, y, gate, mul, add, eps)
     out = [dx, dmul.to(mul.dtype), dadd.to(add.dtype)]
-    return out if gate is None else [*out, dy, dgate.to(gate.dtype)]  # no tensor may come back twice
+    return out if gate is None or dgate is None else [*out, dy, dgate.to(gate.dtype)]  # no tensor may come back twice
 
 
 @residual_norm_backward.register_fake

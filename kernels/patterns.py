@@ -27,7 +27,9 @@ def pattern_named(name: str, share: float, grid: Grid) -> Pattern | None:
     if not 0 < share <= 1:
         raise ValueError(f"an attention window of {share} of the video's sides; expected more than 0, at most 1")
     if name == "window":
-        return sliding_tiles(*(math.ceil(share * n / side - 1e-6) for n, side in zip(grid.sides, choose_tile(grid))))
+        return sliding_tiles(
+            *(math.ceil(share * n / side - 1e-6) for n, side in zip(grid.sides, choose_tile(grid), strict=False))
+        )
     return {"full": None, "axial": SPATIAL + TEMPORAL, "frame-causal": FRAME_CAUSAL}[name]
 
 
@@ -35,7 +37,7 @@ def pattern_named(name: str, share: float, grid: Grid) -> Pattern | None:
 def named_plan(
     name: str, share: float, sides: tuple[int, int, int], device: torch.device | str = "cpu"
 ) -> BlockPlan | None:
-    """The plan of a named pattern on a grid (t, h, w), kept for the next call; None where everything sees everything."""
+    """The plan of a named pattern on a grid (t, h, w), cached; None for full attention."""
     grid = Grid(*sides)
     pattern = pattern_named(name, share, grid)
     if pattern is None:

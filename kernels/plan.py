@@ -32,6 +32,7 @@ class Box:
 
     @property
     def reach(self) -> tuple[int, int, int]:
+        """(t, h, w)."""
         return self.t, self.h, self.w
 
 
@@ -48,6 +49,7 @@ class Tiles:
 
     @property
     def counts(self) -> tuple[int, int, int]:
+        """Tiles along (t, h, w)."""
         return self.t, self.h, self.w
 
 
@@ -97,10 +99,12 @@ class BlockPlan:
 
     @property
     def slots_q(self) -> int:
+        """Query slots, padding included."""
         return self.order_q.slots
 
     @property
     def slots_k(self) -> int:
+        """Key slots, padding included."""
         return self.order_k.slots
 
     @property
@@ -126,6 +130,7 @@ class BlockPlan:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all tensors."""
         return sum(t.numel() * t.element_size() for t in self.tensors)
 
     def explain(self) -> str:
@@ -142,6 +147,7 @@ class BlockPlan:
         )
 
     def to(self, device: torch.device | str) -> BlockPlan:
+        """The same plan with its tensors on the device."""
         moved = PlanTensors(*(t.to(device) for t in self.tensors))
         orders = self.order_q.to(device), self.order_k.to(device)
         return BlockPlan(self.pattern, *orders, self.block_q, self.block_k, self.padded, moved, self.visible)
@@ -231,7 +237,7 @@ def _reach(pattern: Pattern) -> tuple[tuple[int, int, int] | None, bool]:
 def _relations(part: Box | Tiles, grid: Grid, tile: tuple[int, int, int], first: int, end: int) -> list[Tensor]:
     """For each axis, bool [queries, keys]: the key's coordinate is visible from the query's."""
     out = []
-    for axis, (n, side) in enumerate(zip(grid.sides, tile)):
+    for axis, (n, side) in enumerate(zip(grid.sides, tile, strict=False)):
         q = torch.arange(first, end) if axis == 0 else torch.arange(n)
         k = torch.arange(n)
         if isinstance(part, Box):
@@ -258,14 +264,14 @@ def _centres(coords: Tensor, pattern: Pattern, grid: Grid) -> Tensor:
     box = next((b for b in pattern if isinstance(b, Box) and b.clamped), None)
     if box is None:
         return coords
-    moved = torch.stack([_inwards(q, r, n) for q, r, n in zip(unpack(coords), box.reach, grid.sides)], -1)
+    moved = torch.stack([_inwards(q, r, n) for q, r, n in zip(unpack(coords), box.reach, grid.sides, strict=False)], -1)
     return torch.where(coords < 0, coords, pack(moved))
 
 
 def _tile_pairs(axes: list[Tensor], tile: tuple[int, int, int], reduce) -> Tensor:
     """Relations of the axes' tokens -> bool [query tiles, key tiles]: any, or all, of the pairs of two tiles."""
     small = []
-    for seen, side in zip(axes, tile):
+    for seen, side in zip(axes, tile, strict=False):
         rows = torch.stack([reduce(m, 0) for m in seen.split(side)])
         small.append(torch.stack([reduce(m, 1) for m in rows.split(side, 1)], 1))
     t, h, w = small
@@ -291,7 +297,7 @@ def _visible(relations: list[list[Tensor]]) -> int:
     for n in range(1, len(relations) + 1):
         for parts in combinations(relations, n):
             product = 1
-            for axes in zip(*parts):
+            for axes in zip(*parts, strict=False):
                 product *= int(torch.stack(axes).all(0).sum())
             total += product if n % 2 else -product
     return total
@@ -301,6 +307,10 @@ def _describe(part: Box | Tiles) -> str:
     if isinstance(part, Tiles):
         return f"the {part.t}x{part.h}x{part.w} tiles around"
     units = ("frames", "rows", "columns")
-    near = [f"the same {unit[:-1]}" if r == 0 else f"{r} {unit}" for r, unit in zip(part.reach, units) if r < FAR]
+    near = [
+        f"the same {unit[:-1]}" if r == 0 else f"{r} {unit}"
+        for r, unit in zip(part.reach, units, strict=False)
+        if r < FAR
+    ]
     words = "within " + ", ".join(near) if near else "every token"
     return words + (", no later frame" if part.causal else "") + (", moved inwards at edges" if part.clamped else "")

@@ -6,7 +6,9 @@ Works in float64 for float64 input and in float32 else, rounds once, and goes ov
 
 from __future__ import annotations
 
-from typing import Iterator
+import operator
+from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -178,15 +180,15 @@ def _unseen(plan: PlanTensors, rows: Tensor, keys: Tensor, block_q: int, block_k
     q = unpack(plan.coords_q.view(-1, block_q)[rows][:, :, None])
     k = unpack(plan.coords_k.view(-1, block_k)[keys].flatten(1)[:, None])
     real = plan.coords_k.view(-1, block_k)[keys].flatten(1)[:, None] >= 0
-    seen = None
+    visible = []
     for *reach, causal in plan.boxes.tolist():
         box = real
         for axis, r in enumerate(reach):  # bounds are small tensors: two comparisons an axis are all that is large
             low, high = q[axis] - r, q[axis] if causal and axis == 0 else q[axis] + r
             box = box & (k[axis] >= low) if r < FAR else box
             box = box & (k[axis] <= high) if r < FAR or (causal and axis == 0) else box
-        seen = box if seen is None else seen | box
-    return ~seen.expand(-1, block_q, -1)
+        visible.append(box)
+    return ~reduce(operator.or_, visible).expand(-1, block_q, -1)
 
 
 def _logits(qs: Tensor, ks: Tensor, rows: Tensor, keys: Tensor, hidden: Tensor | None, scale: float, dtype) -> Tensor:
@@ -199,7 +201,7 @@ def _turn(
     x: Tensor, cos: Tensor | None, sin: Tensor | None, time_pairs: int, coords: Tensor, token_slot: Tensor
 ) -> Tensor:
     """Rotate the interleaved pairs of x [B, L, heads, D], each by its axis' place; cos, sin [places, D / 2]."""
-    if cos is None:
+    if cos is None or sin is None:
         return x
     pairs = cos.shape[1]
     space = (pairs - time_pairs) // 2

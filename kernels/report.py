@@ -66,7 +66,7 @@ def report(
         # compiling must not meet TRITON_INTERPRET, nor the workers this process's threads
         env = {k: os.environ.pop(k) for k in ("TRITON_INTERPRET",) if k in os.environ}
         with ProcessPoolExecutor(jobs or min(8, os.cpu_count() or 1), mp_context=_spawn()) as pool:
-            work = [(pair, path, pool.submit(compile_one, *pair, config)) for pair, config, path in missing]
+            work = [(pair, path, pool.submit(compile_one, pair[0], pair[1], config)) for pair, config, path in missing]
             for pair, path, result in work:
                 rows[pair] = result.result() | {"triton": triton.__version__}
                 folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,7 @@ def _spawn():
 
 
 def load_baseline() -> dict:
+    """The committed baseline: compiler version, and registers by "kernel @ target"."""
     return json.loads(BASELINE.read_text("utf-8")) if BASELINE.exists() else {"triton": "", "registers": {}}
 
 
@@ -117,6 +118,7 @@ def table(row: dict | None, baseline: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The command `vdit kernels`; returns its exit status."""
     p = argparse.ArgumentParser(prog="vdit kernels", description=__doc__)
     commands = p.add_subparsers(metavar="COMMAND", required=True)
     r = commands.add_parser("report", help="compile every kernel for every GPU target; exit status 1 when a gate fails")
@@ -131,7 +133,10 @@ def main(argv: list[str] | None = None) -> int:
     baseline = load_baseline()
     override = Config(*map(int, a.config.split(","))) if a.config else None
     print(table(None, baseline), flush=True)
-    show = lambda row: print(table(row, baseline), flush=True)
+
+    def show(row: dict) -> None:
+        print(table(row, baseline), flush=True)
+
     rows = report(a.kernel, a.target, a.jobs, not a.no_cache, override, show)
     if a.json:
         a.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""Sizes of the transformer, one dataclass for every variant of the Wan architecture."""
+"""VDiTConfig: sizes and optional modules of a transformer, one dataclass for every variant of the architecture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HEAD_DIM = 128  # in every released variant; loaders derive the head count from 
 
 @dataclass(frozen=True)
 class VDiTConfig:
-    """Defaults are what the small model is trained at. `text_len` tokens reach cross-attention, zero-padded as in Wan."""
+    """Defaults are those of the bundled model; field names are those of its file's header."""
 
     dim: int = 256
     ffn_dim: int = 768
@@ -17,23 +17,23 @@ class VDiTConfig:
     in_channels: int = 32
     out_channels: int = 32
     text_dim: int = 128
-    text_len: int = 32
-    freq_dim: int = 256
+    text_len: int = 32  # tokens of cross-attention, zero-padded as in Wan
+    freq_dim: int = 256  # of the sinusoidal embedding of the noise level
     patch: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns in a token
     eps: float = 1e-6
-    image_dim: int = 0  # of CLIP image features; 0: no image branch
-    image_tokens: int = 0  # image tokens that have learned positions (first and last frame); 0: no such positions
+    image_dim: int = 0  # width of CLIP image features; 0: no image branch
+    image_tokens: int = 0  # image tokens with learned positions (first and last frame); 0: none
     ref_channels: int = 0  # latent channels of a reference picture; 0: no reference convolution
-    camera_rays: int = 0  # camera rays a side for each latent cell; 0: no camera adapter
-    vace_channels: int = 0  # of the control branch's input; 0: no such branch
-    vace_layers: tuple[int, ...] = ()  # blocks that receive a hint from the branch, 0 the first
-    places: bool = False  # each token is told its own place in the video, beside rotary positions
-    draft: bool = False  # each frame is told a draft of it, cell by cell
-    carry: bool = False  # each frame is told the latest known one (sigma 0), cell by cell
-    flow_map: bool = False  # a student: predicts the average velocity on the way to a second sigma
-    delta_gate: float = 0.25  # share of that second sigma in the time embedding; AnyFlow's value
+    camera_rays: int = 0  # camera rays a side per latent cell; 0: no camera adapter
+    vace_channels: int = 0  # input channels of the VACE control branch; 0: no branch
+    vace_layers: tuple[int, ...] = ()  # indices of the blocks that the branch adds to
+    places: bool = False  # VDiT: adds an absolute position embedding to each token
+    draft: bool = False  # VDiT: conditioned on latents of a draft of the video
+    carry: bool = False  # VDiT: each frame is conditioned on the latest known one (sigma 0)
+    flow_map: bool = False  # a student: predicts the average velocity between two sigmas
+    delta_gate: float = 0.25  # weight of the second sigma in the time embedding (AnyFlow)
 
-    attention: tuple[str, float] = ("full", 1.0)  # what sees what: a name of kernels.patterns, and a window's share
+    attention: tuple[str, float] = ("full", 1.0)  # pattern of kernels.patterns, and the share of a window
 
     def __post_init__(self):
         if self.dim % HEAD_DIM:
@@ -51,4 +51,5 @@ class VDiTConfig:
 
     @property
     def heads(self) -> int:
+        """Attention heads."""
         return self.dim // HEAD_DIM

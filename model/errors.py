@@ -7,9 +7,9 @@ class CheckpointError(ValueError):
     """A model file that cannot be used; the message names the file, what was found, what is expected and what to do."""
 
 
-class UnknownVariant(ValueError):
+class UnknownVariantError(ValueError):
     """Tensors that belong to no released transformer; the message says what they look like."""
 
 
-class UnknownCodec(ValueError):
+class UnknownCodecError(ValueError):
     """Tensors that belong to no released video codec; the message says what they look like."""

@@ -31,6 +31,7 @@ class Experts(Transformer):
 
     @property
     def attention(self) -> tuple[str, float]:
+        """The attention pattern of both."""
         return self.high.attention
 
     @attention.setter
@@ -41,7 +42,8 @@ class Experts(Transformer):
         """The expert for a noise level (that of the noisiest frame, where frames differ)."""
         return self.high if sigma >= self.boundary else self.low
 
-    def forward(self, x: Tensor, sigma: Tensor, *args: Any, **named: Any) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, *args: Any, **named: Any) -> Tensor:  # noqa: ANN401 (passed on)
+        """As WanTransformer's."""
         return self.expert(float(sigma.max()))(x, sigma, *args, **named)
 
 

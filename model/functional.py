@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,9 @@ def layer_norm(x: Tensor, norm: nn.LayerNorm, scale: Tensor | None = None, shift
     Without scale and shift the norm's own weight and bias apply.
     """
     wide = x.float()
-    if scale is None:
-        y = F.layer_norm(wide, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+    if scale is None or shift is None:
+        weight, bias = norm.weight.float(), cast(Tensor, norm.bias).float()
+        y = F.layer_norm(wide, norm.normalized_shape, weight, bias, norm.eps)
     elif scale.numel() == x.shape[-1]:  # one modulation for all tokens: it takes the place of weight and bias
         y = F.layer_norm(wide, norm.normalized_shape, 1 + scale.flatten().float(), shift.flatten().float(), norm.eps)
     else:
@@ -63,7 +65,9 @@ def rms_norm(x: Tensor, norm: nn.RMSNorm) -> Tensor:
     if torch.is_grad_enabled() or x.dtype != torch.float32:
         return F.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps)
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # no temporary for x squared
-    power = torch.addcmul(torch.scalar_tensor(norm.eps, device=x.device), size, size, value=1 / x.shape[-1])
+    power = torch.addcmul(
+        torch.scalar_tensor(cast(float, norm.eps), device=x.device), size, size, value=1 / x.shape[-1]
+    )
     return x.mul_(power.rsqrt_()).mul_(norm.weight)
 
 
@@ -76,7 +80,7 @@ def feed_forward(x: Tensor, ffn: nn.Sequential) -> Tensor:
     with ExitStack() as shared:
         for matrix in (up, down):
             if hasattr(matrix, "decoded"):  # a quantised matrix is decoded once for all chunks
-                shared.enter_context(matrix.decoded(x))
+                shared.enter_context(cast(Any, matrix).decoded(x))
         for part in tokens.chunk(min(MAX_CHUNKS, max(1, len(tokens) // MIN_CHUNK_TOKENS))):
             part.copy_(down(up(part, gelu=True) if isinstance(up, Linear) else tanh_gelu(up(part))))
     return x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         """Self-attention of x [B, L, D] under the layout's positions and pattern."""
         q, k, v = self.q(x), self.k(x), self.v(x)
         if layout.axes is not None:
-            norms = self.norm_q.weight, self.norm_k.weight, self.norm_q.eps
+            norms = self.norm_q.weight, self.norm_k.weight, cast(float, self.norm_q.eps)
             y = dispatch.norm_rope_attention(q, k, v, *norms, layout.axes, layout.grid, layout.plan)
         else:
             q = apply_rope(_heads(rms_norm(q, self.norm_q)), layout.rope)
@@ -147,8 +147,11 @@ def add_and_norm(
     if not dispatch.fuses(x, HEAD_DIM):
         x = add(x, y, gate)
         return x, layer_norm(x, norm, scale, shift)
-    gate, scale, shift = (t if t is None else t[:, :, 0] for t in (gate, scale, shift))
-    mul, plus = (norm.weight[None, None], norm.bias[None, None]) if scale is None else (1 + scale, shift)
+    gate = gate if gate is None else gate[:, :, 0]
+    if scale is None or shift is None:
+        mul, plus = norm.weight[None, None], cast(Tensor, norm.bias)[None, None]
+    else:
+        mul, plus = 1 + scale[:, :, 0], shift[:, :, 0]
     parts = dispatch.residual_norm(x.flatten(1, 2), y.flatten(1, 2), gate, mul, plus, norm.eps)
     x, y = (t.unflatten(1, x.shape[1:3]) for t in parts)
     return x, y

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Mapping, Sequence
 
 from .config import VDiTConfig
 
@@ -22,7 +22,7 @@ def activation_bytes(config: VDiTConfig, grid: Sequence[int], batch: int = 1, it
     Counted op by op (tests): in attention, x, queries, keys, values and the result, rotated in float32; or x, y and a
     quarter of the feed-forward's hidden tokens. Fused kernels need less.
     """
-    tokens = batch * prod(-(-n // p) for n, p in zip(grid, config.patch))
+    tokens = batch * prod(-(-n // p) for n, p in zip(grid, config.patch, strict=False))
     branch = itemsize * bool(config.vace_layers)  # its own tokens live beside the main path's
     attention = config.dim * (21 + itemsize + branch)
     feed = config.dim * (3 * itemsize + branch) + config.ffn_dim * itemsize // 4

@@ -28,7 +28,7 @@ def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device |
 def _rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a table from inference mode could not serve training
         parts = []
-        for axis, (length, size) in enumerate(zip(grid, axis_sizes(head_dim))):
+        for axis, (length, size) in enumerate(zip(grid, axis_sizes(head_dim), strict=False)):
             angle = _angles(length, size, device)
             turns = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
             shape = [1, 1, 1, size // 2]

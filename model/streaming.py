@@ -1,13 +1,14 @@
-"""Where modules lie outside ComfyUI: whole on the device while they fit, else block by block from main memory.
+"""Device placement without ComfyUI: modules whole on the device while they fit, else streamed block by block.
 
-A streamed model's blocks wait in pinned memory. While one computes, the next is copied on a stream of its own; behind
-it nothing stays. Matrices in fp8 or GGUF form are copied in that form and decoded by their layer.
+A streamed model's blocks lie in pinned main memory. While one computes, the next is copied on a CUDA stream of its own;
+after use a copy is freed. Matrices in fp8 or GGUF form are copied in that form and decoded by their layer.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Literal, Sequence
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +22,16 @@ _streams: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # module -> i
 
 
 def load(modules: Sequence[nn.Module], device: torch.device, activations: int = 0, free: int | None = None) -> None:
-    """Puts modules that are needed at the same time on the device; others make room. Raises MemoryError with figures.
+    """Put modules that are needed at the same time on the device and move others off. Raises MemoryError with sizes.
 
-    activations: bytes to be left free; free: bytes that are free now, asked of the device unless told.
+    activations: bytes to leave free; free: bytes free now, queried from the device if None.
     """
     device = torch.device(device)
     if free is None and device.type != "cuda":  # main memory, or shared with it
         for module in modules:
             module.to(device)
         return
-    parts = [part for module in modules for part in _turns(module, device, activations, free)]
+    parts = [part for module in modules for part in _first_needed(module, device, activations, free)]
     for other in [*_on_device]:
         if not any(other is part for part in parts):
             move_off(other)
@@ -62,20 +63,20 @@ def move_off(module: nn.Module) -> None:
     _on_device.discard(module)
 
 
-def _turns(module: nn.Module, device: torch.device, activations: int, free: int | None) -> list[nn.Module]:
-    """The module; of two experts the first, and each calls for itself when its turn comes."""
+def _first_needed(module: nn.Module, device: torch.device, activations: int, free: int | None) -> list[nn.Module]:
+    """The module, or of two experts the first; each expert loads itself in a forward hook when it is first called."""
     if not isinstance(module, Experts):
         return [module]
     for expert, other in ((module.high, module.low), (module.low, module.high)):
 
-        def come(expert: nn.Module, args: tuple, other: nn.Module = other) -> None:
+        def load_expert(expert: nn.Module, args: tuple, other: nn.Module = other) -> None:
             if expert not in _on_device:
                 move_off(other)
                 load([expert, *(m for m in _on_device)], device, activations, free)
 
         for hook in vars(expert).pop("_vdit_turn", ()):
             hook.remove()
-        expert._vdit_turn = [expert.register_forward_pre_hook(come)]
+        vars(expert)["_vdit_turn"] = [expert.register_forward_pre_hook(load_expert)]
     return [module.high]
 
 
@@ -88,9 +89,9 @@ def _resident() -> int:
 
 
 class BlockStream:
-    """Runs a model whose blocks do not fit the device together. Raises MemoryError when not even two do.
+    """Runs a model whose blocks do not all fit the device. Raises MemoryError if not even two fit.
 
-    budget: bytes for weights. As many blocks as it holds stay on the device, the rest take turns in what is left.
+    budget: bytes for weights. The first blocks stay on the device, as many as fit; the others are streamed.
     """
 
     def __init__(self, module: nn.Module, device: torch.device, budget: int):
@@ -105,7 +106,7 @@ class BlockStream:
                 f"{max(0, budget) / GIB:.3g} GiB are left beside what it computes in: make a smaller or shorter video, "
                 "or load a smaller file (fp8, GGUF)"
             )
-        keep = 0  # blocks from the first on that stay
+        keep = 0  # the first so many blocks stay on the device
         while keep < len(blocks) and rest + sum(sizes[: keep + 1]) + 2 * max(sizes[keep + 1 :], default=0) <= budget:
             keep += 1
         self.resident = rest + sum(sizes[:keep]) + 2 * max(sizes[keep:], default=0)
@@ -121,30 +122,32 @@ class BlockStream:
         for owner, name, t in _tensors(module):
             if owner not in away:
                 _set(owner, name, t.to(self.device))
-        self.follows: dict[nn.Module, nn.Module] = {}  # learnt in the first pass
+        self.successor: dict[nn.Module, nn.Module] = {}  # recorded in the first pass
         self.last: nn.Module | None = None
-        self.there: dict[nn.Module, tuple[list[Tensor], object]] = {}  # copies that are made or on their way
-        self.side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.copies: dict[
+            nn.Module, tuple[list[Tensor], torch.Event | torch.cuda.Event | None]
+        ] = {}  # on the device or under way
+        self.copy_stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.hooks = [block.register_forward_pre_hook(self._enter) for block in self.streamed]
         self.hooks += [block.register_forward_hook(self._leave) for block in self.streamed]
         for block in self.streamed:
             self._home(block)
 
     def end(self) -> None:
-        """Leaves the module as it was, in main memory."""
+        """Return the module to plain main memory, without hooks."""
         for hook in self.hooks:
             hook.remove()
-        self.there.clear()
+        self.copies.clear()
         for owner, name, t in (entry for block in self.streamed for entry in self.home[block]):
             _set(owner, name, t.clone() if t.data_ptr() in self.pinned else t)
         _unpin(self.pinned)
 
     def _pinned(self, t: Tensor) -> Tensor:
-        """A copy that the device can fetch by itself, or t where the system pins no more: slower, and right."""
+        """A pinned copy for asynchronous transfer, or t itself where the system refuses to pin more."""
         if self.device.type != "cuda":
             return t
-        copy = t.clone()  # t may be a mapped file. Registered, not pin_memory(), which rounds up to a power of two
-        if int(torch.cuda.cudart().cudaHostRegister(copy.data_ptr(), copy.nbytes, 0)):
+        copy = t.clone()  # t may be a mapped file; pin_memory() would round up to a power of two
+        if int(cast(Any, torch.cuda.cudart()).cudaHostRegister(copy.data_ptr(), copy.nbytes, 0)):
             return t
         self.pinned.append(copy.data_ptr())
         return copy
@@ -154,39 +157,39 @@ class BlockStream:
             _set(owner, name, t)
 
     def _fetch(self, block: nn.Module) -> None:
-        if block in self.there:
+        if block in self.copies:
             return
-        if self.side is None:
-            self.there[block] = [t.to(self.device, copy=True) for _, _, t in self.home[block]], None
+        if self.copy_stream is None:
+            self.copies[block] = [t.to(self.device, copy=True) for _, _, t in self.home[block]], None
             return
-        self.side.wait_stream(torch.cuda.current_stream(self.device))  # what was freed may still be in use there
-        with torch.cuda.stream(self.side):
+        self.copy_stream.wait_stream(torch.cuda.current_stream(self.device))  # memory freed there may still be in use
+        with torch.cuda.stream(self.copy_stream):
             copies = [t.to(self.device, non_blocking=True) for _, _, t in self.home[block]]
-        self.there[block] = copies, self.side.record_event()
+        self.copies[block] = copies, self.copy_stream.record_event()
 
     def _enter(self, block: nn.Module, args: tuple) -> None:
         self._fetch(block)
-        copies, done = self.there[block]
+        copies, done = self.copies[block]
         if done is not None:
             now = torch.cuda.current_stream(self.device)
             now.wait_event(done)
             for t in copies:
                 t.record_stream(now)
-        for (owner, name, _), t in zip(self.home[block], copies):
+        for (owner, name, _), t in zip(self.home[block], copies, strict=False):
             _set(owner, name, t)
         if self.last is not None:
-            self.follows[self.last] = block
+            self.successor[self.last] = block
         self.last = block
-        if block in self.follows and self.follows[block] is not block:
-            self._fetch(self.follows[block])
+        if block in self.successor and self.successor[block] is not block:
+            self._fetch(self.successor[block])
 
     def _leave(self, block: nn.Module, args: tuple, out: object) -> None:
         self._home(block)
-        self.there.pop(block, None)
+        self.copies.pop(block, None)
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
-    """The members of its lists of modules, the outermost ones, wherever these are."""
+    """The members of the outermost ModuleLists."""
     found: list[nn.Module] = []
     for child in module.children():
         if isinstance(child, nn.ModuleList):
@@ -198,7 +201,7 @@ def _blocks(module: nn.Module) -> list[nn.Module]:
 
 def _unpin(addresses: list[int]) -> None:
     while addresses:
-        torch.cuda.cudart().cudaHostUnregister(addresses.pop())
+        cast(Any, torch.cuda.cudart()).cudaHostUnregister(addresses.pop())
 
 
 def _tensors(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
@@ -210,8 +213,9 @@ def _tensors(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
 
 
 def _set(owner: nn.Module, name: str, value: Tensor) -> None:
-    """Into the parameter that is there, or as the buffer."""
-    if name in owner._parameters:
-        owner._parameters[name].data = value
+    """Replace the data of the parameter, or the buffer, of that name."""
+    parameter = owner._parameters.get(name)
+    if parameter is not None:
+        parameter.data = value
     else:
         owner._buffers[name] = value

@@ -1,4 +1,4 @@
-"""Students of VDiT's own: flow maps that begin as their teacher, and what their files hold, which is what is added to it."""
+"""Distilled students: flow maps initialised from their teacher, stored in files as low-rank differences from it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from .vdit import VDiT
 
-DOWN, UP, WHOLE = (
-    ".lora_A.weight",
-    ".lora_B.weight",
-    ".diff",
-)  # behind a module's name; a tensor's: the names LoRAs have
-LOST = 1e-4  # share of what a student adds, squared, that may lie outside of its ranks: rounding
-CONTROLS = ("vace_", "control_adapter.")  # begin the names of what reads controls, which stays the teacher's
+# Suffixes of a module's or tensor's name, as in LoRA files: factors of a matrix's difference, or the whole difference.
+DOWN, UP, WHOLE = ".lora_A.weight", ".lora_B.weight", ".diff"
+MAX_LOSS = 1e-4  # share of the squared difference that may lie outside of the ranks: rounding
+CONTROLS = ("vace_", "control_adapter.")  # prefixes of the tensors that read controls, which stay the teacher's
 
 
 def kept_layers(layers: int, count: int, needed: Sequence[int]) -> list[int]:
-    """`count` of 0..layers-1: the needed ones, the last, then always the one farthest from those; ValueError if too few."""
+    """`count` of the layers 0..layers-1 for a student: the needed ones, the last, the first, then those farthest apart.
+
+    Raises ValueError if count is less than the needed ones or more than layers.
+    """
     if not len(set(needed)) <= count <= layers:
         raise ValueError(f"a student of {count} layers; expected {len(set(needed)) or 1} to the teacher's {layers}")
     kept = list(dict.fromkeys((*needed, layers - 1, 0)))[:count]
@@ -30,7 +30,7 @@ def kept_layers(layers: int, count: int, needed: Sequence[int]) -> list[int]:
 
 
 def from_teacher(teacher: VDiT, layers: int | None = None) -> VDiT:
-    """A student with the teacher's weights, all its layers or fewer; with all, at target = sigma, it is the teacher."""
+    """A student with the weights of all or of so many layers; with all, it equals the teacher at target = sigma."""
     c = teacher.config
     kept = kept_layers(c.layers, layers or c.layers, c.vace_layers)
     config = replace(c, layers=len(kept), vace_layers=tuple(kept.index(n) for n in c.vace_layers), flow_map=True)
@@ -50,12 +50,12 @@ def from_teacher(teacher: VDiT, layers: int | None = None) -> VDiT:
 
 
 def in_ranks(weight: Tensor, rank: int) -> bool:
-    """Whether what is added to a weight is a product of two matrices of so many ranks, and not whole."""
+    """Whether the difference of a weight is stored as factors of this rank, not whole."""
     return weight.ndim > 1 and min(len(weight), weight[0].numel()) > rank
 
 
 def additions(base: Mapping[str, Tensor], rank: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a file holds of a student in so many ranks, beside what it begins as."""
+    """Names and shapes of the tensors that store a student's difference from `base`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, weight in base.items():
         if name.startswith(CONTROLS):
@@ -69,8 +69,8 @@ def additions(base: Mapping[str, Tensor], rank: int) -> dict[str, tuple[int, ...
 
 
 def added(student: Mapping[str, Tensor], base: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """What a student's weights are beside `base`, by the names of `additions`. Raises ValueError where they differ in more."""
-    found, kept, power = {}, 0.0, 0.0
+    """The difference of a student's weights from `base`, named as in `additions`. ValueError for a higher rank."""
+    found, kept, power = {}, 0.0, 0.0  # kept, power: squared norms of what is stored and of the whole difference
     for name, weight in base.items():
         change = student[name] - weight
         size = float(change.square().sum())
@@ -85,16 +85,16 @@ def added(student: Mapping[str, Tensor], base: Mapping[str, Tensor], rank: int) 
             kept -= float(s[rank:].square().sum())
         else:
             found[name + WHOLE] = change
-    if kept < (1 - LOST) * power:
+    if kept < (1 - MAX_LOSS) * power:
         raise ValueError(
-            f"the student is not the teacher beside it and {rank} ranks: {1 - kept / power:.1%} of what it adds would be lost; "
-            "distil it with --rank, from this very file of its teacher"
+            f"the student differs from the teacher in more than {rank} ranks: {1 - kept / power:.1%} of the difference "
+            "would be lost; distil it with --rank, from this very file of its teacher"
         )
     return found
 
 
 def with_added(base: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a student: `base` and what its file holds beside it."""
+    """The weights of a student: `base` plus the stored difference."""
     out = {}
     for name, weight in base.items():
         module = name.removesuffix(".weight")

@@ -1,4 +1,4 @@
-"""A word-level text encoder with a closed vocabulary: every word it knows, it was trained on; others are named."""
+"""Text encoders: the interface, and the bundled word-level encoder with a closed vocabulary."""
 
 from __future__ import annotations
 
@@ -8,24 +8,47 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-# Ways people say what the captions say otherwise. Each value is in the bundled vocabulary.
-SYNONYMS = {
-    "sphere": "ball", "marble": "ball", "cube": "box", "block": "box", "crate": "box", "grey": "gray", "violet": "purple",
-    "magenta": "pink", "turquoise": "cyan", "tiny": "small", "huge": "large", "ground": "floor", "drop": "drops",
-    "dropping": "drops", "dropped": "drops", "fall": "falls", "falling": "falls", "roll": "rolls", "rolling": "rolls",
-    "bounce": "bounces", "bouncing": "bounces", "pass": "passes", "passing": "passes", "fly": "flies", "flying": "flies",
-    "jump": "jumps", "jumping": "jumps", "throws": "thrown", "tossed": "thrown", "rotates": "orbits", "zooms": "moves",
-    "forward": "in", "backward": "out", "towards": "to", "toward": "to", "one": "a", "fixed": "static",
-    "lying": "lies", "resting": "rests", "moving": "moves", "move": "moves", "pan": "pans", "orbit": "orbits",
-}  # fmt: skip
+# A word of the training captions, which is in the bundled vocabulary -> common synonyms of it.
+_SYNONYMS_OF = {
+    "ball": "sphere marble",
+    "box": "cube block crate",
+    "gray": "grey",
+    "purple": "violet",
+    "pink": "magenta",
+    "cyan": "turquoise",
+    "small": "tiny",
+    "large": "huge",
+    "floor": "ground",
+    "drops": "drop dropping dropped",
+    "falls": "fall falling",
+    "rolls": "roll rolling",
+    "bounces": "bounce bouncing",
+    "passes": "pass passing",
+    "flies": "fly flying",
+    "jumps": "jump jumping",
+    "thrown": "throws tossed",
+    "orbits": "rotates orbit",
+    "moves": "zooms moving move",
+    "in": "forward",
+    "out": "backward",
+    "to": "towards toward",
+    "a": "one",
+    "static": "fixed",
+    "lies": "lying",
+    "rests": "resting",
+    "pans": "pan",
+}
+SYNONYMS = {word: known for known, words in _SYNONYMS_OF.items() for word in words.split()}
 
 
 @dataclass
 class TextEncoding:
+    """Encoded prompts, and what of them was not understood."""
+
     tokens: Tensor  # [B, L, D]; rows behind a prompt's last word are zero
-    unknown: list[tuple[str, list[str]]] = field(default_factory=list)  # word left out, nearest known words
-    cut: int = 0  # words behind the limit, left out
-    unit: str = "words"  # that `cut` counts
+    unknown: list[tuple[str, list[str]]] = field(default_factory=list)  # words left out, with similar known ones
+    cut: int = 0  # words or tokens beyond the limit, left out
+    unit: str = "words"  # of `cut`
 
 
 class TextEncoder(nn.Module):
@@ -37,7 +60,7 @@ class TextEncoder(nn.Module):
 
 
 class WordEncoder(TextEncoder):
-    """Embedding and position of each word, then one convolution over neighbours, so that "red ball" binds."""
+    """Word and position embeddings, then one convolution over neighbours, which binds "red" to "ball"."""
 
     def __init__(self, vocabulary: list[str], dim: int = 128, max_words: int = 32):
         super().__init__()
@@ -67,9 +90,9 @@ class WordEncoder(TextEncoder):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids [B, L], -1 where there is no word -> tokens [B, L, D], zero there."""
-        there = (ids >= 0)[..., None]
-        x = (self.embedding(ids.clamp_min(0)) + self.position[: ids.shape[1]]) * there
-        return (x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)) * there
+        mask = (ids >= 0)[..., None]
+        x = (self.embedding(ids.clamp_min(0)) + self.position[: ids.shape[1]]) * mask
+        return (x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)) * mask
 
     def batch_ids(self, rows: list[list[int]]) -> Tensor:
         """Lists of ids -> [B, longest], padded with -1."""
@@ -80,7 +103,7 @@ class WordEncoder(TextEncoder):
         """Tokens of the prompts, with the words that were left out."""
         parsed = [self.token_ids(p) for p in prompts]
         ids = self.batch_ids([p[0] for p in parsed]).to(self.position.device)
-        lost = list(dict.fromkeys(w for p in parsed for w in p[1]))
+        unknown = list(dict.fromkeys(w for p in parsed for w in p[1]))
         pool = self.vocabulary + list(SYNONYMS)
-        near = [(w, difflib.get_close_matches(w, pool, n=3, cutoff=0.55)) for w in lost[:20]]
+        near = [(w, difflib.get_close_matches(w, pool, n=3, cutoff=0.55)) for w in unknown[:20]]
         return TextEncoding(self(ids), near, sum(p[2] for p in parsed))

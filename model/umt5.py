@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,17 +48,17 @@ class UMT5Text(TextEncoder):
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> TextEncoding:
-        """Tokens [B, L, 4096] in float32, L that of the longest prompt, zero behind shorter ones; at most 512 of them.
+        """Tokens [B, L, 4096] in float32; L is the longest prompt's, at most 512, shorter prompts end in zeros.
 
-        Padding is neither seen by the encoder nor kept, as in Wan; the transformer pads to 512 with zeros.
+        Padding is masked in the encoder and zeroed in its output, as in Wan; the transformer pads to 512 with zeros.
         """
         pieces = [self.tokenize(cleaned(prompt)) for prompt in prompts]
         ids = [p[: TEXT_LEN - 1] + [END] for p in pieces]
         device = self.words.weight.device
         mask = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long)
         padded = torch.zeros_like(mask)  # 0 is the padding's id
-        for row, (one, there) in enumerate(zip(ids, mask)):
-            there[: len(one)] = 1
+        for row, one in enumerate(ids):
+            mask[row, : len(one)] = 1
             padded[row, : len(one)] = torch.tensor(one)
         padded, mask = padded.to(device), mask.to(device)
         tokens = self.encoder(inputs_embeds=self.words(padded), attention_mask=mask).last_hidden_state.float()
@@ -66,9 +67,11 @@ class UMT5Text(TextEncoder):
 
 
 class StoredEmbedding(nn.Module):
-    """A table of vectors that stays as stored; only the rows that are looked up are decoded."""
+    """An embedding table in its stored form; only the rows that are looked up are decoded."""
 
-    def __init__(self, raw: Tensor, stored: str, shape: tuple[int, int], scale: Tensor | None, dtype: torch.dtype):
+    scale: Tensor | None
+
+    def __init__(self, raw: Tensor, stored: str, shape: tuple[int, ...], scale: Tensor | None, dtype: torch.dtype):
         super().__init__()
         self.weight = nn.Parameter(raw.reshape(shape[0], -1), requires_grad=False)
         self.stored, self.dim, self.dtype = stored, shape[1], dtype
@@ -83,8 +86,8 @@ class StoredEmbedding(nn.Module):
         return decode(rows, self.stored, (len(rows), self.dim), scale, self.dtype).reshape(*ids.shape, -1)
 
 
-class _Held(nn.Module):
-    """A matrix that hides its weight: transformers casts activations to the weight's dtype, here only the file's."""
+class _WithoutWeight(nn.Module):
+    """A linear layer that hides its weight: transformers would cast activations to its dtype, here the file's."""
 
     weight = None
 
@@ -114,8 +117,8 @@ def load_text_file(
     only = replace(named, stored={n: s for n, s in named.stored.items() if n not in (*WORDS, SPIECE)})
     never = re.compile("(?!)")  # transformers' own norms compute in float32 whatever their weights are in
     fill(encoder, only, dtype, "umt5", float32=never, renamed=lambda name: "encoder." + name)
-    for block in encoder.block:
-        block.layer[1].DenseReluDense.wo = _Held(block.layer[1].DenseReluDense.wo)
+    for block in cast(Any, encoder).block:
+        block.layer[1].DenseReluDense.wo = _WithoutWeight(block.layer[1].DenseReluDense.wo)
     shape, stored = named.stored[words]
     table = StoredEmbedding(named.tensor(words), stored, shape, named.scale(words), dtype)
     return UMT5Text(encoder, table, tokenize).requires_grad_(False).eval()
@@ -186,7 +189,8 @@ def tokenizer_of(weights: WeightFile, path: str | Path | None) -> Callable[[str]
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as e:  # tokenizers raises plain Exception for whatever it cannot parse
         raise CheckpointError(f"{path}: not a tokenizer ({e}); {NEEDED}") from e
-    tokenizer.no_padding(), tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
 
 

@@ -1,19 +1,20 @@
-"""The released models of the Wan family, told apart by the names and shapes of their tensors alone."""
+"""The released models of the Wan family, identified by the names and shapes of their tensors alone."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import log, prod
-from typing import Any, Mapping
+from typing import Any
 
 from .config import VDiTConfig
-from .errors import UnknownVariant
+from .errors import UnknownVariantError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 CLIP_DIM, CLIP_TOKENS = 1280, 257  # ViT-H/14, the features before its last layer
-MODULES = {  # of which all these transformers are made, by the first part of their tensors' names
+MODULES = {  # first parts of the tensor names of all supported transformers
     "patch_embedding", "text_embedding", "time_embedding", "time_projection", "blocks", "head", "img_emb", "ref_conv",
     "control_adapter", "vace_patch_embedding", "vace_blocks", "delta_embedder",
 }  # fmt: skip
@@ -21,7 +22,7 @@ MODULES = {  # of which all these transformers are made, by the first part of th
 
 @dataclass(frozen=True)
 class Variant:
-    """One released model. `needs`: what a user has to give besides its file, a phrase each."""
+    """One released model. `needs`: phrases that name what a user has to load besides its file."""
 
     name: str
     title: str
@@ -43,33 +44,35 @@ def detect(shapes: Shapes) -> Variant:
     """The variant of a transformer's tensors: native names without prefix, logical shapes; any width and depth.
 
     Where two models are one network (an expert of 2.2 T2V and 2.1 T2V-14B), it is the one that runs alone.
-    Raises UnknownVariant.
+    Raises UnknownVariantError.
     """
     config = config_of(shapes)
     found = [v for v in VARIANTS.values() if _structure(v.config) == _structure(config)]
     if not found:
-        raise UnknownVariant(f"a transformer of the Wan family, but of no released kind: {_describe(config)}")
+        raise UnknownVariantError(f"a transformer of the Wan family, but of no released kind: {_describe(config)}")
     return min(found, key=lambda v: (abs(log(v.config.dim / config.dim)), v.experts)).of(config)
 
 
 def config_of(shapes: Shapes) -> VDiTConfig:
-    """The sizes that a transformer's tensors show. Raises UnknownVariant when they are not of a Wan transformer."""
+    """The config that a transformer's tensors imply. UnknownVariantError when they are not of a Wan transformer."""
     strange = sorted({name.split(".")[0] for name in shapes} - MODULES)
     wanted = ("patch_embedding", "text_embedding.0", "time_embedding.0", "blocks.0.ffn.0", "head.head")
     missing = [name + ".weight" for name in wanted if name + ".weight" not in shapes]
     if missing:
-        raise UnknownVariant(f"no transformer of the Wan family: {missing[0]} is missing among {len(shapes)} tensors")
+        raise UnknownVariantError(
+            f"no transformer of the Wan family: {missing[0]} is missing among {len(shapes)} tensors"
+        )
     if strange:
         seen = ", ".join(strange[:5])
-        raise UnknownVariant(f"a transformer of the Wan family with modules that no supported model has: {seen}")
+        raise UnknownVariantError(f"a transformer of the Wan family with modules that no supported model has: {seen}")
     patch, text, time, ffn, head = (shapes[name + ".weight"] for name in wanted)
     if len(patch) != 5:
-        raise UnknownVariant(f"patch_embedding.weight has shape {patch}; a video model's has five sizes")
+        raise UnknownVariantError(f"patch_embedding.weight has shape {patch}; a video model's has five sizes")
     layers, vace = _count(shapes, "blocks"), _count(shapes, "vace_blocks")
     image, places = shapes.get("img_emb.proj.0.weight"), shapes.get("img_emb.emb_pos")
     rays, reference = shapes.get("control_adapter.conv.weight"), shapes.get("ref_conv.weight")
     if bool(image) != ("blocks.0.cross_attn.k_img.weight" in shapes):
-        raise UnknownVariant("img_emb and cross_attn.k_img come together; one of them is missing")
+        raise UnknownVariantError("img_emb and cross_attn.k_img come together; one of them is missing")
     try:
         return VDiTConfig(
             dim=patch[0], ffn_dim=ffn[0], layers=layers, in_channels=patch[1], out_channels=head[0] // prod(patch[2:]),
@@ -82,7 +85,7 @@ def config_of(shapes: Shapes) -> VDiTConfig:
             flow_map="delta_embedder.0.weight" in shapes,
         )  # fmt: skip
     except (ValueError, IndexError, KeyError) as e:
-        raise UnknownVariant(f"a transformer of the Wan family whose sizes do not fit together: {e}") from e
+        raise UnknownVariantError(f"a transformer of the Wan family whose sizes do not fit together: {e}") from e
 
 
 def _count(shapes: Shapes, module: str) -> int:
@@ -90,12 +93,14 @@ def _count(shapes: Shapes, module: str) -> int:
     found = {int(m[1]) for m in map(re.compile(rf"{module}\.(\d+)\.").match, shapes) if m}
     if found != set(range(len(found))):
         missing = min(set(range(max(found))) - found)
-        raise UnknownVariant(f"{module}.{missing} is missing among {max(found) + 1} blocks; the file is incomplete")
+        raise UnknownVariantError(
+            f"{module}.{missing} is missing among {max(found) + 1} blocks; the file is incomplete"
+        )
     return len(found)
 
 
 def _structure(c: VDiTConfig) -> tuple:
-    """What tells models apart, whatever their width and depth."""
+    """The fields by which variants differ, whatever their width and depth."""
     branches = c.image_dim > 0, c.image_tokens, c.ref_channels, c.camera_rays, c.vace_channels, c.flow_map
     return c.in_channels, c.out_channels, *branches
 
@@ -128,16 +133,27 @@ _IMAGE = dict(image_dim=CLIP_DIM)
 
 
 def _variant(
-    name: str, title: str, size: str, channels: int, task: str, defaults: dict[str, Any], **modules: Any
+    name: str,
+    title: str,
+    size: str,
+    channels: int,
+    task: str,
+    defaults: dict[str, Any],
+    vace_every: int = 0,
+    **modules: int,
 ) -> Variant:
-    """channels: of the input. A boundary in the defaults makes it a pair of experts."""
+    """channels: of the input; vace_every: distance of the blocks that the VACE branch adds to.
+
+    A boundary in the defaults makes it a pair of experts.
+    """
     dim, ffn_dim, layers = _SIZES[size]
-    if every := modules.pop("vace_every", 0):
-        modules |= dict(vace_channels=96, vace_layers=tuple(range(0, layers, every)))
+    optional: dict[str, Any] = {**modules}
+    if vace_every:
+        optional |= dict(vace_channels=96, vace_layers=tuple(range(0, layers, vace_every)))
     latent, codec = (48, "wan2.2") if size == "5B" else (16, "wan2.1")
     config = VDiTConfig(
         dim=dim, ffn_dim=ffn_dim, layers=layers, in_channels=channels, out_channels=latent, text_dim=4096, text_len=512,
-        **modules,
+        **optional,
     )  # fmt: skip
     experts = "boundary" in defaults
     needs = (_VAE[codec], _TEXT, *([_CLIP] if config.image_dim else []), *([_PAIR] if experts else []))

@@ -28,7 +28,7 @@ class WanTransformer(Transformer):
     branch and the second time embedding of a flow map.
     """
 
-    def __init__(self, config: VDiTConfig = VDiTConfig()):
+    def __init__(self, config: VDiTConfig):
         super().__init__()
         c = self.config = config
         self.attention = c.attention
@@ -76,8 +76,8 @@ class WanTransformer(Transformer):
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
 
         sigma: [B], or [B, T] per latent frame (known frames at 0), in 0..1; context: [B, M, text_dim], M <= text_len.
-        camera: Plücker rays [B, 24, T, h*rays, w*rays]; vace: control input [B, vace_channels, T, h, w], or a tuple of
-        several with a tuple of scales; image: CLIP features [B, N, image_dim]; reference: latents [B, ref_channels, h, w].
+        camera: Plücker rays [B, 24, T, h*rays, w*rays]; vace: control input [B, vace_channels, T, h, w], or tuples of
+        several and their scales; image: CLIP features [B, N, image_dim]; reference: latents [B, ref_channels, h, w].
         target: for flow maps, the sigma to step to, shaped as sigma; the result is then the average velocity u, with
         x_target = x - (sigma - target) * u. None means target = sigma, the instantaneous velocity.
         text_cache: a dict to pass to all steps of a run without gradients in which context and image stay the same.
@@ -86,7 +86,7 @@ class WanTransformer(Transformer):
         c = self.config
         optional = dict(camera=camera, vace=vace, target=target, image=image, reference=reference)
         self._check(x, sigma, context, **optional, **own)
-        grid = cast(TokenGrid, tuple(n // p for n, p in zip(x.shape[2:], c.patch)))
+        grid = cast(TokenGrid, tuple(n // p for n, p in zip(x.shape[2:], c.patch, strict=False)))
         tokens = self._embed(x, sigma, grid, **own)  # [B, T, S, D]
         if camera is not None:
             tokens = add(tokens, self.control_adapter(camera.to(tokens.dtype)), camera_scale)
@@ -98,7 +98,11 @@ class WanTransformer(Transformer):
             self._context(context, image, text_cache),
             self._layout(grid, tokens),
         )
-        branch = dict(zip(c.vace_layers, cast("list[VaceBlock]", self.vace_blocks))) if vace is not None else {}
+        branch = (
+            dict(zip(c.vace_layers, cast("list[VaceBlock]", self.vace_blocks), strict=False))
+            if vace is not None
+            else {}
+        )
         hints = [self._first_hint(control, tokens) for control in _as_tuple(vace)] if branch else []
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, *conditions)
@@ -197,7 +201,7 @@ class WanTransformer(Transformer):
         c = self.config
         if x.ndim != 5 or x.shape[1] != c.in_channels:
             raise ValueError(f"latents have shape {tuple(x.shape)}; expected [B, {c.in_channels}, T, h, w]")
-        if any(n % p for n, p in zip(x.shape[2:], c.patch)):
+        if any(n % p for n, p in zip(x.shape[2:], c.patch, strict=False)):
             raise ValueError(f"a latent grid of {tuple(x.shape[2:])} does not divide into patches of {c.patch}")
         if sigma.shape not in ((len(x),), (len(x), x.shape[2] // c.patch[0])):
             raise ValueError(f"sigma has shape {tuple(sigma.shape)}; expected [{len(x)}] or one for each latent frame")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..model.config import VDiTConfig
 from ..model.defaults import DEFAULTS
-from ..model.errors import UnknownVariant
+from ..model.errors import UnknownVariantError
 from ..model.experts import Experts
 from ..model.transformer import Transformer
 from ..model.variants import detect
@@ -187,5 +187,5 @@ def _variant_of(patcher: ModelPatcher) -> Any:
     shapes = {name: tuple(value.shape) for name, value in model.diffusion_model.named_parameters()}
     try:
         return detect(shapes)
-    except UnknownVariant as e:
+    except UnknownVariantError as e:
         raise ValueError(f"this MODEL is {type(model).__name__}: {e}") from e

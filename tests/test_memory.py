@@ -118,7 +118,7 @@ def test_a_streamed_model_gives_the_same_and_holds_no_more_than_its_budget(block
     assert len(stream.streamed) == 6 - (blocks - 2) and stream.resident <= budget_for(m, blocks)
     held = []
     for block in m.blocks:
-        block.register_forward_pre_hook(lambda block, args: held.append(len(stream.there)))
+        block.register_forward_pre_hook(lambda block, args: held.append(len(stream.copies)))
     for _ in range(2):  # the second pass knows what follows
         assert torch.equal(m(given[0].clone(), *given[1:]), want)
     assert max(held) == 2, "one block computes, the next is on its way"
@@ -132,7 +132,7 @@ def test_the_next_block_is_fetched_before_its_turn():
     stream = streaming.BlockStream(m, CPU, budget_for(m, 2))
     m(given[0].clone(), *given[1:])
     seen = []
-    m.blocks[2].register_forward_hook(lambda *_: seen.append(m.blocks[3] in stream.there))
+    m.blocks[2].register_forward_hook(lambda *_: seen.append(m.blocks[3] in stream.copies))
     m(given[0].clone(), *given[1:])
     assert seen == [True]
 

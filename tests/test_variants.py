@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from vdit.model.config import VDiTConfig
-from vdit.model.errors import UnknownVariant
+from vdit.model.errors import UnknownVariantError
 from vdit.model.experts import Experts
 from vdit.model.variants import VARIANTS, detect
 from vdit.model.wan import WanTransformer, init_weights
@@ -89,7 +89,7 @@ def spoiled(how: str) -> dict[str, tuple[int, ...]]:
     ],
 )
 def test_an_unknown_model_is_refused_by_the_variant_it_resembles(how, says):
-    with pytest.raises(UnknownVariant, match=says):
+    with pytest.raises(UnknownVariantError, match=says):
         detect(spoiled(how))
 
 

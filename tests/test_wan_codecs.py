@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from vdit.model.codec import tiles
 from vdit.model.codec.taehv import TaeCodec
 from vdit.model.codec.wan import WanCodec, detect_codec, load_codec_file, native_name, with_preview
-from vdit.model.errors import CheckpointError, UnknownCodec
+from vdit.model.errors import CheckpointError, UnknownCodecError
 
 WIDTHS = {"2.1": (8, 8), "2.2": (8, 12)}  # encoder, decoder
 
@@ -367,5 +367,5 @@ def test_other_files_are_refused_by_what_they_are_before_a_tensor_is_read():
         with pytest.raises(CheckpointError, match=f"some/file.safetensors: .*{says}"):
             load_codec_file(file)
         assert file.read == []
-    with pytest.raises(UnknownCodec, match="0 tensors"):
+    with pytest.raises(UnknownCodecError, match="0 tensors"):
         detect_codec({})

@@ -1,5 +1,7 @@
 """Block-sparse attention, forward: full, partial and length-only blocks of one plan, exact online softmax."""
 
+# Triton converts what a launch passes, which its annotations do not say.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 import torch
 import triton
 import triton.language as tl
@@ -137,6 +139,7 @@ def attention_forward(
 
 
 def check_shapes(q: Tensor, k: Tensor, v: Tensor, plan: PlanTensors, block_q: int, block_k: int) -> None:
+    """ValueError unless q, k and v [B, H, slots, D] fit the plan."""
     if q.ndim != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
         raise ValueError(f"q, k, v have shapes {[tuple(x.shape) for x in (q, k, v)]}; expected [B, H, slots, D] alike")
     if q.shape[3] not in (64, 128):

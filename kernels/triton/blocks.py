@@ -1,5 +1,7 @@
 """What every attention kernel shares: visibility of keys in the box predicate, and the walk over a list of blocks."""
 
+# Triton unrolls static_range, whose annotations do not say that it is iterable.
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false
 import triton
 import triton.language as tl
 

@@ -81,11 +81,12 @@ def target_of(index: int | None) -> str:
         return "gfx942"
     if not torch.cuda.is_available():  # Triton's interpreter
         return "sm_80"
-    number = int("%d%d" % torch.cuda.get_device_capability(index))
+    number = int("".join(map(str, torch.cuda.get_device_capability(index))))
     known = sorted(int(name[3:]) for name in TABLES if name.startswith("sm_"))
     return f"sm_{max((n for n in known if n <= number), default=known[0])}"
 
 
 def launch_options(c: Config) -> dict:
+    """Keyword arguments of a kernel launch."""
     # FP fusion is off by default since 3.9: without it the softmax's scale-and-subtract is two instructions.
     return {"num_warps": c.warps, "num_stages": c.stages, "enable_fp_fusion": True}

@@ -46,6 +46,7 @@ class WanCodec(Codec):
 
     @property
     def dtype(self) -> torch.dtype:
+        """Dtype of activations."""
         return self.conv1.weight.dtype
 
     @torch.no_grad()
@@ -63,7 +64,7 @@ class WanCodec(Codec):
         x = latent.permute(0, 2, 3, 4, 1)
         tiles = self._tiles(*x.shape[2:4])
         parts = tiles.cut(x)
-        for frames in zip(*(self._decode(part, chunk, park=len(parts) > 1) for part in parts)):
+        for frames in zip(*(self._decode(part, chunk, park=len(parts) > 1) for part in parts), strict=False):
             whole = tiles.join(frames, self.spatial)
             yield whole.clamp_(0, 1) if clip else whole
 
@@ -81,7 +82,7 @@ class WanCodec(Codec):
         small = latent.shape[2] * latent.shape[3] * self.spatial**2 <= SMALL
         # The first latent, which is not doubled, comes over and above the first group.
         starts = [0, *range(1 + group, count, group)] if chunk == 1 else [*range(0, count, group)]
-        for start, stop in zip(starts, [*starts[1:], count]):
+        for start, stop in zip(starts, [*starts[1:], count], strict=False):
             x = part = None  # the last group's memory is free for this one
             x = self.decoder.begin(self.conv2(latent[:, start:stop].to(self.dtype)), memory)
             begun = start == 0
@@ -119,6 +120,8 @@ def _cut(x: Tensor, size: int, less: int) -> tuple[Tensor, ...]:
 
 
 class Encoder(nn.Module):
+    """Four sizes of residual blocks, then attention: pixels to the mean and log variance of latents."""
+
     def __init__(self, kind: str, pixels: int, width: int, out: int):
         super().__init__()
         self.conv1 = CausalConv(pixels, width)
@@ -136,6 +139,7 @@ class Encoder(nn.Module):
         self.head = nn.ModuleDict({"0": Norm(last), "2": CausalConv(last, out)})
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """Folded pixels [B, T, H, W, C] -> [B, T', h, w, 2 * channels]."""
         x = self.conv1(x, memory)
         x = run([*self.downsamples, *self.middle], x, memory)
         return self.head["2"](x, memory, self.head["0"])
@@ -164,9 +168,11 @@ class Decoder(nn.Module):
         self.small = 1 if kind == "2.2" else 2 * (BLOCKS + 1) + 1  # up to the second doubling over time
 
     def begin(self, x: Tensor, memory: Memory) -> Tensor:
+        """Latents [B, T, h, w, C] -> features before the second doubling over time."""
         x = self.conv1(x, memory)
         return run([*self.middle, *self.upsamples[: self.small]], x, memory)
 
     def end(self, x: Tensor, memory: Memory) -> Tensor:
+        """Features -> folded pixels in -1..1."""
         x = run(self.upsamples[self.small :], x, memory)
         return self.head["2"](x, memory, self.head["0"])

@@ -53,7 +53,7 @@ class Codec(nn.Module):
         self.register_buffer("preview_map", None, persistent)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, h, w]. Raises ValueError for other sizes."""
+        """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, h, w]. ValueError for other sizes."""
         raise NotImplementedError
 
     def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:

@@ -8,7 +8,8 @@ write in place. Structure and tensor names: Wan-Video/Wan2.2 `wan/modules/vae2_1
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ class Pointwise(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] -> [..., C']."""
         return F.linear(x, self.weight.flatten(1), self.bias)
 
 
@@ -59,6 +61,7 @@ class Norm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(width, *[1] * dims))
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """[..., C] -> [..., C], into `out` where it is given."""
         out = torch.empty_like(x) if out is None else out
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).clamp_min_(1e-12)
         torch.mul(x, x.shape[-1] ** 0.5 / length, out=out)
@@ -143,7 +146,7 @@ def _minimal(x: Tensor, axis: int, size: int, weights: Tensor, convolve: Callabl
     results = y.unbind(axis + 1)
     for i, result in enumerate(results):
         result.copy_(sums[0][i % 2])
-        for (point, _, _), parts in zip(table["pairs"][1:], sums[1:]):
+        for (point, _, _), parts in zip(table["pairs"][1:], sums[1:], strict=False):
             result.add_(parts[i % 2], alpha=point**i)
     results[0].add_(convolve(_combine(places, table["ends"][0]), weights[0], False))
     results[-1].add_(convolve(_combine(places, table["ends"][1]), weights[-1], False))
@@ -152,7 +155,7 @@ def _minimal(x: Tensor, axis: int, size: int, weights: Tensor, convolve: Callabl
 
 def _combine(places: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
     """Sum of factor * place, of which one factor is 1."""
-    (x, _), *rest = sorted(((x, f) for x, f in zip(places, factors) if f), key=lambda term: term[1] != 1)
+    (x, _), *rest = sorted(((x, f) for x, f in zip(places, factors, strict=False) if f), key=lambda term: term[1] != 1)
     if not rest:
         return x
     y = torch.add(x, rest[0][0], alpha=rest[0][1])
@@ -169,6 +172,7 @@ class TimeConv(nn.Conv3d):
         self.step = step
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """[B, T, H, W, C] -> [B, T', H, W, C']."""
         x = torch.cat((memory[self].to(x.device), x), 1)
         memory[self] = x[:, self.step - 3 :].clone()
         last = x.shape[1] - 2
@@ -178,6 +182,8 @@ class TimeConv(nn.Conv3d):
 
 
 class ResidualBlock(CausalLayer):
+    """Two causal convolutions with a skip connection."""
+
     def __init__(self, width: int, out: int):
         super().__init__()
         self.residual = nn.ModuleDict(
@@ -186,6 +192,7 @@ class ResidualBlock(CausalLayer):
         self.shortcut = Pointwise(width, out) if width != out else nn.Identity()
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """[B, T, H, W, C] -> [B, T, H, W, C']."""
         y = self.residual["2"](x, memory, self.residual["0"])
         return self.residual["6"](y, memory, self.residual["3"]).add_(self.shortcut(x))
 
@@ -214,7 +221,8 @@ class Downsample(CausalLayer):
         self.time_conv = TimeConv(width, width, 2) if time else None
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        conv = self.resample["1"]
+        """[B, T, H, W, C] -> [B, T', H/2, W/2, C]."""
+        conv = cast(nn.Conv2d, self.resample["1"])
         x = conv2d(F.pad(x, (0, 0, 0, 1, 0, 1)), conv.weight, conv.bias, stride=2)
         if self.time_conv is None:
             return x
@@ -234,24 +242,27 @@ class Upsample(CausalLayer):
         self.time_conv = TimeConv(width, 2 * width, 1) if time else None
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        return self._double_sides(x if self.time_conv is None else self._double_frames(x, memory))
+        """[B, T, H, W, C] -> [B, T', 2H, 2W, C']."""
+        return self._double_sides(x if self.time_conv is None else self._double_frames(x, self.time_conv, memory))
 
-    def _double_frames(self, x: Tensor, memory: Memory) -> Tensor:
-        if self.time_conv in memory:
-            pairs = self.time_conv(x, memory).unflatten(-1, (2, -1))  # [B, T, H, W, 2, C]
+    def _double_frames(self, x: Tensor, time_conv: TimeConv, memory: Memory) -> Tensor:
+        if time_conv in memory:
+            pairs = time_conv(x, memory).unflatten(-1, (2, -1))  # [B, T, H, W, 2, C]
             return pairs.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
-        memory[self.time_conv] = torch.zeros_like(x[:, :1]).expand(-1, 2, -1, -1, -1)
-        return x if x.shape[1] == 1 else torch.cat((x[:, :1], self._double_frames(x[:, 1:], memory)), 1)
+        memory[time_conv] = torch.zeros_like(x[:, :1]).expand(-1, 2, -1, -1, -1)
+        return x if x.shape[1] == 1 else torch.cat((x[:, :1], self._double_frames(x[:, 1:], time_conv, memory)), 1)
 
     def _double_sides(self, x: Tensor) -> Tensor:
         """3x3 over pixels repeated 2x2: each of the four pixels sees 2x2 different ones, so 4 products replace 9."""
-        conv, (b, t, h, w, _) = self.resample["1"], x.shape
+        conv, (b, t, h, w, _) = cast(nn.Conv2d, self.resample["1"]), x.shape
         left, middle, right = conv.weight.float().unbind(3)
         sides = []
         for columns in ((left, middle + right), (left + middle, right)):
             top, center, bottom = torch.stack(columns, 3).unbind(2)
             sides += [torch.stack((top, center + bottom), 2), torch.stack((top + center, bottom), 2)]
-        four = conv2d(x, torch.cat(sides).to(x.dtype), conv.bias.repeat(4), padding=1)  # [B, T, h+1, w+1, 4C]
+        four = conv2d(
+            x, torch.cat(sides).to(x.dtype), cast(Tensor, conv.bias).repeat(4), padding=1
+        )  # [B, T, h+1, w+1, 4C]
         y = x.new_empty(b, t, 2 * h, 2 * w, conv.out_channels)
         for i, part in enumerate(four.chunk(4, -1)):
             column, row = divmod(i, 2)
@@ -269,6 +280,7 @@ class DownBlock(CausalLayer):
         self.frames, self.side, self.out = 1 + time, 1 + halve, out
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """[B, T, H, W, C] -> [B, T', H', W', C']."""
         means = self._means(x)
         return run(self.downsamples, x, memory).add_(means)
 
@@ -291,6 +303,7 @@ class UpBlock(CausalLayer):
         self.frames, self.side, self.out = 1 + time, 1 + double, out
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """[B, T, H, W, C] -> [B, T', H', W', C']."""
         first = self.frames == 2 and self.upsamples[-1].time_conv not in memory
         y = run(self.upsamples, x, memory)
         if self.side == 1:

@@ -29,10 +29,11 @@ class MemoryBlock(CausalLayer):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """[B, T, H, W, C] -> [B, T, H, W, C]."""
-        past = memory[self] if self in memory else self.before_first(x[:, :1])
-        memory[self] = x[:, -1:].clone()
-        before = torch.cat((past, x[:, :-1]), 1)
-        y = x + self.residual(torch.cat((x, before), -1))
+        frames = x.view_as(x)  # autograd then sums this branch's gradients before it adds those of the skip connection
+        past = memory[self] if self in memory else self.before_first(frames[:, :1])
+        memory[self] = frames[:, -1:].clone()
+        before = torch.cat((past, frames[:, :-1]), 1)
+        y = x + self.residual(torch.cat((frames, before), -1))
         return y if self.signed else F.relu(y, inplace=True)
 
 

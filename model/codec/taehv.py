@@ -7,6 +7,8 @@ they stand in for. Layout, tensor names, and which frames are padded and trimmed
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,11 +29,15 @@ class Conv(nn.Conv2d):
         super().__init__(width, out, 3, stride=stride, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, C] -> [B, T, H', W', C']."""
         return conv2d(x, self.weight, self.bias, stride=self.stride, padding=1)
 
 
 class Clamp(nn.Module):
+    """Soft clamp to -3..3."""
+
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
         return torch.tanh(x / 3) * 3
 
 
@@ -57,6 +63,7 @@ class Pool(nn.Module):
         self.step, self.conv = step, nn.Conv2d(width * step, width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, C] -> [B, T/step, H, W, C]."""
         x = x.unflatten(1, (-1, self.step)).permute(0, 1, 3, 4, 2, 5).flatten(4)
         return F.linear(x, self.conv.weight.flatten(1))
 
@@ -69,6 +76,7 @@ class Grow(nn.Module):
         self.step, self.conv = step, nn.Conv2d(width, width * step, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, C] -> [B, T*step, H, W, C]."""
         x = F.linear(x, self.conv.weight.flatten(1)).unflatten(-1, (self.step, -1))
         return x.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
 
@@ -77,6 +85,7 @@ class Double(nn.Module):
     """Repeats pixels 2x2."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, C] -> [B, T, 2H, 2W, C]."""
         return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
@@ -94,7 +103,7 @@ class TaeCodec(RecurrentCodec):
             encoder += [TaeMemoryBlock(PIXELS) for _ in range(3)]
         self.encoder = nn.ModuleList([*encoder, Conv(PIXELS, self.channels)])
         decoder: list[nn.Module] = [Clamp(), Conv(self.channels, DEEP[0]), nn.ReLU(True)]
-        for width, out, time in zip(DEEP, (*DEEP[1:], PIXELS), reversed(IN_TIME)):
+        for width, out, time in zip(DEEP, (*DEEP[1:], PIXELS), reversed(IN_TIME), strict=False):
             decoder += [TaeMemoryBlock(width) for _ in range(3)]
             decoder += [Double(), Grow(width, 1 + time), Conv(width, out, bias=False)]
         self.decoder = nn.ModuleList([*decoder, nn.ReLU(True), Conv(PIXELS, pixels)])
@@ -102,7 +111,8 @@ class TaeCodec(RecurrentCodec):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.encoder[0].weight.dtype
+        """Dtype of activations."""
+        return cast(Conv, self.encoder[0]).weight.dtype
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:

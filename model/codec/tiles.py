@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -79,4 +79,4 @@ def _ramps(spans: Sequence[tuple[int, int]], scale: int) -> list[Tensor]:
             ramp = ramp.minimum((stop * scale - place) / ((stop - spans[i + 1][0]) * scale))
         ramps.append(ramp)
         total[start * scale : stop * scale] += ramp
-    return [ramp / total[start * scale : stop * scale] for ramp, (start, stop) in zip(ramps, spans)]
+    return [ramp / total[start * scale : stop * scale] for ramp, (start, stop) in zip(ramps, spans, strict=False)]

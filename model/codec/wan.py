@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import CheckpointError, UnknownCodec
+from ..errors import CheckpointError, UnknownCodecError
 from .autoencoder import WanCodec
 from .taehv import DEEP, TaeCodec
 from .wan_latents import STATISTICS
+
+if TYPE_CHECKING:
+    from ..files.weights import WeightFile
 
 MARKS = {  # a tensor that only this codec has: native, diffusers
     "2.2": ("decoder.upsamples.0.upsamples.0.residual.2.weight", "decoder.up_blocks.0.upsampler.time_conv.weight"),
@@ -55,13 +58,13 @@ def native_name(name: str, nested: bool) -> str:
 def detect_codec(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """ "2.1" or "2.2" (Wan codecs, of any width), "taew2_1" or "taew2_2" (tiny ones); names native or diffusers'.
 
-    taew2_1 and HunyuanVideo's taehv have the same names and shapes and cannot be told apart. Raises UnknownCodec.
+    taew2_1 and HunyuanVideo's taehv have the same names and shapes and cannot be told apart. Raises UnknownCodecError.
     """
     if "decoder.22.bias" in shapes and "decoder.3.conv.0.weight" in shapes:
         width, channels = tuple(shapes["decoder.1.weight"])[:2]
         kind = {(DEEP[0], 16): "taew2_1", (DEEP[0], 48): "taew2_2"}.get((width, channels))
         if kind is None:
-            raise UnknownCodec(
+            raise UnknownCodecError(
                 f"a tiny codec of the TAEHV layout with {channels} latent channels and {width} features; "
                 f"Wan's are taew2_1 (16, {DEEP[0]}) and taew2_2 (48, {DEEP[0]})"
             )
@@ -70,24 +73,23 @@ def detect_codec(shapes: Mapping[str, tuple[int, ...]]) -> str:
         if any(name in shapes for name in mark):
             latent = next((shapes[name] for name in ("conv2.weight", "post_quant_conv.weight") if name in shapes), (0,))
             if latent[0] != len(STATISTICS[kind][0]):
-                raise UnknownCodec(
+                raise UnknownCodecError(
                     f"it has the structure of the Wan {kind} codec but {latent[0]} latent channels; "
                     f"expected {len(STATISTICS[kind][0])}"
                 )
             return kind
-    raise UnknownCodec(f"{_describe(shapes)}; expected the Wan 2.1 or 2.2 VAE, taew2_1 or taew2_2")
+    raise UnknownCodecError(f"{_describe(shapes)}; expected the Wan 2.1 or 2.2 VAE, taew2_1 or taew2_2")
 
 
-def load_codec_file(weights: Any, dtype: torch.dtype = torch.float32) -> WanCodec | TaeCodec:
+def load_codec_file(weights: WeightFile, dtype: torch.dtype = torch.float32) -> WanCodec | TaeCodec:
     """The codec in an opened weight file, in `dtype`; weights that have it already stay mapped, not copied.
 
-    weights: has `.path`, `.shapes` (by name) and `.tensor(name)`. Raises CheckpointError naming the file, what was
-    found and what is needed, before any tensor is read.
+    Raises CheckpointError naming the file, what was found and what is needed, before any tensor is read.
     """
     shapes = weights.shapes
     try:
         kind = detect_codec(shapes)
-    except UnknownCodec as e:
+    except UnknownCodecError as e:
         raise CheckpointError(f"{weights.path}: this is no codec of Wan models: {e}") from e
     own = {name if kind.startswith("tae") else native_name(name, kind == "2.2"): name for name in shapes}
     shape = {name: tuple(shapes[theirs]) for name, theirs in own.items()}
@@ -115,7 +117,7 @@ def load_codec_file(weights: Any, dtype: torch.dtype = torch.float32) -> WanCode
     return codec.requires_grad_(False).eval()
 
 
-def with_preview(codec: WanCodec | TaeCodec, preview: TaeCodec) -> WanCodec | TaeCodec:
+def with_preview(codec: WanCodec | TaeCodec, preview: WanCodec | TaeCodec) -> WanCodec | TaeCodec:
     """The codec, whose previews the tiny one now makes. Raises ValueError where it knows other latents."""
     if not isinstance(preview, TaeCodec) or preview.kind != codec.kind:
         raise ValueError(

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,45 +26,46 @@ from .families import identify
 from .weights import open_weights
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
-FORMATS = (
-    1,
-    2,
-    3,
-)  # 2: large matrices in 8 bits, see int8_rows; 3: of a student what it adds to its teacher, see student
+FLOATS, INT8, ADDITIONS = FORMATS = 1, 2, 3  # 2: int8_rows; 3: of a student, what it adds to its teacher (student.py)
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
 PREVIEW_MAP = PREFIXES["codec"] + "preview_map"  # optional
 
 
 def save_world_model(
-    model: WorldModel, path: str | Path, dtype: torch.dtype = torch.float16, beside: str | None = None, rank: int | None = None
-) -> Path:  # fmt: skip
-    """Write the bundle (beside, fsync, rename), in a float type or torch.int8: a byte a weight, quantised as in int8_rows.
+    model: WorldModel,
+    path: str | Path,
+    dtype: torch.dtype = torch.float16,
+    beside: str | None = None,
+    rank: int | None = None,
+) -> Path:
+    """Write the bundle (to a file beside it, fsync, rename), in a float dtype or quantised to torch.int8.
 
-    beside: a file in the same folder, of a student's teacher, from which all parts but the transformer are to be read; rank:
-    of the transformer, too, only what it adds to model.teacher's, in so many ranks. Raises CheckpointError when a weight is not
-    finite, ValueError when it adds more.
+    beside: name of a file in the same folder, from which all parts but the transformer are read: they are left out.
+    rank: of a student, store only the difference from the transformer of model.teacher (the file `beside`), in factors
+    of this rank. Raises CheckpointError for weights that are not finite, ValueError for a difference of higher rank.
     """
     from safetensors.torch import save_file
 
     path = Path(path)
     if not isinstance(model.codec, TinyCodec) or not isinstance(model.text, WordEncoder):
         raise CheckpointError(f"{path}: {model.title} cannot be saved as a bundle; only models of VDiT's own can")
-    short = dtype == torch.int8
-    weights = {
-        part: module.state_dict() for part, module in model.parts.items() if part == "transformer" or beside is None
-    }
+    int8, base = dtype == torch.int8, model if rank is None else model.teacher
+    parts = {part: module.state_dict() for part, module in model.parts.items() if part == "transformer" or not beside}
+    if base is None:
+        raise ValueError(
+            f"{path}: a rank of {rank} is given, but the model has no teacher to store the difference from"
+        )
     if rank is not None:
-        base = from_teacher(model.teacher.transformer, model.config.layers).state_dict()
-        weights["transformer"] = added(weights["transformer"], base, rank)
+        start = from_teacher(_vdit(base), model.config.layers).state_dict()
+        parts["transformer"] = added(parts["transformer"], start, rank)
     tensors = {
-        PREFIXES[part] + name: value.detach().cpu().to(torch.float32 if short else dtype).contiguous()
-        for part, values in weights.items()
+        PREFIXES[part] + name: value.detach().cpu().to(torch.float32 if int8 else dtype).contiguous()
+        for part, values in parts.items()
         for name, value in values.items()
     }
     _check_finite(path, tensors)
-    tensors = quantise_rows(tensors) if short else tensors
     header = {
-        "format": 3 if rank is not None else FORMATS[short],
+        "format": ADDITIONS if rank is not None else INT8 if int8 else FLOATS,
         "transformer": asdict(model.config),
         "codec": asdict(model.codec.config),
         "text": {"vocabulary": model.text.vocabulary, "max_words": model.text.max_words},
@@ -73,11 +75,10 @@ def save_world_model(
     if model.dynamics is not None:
         header["dynamics"] = asdict(model.dynamics.config)
     if beside is not None:
-        whole = rank is not None
-        header["beside"] = {"file": beside, "parts": _digest(model.teacher if whole else model, whole), "rank": rank}
+        header["beside"] = {"file": beside, "parts": _digest(base, rank is not None), "rank": rank}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"vdit": json.dumps(header)})
+    save_file(quantise_rows(tensors) if int8 else tensors, partial, metadata={"vdit": json.dumps(header)})
     with open(partial, "rb+") as f:
         os.fsync(f.fileno())
     partial.replace(path)
@@ -89,26 +90,28 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     path = Path(path)
     header, tensors = _read(path)
     rank = header.get("beside", {}).get("rank")
-    other = _beside(path, header["beside"], device) if "beside" in header else None
+    teacher = _teacher(path, header["beside"], device) if "beside" in header else None
     try:
         config = VDiTConfig(**header["transformer"])
-        parts = other.parts if other is not None else {
-            "codec": TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors),
-            "text": WordEncoder(**header["text"], dim=config.text_dim),
-            "dynamics": ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None,
-        }  # fmt: skip
-        parts = {
-            **parts,
-            "transformer": VDiT(config) if rank is None else from_teacher(other.transformer, config.layers),
-        }
-        if parts["transformer"].config != config:
+        if teacher is None or rank is None:
+            transformer = VDiT(config)
+        else:
+            transformer = from_teacher(_vdit(teacher), config.layers)
+        if transformer.config != config:
             raise ValueError("its sizes are not those of its teacher")
-        defaults = {**DEFAULTS, **header["defaults"]}
-        model = WorldModel(config, defaults=defaults, facts=header["facts"], teacher=other, **parts)
+        defaults, facts = {**DEFAULTS, **header["defaults"]}, header["facts"]
+        if teacher is not None:
+            shared = teacher.codec, teacher.text, defaults, facts
+            model = WorldModel(config, transformer, *shared, dynamics=teacher.dynamics, teacher=teacher)
+        else:
+            codec = TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors)
+            text = WordEncoder(**header["text"], dim=config.text_dim)
+            dynamics = ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None
+            model = WorldModel(config, transformer, codec, text, defaults, facts, dynamics=dynamics)
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     _check_finite(path, tensors)
-    own = model.parts if other is None else {"transformer": model.transformer}
+    own = model.parts if teacher is None else {"transformer": model.transformer}
     weights = {part: module.state_dict() for part, module in own.items()}
     if rank is None:
         wanted = {part: {name: tuple(v.shape) for name, v in values.items()} for part, values in weights.items()}
@@ -126,21 +129,26 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     return model
 
 
-def _beside(path: Path, said: dict, device: str | torch.device) -> WorldModel:
-    """The model from which a bundle takes what it does not hold itself."""
-    other = path.with_name(Path(said["file"]).name)
+def _vdit(model: WorldModel) -> VDiT:
+    """The transformer of a bundle's model, which is always a VDiT."""
+    return cast(VDiT, model.transformer)
+
+
+def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) -> WorldModel:
+    """The model whose parts a bundle shares; reference: the header's entry `beside`."""
+    other = path.with_name(Path(reference["file"]).name)
     if not other.is_file():
         raise CheckpointError(
             f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it"
         )
     model = load_world_model(other, device)
-    if _digest(model, said.get("rank") is not None) != said["parts"]:
+    if _digest(model, reference.get("rank") is not None) != reference["parts"]:
         raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
     return model
 
 
 def _digest(model: WorldModel, whole: bool = False) -> str:
-    """Of all parts but the transformer, or of the whole, as files hold them."""
+    """Hash of the weights in float16: of all parts if `whole`, else of all but the transformer."""
     digest = hashlib.sha256()
     for part, module in model.parts.items():
         for name, value in module.state_dict().items() if whole or part != "transformer" else ():
@@ -179,8 +187,8 @@ def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
 def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or extra:
-        parts = [f"{len(names)} {what} tensors (first {names[0]})" for what, names in
-                 (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
+        groups = (("missing", missing), ("unexpected", extra))
+        parts = [f"{len(names)} {what} tensors (first {names[0]})" for what, names in groups if names]
         raise CheckpointError(f"{path}: {' and '.join(parts)}; the file does not hold what its header says")
     for name, value in found.items():
         if tuple(value.shape) != wanted[name]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Family(NamedTuple):
+    """What a file of weights is."""
+
     role: str  # "transformer", "codec", "preview codec", "text encoder", "vision encoder", "lora", "bundle", "other"
     title: str  # as in "this is ..."
 
@@ -119,7 +122,7 @@ def _encoder(shapes: Shapes, joined: str) -> Family | None:
 
 def _model(joined: str) -> Family | None:
     title = next((title for mark, title in _MODELS if mark in joined), None)
-    return title and Family("other", title)
+    return Family("other", title) if title else None
 
 
 def _unknown(names: list[str]) -> Family:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from .weights import WeightFile
 FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder)(\.|$)")
 
 
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
 class Difference(NamedTuple):
     """Between the tensors of a file and those of a module."""
 
@@ -26,6 +30,7 @@ class Difference(NamedTuple):
 
 
 def compare(weights: WeightFile, wanted: dict[str, tuple[int, ...]]) -> Difference:
+    """The tensors of a file against the wanted names and shapes."""
     found = weights.shapes
     return Difference(
         [n for n in wanted if n not in found],
@@ -38,8 +43,8 @@ def check_names(weights: WeightFile, wanted: dict[str, tuple[int, ...]], what: s
     """CheckpointError that counts and names tensors which are missing, too many, or of another shape."""
     missing, extra, misshapen = compare(weights, wanted)
     if missing or extra:
-        parts = [f"{len(names)} {word} tensors (first {names[0]})" for word, names in
-                 (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
+        groups = (("missing", missing), ("unexpected", extra))
+        parts = [f"{len(names)} {word} tensors (first {names[0]})" for word, names in groups if names]
         raise CheckpointError(
             f"{weights.path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model"
         )
@@ -50,9 +55,9 @@ def check_names(weights: WeightFile, wanted: dict[str, tuple[int, ...]], what: s
 
 
 def fill(
-    module: nn.Module, weights: WeightFile, dtype: torch.dtype, what: str, *,
+    module: AnyModule, weights: WeightFile, dtype: torch.dtype, what: str, *,
     float32: re.Pattern = FLOAT32, renamed: Callable[[str], str] = lambda name: name,
-) -> nn.Module:  # fmt: skip
+) -> AnyModule:  # fmt: skip
     """Gives a module on meta the file's tensors; matrices keep the file's form where that is no larger.
 
     dtype: what activations will be in; names that `float32` finds compute in float32. renamed: name in the module ->
@@ -85,6 +90,6 @@ def _stays(weights: WeightFile, name: str, wanted: torch.dtype) -> bool:
 
 
 def _replace(module: nn.Module, name: str, stored: str, scale: tuple[int, ...] | None) -> None:
-    old = module.get_submodule(name)
+    old = cast(nn.Linear, module.get_submodule(name))
     new = StoredLinear((old.out_features, old.in_features), old.bias is not None, stored, scale)
     module.set_submodule(name, new)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..errors import CheckpointError, UnknownVariant
+from ..errors import CheckpointError, UnknownVariantError
 from ..variants import Variant, detect
 from .families import identify, teacher_of
 from .fill import compare
@@ -68,7 +68,7 @@ def inspect(path: str | Path) -> Inspection:
 def _transformer(seen: Inspection, weights: WeightFile) -> None:
     try:
         variant = detect(weights.shapes)
-    except UnknownVariant as e:
+    except UnknownVariantError as e:
         seen.problems.append(str(e))
         return
     seen.what, seen.variant = variant.title, variant.name

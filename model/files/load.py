@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Sequence
 
 import torch
 
 from ..codec.wan import detect_codec, load_codec_file, with_preview
 from ..defaults import DEFAULTS
-from ..errors import CheckpointError, UnknownCodec, UnknownVariant
+from ..errors import CheckpointError, UnknownCodecError, UnknownVariantError
 from ..experts import Experts
 from ..memory import Estimate, estimate
 from ..umt5 import WORDS, load_text_file, tokenizer_of, with_transformers_names
@@ -135,7 +135,7 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
     """The model of a plan: transformer mapped, LoRAs laid over it, codec and text encoder where the plan has them."""
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     codec = load_codec_file(plan.codec) if plan.codec else None
-    if plan.preview:
+    if codec and plan.preview:
         codec = with_preview(codec, load_codec_file(plan.preview))
     text = load_text_file(plan.text, plan.tokenizer, dtype) if plan.text else None
     experts = []
@@ -206,7 +206,7 @@ def _advice(family: Family) -> str:
 def _variant(weights: WeightFile) -> Variant:
     try:
         return detect(weights.shapes)
-    except UnknownVariant as e:
+    except UnknownVariantError as e:
         raise CheckpointError(f"{weights.path}: {e}") from e
 
 
@@ -255,7 +255,7 @@ def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFil
         raise CheckpointError(f"{path}: this is {family.title}; {ROLES['codec']} is expected here. {_advice(family)}")
     try:
         kind = detect_codec(found.shapes)
-    except UnknownCodec as e:
+    except UnknownCodecError as e:
         raise CheckpointError(f"{path}: {e}") from e
     if kind[-3:].replace("_", ".") != variant.codec[-3:]:
         raise CheckpointError(
@@ -276,7 +276,7 @@ def _preview(paths: Sequence[str | Path], codec: WeightFile) -> WeightFile | Non
         try:
             if detect_codec(found.shapes) == wanted:
                 return found
-        except UnknownCodec as e:
+        except UnknownCodecError as e:
             raise CheckpointError(f"{path}: {e}") from e
     return None
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Iterable, NamedTuple, Sequence
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ _KINDS = {"A": "down", "B": "up"}
 _DOTTED = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")
 _FLAT = ("lora_unet__", "lora_unet_", "lora_transformer_")
 _OTHER_METHODS = {"dora_scale": "DoRA", "hada_w1": "LoHa", "lokr_w": "LoKr", "lora_mid": "a Tucker LoRA"}
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
@@ -78,7 +80,7 @@ def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> 
     return report
 
 
-def shared_copy(module: nn.Module) -> nn.Module:
+def shared_copy(module: AnyModule) -> AnyModule:
     """A module of its own that shares every tensor: modules can be replaced in the one and not in the other."""
     new = module.__class__.__new__(module.__class__)
     # What a host has hung on the module (underscored, ours) belongs to the first one.
@@ -161,7 +163,7 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
             return f"made for a matrix {_by(out, *down[1:])}, the model's is {_by(*wanted)}"
     if "diff" in shape and shape["diff"] != wanted:
         return f"made for a weight {_by(*shape['diff'])}, the model's is {_by(*wanted)}"
-    if "diff_b" in shape and (module.bias is None or shape["diff_b"] != tuple(module.bias.shape)):
+    if "diff_b" in shape and (module.bias is None or shape["diff_b"] != tuple(cast(Tensor, module.bias).shape)):
         return f"made for a bias of {_by(*shape['diff_b'])}"
     return ""
 
@@ -186,7 +188,7 @@ def _apply(model: nn.Module, weights: WeightFile, change: Change, strength: floa
         module = _replaced(model, change.module, shared_copy(module))
         if "down" in part:
             up, down = part["up"].float().flatten(1), part["down"].float().flatten(1)
-            _add(module, "weight", strength * _scale(part) * (up @ down).reshape(module.weight.shape))
+            _add(module, "weight", strength * _scale(part) * (up @ down).reshape(_weight_shape(module) or ()))
         if "diff" in part:
             _add(module, "weight", strength * part["diff"].float())
         if "diff_m" in part:
@@ -207,8 +209,9 @@ def _opened(model: nn.Module, name: str, old: nn.Linear | StoredLinear) -> Store
     else:
         shape = old.out_features, old.in_features
         new = StoredLinear(shape, old.bias is not None, DTYPE_NAMES[old.weight.dtype])
-        new.weight, new.bias = old.weight, old.bias
-    return _replaced(model, name, new)
+        new.weight, new.bias = cast(nn.Parameter, old.weight), cast("nn.Parameter | None", old.bias)
+    _replaced(model, name, new)
+    return new
 
 
 def _replaced(model: nn.Module, name: str, new: nn.Module) -> nn.Module:

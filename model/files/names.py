@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable
+from collections.abc import Iterable
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # in front of native names in single files
 ANCHOR = "patch_embedding.weight"  # in every file of a Wan transformer, native or diffusers'
@@ -52,6 +52,7 @@ def native_name(name: str) -> str:
 
 
 def is_diffusers(names: Iterable[str]) -> bool:
+    """Whether these are diffusers' names of a Wan transformer."""
     return any(name.startswith("condition_embedder.") for name in names)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
-from typing import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -109,12 +109,17 @@ class LowRank(nn.Module):
         self.down = None if down is None else nn.Parameter(down, requires_grad=False)  # [rank, in]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out]."""
         y = x if self.down is None else F.linear(x, self.down.to(x.dtype))
         return F.linear(y, self.up.to(x.dtype)) * self.strength
 
 
 class StoredLinear(nn.Module):
-    """A Linear over a weight in its file's form, computed in the dtype of its input; with LoRAs beside it."""
+    """A linear layer whose weight stays as its file has it; computed in the dtype of its input, with LoRAs added."""
+
+    scale: Tensor | None
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
     def __init__(self, shape: tuple[int, int], bias: bool, stored: str, scale: tuple[int, ...] | None = None):
         """shape: out, in; stored: dtype as in the file; scale: its shape, () or (out,), None where there is none."""
@@ -143,6 +148,7 @@ class StoredLinear(nn.Module):
             self._dense = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out]."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
         y = F.linear(x, self.dense(x.dtype) if self._dense is None else self._dense, bias)
         for lora in self.loras:
@@ -150,4 +156,5 @@ class StoredLinear(nn.Module):
         return y
 
     def extra_repr(self) -> str:
+        """Sizes and form, for print."""
         return f"in_features={self.in_features}, out_features={self.out_features}, stored={self.stored}"

@@ -26,6 +26,8 @@ SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.safetensors)$")
 
 
 class Stored(NamedTuple):
+    """Logical shape and dtype of a tensor in a file."""
+
     shape: tuple[int, ...]  # logical; a GGUF matrix is stored as rows of blocks
     dtype: str  # safetensors' word for it, or GGUF's ("Q4_K")
 
@@ -67,6 +69,7 @@ class Mapped:
             self.bytes = mmap.mmap(f.fileno(), 0, **kind)
 
     def tensor(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """The tensor whose bytes begin at `start`; shares the mapping."""
         count = prod(shape)
         if not count:
             return torch.empty(shape, dtype=dtype)
@@ -176,6 +179,7 @@ class Gguf:
         return self._map.tensor(start, (count,), torch.uint8)
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A copy in another dtype."""
         return self.raw(name).to(dtype)
 
 
@@ -191,8 +195,8 @@ def files_of(path: Path) -> tuple[str, list[Path]]:
         if len(found) == 1:
             return "sharded", _indexed(found[0])
         found = sorted(path.glob("*.safetensors")) + sorted(path.glob("*.gguf"))
-        shards = {SHARD.match(f.name)[1] for f in found if SHARD.match(f.name)}
-        if len(shards) == 1 and all(SHARD.match(f.name) for f in found):
+        shards = [SHARD.match(f.name) for f in found]
+        if all(shards) and len({shard[1] for shard in shards if shard}) == 1:
             return files_of(found[0])
         if len(found) != 1:
             there = ", ".join(f.name for f in found[:6]) or "no .safetensors or .gguf file"

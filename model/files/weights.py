@@ -37,25 +37,29 @@ class WeightFile:
     quantisation: str | None  # None, "fp8 scaled", "fp8 without scales", "nvfp4", ..., "gguf Q4_K_M"
     stored: dict[str, Stored]
     metadata: dict[str, str]
+    _source: Safetensors | Gguf
     beside: tuple[str, ...] = ()  # names that lie outside the prefix: other models in the same file
     scales: dict[str, str] = field(default_factory=dict)  # weight -> name of its scale in the file
-    _source: Safetensors | Gguf | None = None
     _names: dict[str, str] = field(default_factory=dict)  # native name -> name in the file
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Logical shapes by native name."""
         return {name: s.shape for name, s in self.stored.items()}
 
     @property
     def dtypes(self) -> dict[str, str]:
+        """Stored dtypes by native name."""
         return {name: s.dtype for name, s in self.stored.items()}
 
     @property
     def parameters(self) -> int:
+        """Number of values."""
         return sum(prod(s.shape) for s in self.stored.values())
 
     @property
     def bytes(self) -> int:
+        """Size of all tensors in the file."""
         return sum(quantized.stored_bytes(s.shape, s.dtype) for s in self.stored.values())
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
@@ -116,7 +120,7 @@ def open_weights(path: str | Path) -> WeightFile:
     scales = {base + ".weight": name for short, name in inside.items() for base in [_base(short, SCALES)] if base}
     notes = {short for short in inside if short == MARKER or _base(short, SCALES + UNUSED)}
     stored = {short: source.stored[name] for short, name in inside.items() if short not in notes}
-    weights = WeightFile(path, kind, prefix, None, stored, source.metadata, beside, scales, source, inside)
+    weights = WeightFile(path, kind, prefix, None, stored, source.metadata, source, beside, scales, inside)
     weights.quantisation = _quantisation(weights, source)
     if is_diffusers(stored):
         weights.kind = "diffusers" if kind != "gguf" else kind
