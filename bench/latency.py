@@ -1,9 +1,9 @@
-"""How long a person waits: for the pack to be imported, for Cancel, for a server that computes, for a plan of attention, for a file's kind.
+"""How long a person waits: for the import of the pack, Cancel, an answer of the server, and a plan of attention.
 
-    python bench/latency.py [MODEL_FILE ...]
+    python bench/latency.py [MODEL_FILE ...]    and for what each file is said to be
 
-Aims: import 0.1 s of processor time, cancel 0.5 s, an answer of the server 2 s, a plan 0.05 s, inspecting a file 2 s. The tests hold
-what these rest on in counts: modules imported, model calls after a cancel, no tensor read.
+Aims: import 0.1 s of processor time, cancel 0.5 s, an answer while a model computes 2 s, a plan 0.05 s, a file 2 s.
+The tests hold what these rest on in counts: modules imported, model calls after a cancel, no tensor read.
 """
 
 from __future__ import annotations

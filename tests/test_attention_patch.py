@@ -143,12 +143,15 @@ def test_a_native_models_self_attention_obeys_the_plan_in_both_layouts():
     assert result.shape == dense.shape
 
 
-@pytest.mark.parametrize("call, says", [
-    (dict(tokens=(2, 8, 8)), "too few"),
-    (dict(mask=torch.zeros(1024, 1024)), "mask of its own"),
-    (dict(length=1025), "whole frames"),
-    (dict(sigma=0.9), ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (dict(tokens=(2, 8, 8)), "too few"),
+        (dict(mask=torch.zeros(1024, 1024)), "mask of its own"),
+        (dict(length=1025), "whole frames"),
+        (dict(sigma=0.9), ""),
+    ],
+)
 def test_unsupported_calls_stay_dense_and_the_log_says_why(call, says, caplog):
     model = patched(full_start=0.25)
     call.setdefault("tokens", (4, 16, 16))

@@ -135,13 +135,15 @@ def test_lines_that_other_tools_write_are_read(form):
     rows = []
     for t, c2w in enumerate(path.c2w):
         w2c = torch.linalg.inv(c2w)
-        rows.append({
-            "12": w2c[:3].flatten().tolist(),
-            "19": [t * 1e5, *lens(), 0, 0, *w2c[:3].flatten().tolist()],
-            "22": [*lens(), 0, 0, *c2w.flatten().tolist()],
-            "23": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
-            "json": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
-        }[form])  # fmt: skip
+        rows.append(
+            {
+                "12": w2c[:3].flatten().tolist(),
+                "19": [t * 1e5, *lens(), 0, 0, *w2c[:3].flatten().tolist()],
+                "22": [*lens(), 0, 0, *c2w.flatten().tolist()],
+                "23": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
+                "json": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
+            }[form]
+        )
     text = json.dumps(rows) if form == "json" else "\n".join(decimals(row) for row in rows)
     if form == "19":
         text = "https://example.com/a_video\n\n" + text

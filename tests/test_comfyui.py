@@ -286,8 +286,7 @@ CHROMIUM = (
 
 @pytest.fixture(scope="module")
 def page(core):
-    """A page of the core's own front end; the network beyond this machine is blocked. Fails on page errors, of our own while
-    it loads."""
+    """A page of the core's own front end, without other hosts. Fails on page errors, of our own while it loads."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="THE FRONT END IS NOT CHECKED: playwright is missing"
     )

@@ -142,7 +142,7 @@ def test_a_wan_file_gives_the_same_video_by_all_four_routes(core, files, name):
         g.keep(kind, g.add("VDiTSample", model=model, conditioning=shot, shift=shift, **OURS, **CLIP))
     first, *others = g.run()
     assert first.shape[-1] == cells
-    for kind, other in zip(("as model", "from model", "ours"), others):
+    for kind, other in zip(("as model", "from model", "ours"), others, strict=True):
         assert apart(other, first) <= CLOSE, kind
 
 
@@ -223,7 +223,7 @@ def test_a_vae_file_gives_the_same_latents_and_pictures_in_both_loaders(core, fi
     ours = g.add("VDiTAsVAE", model=model)
     pixels = g.add("RandomImages", seed=5, count=9)
     latents = [g.add("VAEEncode", vae=vae, pixels=pixels) for vae in (native, ours)]
-    for name, latent in zip(("native latent", "our latent"), latents):
+    for name, latent in zip(("native latent", "our latent"), latents, strict=True):
         g.keep(name, latent)
     g.keep("native", g.add("VAEDecode", vae=native, samples=latents[0]))
     g.keep("ours", g.add("VAEDecode", vae=ours, samples=latents[0]))

@@ -30,9 +30,9 @@ def test_drafts_of_a_shot_share_its_stage(monkeypatch):
     near, light, stage = torch.full((16, 16), 1 / 9), torch.tensor([0.0, -1.0, 0.0]), paint.Stage
     alone = [paint.drafted(pictures, tracks, near, light) for tracks in ways]
     monkeypatch.setattr(paint, "Stage", lambda *told: made.append(0) or stage(*told))
-    for tracks, expected, stages in zip((*ways, *ways), (*alone, *alone), (1, 1, 2, 2, 2, 2)):
+    for tracks, expected, stages in zip((*ways, *ways), (*alone, *alone), (1, 1, 2, 2, 2, 2), strict=True):
         got = paint.drafted(pictures, tracks, near, light, look=look)
-        assert all(torch.equal(x, y) for x, y in zip(got, expected)) and len(made) == stages
+        assert all(torch.equal(x, y) for x, y in zip(got, expected, strict=True)) and len(made) == stages
     paint.drafted(pictures, ways[0], near, light, look=look, soft=True)
     assert len(made) == 3
 
@@ -109,8 +109,10 @@ def slid(metres, frames):
 
 
 def striped(box, shift):
-    """A wall of stripes 8 m away and a red box of 20 pixels 4 m away [64,128,3], from a camera that saw them so many pixels (on
-    the box) farther to the right; and 1 / metres of what is seen."""
+    """A striped wall at 8 m and a red box of 20 pixels at 4 m [64, 128, 3], and their inverse depth in 1 / metres.
+
+    shift: pixels by which the camera's own motion has moved the box to the left; the wall moves by half of it.
+    """
     wall = (torch.arange(128) + shift // 2) // 8 % 2 * 0.4 + 0.2
     picture, near = wall[None, :, None].repeat(64, 1, 3), torch.full((16, 32), 1 / 8)
     picture[20:44, box - shift : box - shift + 20] = torch.tensor([1.0, 0.0, 0.0])

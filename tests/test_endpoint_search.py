@@ -21,6 +21,9 @@ from vdit.world.clip import make_clip
 SIZE = dict(frames=41, width=128, height=128)
 
 
+SMALL_VIEWS = Views(None, 64, 64)
+
+
 class Straight(ObjectDynamics):
     """Balls go on as they move."""
 
@@ -35,11 +38,14 @@ def balls(*places, speed=(0.0, 0.0), radius=0.5):
     return Balls(place, speeds, torch.zeros(1, n, 3), torch.full((1, n, 1), radius), torch.zeros(1, n, 4))
 
 
-def way(first, ends, frames=10, near=None, colour=None, views=Views(None, 64, 64)):
+def way(first, ends, frames=10, near=None, colour=None, views=SMALL_VIEWS):
     """A way of grey balls through a picture of 8 x 8 UNITS to ends in their colour."""
     dynamics = Straight()
-    seen = SimpleNamespace(around=torch.zeros(1, 4, 4, 4), scale=torch.tensor([8.0, 8.0]),
-                           ground=torch.full((1, 16, 16), 0.01) if near is None else near[None])  # fmt: skip
+    seen = SimpleNamespace(
+        around=torch.zeros(1, 4, 4, 4),
+        scale=torch.tensor([8.0, 8.0]),
+        ground=torch.full((1, 16, 16), 0.01) if near is None else near[None],
+    )
     ends = torch.tensor(ends).view(-1, 2)
     colour = torch.full((len(ends), 3), 0.5) if colour is None else colour
     ends = Ends(ends, torch.full((len(ends), 1), 0.5), colour, seen.ground)
@@ -169,9 +175,7 @@ def test_a_draft_ends_as_the_end_picture_does(model, clip, known):
 @pytest.mark.parametrize("known", [1, 5])
 def test_a_camera_path_leads_to_the_end_picture(model, moving, known):
     rgb, scene = moving.render.rgb, moving.scene
-    shot = encoded(
-        model, moving.caption, start=rgb[:known], end=rgb[-1:], camera=CameraPath(scene.c2w, scene.fov_deg)
-    )  # fmt: skip
+    shot = encoded(model, moving.caption, start=rgb[:known], end=rgb[-1:], camera=CameraPath(scene.c2w, scene.fov_deg))
     draft = predicted(model, shot, **SIZE, seed=1).draft
     free = predicted(model, replace(shot, end=None), **SIZE, seed=1).draft
     off = [(d.frames - rgb).square().flatten(1).mean(1) for d in (draft, free)]

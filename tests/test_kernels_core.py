@@ -89,7 +89,7 @@ def test_tile_order_holds_each_token_once_with_padding_at_a_tiles_end(sides, til
     real = order.slot_token >= 0
     assert torch.equal(order.slot_token[order.token_slot.long()], torch.arange(grid.tokens, dtype=torch.int32))
     assert int(real.sum()) == grid.tokens and torch.equal(real, order.coords >= 0)
-    for tile_real, n in zip(real.view(-1, 64), order.tile_len.tolist()):
+    for tile_real, n in zip(real.view(-1, 64), order.tile_len.tolist(), strict=True):
         assert tile_real[:n].all() and not tile_real[n:].any()
     t, h, w = unpack(order.coords[real])
     assert torch.equal((t * grid.h + h) * grid.w + w, order.slot_token[real])
@@ -115,8 +115,10 @@ def test_plans_equal_brute_force(pattern, grid, blocks):
     assert torch.equal(expanded(p), mask)
     assert p.visible == int(mask.sum())
     t = p.tensors
-    for ptr, idx, ptr_t, idx_t in ((t.full_ptr, t.full_idx, t.full_ptr_t, t.full_idx_t),
-                                   (t.part_ptr, t.part_idx, t.part_ptr_t, t.part_idx_t)):  # fmt: skip
+    for ptr, idx, ptr_t, idx_t in (
+        (t.full_ptr, t.full_idx, t.full_ptr_t, t.full_idx_t),
+        (t.part_ptr, t.part_idx, t.part_ptr_t, t.part_idx_t),
+    ):
         assert pairs(ptr, idx) == {(i, j) for j, i in pairs(ptr_t, idx_t)}
 
 
@@ -136,7 +138,7 @@ def test_sliding_tiles_are_attn_gyms():
     gym = pytest.importorskip("attn_gym.masks.sta")
     grid, tile = Grid(8, 9, 12), (2, 3, 4)
     for tiles in ((3, 3, 3), (1, 2, 3), (4, 1, 2), (2, 3, 1)):
-        kernel = tuple(n * s for n, s in zip(tiles, tile))
+        kernel = tuple(n * s for n, s in zip(tiles, tile, strict=True))
         mod = gym.generate_sta_mask_mod_3d(grid.sides, kernel, tile)
         p = plan(grid, sliding_tiles(*tiles), tile=tile)
         place = torch.cartesian_prod(*(torch.arange(n) for n in grid.sides))
@@ -175,18 +177,21 @@ def test_a_plan_is_cached_and_explains_itself():
     assert plan(WAN_480P, FULL).is_full and plan(Grid(3, 5, 7), (Box(2, 4, 6),)).is_full
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ((Grid(3, 5, 7), ()), "tuple of Box"),
-    ((Grid(3, 5, 7), (Box(-1, 0, 0),)), "reach is 0 to"),
-    ((Grid(3, 5, 7), (Tiles(0, 1, 1),)), "at least one tile"),
-    ((Grid(3, 5, 7), window(1, 1, 1, clamped=True) + SPATIAL), "clamped"),
-    ((Grid(3, 5, 7), (Box(1, 1, 1, causal=True, clamped=True),)), "cannot be causal"),
-    ((Grid(3, 5, 7), FULL, 48), "must be 16"),
-    ((Grid(3, 5, 7), FULL, 64, 64, (5, 5, 5)), "holds 125"),
-    ((Grid(5, 5, 7), Tiles(1, 1, 1), 64, 64, (2, 5, 7)), "tuple of Box"),
-    ((Grid(5, 5, 7), (Tiles(1, 1, 1),), 64, 64, (2, 5, 6), (1, 3)), "cut through tiles"),
-    ((Grid(5, 5, 7), FULL, 64, 64, None, (4, 9)), "query frames"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ((Grid(3, 5, 7), ()), "tuple of Box"),
+        ((Grid(3, 5, 7), (Box(-1, 0, 0),)), "reach is 0 to"),
+        ((Grid(3, 5, 7), (Tiles(0, 1, 1),)), "at least one tile"),
+        ((Grid(3, 5, 7), window(1, 1, 1, clamped=True) + SPATIAL), "clamped"),
+        ((Grid(3, 5, 7), (Box(1, 1, 1, causal=True, clamped=True),)), "cannot be causal"),
+        ((Grid(3, 5, 7), FULL, 48), "must be 16"),
+        ((Grid(3, 5, 7), FULL, 64, 64, (5, 5, 5)), "holds 125"),
+        ((Grid(5, 5, 7), Tiles(1, 1, 1), 64, 64, (2, 5, 7)), "tuple of Box"),
+        ((Grid(5, 5, 7), (Tiles(1, 1, 1),), 64, 64, (2, 5, 6), (1, 3)), "cut through tiles"),
+        ((Grid(5, 5, 7), FULL, 64, 64, None, (4, 9)), "query frames"),
+    ],
+)
 def test_plans_refuse_what_they_cannot_hold(arguments, says):
     with pytest.raises(ValueError, match=says):
         plan(*arguments)
@@ -235,9 +240,10 @@ def test_the_reference_is_masked_attention_forward_and_backward(pattern, grid, b
     assert not got[:, :, padding].any() and (got_lse[:, :, padding] == float("-inf")).all()
 
     to = lambda x: torch.full((*x.shape[:2], p.slots_q, *x.shape[3:]), 5.0, dtype=x.dtype).index_copy(  # noqa: E731
-        2, p.order_q.token_slot.long(), x)  # fmt: skip
+        2, p.order_q.token_slot.long(), x
+    )
     mine = reference.attention_backward(to(dout), to(dlse), tq, tk, tv, got, got_lse, p.tensors, *blocks, 0.25)
-    for grad, expected in zip(mine, grads):
+    for grad, expected in zip(mine, grads, strict=True):
         torch.testing.assert_close(raster(grad, p.order_k), expected, atol=1e-11, rtol=1e-11)
         assert not grad[:, :, p.order_k.slot_token < 0].any()
 
@@ -260,8 +266,9 @@ def test_query_blocks_without_keys_give_nothing_and_take_no_gradient():
     p = plan(Grid(3, 5, 7), SPATIAL, tile=(1, 5, 7))
     full_ptr, full_ptr_t = p.tensors.full_ptr.clone(), torch.tensor([0, 1, 2, 2], dtype=torch.int32)
     full_ptr[-1] -= 1  # the last frame's own block is struck off
-    lists = p.tensors._replace(full_ptr=full_ptr, full_idx=p.tensors.full_idx[:-1], full_ptr_t=full_ptr_t,
-                               full_idx_t=p.tensors.full_idx_t[:-1])  # fmt: skip
+    lists = p.tensors._replace(
+        full_ptr=full_ptr, full_idx=p.tensors.full_idx[:-1], full_ptr_t=full_ptr_t, full_idx_t=p.tensors.full_idx_t[:-1]
+    )
     q, k, v = qkv(p)
     out, lse = reference.attention(q, k, v, lists, 64, 64, 0.25)
     assert not out[:, :, 128:].any() and (lse[:, :, 128:] == float("-inf")).all() and out[:, :, :35].any()
@@ -344,7 +351,7 @@ def test_sparse_attention_compiles_into_one_graph(backend):
         raise
     expected = layer(q, k, v)
     torch.testing.assert_close(got, expected)
-    for a, b in zip(torch.autograd.grad(got, (q, k, v)), torch.autograd.grad(expected, (q, k, v))):
+    for a, b in zip(torch.autograd.grad(got, (q, k, v)), torch.autograd.grad(expected, (q, k, v)), strict=True):
         torch.testing.assert_close(a, b)
 
 

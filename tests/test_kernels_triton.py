@@ -21,9 +21,7 @@ pytestmark = [
 
 PLANS = ("full", "spatial", "temporal", "window", "clamped", "sliding_tiles", "frame_causal", "union")
 DTYPES = {"fp32": 3e-6, "bf16": 0.0, "fp16": 0.0}  # what the error may exceed twice SDPA's by
-SPECIAL = (
-    "padding_blocks", "empty_rows", "large_logits", "unequal_lengths", "small_steps", "wide_blocks",
-)  # fmt: skip
+SPECIAL = ("padding_blocks", "empty_rows", "large_logits", "unequal_lengths", "small_steps", "wide_blocks")
 ATTENTION = [f"{p}-{t}-{d}" for p, t, d in product(PLANS, DTYPES, (64, 128))] + [f"{s}-fp32-64" for s in SPECIAL]
 ATTENTION += ["empty_rows-bf16-128", "large_logits-bf16-128", "unequal_lengths-fp16-64"]
 FUSED = [f"{op}-{t}" for op, t in product(("norm_rope", "values", "gate_norm", "affine_norm"), DTYPES)]
@@ -209,10 +207,13 @@ def attention_case(name, dtype, d):
     nothing &= bool((grads[0][:, :, hidden] == 0).all())
     nothing &= all(bool((x[:, :, plan.order_k.coords < 0] == 0).all()) for x in grads[1:])
     order = plan.order_q, plan.order_q, plan.order_k, plan.order_k
-    ours = [from_tiles(x, o).transpose(1, 2) for x, o in zip((out, *grads), order)]
+    ours = [from_tiles(x, o).transpose(1, 2) for x, o in zip((out, *grads), order, strict=False)]
     lse = from_tiles(lse[..., None], plan.order_q)[..., 0].mT
     nothing &= bool((ours[0][:, :, empty] == 0).all() and lse[:, :, empty].isneginf().all())
-    errors = {n: (relative(a, t), relative(b, t)) for n, a, b, t in zip(("out", "dq", "dk", "dv"), ours, torchs, truth)}
+    errors = {
+        n: (relative(a, t), relative(b, t))
+        for n, a, b, t in zip(("out", "dq", "dk", "dv"), ours, torchs, truth, strict=False)
+    }
     errors["lse"] = relative(lse[:, :, ~empty], truth[4][:, :, ~empty]), 1e-6
     return {"errors": errors, "empty": nothing}
 
@@ -265,7 +266,7 @@ def fused_case(name, dtype):
             torchs, truth = [plain(x, weight.to(dtype))], [plain(x.double(), weight.double())]
         assert (ours[0][:, :, order.coords < 0] == 0).all()
         names = ("out",)
-    errors = {n: (relative(a, t), relative(b, t)) for n, a, b, t in zip(names, ours, torchs, truth)}
+    errors = {n: (relative(a, t), relative(b, t)) for n, a, b, t in zip(names, ours, torchs, truth, strict=False)}
     return {"errors": errors, "empty": True}
 
 
@@ -303,7 +304,7 @@ def raw_case():
     import triton.language as tl
 
     @triton.jit
-    def product(A, B, C):
+    def product(A, B, C):  # noqa: N803
         at = tl.arange(0, 16)[:, None] * 16 + tl.arange(0, 16)[None, :]
         tl.store(C + at, tl.dot(tl.load(A + at), tl.load(B + at)))
 

@@ -203,7 +203,7 @@ def test_two_experts_take_turns():
     want = [both(x.clone(), torch.tensor([s]), context) for s in (0.9, 0.1)]
     streaming.load([both], CPU, free=streaming.RESERVE + budget_for(high, 3))
     placements = []
-    for s, y in zip((0.9, 0.1), want):
+    for s, y in zip((0.9, 0.1), want, strict=True):
         assert torch.equal(both(x.clone(), torch.tensor([s]), context), y)
         placements.append([streaming.placement(expert) for expert in (high, low)])
     assert placements == [["streamed", "in main memory"], ["in main memory", "streamed"]]

@@ -51,8 +51,9 @@ def test_each_frame_gets_the_index_of_the_latest_known_frame():
 
 
 def test_the_carried_frame_reaches_the_frames_after_it():
-    model = random_world_model(config=VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=8, out_channels=8,
-                                                 text_dim=16, carry=True)).transformer  # fmt: skip
+    model = random_world_model(
+        config=VDiTConfig(dim=128, ffn_dim=64, layers=1, in_channels=8, out_channels=8, text_dim=16, carry=True)
+    ).transformer
     x, words = torch.randn(1, 8, 3, 4, 4), torch.randn(1, 2, 16)
     sigma = torch.tensor([[0.0, 0.6, 0.6]])
     untrained = model(x, sigma, words)

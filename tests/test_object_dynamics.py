@@ -14,7 +14,7 @@ from vdit.control.flow import FlowField
 from vdit.drafting import PerceptionCache
 from vdit.drafting.predict import NoPrediction, foreseen
 from vdit.geometry.camera import focal_length
-from vdit.model.object_dynamics import (  # fmt: skip
+from vdit.model.object_dynamics import (
     CELL,
     KNOWN,
     UNITS,
@@ -144,8 +144,11 @@ def test_balls_do_not_change_with_the_order_or_number_of_others(data):
         seen = model.look(batch.frames)
         at = torch.tensor([[300, 500, 700]]).expand(4, -1)
         order = torch.tensor([2, 0, 1])
-        path = [model(model.start(seen, at[:, o], torch.tensor([[True, True, False]])[:, o].expand(4, -1)).balls, seen.around, 9)
-                for o in (torch.arange(3), order)]  # fmt: skip
+        present = torch.tensor([[True, True, False]])
+        path = [
+            model(model.start(seen, at[:, o], present[:, o].expand(4, -1)).balls, seen.around, 9)
+            for o in (torch.arange(3), order)
+        ]
         alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool)).balls, seen.around, 9)
     torch.testing.assert_close(path[0][:, order], path[1])
     torch.testing.assert_close(path[0][:, :2], alone)  # what is no ball pushes none

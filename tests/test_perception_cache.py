@@ -33,7 +33,7 @@ def test_the_same_pictures_are_perceived_once_whatever_tensor_holds_them(dynamic
     again = cache.look(dynamics, picture().clone(), True, False)
     assert dynamics.looks == 1 and again is first
     fresh = dynamics.look(picture()[None])
-    assert all(torch.equal(a, b) for a, b in zip(first.seen, fresh))
+    assert all(torch.equal(a, b) for a, b in zip(first.seen, fresh, strict=True))
 
 
 @torch.no_grad()

@@ -32,7 +32,9 @@ def two_modes(centres=(-1.0, 1.5), spread=0.25):
         variance = (1 - s) ** 2 * spread**2 + s**2
         logits = torch.stack([-((x - (1 - s) * c) ** 2) / (2 * variance) for c in centres])
         weights = logits.softmax(0)
-        x0 = sum(w * (c + (1 - s) * spread**2 / variance * (x - (1 - s) * c)) for w, c in zip(weights, centres))
+        x0 = sum(
+            w * (c + (1 - s) * spread**2 / variance * (x - (1 - s) * c)) for w, c in zip(weights, centres, strict=True)
+        )
         return (x - x0) / s
 
     return velocity
@@ -80,7 +82,7 @@ def test_solver_reaches_its_order_when_frames_have_levels_of_their_own(solver, e
     for n in (400, 800):
         model = with_frame_levels(lambda x, sigma, _: velocity(x, sigma), held, level)
         options = SampleOptions(frame_levels=level)
-        made = sample(lambda x, sigma: model(x, sigma, None), noise, schedule(n), solver, options=options)
+        made = sample(lambda x, sigma, model=model: model(x, sigma, None), noise, schedule(n), solver, options=options)
         errors.append((made - exact(noise)).abs().mean().item())
     assert abs(order(errors) - expected) < 0.2, errors
 
@@ -117,12 +119,15 @@ def test_unipc_agrees_with_diffusers_step_for_step():
     velocity, (sigmas, x, _) = gaussian()[0], interior(20)
     ours = sample(velocity, x, sigmas, "unipc")
     theirs = diffusers.UniPCMultistepScheduler(
-        solver_order=2, solver_type="bh2", prediction_type="flow_prediction", use_flow_sigmas=True,
+        solver_order=2,
+        solver_type="bh2",
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
         lower_order_final=False,
-    )  # fmt: skip
+    )
     theirs.set_timesteps(20)
     theirs.sigmas, theirs.timesteps = torch.tensor(sigmas, dtype=torch.float64), torch.arange(20, 0, -1)
-    for s, t in zip(sigmas, theirs.timesteps):
+    for s, t in zip(sigmas[:-1], theirs.timesteps, strict=True):
         x = theirs.step(velocity(x, torch.full((1, SHAPE[2]), s, dtype=x.dtype)), t, x).prev_sample
     assert (ours - x).abs().max() < 1e-12
 
@@ -275,7 +280,7 @@ def test_steps_are_reported_with_the_clean_sample_predicted_there():
 @pytest.mark.parametrize("solver", ODE)
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_cancel_stops_before_the_next_evaluation(solver, stop_at):
-    class Cancelled(Exception):
+    class CancelledError(Exception):
         pass
 
     evaluations = []
@@ -286,9 +291,9 @@ def test_cancel_stops_before_the_next_evaluation(solver, stop_at):
 
     def check():
         if len(evaluations) >= stop_at:
-            raise Cancelled
+            raise CancelledError
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         sample(velocity, noise_from_seed(1, SHAPE), schedule(50), solver, check=check)
     assert len(evaluations) == stop_at
 

@@ -112,7 +112,8 @@ def test_a_python_without_venv_is_explained(start, monkeypatch, capsys):
 
 
 def test_a_python_too_old_is_named():
-    code = f"import sys; sys.version_info = (3, 8, 1); sys.argv = ['start.py']; exec(open({str(ROOT / 'start.py')!r}).read())"
+    run = f"exec(open({str(ROOT / 'start.py')!r}).read())"
+    code = f"import sys; sys.version_info = (3, 8, 1); sys.argv = ['start.py']; {run}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "Python 3.8; VDiT needs 3.11 or newer" in done.stderr
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
-from itertools import count
+from itertools import count, pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from diffusers_twins import anyflow_twin
 from fakes import random_transformer, random_world_model
 from runs import encoded, latent_of
+from torch.nn import functional as F
 from vdit.control.signals import context_channels
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
 from vdit.model.config import VDiTConfig
@@ -86,7 +87,7 @@ def test_an_exact_flow_map_reaches_the_data_in_any_number_of_steps(steps, shift)
     noise = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     end = sample(lambda x, sigma: model(x, sigma, None), noise, sigmas, "euler")
     torch.testing.assert_close(end, goal)
-    torch.testing.assert_close(torch.tensor(asked), torch.tensor(list(zip(sigmas, sigmas[1:]))))
+    torch.testing.assert_close(torch.tensor(asked), torch.tensor(list(pairwise(sigmas))))
 
 
 def test_known_frames_have_target_sigma_0():
@@ -104,7 +105,7 @@ HELD = torch.arange(6)[None] < 1
 
 
 def watched(steps, rise=1.0, held=HELD, **told):
-    """Frames that a flow map was given in each step of a clip whose noise rises, and what it left out; it goes to 1 everywhere."""
+    """Frames given to a flow map in each step of a clip with rising noise levels, and those left out. Its data is 1."""
     asked, seen, level = [], [], levels_of_sigma(held, rise)
 
     def transformer(x, sigma, context, target, **named):
@@ -113,7 +114,7 @@ def watched(steps, rise=1.0, held=HELD, **told):
         return (x - 1) / sigma[:, None, :, None, None].clamp_min(1e-9)
 
     sigmas = schedule(steps)
-    for s, r in zip(sigmas, sigmas[1:]):
+    for s, r in pairwise(sigmas):
         x = torch.arange(held.shape[1]).float().view(1, 1, -1, 1, 1).expand(1, 4, -1, 2, 2)
         own = lambda s: torch.full(held.shape, s).masked_fill(held, 0)  # noqa: E731
         seen.append(
@@ -217,7 +218,7 @@ def toy_latents(folder, clips, frames=41):
             "c2w": torch.eye(4, dtype=torch.float64).repeat(clips, frames, 1, 1),
             "fov_deg": torch.full((clips, frames), 40.0),
             "tracks": 64 * torch.rand(clips, frames, 3, 4, generator=g),
-            "foretold": torch.nn.functional.pad(torch.randn(clips, 4, count, side, side, generator=g), (0, 0) * 3 + (0, 1), value=1).half(),
+            "foretold": F.pad(torch.randn(clips, 4, count, side, side, generator=g), (0,) * 7 + (1,), value=1).half(),
             "drafted": torch.randint(0, 3, (clips,), generator=g),
             "captions": [["a red ball falls", "a blue ball rolls to the left"]] * clips,
             "size": (64, 64),
@@ -238,8 +239,10 @@ def made(tmp_path_factory):
     g = torch.Generator().manual_seed(4)
     for p in transformer.parameters():
         p.data.add_(torch.randn(p.shape, generator=g) * 0.04)
-    weights = {**{f"model.{n}": p.data for n, p in transformer.named_parameters()},
-               **{f"text.{n}": p.data for n, p in text.named_parameters()}}  # fmt: skip
+    weights = {
+        **{f"model.{n}": p.data for n, p in transformer.named_parameters()},
+        **{f"text.{n}": p.data for n, p in text.named_parameters()},
+    }
     state = {"weights": weights, "average": weights, "optimizers": [], "step": 1, "samples": 8, "hours": 0.0,
              "config": asdict(TOY)}  # fmt: skip
     Run(root / "teacher").save(state, force=True)
@@ -298,7 +301,7 @@ def test_a_stored_trajectory_is_the_teachers_own(made):
         known, end = file["known"][0], file["states"][:1, -1].float()
         named = {n: v for n, v in row.items() if n != "context"}
 
-        def transformer(x, sigma, context):
+        def transformer(x, sigma, context, named=named):
             twice = {n: v.expand(len(x), *v.shape[1:]) for n, v in named.items()}
             return teacher.transformer(x, sigma, context, **twice)
 

@@ -13,8 +13,8 @@ from vdit.model.student import CONTROLS, added, additions, from_teacher, with_ad
 from vdit.model.world_model import WorldModel
 from vdit.training.lowrank import add_ranks, merged, trainable
 
-SIZES = VDiTConfig(dim=128, ffn_dim=192, layers=3, in_channels=4, out_channels=4, text_dim=16, text_len=8, camera_rays=1,
-                   vace_channels=5, vace_layers=(0, 2))  # fmt: skip
+BRANCHES = dict(camera_rays=1, vace_channels=5, vace_layers=(0, 2))
+SIZES = VDiTConfig(dim=128, ffn_dim=192, layers=3, in_channels=4, out_channels=4, text_dim=16, text_len=8, **BRANCHES)
 RANK = 3
 
 

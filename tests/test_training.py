@@ -87,8 +87,8 @@ def test_a_recipe_is_its_command(recipe, tmp_path):
     """As it is written into the log, with defaults and with every option."""
     assert parse(command_line(recipe())) == recipe()
     others = {
-        "Path": tmp_path / "a folder", "Path | None": tmp_path / "it's one", "int": 7, "int | None": 3, "float": 1.5e-05,
-        "float | None": 0.1, "bool": True,
+        "Path": tmp_path / "a folder", "Path | None": tmp_path / "it's one", "int": 7, "int | None": 3,
+        "float": 1.5e-05, "float | None": 0.1, "bool": True,
     }  # fmt: skip
     values = {f.name: (f.metadata["choices"] or [others.get(f.type)])[-1] for f in fields(recipe)}
     full = recipe(**values)

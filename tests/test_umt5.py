@@ -11,9 +11,11 @@ from vdit.model.umt5 import TEXT_LEN, cleaned, load_text_file
 from wan_files import fp8_scaled, single, tokenizer
 
 SENTENCES = [
-    "A red ball rolls over the wooden floor.", "The camera pans slowly to the left, past the blue box.",
-    "Waves break on a beach at dusk; gulls drift overhead.", "a quick brown fox jumps over the lazy dog",
-]  # fmt: skip
+    "A red ball rolls over the wooden floor.",
+    "The camera pans slowly to the left, past the blue box.",
+    "Waves break on a beach at dusk; gulls drift overhead.",
+    "a quick brown fox jumps over the lazy dog",
+]
 PROMPTS = ["the red ball falls", "The camera pans slowly to the left, past the blue box and over the floor"]
 
 
@@ -30,8 +32,8 @@ def oracle():
 
     torch.manual_seed(0)
     config = UMT5Config(
-        vocab_size=96, d_model=64, d_kv=16, d_ff=128, num_layers=3, num_heads=4, feed_forward_proj="gated-gelu",
-    )  # fmt: skip
+        vocab_size=96, d_model=64, d_kv=16, d_ff=128, num_layers=3, num_heads=4, feed_forward_proj="gated-gelu"
+    )
     model = UMT5EncoderModel(config).eval()
     for name, p in model.named_parameters():
         p.data.normal_(0, 0.5 if "bias" in name else 1.0 if "norm" in name or "shared" in name else p.shape[-1] ** -0.5)
@@ -152,12 +154,15 @@ def without(state, part):
     return {name: value for name, value in state.items() if part not in name}
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda s: without(s, "shared"), "not umt5's"),
-    (lambda s: without(s, "relative_attention_bias"), "not umt5's"),
-    (lambda s: without(s, "block.1.layer.0.SelfAttention.k"), "1 missing tensors"),
-    (lambda s: {**s, "decoder.block.0.weight": torch.ones(1)}, "1 unexpected tensors"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: without(s, "shared"), "not umt5's"),
+        (lambda s: without(s, "relative_attention_bias"), "not umt5's"),
+        (lambda s: without(s, "block.1.layer.0.SelfAttention.k"), "1 missing tensors"),
+        (lambda s: {**s, "decoder.block.0.weight": torch.ones(1)}, "1 unexpected tensors"),
+    ],
+)
 def test_a_file_that_is_not_whole_is_named(oracle, spiece, tmp_path, change, said):
     path = single(tmp_path / "umt5.safetensors", change(state_of(oracle)))
     with pytest.raises(CheckpointError, match=said) as refused:

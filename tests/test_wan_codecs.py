@@ -1,7 +1,7 @@
 """The Wan codecs against diffusers', the tiny preview codecs against their plain formula, and their files."""
 
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
@@ -113,7 +113,7 @@ def test_decoding_takes_no_more_memory_for_longer_videos(codec):
 def test_tiles_cover_every_pixel_once_and_blend_linearly():
     plan = tiles.tiles_of(20, 13, 8)
     assert plan.rows[0][0] == 0 and plan.rows[-1][1] == 20 and {b - a for a, b in plan.rows} == {8}
-    assert all(a[1] - b[0] >= 2 for a, b in zip(plan.rows, plan.rows[1:])), "neighbours overlap"
+    assert all(a[1] - b[0] >= 2 for a, b in pairwise(plan.rows)), "neighbours overlap"
     x = torch.rand(1, 2, 20, 13, 4)
     torch.testing.assert_close(plan.join(plan.cut(x)), x)
     # Tiles that disagree by a constant meet in a ramp, not in a step.
@@ -354,14 +354,15 @@ def test_other_files_are_refused_by_what_they_are_before_a_tensor_is_read():
         "codec of an image model": {"decoder.up.0.block.0.conv1.weight": torch.zeros(2, 2)},
         "it is a LoRA": {"diffusion_model.x.lora_A.weight": torch.zeros(2, 2)},
         "32 latent channels": {
-            "decoder.22.bias": torch.zeros(3), "decoder.3.conv.0.weight": torch.zeros(1),
+            "decoder.22.bias": torch.zeros(3),
+            "decoder.3.conv.0.weight": torch.zeros(1),
             "decoder.1.weight": torch.zeros(256, 32, 3, 3),
         },
         "but 4 latent channels": {**good, "conv2.weight": torch.zeros(4, 4, 1, 1, 1)},
         "decoder.head.2.bias is missing": {n: v for n, v in good.items() if n != "decoder.head.2.bias"},
         "stray does not belong": {**good, "stray": torch.zeros(1)},
         r"encoder.conv1.bias is \[5\], expected \[4\]": {**good, "encoder.conv1.bias": torch.zeros(5)},
-    }  # fmt: skip
+    }
     for says, tensors in cases.items():
         file = Opened(tensors)
         with pytest.raises(CheckpointError, match=f"some/file.safetensors: .*{says}"):

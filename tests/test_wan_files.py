@@ -150,10 +150,13 @@ def test_differences_of_norms_kernels_and_modulation_are_added(model, state, tmp
     from safetensors.torch import save_file
 
     names = {
-        "blocks.0.norm3.diff": "blocks.0.norm3.weight", "blocks.0.norm3.diff_b": "blocks.0.norm3.bias",
-        "patch_embedding.diff": "patch_embedding.weight", "blocks.1.modulation.diff": "blocks.1.modulation",
-        "head.diff_m": "head.modulation", "blocks.1.self_attn.norm_q.diff": "blocks.1.self_attn.norm_q.weight",
-    }  # fmt: skip
+        "blocks.0.norm3.diff": "blocks.0.norm3.weight",
+        "blocks.0.norm3.diff_b": "blocks.0.norm3.bias",
+        "patch_embedding.diff": "patch_embedding.weight",
+        "blocks.1.modulation.diff": "blocks.1.modulation",
+        "head.diff_m": "head.modulation",
+        "blocks.1.self_attn.norm_q.diff": "blocks.1.self_attn.norm_q.weight",
+    }
     adds = {theirs: torch.randn_like(state[ours]) * 0.1 for theirs, ours in names.items()}
     conv = {
         "vace_patch_embedding.lora_up.weight": torch.randn(256, 4, 1, 1, 1),
@@ -348,8 +351,10 @@ def test_the_load_node_says_what_it_loaded(models):
     make.gguf(models / "diffusion_models/high.gguf", state)
     make.fp8_scaled(models / "diffusion_models/low.safetensors", state)
     assert VDiTLoadModel.object_info()["input"]["optional"]["low_noise_file"][1]["options"] == [
-        "none", "high.gguf", "low.safetensors"
-    ]  # fmt: skip
+        "none",
+        "high.gguf",
+        "low.safetensors",
+    ]
     output = VDiTLoadModel.execute("high.gguf", "window", 0.5, low_noise_file="low.safetensors", dtype="float32")
     model = output[0]
     assert model.variant.name == "i2v-a14b" and model.codec is None and model.text is None

@@ -55,9 +55,7 @@ def test_image_branch_equals_diffusers(pictures):
     x, sigma, text, padded = inputs(config)
     image = draw(2, 257 * pictures, 1280, seed=4)
     with torch.no_grad():
-        theirs = diffusers_twin(model)(
-            x, 1000 * sigma, padded, image.reshape(-1, 257, 1280), return_dict=False
-        )[0]  # fmt: skip
+        theirs = diffusers_twin(model)(x, 1000 * sigma, padded, image.reshape(-1, 257, 1280), return_dict=False)[0]
         ours = model(x, sigma, text, image=image)
         assert relative(ours, theirs) <= 1e-5
         assert relative(model(x, sigma, text), theirs) > 1e-3, "the image must matter"

@@ -103,10 +103,12 @@ def scheduler_of(kind, rule):
     from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
     base, options = {
-        "unipc": (UniPCMultistepScheduler, dict(
-            solver_order=2, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT)),
+        "unipc": (
+            UniPCMultistepScheduler,
+            dict(solver_order=2, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT),
+        ),
         "euler": (FlowMatchEulerDiscreteScheduler, dict(shift=SHIFT)),
-    }[kind]  # fmt: skip
+    }[kind]
 
     class OnOurSchedule(base):
         def set_timesteps(self, steps, device=None, **more):
@@ -147,7 +149,7 @@ def theirs(pipeline, guidance=GUIDANCE, drop=0, **named):
 
 def agree(a, b):
     assert len(a) == len(b) == STEPS + 1
-    errors = [relative(x, y) for x, y in zip(a, b)]
+    errors = [relative(x, y) for x, y in zip(a, b, strict=True)]
     assert max(errors) <= 1e-5, errors
 
 

@@ -191,8 +191,9 @@ def test_a_model_as_a_lora(files):
 def test_missing_layers_of_a_lora_are_reported_and_the_rest_is_used(files, tmp_path):
     key = "diffusion_model.blocks.{}.self_attn.q.lora_"
     other = "diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight"
-    shapes = {key.format(n) + end: shape for n in (0, 99) for end, shape in
-              (("A.weight", (8, 1536)), ("B.weight", (1536, 8)))}  # fmt: skip
+    shapes = {
+        key.format(n) + end: shape for n in (0, 99) for end, shape in (("A.weight", (8, 1536)), ("B.weight", (1536, 8)))
+    }
     file = make.sparse(tmp_path / "l.safetensors", {**shapes, other: (8, 1280), "text_projection": (2,)})
     report = lora(files("t2v-1.3b"), file=file).report
     assert report.matched == 2 and len(report.unmatched) == 4

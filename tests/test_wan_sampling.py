@@ -1,6 +1,7 @@
 """Inputs of each Wan model, controls that it refuses by name, and its released settings."""
 
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -99,9 +100,10 @@ READ = {
     "fun-camera-1.3b": {"start_image", "camera", "clip_vision_output"}, "fun-camera-a14b": {"start_image", "camera"},
 }  # fmt: skip
 NEEDED = {
-    "i2v-14b": dict(start=picture(), clip_vision=clip()), "i2v-a14b": dict(start=picture()),
+    "i2v-14b": dict(start=picture(), clip_vision=clip()),
+    "i2v-a14b": dict(start=picture()),
     "flf2v-14b": dict(start=picture(), end=picture(), clip_vision=clip(), clip_vision_end=clip()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow
@@ -124,31 +126,37 @@ def test_unsupported_controls_are_refused_by_name_and_the_rest_runs(name):
         assert not torch.equal(other, latent), f"{given} has no influence"
 
 
-@pytest.mark.parametrize(("name", "without", "said"), [
-    ("i2v-a14b", {}, "cannot do without `start_image`"),
-    ("i2v-14b", dict(start=picture()), "cannot do without `clip_vision_output`.*clip_vision_h"),
-    ("flf2v-14b", dict(start=picture(), clip_vision=clip()), "cannot do without `end_image`"),
-    ("flf2v-14b", dict(start=picture(), end=picture(), clip_vision=clip()), "without `clip_vision_output_end`"),
-    ("vace-1.3b", dict(control_mask=torch.ones(1, 64, 64)), "wire the video to `control_video`"),
-    ("fun-control-1.3b", dict(control_video=picture(FRAMES), depth=depth()), "not both"),
-    ("fun-control-1.3b", dict(depth=depth(strength=0.5)), "strength of depth is 0.5.*set it to 1"),
-    ("i2v-a14b", dict(start=picture(), strength=0.5), "strength is 0.5.*set it to 1"),
-    ("i2v-a14b", dict(start=picture(), strength=0.0), "cannot do without `start_image`"),
-    ("i2v-14b", dict(start=picture(), clip_vision=clip(1024)), r"holds \[1, 257, 1024\]; .* reads \[1, 257, 256\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "without", "said"),
+    [
+        ("i2v-a14b", {}, "cannot do without `start_image`"),
+        ("i2v-14b", dict(start=picture()), "cannot do without `clip_vision_output`.*clip_vision_h"),
+        ("flf2v-14b", dict(start=picture(), clip_vision=clip()), "cannot do without `end_image`"),
+        ("flf2v-14b", dict(start=picture(), end=picture(), clip_vision=clip()), "without `clip_vision_output_end`"),
+        ("vace-1.3b", dict(control_mask=torch.ones(1, 64, 64)), "wire the video to `control_video`"),
+        ("fun-control-1.3b", dict(control_video=picture(FRAMES), depth=depth()), "not both"),
+        ("fun-control-1.3b", dict(depth=depth(strength=0.5)), "strength of depth is 0.5.*set it to 1"),
+        ("i2v-a14b", dict(start=picture(), strength=0.5), "strength is 0.5.*set it to 1"),
+        ("i2v-a14b", dict(start=picture(), strength=0.0), "cannot do without `start_image`"),
+        ("i2v-14b", dict(start=picture(), clip_vision=clip(1024)), r"holds \[1, 257, 1024\]; .* reads \[1, 257, 256\]"),
+    ],
+)
 def test_missing_or_unfitting_inputs_are_refused(name, without, said):
     with pytest.raises(ControlError, match=said):
         encode(world(name), **without)
 
 
-@pytest.mark.parametrize(("name", "given", "said"), [
-    ("vace-1.3b", dict(control_video=picture(5)), "control_video has 5 frames and the video 9"),
-    ("vace-1.3b", dict(control_video=picture(9), control_mask=torch.ones(3, 64, 64)), "control_mask has 3 frames"),
-    ("i2v-a14b", dict(start=picture(3)), "start_image has 3 pictures"),
-    ("ti2v-5b", dict(start=picture(9)), "start_image has 9 pictures"),
-    ("fun-control-1.3b", dict(reference=picture(2)), "reference_image has 2 pictures; this model reads 1"),
-    ("vace-1.3b", dict(depth=DepthMaps(torch.rand(13, 64, 64))), "the depth is for 13 frames"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("vace-1.3b", dict(control_video=picture(5)), "control_video has 5 frames and the video 9"),
+        ("vace-1.3b", dict(control_video=picture(9), control_mask=torch.ones(3, 64, 64)), "control_mask has 3 frames"),
+        ("i2v-a14b", dict(start=picture(3)), "start_image has 3 pictures"),
+        ("ti2v-5b", dict(start=picture(9)), "start_image has 9 pictures"),
+        ("fun-control-1.3b", dict(reference=picture(2)), "reference_image has 2 pictures; this model reads 1"),
+        ("vace-1.3b", dict(depth=DepthMaps(torch.rand(13, 64, 64))), "the depth is for 13 frames"),
+    ],
+)
 def test_inputs_that_do_not_fit_the_clip_are_refused_before_the_first_step(name, given, said):
     with pytest.raises((ControlError, PictureError), match=said):
         latent_of(world(name), encode(world(name), **given), seed=1, frames=FRAMES, **SIZE, steps=1)
@@ -292,12 +300,15 @@ def test_conditioning_loses_its_padding_and_says_what_it_does_not_use():
     assert text_tokens([[torch.zeros(1, 512, 16), {}]], "prompt", 16, 512, []).shape == (1, 1, 16)
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    (words(1) + words(2), "holds 2 prompts; expected one"),
-    ([[torch.ones(1, 77, 768), {}]], r"holds \[1, 77, 768\].*CLIPLoader's type to wan"),
-    ([[torch.full((1, 5, 16), float("nan")), {}]], "NaN"),
-    ("text", "the CONDITIONING holds"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (words(1) + words(2), "holds 2 prompts; expected one"),
+        ([[torch.ones(1, 77, 768), {}]], r"holds \[1, 77, 768\].*CLIPLoader's type to wan"),
+        ([[torch.full((1, 5, 16), float("nan")), {}]], "NaN"),
+        ("text", "the CONDITIONING holds"),
+    ],
+)
 def test_conditioning_of_another_kind_is_refused(given, said):
     with pytest.raises(ControlError, match=said):
         encode(world("t2v-1.3b"), positive=given)
@@ -340,7 +351,7 @@ def test_renoising_draws_new_noise_and_keeps_what_is_known():
 
     sample(velocity, noise, sigmas, "lcm", options=SampleOptions(fresh_noise=lambda: next(drawn)))
     fresh = torch.randn(4, 1, 2, 3, 2, 2, generator=torch.Generator().manual_seed(1))
-    for i, (x, nxt) in enumerate(zip(states, states[1:])):
+    for i, (x, nxt) in enumerate(pairwise(states)):
         x0, t = x - sigmas[i] * (x - 0.25), sigmas[i + 1]
         assert torch.allclose(nxt, (1 - t) * x0 + t * fresh[i], atol=1e-6)
     with pytest.raises(ValueError, match="adds noise between steps"):

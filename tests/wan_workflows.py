@@ -15,9 +15,12 @@ WORDS = 256384  # umt5's table, by which its files are known
 TEXT_DIM = 32
 SENTENCES = ["the camera moves alongside a fox on a snowy ridge", "a red ball rolls to the right and comes to rest"] * 4
 VARIANT_OF = {  # workflow -> the model whose file it names
-    "wan-t2v": "t2v-1.3b", "wan-i2v": "i2v-a14b", "wan-vace-depth-flow": "vace-1.3b",
-    "wan-fun-camera": "fun-camera-1.3b", "wan-4-step": "t2v-a14b",
-}  # fmt: skip
+    "wan-t2v": "t2v-1.3b",
+    "wan-i2v": "i2v-a14b",
+    "wan-vace-depth-flow": "vace-1.3b",
+    "wan-fun-camera": "fun-camera-1.3b",
+    "wan-4-step": "t2v-a14b",
+}
 SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
 
 
