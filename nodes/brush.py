@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .comfy import drawn_by, io, ui
 from .types import VDiTFlow, node_schema, shown, size_inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOOLTIPS = {
     "strokes": 'Drawn here, or as JSON: {"version": 1, "strokes": [{"points": [[x, y], ...], "radius", "falloff", '
@@ -35,7 +40,9 @@ class VDiTMotionBrush(io.ComfyNode):
         return node_schema(cls, "VDiT Motion Brush", inputs, outputs, TOOLTIPS)
 
     @classmethod
-    def execute(cls, strokes, frames, width, height, background, start_image=None) -> io.NodeOutput:
+    def execute(
+        cls, strokes: str, frames: int, width: int, height: int, background: str, start_image: Tensor | None = None
+    ) -> io.NodeOutput:
         import torch
 
         from ..control import as_pictures, cover
@@ -50,6 +57,7 @@ class VDiTMotionBrush(io.ComfyNode):
             picture = cover(as_pictures(start_image, "start_image")[0][:1], width, height)
             saved = ui.ImageSaveHelper.save_images(picture, "vdit_brush", io.FolderType.temp, None, 1)
             messages["vdit_picture"] = saved  # the drawing's backdrop (web/picture.js)
+        assert field.valid is not None, "flow from strokes is defined only where they are"
         share = 0.75 * field.valid[..., None]
         preview = torch.lerp(picture.expand(frames - 1, -1, -1, -1), to_colors(field), share)
         if not read:

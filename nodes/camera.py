@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..geometry.moves import EASINGS, PRESETS
 from .comfy import drawn_by, file_mark, input_file, io
 from .types import VDiTCamera, node_schema, shown, span_inputs
+
+if TYPE_CHECKING:
+    from ..control.camera import CameraPath
 
 LARGEST_FILE = 20_000_000  # bytes; 1001 poses as JSON are 0.4 MB
 TOOLTIPS = {
@@ -61,19 +66,19 @@ class VDiTCameraPath(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        preset,
-        amount,
-        easing,
-        frames,
-        fov_deg,
-        distance,
-        look_down_deg,
-        path,
-        file,
-        strength,
-        start,
-        end,
-        camera=None,
+        preset: str,
+        amount: float,
+        easing: str,
+        frames: int,
+        fov_deg: float,
+        distance: float,
+        look_down_deg: float,
+        path: str,
+        file: str,
+        strength: float,
+        start: float,
+        end: float,
+        camera: CameraPath | None = None,
     ) -> io.NodeOutput:
         import torch
 
@@ -99,7 +104,7 @@ class VDiTCameraPath(io.ComfyNode):
         return io.NodeOutput(made, drawn, to_json(made), ui=shown("VDiT Camera Path", remarks))
 
     @classmethod
-    def fingerprint_inputs(cls, file="", **_):
+    def fingerprint_inputs(cls, file: str = "", **other: object):
         return file_mark(file)
 
 

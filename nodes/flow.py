@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .comfy import io, progress
 from .types import VDiTCamera, VDiTDepth, VDiTFlow, node_schema, size_inputs, span_inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..control.camera import CameraPath
+    from ..control.depth import DepthMaps
+    from ..control.flow import FlowField
 
 CONTROL_TOOLTIPS = {
     "how": "branch: the model's own branch for flow reads the field. warped noise: the noise itself moves along the "
@@ -59,9 +68,21 @@ class VDiTFlowControl(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, how, join, distance, full_pixels, width, height, strength, start, end, flow=None, camera=None, depth=None,
-        colors=None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        how: str,
+        join: str,
+        distance: float,
+        full_pixels: float,
+        width: int,
+        height: int,
+        strength: float,
+        start: float,
+        end: float,
+        flow: FlowField | None = None,
+        camera: CameraPath | None = None,
+        depth: DepthMaps | None = None,
+        colors: Tensor | None = None,
+    ) -> io.NodeOutput:
         from dataclasses import replace
 
         from ..control.camera_motion import flow_from_camera
@@ -73,11 +94,11 @@ class VDiTFlowControl(io.ComfyNode):
             raise ControlError("flow: nothing is connected; connect flow, camera or colors")
         if camera is not None and colors is not None:
             raise ControlError(
-                "flow: camera and colors are both connected; disconnect one, both say how the scene moves"
+                "flow: camera and colors are both connected; disconnect one, each gives the motion of the scene"
             )
         if depth is not None and camera is None:
             raise ControlError(
-                "flow: depth is connected without a camera, and says nothing alone; connect a camera too"
+                "flow: depth is connected without a camera, and has no effect alone; connect a camera too"
             )
         scene = None
         if colors is not None:
@@ -88,6 +109,7 @@ class VDiTFlowControl(io.ComfyNode):
                 camera = camera.resampled(flow.frames) if camera.stretch else camera
             scene = flow_from_camera(camera, distance if depth is None else depth, width, height)
         made = flow if scene is None else scene
+        assert made is not None, "flow, camera or colors is connected"
         if scene is not None and flow is not None:
             made = carried_by_camera(scene, flow) if join == "carried" else over(scene, flow)
         made = replace(made, how=how, strength=strength, start=start, end=end)
@@ -110,7 +132,7 @@ class VDiTFlowFromVideo(io.ComfyNode):
         return node_schema(cls, "VDiT Flow From Video", inputs, outputs, VIDEO_TOOLTIPS)
 
     @classmethod
-    def execute(cls, images, frames, quality, check, width, height) -> io.NodeOutput:
+    def execute(cls, images: Tensor, frames: int, quality: str, check: bool, width: int, height: int) -> io.NodeOutput:
         from ..control.flow_colors import to_colors
         from ..control.flow_from_video import flow_from_video
 
