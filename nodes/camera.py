@@ -90,7 +90,7 @@ class VDiTCameraPath(io.ComfyNode):
 
         keys = keys_of(path)
         if keys and file.strip():
-            raise ControlError(f"both path ({len(keys)} keys) and file ({file}) are set; clear one of them")
+            raise ControlError(f"both path and file ({file}) are set; clear one of them")
         if file.strip():
             made = from_text(_text(file.strip()), file.strip(), fov_deg, frames)
         elif keys:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .comfy import file_mark, input_file, io
 from .types import VDiTDepth, node_schema, size_inputs, span_inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 READINGS = ["brighter is nearer", "darker is nearer", "metres"]
 TOOLTIPS = {
@@ -39,19 +44,33 @@ class VDiTDepthControl(io.ComfyNode):
         return node_schema(cls, "VDiT Depth Control", inputs, {"depth": VDiTDepth, "seen": io.Image}, TOOLTIPS)
 
     @classmethod
-    def execute(cls, reading, near, far, width, height, file, strength, start, end, images=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        reading: str,
+        near: float,
+        far: float,
+        width: int,
+        height: int,
+        file: str,
+        strength: float,
+        start: float,
+        end: float,
+        images: Tensor | None = None,
+    ) -> io.NodeOutput:
         from ..control.depth import depth_from_pictures, read_depth
         from ..control.fit import with_span
         from ..control.span import ControlError
 
-        if (images is None) == (not file.strip()):
-            found = "both pictures and a file" if images is not None else "neither pictures nor a file"
-            raise ControlError(f"depth: {found}; connect images, or name a file of depth in metres")
-        if file.strip():
-            images, reading = read_depth(input_file(file.strip()))[..., None], "metres"
+        name = file.strip()
+        if images is not None and name:
+            raise ControlError("depth: both pictures and a file; connect images, or name a file of depth in metres")
+        if name:
+            images, reading = read_depth(input_file(name))[..., None], "metres"
+        if images is None:
+            raise ControlError("depth: neither pictures nor a file; connect images, or name a file of depth in metres")
         maps = depth_from_pictures(images, reading, near or None, far or None, width, height)
         return io.NodeOutput(with_span(maps, strength, start, end), maps.preview())
 
     @classmethod
-    def fingerprint_inputs(cls, file="", **_):
+    def fingerprint_inputs(cls, file: str = "", **other: object):
         return file_mark(file)

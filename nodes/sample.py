@@ -88,39 +88,28 @@ class VDiTSample(io.ComfyNode):
         scheduler: str = OWN,
         guidance_low: float = 0.0,
     ) -> io.NodeOutput:
-        from ..pipeline import (
-            Continuation,
-            Hooks,
-            Run,
-            SamplerSettings,
-            clip_of,
-            described,
-            generate,
-            outside_training,
-            resolve,
-            unused,
-        )
+        from .. import pipeline
 
-        lines, continuation = [], Continuation()
+        lines, continuation = [], pipeline.Continuation()
         if promote is not None:
             seed, shift, seconds, fps, width, height = _promoted(model, promote)
             lines = [f"The preview's take: seed {seed}, {seconds:g} s at {fps:g} fps, {width}x{height}"]
-            continuation = Continuation(first_picture=promote["vdit"].get("opening"))
+            continuation = pipeline.Continuation(first_picture=promote["vdit"].get("opening"))
         defaults_used = 0 in (steps, guidance, shift, seconds, fps, width, height) or solver == OWN
-        clip = clip_of(model, seconds, fps, width, height)
-        asked = SamplerSettings(
+        clip = pipeline.clip_of(model, seconds, fps, width, height)
+        asked = pipeline.SamplerSettings(
             steps or None, guidance or None, shift or None, _given(solver), _given(scheduler), guidance_low or None
         )
-        use = resolve(model, asked)
-        remarks = outside_training(model, clip) + unused(conditioning.controls, use.steps)
+        use = pipeline.resolve(model, asked)
+        remarks = pipeline.outside_training(model, clip) + pipeline.unused(conditioning.controls, use.steps)
         device, session = torch_device(), session_of(model)
         room = _activation_bytes(model, clip, use.guidance != 1)
         use_models([*model.transformers, model.codec], device, room)  # the codec draws the previews
-        hooks = Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
+        hooks = pipeline.Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
         context = session.context(device, hooks)
-        made = generate(Run(model, conditioning, clip, seed, asked, context, continuation))
+        made = pipeline.generate(pipeline.Run(model, conditioning, clip, seed, asked, context, continuation))
         if defaults_used or model.family == "wan":
-            lines.append(described(made.settings, clip))
+            lines.append(pipeline.described(made.settings, clip))
         if made.first_picture is not None:
             lines.append("Begun with a picture that was made of the words first")
         if made.draft is not None:
