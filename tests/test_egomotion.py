@@ -1,4 +1,4 @@
-"""The camera path is estimated from the flow of the whole picture, and a draft follows it."""
+"""The camera path is estimated from optical flow, or from depth maps, of the simulator's clips."""
 
 import numpy as np
 import pytest
@@ -19,16 +19,16 @@ def clip_of(move: str, family: str = "fall"):
     return make_clip(next(seeds), family, split="validation")
 
 
-def read(clip, **more):
+def path_from(clip):
     balls = ball_tracks(clip)[LAST]
-    near = with_depth_error(clip_background(clip, LAST), 3)
-    return camera_from_flow(FlowField(clip.flow, clip.visible, **more), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
+    inverse_depth = with_depth_error(clip_background(clip, LAST), 3)
+    return camera_from_flow(FlowField(clip.flow, clip.visible), inverse_depth, LAST, 40.0, balls[balls[:, 2] > 0, :3])
 
 
 @pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "free"])
 def test_a_path_is_found_again(move):
     clip = clip_of(move)
-    path = read(clip)
+    path = path_from(clip)
     true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[LAST:]
     assert path.frames == len(true) and torch.equal(path.c2w[0], torch.eye(4, dtype=torch.float64))
     turn = path.c2w[:, :3, :3].transpose(1, 2) @ torch.tensor(true[:, :3, :3])
@@ -38,50 +38,54 @@ def test_a_path_is_found_again(move):
     assert path.fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.05)
 
 
-def told_by_depth(clip):
-    """The pose at the end that depth alone tells, seen from the true one, and the true one [4,4]."""
+def pose_error_from_depth(clip):
+    """The last pose found from depth alone relative to the true one, and the true one, both [4, 4]."""
     balls = ball_tracks(clip)[LAST]
-    near = with_depth_error(clip_background(clip, LAST), 3)
-    path = camera_from_depth(depth_from_metres(clip.render.depth), near, LAST, 40.0, balls[balls[:, 2] > 0, :3])
+    inverse_depth = with_depth_error(clip_background(clip, LAST), 3)
+    path = camera_from_depth(
+        depth_from_metres(clip.render.depth), inverse_depth, LAST, 40.0, balls[balls[:, 2] > 0, :3]
+    )
     true = np.linalg.inv(clip.scene.c2w[LAST]) @ clip.scene.c2w[-1]
     return np.linalg.inv(true) @ path.c2w[-1].numpy(), true
 
 
-def turn_of(pose):
+def rotation_deg(pose):
     return np.degrees(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "rise"])
 def test_camera_motion_past_a_box_is_estimated_from_depth(move):
-    off, true = told_by_depth(clip_of(move, "wall"))
-    assert turn_of(off) < 1.5 and np.linalg.norm(off[:3, 3]) < 0.05 + 0.05 * np.linalg.norm(true[:3, 3])
+    off, true = pose_error_from_depth(clip_of(move, "wall"))
+    assert rotation_deg(off) < 1.5 and np.linalg.norm(off[:3, 3]) < 0.05 + 0.05 * np.linalg.norm(true[:3, 3])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("move", ["move out", "rise", "pan left", "tilt up", "roll right"])
 def test_depth_alone_finds_the_cameras_turn_along_a_wall(move):
-    off, true = told_by_depth(clip_of(move, "look"))
-    assert turn_of(off) < 1.5
+    off, true = pose_error_from_depth(clip_of(move, "look"))
+    assert rotation_deg(off) < 1.5
     assert np.linalg.norm(off[1:3, 3]) < max(0.35 * np.linalg.norm(true[:3, 3]), 0.25)
 
 
 def test_a_zoom_is_found_again():
     clip = clip_of("zoom in")
-    assert read(clip).fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.06)
+    assert path_from(clip).fov_deg.numpy() == pytest.approx(clip.scene.fov_deg[LAST:], rel=0.06)
 
 
 def test_a_still_scene_gives_no_camera_path():
     clip = clip_of("still")
-    assert read(clip) is None
-    near = torch.full((16, 16), 0.2)
+    assert path_from(clip) is None
+    inverse_depth = torch.full((16, 16), 0.2)
     moved = torch.full((8, 64, 64, 2), 2.0)
-    assert camera_from_flow(FlowField(torch.zeros(8, 64, 64, 2)), near, 0, 40.0) is None
-    assert camera_from_flow(FlowField(moved, torch.zeros(8, 64, 64)), near, 0, 40.0) is None  # nothing is told
-    assert camera_from_flow(FlowField(moved), near, 0, 40.0) is not None
+    assert camera_from_flow(FlowField(torch.zeros(8, 64, 64, 2)), inverse_depth, 0, 40.0) is None
+    assert (
+        camera_from_flow(FlowField(moved, torch.zeros(8, 64, 64)), inverse_depth, 0, 40.0) is None
+    )  # nothing is valid
+    assert camera_from_flow(FlowField(moved), inverse_depth, 0, 40.0) is not None
 
 
-def test_flow_that_no_camera_explains_is_no_path():
+def test_flow_that_no_camera_explains_gives_no_path():
     noise = 6 * torch.randn(8, 64, 64, 2, generator=torch.Generator().manual_seed(0))
     assert camera_from_flow(FlowField(noise), torch.full((16, 16), 0.2), 0, 40.0) is None
     away = torch.full((30, 64, 64, 2), 5.0)  # out of the picture before the end
@@ -89,7 +93,7 @@ def test_flow_that_no_camera_explains_is_no_path():
 
 
 def test_a_picture_of_edges_gives_no_estimate():
-    near = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) + 0.1
+    inverse_depth = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) + 0.1
     depth = depth_from_metres(torch.rand(9, 64, 64, generator=torch.Generator().manual_seed(1)) + 2)
-    assert camera_from_depth(depth, near, 0, 40.0) is None
-    assert camera_from_flow(FlowField(torch.full((8, 64, 64, 2), 2.0)), near, 0, 40.0) is None
+    assert camera_from_depth(depth, inverse_depth, 0, 40.0) is None
+    assert camera_from_flow(FlowField(torch.full((8, 64, 64, 2), 2.0)), inverse_depth, 0, 40.0) is None
