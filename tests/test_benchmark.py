@@ -71,11 +71,13 @@ def test_going_on_straight_passes_behind_a_box_but_neither_a_bounce_there_nor_an
     assert judge("permanence", "wall", "simulator").value == 1
 
 
+@pytest.mark.slow
 def test_time_scaled_motion_is_coherent_but_not_physics():
     assert judge("coherence", "throw", "time x0.7").value > 0.85
     assert judge("physics", "fall", "time x0.7").value == 0
 
 
+@pytest.mark.slow
 def test_frames_in_a_random_order_are_not_coherent():
     clip, labels = clip_of("coherence", "throw")
     sources = [Source(clip, labels, KNOWN, np.random.default_rng(i)) for i in range(8)]

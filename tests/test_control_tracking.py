@@ -171,6 +171,7 @@ def test_views_there_and_back():
     assert torch.equal(views.zoom(slice(1, None))[1], views.zoom(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["flow", "depth"])
 def test_a_ball_is_followed_where_the_camera_moves(told):
     """It would rest in space, and goes where its silhouette, or what moves otherwise than the camera, is."""

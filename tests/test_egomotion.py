@@ -25,6 +25,7 @@ def path_from(clip):
     return camera_from_flow(FlowField(clip.flow, clip.visible), inverse_depth, LAST, 40.0, balls[balls[:, 2] > 0, :3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", ["orbit left", "slide right", "move in", "pan left", "roll right", "free"])
 def test_a_path_is_found_again(move):
     clip = clip_of(move)

@@ -158,6 +158,7 @@ def centre(balls):
     return torch.stack(((u * balls).sum(), (v * balls).sum())) / balls.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [1, 5])
 def test_a_draft_ends_as_the_end_picture_does(model, clip, known):
     rgb, tracks = clip.render.rgb, ball_tracks(clip)

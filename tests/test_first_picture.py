@@ -70,6 +70,7 @@ def test_the_first_picture_with_a_ball_begins_the_shot(model, since, frame):
     assert torch.equal(made.latent, again) and not torch.equal(made.latent, first)
 
 
+@pytest.mark.slow
 def test_a_preview_begins_with_the_picture_that_its_render_begins_with(model, student):
     """However many steps either has."""
     made = [
@@ -86,6 +87,7 @@ def still_path(frames):
     return CameraPath(torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1), torch.full((frames,), 40.0))
 
 
+@pytest.mark.slow
 def test_the_picture_comes_from_a_video_of_trained_length_unless_controls_span_more(model):
     model.dynamics.since = 99
     run(model, words(model), **{**RUN, "frames": 29})
@@ -144,6 +146,7 @@ def test_progress_counts_both_videos_as_one_run(model):
     assert done == [0, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_take_is_as_sharp_as_its_first_picture_and_decodes_the_same_twice(model):
     made = take(model, words(model), **RUN).result
     assert made.draft is not None and made.first_picture.shape == (1, 64, 64, 3)
@@ -161,6 +164,7 @@ def test_a_take_is_as_sharp_as_its_first_picture_and_decodes_the_same_twice(mode
     assert one.first_picture is not None and alone.first_picture is None and (alone.latent != one.latent).any()
 
 
+@pytest.mark.slow
 def test_a_long_video_from_words_continues_its_first_picture(model):
     video = long_video(model, words(model), window=13, **{**RUN, "frames": 21})
     assert video.shape == (21, 64, 64, 3)
@@ -169,6 +173,7 @@ def test_a_long_video_from_words_continues_its_first_picture(model):
     assert made.expected is made.draft
 
 
+@pytest.mark.slow
 def test_a_long_video_of_words_begins_with_the_first_part_of_its_camera_path(model):
     moving = random_world_model(3, small_config(camera_rays=2, draft=True))
     moving.dynamics = model.dynamics

@@ -60,6 +60,7 @@ class Alive(TorchDispatchMode):
         self.now -= size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("branch", [{}, {"vace_channels": 96, "vace_layers": (0, 1)}, {"ffn_dim": 1280}])
 def test_the_estimate_is_what_a_forward_holds(dtype, branch):

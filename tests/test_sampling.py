@@ -132,6 +132,7 @@ def test_unipc_agrees_with_diffusers_step_for_step():
     assert (ours - x).abs().max() < 1e-12
 
 
+@pytest.mark.slow
 def test_unipc_agrees_with_runge_kutta_on_a_curved_ode():
     velocity, noise = two_modes(), noise_from_seed(2, SHAPE).double()
     sigmas = [s for s in schedule(400, 3.0) if s > 0.02]

@@ -25,6 +25,7 @@ def shapes(config: VDiTConfig) -> dict[str, tuple[int, ...]]:
         return {name: tuple(t.shape) for name, t in WanTransformer(config).state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_variants_have_the_tensors_and_parameters_of_the_released_files(name):
     found = shapes(VARIANTS[name].config)

@@ -42,6 +42,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames, size", [(1, (4, 6)), (5, (6, 4)), (17, (4, 8)), (25, (2, 4))])
 def test_encoding_and_decoding_equal_diffusers(twins, frames, size):
     theirs, ours = twins

@@ -89,6 +89,7 @@ def camera_tokens(model: WanTransformer, rays: Tensor) -> Tensor:
     return x.unflatten(0, (b, t)).transpose(1, 2)  # [B, D, T, h, w], beside the patch embedding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rays, image", [(8, True), (8, False), (16, False)], ids=["2.1", "2.2", "2.2 5B"])
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_camera_is_added_to_the_patch_embedding_as_in_videox_fun(rays, image, scale):
@@ -139,6 +140,7 @@ def everything(config: VDiTConfig = EVERYTHING) -> dict[str, Tensor]:
     return dict(x=x, sigma=sigma, context=text, camera=camera, vace=vace, image=draw(2, 257, 1280, seed=6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_inference_is_training_without_gradients(per_frame):
     """What it overwrites to save memory is its own: the inputs stay, a second call says the same."""
@@ -179,6 +181,7 @@ def test_half_precision_keeps_norms_and_modulation_in_float32():
     assert relative(model.bfloat16()(**given), exact) <= 0.05  # and all of it in half runs too
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the highest resident memory from /proc")
 def test_a_step_takes_less_memory_than_diffusers():
     """Time is for bench/wan_step.py, on a machine that does nothing else; memory is the same on a busy one."""
