@@ -1,161 +1,197 @@
-"""Paints a draft: the last picture with its balls cut out and put where they will be, hidden where something nearer is, and
-all of it as a camera path sees it; where the picture shows their shadows, these go with them, and balls are lit as they turn.
+"""Compositing: a draft drawn from the layers of its pictures, with balls and their shadows where they will be.
 
-It knows nothing of what no picture has shown. (The like from a cloud of points: GEN3C, arXiv 2503.03751.)
+The background is reprojected along the camera path (as in GEN3C, arXiv 2503.03751), balls are shaded as they turn, and
+nearer surfaces occlude them. What no picture has shown is not invented.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from dataclasses import dataclass, field
 
-from .ground_plane import plane_near, without
-from .layers import EDGE, HIDES, Setting, Stage, disc
-from .camera_views import Views, Walk
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..control.camera import CameraPath
+from ..geometry.linalg import norm
+from .camera_views import CameraViews, Reprojection
+from .draft import Draft
+from .ground_plane import plane_inverse_depth, without_floor
+from .layers import (
+    OCCLUSION,
+    SPRITE_RADII,
+    Layers,
+    SceneGeometry,
+    ball_shading,
+    disc_coverage,
+    extract_layers,
+    scene_geometry,
+)
+from .perception import Memo
 
-    from ..control.camera import CameraPath
-    from .perception import Look
-
-SINKS = 1.1  # times as far as the floor that a ball may be told to be
-FINELY = 50  # steps in which that is made up for, to 1: few, so that drafts of a shot share a stage
-UNSEEN = 1e-3  # what weighs what no picture shows, beside what one does
+MAX_FLOOR_CORRECTION = 1.1  # factor by which a ball is moved nearer, at most, so that it does not sink into the floor
+FLOOR_CORRECTION_STEPS = 50  # steps from 1 to 2 to which the factor is rounded: drafts of a shot then share layers
+INVISIBLE_WEIGHT = 1e-3  # of a pixel that the start or end picture does not show, against one that it shows
 
 
-class End(NamedTuple):
-    """An end picture [H,W,3], its balls [N,4], and what else is in it, as of the last known one: see drafted()."""
+@dataclass(frozen=True, eq=False)
+class EndFrame:
+    """An end picture [H,W,3] with balls at tracks [N,4]; the other fields are those of Composition, for it."""
 
     picture: Tensor
     tracks: Tensor
-    near: Tensor
+    inverse_depth: Tensor
     light: Tensor
-    look: Look
+    memo: Memo
 
 
-def drafted(
-    pictures: Tensor, tracks: Tensor, near: Tensor, light: Tensor, camera: CameraPath | None = None,
-    look: Look | None = None, end: End | None = None, soft: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """A draft [T,H,W,3] of the video that begins with pictures [k,H,W,3], whose balls go along tracks [T,N,4]; and where in
-    it balls are painted [T,H,W], 0 to 1.
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """What a draft of T frames is composited from.
 
-    near [H/4,W/4]: 1 / metres of what is no ball in the last picture, which hides balls behind it; light [3]: about where it
-    comes from, see Sunlight; camera: the path from the last picture on, along which it is seen; look: where near and light come
-    from, and what drafts share is kept; end: what is seen where the path ends, which shows what comes into view on the way; soft:
-    the pictures' edges are.
+    tracks: balls as each frame's camera sees them, centre u, v and radius in pixels, depth in metres; radius 0: none.
+    light: a rough estimate, see ShadowReceiver. camera: the path from the last picture on, None: it is still. end: what
+    is seen where the path ends. soft: edges in the pictures are soft. memo: results that drafts of the shot share.
     """
-    import torch
 
-    once = (lambda what, make, *of, **size: make()) if look is None else look.once
-    count, height, width = pictures.shape[:3]
-    last = tracks[count - 1]
-    there = last[:, 2] > 0
-    tracks = tracks[:, there][:, torch.argsort(last[there, 3], descending=True)]  # far ones first
-    views = Views(camera, width, height)
-    setting = once("setting", lambda: Setting(near, pictures[-1], views.focal[0]), views.focal[0])
-    if setting.floor is not None and tracks.shape[1]:
-        tracks = _afloat(tracks, count, views, setting.floor)
+    pictures: Tensor  # [k,H,W,3] the first frames
+    tracks: Tensor  # [T,N,4]
+    inverse_depth: Tensor  # [H/4,W/4] 1 / metres of all but the balls in the last picture
+    light: Tensor  # [3]
+    camera: CameraPath | None = None
+    end: EndFrame | None = None
+    soft: bool = False
+    memo: Memo = field(default_factory=lambda: Memo(0))
+
+
+def composite(composition: Composition) -> Draft:
+    """Draw the draft of a composition; it begins with the composition's pictures."""
+    c = composition
+    count, height, width = c.pictures.shape[:3]
+    last = c.tracks[count - 1]
+    present = last[:, 2] > 0
+    tracks = c.tracks[:, present][:, torch.argsort(last[present, 3], descending=True)]  # far ones first
+    views = CameraViews(c.camera, width, height)
+    geometry = _geometry(c.memo, c.inverse_depth, c.pictures[-1], views)
+    if geometry.floor is not None and tracks.shape[1]:
+        tracks = _above_floor(tracks, count, views, geometry.floor)
     known, later = tracks[:count], tracks[count:]
-    rests = camera is None
-    stage = once(
-        "stage", lambda: Stage(setting, pictures, known, light, views, soft), views.focal[0], known, rests, soft
+    layers = c.memo.get(
+        "layers",
+        lambda: extract_layers(geometry, c.pictures, known, c.light, views, c.soft),
+        *(views.focal[0], known, c.camera is None, c.soft),
     )
-    video = torch.cat((pictures, stage.plate.expand(len(later), -1, -1, -1)))
-    made = video[count:]
-    if stage.sun is not None:
-        stage.sun.shade(made, stage.sun.hidden(*views.balls(later)))
-    nears = stage.hides.expand(len(later), -1, -1)
-    if camera is not None:
-        walk = _walk(once, views, setting)
-        made[:], nears = walk.seen(made), walk.nears
-        if end is not None:
-            nears = _joined(made, nears, walk.shows, *_from_the_end(end, views, later))
-        if setting.floor is not None:
-            nears = without(nears, plane_near(views.planes(setting.floor), views.focal[1:], (width, height)))
-    balls = torch.zeros(len(tracks), height, width)
-    for sprite, ball in zip(stage.sprites, later.transpose(0, 1)):
-        lit = stage.lit(ball, views, later=True)
-        _paint((sprite * lit[:, None]).clamp_max(1), ball, made, nears, balls[count:])
-    return video, balls
+    video = torch.cat((c.pictures, layers.plate.expand(len(later), -1, -1, -1)))
+    future = video[count:]
+    if layers.receiver is not None:
+        layers.receiver.add_shadows(future, layers.receiver.shadows(*views.spheres(later)))
+    occluders = layers.occluders.expand(len(later), -1, -1)
+    if c.camera is not None:
+        view = _reprojection(c.memo, c.camera, geometry)
+        future[:], occluders = view.warp(future), view.inverse_depth
+        if c.end is not None:
+            occluders = _blend(future, occluders, view.visible, _seen_from_end(c.end, c.camera, views, later))
+        if geometry.floor is not None:
+            floor = plane_inverse_depth(views.planes(geometry.floor), views.focal[1:], (width, height))
+            occluders = without_floor(occluders, floor)
+    coverage = torch.zeros(len(tracks), height, width)
+    for sprite, track in zip(layers.sprites, later.unbind(1), strict=True):
+        shade = ball_shading(track, views, layers.light, geometry.floor, later=True)
+        _draw_ball((sprite * shade[:, None]).clamp_max(1), track, future, occluders, coverage[count:])
+    return Draft(video, coverage, camera_moves=c.camera is not None)
 
 
-def _walk(once: Callable, views: Views, setting: Setting) -> Walk:
-    camera = views.camera
-    return once("walk", lambda: Walk(views, setting.hides), camera.c2w, camera.fov_deg, pictures=len(camera.c2w))
+def _geometry(memo: Memo, inverse_depth: Tensor, picture: Tensor, views: CameraViews) -> SceneGeometry:
+    focal = views.focal[0]
+    return memo.get("geometry", lambda: scene_geometry(inverse_depth, picture, focal), focal)
 
 
-def _from_the_end(end: End, views: Views, later: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the end picture shows, as a path's cameras see it in frames behind the first, with the shadows of balls at tracks
-    [F,N,4]: the video [F,H,W,3], 1 / metres and whether it is in the picture [F,H,W]."""
-    import torch
+def _reprojection(memo: Memo, camera: CameraPath, geometry: SceneGeometry) -> Reprojection:
+    make, size = lambda: Reprojection(camera, geometry.sharp), len(camera.c2w)
+    return memo.get("reprojection", make, camera.c2w, camera.fov_deg, pictures=size)
 
-    back, once = views.turned(), end.look.once
-    setting = once("setting", lambda: Setting(end.near, end.picture, back.focal[0]), back.focal[0])
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A video [F,H,W,3] with inverse depth [F,H,W], and whether a picture shows each pixel [F,H,W]."""
+
+    video: Tensor
+    inverse_depth: Tensor
+    visible: Tensor
+
+
+def _seen_from_end(end: EndFrame, camera: CameraPath, views: CameraViews, later: Tensor) -> _View:
+    """The end picture as the path's cameras see it in the frames after the first, with shadows of balls [F,N,4]."""
+    backwards = camera.reversed()
+    back = CameraViews(backwards, end.picture.shape[1], end.picture.shape[0])
+    geometry = _geometry(end.memo, end.inverse_depth, end.picture, back)
     tracks = end.tracks[torch.argsort(end.tracks[:, 3], descending=True)]
-    make = lambda: Stage(setting, end.picture[None], tracks[None], end.light, back, soft=False)  # noqa: E731
-    stage = once("stage", make, back.focal[0], tracks)
-    made = stage.plate.repeat(len(later), 1, 1, 1)
-    if stage.sun is not None:
-        centres, radii = views.balls(later)
-        stage.sun.shade(made, stage.sun.hidden(views.at_the_end(centres), radii))
-    walk = _walk(once, back, setting)
-    last, before = made[-1:], made[:-1].flip(0)  # from the path's end back, up to the frame behind its first one
-    video = walk.seen(torch.cat((before, made[:1])))[:-1].flip(0)
-    nears, shows = (x[:-1].flip(0) for x in (walk.nears, walk.shows))
-    return (
-        torch.cat((video, last)), torch.cat((nears, setting.hides[None])), torch.cat((shows, torch.ones_like(walk.shows[:1]))),
-    )  # fmt: skip
+    layers: Layers = end.memo.get(
+        "layers",
+        lambda: extract_layers(geometry, end.picture[None], tracks[None], end.light, back, soft=False),
+        *(back.focal[0], tracks),
+    )
+    video = layers.plate.repeat(len(later), 1, 1, 1)
+    if layers.receiver is not None:
+        centres, radii = views.spheres(later)
+        layers.receiver.add_shadows(video, layers.receiver.shadows(views.points_in_last_frame(centres), radii))
+    view = _reprojection(end.memo, backwards, geometry)
+    last, before = video[-1:], video[:-1].flip(0)  # in the order of the reversed path, which ends in the first frame
+    warped = view.warp(torch.cat((before, video[:1])))[:-1].flip(0)
+    inverse_depth, visible = (x[:-1].flip(0) for x in (view.inverse_depth, view.visible))
+    return _View(
+        torch.cat((warped, last)),
+        torch.cat((inverse_depth, geometry.sharp[None])),
+        torch.cat((visible, torch.ones_like(view.visible[:1]))),
+    )
 
 
-def _joined(
-    made: Tensor, nears: Tensor, shows: Tensor, other: Tensor, other_nears: Tensor, other_shows: Tensor
-) -> Tensor:  # fmt: skip
-    """Blend into a video [F,H,W,3] another, which is sure at its end as it is at its start, each where a picture shows it
-    [F,H,W]; and 1 / metres [F,H,W], of the surer one."""
-    import torch
+def _blend(video: Tensor, inverse_depth: Tensor, visible: Tensor, other: _View) -> Tensor:
+    """Cross-fade, in place, from a video [F,H,W,3] to another, each where its picture shows the pixel [F,H,W].
 
-    time = torch.linspace(0, 1, len(made) + 1)[1:, None, None]
-    own, others = (1 - time) * (shows + UNSEEN), time * (other_shows + UNSEEN)
+    Returns the inverse depth [F,H,W] of the one with more weight.
+    """
+    time = torch.linspace(0, 1, len(video) + 1)[1:, None, None]
+    own, others = (1 - time) * (visible + INVISIBLE_WEIGHT), time * (other.visible + INVISIBLE_WEIGHT)
     share = others / (own + others)
-    made.lerp_(other, share[..., None])
-    return torch.where(share > 0.5, other_nears, nears)
+    video.lerp_(other.video, share[..., None])
+    return torch.where(share > 0.5, other.inverse_depth, inverse_depth)
 
 
-def _afloat(tracks: Tensor, count: int, views: Views, floor: Tensor) -> Tensor:
-    """Tracks [T,N,4], the last of `count` known pictures among them, of balls as much nearer as none sinks into the floor in a
-    picture that shows it: where a ball is in the picture is told better than how far away."""
-    import torch
+def _above_floor(tracks: Tensor, count: int, views: CameraViews, floor: Tensor) -> Tensor:
+    """Tracks [T,N,4] with depths scaled so that no ball sinks into the floor in the picture of a frame from `count` on.
 
-    centres, radii = views.balls(tracks[count:])
-    sunk = centres @ floor + radii * floor.norm()
-    place = tracks[count:, :, :2]
-    there = (tracks[count:, :, 2] > 0) & (place > 0).all(-1) & (place < 2 * views.centre).all(-1)
-    nearer = (sunk.where(there, torch.zeros(())).amax(0).clamp_min(1) * FINELY).ceil() / FINELY
-    nearer = nearer.clamp_max(SINKS)
-    return torch.cat((tracks[..., :3], tracks[..., 3:] / nearer[:, None]), -1)
+    Predicted depths are rougher than predicted positions.
+    """
+    centres, radii = views.spheres(tracks[count:])
+    sunk = centres @ floor + radii * norm(floor)  # 1 where a ball touches the floor
+    position = tracks[count:, :, :2]
+    inside = (tracks[count:, :, 2] > 0) & (position > 0).all(-1) & (position < 2 * views.centre).all(-1)
+    factor = sunk.where(inside, torch.zeros(())).amax(0).clamp_min(1)
+    factor = ((factor * FLOOR_CORRECTION_STEPS).ceil() / FLOOR_CORRECTION_STEPS).clamp_max(MAX_FLOOR_CORRECTION)
+    return torch.cat((tracks[..., :3], tracks[..., 3:] / factor[:, None]), -1)
 
 
-def _paint(sprite: Tensor, ball: Tensor, video: Tensor, nears: Tensor, balls: Tensor) -> None:
-    """Paint a ball [F,3,SPRITE,SPRITE] into each frame of a video [F,H,W,3] where it is then [F,4], as far as nothing nearer
-    [F,H,W] hides it, and note in `balls` [F,H,W] where."""
-    import torch
-    from torch.nn import functional as F
+def _draw_ball(sprite: Tensor, track: Tensor, video: Tensor, occluders: Tensor, coverage: Tensor) -> None:
+    """Draw, in place, a ball's sprite [F,3,.,.] at track [F,4] into a video [F,H,W,3], behind occluders [F,H,W].
 
+    coverage [F,H,W] becomes at least the share of each pixel that is drawn.
+    """
     height, width = video.shape[1:3]
-    reach = int(ball[:, 2].max()) + 2
+    reach = int(track[:, 2].max()) + 2  # only pixels near the ball are visited
     row = torch.arange(-reach, reach + 1) + 0.5
-    corner = ball[:, :2].floor()  # only what is near the ball is painted
-    off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - ball[:, :2])[:, None, None]
-    size = ball[:, 2, None, None]
-    at = off / size[..., None].clamp_min(1e-3) / EDGE
-    painted = F.grid_sample(sprite, at, padding_mode="border", align_corners=False)
-    painted, shares = painted.permute(0, 2, 3, 1), disc(*off.unbind(-1), size)
+    corner = track[:, :2].floor()
+    off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - track[:, :2])[:, None, None]
+    radius = track[:, 2, None, None]
+    at = off / radius[..., None].clamp_min(1e-3) / SPRITE_RADII
+    colours = F.grid_sample(sprite, at, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+    covered = disc_coverage(off[..., 0], off[..., 1], radius)
     x, y = (corner.long()[:, i, None] + row.floor().long() for i in (0, 1))  # [F, 2 reach + 1]
-    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None] & (shares > 0)
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None] & (covered > 0)
     frame, i, j = inside.nonzero(as_tuple=True)
-    there = frame, y[frame, i], x[frame, j]
-    bare = ((HIDES[1] - nears[there] * ball[frame, 3]) / (HIDES[1] - HIDES[0])).clamp(0, 1)
-    share = shares[inside] * bare
-    video[there] = video[there].lerp(painted[inside], share[:, None])
-    balls[there] = balls[there].maximum(share)
+    pixels = frame, y[frame, i], x[frame, j]
+    ratio = occluders[pixels] * track[frame, 3]
+    unoccluded = ((OCCLUSION[1] - ratio) / (OCCLUSION[1] - OCCLUSION[0])).clamp(0, 1)
+    share = covered[inside] * unoccluded
+    video[pixels] = video[pixels].lerp(colours[inside], share[:, None])
+    coverage[pixels] = coverage[pixels].maximum(share)

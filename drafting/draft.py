@@ -1,83 +1,93 @@
-"""What a video is expected to show, and how it keeps what the codec would lose.
+"""A draft: what a video is expected to show, and where a generated video agrees with it.
 
-A codec blurs what it keeps in a 96th of the numbers. What the start pictures show, and a draft moves on from them, is
-known sharply: where a video's latents show what the draft's own show, it is the draft. Elsewhere (where something comes
-to light, or happens otherwise) it is what the codec decodes. """
+A codec blurs: it keeps a 96th of the numbers. The start pictures, and a draft that moves them on, are sharp. So where
+a video's latents show what the draft's own do, the draft stands for the video; elsewhere the decoded video does.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ..control.signals import fold
-from .lighting import grown
+from .lighting import dilate
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ..model.codec.base import Codec
 
-ALIKE = (
-    0.075,
-    0.15,
-)  # root mean square over AROUND small pixels a side: up to the first it is the draft, from the second not
-AROUND = 5
-BEYOND = (
-    3  # small pixels to each side of what differs that are not the draft, either: a ball's rim there would stay behind
-)
+# Root mean square difference (of 1) of small frames: up to the first the video is the draft, from the second it is not.
+AGREEMENT = 0.075, 0.15
+WINDOW = 5  # small pixels a side over which the difference is averaged
+MARGIN = 3  # small pixels around a difference that differ too, so that no rim of a ball stays behind
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A draft of a video: frames [T,H,W,3] in 0..1, and how much of a ball each pixel shows, balls [T,H,W] in 0..1
-    (None: no balls). latent [1,C,T',h,w]: the frames' raw latents, None until encoded(). travels: the camera moves."""
+    """Draft of a video: frames [T,H,W,3] in 0..1.
+
+    coverage [T,H,W]: share of each pixel that a ball covers (None: no balls). latent [1,C,T',h,w]: raw latents of the
+    frames, None until encoded(). camera_moves: whether the camera does.
+    """
 
     frames: Tensor
-    balls: Tensor | None = None
+    coverage: Tensor | None = None
     latent: Tensor | None = None
-    travels: bool = False
+    camera_moves: bool = False
 
-    def encoded(self, codec: Any, device: Any) -> Draft:
+    def encoded(self, codec: Codec, device: torch.device | str) -> Draft:
         """The same draft with its latent on the device, in the codec's raw scale."""
-        import torch
+        return replace(self, latent=self._encode(codec, device))
 
+    def _encode(self, codec: Codec, device: torch.device | str) -> Tensor:
         if self.latent is not None:
-            return replace(self, latent=self.latent.to(device))
-        encode = getattr(codec, "encode_roughly", codec.encode)  # in bfloat16 where that is fast: good enough for drafts
+            return self.latent.to(device)
         with torch.no_grad():
-            return replace(self, latent=encode(self.frames[None].to(device)))
+            return codec.encode_fast(self.frames[None].to(device))
 
-    def part(self, at: int, count: int) -> Draft:
-        """`count` frames from number `at` on; beyond the end the last one stands still. The part is not encoded."""
-        import torch
+    def window(self, first: int, count: int) -> Draft:
+        """`count` frames from number `first` on; beyond the end the last one is repeated. The window is not encoded."""
 
         def cut(x: Tensor) -> Tensor:
-            part = x[at : at + count]
+            part = x[first : first + count]
             return torch.cat((part, x[-1:].expand(count - len(part), *x.shape[1:])))
 
-        return Draft(cut(self.frames), None if self.balls is None else cut(self.balls), travels=self.travels)
+        coverage = None if self.coverage is None else cut(self.coverage)
+        return Draft(cut(self.frames), coverage, camera_moves=self.camera_moves)
 
-    def condition(self, codec: Any, device: Any) -> Tensor:
-        """The transformer's `draft` input [1,C+1,T',h,w], see VDiT.forward: where the draft shows a ball, it is
-        certain."""
-        import torch
+    def condition(self, codec: Codec, device: torch.device | str) -> Tensor:
+        """The transformer's `draft` input [1,C+1,T',h,w] (see VDiT.forward): normalised latents and a certainty.
 
-        latent = codec.normalize(self.encoded(codec, device).latent)
-        there = torch.ones_like(latent[:, :1])
-        if self.balls is not None:
-            rows = self.balls.to(device).unflatten(1, (-1, codec.spatial)).amax(2)
-            balls = rows.unflatten(2, (-1, codec.spatial)).amax(3)[:, None]  # a fifth of max_pool2d's time
-            there += fold(balls[None], 1).amax(1, keepdim=True) > 0.5
-        return torch.cat((latent, there), 1)
+        The certainty is 2 where a ball covers more than half of a pixel of a cell, else 1.
+        """
+        latent = codec.normalize(self._encode(codec, device))
+        certainty = torch.ones_like(latent[:, :1])
+        if self.coverage is not None:
+            side, (t, h, w) = codec.spatial, self.coverage.shape
+            cells = self.coverage.to(device).view(t, h // side, side, w).amax(2)
+            cells = cells.view(t, h // side, w // side, side).amax(3)[:, None]  # a fifth of the time of max_pool2d
+            certainty += fold(cells[None], 1).amax(1, keepdim=True) > 0.5
+        return torch.cat((latent, certainty), 1)
 
 
-def agreement(made: Tensor, drafted: Tensor) -> Tensor:
+def agreement(video: Tensor, draft: Tensor) -> Tensor:
     """How far small frames [T,h,w,3] of a video and of its draft agree: [T,h,w,1], 0 to 1."""
-    from torch.nn import functional as F
+    red, green, blue = (video - draft).square().unbind(-1)
+    error = F.pad(red + green + blue, (WINDOW // 2,) * 4, mode="replicate")
+    error = _window_sums(_window_sums(error, 1), 2)  # a tenth of the time of avg_pool2d
+    error = (error / (3 * WINDOW**2)).sqrt()
+    if bool((error > AGREEMENT[0]).any()):  # else they agree everywhere
+        error = dilate(error, MARGIN)
+    return ((AGREEMENT[1] - error) / (AGREEMENT[1] - AGREEMENT[0])).clamp(0, 1)[..., None]
 
-    height, width = made.shape[1:3]
-    red, green, blue = (made - drafted).square().unbind(-1)
-    off = F.pad(red + green + blue, (AROUND // 2,) * 4, mode="replicate")
-    off = sum(off[:, i : i + height] for i in range(AROUND))  # a tenth of avg_pool2d's time
-    off = (sum(off[..., i : i + width] for i in range(AROUND)) / (3 * AROUND**2)).sqrt()
-    if bool((off > ALIKE[0]).any()):  # else it is the draft throughout
-        off = grown(off, BEYOND)
-    return ((ALIKE[1] - off) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)[..., None]
+
+def _window_sums(x: Tensor, axis: int) -> Tensor:
+    """Sums of WINDOW neighbours along an axis, which becomes WINDOW - 1 shorter."""
+    size = x.shape[axis] - WINDOW + 1
+    total = x.narrow(axis, 0, size)
+    for i in range(1, WINDOW):
+        total = total + x.narrow(axis, i, size)
+    return total

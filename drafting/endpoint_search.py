@@ -1,203 +1,183 @@
-"""How balls come to where an end picture shows them: of the speeds that words and noise allow, or near those that were seen,
-the ones that lead there."""
+"""Endpoint search: initial velocities for which balls end where an end picture shows them.
+
+Random shooting: candidates are rolled out, and velocities ever closer around the best are sampled next.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
-from .layers import HIDDEN
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry.linalg import norm
+from .layers import OCCLUDED
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ..model.object_dynamics import Balls, ObjectDynamics, Perception
+    from .camera_views import CameraViews
+    from .perception import PerceivedShot
 
-    from .perception import Look
-    from .camera_views import Views
-
-DRAWS, TRIES = 64, 32  # speeds that are tried first, and in each round behind that
-ROUNDS = (
-    0.04,
-    0.01,
-    0.003,
-)  # deviations of speeds around the best so far, in UNITS a frame (.64 pixels in a picture 128 high, ...)
-SEEN = 0.01  # the largest of them where speeds were seen
-CLOSE = 1.5  # radii from where the end picture shows a ball, within which it has come there
-LOST = 6.0  # radii that a ball costs which only one of end picture and future shows
-COLOURS = 8.0  # radii that a colour costs which is another one through and through
-MOVED = 0.01  # mean change of a sixteenth of a picture, each way, from which on something else is there
-STANDS = 0.75  # share of them in which nothing is, where the camera stands: of moving ones 19 in 20 change more
+SAMPLES, REFINED_SAMPLES = 64, 32  # velocities tried at first, and in each round after that
+# Standard deviations of velocities around the best, in UNITS a frame: 0.64, 0.16 and 0.05 pixels, 128 pixels high.
+DEVIATIONS = (0.04, 0.01, 0.003)
+MAX_OBSERVED_DEVIATION = 0.01  # the largest of them where the velocities were observed
+MATCH_RADIUS = 1.5  # radii from its target within which a ball has reached it
+UNMATCHED_COST = 6.0  # radii that a ball or target without a counterpart costs; farther ones are not paired
+COLOUR_COST = 8.0  # radii that a colour difference of 1 costs
+BLOCKS = 16  # cells a side whose changes are compared
+CHANGE = 0.01  # mean change of a cell (of 1) from which it shows something else
+MIN_UNCHANGED = 0.75  # share of unchanged cells under a still camera; a moving one changes more in 19 cases of 20
 
 
-class Ends(NamedTuple):
-    """Where balls are at the end [M, .]: their places and radii in UNITS, and their colours; and what else is seen there."""
+class Targets(NamedTuple):
+    """The balls [M] of an end picture."""
 
-    place: Tensor
-    radius: Tensor
-    colour: Tensor
-    ground: Tensor  # see Seen
-
-
-def rests(first: Tensor, last: Tensor) -> bool:
-    """Whether two pictures [H,W,3] are of one place from one camera."""
-    from torch.nn import functional as F
-
-    change = F.adaptive_avg_pool2d((first - last).abs().mean(-1)[None, None], 16)
-    return bool((change < MOVED).float().mean() > STANDS)
+    position: Tensor  # [M,2] in UNITS
+    radius: Tensor  # [M,1] in UNITS
+    colour: Tensor  # [M,3]
+    inverse_depth: Tensor  # [1,h,w] of all else in the end picture
 
 
-def ends_of(picture: Tensor, look: Look) -> Ends:
-    """What balls an end picture [H,W,3] shows, at a look."""
-    balls = look.start.balls
-    there = balls.radius[0, :, 0] > 0
-    place, radius = balls.place[0, there], balls.radius[0, there]
-    return Ends(place, radius, colours(picture, place, radius, look.seen.scale), look.seen.ground)
+class Assignment(NamedTuple):
+    """Pairs of balls [N] and targets [M] for each of K rollouts."""
+
+    cost: Tensor  # [K] in radii
+    distance: Tensor  # [K,N,M] in radii, with the cost of colours; infinite for a ball out of view
+    target: Tensor  # [K,N] number of a ball's target, -1 without one
+    offset: Tensor  # [K,N,2] from a ball to its target in UNITS, in the first camera; 0 without one
+    unmatched: Tensor  # [K] balls in view and targets without a counterpart
 
 
-def colours(picture: Tensor, place: Tensor, radius: Tensor, scale: Tensor) -> Tensor:
-    """The mean colours [N,3] of the middles of balls in a picture [H,W,3]."""
-    import torch
-    from torch.nn import functional as F
+class Endpoints(NamedTuple):
+    """A search for balls [1,N] that end at targets."""
 
+    dynamics: ObjectDynamics
+    perception: Perception  # of the start pictures
+    frames: int  # from the last start picture to the end picture
+    picture: Tensor  # [H,W,3] the last start picture
+    balls: Balls  # [1,N] in it
+    depth: Tensor  # [N,1] metres of the balls in it
+    targets: Targets
+    views: CameraViews  # from the start to the end picture
+
+
+def same_view(first: Tensor, last: Tensor) -> bool:
+    """Whether two pictures [H,W,3] show one scene from one camera."""
+    change = F.adaptive_avg_pool2d((first - last).abs().mean(-1)[None, None], BLOCKS)
+    return bool((change < CHANGE).float().mean() > MIN_UNCHANGED)
+
+
+def targets_in(picture: Tensor, shot: PerceivedShot) -> Targets:
+    """The balls of an end picture [H,W,3], as perceived in it."""
+    balls, perception = shot.start.balls, shot.perception
+    present = balls.radius[0, :, 0] > 0
+    position, radius = balls.position[0, present], balls.radius[0, present]
+    colour = ball_colours(picture, position, radius, perception.pixels_per_unit)
+    return Targets(position, radius, colour, perception.inverse_depth)
+
+
+def ball_colours(picture: Tensor, position: Tensor, radius: Tensor, pixels_per_unit: Tensor) -> Tensor:
+    """Mean colours [N,3] of the middles of balls in a picture [H,W,3]; position [N,2] and radius [N,1] in UNITS."""
     half = torch.tensor([picture.shape[1], picture.shape[0]]) / 2
     row = torch.linspace(-0.5, 0.5, 5)
-    spots = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1)  # in radii
-    at = (place[:, None] + radius[:, None] * spots) * scale / half
-    found = F.grid_sample(picture.permute(2, 0, 1)[None], at[None], padding_mode="border", align_corners=False)
-    return found[0].mean(-1).T
+    offsets = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).flatten(0, 1)  # in radii
+    at = (position[:, None] + radius[:, None] * offsets) * pixels_per_unit / half
+    colours = F.grid_sample(picture.permute(2, 0, 1)[None], at[None], padding_mode="border", align_corners=False)
+    return colours[0].mean(-1).T
 
 
-class Misses(NamedTuple):
-    """How far from their ends balls of futures [K] are, in radii."""
-
-    total: Tensor  # [K]
-    apart: Tensor  # [K, N, M] from every end
-    end: Tensor  # [K, N] number of a ball's end, -1 where it has none
-    way: Tensor  # [K, N, 2] from a ball to its end in UNITS, 0 where it has none
-    unmet: Tensor  # [K] balls that only one of future and end picture shows
+def rollout(search: Endpoints, balls: Balls) -> Balls:
+    """Balls [K,N] in the end picture's frame."""
+    scene = search.perception.scene_features.expand(len(balls.position), -1, -1, -1)
+    for _ in range(search.frames):
+        balls = search.dynamics.advance(balls, scene)
+    return balls
 
 
-class Way:
-    """The way of the object dynamics' Balls from a first picture, Seen, through so many frames to an end picture."""
+def assign(search: Endpoints, start: Balls) -> Assignment:
+    """Roll out balls [K,N] and pair them with targets greedily, the closest first."""
+    (position, _, _, radius, _), targets, views = rollout(search, start), search.targets, search.views
+    scale, frames, (count, balls) = search.perception.pixels_per_unit, search.frames, start.position.shape[:2]
+    half = torch.tensor([search.picture.shape[1], search.picture.shape[0]]) / 2 / scale  # UNITS
+    depth = search.depth * start.radius / radius.clamp_min(1e-3)
+    at, away = views.to_frame((position * scale + views.centre).flatten(0, 1), depth.flatten(0, 1), frames)
+    at, away = (at.view_as(position) - views.centre) / scale, away.view_as(depth)
+    size = radius * depth / away.clamp_min(0.1) * views.zoom(frames)
+    inside = ((at.abs() < half + size) & (away > 0)).all(-1)
+    ground = search.perception.inverse_depth if views.camera is None else targets.inverse_depth
+    ground = ground[None].expand(count, -1, -1, -1)
+    ground = F.grid_sample(ground, (at / half)[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
+    in_view = inside & (ground * away[..., 0] < OCCLUDED)
+    own = search.balls
+    colour = ball_colours(search.picture, own.position[0], own.radius[0], scale)
+    colour_cost = COLOUR_COST * norm(colour[:, None] - targets.colour)  # [N, M] radii
+    distance = norm(targets.position - at[:, :, None]) / targets.radius[:, 0] + colour_cost  # [K, N, M]
+    distance = torch.where(in_view[..., None], distance, torch.inf)
 
-    def __init__(
-        self, dynamics: Any, seen: Any, frames: int, first: Tensor, balls: Any, far: Tensor, ends: Ends, views: Views
-    ):  # fmt: skip
-        """first: picture [H,W,3] that shows balls [1,N] so many metres far [N,1]; views: of the cameras from it to the end."""
-        import torch
-
-        self.dynamics, self.seen, self.frames, self.far, self.ends, self.views = (
-            dynamics,
-            seen,
-            frames,
-            far,
-            ends,
-            views,
-        )
-        self.half = torch.tensor([first.shape[1], first.shape[0]]) / 2 / seen.scale  # UNITS
-        mine = colours(first, balls.place[0], balls.radius[0], seen.scale)
-        self.differ = COLOURS * (mine[:, None] - ends.colour).norm(dim=-1)  # [N, M] radii
-
-    def last(self, balls: Any) -> Any:
-        """Balls [K,N] so many frames later."""
-        around = self.seen.around.expand(len(balls.place), -1, -1, -1)
-        for _ in range(self.frames):
-            balls = self.dynamics.move(balls, around)
-        return balls
-
-    def misses(self, begun: Any) -> Misses:
-        """How balls that begin so [K,N] come to their ends: pairs are made from the closest on."""
-        import torch
-        from torch.nn import functional as F
-
-        (place, _, _, radius, _), ends, (count, balls) = self.last(begun), self.ends, begun.place.shape[:2]
-        here, away, size = self._at_the_end(place, self.far * begun.radius / radius.clamp_min(1e-3), radius)
-        inside = ((here.abs() < self.half + size) & (away > 0)).all(-1)
-        ground = (self.seen if self.views.camera is None else ends).ground[None].expand(count, -1, -1, -1)
-        near = F.grid_sample(ground, (here / self.half)[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
-        shown = inside & (near * away[..., 0] < HIDDEN)
-        off = ends.place - here[:, :, None]  # [K, N, M, 2]
-        apart = off.norm(dim=-1) / ends.radius[:, 0] + self.differ
-        apart = torch.where(shown[..., None], apart, torch.inf)
-        free, future, total, way = apart.clone(), torch.arange(count), torch.zeros(count), torch.zeros_like(place)
-        unmet, to = shown.sum(1) + len(ends.place), torch.full((count, balls), -1)
-        for _ in range(min(balls, len(ends.place))):
-            best, pair = free.flatten(1).min(1)
-            met = best < LOST
-            k, ball, end = (x[met] for x in (future, pair // len(ends.place), pair % len(ends.place)))
-            aim = self._back(ends.place[end], away[k, ball])
-            way[k, ball], to[k, ball], total[k], unmet[k] = (
-                aim - place[k, ball],
-                end,
-                total[k] + best[met],
-                unmet[k] - 2,
-            )
-            free[k, ball] = torch.inf
-            free[k, :, end] = torch.inf
-        return Misses(total + LOST * unmet, apart, to, way, unmet)
-
-    def _at_the_end(self, place: Tensor, far: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Places [K,N,2] and radii [K,N,1] in UNITS and metres [K,N,1] of the first camera as that of the end has them."""
-        views, scale = self.views, self.seen.scale
-        at, away = views.seen((place * scale + views.centre).flatten(0, 1), far.flatten(0, 1), self.frames)
-        away = away.view_as(far)
-        size = radius * far / away.clamp_min(0.1) * views.zoom(self.frames)
-        return (at.view_as(place) - views.centre) / scale, away, size
-
-    def _back(self, place: Tensor, away: Tensor) -> Tensor:
-        """Places [n,2] in UNITS of what the camera of the end sees so many metres [n,1] away, in the first."""
-        at = place * self.seen.scale + self.views.centre
-        return (self.views.back(at, away, self.frames) - self.views.centre) / self.seen.scale
+    free, every, offset = distance.clone(), torch.arange(count), torch.zeros_like(position)
+    number = len(targets.position)
+    cost, unmatched, target = torch.zeros(count), in_view.sum(1) + number, torch.full((count, balls), -1)
+    for _ in range(min(balls, number)):
+        least, pair = free.flatten(1).min(1)
+        matched = least < UNMATCHED_COST
+        k, ball, goal = (x[matched] for x in (every, pair // number, pair % number))
+        pixels = targets.position[goal] * scale + views.centre
+        aim = (views.to_reference(pixels, away[k, ball], frames) - views.centre) / scale
+        offset[k, ball], target[k, ball] = aim - position[k, ball], goal
+        cost[k], unmatched[k] = cost[k] + least[matched], unmatched[k] - 2
+        free[k, ball] = torch.inf
+        free[k, :, goal] = torch.inf
+    return Assignment(cost + UNMATCHED_COST * unmatched, distance, target, offset, unmatched)
 
 
-def arriving(way: Way, balls: Any, drawn: Tensor | None, noise: Tensor) -> tuple[Any, Tensor] | None:
-    """Balls [1,N] with speeds that lead to their ends, and what is then still missing of it [N,2] in UNITS; None where none do.
+def search_velocities(search: Endpoints, candidates: Tensor | None, noise: Tensor) -> tuple[Balls, Tensor] | None:
+    """Balls [1,N] whose velocities lead to their targets, and the offset [N,2] that is left, in UNITS; or None.
 
-    drawn: speeds [K,N,2] that they may have, or None where those of `balls` were seen; noise: the clip's.
+    candidates: velocities [K,N,2] to begin with, or None where those of the balls were observed; noise: the clip's.
     """
-    import torch
-
-    count = balls.place.shape[1]
+    balls, count = search.balls, search.balls.position.shape[1]
     if not count:
-        return None if len(way.ends.place) else (balls, torch.zeros(0, 2))
-    seen = drawn is None
-    tried = balls if seen else way.dynamics.aimed(_many(balls, len(drawn)), drawn)
-    for i, spread in enumerate((r for r in ROUNDS if not seen or r <= SEEN), start=1):
-        best = _best(tried, way.misses(tried))
-        turn = spread * chances(noise, TRIES, count, 2, skip=i * TRIES * count)
-        around = _many(best, TRIES)
-        speed = around.speed + torch.nn.functional.pad(turn, (0, 1))
-        tried = around._replace(speed=torch.cat((best.speed, speed[len(best.speed) :])))
-    tried = _best(tried, way.misses(tried))
-    misses = way.misses(tried)
-    k = int(misses.total.argmin())
-    found, missing = tried._make(x[k : k + 1] for x in tried), misses.way[k]
-    if misses.unmet[k] or bool((missing.norm(dim=-1) > CLOSE * found.radius[0, :, 0]).any()):
+        return None if len(search.targets.position) else (balls, torch.zeros(0, 2))
+    tried, deviations = balls, tuple(d for d in DEVIATIONS if d <= MAX_OBSERVED_DEVIATION)
+    if candidates is not None:
+        tried, deviations = search.dynamics.with_velocity(_repeat(balls, len(candidates)), candidates), DEVIATIONS
+    for i, deviation in enumerate(deviations, start=1):
+        best = _best(tried, assign(search, tried))
+        change = deviation * cycled(noise, REFINED_SAMPLES, count, 2, skip=i * REFINED_SAMPLES * count)
+        around = _repeat(best, REFINED_SAMPLES)
+        velocity = around.velocity + F.pad(change, (0, 1))
+        tried = around._replace(velocity=torch.cat((best.velocity, velocity[len(best.velocity) :])))
+    tried = _best(tried, assign(search, tried))
+    found = assign(search, tried)
+    k = int(found.cost.argmin())
+    balls, offset = tried._make(x[k : k + 1] for x in tried), found.offset[k]
+    if found.unmatched[k] or bool((norm(offset) > MATCH_RADIUS * balls.radius[0, :, 0]).any()):
         return None
-    return found, missing
+    return balls, offset
 
 
-def chances(noise: Tensor, *shape: int, skip: int = 0) -> Tensor:
-    """So many of a clip's noise [1,C,T',h,w], on the CPU, behind some; of the smallest videos', again from the first on."""
-    import math
-
-    import torch
-
-    every = noise[0].flatten()
-    at = (torch.arange(math.prod(shape), device=every.device) + skip) % len(every)
-    return every[at].view(shape).float().cpu()
+def cycled(noise: Tensor, *shape: int, skip: int = 0) -> Tensor:
+    """Values of a clip's noise [1,C,T',h,w] in a shape, on the CPU, after the first `skip`; repeated as needed."""
+    values = noise[0].flatten()
+    at = (torch.arange(math.prod(shape), device=values.device) + skip) % len(values)
+    return values[at].view(shape).float().cpu()
 
 
-def _many(balls: Any, count: int) -> Any:
-    """Balls [count,N] of the first of some."""
+def _repeat(balls: Balls, count: int) -> Balls:
+    """The first [1,N] of balls [K,N], repeated [count,N]."""
     return balls._make(x[:1].expand(count, *x.shape[1:]) for x in balls)
 
 
-def _best(tried: Any, misses: Misses) -> Any:
-    """Of balls [K,N] two futures [2,N]: in one each ball comes as near as in any to the end that it has in the nearest, which is
-    the other. Balls meet rarely, so that the first is mostly as it seems."""
-    import torch
+def _best(tried: Balls, found: Assignment) -> Balls:
+    """Two candidates [2,N] from balls [K,N]: the best for each ball's own target, and the best as a whole.
 
-    k, which = misses.total.argmin(), torch.arange(tried.place.shape[1])
-    to = misses.end[k]
-    closest = misses.apart[:, which, to.clamp_min(0)].argmin(0) if misses.apart.shape[2] else k
-    each = torch.stack((closest.where(to >= 0, k), k.expand(len(which))))
-    return tried._make(x[each, which] for x in tried)
+    Balls rarely collide, so that the first mostly does what its parts did. Targets are those of the second.
+    """
+    k, every = found.cost.argmin(), torch.arange(tried.position.shape[1])
+    target = found.target[k]
+    closest = found.distance[:, every, target.clamp_min(0)].argmin(0) if found.distance.shape[2] else k
+    rows = torch.stack((closest.where(target >= 0, k), k.expand(len(every))))
+    return tried._make(x[rows, every] for x in tried)

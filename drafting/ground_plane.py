@@ -1,48 +1,45 @@
-"""The floor that a picture shows. It hides no ball: balls are above it, however roughly their distances and its own are told."""
+"""The floor plane of a picture. It occludes no ball: balls lie above it, however rough its and their depths are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
 from ..geometry.camera import pixel_rays
-from .lighting import planes_of
+from ..geometry.linalg import norm, solve
+from .lighting import tangent_planes
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-LIES = 0.6  # how much of a plane's normal must point up for it to be a floor
-CLOSE = 0.03  # share by which its distances are off
-LEAST = 0.05  # share of a picture that shows it
-ROUNDS = 8
-FLAT = 0.04  # share by which distances of what is taken for it are off
+MIN_UPWARD = 0.6  # vertical component of the unit normal of a pixel on the floor
+MIN_SHARE = 0.05  # share of a picture that shows the floor, if there is one
+ERROR_SCALE = 0.03  # relative depth error at which a pixel's weight in the fit falls to a quarter
+ITERATIONS = 8  # of the reweighted least squares
+FLOOR_TOLERANCE = 0.04  # relative inverse depth within which a pixel belongs to the floor
 
 
-def floor_of(near: Tensor, focal: Tensor) -> Tensor | None:
-    """The floor's plane [3] (see planes_of) in 1 / metres near [h,w] of a picture, focal length in its pixels; None without
-    one: of planes that lie, that of most of the picture."""
-    import torch
+def fit_floor(inverse_depth: Tensor, focal: Tensor) -> Tensor | None:
+    """The floor plane [3] (see tangent_planes) of inverse depth [h,w], focal length in its pixels; None without one.
 
-    ray = pixel_rays(near.shape[1], near.shape[0], focal)
-    planes = planes_of(near, ray, focal)
-    lies = planes[..., 1] > LIES * planes.norm(dim=-1)
-    if lies.float().mean() < LEAST:
+    Iteratively reweighted least squares over the pixels whose tangent plane faces up.
+    """
+    rays = pixel_rays(inverse_depth.shape[1], inverse_depth.shape[0], focal)
+    planes = tangent_planes(inverse_depth, rays, focal)
+    level = planes[..., 1] > MIN_UPWARD * norm(planes)
+    if level.float().mean() < MIN_SHARE:
         return None
-    rows = (ray[lies] / near[lies][:, None]).double()  # in float32 sums hang on where in memory they begin
-    plane = planes[lies].median(0).values.double()
-    for _ in range(ROUNDS):
-        weighted = rows / (1 + ((rows @ plane - 1) / CLOSE).square()).square()[:, None]
-        plane = torch.linalg.solve(weighted.T @ rows, weighted.sum(0))
+    points = (rays[level] / inverse_depth[level][:, None]).double()  # float32 sums depend on memory alignment
+    plane = planes[level].median(0).values.double()
+    for _ in range(ITERATIONS):
+        weighted = points / (1 + ((points @ plane - 1) / ERROR_SCALE).square()).square()[:, None]
+        plane = solve(weighted.T @ points, weighted.sum(0))
     plane = plane.float()
-    return plane if (((ray @ plane) / near - 1).abs() < CLOSE).float().mean() > LEAST else None
+    near_plane = ((rays @ plane) / inverse_depth - 1).abs() < ERROR_SCALE
+    return plane if near_plane.float().mean() > MIN_SHARE else None
 
 
-def without(near: Tensor, floor: Tensor) -> Tensor:
-    """1 / metres near [F,H,W], but 0 where it is that of a floor [F,H,W]."""
-    return near.masked_fill((floor - near).abs() < FLAT * near, 0)
+def without_floor(inverse_depth: Tensor, floor: Tensor) -> Tensor:
+    """Inverse depth [F,H,W], but 0 where it is that of a floor [F,H,W]."""
+    return inverse_depth.masked_fill((floor - inverse_depth).abs() < FLOOR_TOLERANCE * inverse_depth, 0)
 
 
-def plane_near(plane: Tensor, focal: Tensor, size: tuple[int, int]) -> Tensor:
-    """1 / metres [F,H,W] of planes [F,3], or of one [3], as cameras of focal lengths [F] in pixels see them in pictures of a
-    width and height."""
-    ray = pixel_rays(*size, focal)
-    return (ray * plane.view(-1, 1, 1, 3)).sum(-1)
+def plane_inverse_depth(plane: Tensor, focal: Tensor, size: tuple[int, int]) -> Tensor:
+    """Inverse depth [F,H,W] of planes [F,3], or of one [3], in cameras of focal lengths [F]; size: width, height."""
+    return (pixel_rays(*size, focal) * plane.view(-1, 1, 1, 3)).sum(-1)

@@ -1,206 +1,218 @@
-"""What a shot's known pictures show, made ready for balls to move on: the same for all drafts of the shot, and kept for them."""
+"""Layers of a shot for compositing: background plate, occluders, and a sprite and shadows of each ball.
+
+They depend on the known pictures alone, so all drafts of a shot share them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from .ground_plane import floor_of, plane_near, without
-from .lighting import Sunlight, brightness, grown, light_of
-from .camera_views import Views, balls_of
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..geometry.linalg import norm
+from ..geometry.pixels import pixel_grid
+from .camera_views import CameraViews, spheres_of
+from .ground_plane import fit_floor, plane_inverse_depth, without_floor
+from .lighting import ShadowReceiver, dilate, estimate_light, shading
 
-RIM, SOFT_RIM = (
-    2.5,
-    6.0,
-)  # pixels beyond a ball's disc that are taken for it where it is cut out; of a soft picture 128 high
-TOLD_AT = (
-    128  # pixels of height at which places are told: in a picture so many times as high they are off by more pixels
-)
-AROUND = 2  # pixels of it around where a shadow is thought to end, that may be in it or not
-HIDES = 1.02, 1.06  # nearer by so much than a ball's centre, the ground hides nothing of it, and all
-HIDDEN = sum(HIDES) / 2
-LEAST_NEAR = 1e-3  # 1 / metres
-BENDS, ALIKE = (
-    0.03,
-    0.05,
-)  # nearer by so much than the plane of its neighbours it is another thing; colours of one thing
-STEADY = 2, 0.08  # cells on each side over which distances are evened out, and by how much they may differ for that
-ASIDE = 0.01  # how little what is above and below a hole counts, to fill it, beside what is to its left and right
-AS_NEAR, LEAST_ALIKE = (
-    0.1,
-    1e-3,
-)  # share by which it may be nearer or farther than what is behind the hole; what any counts
-SHADE = 0.02  # share of the light that is hidden from which on a pixel is in a shadow
-PIECE = 4096  # pixels of a hole that are filled at once
-SPRITE, EDGE = 48, 1.2  # pixels a side of a ball's own picture, and the radii that it holds each way
-MIXED = 1.0  # pixels inside of a ball's rim in which its colour is mixed with that of what is behind it
+# Occlusion of a ball fades in over this ratio of inverse depths (scene to ball centre): fully visible, fully hidden.
+OCCLUSION = (1.02, 1.06)
+OCCLUDED = sum(OCCLUSION) / 2  # ratio from which a ball counts as hidden
+REFERENCE_HEIGHT = 128  # pixels: positions are predicted at this height; in larger pictures errors are as much larger
+RIM, SOFT_RIM = 2.5, 6.0  # pixels cut out around a ball; the second in generated pictures, whose edges are soft
+SHADOW_MARGIN = 2  # pixels at REFERENCE_HEIGHT around a shadow's edge that may be in it or not
+SHADOW_THRESHOLD = 0.02  # share of the light that is blocked in a shadow
+MIN_INVERSE_DEPTH = 1e-3  # 1 / metres
+BEND = 0.03  # relative inverse depth off the mean of a cell's neighbours from which the cell is at an edge
+COLOUR_SCALE = 0.05  # colour difference (of 1) of pixels of one surface, in upsampling
+SMOOTHING_REACH, SMOOTHING_RANGE = 2, 0.08  # of the bilateral filter: cells to each side, relative inverse depth
+VERTICAL_WEIGHT = 0.01  # of pixels above and below a hole, against those beside it: most edges are horizontal
+INPAINT_RANGE, INPAINT_FLOOR = 0.1, 1e-3  # relative inverse depth of one surface; least weight of another's pixel
+INPAINT_CHUNK = 4096  # pixels inpainted at a time, to bound memory
+SPRITE_SIZE, SPRITE_RADII = 48, 1.2  # pixels a side of a sprite, and the radii to each side that it covers
+MIXED_RIM = 1.0  # pixels inside a ball's rim where its colours are mixed with the background's
 
 
-class Setting:
-    """What a picture [H,W,3] shows beside its balls, 1 / metres near [H/4,W/4] along the optical axis of a camera (focal length
-    in pixels of the picture): `even` over all of it, and sharp at edges, as it `hides` things [H,W]; and the `floor`, if there is
-    one (see floor_of)."""
+class SceneGeometry(NamedTuple):
+    """Inverse depth (1 / metres along the optical axis) of all but the balls of a picture."""
 
-    def __init__(self, near: Tensor, picture: Tensor, focal: Tensor):
-        from torch.nn import functional as F
-
-        near = _steady(near.clamp_min(LEAST_NEAR))
-        self.floor = floor_of(near, focal * near.shape[0] / len(picture))
-        self.even = F.interpolate(near[None, None], size=picture.shape[:2], mode="bilinear")[0, 0]
-        self.hides = _sharp(near, self.even, picture)
+    smooth: Tensor  # [H,W]
+    sharp: Tensor  # [H,W] with edges where the picture has them: what may occlude balls
+    floor: Tensor | None  # [3] plane, see fit_floor
 
 
-class Stage:
-    """Pictures [k,H,W,3] with balls at tracks [k,N,4], far ones first, in a setting, with the light about from `light` [3].
+def scene_geometry(inverse_depth: Tensor, picture: Tensor, focal: Tensor) -> SceneGeometry:
+    """Refine inverse depth [H/4,W/4] by a picture [H,W,3] whose focal length is in pixels."""
+    inverse_depth = _bilateral_filter(inverse_depth.clamp_min(MIN_INVERSE_DEPTH))
+    floor = fit_floor(inverse_depth, focal * inverse_depth.shape[0] / len(picture))
+    smooth = F.interpolate(inverse_depth[None, None], size=picture.shape[:2], mode="bilinear")[0, 0]
+    return SceneGeometry(smooth, _upsample_at_edges(inverse_depth, smooth, picture), floor)
 
-    `plate` [H,W,3] is the last one without balls, whose light is `sun`, if any; `hides` [H,W] how near what may hide balls is,
-    and `sprites` their own colours [1,3,SPRITE,SPRITE] in light as even. views: the cameras from the last picture on; soft: the
-    pictures' edges are.
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What a draft is composited from, in the view of the last known picture."""
+
+    plate: Tensor  # [H,W,3] the background: the picture without balls and their shadows
+    occluders: Tensor  # [H,W] inverse depth of what may occlude balls
+    light: Tensor  # [3] see ShadowReceiver; zero where the picture shows no shadows
+    receiver: ShadowReceiver | None  # of shadows, if the picture shows any
+    sprites: list[Tensor]  # [1,3,SPRITE_SIZE,SPRITE_SIZE] the colours of each ball in even light
+
+
+def extract_layers(
+    geometry: SceneGeometry, pictures: Tensor, tracks: Tensor, light: Tensor, views: CameraViews, soft: bool
+) -> Layers:
+    """Separate pictures [k,H,W,3] with balls at tracks [k,N,4], far ones first, into layers.
+
+    light [3]: a rough estimate of the light; views: from the last picture on; soft: edges in the pictures are soft.
     """
-
-    def __init__(self, setting: Setting, pictures: Tensor, tracks: Tensor, light: Tensor, views: Views, soft: bool):
-        import torch
-
-        height, width = pictures.shape[1:3]
-        focal, last, near = views.focal[0], tracks[-1], (setting.hides, setting.even)
-        self.setting = setting
-        self.light = light_of(pictures[-1], setting.hides, light, focal, last) if len(last) else None
-        seen, shown = (pictures, tracks) if views.camera is None else (pictures[-1:], last[None])
-        self.sun = dark = None
-        if self.light is not None:
-            self.sun = Sunlight(*near, self.light, focal)
-            dark = self.sun.hidden(*balls_of(shown, views.centre, focal))
-        rim = SOFT_RIM * height / TOLD_AT if soft else RIM
-        self.hides, behind = near
-        if setting.floor is not None:
-            below = plane_near(setting.floor, views.focal[:1], (width, height))[0]
-            self.hides, behind = without(self.hides, below), behind.maximum(below)
-        self.plate = _plate(seen, shown, rim, (setting.hides, behind), self.sun, dark)
-        if soft:  # distances in it are rough: what hides a ball has no holes
-            self.hides = -grown(-grown(self.hides[None], round(rim)), round(rim))[0]
-        row = ((torch.arange(SPRITE) + 0.5) * 2 / SPRITE - 1) * EDGE
-        self.spots = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1)  # in radii
-        tracked = tracks[:, 0, 2] > 0 if len(last) else slice(0)
-        self.sprites = [
-            _sprite(pictures[tracked], ball, self.hides, self.spots, self.lit(ball, views, later=False))
-            for ball in tracks[tracked].transpose(0, 1)
-        ]
-
-    def lit(self, ball: Tensor, views: Views, later: bool) -> Tensor:
-        """How bright a ball at tracks [F,4] is at its spots [F,SPRITE,SPRITE]; later: see Views.facing."""
-        import torch
-
-        light = torch.zeros(3) if self.light is None else self.light
-        return brightness(views.facing(ball, self.spots, later), light, self.setting.floor)
+    height, width = pictures.shape[1:3]
+    focal, last = views.focal[0], tracks[-1]
+    found = estimate_light(pictures[-1], geometry.sharp, light, focal, last) if len(last) else None
+    shown, shown_tracks = (pictures, tracks) if views.camera is None else (pictures[-1:], last[None])
+    shadows = None
+    if found is not None:
+        receiver = ShadowReceiver(geometry.sharp, geometry.smooth, found, focal)
+        shadows = receiver, receiver.shadows(*spheres_of(shown_tracks, views.centre, focal))
+    rim = SOFT_RIM * height / REFERENCE_HEIGHT if soft else RIM
+    occluders, background = geometry.sharp, geometry.smooth
+    if geometry.floor is not None:
+        floor = plane_inverse_depth(geometry.floor, views.focal[:1], (width, height))[0]
+        occluders, background = without_floor(occluders, floor), background.maximum(floor)
+    plate = _background_plate(shown, shown_tracks, rim, (geometry.sharp, background), shadows)
+    if soft:  # depth is rough there: a closing fills the holes of occluders
+        occluders = -dilate(-dilate(occluders[None], round(rim)), round(rim))[0]
+    light = torch.zeros(3) if found is None else found
+    tracked = tracks[:, 0, 2] > 0 if len(last) else slice(0)
+    sprites = [
+        _sprite(pictures[tracked], track, occluders, ball_shading(track, views, light, geometry.floor, later=False))
+        for track in tracks[tracked].unbind(1)
+    ]
+    return Layers(plate, occluders, light, shadows[0] if shadows else None, sprites)
 
 
-def _sprite(pictures: Tensor, seen: Tensor, near: Tensor, spots: Tensor, lit: Tensor) -> Tensor:
-    """A ball's own colours [1,3,SPRITE,SPRITE] at spots [SPRITE,SPRITE,2] in radii, of pictures [k,H,W,3] in which it is at
-    seen [k,4] and lit [k,SPRITE,SPRITE]: the median of what they show and nothing nearer (near [H,W]) hides; their
-    mean where none does."""
-    import torch
-    from torch.nn import functional as F
+def sprite_offsets() -> Tensor:
+    """Offsets [SPRITE_SIZE,SPRITE_SIZE,2] of a sprite's pixels from the ball's centre, in radii."""
+    row = ((torch.arange(SPRITE_SIZE) + 0.5) * 2 / SPRITE_SIZE - 1) * SPRITE_RADII
+    return torch.stack(torch.meshgrid(row, row, indexing="xy"), -1)
 
-    radius = seen[:, 2, None, None, None]
-    clear = 1 - MIXED / radius.clamp_min(2 * MIXED)  # from there on outwards colours stay what they are
-    at = seen[:, None, None, :2] + radius * spots * (
-        clear / spots.norm(dim=-1, keepdim=True).clamp_min(1e-3)
-    ).clamp_max(1)
+
+def ball_shading(track: Tensor, views: CameraViews, light: Tensor, floor: Tensor | None, later: bool) -> Tensor:
+    """Brightness [F,SPRITE_SIZE,SPRITE_SIZE] of a ball at track [F,4]; later: see CameraViews.ball_cosines."""
+    return shading(views.ball_cosines(track, sprite_offsets(), later), light, floor)
+
+
+def _sprite(pictures: Tensor, track: Tensor, occluders: Tensor, shade: Tensor) -> Tensor:
+    """A ball's colours in even light, from pictures [k,H,W,3] with the ball at track [k,4] and shade [k,.,.].
+
+    The median of the pictures that show a pixel, or the mean of the sprite where none does.
+    """
+    offsets = sprite_offsets()
+    radius = track[:, 2, None, None, None]
+    pure = 1 - MIXED_RIM / radius.clamp_min(2 * MIXED_RIM)  # radii from which on outwards colours are repeated
+    inward = (pure / norm(offsets)[..., None].clamp_min(1e-3)).clamp_max(1)
+    at = track[:, None, None, :2] + radius * offsets * inward
     at = 2 * at / torch.tensor([pictures.shape[2], pictures.shape[1]]) - 1
-    look = lambda maps: F.grid_sample(maps, at, padding_mode="border", align_corners=False)  # noqa: E731
-    hidden = look(near.expand(len(at), 1, -1, -1)) * seen[:, 3, None, None, None] > HIDDEN
+
+    def sample(maps: Tensor) -> Tensor:
+        return F.grid_sample(maps, at, padding_mode="border", align_corners=False)
+
+    hidden = sample(occluders.expand(len(at), 1, -1, -1)) * track[:, 3, None, None, None] > OCCLUDED
     hidden |= (at.abs() > 1).any(-1)[:, None]
-    colours = (look(pictures.permute(0, 3, 1, 2)) / lit[:, None]).masked_fill(hidden, torch.nan)
+    colours = (sample(pictures.permute(0, 3, 1, 2)) / shade[:, None]).masked_fill(hidden, torch.nan)
     sprite = colours.nanmedian(0, keepdim=True).values
-    inside = (spots.norm(dim=-1) < 1) & ~sprite.isnan().any(1)
+    inside = (norm(offsets) < 1) & ~sprite.isnan().any(1)
     mean = sprite[..., inside[0]].mean(-1).nan_to_num(0.5)
     return torch.where(sprite.isnan(), mean[..., None, None], sprite)
 
 
-def _plate(
-    pictures: Tensor, tracks: Tensor, rim: float, near: tuple[Tensor, Tensor], sun: Sunlight | None = None,
-    dark: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """What is no ball, [H,W,3], of pictures [k,H,W,3] in which balls are at tracks [k,N,4], cut out with so many pixels around
-    them, and hide so much of the sun's light [k,H,W]: the latest that shows it, else a shadow made as bright as all else, else
-    what is around; near: see _filled."""
-    import torch
+def _background_plate(
+    pictures: Tensor,
+    tracks: Tensor,
+    rim: float,
+    depths: tuple[Tensor, Tensor],
+    shadows: tuple[ShadowReceiver, Tensor] | None,
+) -> Tensor:
+    """Pictures [k,H,W,3] without the balls at tracks [k,N,4] and their shadows, as one background [H,W,3].
 
+    Each pixel comes from the latest picture that shows it lit, else from the latest that shows it in a shadow [k,H,W],
+    brightened, else it is inpainted. rim: pixels cut out around balls; depths: see _inpaint.
+    """
     height, width = pictures.shape[1:3]
     if not tracks.shape[1]:
         return pictures[-1]
     tracked = tracks[:, 0, 2] > 0
-    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    x, y, radius, _ = tracks[tracked][..., None, None].unbind(2)  # [k, N, 1, 1]
-    free = 1 - disc(u - x, v - y, radius, rim).amax(1)  # [k, H, W]
-    ground, sure = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
-    shows = list(zip(pictures[tracked].flip(0), free.flip(0)[..., None]))
-    if sun is not None:
-        dark = dark[tracked].flip(0)
-        around = round(AROUND * max(1.0, height / TOLD_AT))
-        beside, within = grown(dark, around), grown(1 - dark, around)
-        bright, deep = (x[..., None].float() for x in (beside < SHADE, within < SHADE))
-        relit = [(sun.cleared(picture, d), clear * x) for (picture, clear), d, x in zip(shows, dark, deep)]
-        shows = [(picture, clear * x) for (picture, clear), x in zip(shows, bright)] + relit
-    for picture, clear in shows:
-        ground, sure = ground + (1 - sure) * clear * picture, sure + (1 - sure) * clear
-    hole = sure[..., 0] < 1
-    ground[hole] += (1 - sure[hole]) * _filled(ground, sure, near, hole, 2 * round(float(tracks[-1, :, 2].max()) + rim))
-    return ground
+    x, y = pixel_grid(width, height).unbind(-1)
+    u, v, radius, _ = tracks[tracked][..., None, None].unbind(2)  # [k, N, 1, 1]
+    uncovered = 1 - disc_coverage(x - u, y - v, radius, rim).amax(1)  # [k, H, W]
+    sources = list(zip(pictures[tracked].flip(0), uncovered.flip(0)[..., None], strict=True))  # with pixels' weights
+    if shadows is not None:
+        receiver, shadow = shadows[0], shadows[1][tracked].flip(0)
+        margin = round(SHADOW_MARGIN * max(1.0, height / REFERENCE_HEIGHT))
+        lit, dark = ((dilate(x, margin) < SHADOW_THRESHOLD)[..., None].float() for x in (shadow, 1 - shadow))
+        both = list(zip(sources, shadow, lit, dark, strict=True))
+        sources = [(picture, w * share) for (picture, w), _, share, _ in both]
+        sources += [(receiver.remove_shadow(picture, s), w * share) for (picture, w), s, _, share in both]
+    plate, weight = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
+    for picture, w in sources:
+        plate, weight = plate + (1 - weight) * w * picture, weight + (1 - weight) * w
+    hole = weight[..., 0] < 1
+    reach = 2 * round(float(tracks[-1, :, 2].max()) + rim)
+    plate[hole] += (1 - weight[hole]) * _inpaint(plate, weight, depths, hole, reach)
+    return plate
 
 
-def _filled(ground: Tensor, sure: Tensor, near: tuple[Tensor, Tensor], hole: Tensor, far: int) -> Tensor:
-    """Colours [n,3] for the n pixels of a hole [H,W], of what is up to so many pixels beside, above and below them in ground
-    [H,W,3], as far as that is known (sure [H,W,1], with which it is multiplied) and as near as what is behind the hole; near:
-    1 / metres [H,W] of what is seen, and of what is behind balls."""
-    import torch
+def _inpaint(plate: Tensor, weight: Tensor, depths: tuple[Tensor, Tensor], hole: Tensor, reach: int) -> Tensor:
+    """Colours [n,3] for the n pixels of a hole [H,W], from pixels up to `reach` beside, above and below each.
 
-    step = torch.cat((torch.arange(-far, 0), torch.arange(1, far + 1)))
+    A pixel counts by its distance, its weight [H,W,1] (with which plate [H,W,3] is multiplied), and how near its
+    inverse depth (depths[0] [H,W]) is to that behind the hole (depths[1] [H,W]).
+    """
+    step = torch.cat((torch.arange(-reach, 0), torch.arange(1, reach + 1)))
     share = step.square().reciprocal().float()
-    share = torch.cat((share, ASIDE * share))  # most edges of a scene lie across
+    share = torch.cat((share, VERTICAL_WEIGHT * share))
     across = torch.stack((torch.zeros_like(step), step), -1)
-    steps, filled = torch.cat((across, across.flip(-1))), []
-    for at, behind in zip(hole.nonzero().split(PIECE), near[1][hole].split(PIECE)):
-        there = at[:, None] + steps  # [n, 4 far, 2]
-        rows, columns = (there[..., i].clamp(0, n - 1) for i, n in enumerate(hole.shape))
-        inside = (rows == there[..., 0]) & (columns == there[..., 1])
-        off = near[0][rows, columns] / behind[:, None] - 1
-        weight = (share * inside * ((-(off / AS_NEAR).square()).exp() + LEAST_ALIKE))[..., None]
-        known = (weight * sure[rows, columns]).sum(1)
-        filled.append((weight * ground[rows, columns]).sum(1) / known.clamp_min(1e-12))
+    steps, filled = torch.cat((across, across.flip(-1))), list[Tensor]()
+    chunks = (torch.split(x, INPAINT_CHUNK) for x in (hole.nonzero(), depths[1][hole]))
+    for at, behind in zip(*chunks, strict=True):
+        sources = at[:, None] + steps  # [n, 4 reach, 2]
+        rows, columns = (sources[..., i].clamp(0, n - 1) for i, n in enumerate(hole.shape))
+        inside = (rows == sources[..., 0]) & (columns == sources[..., 1])
+        off = depths[0][rows, columns] / behind[:, None] - 1
+        each = (share * inside * ((-(off / INPAINT_RANGE).square()).exp() + INPAINT_FLOOR))[..., None]
+        known = (each * weight[rows, columns]).sum(1)
+        filled.append((each * plate[rows, columns]).sum(1) / known.clamp_min(1e-12))
     return torch.cat(filled)
 
 
-def _sharp(near: Tensor, even: Tensor, picture: Tensor) -> Tensor:
-    """1 / metres [h,w] of cells of a picture [H,W,3] as those of its pixels [H,W]: `even`, but between one thing and another
-    that of the neighbours whose colour a pixel has."""
-    import torch
-    from torch.nn import functional as F
-
-    (h, w), size = near.shape, picture.shape[:2]
+def _upsample_at_edges(inverse_depth: Tensor, smooth: Tensor, picture: Tensor) -> Tensor:
+    """Joint bilateral upsampling of inverse depth [h,w] to a picture [H,W,3], at edges of depth; `smooth` elsewhere."""
+    (h, w), size = inverse_depth.shape, picture.shape[:2]
     colours = F.interpolate(picture.permute(2, 0, 1)[None], size=(h, w), mode="area")
-    around = F.unfold(F.pad(torch.cat((near[None, None], colours), 1), (1,) * 4, mode="replicate"), 3).view(1, 36, h, w)
-    each = F.interpolate(around, size=size, mode="nearest")[0].view(4, 9, *size)
-    alike = (-(each[1:] - picture.permute(2, 0, 1)[:, None]).square().sum(0) / ALIKE**2).softmax(0)
-    bend = near - F.avg_pool2d(F.pad(near[None, None], (1,) * 4, mode="replicate"), 3, 1)[0, 0]
-    edge = F.max_pool2d((bend.abs() > BENDS * near)[None, None].float(), 3, 1, 1)
+    cells = F.pad(torch.cat((inverse_depth[None, None], colours), 1), (1,) * 4, mode="replicate")
+    around = F.interpolate(F.unfold(cells, 3).view(1, 36, h, w), size=size, mode="nearest")[0].view(4, 9, *size)
+    alike = (-(around[1:] - picture.permute(2, 0, 1)[:, None]).square().sum(0) / COLOUR_SCALE**2).softmax(0)
+    mean = F.avg_pool2d(F.pad(inverse_depth[None, None], (1,) * 4, mode="replicate"), 3, 1)[0, 0]
+    bends = (inverse_depth - mean).abs() > BEND * inverse_depth
+    edge = F.max_pool2d(bends[None, None].float(), 3, 1, 1)
     edge = F.interpolate(edge, size=size, mode="nearest")[0, 0] > 0
-    return torch.where(edge, (each[0] * alike).sum(0), even)
+    return torch.where(edge, (around[0] * alike).sum(0), smooth)
 
 
-def _steady(near: Tensor) -> Tensor:
-    """1 / metres [h,w], evened out over what is about as near: on a plane they change evenly."""
-    from torch.nn import functional as F
-
-    reach, differ = STEADY
-    around = F.unfold(F.pad(near[None, None], (reach,) * 4, mode="reflect"), 2 * reach + 1).view(-1, *near.shape)
-    weight = (-((around / near - 1) / differ).square()).exp()
-    weight = weight * weight.flip(0)  # as much on one side as on the other
+def _bilateral_filter(inverse_depth: Tensor) -> Tensor:
+    """Inverse depth [h,w] smoothed over cells of about the same: on a plane it is linear in the picture."""
+    side = 2 * SMOOTHING_REACH + 1
+    around = F.unfold(F.pad(inverse_depth[None, None], (SMOOTHING_REACH,) * 4, mode="reflect"), side)
+    around = around.view(-1, *inverse_depth.shape)
+    weight = (-((around / inverse_depth - 1) / SMOOTHING_RANGE).square()).exp()
+    weight = weight * weight.flip(0)  # symmetric, so that a slope stays as it is
     return (around * weight).sum(0) / weight.sum(0)
 
 
-def disc(right: Tensor, down: Tensor, radius: Tensor, beyond: float = 0.0) -> Tensor:
-    """How far balls cover pixels so far from their centres; radius 0: no ball."""
-    return (radius + beyond - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)
+def disc_coverage(right: Tensor, down: Tensor, radius: Tensor, rim: float = 0.0) -> Tensor:
+    """Share of a pixel at an offset that a disc of radius + rim covers, all in pixels; 0 where radius is 0."""
+    return (radius + rim - (right.square() + down.square()).sqrt() + 0.5).clamp(0, 1) * (radius > 0)

@@ -1,174 +1,186 @@
-"""How balls are lit, and the shadows that they cast: where the light comes from, where it is hidden from what a picture shows,
-and how dark that is. What the object dynamics tell of the light is a guess, which the shadows in the picture make exact.
+"""Light and shadows: the direction of the light, the shadows that balls cast, and the shading of surfaces.
+
+The light that the object dynamics estimate is rough; the shadows in the picture make it exact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ..geometry.camera import pixel_rays
+from ..geometry.linalg import norm
 from ..geometry.pixels import pixel_grid
-from .camera_views import balls_of
+from .camera_views import Cosines, spheres_of
 
-if TYPE_CHECKING:
-    from torch import Tensor
+PENUMBRA = 0.7  # pixels over which a shadow's edge fades, to each side
+SEARCH_ANGLES = (0.3, 0.1)  # radians to each side searched for the light: around the estimate, then around the best
+SEARCH_STEPS = 7  # directions tried along each of two axes
+RING = 3  # pixels around a shadow with which its brightness is compared, at half size
+MIN_CONTRAST = 0.3  # difference in log brightness between a shadow and the ring around it
+MIN_SHADOW = 6  # pixels at half size that a shadow needs to be compared
+ANGLE_PENALTY = 0.3  # loss of contrast for a squared radian away from the estimate
+FLOOR_AMBIENT = 0.5  # share of the ambient light from above that is missing from below, above a floor
 
-SOFT = 0.7  # pixels over which a shadow's edge fades, to each side
-TURNS = (0.3, 0.1)  # radians by which the light is looked for to each side, the second time around what was found
-TRIES = 7  # in each of two directions
-BESIDE = 3  # pixels around a shadow with which it is compared, of a picture half as large
-DARKER = 0.3  # logarithm of brightness by which a shadow must be darker than that
-LEAST = 6  # pixels of a picture half as large that a shadow must have
-BELOW = 0.5  # how much less of all other light comes from a floor than from above, as a share
-USUAL = 0.3  # of that, for a radian away from the guess
+Box = tuple[slice, slice]  # rows and columns
 
 
-class Sunlight:
-    """What a camera sees at 1 / metres near [H,W] along its optical axis, and even [H,W] where that is noisy at edges, in the
-    light that comes from a way [3], which is so many times as strong as its length says as all other light is (OpenCV axes;
-    focal length in pixels)."""
+class ShadowReceiver:
+    """The surface that a camera sees in directional light; balls cast shadows on it.
 
-    def __init__(self, near: Tensor, even: Tensor, light: Tensor, focal: Tensor):
-        ray = pixel_rays(near.shape[1], near.shape[0], focal)
-        self.way, self.points = light / light.norm().clamp_min(1e-6), ray / near[..., None]
-        self.soft = SOFT / near / focal  # metres
-        normals = _normals(even, ray, focal)
-        self.lit = brightness(lambda way: normals @ way, light, None)  # [H,W] times as bright as in a shadow
+    inverse_depth [H,W] in 1 / metres, smooth [H,W] without its noise at edges, for normals; light [3] in OpenCV camera
+    axes, towards the source, its length the ratio of direct to ambient light; focal length in pixels.
+    """
 
-    def hidden(self, centres: Tensor, radii: Tensor, way: Tensor | None = None) -> Tensor:
-        """How far balls [F,N] (centres [F,N,3], radii [F,N], metres; 0: none) hide the light, or what comes from other ways
-        [F,3], from each pixel: [F,H,W], 0..1."""
-        import torch
+    def __init__(self, inverse_depth: Tensor, smooth: Tensor, light: Tensor, focal: Tensor):
+        rays = pixel_rays(inverse_depth.shape[1], inverse_depth.shape[0], focal)
+        self.direction = light / norm(light).clamp_min(1e-6)
+        self.points = rays / inverse_depth[..., None]  # [H,W,3] metres
+        self.penumbra = PENUMBRA / inverse_depth / focal  # [H,W] metres
+        plane = tangent_planes(smooth, rays, focal)
+        normals = -plane / norm(plane)[..., None].clamp_min(1e-6)  # towards the camera
+        self.brightness = shading(lambda direction: normals @ direction, light, None)  # [H,W] 1 in a shadow
 
-        dark = torch.zeros(len(centres), *self.soft.shape)
-        for centre, radius in zip(centres.unbind(1), radii[..., None].unbind(1)):
-            box = box_of(self._near_shadows(centre, radius.max(), way))
-            each = self.way.expand(len(centre), 3) if way is None else way
-            points, soft = self.points[box].flatten(0, 1), self.soft[box].flatten()
+    def shadows(self, centres: Tensor, radii: Tensor, directions: Tensor | None = None) -> Tensor:
+        """Share [F,H,W] of the light that balls block at each pixel; directions [F,3]: of other lights than its own.
+
+        centres [F,N,3] and radii [F,N] in metres, radius 0 where there is no ball.
+        """
+        shadow = torch.zeros(len(centres), *self.penumbra.shape)
+        for centre, radius in zip(centres.unbind(1), radii[..., None].unbind(1), strict=True):
+            box = bounding_box(self._near_shadows(centre, radius.max(), directions))
+            each = self.direction.expand(len(centre), 3) if directions is None else directions
+            points, penumbra = self.points[box].flatten(0, 1), self.penumbra[box].flatten()
             ahead = (centre * each).sum(-1, keepdim=True) - each @ points.T
             off = torch.addmm(points.square().sum(-1), centre, points.T, alpha=-2)
             off = off.add_(centre.square().sum(-1, keepdim=True)).addcmul_(ahead, ahead, value=-1).clamp_(min=0).sqrt_()
-            off = off.sub_(radius.masked_fill(radius <= 0, -torch.inf))  # metres outside of a shadow
-            share = off.mul_(-0.5 / soft).add_(0.5).clamp_(0, 1).masked_fill_(ahead <= 0, 0)
-            part = dark[:, box[0], box[1]]
-            torch.maximum(part, share.unflatten(1, part.shape[1:]), out=part)
-        return dark
+            off = off.sub_(radius.masked_fill(radius <= 0, -torch.inf))  # metres outside of the shadow
+            share = off.mul_(-0.5 / penumbra).add_(0.5).clamp_(0, 1).masked_fill_(ahead <= 0, 0)
+            part = shadow[:, box[0], box[1]]
+            torch.maximum(part, share.view(part.shape), out=part)
+        return shadow
 
-    def _near_shadows(self, centre: Tensor, radius: Tensor, way: Tensor | None) -> Tensor:
-        """Where a ball may hide the light, or what comes from ways [F,3], while it is at centres [F,3]: [H,W], and perhaps
-        elsewhere."""
-        mean, aside = self.way, 0.0
-        across, at, along = self._along_way if way is None else self._along(mean := way.mean(0))
-        if way is not None:
+    def _near_shadows(self, centre: Tensor, radius: Tensor, directions: Tensor | None) -> Tensor:
+        """Mask [H,W] that covers the shadows of a ball at centres [F,3], and perhaps more."""
+        if directions is None:
+            mean, spread = self.direction, 0.0
+            across, at, along = self._own_coordinates
+        else:
+            mean = directions.mean(0)
+            across, at, along = self._coordinates(mean)
             middle = centre.mean(0)
-            spread, wander = (way - mean).norm(dim=-1).max(), (centre - middle).norm(dim=-1).max()
-            aside = (
-                (self.points - middle).norm(dim=-1) + wander
-            ) * spread  # how far a way's shadow is from the mean's, at most
-        reach, there = (radius + self.soft + aside)[..., None], centre @ across.T
-        within = (at > there.amin(0) - reach) & (at < there.amax(0) + reach)
-        return within.all(-1) & (along < (centre @ mean).max() + aside)
+            deviation, wander = norm(directions - mean).max(), norm(centre - middle).max()
+            spread = (norm(self.points - middle) + wander) * deviation  # bounds how far apart the shadows are
+        reach, shadow = (radius + self.penumbra + spread)[..., None], centre @ across.T
+        within = (at > shadow.amin(0) - reach) & (at < shadow.amax(0) + reach)
+        return within.all(-1) & (along < (centre @ mean).max() + spread)
 
     @cached_property
-    def _along_way(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self._along(self.way)
+    def _own_coordinates(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._coordinates(self.direction)
 
-    def _along(self, way: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Two directions [2,3] across a way, and where points are along these [H,W,2] and the way [H,W]."""
-        across = _across(way)
-        return across, self.points @ across.T, self.points @ way
+    def _coordinates(self, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Two axes [2,3] across a direction, and the surface's coordinates along these [H,W,2] and along it [H,W]."""
+        across = _perpendicular(direction)
+        return across, self.points @ across.T, self.points @ direction
 
-    def shade(self, video: Tensor, dark: Tensor) -> None:
-        """Put shadows into a video [F,H,W,3] without them, where so much of the light is hidden [F,H,W]."""
-        box = box_of(dark.amax(0) > 0)
-        video[:, box[0], box[1]] *= self._left(dark, box)
+    def add_shadows(self, video: Tensor, shadow: Tensor) -> None:
+        """Darken, in place, a video [F,H,W,3] without shadows by `shadow` [F,H,W]."""
+        box = bounding_box(shadow.amax(0) > 0)
+        video[:, box[0], box[1]] *= self._darkening(shadow[..., box[0], box[1]], self.brightness[box])
 
-    def cleared(self, picture: Tensor, dark: Tensor) -> Tensor:
-        """A picture [H,W,3] with such shadows [H,W], without them."""
-        return (picture / self._left(dark)).clamp_max(1)
+    def remove_shadow(self, picture: Tensor, shadow: Tensor) -> Tensor:
+        """A picture [H,W,3] with the shadow [H,W], without it."""
+        return (picture / self._darkening(shadow, self.brightness)).clamp_max(1)
 
-    def _left(self, dark: Tensor, box: tuple[slice, slice] = (slice(None),) * 2) -> Tensor:
-        """The share [...,h,w,1] of its brightness that a pixel of a box keeps."""
-        lit = self.lit[box]
-        return (1 - dark[..., box[0], box[1]] * ((lit - 1) / lit))[..., None]
+    @staticmethod
+    def _darkening(shadow: Tensor, brightness: Tensor) -> Tensor:
+        """Factor [...,h,w,1] of a pixel's brightness in shadow [...,h,w]."""
+        return (1 - shadow * ((brightness - 1) / brightness))[..., None]
 
 
-def light_of(picture: Tensor, near: Tensor, guess: Tensor, focal: Tensor, track: Tensor) -> Tensor | None:
-    """The light [3] whose shadows of balls at track [N,4] are darkest in a picture [H,W,3], see Sunlight; None where it shows
-    no shadows. near [H,W], focal: of the picture."""
-    import torch
-    from torch.nn import functional as F
+def estimate_light(
+    picture: Tensor, inverse_depth: Tensor, estimate: Tensor, focal: Tensor, track: Tensor
+) -> Tensor | None:
+    """The light [3] (see ShadowReceiver) near an estimate with which shadows in a picture [H,W,3] have most contrast.
 
-    half = lambda x: F.avg_pool2d(x[None, None], 2)[0, 0]  # noqa: E731
-    near, bright = half(near), half(picture.mean(-1)).clamp_min(0.02).log()
-    height, width = near.shape
+    The shadows are those of balls at track [N,4]; None where the picture shows none. inverse_depth [H,W].
+    """
+    inverse_depth, bright = _halved(inverse_depth), _halved(picture.mean(-1)).clamp_min(0.02).log()
+    height, width = inverse_depth.shape
     track = torch.cat((track[:, :3] / 2, track[:, 3:]), -1)
-    away = (pixel_grid(width, height) - track[:, None, None, :2]).norm(dim=-1)
-    free = (away > track[:, 2, None, None] + 1).all(0)  # no ball is there
-    centres, radii = balls_of(track, torch.tensor([width / 2, height / 2]), focal / 2)
-    sun, first = Sunlight(near, near, guess, focal / 2), guess / guess.norm().clamp_min(1e-6)
-    way, best = first, -torch.inf
-    for turn in TURNS:
-        across = _across(way)
-        step = torch.linspace(-turn, turn, TRIES)
-        ways = (way + step[:, None, None] * across[0] + step[:, None] * across[1]).flatten(0, 1)
-        ways = ways / ways.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        dark = sun.hidden(centres.expand(len(ways), -1, -1), radii.expand(len(ways), -1), ways)
-        box = box_of(dark.amax(0) > 0, BESIDE)
-        dark, clear, light = dark[:, box[0], box[1]], free[box], bright[box].flatten()
-        inside, beside = (dark * clear).flatten(1), ((grown(dark, BESIDE) - dark) * clear).flatten(1)
-        mean = lambda share: (share @ light) / share.sum(1).clamp_min(1e-3)  # noqa: E731
-        darker = torch.where(inside.sum(1) > LEAST, mean(beside) - mean(inside), -torch.inf)
-        value, which = (darker - USUAL * (ways - first).square().sum(-1)).max(0)
-        way, best = ways[which], darker[which]
-    return way * guess.norm() if best > DARKER else None
+    away = norm(pixel_grid(width, height) - track[:, None, None, :2])
+    uncovered = (away > track[:, 2, None, None] + 1).all(0)
+    centres, radii = spheres_of(track, torch.tensor([width / 2, height / 2]), focal / 2)
+    receiver = ShadowReceiver(inverse_depth, inverse_depth, estimate, focal / 2)
+    direction, contrast = receiver.direction, torch.tensor(-torch.inf)
+    for angle in SEARCH_ANGLES:
+        across = _perpendicular(direction)
+        step = torch.linspace(-angle, angle, SEARCH_STEPS)
+        tried = (direction + step[:, None, None] * across[0] + step[:, None] * across[1]).flatten(0, 1)
+        tried = tried / norm(tried)[:, None].clamp_min(1e-6)
+        shadow = receiver.shadows(centres.expand(len(tried), -1, -1), radii.expand(len(tried), -1), tried)
+        box = bounding_box(shadow.amax(0) > 0, RING)
+        shadow, mask, light = shadow[:, box[0], box[1]], uncovered[box], bright[box].flatten()
+        inside, ring = (shadow * mask).flatten(1), ((dilate(shadow, RING) - shadow) * mask).flatten(1)
+        darker = torch.where(inside.sum(1) > MIN_SHADOW, _mean(light, ring) - _mean(light, inside), -torch.inf)
+        best = (darker - ANGLE_PENALTY * (tried - receiver.direction).square().sum(-1)).max(0).indices
+        direction, contrast = tried[best], darker[best]
+    return direction * norm(estimate) if contrast > MIN_CONTRAST else None
 
 
-def brightness(facing: Callable[[Tensor], Tensor], light: Tensor, floor: Tensor | None) -> Tensor:
-    """How bright something is, against what faces up and lies in a shadow, in a light [3] (see Sunlight) above a floor's plane
-    [3]; facing: its unit normals' products with a way [3]."""
-    sky = 1.0 if floor is None else 1 - BELOW / 2 * (1 + facing(floor / floor.norm()))
-    return sky + facing(light).clamp_min(0)
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x[None, None], 2)[0, 0]
 
 
-def grown(x: Tensor, by: int) -> Tensor:
-    """The largest of what is up to so many pixels away, each way, in maps [N,H,W]."""
-    from torch.nn import functional as F
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted means [K] of values [N]; weights [K,N]."""
+    return (weights @ values) / weights.sum(1).clamp_min(1e-3)
 
-    rows = F.max_pool2d(x[:, None], (2 * by + 1, 1), 1, (by, 0))
+
+def shading(cosines: Cosines, light: Tensor, floor: Tensor | None) -> Tensor:
+    """Brightness of a surface in a light [3] (see ShadowReceiver), where 1 is an upward face in shadow.
+
+    floor [3]: the plane that reflects less ambient light than comes from above; None: there is none.
+    """
+    ambient = 1.0 if floor is None else 1 - FLOOR_AMBIENT / 2 * (1 + cosines(floor / norm(floor)))
+    return ambient + cosines(light).clamp_min(0)
+
+
+def dilate(maps: Tensor, by: int) -> Tensor:
+    """Grey dilation of maps [N,H,W] by a square that reaches `by` pixels each way."""
+    rows = F.max_pool2d(maps[:, None], (2 * by + 1, 1), 1, (by, 0))
     return F.max_pool2d(rows, (1, 2 * by + 1), 1, (0, by))[:, 0]
 
 
-def box_of(there: Tensor, beyond: int = 0) -> tuple[slice, slice]:
-    """The rows and columns of [H,W] that hold all that is there, and so many beyond; one pixel where nothing is."""
-    sides = []
-    for size, lines in zip(there.shape, (there.any(1), there.any(0))):
-        at = lines.nonzero()
-        first, last = (int(at[0]), int(at[-1])) if len(at) else (0, 0)
-        sides.append(slice(max(0, first - beyond), min(size, last + 1 + beyond)))
-    return sides[0], sides[1]
+def bounding_box(mask: Tensor, margin: int = 0) -> Box:
+    """Rows and columns of the pixels in a mask [H,W], and `margin` beyond; one pixel where the mask is empty."""
+    rows, columns = (_extent(lines, margin) for lines in (mask.any(1), mask.any(0)))
+    return rows, columns
 
 
-def _across(way: Tensor) -> Tensor:
-    """Two directions [2,3] at right angles to a way [3] and to each other."""
-    import torch
-
-    one = torch.linalg.cross(way, torch.tensor([0.0, 0.0, 1.0]))
-    one = one / one.norm().clamp_min(1e-6)
-    return torch.stack((one, torch.linalg.cross(way, one)))
+def _extent(lines: Tensor, margin: int) -> slice:
+    at = lines.nonzero()
+    first, last = (int(at[0]), int(at[-1])) if len(at) else (0, 0)
+    return slice(max(0, first - margin), min(len(lines), last + 1 + margin))
 
 
-def planes_of(near: Tensor, ray: Tensor, focal: Tensor) -> Tensor:
-    """The plane [H,W,3] of each pixel of 1 / metres near [H,W], seen along rays [H,W,3]: the product with its points is 1, and
-    1 / metres its product with the rays, which is linear in the picture (focal length in pixels)."""
-    import torch
-
-    down, right = torch.gradient(near * focal)
-    return torch.stack((right, down, near - right * ray[..., 0] - down * ray[..., 1]), -1)
+def _perpendicular(direction: Tensor) -> Tensor:
+    """Two unit vectors [2,3] perpendicular to a unit direction [3] and to each other."""
+    first = torch.cross(direction, torch.tensor([0.0, 0.0, 1.0]), dim=-1)
+    first = first / norm(first).clamp_min(1e-6)
+    return torch.stack((first, torch.cross(direction, first, dim=-1)))
 
 
-def _normals(near: Tensor, ray: Tensor, focal: Tensor) -> Tensor:
-    """Unit normals [H,W,3] towards the camera."""
-    plane = planes_of(near, ray, focal)
-    return -plane / plane.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+def tangent_planes(inverse_depth: Tensor, rays: Tensor, focal: Tensor) -> Tensor:
+    """The tangent plane [H,W,3] of each pixel of inverse depth [H,W], seen along rays [H,W,3]; focal length in pixels.
+
+    A plane p holds the points x with p @ x = 1, in metres and camera axes; p @ ray is its inverse depth.
+    """
+    gradients: Sequence[Tensor] = torch.gradient(inverse_depth * focal)
+    down, right = gradients
+    return torch.stack((right, down, inverse_depth - right * rays[..., 0] - down * rays[..., 1]), -1)

@@ -1,5 +1,4 @@
-"""What pictures were seen to show, and what was made of that, kept for further takes of the same shot: it takes two
-thirds of the time until a draft."""
+"""A cache of what was perceived in pictures and derived from it: two thirds of the time that a draft takes."""
 
 from __future__ import annotations
 
@@ -7,62 +6,85 @@ import hashlib
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ..model.object_dynamics import ObjectDynamics, Perception, Start
 
-KEPT = 4  # shots of each model: some megabytes at 128x128
-ROOM = 2**21  # pixels, of all frames, of what is made of a shot: some 60 MB
+MAX_SHOTS = 4  # shots cached for each model: some megabytes at 128x128
+MAX_PIXELS = 2**21  # pixels of the results cached for a shot: some 60 MB
 
-class Look:
-    """What pictures were seen to show: `seen`, a Seen, and `start`, a Start, of object dynamics, to be left as they
-    are."""
+Result = TypeVar("Result")
 
-    def __init__(self, seen: Any, start: Any, pixels: int):
-        """pixels: of a picture."""
-        self.seen, self.start, self._pixels = seen, start, pixels
-        self._made, self._held = {}, 0
 
-    def once(self, what: str, make: Callable[[], Any], *of: Any, pictures: int = 1) -> Any:
-        """What make() makes of so many numbers and tensors, and of the shot; the first time. It is about as large as so
-        many pictures."""
-        key = what, *(x.numpy().tobytes() if hasattr(x, "numpy") else x for x in of)
-        made = self._made.get(key)
-        if made is None:
-            made = make()
-            self._held += pictures * self._pixels
-            if self._held > ROOM:
-                self._made.clear()
-                self._held = pictures * self._pixels
-            self._made[key] = made
-        return made
+class Memo:
+    """A memo table of results that drafts of one shot share; emptied when they exceed MAX_PIXELS pixels."""
+
+    def __init__(self, picture_pixels: int):
+        self._results: dict[tuple[object, ...], object] = {}
+        self._picture_pixels, self._pixels = picture_pixels, 0
+
+    def get(
+        self, name: str, compute: Callable[[], Result], *arguments: Tensor | int | bool, pictures: int = 1
+    ) -> Result:
+        """compute(), or its result from an earlier call with the same name and arguments.
+
+        The result must not be modified. `pictures`: its size, in pictures of the shot.
+        """
+        key = name, *(x.numpy().tobytes() if isinstance(x, Tensor) else x for x in arguments)
+        if key not in self._results:
+            result = compute()
+            self._pixels += pictures * self._picture_pixels
+            if self._pixels > MAX_PIXELS:
+                self._results.clear()
+                self._pixels = pictures * self._picture_pixels
+            self._results[key] = result
+        return cast("Result", self._results[key])
+
+
+@dataclass(frozen=True, eq=False)
+class PerceivedShot:
+    """What object dynamics perceive in the pictures of a shot, and what was derived from it. Not to be modified."""
+
+    perception: Perception
+    start: Start
+    memo: Memo
 
 
 class PerceptionCache:
-    """Perceptions of the pictures that were used last, for further takes of a shot. Safe to share between threads."""
+    """Perceptions of the pictures used last, for further takes of a shot. Safe to share between threads."""
 
     def __init__(self):
-        self._looks: weakref.WeakKeyDictionary[Any, OrderedDict[tuple, Look]] = weakref.WeakKeyDictionary()
+        self._shots: weakref.WeakKeyDictionary[ObjectDynamics, OrderedDict[tuple[object, ...], PerceivedShot]]
+        self._shots = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return sum(map(len, self._looks.values()))
+        return sum(len(shots) for shots in self._shots.values())
 
-    def look(self, dynamics: Any, pictures: Tensor, single: bool, clear: bool) -> Look:
-        """What object dynamics see in pictures [k,H,W,3] on the CPU, by what these hold; single, clear: see
-        ObjectDynamics.start and find."""
-        digest = hashlib.blake2b(pictures.contiguous().numpy(), digest_size=16).digest()
+    def perceive(self, dynamics: ObjectDynamics, pictures: Tensor, single: bool, clear: bool) -> PerceivedShot:
+        """What object dynamics perceive in pictures [k,H,W,3] on the CPU; equal pictures are perceived once.
+
+        single: see ObjectDynamics.start; clear: see ObjectDynamics.detect.
+        """
+        digest = hashlib.blake2b(pictures.contiguous().numpy().data, digest_size=16).digest()
         key = digest, tuple(pictures.shape), single, clear
         with self._lock:
-            shots = self._looks.setdefault(dynamics, OrderedDict())
+            shots = self._shots.setdefault(dynamics, OrderedDict())
             if key in shots:
                 shots.move_to_end(key)
                 return shots[key]
-        seen = dynamics.look(pictures[None])
-        found = Look(seen, dynamics.start(seen, *dynamics.find(seen, clear), single), pictures[0, ..., 0].numel())
+        with torch.no_grad():
+            perception = dynamics.perceive(pictures[None])
+            start = dynamics.start(perception, *dynamics.detect(perception, clear), single)
+        shot = PerceivedShot(perception, start, Memo(pictures[0, ..., 0].numel()))
         with self._lock:
-            shots[key] = found
-            while len(shots) > KEPT:
+            shots[key] = shot
+            while len(shots) > MAX_SHOTS:
                 shots.popitem(last=False)
-        return found
+        return shot

@@ -1,4 +1,4 @@
-"""Inverse depth of the ground and direction of the light, from one picture."""
+"""Monocular depth and light: how far everything but the balls is in a picture, and where its light comes from."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def block(a: int, b: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution from a to b channels, group norm, SiLU."""
-    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(8, b), nn.SiLU())
+def block(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution from `channels` to `width` features, normalised over 8 groups and followed by SiLU."""
+    return nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1), nn.GroupNorm(8, width), nn.SiLU())
 
 
 class Residual(nn.Module):
-    """Residual block of two 3x3 convolutions."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, width: int):
         super().__init__()
         self.body = nn.Sequential(block(width, width), nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
+        """[B, width, h, w], the same shape as x."""
         return F.silu(x + self.body(x))
 
 
 class Ground(nn.Module):
-    """A U-net (arXiv 1505.04597) between 1/4 and 1/16 of a picture's size; `near` is the head for inverse depth."""
+    """A U-net (arXiv 1505.04597) from 1/4 of a picture's size down to 1/16.
+
+    The coarse levels see whole planes, the fine ones place edges.
+    """
 
     def __init__(self, channels: int, widths: tuple[int, int, int]):
         super().__init__()
@@ -41,20 +44,21 @@ class Ground(nn.Module):
         self.light = nn.Sequential(nn.Linear(2 * coarse, coarse), nn.SiLU(), nn.Linear(coarse, 3))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, channels, H/4, W/4], H and W multiples of 16 -> (inverse depth [B, H/4, W/4], light [B, 3]).
+        """Inverse depth [B, H/4, W/4] and light [B, 3] of x [B, channels, H/4, W/4]; H and W are multiples of 16.
 
-        Inverse depth is 1 / metres along the optical axis. light points to the light in OpenCV axes; its length is the
-        ratio of direct to ambient light.
+        Inverse depth is 1 / metres along the optical axis. The light points from the scene towards its source, in
+        OpenCV camera axes; its length is the ratio of direct to ambient light.
         """
-
-        def up(x: Tensor) -> Tensor:
-            return F.interpolate(x, scale_factor=2.0, mode="bilinear")
-
         quarter = self.quarter(x)
         eighth = self.eighth(quarter)
         low = self.sixteenth(eighth)
         low = self.bottom(low + self.everywhere(low.mean((2, 3)))[:, :, None, None])
-        eighth = self.up_eighth(eighth + up(self.to_eighth(low)))
-        quarter = self.up_quarter(quarter + up(self.to_quarter(eighth)))
+        eighth = self.up_eighth(eighth + upsample(self.to_eighth(low)))
+        quarter = self.up_quarter(quarter + upsample(self.to_quarter(eighth)))
         inverse_depth = (self.near(quarter)[:, 0] - 2).exp()
         return inverse_depth, self.light(torch.cat((low.mean((2, 3)), low.amax((2, 3))), 1))
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Features [B, C, h, w] at twice the size, bilinear."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")

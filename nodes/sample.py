@@ -113,7 +113,7 @@ class VDiTSample(io.ComfyNode):
         if made.first_picture is not None:
             lines.append("Begun with a picture that was made of the words first")
         if made.draft is not None:
-            camera = "the path of the camera, and " * made.draft.travels
+            camera = "the path of the camera, and " * made.draft.camera_moves
             lines.append(f"Predicted: {camera}where the balls of the start picture will go")
         messages = (reported(lines) or {}) | (shown("VDiT Sample", remarks + made.remarks) or {})
         return io.NodeOutput(video_latent(made.latent, clip.fps, made.expected), ui=messages or None)

@@ -54,7 +54,7 @@ class BundledFamily:
         """Frames that decoding may use where the latent agrees: the draft, or the start pictures standing still."""
         if draft is not None or conditioning.start is None:
             return draft
-        return Draft(cover(conditioning.start, clip.width, clip.height)).part(0, clip.frames)
+        return Draft(cover(conditioning.start, clip.width, clip.height)).window(0, clip.frames)
 
     def can_predict(self, model: WorldModel) -> bool:
         """Whether drafts can be predicted: with object dynamics and a transformer that reads drafts."""

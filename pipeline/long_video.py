@@ -66,7 +66,7 @@ def long_video(run: Run, windows: Windows = Windows()) -> Tensor:
     for i, at in enumerate(starts):
         end = run.conditioning.end if i == len(starts) - 1 and at + window == clip.frames else None
         part = replace(_cut(run.conditioning, at, window), end=end)
-        continuation = replace(run.continuation, draft=None if draft is None else draft.part(at, window))
+        continuation = replace(run.continuation, draft=None if draft is None else draft.window(at, window))
         if latent is not None:
             start, past = family_of(model).after_window(model, video[at : at + windows.overlap], latent)
             part, continuation = replace(part, start=start, strength=1.0), replace(continuation, past=past)

@@ -5,35 +5,45 @@ import math
 import pytest
 import torch
 from vdit.control.camera import CameraPath
-from vdit.drafting import compositing as paint
-from vdit.drafting.perception import Look
+from vdit.drafting import compositing
+from vdit.drafting.compositing import Composition, EndFrame
+from vdit.drafting.perception import Memo
 from vdit.model.object_dynamics import CELL
 from vdit.training.data.tracks import ball_tracks as true_tracks
 from vdit.training.data.tracks import clip_background
 from vdit.world.clip import make_clip
 
 
+NO_LIGHT = torch.zeros(3)
+
+
+def composite(pictures, tracks, inverse_depth, light=NO_LIGHT, camera=None, **more):
+    """Frames and coverage of a draft, without light unless given."""
+    draft = compositing.composite(Composition(pictures, tracks, inverse_depth, light, camera, **more))
+    return draft.frames, draft.coverage
+
+
 def drafted(pictures, tracks, near=None, camera=None):
-    """The frames of a draft, of which nothing is near unless told, without light."""
+    """The frames of a draft, in which nothing is near unless given."""
     near = torch.full([n // CELL for n in pictures.shape[1:3]], 1e-3) if near is None else near
-    frames, balls = paint.drafted(pictures, tracks, near, torch.zeros(3), camera)
-    assert balls.shape == frames.shape[:3] and not balls[: len(pictures)].any()
+    frames, coverage = composite(pictures, tracks, near, camera=camera)
+    assert coverage.shape == frames.shape[:3] and not coverage[: len(pictures)].any()
     return frames
 
 
-def test_drafts_of_a_shot_share_its_stage(monkeypatch):
-    """What pictures show is worked out once; where balls go from there on is each draft's own."""
+def test_drafts_of_a_shot_share_its_layers(monkeypatch):
+    """Layers are extracted once; where balls go from there on is each draft's own."""
     pictures, made = torch.full((1, 64, 64, 3), 0.5), []
     pictures[0, 28:36, 6:14] = torch.tensor([1.0, 0, 0])
-    ways, look = [torch.tensor([10.0, 32.0, 4.0, 6.0]).repeat(3, 1, 1) for _ in range(3)], Look(None, None, 64 * 64)
+    ways, memo = [torch.tensor([10.0, 32.0, 4.0, 6.0]).repeat(3, 1, 1) for _ in range(3)], Memo(64 * 64)
     ways[1][1:, 0, 0], ways[2][1:, 0, 0], ways[2][:, 0, 3] = 30.0, 40.0, 5.0  # the last one is nearer
-    near, light, stage = torch.full((16, 16), 1 / 9), torch.tensor([0.0, -1.0, 0.0]), paint.Stage
-    alone = [paint.drafted(pictures, tracks, near, light) for tracks in ways]
-    monkeypatch.setattr(paint, "Stage", lambda *told: made.append(0) or stage(*told))
-    for tracks, expected, stages in zip((*ways, *ways), (*alone, *alone), (1, 1, 2, 2, 2, 2), strict=True):
-        got = paint.drafted(pictures, tracks, near, light, look=look)
-        assert all(torch.equal(x, y) for x, y in zip(got, expected, strict=True)) and len(made) == stages
-    paint.drafted(pictures, ways[0], near, light, look=look, soft=True)
+    near, light, extract = torch.full((16, 16), 1 / 9), torch.tensor([0.0, -1.0, 0.0]), compositing.extract_layers
+    alone = [composite(pictures, tracks, near, light) for tracks in ways]
+    monkeypatch.setattr(compositing, "extract_layers", lambda *args: made.append(0) or extract(*args))
+    for tracks, expected, count in zip((*ways, *ways), (*alone, *alone), (1, 1, 2, 2, 2, 2), strict=True):
+        got = composite(pictures, tracks, near, light, memo=memo)
+        assert all(torch.equal(x, y) for x, y in zip(got, expected, strict=True)) and len(made) == count
+    composite(pictures, ways[0], near, light, memo=memo, soft=True)
     assert len(made) == 3
 
 
@@ -45,7 +55,7 @@ def test_a_nearer_surface_hides_a_ball():
     tracks[1, 0, 0], tracks[2, 0, 0] = 24.0, 44.0
     near = torch.full((16, 16), 1 / 9)
     near[:, 8:] = 1 / 4
-    draft, balls = paint.drafted(pictures, tracks, near, torch.zeros(3))
+    draft, balls = composite(pictures, tracks, near)
     assert balls[1, 32, 24] == 1 and not balls[2].any() and not balls[0].any()
     assert draft[1, 32, 24].tolist() == [1.0, 0.0, 0.0] and draft[2, 32, 44].tolist() == [0.0, 0.0, 1.0]
     tracks[2, 0, 3] = 3.5  # in front of it
@@ -60,9 +70,7 @@ def test_an_occluder_in_a_soft_picture_has_no_holes():
     near = torch.full((32, 32), 1 / 9)
     near[:, 16:] = 1 / 4
     near[14:17, 22:25] = 1 / 9  # told too far away
-    shows = [
-        bool(paint.drafted(picture, tracks, near, torch.zeros(3), soft=soft)[1][1].any()) for soft in (False, True)
-    ]
+    shows = [bool(composite(picture, tracks, near, soft=soft)[1][1].any()) for soft in (False, True)]
     assert shows == [True, False]
 
 
@@ -137,8 +145,8 @@ def test_newly_visible_parts_come_from_the_end_picture():
     picture, near = striped(60, 0)
     goal, there = striped(60, 16)
     goal[:, 120:] = torch.tensor([0.1, 0.2, 0.9])  # comes into view in the end
-    end = paint.End(goal, torch.zeros(0, 4), there, torch.zeros(3), Look(None, None, 64 * 128))
-    draft, _ = paint.drafted(picture[None], torch.zeros(5, 0, 4), near, torch.zeros(3), slid(1.0, 5), end=end)
+    end = EndFrame(goal, torch.zeros(0, 4), there, torch.zeros(3), Memo(64 * 128))
+    draft, _ = composite(picture[None], torch.zeros(5, 0, 4), near, camera=slid(1.0, 5), end=end)
     assert torch.equal(draft[0], picture) and torch.equal(draft[4], goal)
     half, _ = striped(60, 8)
     half[:, 124:] = torch.tensor([0.1, 0.2, 0.9])
@@ -184,9 +192,7 @@ def test_a_ball_with_soft_edges_leaves_nothing_behind(size):
     tracks[1:, :, :2] = 3 * size / 4
     near = torch.full((size // 4, size // 4), 0.1)
     remains = [
-        (paint.drafted(picture, tracks, near, torch.zeros(3), soft=soft)[0][1, : size // 2, : size // 2] - 0.5)
-        .abs()
-        .max()
+        (composite(picture, tracks, near, soft=soft)[0][1, : size // 2, : size // 2] - 0.5).abs().max()
         for soft in (True, False)
     ]
     assert remains[0] < 0.01 and remains[1] > 0.02

@@ -37,7 +37,7 @@ def test_a_draft_is_encoded_once_and_cut_like_a_control(model):
     draft = Draft(pictures(9))
     ready = draft.encoded(model.codec, "cpu")
     assert draft.latent is None and ready.encoded(model.codec, "cpu").latent is ready.latent
-    part = ready.part(4, 9)
+    part = ready.window(4, 9)
     assert torch.equal(part.frames[:5], draft.frames[4:])
     assert torch.equal(part.frames[5:], draft.frames[8:].expand(4, -1, -1, -1))
     assert part.latent is None
@@ -120,7 +120,7 @@ def test_where_a_draft_shows_a_ball_the_video_does():
     model = drafted_model()
     model.transformer.draft_trust.bias.data.fill_(-9.0)  # nothing else of the draft is trusted
     draft = Draft(pictures(9, 1), torch.zeros(9, 64, 64))
-    draft.balls[6, 20, 40] = 1.0
+    draft.coverage[6, 20, 40] = 1.0
     shot = encoded(model, "a red ball", start=pictures(1))
     for steps in (1, 3):
         made = run(model, shot, seed=1, **SIZE, steps=steps, guidance=1.0, continuation=Continuation(draft=draft))

@@ -9,8 +9,18 @@ from runs import encoded, predicted, run
 from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
-from vdit.drafting.camera_views import Views
-from vdit.drafting.endpoint_search import CLOSE, DRAWS, LOST, Ends, Way, arriving, rests
+from vdit.drafting.camera_views import CameraViews
+from vdit.drafting.endpoint_search import (
+    MATCH_RADIUS,
+    SAMPLES,
+    UNMATCHED_COST,
+    Endpoints,
+    Targets,
+    assign,
+    rollout,
+    same_view,
+    search_velocities,
+)
 from vdit.model.files.bundle import load_world_model
 from vdit.model.object_dynamics import Balls, ObjectDynamics
 from vdit.nodes.preview import VDiTDistillPreview
@@ -21,14 +31,14 @@ from vdit.world.clip import make_clip
 SIZE = dict(frames=41, width=128, height=128)
 
 
-SMALL_VIEWS = Views(None, 64, 64)
+SMALL_VIEWS = CameraViews(None, 64, 64)
 
 
 class Straight(ObjectDynamics):
     """Balls go on as they move."""
 
-    def move(self, balls, around):
-        return balls._replace(place=balls.place + balls.speed[..., :2])
+    def advance(self, balls, scene_features):
+        return balls._replace(position=balls.position + balls.velocity[..., :2])
 
 
 def balls(*places, speed=(0.0, 0.0), radius=0.5):
@@ -38,19 +48,23 @@ def balls(*places, speed=(0.0, 0.0), radius=0.5):
     return Balls(place, speeds, torch.zeros(1, n, 3), torch.full((1, n, 1), radius), torch.zeros(1, n, 4))
 
 
-def way(first, ends, frames=10, near=None, colour=None, views=SMALL_VIEWS):
-    """A way of grey balls through a picture of 8 x 8 UNITS to ends in their colour."""
-    dynamics = Straight()
-    seen = SimpleNamespace(
-        around=torch.zeros(1, 4, 4, 4),
-        scale=torch.tensor([8.0, 8.0]),
-        ground=torch.full((1, 16, 16), 0.01) if near is None else near[None],
+def search(first, ends, frames=10, inverse_depth=None, colour=None, views=SMALL_VIEWS):
+    """A search for grey balls in a picture of 8 x 8 UNITS with targets in their colour."""
+    inverse_depth = torch.full((16, 16), 0.01) if inverse_depth is None else inverse_depth
+    perception = SimpleNamespace(
+        scene_features=torch.zeros(1, 4, 4, 4),
+        pixels_per_unit=torch.tensor([8.0, 8.0]),
+        inverse_depth=inverse_depth[None],
     )
     ends = torch.tensor(ends).view(-1, 2)
     colour = torch.full((len(ends), 3), 0.5) if colour is None else colour
-    ends = Ends(ends, torch.full((len(ends), 1), 0.5), colour, seen.ground)
-    far = torch.full((first.place.shape[1], 1), 5.0)
-    return Way(dynamics, seen, frames, torch.full((64, 64, 3), 0.5), first, far, ends, views)
+    targets = Targets(ends, torch.full((len(ends), 1), 0.5), colour, perception.inverse_depth)
+    depth = torch.full((first.position.shape[1], 1), 5.0)
+    return Endpoints(Straight(), perception, frames, torch.full((64, 64, 3), 0.5), first, depth, targets, views)
+
+
+def assigned(first, ends, **more):
+    return assign(search(first, ends, **more), first)
 
 
 def noise(generator):
@@ -60,63 +74,65 @@ def noise(generator):
 
 def test_tracks_and_ends_are_matched_greedily_and_unmatched_balls_cost():
     first = balls((-2.0, 0.0), (2.0, 0.0))
-    found = way(first, [(2.25, 0.0), (-2.0, 1.0)]).misses(first)
-    assert found.unmet.tolist() == [0] and float(found.total) == pytest.approx(0.5 + 2.0)
-    torch.testing.assert_close(found.way[0], torch.tensor([[0.0, 1.0], [0.25, 0.0]]))
-    one = way(first, [(2.0, 0.0)]).misses(first)
-    assert one.unmet.tolist() == [1] and float(one.total) == LOST and one.end.tolist() == [[-1, 0]]
-    none = way(first, []).misses(first)
-    assert none.unmet.tolist() == [2] and none.end.tolist() == [[-1, -1]]
+    found = assigned(first, [(2.25, 0.0), (-2.0, 1.0)])
+    assert found.unmatched.tolist() == [0] and float(found.cost) == pytest.approx(0.5 + 2.0)
+    torch.testing.assert_close(found.offset[0], torch.tensor([[0.0, 1.0], [0.25, 0.0]]))
+    one = assigned(first, [(2.0, 0.0)])
+    assert one.unmatched.tolist() == [1] and float(one.cost) == UNMATCHED_COST and one.target.tolist() == [[-1, 0]]
+    none = assigned(first, [])
+    assert none.unmatched.tolist() == [2] and none.target.tolist() == [[-1, -1]]
 
 
 def test_balls_that_left_the_picture_or_are_hidden_need_no_end():
     first = balls((0.0, 0.0), speed=(0.5, 0.0))
-    assert way(first, [], frames=10).misses(first).unmet.tolist() == [0]
+    assert assigned(first, [], frames=10).unmatched.tolist() == [0]
     wall = torch.full((16, 16), 0.01)
     wall[:, 8:] = 1.0  # a metre away
-    assert way(first, [], frames=4, near=wall).misses(first).unmet.tolist() == [0]
-    assert way(first, [], frames=4).misses(first).unmet.tolist() == [1]
+    assert assigned(first, [], frames=4, inverse_depth=wall).unmatched.tolist() == [0]
+    assert assigned(first, [], frames=4).unmatched.tolist() == [1]
 
 
 def test_another_colour_is_another_ball():
     first = balls((0.0, 0.0))
-    assert way(first, [(0.1, 0.0)], colour=torch.tensor([[0.5, 0.55, 0.5]])).misses(first).unmet.tolist() == [0]
-    assert way(first, [(0.1, 0.0)], colour=torch.tensor([[1.0, 0.1, 0.0]])).misses(first).unmet.tolist() == [2]
+    assert assigned(first, [(0.1, 0.0)], colour=torch.tensor([[0.5, 0.55, 0.5]])).unmatched.tolist() == [0]
+    assert assigned(first, [(0.1, 0.0)], colour=torch.tensor([[1.0, 0.1, 0.0]])).unmatched.tolist() == [2]
 
 
 def test_each_ball_gets_the_sampled_speed_that_reaches_its_end():
     first, g = balls((-2.0, 0.0), (2.0, 0.0)), torch.Generator().manual_seed(0)
-    assert CLOSE * 0.5 > 0.25
-    drawn = torch.randn(DRAWS, 2, 2, generator=g) * 0.3
-    course = way(first, [(-1.0, 2.0), (3.0, -2.0)])
-    found, missing = arriving(course, first, drawn, noise(g))
-    last = course.last(found).place[0]
-    assert float((last - course.ends.place).norm(dim=-1).max()) < 0.25
-    torch.testing.assert_close(last + missing, course.ends.place)
-    assert arriving(course, first, None, noise(g)) is None, "seen to rest, they cannot go so far"
-    near = way(first, [(-1.95, 0.1), (2.0, 0.05)])
-    found, missing = arriving(near, first, None, noise(g))
-    assert float(missing.norm(dim=-1).max()) < 0.1 < CLOSE * 0.5
+    assert MATCH_RADIUS * 0.5 > 0.25
+    drawn = torch.randn(SAMPLES, 2, 2, generator=g) * 0.3
+    course = search(first, [(-1.0, 2.0), (3.0, -2.0)])
+    found, missing = search_velocities(course, drawn, noise(g))
+    last = rollout(course, found).position[0]
+    assert float((last - course.targets.position).norm(dim=-1).max()) < 0.25
+    torch.testing.assert_close(last + missing, course.targets.position)
+    assert search_velocities(course, None, noise(g)) is None, "seen to rest, they cannot go so far"
+    near = search(first, [(-1.95, 0.1), (2.0, 0.05)])
+    found, missing = search_velocities(near, None, noise(g))
+    assert float(missing.norm(dim=-1).max()) < 0.1 < MATCH_RADIUS * 0.5
 
 
 def test_without_balls_only_an_end_picture_without_balls_is_reachable():
     none = Balls(*(torch.zeros(1, 0, n) for n in (2, 3, 3, 1, 4)))
-    assert arriving(way(none, []), none, None, noise(torch.Generator())) is not None
-    assert arriving(way(none, [(0.0, 0.0)]), none, None, noise(torch.Generator())) is None
+    assert search_velocities(search(none, []), None, noise(torch.Generator())) is not None
+    assert search_velocities(search(none, [(0.0, 0.0)]), None, noise(torch.Generator())) is None
 
 
 def test_a_ball_comes_to_where_the_last_camera_sees_it():
     """One that stands, 5 m away, before a camera that goes to the right, and nearer."""
     c2w = torch.eye(4).repeat(11, 1, 1)
     c2w[:, 0, 3], c2w[:, 2, 3] = torch.linspace(0, 0.5, 11), torch.linspace(0, 1.0, 11)
-    views = Views(CameraPath(c2w, torch.full((11,), 90.0)), 64, 64)  # one UNIT is 5/4 m at that distance
+    views = CameraViews(CameraPath(c2w, torch.full((11,), 90.0)), 64, 64)  # one UNIT is 5/4 m at that distance
     first = balls((1.0, 0.0))
-    seen = way(first, [(0.75, 0.0)], views=views).misses(first)
-    assert seen.unmet.tolist() == [0] and float(seen.total) < 1e-4 and float(seen.way.abs().max()) < 1e-4
-    beside = way(first, [(1.75, 0.0)], views=views).misses(first)
-    torch.testing.assert_close(beside.way[0], torch.tensor([[0.8, 0.0]]))  # as the first camera sees the missing metre
+    seen = assigned(first, [(0.75, 0.0)], views=views)
+    assert seen.unmatched.tolist() == [0] and float(seen.cost) < 1e-4 and float(seen.offset.abs().max()) < 1e-4
+    beside = assigned(first, [(1.75, 0.0)], views=views)
+    torch.testing.assert_close(
+        beside.offset[0], torch.tensor([[0.8, 0.0]])
+    )  # as the first camera sees the missing metre
     gone = balls((4.4, 0.0))
-    assert way(gone, [], views=views).misses(gone).unmet.tolist() == [0]  # out of the last one's picture
+    assert assigned(gone, [], views=views).unmatched.tolist() == [0]  # out of the last one's picture
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +147,9 @@ def moving():
 
 @pytest.mark.slow
 def test_camera_motion_is_distinguished_from_ball_motion(clip, moving):
-    assert rests(clip.render.rgb[0], clip.render.rgb[-1])
-    assert not rests(*moving.render.rgb[[0, -1]])
-    assert rests(clip.render.rgb[0], (clip.render.rgb[-1] + 0.005 * torch.randn(128, 128, 3)).clamp(0, 1))
+    assert same_view(clip.render.rgb[0], clip.render.rgb[-1])
+    assert not same_view(*moving.render.rgb[[0, -1]])
+    assert same_view(clip.render.rgb[0], (clip.render.rgb[-1] + 0.005 * torch.randn(128, 128, 3)).clamp(0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +182,9 @@ def test_a_draft_ends_as_the_end_picture_does(model, clip, known):
     drafts = [predicted(model, shot, **SIZE, seed=seed).draft for seed in (1, 1, 2)]
     assert torch.equal(drafts[0].frames, drafts[1].frames), "the same seed, the same way"
     for draft in drafts:
-        assert float((centre(draft.balls[-1]) - tracks[-1, 0, :2]).norm()) < 0.5 * float(tracks[-1, 0, 2])
+        assert float((centre(draft.coverage[-1]) - tracks[-1, 0, :2]).norm()) < 0.5 * float(tracks[-1, 0, 2])
     free = predicted(model, replace(shot, end=None), **SIZE, seed=1).draft
-    apart = [float((centre(d.balls[-1]) - tracks[-1, 0, :2]).norm()) for d in (drafts[0], free)]
+    apart = [float((centre(d.coverage[-1]) - tracks[-1, 0, :2]).norm()) for d in (drafts[0], free)]
     assert apart[0] < apart[1] and (known > 1 or not torch.equal(drafts[0].frames, drafts[2].frames))
 
 
@@ -193,7 +209,7 @@ def test_controls_lead_to_the_end_picture(model, request, control, which):
     camera = CameraPath(scene.c2w, scene.fov_deg) if which == "moving" else None
     shot = encoded(model, clip.caption, start=rgb[:1], end=rgb[-1:], camera=camera, **{control: told})
     draft, tracks = predicted(model, shot, **SIZE, seed=1).draft, ball_tracks(clip)
-    assert float((centre(draft.balls[-1]) - tracks[-1, 0, :2]).norm()) < tracks[-1, 0, 2]
+    assert float((centre(draft.coverage[-1]) - tracks[-1, 0, :2]).norm()) < tracks[-1, 0, 2]
     assert float((draft.frames[-1] - rgb[-1]).square().mean()) < 4e-3
 
 

@@ -25,13 +25,13 @@ class Finds(ObjectDynamics):
 
     since, shown, odds = 0, 0, 9.0
 
-    def look(self, frames):
-        seen = super().look(frames)
-        odds = torch.full_like(seen.ball, -9.0)
+    def perceive(self, frames):
+        seen = super().perceive(frames)
+        odds = torch.full_like(seen.ball_logits, -9.0)
         odds[:, odds.shape[1] // 2, odds.shape[2] // 2] = self.odds if self.shown >= self.since else -9.0
         self.odds += 0.5
         self.shown += 1
-        return seen._replace(ball=odds, ground=torch.full_like(seen.ground, 1 / 7))
+        return seen._replace(ball_logits=odds, inverse_depth=torch.full_like(seen.inverse_depth, 1 / 7))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_an_uncertain_ball_does_not_start_the_shot(model, odds, frame):
         continuation = Continuation(first_picture=made.first_picture)
         one = begun(run_of(model, shot, **SIZE, seed=5, continuation=continuation))
         draft = predict(one if generated else replace(one, continuation=Continuation())).draft
-        assert bool(draft.balls.any()) is shows
+        assert bool(draft.coverage.any()) is shows
 
 
 def test_without_a_ball_in_any_the_first_video_is_the_video(model):

@@ -9,10 +9,11 @@ import torch
 from fakes import random_world_model, small_config
 from runs import encoded, latent_of, long_video, predicted
 from vdit.control.camera import CameraPath
+from vdit.control.conditioning import Controls
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.drafting import PerceptionCache
-from vdit.drafting.predict import NoPrediction, foreseen
+from vdit.drafting.predict import DraftRequest, NoPrediction, predict_motion
 from vdit.geometry.camera import focal_length
 from vdit.model.object_dynamics import (
     CELL,
@@ -20,12 +21,12 @@ from vdit.model.object_dynamics import (
     UNITS,
     Balls,
     ObjectDynamics,
-    Speeds,
-    ahead_of,
-    cells,
-    framed,
-    middle,
-    peaks,
+    Velocities,
+    cell_centres,
+    crop_width,
+    local_maxima,
+    next_position,
+    resize,
 )
 from vdit.pipeline import Continuation
 from vdit.training.data import scenes, starts
@@ -50,23 +51,24 @@ class Seer(ObjectDynamics):
 
     away = 0.0
 
-    def look(self, frames):
-        seen = super().look(frames)
-        odds = torch.full_like(seen.ball, -9.0)
+    def perceive(self, frames):
+        seen = super().perceive(frames)
+        odds = torch.full_like(seen.ball_logits, -9.0)
         rows, columns = odds.shape[1:]
         odds[:, rows // 2, columns * 5 // 8] = 9.0
-        near = torch.full_like(seen.ground, 1 / 7)
-        return seen._replace(ball=odds, camera_moves=torch.full_like(seen.camera_moves, self.camera), ground=near)
+        near = torch.full_like(seen.inverse_depth, 1 / 7)
+        camera = torch.full_like(seen.camera_moves, self.camera)
+        return seen._replace(ball_logits=odds, camera_moves=camera, inverse_depth=near)
 
     def start(self, seen, at, there, single=False):
         start = super().start(seen, at, there, single)
         balls = start.balls
-        speed = torch.tensor([2.0 * UNITS / 128, 0.0, self.away]).expand_as(balls.speed)
-        past = balls.place[:, :, None] - speed[:, :, None, :2] * torch.arange(KNOWN - 1, -1, -1.0)[:, None]
+        speed = torch.tensor([2.0 * UNITS / 128, 0.0, self.away]).expand_as(balls.velocity)
+        past = balls.position[:, :, None] - speed[:, :, None, :2] * torch.arange(KNOWN - 1, -1, -1.0)[:, None]
         return start._replace(
-            past=past,
-            balls=balls._replace(speed=speed, pull=0 * speed),
-            depth=torch.full_like(start.depth, np.log(7.0)),
+            positions=past,
+            balls=balls._replace(velocity=speed, gravity=0 * speed),
+            log_depth=torch.full_like(start.log_depth, np.log(7.0)),
         )
 
     camera = -3.0
@@ -76,6 +78,11 @@ class Seer(ObjectDynamics):
 def seer():
     torch.manual_seed(0)
     return Seer().eval().requires_grad_(False)
+
+
+def predicted_motion(seer, pictures, camera=None, flow=None):
+    """The composition of 41 frames that follow on from pictures."""
+    return predict_motion(seer, DraftRequest(pictures, 41, controls=Controls(camera, None, flow)), PerceptionCache())
 
 
 def told(seer, **more):
@@ -116,7 +123,7 @@ def test_later_starts_end_where_their_clip_does(data):
 def test_cells_and_places_agree(data):
     batch = data.batch([(next(iter(data.shards.values())), torch.arange(24))])
     at = starts.cell_of(batch.place[:, KNOWN - 1], batch.size)
-    centre = cells(128, 128).flatten(0, 1)[at]
+    centre = cell_centres(128, 128).flatten(0, 1)[at]
     inside = (batch.place[:, KNOWN - 1].abs().amax(-1) < UNITS / 2) & (batch.radius > 0)
     assert ((centre - batch.place[:, KNOWN - 1]).abs().amax(-1)[inside] <= CELL / 2 * UNITS / 128 + 1e-5).all()
     heat = starts.heat(batch).flatten(1)
@@ -131,7 +138,7 @@ def test_cells_and_places_agree(data):
 def test_peaks_are_the_likeliest_of_their_neighbourhood():
     odds = torch.full((1, 16, 16), -5.0)
     odds[0, 4, 5], odds[0, 4, 6], odds[0, 12, 9] = 3.0, 2.0, 1.0
-    at, there = peaks(odds)
+    at, there = local_maxima(odds)
     assert at[0, :2].tolist() == [4 * 16 + 5, 12 * 16 + 9] and there[0].tolist() == [True, True] + [False] * 6
 
 
@@ -141,15 +148,15 @@ def test_balls_do_not_change_with_the_order_or_number_of_others(data):
     torch.nn.init.normal_(model.push[2].weight, std=0.05)
     batch = data.batch([(next(iter(data.shards.values())), torch.arange(4))])
     with torch.no_grad():
-        seen = model.look(batch.frames)
+        seen = model.perceive(batch.frames)
         at = torch.tensor([[300, 500, 700]]).expand(4, -1)
         order = torch.tensor([2, 0, 1])
         present = torch.tensor([[True, True, False]])
         path = [
-            model(model.start(seen, at[:, o], present[:, o].expand(4, -1)).balls, seen.around, 9)
+            model(model.start(seen, at[:, o], present[:, o].expand(4, -1)).balls, seen.scene_features, 9)
             for o in (torch.arange(3), order)
         ]
-        alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool)).balls, seen.around, 9)
+        alone = model(model.start(seen, at[:, :2], torch.ones(4, 2, dtype=torch.bool)).balls, seen.scene_features, 9)
     torch.testing.assert_close(path[0][:, order], path[1])
     torch.testing.assert_close(path[0][:, :2], alone)  # what is no ball pushes none
 
@@ -188,8 +195,8 @@ def test_a_single_picture_repeats_and_its_speed_is_predicted(data):
 def test_sampled_speeds_follow_the_predicted_distribution():
     likely = torch.tensor([0.75, 0.25]).log().expand(1, 4000, 2)
     mean = torch.tensor([[1.0, 0.0], [-1.0, 2.0]]).expand(1, 4000, 2, 2)
-    speeds = Speeds(likely, mean, torch.full_like(mean, 0.1))
-    drawn = speeds.draw(torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0)))[0]
+    speeds = Velocities(likely, mean, torch.full_like(mean, 0.1))
+    drawn = speeds.sample(torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0)))[0]
     right = drawn[:, 0] > 0
     assert 0.72 < float(right.float().mean()) < 0.78 and (drawn[right] - mean[0, 0, 0]).abs().max() < 0.5
     one = speeds.log_density(mean[:, :, 0])[0, 0]
@@ -250,8 +257,9 @@ def test_ground_depth_is_labelled_behind_balls_too(data):
 
 def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
     for width, height, count in ((128, 128, 5), (160, 96, 5), (128, 128, 13)):
-        tracks, near, light, *_ = foreseen(seer, torch.rand(count, height, width, 3), 41)
-        assert near.shape == (height // 4, width // 4)
+        motion = predicted_motion(seer, torch.rand(count, height, width, 3))
+        tracks = motion.tracks
+        assert motion.inverse_depth.shape == (height // 4, width // 4)
         assert tracks.shape == (41, 1, 4) and not tracks[: count - KNOWN].any()
         step, last = 2 * height / 128, tracks[count - 1, 0]
         for t in (count - 3, count, 16):
@@ -262,7 +270,7 @@ def test_tracks_follow_the_ball_at_any_size_and_from_more_pictures(seer):
         assert float(last[3]) == pytest.approx(7.0, rel=1e-4)
     seer.camera = 3.0
     with pytest.raises(NoPrediction, match="wire a camera path"):
-        foreseen(seer, torch.rand(5, 128, 128, 3), 41)
+        predicted_motion(seer, torch.rand(5, 128, 128, 3))
 
 
 @pytest.mark.parametrize(
@@ -278,22 +286,22 @@ def test_pictures_of_any_size_are_resized_and_positions_mapped_back(width, heigh
 
     own = places(width, height) / max(width, height)  # -.5 .. .5
     frames = torch.nn.functional.pad(own + 0.5, (0, 1))[None, None].expand(2, 5, -1, -1, -1)
-    seen, share = framed(frames)
+    seen, share = resize(frames)
     assert (seen.shape[3], seen.shape[2]) == seen_at
-    scale = ObjectDynamics().eval().look(frames[:1]).scale
+    scale = ObjectDynamics().eval().perceive(frames[:1]).pixels_per_unit
     there = places(*seen_at) * UNITS / seen_at[1] * scale
     inner = (there.abs() < torch.tensor([width, height]) / 2 - max(width, height) / 16).all(-1)
     assert inner.float().mean() > 0.5
     torch.testing.assert_close(seen[1, 4, ..., :2][inner], (there / max(width, height) + 0.5)[inner], rtol=0, atol=1e-3)
-    back = middle(seen[0, :, ..., 0], share, (height, width))  # and a map of them is that of the pictures
+    back = crop_width(seen[0, :, ..., 0], share, (height, width))  # and a map of them is that of the pictures
     torch.testing.assert_close(back[:, 8:-8, 8:-8], frames[0, :, 8:-8, 8:-8, 0], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", scenes.SceneFormat().sizes)
 def test_pictures_to_train_on_are_framed_once_for_all(size):
     """Training hands over framed ones, with all that it knows of them laid out alike."""
-    seen, _ = framed(torch.rand(1, KNOWN, size[1], size[0], 3))
-    again, share = framed(seen)
+    seen, _ = resize(torch.rand(1, KNOWN, size[1], size[0], 3))
+    again, share = resize(seen)
     assert again is seen and share == 1
 
 
@@ -309,12 +317,11 @@ def test_tracks_are_projected_by_the_given_camera(seer):
     """Aside, the ball moves the other way by so many focal lengths as its depth allows; nearer, it and its way grow."""
     seer.camera = 3.0  # a path says how: what the pictures look like does not matter
     pictures, focal = torch.rand(5, 128, 128, 3), float(focal_length(torch.tensor(40.0))) * 64
-    still, *_ = foreseen(seer, pictures, 41, camera=path(37))
-    aside, *_ = foreseen(seer, pictures, 41, camera=path(37, x=0.7))
-    nearer, *_ = foreseen(seer, pictures, 41, camera=path(37, z=3.5))
-    zoomed, *_ = foreseen(
-        seer, pictures, 41, camera=CameraPath(np.tile(np.eye(4), (37, 1, 1)), np.linspace(40, 20, 37))
-    )
+    still = predicted_motion(seer, pictures, camera=path(37)).tracks
+    aside = predicted_motion(seer, pictures, camera=path(37, x=0.7)).tracks
+    nearer = predicted_motion(seer, pictures, camera=path(37, z=3.5)).tracks
+    zoom = CameraPath(np.tile(np.eye(4), (37, 1, 1)), np.linspace(40, 20, 37))
+    zoomed = predicted_motion(seer, pictures, camera=zoom).tracks
     assert torch.equal(still[:5], aside[:5]) and torch.equal(still[:5], nearer[:5])
     assert float((still - aside)[40, 0, 0]) == pytest.approx(focal * 0.7 / 7, rel=1e-3)
     assert torch.equal(still[..., 1], aside[..., 1])
@@ -323,7 +330,7 @@ def test_tracks_are_projected_by_the_given_camera(seer):
     assert float(nearer[40, 0, 2] / still[40, 0, 2]) == pytest.approx(2.0, rel=1e-3)
     wide, narrow = (float(focal_length(torch.tensor(fov))) for fov in (40.0, 20.0))
     assert float(zoomed[40, 0, 2] / still[40, 0, 2]) == pytest.approx(narrow / wide, rel=1e-3)
-    behind, *_ = foreseen(seer, pictures, 41, camera=path(37, z=8.0))
+    behind = predicted_motion(seer, pictures, camera=path(37, z=8.0)).tracks
     assert float(behind[40, 0, 2]) == 0.0
 
 
@@ -331,7 +338,7 @@ def test_flow_alone_determines_the_camera_path(seer):
     seer.camera = 3.0
     pictures, flow = torch.rand(5, 128, 128, 3), torch.zeros(40, 128, 128, 2)
     flow[..., 0] = -1.0  # the camera turns or goes to the right
-    camera = foreseen(seer, pictures, 41, flow=FlowField(flow)).camera
+    camera = predicted_motion(seer, pictures, flow=FlowField(flow)).camera
     assert camera.frames == 37 and camera.moves
     model, shot = told(seer, flow=FlowField(flow[:, :64, :96]))
     assert predicted(model, shot, 41, 96, 64).draft is not None
@@ -341,7 +348,7 @@ def test_flow_alone_determines_the_camera_path(seer):
 
 def test_an_approaching_ball_grows_by_perspective(seer):
     seer.away = -0.02  # of its distance, in the first frame
-    tracks, *_ = foreseen(seer, torch.rand(5, 128, 128, 3), 41)
+    tracks = predicted_motion(seer, torch.rand(5, 128, 128, 3)).tracks
     torch.testing.assert_close(tracks[4:, 0, 2] * tracks[4:, 0, 3], (tracks[4, 0, 2] * tracks[4, 0, 3]).expand(37))
     assert float(tracks[40, 0, 3] / tracks[4, 0, 3]) == pytest.approx(1 - 36 * 0.02, rel=1e-3)
 
@@ -362,14 +369,14 @@ def test_undisturbed_a_ball_flies_as_it_does_in_the_simulator():
     one = lambda x: x[None, None]  # noqa: E731
     # A frame is 62 or 63 steps of the simulator long, and so are the first one's speeds.
     balls = Balls(one(place[0]), torch.zeros(1, 1, 3), one(pull), one(radius[0]), torch.zeros(1, 1, 128))
-    balls = balls._replace(speed=torch.cat((place[1] - place[0] + away[0] * place[1], away[0]))[None, None])
-    torch.testing.assert_close(ahead_of(balls)[0, 0], place[1])
+    balls = balls._replace(velocity=torch.cat((place[1] - place[0] + away[0] * place[1], away[0]))[None, None])
+    torch.testing.assert_close(next_position(balls)[0, 0], place[1])
     flight = int((centers[:, 2] < scene.balls[0].radius * 1.3).argmax())
     assert flight > 6
     with torch.no_grad():
         for t in range(1, flight):
-            balls = model.move(balls, torch.zeros(1, 64, 16, 16))
-            assert (balls.place[0, 0] - place[t]).norm() * 128 / UNITS < 0.6
+            balls = model.advance(balls, torch.zeros(1, 64, 16, 16))
+            assert (balls.position[0, 0] - place[t]).norm() * 128 / UNITS < 0.6
             assert float(balls.radius / radius[t]) == pytest.approx(1, abs=0.02)
 
 
@@ -398,7 +405,7 @@ def test_a_draft_needs_full_strength_and_follows_a_camera_path(seer):
         assert predicted(model, other, **size).draft is None
     travels = predicted(model, moves, **size).draft
     along = travels.frames
-    assert travels.travels and not drawn.travels  # which VDiT Sample says
+    assert travels.camera_moves and not drawn.camera_moves  # which VDiT Sample says
     assert torch.equal(along[:5], draft[:5]) and not torch.equal(along[9:], draft[9:])
     for part in (dict(strength=0.5), dict(start=0.2), dict(end=0.9)):  # a path that counts only in part
         assert predicted(model, replace(moves, camera=replace(moves.camera, **part)), **size).draft is None
@@ -411,7 +418,7 @@ def test_a_draft_needs_full_strength_and_follows_a_camera_path(seer):
 def test_takes_that_share_a_cache_perceive_their_pictures_once(seer, monkeypatch):
     model, shot = told(seer)
     seer.camera, looks = 3.0, []
-    monkeypatch.setattr(model.dynamics, "look", lambda frames: looks.append(1) or Seer.look(seer, frames))
+    monkeypatch.setattr(model.dynamics, "perceive", lambda frames: looks.append(1) or Seer.perceive(seer, frames))
     cache = PerceptionCache()
     asked = predicted(model, shot, 17, 96, 64, 1, cache=cache)
     assert asked.draft is None and "the camera of the start pictures moves" in asked.reason and len(looks) == 1

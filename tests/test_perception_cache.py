@@ -4,16 +4,16 @@ import gc
 
 import pytest
 import torch
-from vdit.drafting.perception import KEPT, ROOM, Look, PerceptionCache
+from vdit.drafting.perception import MAX_PIXELS, MAX_SHOTS, Memo, PerceptionCache
 from vdit.model.object_dynamics import ObjectDynamics
 
 
 class Counts(ObjectDynamics):
-    looks = 0
+    calls = 0
 
-    def look(self, frames):
-        self.looks += 1
-        return super().look(frames)
+    def perceive(self, frames):
+        self.calls += 1
+        return super().perceive(frames)
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def picture(shade=0.5, count=1):
 @torch.no_grad()
 def test_the_same_pictures_are_perceived_once_whatever_tensor_holds_them(dynamics):
     cache = PerceptionCache()
-    first = cache.look(dynamics, picture(), True, False)
-    again = cache.look(dynamics, picture().clone(), True, False)
-    assert dynamics.looks == 1 and again is first
-    fresh = dynamics.look(picture()[None])
-    assert all(torch.equal(a, b) for a, b in zip(first.seen, fresh, strict=True))
+    first = cache.perceive(dynamics, picture(), True, False)
+    again = cache.perceive(dynamics, picture().clone(), True, False)
+    assert dynamics.calls == 1 and again is first
+    fresh = dynamics.perceive(picture()[None])
+    assert all(torch.equal(a, b) for a, b in zip(first.perception, fresh, strict=True))
 
 
 @torch.no_grad()
@@ -48,36 +48,36 @@ def test_the_same_pictures_are_perceived_once_whatever_tensor_holds_them(dynamic
 )
 def test_anything_else_is_perceived_anew(dynamics, other):
     cache = PerceptionCache()
-    cache.look(dynamics, picture(), True, False)
-    cache.look(dynamics, *other)
-    assert dynamics.looks == 2
+    cache.perceive(dynamics, picture(), True, False)
+    cache.perceive(dynamics, *other)
+    assert dynamics.calls == 2
 
 
 @torch.no_grad()
 def test_the_latest_shots_stay_cached_as_long_as_their_model(dynamics):
     cache = PerceptionCache()
-    for i in range(KEPT):
-        cache.look(dynamics, picture(i / 10), True, False)
-    cache.look(dynamics, picture(0.0), True, False)  # used again: it stays
-    cache.look(dynamics, picture(0.9), True, False)
-    assert dynamics.looks == KEPT + 1 and len(cache) == KEPT
-    cache.look(dynamics, picture(0.0), True, False)
-    assert dynamics.looks == KEPT + 1
-    cache.look(dynamics, picture(0.1), True, False)
-    assert dynamics.looks == KEPT + 2
+    for i in range(MAX_SHOTS):
+        cache.perceive(dynamics, picture(i / 10), True, False)
+    cache.perceive(dynamics, picture(0.0), True, False)  # used again: it stays
+    cache.perceive(dynamics, picture(0.9), True, False)
+    assert dynamics.calls == MAX_SHOTS + 1 and len(cache) == MAX_SHOTS
+    cache.perceive(dynamics, picture(0.0), True, False)
+    assert dynamics.calls == MAX_SHOTS + 1
+    cache.perceive(dynamics, picture(0.1), True, False)
+    assert dynamics.calls == MAX_SHOTS + 2
     other = Counts().eval()
-    cache.look(other, picture(0.9), True, False)
-    assert other.looks == 1 and len(cache) == KEPT + 1
+    cache.perceive(other, picture(0.9), True, False)
+    assert other.calls == 1 and len(cache) == MAX_SHOTS + 1
     del other
     gc.collect()
-    assert len(cache) == KEPT
+    assert len(cache) == MAX_SHOTS
 
 
 def test_values_derived_from_a_perception_are_computed_once():
     made = []
-    look = Look(None, None, ROOM // 3)  # there is room for three
+    memo = Memo(MAX_PIXELS // 3)  # there is room for three
     make = lambda: made.append(0) or len(made)  # noqa: E731
-    assert look.once("it", make, torch.ones(2), True) == look.once("it", make, torch.ones(2), True) == 1
-    assert look.once("it", make, torch.ones(3), True) == 2 and look.once("it", make, torch.ones(2), False) == 3
-    assert look.once("it", make, torch.ones(2), True) == 1
-    assert look.once("it", make, 7) == 4 and look.once("it", make, torch.ones(2), True) == 5  # the others made room
+    assert memo.get("it", make, torch.ones(2), True) == memo.get("it", make, torch.ones(2), True) == 1
+    assert memo.get("it", make, torch.ones(3), True) == 2 and memo.get("it", make, torch.ones(2), False) == 3
+    assert memo.get("it", make, torch.ones(2), True) == 1
+    assert memo.get("it", make, 7) == 4 and memo.get("it", make, torch.ones(2), True) == 5  # the others made room

@@ -56,6 +56,10 @@ class Codec(nn.Module):
         """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, h, w]. ValueError for other sizes."""
         raise NotImplementedError
 
+    def encode_fast(self, frames: Tensor) -> Tensor:
+        """As `encode`, at a lower precision where a codec has one that is faster: good enough for drafts."""
+        return self.encode(frames)
+
     def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
         """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3], clipped to 0..1 (training turns that off)."""
         return torch.cat(list(self.decode_stream(latent, clip=clip)), 1)

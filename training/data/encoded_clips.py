@@ -15,8 +15,7 @@ from torch import Tensor
 from ...control.camera import CameraPath
 from ...control.depth import depth_from_metres
 from ...control.signals import pool
-from ...drafting.compositing import drafted
-from ...drafting.draft import Draft
+from ...drafting.compositing import Composition, composite
 from ...model.codec.tiny import TinyCodec
 from ...model.precision import mixed
 from ...world.caption import caption
@@ -95,7 +94,8 @@ def encode_clip(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     x = (rgb * 255).round()[None] / 255  # as files hold colours
     path = CameraPath(c2w, torch.tensor(scene.fov_deg))
     balls = tracks[:, visible_balls(clip, tracks, first)]
-    draft = Draft(*drafted(x[0, : first + 1], balls, ground, light, path.since(first) if path.moves else None))
+    camera = path.since(first) if path.moves else None
+    draft = composite(Composition(x[0, : first + 1], balls, ground, light, camera))
     with mixed():
         video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
         foretold = draft.condition(codec, x.device)[0]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...geometry.camera import focal_length
-from ...model.object_dynamics import CELL, KNOWN, UNITS, cells, framed, middle
+from ...model.object_dynamics import CELL, KNOWN, UNITS, cell_centres, crop_width, resize
 from ...model.text import WordEncoder
 from ...world.caption import vocabulary
 from ...world.render import AMBIENT, SUN
@@ -112,11 +112,11 @@ class Scenes(Shards):
         valid = exists[:, None] & (rows < lasts[:, None])[..., None] & (local[..., 2] > 0.5)
         turned = (c2w[:, :KNOWN] - c2w[:, last:KNOWN]).abs().flatten(1).amax(1)
         moves = (turned > 1e-3) | ((fov[:, :KNOWN] - fov[:, last:KNOWN]).abs().amax(1) > 1e-2)
-        frames, share = framed(frames.float() / 255)
+        frames, share = resize(frames.float() / 255)
         if single and rng is not None and rng.random() < SOFT_SHARE:
             frames = softened(frames, rng.uniform(*SOFT_PIXELS))
         height, width = frames.shape[2:4]
-        ground = middle(ground, 1 / share, (height // CELL, width // CELL))
+        ground = crop_width(ground, 1 / share, (height // CELL, width // CELL))
         size, grows, pull, shows = size * exists, grows * exists[:, None], pull * exists[..., None], shows * exists
         balls = dict(place=place, radius=size, grows=grows, pull=pull, shows=shows, valid=valid)
         scene = dict(depth=depth[:, last].log(), ground=ground, light=light, moves=moves.float(), words=words)
@@ -152,7 +152,7 @@ def cell_of(place: Tensor, size: tuple[int, int], jitter: Tensor | float = 0.0) 
 def heat(batch: Starts) -> Tensor:
     """Where balls that show are in the last known frame: [B, h, w], 1 in a ball's own cell and less beside it."""
     width, height = batch.size
-    away = (cells(height, width)[None, :, :, None] - batch.place[:, None, None, KNOWN - 1]).square().sum(-1)
+    away = (cell_centres(height, width)[None, :, :, None] - batch.place[:, None, None, KNOWN - 1]).square().sum(-1)
     step = CELL * UNITS / height
     bump = torch.exp(-away / (2 * (0.7 * step) ** 2)) * (batch.shows > VISIBLE_SHARE)[:, None, None]
     return bump.amax(-1)

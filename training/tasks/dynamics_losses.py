@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...model.object_dynamics import KNOWN, UNITS, Balls, ObjectDynamics, Seen, Start, ahead_of
+from ...model.object_dynamics import KNOWN, UNITS, Balls, ObjectDynamics, Perception, Start, next_position
 from ...model.precision import mixed
 from ..data.starts import Starts, cell_of, heat
 from ..data.tracks import VISIBLE_SHARE
@@ -53,12 +53,12 @@ def beyond_edge(place: Tensor, size: tuple[int, int]) -> Tensor:
 
 def perception_losses(
     model: ObjectDynamics, batch: Starts, generator: torch.Generator
-) -> tuple[dict[str, Tensor], Balls, Seen]:
+) -> tuple[dict[str, Tensor], Balls, Perception]:
     """Errors of what a model perceives in the known frames, see WEIGHTS; the balls that it starts with, and its
     features."""
     with mixed():
-        seen = model.look(batch.frames)
-    seen = Seen(*(x.float() for x in seen))
+        seen = model.perceive(batch.frames)
+    seen = Perception(*(x.float() for x in seen))
     known = batch.shows > VISIBLE_SHARE
     n, r = known.shape[1], batch.radius.clamp_min(0.1)
     jitter = 0.9 * (torch.rand(*known.shape, 2, generator=generator) - 0.5)
@@ -73,29 +73,28 @@ def perception_losses(
 
     whole = model.start(seen, torch.cat(at, 1), per_cell(known), batch.single)
     first = Balls(*(part[:, :n] for part in whole.balls))
-    start = Start(whole.guess[:, :n], whole.past[:, :n], whole.depth[:, :n], first)
+    start = Start(whole.coarse_positions[:, :n], whole.positions[:, :n], whole.log_depth[:, :n], first)
     share = per_cell(known).float() / per_cell(known).float().sum().clamp_min(1)
     visible = per_cell(batch.place[:, :KNOWN].transpose(1, 2))
-    guess, past = (
-        _huber(found - visible, beta).mean((2, 3)) for found, beta in ((whole.guess, 0.05), (whole.past, 0.02))
-    )
+    errors = ((whole.coarse_positions, 0.05), (whole.positions, 0.02))
+    guess, past = (_huber(found - visible, beta).mean((2, 3)) for found, beta in errors)
     true = batch.place[:, LAST + 1] - batch.place[:, LAST]
     if batch.single:
-        speed = -0.02 * model.imagine(whole, batch.words).log_density(per_cell(true))
-        start = start._replace(balls=model.aimed(start.balls, true))
+        speed = -0.02 * model.velocities(whole, batch.words).log_density(per_cell(true))
+        start = start._replace(balls=model.with_velocity(start.balls, true))
     else:
-        speed = _huber(ahead_of(whole.balls) - whole.balls.place - per_cell(true), 0.02).mean(-1)
-    pull = _huber((whole.balls.pull - per_cell(batch.pull)) / model.get_buffer("counted_in"), 0.01).mean(-1)
+        speed = _huber(next_position(whole.balls) - whole.balls.position - per_cell(true), 0.02).mean(-1)
+    pull = _huber((whole.balls.gravity - per_cell(batch.pull)) / model.get_buffer("gravity_scale"), 0.01).mean(-1)
     radius = _huber(whole.balls.radius[..., 0] - per_cell(batch.radius), 0.02)
-    depth = _huber(whole.depth[..., 0] - per_cell(batch.depth), 0.05)
+    depth = _huber(whole.log_depth[..., 0] - per_cell(batch.depth), 0.05)
     each = {"guess": guess, "past": past, "speed": speed, "radius": radius, "depth": depth, "pull": pull}
     losses = {name: (error * share).sum() for name, error in each.items()}
-    losses["found"] = F.binary_cross_entropy_with_logits(seen.ball, heat(batch), pos_weight=torch.tensor(20.0))
+    losses["found"] = F.binary_cross_entropy_with_logits(seen.ball_logits, heat(batch), pos_weight=torch.tensor(20.0))
     inverse = batch.ground.log()
     boxes = (inverse - inverse.median(2, keepdim=True).values).abs() > SETTINGS.box_contrast
-    behind = F.max_pool2d(seen.ball.detach().sigmoid()[:, None], 5, 1, 2)[:, 0] > 0.5  # ground that balls hide
+    behind = F.max_pool2d(seen.ball_logits.detach().sigmoid()[:, None], 5, 1, 2)[:, 0] > 0.5  # ground that balls hide
     weight = torch.where(boxes | behind, SETTINGS.hiding_weight, 1.0)
-    losses["ground"] = (_huber(seen.ground.log() - inverse, 0.02) * weight).sum() / weight.sum()
+    losses["ground"] = (_huber(seen.inverse_depth.log() - inverse, 0.02) * weight).sum() / weight.sum()
     losses["light"] = _huber(seen.light - batch.light, 0.05).mean()
     losses["moves"] = F.binary_cross_entropy_with_logits(seen.camera_moves, batch.moves * (not batch.single))
     return losses, start.balls, seen
@@ -116,11 +115,11 @@ def roll_out(
     with that chance."""
     path = []
     for t in range(1, truth.shape[1]):
-        balls = model.move(balls, around)
-        path.append(torch.cat((balls.place, balls.radius), -1))
+        balls = model.advance(balls, around)
+        path.append(torch.cat((balls.position, balls.radius), -1))
         if chance:
-            replaced = (torch.rand(balls.radius.shape, generator=generator) < chance).expand_as(balls.place)
-            balls = balls._replace(place=truth[:, t].where(replaced, balls.place))
+            replaced = (torch.rand(balls.radius.shape, generator=generator) < chance).expand_as(balls.position)
+            balls = balls._replace(position=truth[:, t].where(replaced, balls.position))
     return torch.stack(path, 1)
 
 
@@ -152,5 +151,5 @@ def losses(model: ObjectDynamics, batch: Starts, rollout: Rollout, generator: to
     """Errors of perception and, where frames are predicted, of prediction."""
     found, balls, seen = perception_losses(model, batch, generator)
     if rollout.frames:
-        found |= prediction_losses(model, balls, seen.around, batch, rollout, generator)
+        found |= prediction_losses(model, balls, seen.scene_features, batch, rollout, generator)
     return found

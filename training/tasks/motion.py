@@ -53,15 +53,15 @@ def perceive(model: ObjectDynamics, data: Scenes, seed: int = 0) -> list[Perceiv
         mirror = torch.from_numpy(rng.random(len(rows)) < 0.5)
         batch = data.batch([(shard, rows)], mirror, bool(rng.random() < SINGLE), rng)
         with torch.no_grad():
-            seen, known = model.look(batch.frames), batch.shows > VISIBLE_SHARE
+            seen, known = model.perceive(batch.frames), batch.shows > VISIBLE_SHARE
             start = model.start(seen, cell_of(batch.place[:, KNOWN - 1], batch.size), known, batch.single)
             balls = start.balls
             if batch.single:
-                balls = model.aimed(balls, batch.place[:, KNOWN] - batch.place[:, KNOWN - 1])
+                balls = model.with_velocity(balls, batch.place[:, KNOWN] - batch.place[:, KNOWN - 1])
         count = known.sum(1)
         for n in count.unique().tolist():
             if n:
-                some = _with_visible(Perceived(balls, seen.around, batch), count == n, n)
+                some = _with_visible(Perceived(balls, seen.scene_features, batch), count == n, n)
                 found.setdefault((batch.size, n), []).append(some)
     return [_joined(parts) for parts in found.values()]
 

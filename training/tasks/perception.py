@@ -56,11 +56,11 @@ def validate(model: ObjectDynamics, data: Scenes) -> dict[str, float]:
     for shard in data.shards.values():
         for rows in torch.arange(0, len(shard["rgb"]), EVERY).split(BATCH):
             batch = data.batch([(shard, rows)])
-            seen = model.look(batch.frames)
-            at, present = model.find(seen)
+            seen = model.perceive(batch.frames)
+            at, present = model.detect(seen)
             start = model.start(seen, at, present)
-            path = model(start.balls, seen.around, longest)
-            place = torch.cat((start.balls.place[:, :, None], path), 2)  # [B, M, longest+1, 2]
+            path = model(start.balls, seen.scene_features, longest)
+            place = torch.cat((start.balls.position[:, :, None], path), 2)  # [B, M, longest+1, 2]
             truth = batch.place[:, KNOWN - 1 :].transpose(1, 2)  # [B, N, T, 2]
             apart = (place[:, :, None, 0] - truth[:, None, :, 0]).norm(dim=-1) / batch.radius.clamp_min(0.01)[:, None]
             impossible = ~present[:, :, None] | (batch.radius <= 0)[:, None]
@@ -70,7 +70,7 @@ def validate(model: ObjectDynamics, data: Scenes) -> dict[str, float]:
             hits, wanted = hits + int(found.sum()), wanted + int(known.sum())
             extra += int((present & (apart.amin(2) > 0.5)).sum())
             right, total = right + int(((seen.camera_moves > 0) == (batch.moves > 0)).sum()), total + len(at)
-            ground.append((seen.ground / batch.ground).log().abs().flatten())
+            ground.append((seen.inverse_depth / batch.ground).log().abs().flatten())
             light.append(torch.cosine_similarity(seen.light, batch.light, -1).clamp(-1, 1).arccos().rad2deg())
             still = found & (batch.moves == 0)[:, None]
             nearest = apart.argmin(1)[:, :, None, None].expand(-1, -1, longest + 1, 2)
