@@ -38,7 +38,7 @@ class ControlModules(Protocol):
 
 def check_agreement(controls: Controls) -> None:
     """Raise ControlError when two controls are for clips of different length or shape."""
-    camera, depth, flow = controls
+    _, depth, flow = controls
     fixed = {
         name: control.frames
         for name, control in controls._asdict().items()
@@ -73,9 +73,11 @@ def fitted(controls: Controls, frames: int, width: int, height: int) -> Controls
 
     Controls without strength come back as None. Raises ControlError for a wrong length or shape, with the numbers.
     """
-    controls = Controls(*(None if c is None or c.strength == 0 else c for c in controls))
-    check_agreement(controls)
     camera, depth, flow = controls
+    camera = None if camera is None or camera.strength == 0 else camera
+    depth = None if depth is None or depth.strength == 0 else depth
+    flow = None if flow is None or flow.strength == 0 else flow
+    check_agreement(Controls(camera, depth, flow))
     if camera is not None:
         if camera.stretch:
             camera = camera.resampled(frames)

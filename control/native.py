@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .span import ControlError
 
@@ -23,9 +23,7 @@ def text_tokens(conditioning: Any, name: str, width: int, longest: int, remarks:
     try:
         ((tokens, notes),) = conditioning
     except (TypeError, ValueError):
-        found = (
-            f"{len(conditioning)} prompts" if isinstance(conditioning, (list, tuple)) else type(conditioning).__name__
-        )
+        found = f"{len(conditioning)} prompts" if hasattr(conditioning, "__len__") else type(conditioning).__name__
         raise ControlError(
             f"{name}: the CONDITIONING holds {found}; expected one, straight from CLIP Text Encode"
         ) from None
@@ -61,11 +59,11 @@ def image_features(output: Any, output_end: Any, width: int) -> Tensor | None:
 
     if output is None and output_end is not None:
         raise ControlError("clip_vision_output_end is wired without clip_vision_output; wire the start picture's too")
-    parts = []
+    parts: list[Tensor] = []
     for name, given in (("clip_vision_output", output), ("clip_vision_output_end", output_end)):
         if given is None:
             continue
-        features = getattr(given, "penultimate_hidden_states", None)
+        features: object = getattr(given, "penultimate_hidden_states", None)
         if not isinstance(features, torch.Tensor) or features.ndim != 3 or features.shape[2] != width:
             found = list(features.shape) if isinstance(features, torch.Tensor) else type(given).__name__
             raise ControlError(
@@ -73,5 +71,5 @@ def image_features(output: Any, output_end: Any, width: int) -> Tensor | None:
             )
         if features.shape[0] != 1:
             raise ControlError(f"{name}: it holds {features.shape[0]} pictures; expected 1")
-        parts.append(features.detach().float().cpu())
+        parts.append(cast("Tensor", features).detach().float().cpu())
     return torch.cat(parts, 1) if parts else None

@@ -39,7 +39,7 @@ def as_pictures(image: Tensor, name: str) -> tuple[Tensor, list[str]]:
     if low < -0.5 or high > 1.5:
         raise PictureError(f"{name} has values {low:.3g} to {high:.3g}; expected 0 to 1")
     pictures = pictures.clamp(0.0, 1.0)
-    remarks = []
+    remarks: list[str] = []
     if channels == 4:
         alpha = pictures[..., 3:]
         pictures = pictures[..., :3] * alpha + (1.0 - alpha)

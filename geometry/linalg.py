@@ -14,7 +14,7 @@ def norm(x: Tensor) -> Tensor:
 
 
 def solve(a: Tensor, b: Tensor) -> Tensor:
-    """The solution x [N] of a x = b, for a [N, N] and b [N]."""
+    """The solution x of a x = b, for a [N, N] and x, b [N] or [N, K]."""
     return cast(Tensor, torch.linalg.solve(a, b))
 
 

@@ -35,9 +35,7 @@ def check_latent(space: Codec, latent: Tensor) -> None:
         raise ValueError("the latent holds NaN or infinity; the node that made it has failed")
 
 
-def decode_frames(
-    codec: Codec, latent: Tensor, expected: Draft | None = None, context: RunContext = ON_CPU
-) -> Tensor:
+def decode_frames(codec: Codec, latent: Tensor, expected: Draft | None = None, context: RunContext = ON_CPU) -> Tensor:
     """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
 
     expected: what the frames are expected to show; where the latent agrees they are taken from it, and latent frames

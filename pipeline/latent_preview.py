@@ -69,6 +69,8 @@ def fit_preview_map(codec: Codec, clips: Tensor, device: torch.device | str = "c
     """
     import torch
 
+    from ..geometry.linalg import solve
+
     detail, spans = codec.spatial // 2, codec.temporal
     with torch.no_grad():
         latent = codec.encode(clips.to(device)).float().cpu()[:, :, 1:]  # latent frame 0 stands for one frame only
@@ -80,9 +82,7 @@ def fit_preview_map(codec: Codec, clips: Tensor, device: torch.device | str = "c
         mean, middle = cells.mean(0), target.mean(0)
         cells = cells - mean
         ridge = 1e-4 * len(cells) * cells.var() * torch.eye(cells.shape[1])
-        weight: Tensor = torch.linalg.solve(  # pyright: ignore[reportUnknownMemberType]  torch has no stub for it
-            cells.T @ cells + ridge, cells.T @ (target - middle)
-        )
+        weight = solve(cells.T @ cells + ridge, cells.T @ (target - middle))
     return torch.cat([(middle - mean @ weight)[None], weight])
 
 
