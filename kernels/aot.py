@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of time for GPUs that need not be there, and what the machine code says of itself."""
+"""Kernels compiled ahead of time, for GPUs that need not be present, and statistics of the machine code."""
 
 from __future__ import annotations
 

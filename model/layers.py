@@ -197,7 +197,7 @@ class CameraAdapter(nn.Module):
 
 
 class ImageEmbedding(nn.Module):
-    """CLIP's image features to tokens beside the text (Wan2.1, wan/modules/model.py: MLPProj)."""
+    """CLIP image features to tokens for cross-attention (Wan2.1, wan/modules/model.py: MLPProj)."""
 
     def __init__(self, c: VDiTConfig):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a model needs of a graphics card: bytes of weights and of activations, and what would fit where they do not."""
+"""Device memory of a model: bytes of weights and of activations, and smaller options where they do not fit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STORED = {"fp8": 1.0, "gguf Q8_0": 34 / 32, "gguf Q4_K_M": 4.9 / 8}  # bytes a w
 
 
 def activation_bytes(config: VDiTConfig, grid: Sequence[int], batch: int = 1, itemsize: int = 2) -> int:
-    """The most that is alive at once in a forward of latents [batch, C, *grid], without weights.
+    """Peak bytes of activations in a forward of latents [batch, C, *grid], without weights.
 
     Counted op by op (tests): in attention, x, queries, keys, values and the result, rotated in float32; or x, y and a
     quarter of the feed-forward's hidden tokens. Fused kernels need less.
     """
     tokens = batch * prod(-(-n // p) for n, p in zip(grid, config.patch, strict=False))
-    branch = itemsize * bool(config.vace_layers)  # its own tokens live beside the main path's
+    branch = itemsize * bool(config.vace_layers)  # the branch's tokens are alive together with the main path's
     attention = config.dim * (21 + itemsize + branch)
     feed = config.dim * (3 * itemsize + branch) + config.ffn_dim * itemsize // 4
     return tokens * max(attention, feed)
@@ -35,7 +35,7 @@ class Estimate:
 
     weights: int  # of the transformer; of the larger of two experts
     block: int  # of its largest block: what streaming holds twice
-    rest: int  # of what is no block: always on the device
+    rest: int  # of everything else, always on the device
     activations: int
     codec: int = 0  # its weights and one step of decoding
     parameters: int = 0

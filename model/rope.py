@@ -11,7 +11,7 @@ THETA = 10000.0
 
 
 def axis_sizes(head_dim: int) -> tuple[int, int, int]:
-    """Channels of (t, h, w): the two space axes take a sixth of the pairs each, time the rest."""
+    """Channels of (t, h, w): each space axis has a third of the pairs, rounded down, time the rest."""
     space = 2 * (head_dim // 6)
     return head_dim - 2 * space, space, space
 
@@ -19,7 +19,7 @@ def axis_sizes(head_dim: int) -> tuple[int, int, int]:
 def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None) -> Tensor:
     """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan.
 
-    The last four grids' tables are kept for the next steps; they must not be changed.
+    The tables of the last four grids are cached; they must not be changed.
     """
     return _rope_table(tuple(grid), head_dim, device)
 

@@ -20,14 +20,14 @@ RELEASED = {"2.1": (96, 96), "2.2": (160, 256)}  # features of encoder and decod
 WIDER = (1, 2, 4, 4)  # features at the four sizes, times the base width
 BLOCKS = 2  # residual blocks a size in the encoder; the decoder has one more
 IN_TIME = (False, True, True)  # which of the encoder's halvings are in time too
-DOUBLED = 2  # frames of a latent between the small and the large layers of the decoder
-TOGETHER = 4  # latents that pass the small, wide layers in one go, where the weights cost more than the pixels
-SMALL = 96 * 96  # pixels; frames up to this size pass the large layers in as many latents at once
+DOUBLED = 2  # frames of a latent between the low- and the high-resolution layers of the decoder
+TOGETHER = 4  # latents that pass the low-resolution layers at once, where reading weights costs more than the pixels
+SMALL = 96 * 96  # pixels; frames up to this size pass the high-resolution layers TOGETHER at once, too
 NUMBERS_A_PIXEL = {"2.1": 60, "2.2": 80}  # held at once when decoding, times the width at full size (measured)
 
 
 class WanCodec(Codec):
-    """kind: "2.1" or "2.2"; width, decoder_width: features at full size (the released ones' unless told).
+    """kind: "2.1" or "2.2"; width, decoder_width: features at full size (the released ones' if None).
 
     `tile`: pixels a side of the tiles in which large pictures are coded; 0 never, None when memory asks for it.
     """
@@ -76,14 +76,14 @@ class WanCodec(Codec):
             yield self.conv1(self.encoder(x, memory))[..., : self.channels].float()
 
     def _decode(self, latent: Tensor, chunk: int, park: bool) -> Iterator[Tensor]:
-        """park: what is remembered waits in the CPU's memory while other tiles run."""
+        """park: keep the memory of the layers on the CPU while other tiles run."""
         memory: Memory = {}
         count, group = latent.shape[1], -(-TOGETHER // chunk) * chunk
         small = latent.shape[2] * latent.shape[3] * self.spatial**2 <= SMALL
         # The first latent, which is not doubled, comes over and above the first group.
         starts = [0, *range(1 + group, count, group)] if chunk == 1 else [*range(0, count, group)]
         for start, stop in zip(starts, [*starts[1:], count], strict=False):
-            x = part = None  # the last group's memory is free for this one
+            x = part = None  # frees the last group's activations
             x = self.decoder.begin(self.conv2(latent[:, start:stop].to(self.dtype)), memory)
             begun = start == 0
             for part in (x,) if small else _cut(x, DOUBLED * chunk, begun * (DOUBLED - 1)):
@@ -146,7 +146,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """`begin` runs the small, wide layers, `end` the large ones; between them a latent is DOUBLED frames."""
+    """`begin` runs the low-resolution layers, `end` the others; between them a latent is DOUBLED frames."""
 
     def __init__(self, kind: str, channels: int, width: int, pixels: int):
         super().__init__()

@@ -1,9 +1,7 @@
-"""Blocks of the Wan video autoencoders: convolutions over space and time that see no later frame.
+"""Blocks of the Wan video autoencoders: convolutions over space and time that are causal in time.
 
-Frames lie as [B, T, H, W, C] throughout, so that one frame, one row and one pixel are each a piece of memory. A block
-is called with the frames that follow those of its last call; what it must remember of them is in `memory`, which the
-caller makes empty for a new video. So a clip gives the same result in one call or in many. For inference only: blocks
-write in place. Structure and tensor names: Wan-Video/Wan2.2 `wan/modules/vae2_1.py`, `vae2_2.py`.
+Frames are [B, T, H, W, C] throughout, so that one frame, one row and one pixel are each contiguous. For inference only:
+blocks write in place. Structure and tensor names: Wan-Video/Wan2.2 `wan/modules/vae2_1.py`, `vae2_2.py`.
 """
 
 from __future__ import annotations
@@ -34,13 +32,13 @@ WINOGRAD = {
         pairs=((1, (0, 0, 1, 0), (0, 1, 0, 0)),),
     ),
 }  # fmt: skip
-# Below these, making the products' weights and inputs takes longer than the products save: pixels of a product, its
-# pixels times channels in and out; the latter again where rows are split too.
+# Below these sizes the transforms take longer than the products save: pixels of a product, pixels times channels in and
+# out, and pixels where rows are transformed too.
 WORTH_IT, WORTH_WIDTH, WORTH_ROWS = 128, 2_000_000, 512
 
 
 class Pointwise(nn.Module):
-    """A 1x1 convolution; its weight has `dims` axes of one beside [out, in], as the files have it."""
+    """A 1x1 convolution; its weight is [out, in] and `dims` axes of size one, as in the files."""
 
     def __init__(self, width: int, out: int, dims: int = 3):
         super().__init__()
@@ -69,7 +67,7 @@ class Norm(nn.Module):
 
 
 class CausalConv(nn.Conv3d):
-    """3x3x3 over a frame and the two before it; zeros lie before the first one and around each."""
+    """3x3x3 over a frame and the two before it, zero-padded before the first frame and around each."""
 
     def __init__(self, width: int, out: int):
         super().__init__(width, out, 3)
@@ -165,7 +163,7 @@ def _combine(places: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
 
 
 class TimeConv(nn.Conv3d):
-    """Three taps over time, 1x1 over space; `step` 2 halves the frames and remembers one frame instead of two."""
+    """Three taps over time, 1x1 over space; `step` 2 halves the frames and needs one earlier frame instead of two."""
 
     def __init__(self, width: int, out: int, step: int):
         super().__init__(width, out, (3, 1, 1))
@@ -213,7 +211,7 @@ class Attention(nn.Module):
 
 
 class Downsample(CausalLayer):
-    """Halves both sides; with `time` also the frames after the first, which passes alone."""
+    """Halves both sides; with `time` also the number of frames, except the first, which stays single."""
 
     def __init__(self, width: int, time: bool):
         super().__init__()
@@ -234,7 +232,7 @@ class Downsample(CausalLayer):
 
 
 class Upsample(CausalLayer):
-    """Doubles both sides; with `time` also the frames after the first, which passes alone and is not remembered."""
+    """Doubles both sides; with `time` also the number of frames, except the first, which stays single."""
 
     def __init__(self, width: int, out: int, time: bool):
         super().__init__()
@@ -271,7 +269,7 @@ class Upsample(CausalLayer):
 
 
 class DownBlock(CausalLayer):
-    """Wan 2.2: residual blocks and a halving, beside means over what the halving folds."""
+    """Wan 2.2: residual blocks and a halving, with a shortcut of means over the folded positions."""
 
     def __init__(self, width: int, out: int, blocks: int, halve: bool, time: bool):
         super().__init__()
@@ -294,7 +292,7 @@ class DownBlock(CausalLayer):
 
 
 class UpBlock(CausalLayer):
-    """Wan 2.2: residual blocks and a doubling, beside copies of what the doubling unfolds."""
+    """Wan 2.2: residual blocks and a doubling, with a shortcut of copies to the unfolded positions."""
 
     def __init__(self, width: int, out: int, blocks: int, double: bool, time: bool):
         super().__init__()

@@ -20,7 +20,7 @@ class MemoryBlock(CausalLayer):
     signed = False  # whether the result goes to a linear layer as it is, without ReLU
 
     def before_first(self, first: Tensor) -> Tensor:
-        """What stands before the first frame [B, 1, H, W, C]."""
+        """The frame before the first one [B, 1, H, W, C]; by default zeros."""
         return torch.zeros_like(first)
 
     def residual(self, pairs: Tensor) -> Tensor:

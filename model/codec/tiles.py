@@ -1,4 +1,4 @@
-"""Pictures too large for the memory are coded in overlapping tiles, whose seams are blended."""
+"""Overlapping tiles with blended seams, for pictures that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CPU_BUDGET = 8 * 2**30  # bytes of activations, where the machine does not say what is free
-SIDES = (1024, 768, 512, 384, 256)  # pixels, the first that fits is taken
+CPU_BUDGET = 8 * 2**30  # bytes of activations on a CPU, whose free memory is not queried
+SIDES = (1024, 768, 512, 384, 256)  # pixels a side of a tile; the first that fits is taken
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Tiles:
         ]
 
     def join(self, parts: Sequence[Tensor], scale: int = 1) -> Tensor:
-        """The inverse of `cut`; in overlaps, the weight goes over linearly from one tile to the next."""
+        """The inverse of `cut`; overlaps are blended linearly."""
         if len(parts) == 1:
             return parts[0]
         across, down = _ramps(self.columns, scale), _ramps(self.rows, scale)

@@ -23,6 +23,7 @@ from ..text import WordEncoder
 from ..vdit import VDiT
 from ..world_model import WorldModel
 from .families import identify
+from .fill import check_names
 from .weights import open_weights
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
@@ -117,9 +118,8 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
         wanted = {part: {name: tuple(v.shape) for name, v in values.items()} for part, values in weights.items()}
     else:
         wanted = {"transformer": additions(weights["transformer"], rank)}
-    _check_names(
-        path, tensors, {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()}
-    )
+    shapes = {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()}
+    check_names(path, {name: tuple(v.shape) for name, v in tensors.items()}, shapes, "the model of its header")
     for part, module in own.items():
         prefix = PREFIXES[part]
         found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
@@ -182,14 +182,3 @@ def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
         raise CheckpointError(
             f"{path}: NaN or infinite values in {len(bad)} tensors, first {bad[0]}; get the file again"
         )
-
-
-def _check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing or extra:
-        groups = (("missing", missing), ("unexpected", extra))
-        parts = [f"{len(names)} {what} tensors (first {names[0]})" for what, names in groups if names]
-        raise CheckpointError(f"{path}: {' and '.join(parts)}; the file does not hold what its header says")
-    for name, value in found.items():
-        if tuple(value.shape) != wanted[name]:
-            raise CheckpointError(f"{path}: {name} has shape {tuple(value.shape)}, its header says {wanted[name]}")

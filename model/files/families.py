@@ -1,4 +1,4 @@
-"""What a file of weights is, from tensor names and shapes alone, so that a wrong one is refused by what it is."""
+"""Identifies a file of weights by tensor names and shapes alone, so that errors can name what a wrong file is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Family(NamedTuple):
 
 LORA_MARKS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".lora.down.", ".lora.up.", ".hada_w1", ".lokr_w1")
 
-# Part of a name -> what has such a name; the first that is found wins, so the particular come before the general.
+# Part of a tensor name -> the model it belongs to. The first match wins, so specific marks stand before general ones.
 _LORA_FAMILIES = (
     ("individual_token_refiner", "Hunyuan Video"),
     ("double_blocks", "Flux or Hunyuan Video"),
@@ -51,7 +51,7 @@ _MODELS = (
 
 
 def teacher_of(metadata: Mapping[str, str]) -> str | None:
-    """The file beside a bundle of ours from which its other parts are read; None where it holds them, or is broken."""
+    """The file from which a bundle's other parts are read; None if the bundle holds all, or its header is broken."""
     try:
         return json.loads(metadata["vdit"])["beside"]["file"]
     except (ValueError, KeyError, TypeError):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .families import Shapes
 from .quantized import StoredLinear
 from .sources import DTYPES
 from .weights import WeightFile
 
-# Wan computes these in float32, whatever the rest of the model is in; rounding them changes the picture.
+# Wan computes these in float32, whatever the dtype of the rest; rounding them changes the picture.
 FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder)(\.|$)")
 
 
@@ -26,12 +28,11 @@ class Difference(NamedTuple):
 
     missing: list[str]
     unexpected: list[str]
-    misshapen: list[str]  # there, in another shape
+    misshapen: list[str]  # present with another shape
 
 
-def compare(weights: WeightFile, wanted: dict[str, tuple[int, ...]]) -> Difference:
+def compare(found: Shapes, wanted: Shapes) -> Difference:
     """The tensors of a file against the wanted names and shapes."""
-    found = weights.shapes
     return Difference(
         [n for n in wanted if n not in found],
         [n for n in found if n not in wanted],
@@ -39,19 +40,15 @@ def compare(weights: WeightFile, wanted: dict[str, tuple[int, ...]]) -> Differen
     )
 
 
-def check_names(weights: WeightFile, wanted: dict[str, tuple[int, ...]], what: str) -> None:
-    """CheckpointError that counts and names tensors which are missing, too many, or of another shape."""
-    missing, extra, misshapen = compare(weights, wanted)
+def check_names(path: Path, found: Shapes, wanted: Shapes, what: str) -> None:
+    """CheckpointError that counts and names tensors which are missing, unexpected, or of another shape than wanted."""
+    missing, extra, misshapen = compare(found, wanted)
     if missing or extra:
         groups = (("missing", missing), ("unexpected", extra))
         parts = [f"{len(names)} {word} tensors (first {names[0]})" for word, names in groups if names]
-        raise CheckpointError(
-            f"{weights.path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model"
-        )
+        raise CheckpointError(f"{path}: {' and '.join(parts)} for {what}; the file is incomplete or of another model")
     for name in misshapen:
-        raise CheckpointError(
-            f"{weights.path}: {name} has shape {weights.shapes[name]}; {what} has {tuple(wanted[name])}"
-        )
+        raise CheckpointError(f"{path}: {name} has shape {found[name]}; {what} has {tuple(wanted[name])}")
 
 
 def fill(
@@ -65,7 +62,9 @@ def fill(
     """
     state = module.state_dict()
     weights.check_readable()
-    check_names(weights, {renamed(name): tuple(value.shape) for name, value in state.items()}, what)
+    check_names(
+        weights.path, weights.shapes, {renamed(name): tuple(value.shape) for name, value in state.items()}, what
+    )
     filled: dict[str, Tensor] = {}
     for name in state:
         wanted = torch.float32 if float32.search(name) else dtype

@@ -73,7 +73,7 @@ def _transformer(seen: Inspection, weights: WeightFile) -> None:
         return
     seen.what, seen.variant = variant.title, variant.name
     seen.released, seen.defaults, seen.needs = released(variant), dict(variant.defaults), list(variant.needs)
-    seen.missing, seen.unexpected, seen.misshapen = compare(weights, shapes_of(on_meta(variant)))
+    seen.missing, seen.unexpected, seen.misshapen = compare(weights.shapes, shapes_of(on_meta(variant)))
     if seen.missing or seen.unexpected or seen.misshapen:
         seen.problems.append("its tensors are not those of the model: it is incomplete or of another model")
     if weights.beside:

@@ -126,7 +126,7 @@ def plan_wan(
     model = on_meta(variant)
     for one in filter(None, (weights, low)):
         one.check_readable()
-        check_names(one, shapes_of(model), variant.title)
+        check_names(one.path, one.shapes, shapes_of(model), variant.title)
     plan.report = check_loras(model, loras)
     return plan
 

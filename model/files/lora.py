@@ -1,4 +1,4 @@
-"""LoRAs in every naming that people have, laid beside a model's matrices; nothing of the model itself is changed."""
+"""LoRAs in all common namings, added to the outputs of a model's matrices; the matrices themselves stay unchanged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16
 
 @dataclass
 class LoraReport:
-    """What was used of which files, for the user to see."""
+    """Which tensors of which files were used, for the user."""
 
     matched: int = 0  # tensors
     unmatched: list[str] = field(default_factory=list)  # "file: name, why not"
@@ -41,16 +41,16 @@ class LoraReport:
 
 
 class Change(NamedTuple):
-    """What a file does to one module: its tensors by kind (down, up, alpha, diff, diff_b, diff_m), as names in it."""
+    """A file's tensors for one module: kind (down, up, alpha, diff, diff_b, diff_m) -> name in the file."""
 
     module: str
     parts: dict[str, str]
 
 
 def apply_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:
-    """Lays LoRAs with their strengths over a model, in place; use `shared_copy` first to keep the one without.
+    """Add LoRAs with their strengths to a model, in place; `shared_copy` keeps one without.
 
-    All files are looked at before the model is touched. Raises CheckpointError for a file that is no LoRA, or of which
+    All files are checked before the model is changed. Raises CheckpointError for a file that is no LoRA, or of which
     nothing fits.
     """
     report, plans = LoraReport(), []
@@ -73,7 +73,7 @@ def with_loras(
 
 
 def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:
-    """What apply_loras would say, from headers alone; the model may be on meta."""
+    """The report that apply_loras would give, from headers alone; the model may be on meta."""
     report = LoraReport()
     for path, _ in loras:
         _plan(model, Path(path), report)
@@ -81,9 +81,9 @@ def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> 
 
 
 def shared_copy(module: AnyModule) -> AnyModule:
-    """A module of its own that shares every tensor: modules can be replaced in the one and not in the other."""
+    """A copy of the module tree that shares every tensor, so that submodules can be replaced in the copy alone."""
     new = module.__class__.__new__(module.__class__)
-    # What a host has hung on the module (underscored, ours) belongs to the first one.
+    # Attributes that a host attached (named _vdit...) belong to the original alone.
     new.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("_vdit")})
     new._parameters, new._buffers = dict(module._parameters), dict(module._buffers)
     new._modules = {name: child and shared_copy(child) for name, child in module._modules.items()}

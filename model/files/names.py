@@ -57,7 +57,7 @@ def is_diffusers(names: Iterable[str]) -> bool:
 
 
 def prefix_of(names: Iterable[str]) -> str:
-    """What stands in front of the transformer's names; "" where nothing does or where it is no Wan transformer."""
+    """The common prefix of the transformer's tensor names; "" if there is none or no Wan transformer."""
     names = set(names)
     return next((prefix for prefix in PREFIXES if prefix + ANCHOR in names), "")
 

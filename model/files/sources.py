@@ -33,7 +33,7 @@ class Stored(NamedTuple):
 
 
 def check_start(path: Path) -> None:
-    """CheckpointError for what no reader here may open: nothing there, an empty file, a pickle."""
+    """CheckpointError for a missing or empty file and for a pickle."""
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; give a .safetensors or .gguf file, or a folder of diffusers'")
     if path.is_dir():
@@ -112,7 +112,7 @@ class Safetensors:
 
 
 def _header(path: Path) -> tuple[dict, int]:
-    """(tensors by name, with metadata; where data begins) of a safetensors file that the library finds to be whole."""
+    """(the JSON header, the offset of the data) of a safetensors file, checked by the library for completeness."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -38,7 +38,7 @@ class WeightFile:
     stored: dict[str, Stored]
     metadata: dict[str, str]
     _source: Safetensors | Gguf
-    beside: tuple[str, ...] = ()  # names that lie outside the prefix: other models in the same file
+    beside: tuple[str, ...] = ()  # names outside the prefix, which belong to other models in the file
     scales: dict[str, str] = field(default_factory=dict)  # weight -> name of its scale in the file
     _names: dict[str, str] = field(default_factory=dict)  # native name -> name in the file
 
