@@ -41,6 +41,7 @@ from vdit.training.recipes import (
 )
 from vdit.training.run import Run, load_state
 from vdit.training.tasks import codec, dynamics_losses, motion, perception, teacher
+from vdit.training.trainer import Loss, Schedule, Task, TrainedWeights, Trainer
 
 TINY_CODEC = TinyCodecConfig(channels=4, width=16, deep=16, blocks=(1, 1), seen=(16, 16), looks=(1, 1), strokes=0)
 TINY = VDiTConfig(
@@ -558,3 +559,56 @@ def test_starts_that_are_perceived_ahead_have_the_balls_that_show(made):
         rollout = dynamics_losses.Rollout(8)
         found = dynamics_losses.prediction_losses(model, balls, around, truth, rollout, torch.Generator())
         assert off.isfinite().all() and all(torch.isfinite(value) for value in found.values())
+
+
+class Walk(Task):
+    """One weight that goes towards random targets; in some steps the loss is not a number."""
+
+    name = "walk"
+
+    def __init__(self, broken=()):
+        weight = torch.nn.Parameter(torch.zeros(()))
+        optimizer = torch.optim.AdamW([weight], lr=0.1)
+        self.trained, self.broken = TrainedWeights.averaging({"w": weight}, [optimizer], 0.9), broken
+
+    def learning_rate(self, now):
+        return 0.1 / (1 + now.step)
+
+    def loss(self, now):
+        target = RandomStreams.of(3, now.step).rng.random()
+        error = (self.trained.weights["w"] - target).square()
+        return Loss(error * (float("nan") if now.step in self.broken else 1.0), samples=2)
+
+    def validate(self):
+        return {"weight": float(self.trained.weights["w"])}
+
+    def state(self, now):
+        return self.trained.state()
+
+    def load_state(self, state):
+        self.trained.load(**{name: state[name] for name in ("weights", "average", "optimizers")})
+
+
+def walked(folder, steps, **more):
+    task = Walk(**more)
+    Trainer(task, CodecRecipe(out=folder, steps=steps), Run(folder), Schedule(steps=steps, validate_every=4)).fit()
+    return task.trained
+
+
+def test_a_run_in_two_parts_ends_where_an_unbroken_one_does(tmp_path):
+    whole = walked(tmp_path / "whole", 9)
+    walked(tmp_path / "parts", 5)
+    parts = walked(tmp_path / "parts", 9)
+    assert torch.equal(whole.weights["w"], parts.weights["w"]) and torch.equal(whole.average["w"], parts.average["w"])
+    rows, end = logged(tmp_path / "whole"), logged(tmp_path / "parts")[-1]
+    assert [r["step"] for r in rows if "weight" in r] == [4, 8, 9] and end["samples"] == 18
+    assert rows[-1]["weight"] == float(whole.average["w"]) != whole.weights["w"].item()  # what ships is validated
+
+
+def test_losses_that_are_not_finite_are_left_out_until_there_are_too_many(tmp_path):
+    trained = walked(tmp_path / "some", 9, broken={2, 3})
+    assert trained.weights["w"].isfinite()
+    assert [r["step"] for r in logged(tmp_path / "some") if r.get("event") == "not finite"] == [2, 3]
+    assert load_state(tmp_path / "some")["samples"] == 14
+    with pytest.raises(FloatingPointError, match="21 losses were not finite; the last in step 20"):
+        walked(tmp_path / "many", 40, broken=range(40))
