@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...control.signals import fold
 from ...geometry.camera_numpy import project_sphere
-from ...model.codec.tiny import TinyCodec
+from ...model.codec.tiny import SPATIAL
 from ...model.object_dynamics import CELL
 from ...world.clip import Clip
 from ...world.render import AMBIENT, FIRST_BALL_ID, SUN, render
@@ -62,9 +62,8 @@ def light_in_camera(clip: Clip, frame: int) -> Tensor:
 def cells_with_balls(tracks: Tensor, size: tuple[int, int]) -> Tensor:
     """Latent cells [B, k+1, h, w] that a ball of tracks [B, 4k+1, N, 4] touches in some frame of theirs; size: width,
     height."""
-    spatial = TinyCodec.spatial
-    v, u = ((torch.arange(n // spatial, device=tracks.device) + 0.5) * spatial for n in size[::-1])
+    v, u = ((torch.arange(n // SPATIAL, device=tracks.device) + 0.5) * SPATIAL for n in size[::-1])
     right, down = u - tracks[..., 0, None, None], v[:, None] - tracks[..., 1, None, None]
-    beyond = [(x.abs() - spatial / 2).clamp_min(0).square() for x in (right, down)]
+    beyond = [(x.abs() - SPATIAL / 2).clamp_min(0).square() for x in (right, down)]
     inside = (beyond[0] + beyond[1]).sqrt() < tracks[..., 2, None, None]
     return fold(inside.any(2)[:, :, None].float(), 1).amax(1) > 0
