@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from .span import ControlError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .conditioning import ClipVisionOutput, TextConditioning
+
 IDLE = {"pooled_output", "attention_mask"}  # notes beside the tokens that Wan models have no use for
 
 
-def text_tokens(conditioning: Any, name: str, width: int, longest: int, remarks: list[str]) -> Tensor:
+def text_tokens(conditioning: TextConditioning, name: str, width: int, longest: int, remarks: list[str]) -> Tensor:
     """Tokens [1, L, width] of CONDITIONING, without the zeros behind the prompt's end.
 
     Raises ControlError for several prompts at once and for tokens of another model's encoder. What else a node noted in
@@ -50,7 +52,7 @@ def text_tokens(conditioning: Any, name: str, width: int, longest: int, remarks:
     return tokens[:, : min(length, longest)]
 
 
-def image_features(output: Any, output_end: Any, width: int) -> Tensor | None:
+def image_features(output: ClipVisionOutput | None, output_end: ClipVisionOutput | None, width: int) -> Tensor | None:
     """CLIP features [1, 257 or 514, width] of the start picture, then the end's; None without either.
 
     Those of CLIP's last but one layer, as Wan reads them. Raises ControlError for another vision model's.
