@@ -139,11 +139,29 @@ def test_requirements_are_pinned_and_torch_is_never_forced_on_comfyui():
     assert "torch" not in [line.split(">")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()]
 
 
-def test_no_file_has_syntax_or_names_that_the_oldest_python_lacks():
-    """ruff reads it in pyproject.toml's requires-python: CI's own Python would never see it."""
-    asked = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise"]
-    found = subprocess.run([*asked, str(ROOT)], capture_output=True, text=True)
+def tool(*arguments, **options):
+    """One of the checkers, run as a developer runs it in the repository root."""
+    command = [sys.executable, "-P", "-m", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def test_lint_is_clean():
+    found = tool("ruff", "check", "--no-cache", "--output-format", "concise")
     assert found.returncode == 0, found.stdout + found.stderr
-    stdin = ["--config", str(ROOT / "pyproject.toml"), "--stdin-filename", str(ROOT / "newer.py"), "-"]
-    newer = subprocess.run([*asked, *stdin], input="x = y = {}\nx[1, *y]\n", capture_output=True, text=True)
+
+
+def test_every_file_is_formatted():
+    found = tool("ruff", "format", "--check", "--no-cache")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow  # half a minute
+def test_types_hold():
+    found = tool("basedpyright", "--pythonpath", sys.executable, "--level", "error")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_lint_refuses_what_the_oldest_python_lacks():
+    """ruff reads it in pyproject.toml's requires-python: CI's own Python would never see it."""
+    newer = tool("ruff", "check", "--no-cache", "--stdin-filename", "newer.py", "-", input="x = y = {}\nx[1, *y]\n")
     assert newer.returncode == 1 and "Python 3.10" in newer.stdout, newer.stdout + newer.stderr
