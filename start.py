@@ -49,7 +49,7 @@ class CannotInstall(Exception):
 def main(arguments):
     """Installs what the command needs, then becomes that command. Returns the exit status where it does not."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__.strip())
+        print((__doc__ or "").strip())
         return 0
     try:
         install(EXTRAS.get(arguments[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from .span import ControlError
 
@@ -73,5 +73,5 @@ def image_features(output: ClipVisionOutput | None, output_end: ClipVisionOutput
             )
         if features.shape[0] != 1:
             raise ControlError(f"{name}: it holds {features.shape[0]} pictures; expected 1")
-        parts.append(cast("Tensor", features).detach().float().cpu())
+        parts.append(features.detach().float().cpu())
     return torch.cat(parts, 1) if parts else None

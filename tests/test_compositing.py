@@ -13,7 +13,6 @@ from vdit.training.data.tracks import ball_tracks as true_tracks
 from vdit.training.data.tracks import clip_background
 from vdit.world.clip import make_clip
 
-
 NO_LIGHT = torch.zeros(3)
 
 

@@ -155,9 +155,10 @@ def test_every_file_is_formatted():
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.slow  # half a minute
-def test_types_hold():
-    found = tool("basedpyright", "--pythonpath", sys.executable, "--level", "error")
+@pytest.mark.slow  # half a minute each
+@pytest.mark.parametrize("mode", [[], ["-p", "pyright-strict.json"]], ids=["basic", "strict"])
+def test_types_hold(mode):
+    found = tool("basedpyright", *mode, "--pythonpath", sys.executable, "--level", "error")
     assert found.returncode == 0, found.stdout + found.stderr
 
 
