@@ -57,8 +57,9 @@ def studio(tmp_path_factory):
     patch.undo()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """Chromium for one file of tests: while it lives, its event loop runs in this thread and asyncio.run cannot."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
