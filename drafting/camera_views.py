@@ -80,8 +80,8 @@ class CameraViews:
     def planes(self, plane: Tensor) -> Tensor:
         """A plane [3] in reference camera axes (see fit_floor) in those of the frames after it [F,3]."""
         pose = self._from_reference[1:]
-        turned = pose[:, :3, :3] @ plane
-        return turned / (1 + (turned * pose[:, :3, 3]).sum(-1, keepdim=True)).clamp_min(1e-3)
+        rotated = pose[:, :3, :3] @ plane
+        return rotated / (1 + (rotated * pose[:, :3, 3]).sum(-1, keepdim=True)).clamp_min(1e-3)
 
     def ball_cosines(self, tracks: Tensor, offsets: Tensor, later: bool) -> Cosines:
         """Cosines [F,h,w] of a ball's surface at offsets [h,w,2] from its centre, in radii; outside, of its rim.

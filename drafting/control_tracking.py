@@ -64,7 +64,7 @@ class ControlTracker:
         size: tuple[int, int],
     ):
         self.views, self.last, self.size = views, last, size
-        self.scene = views.inverse_depths(inverse_depth)  # [1 + F,h,w] or [1,h,w], see there
+        self.scene = views.inverse_depths(inverse_depth)  # [1 + F,h,w], or [1,h,w] of a still camera
         self.flow_maps: Tensor | None = None  # [T-1,4,H,W] flow (x, y), valid, and whether the pixel moves
         self.silhouettes: Tensor | None = None  # [F,H,W] of the frames after the last known one
         self._at_rest: Tensor | bool = False  # [N,1] whether flow held balls at rest in the frame before
@@ -159,8 +159,8 @@ class ControlTracker:
     def _match_silhouette(self, silhouette: Tensor, scene: Tensor, balls: Discs, then: Tensor) -> tuple[Tensor, Tensor]:
         """Positions [N,2] where balls match a silhouette [1,H,W] best, and their confidence [N,1].
 
-        Searched around their positions, and if they do not match there, farther around these and where they were, then
-        [N,2].
+        The search is around the predicted positions; where nothing matches, it widens around these, and around `then`
+        [N,2], the positions in the frame before.
         """
         position, radius, _ = balls
         row = torch.arange(-float(SEARCH_STEPS), SEARCH_STEPS + 1.0)

@@ -1,4 +1,4 @@
-"""Layers of a shot for compositing: background plate, occluders, and a sprite and shadows of each ball.
+"""Layers of a shot for compositing: background plate, occluders, and the shadows and a sprite of each ball.
 
 They depend on the known pictures alone, so all drafts of a shot share them.
 """
@@ -104,6 +104,31 @@ def sprite_offsets() -> Tensor:
 def ball_shading(track: Tensor, views: CameraViews, light: Tensor, floor: Tensor | None, later: bool) -> Tensor:
     """Brightness [F,SPRITE_SIZE,SPRITE_SIZE] of a ball at track [F,4]; later: see CameraViews.ball_cosines."""
     return shading(views.ball_cosines(track, sprite_offsets(), later), light, floor)
+
+
+def draw_ball(sprite: Tensor, track: Tensor, video: Tensor, occluders: Tensor, coverage: Tensor) -> None:
+    """Draw, in place, a ball's sprite [F,3,.,.] at track [F,4] into a video [F,H,W,3], behind occluders [F,H,W].
+
+    coverage [F,H,W] becomes at least the share of each pixel that is drawn.
+    """
+    height, width = video.shape[1:3]
+    reach = int(track[:, 2].max()) + 2  # only pixels near the ball are visited
+    row = torch.arange(-reach, reach + 1) + 0.5
+    corner = track[:, :2].floor()
+    off = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1) + (corner - track[:, :2])[:, None, None]
+    radius = track[:, 2, None, None]
+    at = off / radius[..., None].clamp_min(1e-3) / SPRITE_RADII
+    colours = F.grid_sample(sprite, at, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+    covered = disc_coverage(off[..., 0], off[..., 1], radius)
+    x, y = (corner.long()[:, i, None] + row.floor().long() for i in (0, 1))  # [F, 2 reach + 1]
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None] & (covered > 0)
+    frame, i, j = inside.nonzero(as_tuple=True)
+    pixels = frame, y[frame, i], x[frame, j]
+    ratio = occluders[pixels] * track[frame, 3]
+    unoccluded = ((OCCLUSION[1] - ratio) / (OCCLUSION[1] - OCCLUSION[0])).clamp(0, 1)
+    share = covered[inside] * unoccluded
+    video[pixels] = video[pixels].lerp(colours[inside], share[:, None])
+    coverage[pixels] = coverage[pixels].maximum(share)
 
 
 def _sprite(pictures: Tensor, track: Tensor, occluders: Tensor, shade: Tensor) -> Tensor:

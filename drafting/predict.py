@@ -18,7 +18,7 @@ from ..control.camera_motion import camera_from_depth, camera_from_flow
 from ..control.conditioning import Controls
 from ..geometry.linalg import norm
 from .camera_views import DEFAULT_FOV_DEG, CameraViews
-from .compositing import Composition, EndFrame, composite
+from .compositing import Composition, composite
 from .control_tracking import ControlTracker
 from .draft import Draft
 from .endpoint_search import SAMPLES, Endpoints, cycled, same_view, search_velocities, targets_in
@@ -102,7 +102,7 @@ def predict_motion(dynamics: ObjectDynamics, request: DraftRequest, cache: Perce
     end = None
     if request.end is not None:
         end_shot = cache.perceive(dynamics, request.end[None], True, False)
-        end = _end_frame(request.end, end_shot)
+        end = _end_composition(request.end, end_shot)
         if depth is None and flow is None:  # which would lead to it
             if camera is None and not same_view(pictures[-1], request.end):
                 raise NoPrediction(
@@ -191,8 +191,8 @@ def _rollout(
             depth = depths * radius / size.clamp_min(1e-3)
             tracked, confidence = tracker.step(frame, before[0] * scale + centre, position, size * scale[1], depth)
             if tracker.flow_maps is None:
-                near = norm(tracked - position)[:, None] < MAX_CORRECTION * size * scale[1]
-                confidence = confidence * near
+                correction = norm(tracked - position)[:, None]
+                confidence = confidence * (correction < MAX_CORRECTION * size * scale[1])
             corrected = (tracked[None] - centre) / scale
             change = F.pad(confidence * (corrected - balls.position), (0, 1))
             balls = balls._replace(position=corrected, velocity=balls.velocity + change)
@@ -200,10 +200,9 @@ def _rollout(
     return torch.stack(path)
 
 
-def _end_frame(picture: Tensor, shot: PerceivedShot) -> EndFrame:
-    """An end picture [H,W,3] with the balls that were perceived in it."""
+def _end_composition(picture: Tensor, shot: PerceivedShot) -> Composition:
+    """An end picture [H,W,3] alone, with the balls that were perceived in it."""
     perception, balls, centre = shot.perception, shot.start.balls, torch.tensor(picture.shape[1::-1]) / 2
-    scale, depth = perception.pixels_per_unit, shot.start.log_depth[0].exp()
-    tracks = torch.cat((balls.position[0] * scale + centre, balls.radius[0] * scale[1], depth), -1)
-    present = tracks[:, 2] > 0
-    return EndFrame(picture, tracks[present], perception.inverse_depth[0], perception.light[0], shot.memo)
+    scale, depth = perception.pixels_per_unit, shot.start.log_depth.exp()
+    tracks = torch.cat((balls.position * scale + centre, balls.radius * scale[1], depth), -1)  # [1,N,4]
+    return Composition(picture[None], tracks, perception.inverse_depth[0], perception.light[0], memo=shot.memo)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from vdit.control.camera import CameraPath
 from vdit.drafting import compositing
-from vdit.drafting.compositing import Composition, EndFrame
+from vdit.drafting.compositing import Composition
 from vdit.drafting.perception import Memo
 from vdit.model.object_dynamics import CELL
 from vdit.training.data.tracks import ball_tracks as true_tracks
@@ -144,7 +144,7 @@ def test_newly_visible_parts_come_from_the_end_picture():
     picture, near = striped(60, 0)
     goal, there = striped(60, 16)
     goal[:, 120:] = torch.tensor([0.1, 0.2, 0.9])  # comes into view in the end
-    end = EndFrame(goal, torch.zeros(0, 4), there, torch.zeros(3), Memo(64 * 128))
+    end = Composition(goal[None], torch.zeros(1, 0, 4), there, NO_LIGHT)
     draft, _ = composite(picture[None], torch.zeros(5, 0, 4), near, camera=slid(1.0, 5), end=end)
     assert torch.equal(draft[0], picture) and torch.equal(draft[4], goal)
     half, _ = striped(60, 8)
