@@ -565,7 +565,7 @@ def test_starts_that_are_perceived_ahead_have_the_balls_that_show(made):
     assert sum(len(some.around) for some in perceived) > 0
     for balls, around, truth in perceived:
         assert balls.radius.shape[:2] == truth.radius.shape == truth.shows.shape and (truth.shows > 0.3).all()
-        off = (balls.place - truth.place[:, 4]).norm(dim=-1)
+        off = (balls.position - truth.place[:, 4]).norm(dim=-1)
         rollout = dynamics_losses.Rollout(8)
         found = dynamics_losses.prediction_losses(model, balls, around, truth, rollout, torch.Generator())
         assert off.isfinite().all() and all(torch.isfinite(value) for value in found.values())
