@@ -145,7 +145,7 @@ def _blur_and_noise(source: Source) -> Floats:
 
 
 def _flicker(source: Source) -> Floats:
-    """Every frame has a brightness of its own, with a spread of 6%."""
+    """The brightness of each frame varies at random, with a standard deviation of 6%."""
     truth = source.labels.truth
     factor = 1 + 0.06 * source.rng.normal(size=len(truth))
     return (truth * factor[:, None, None, None]).clip(0, 1).astype(np.float32)

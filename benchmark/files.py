@@ -43,7 +43,7 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON of any shape
-    """What the file holds, or None where there is none."""
+    """The parsed content of a JSON file, or None if the file does not exist."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 

@@ -46,7 +46,7 @@ class ObedienceRules:
     min_flow_pixels: int = 20  # over the clip
     min_camera_pixels: int = 50  # a frame; in a plain room there is nothing to read the camera from
     max_camera_pixels: int = 800  # that one step is fitted to, for speed
-    search_radius: float = 3.0  # ball radii around its true centre within which a silhouette is looked for
+    search_radius: float = 3.0  # ball radii: distance from the true centre within which a silhouette may match
 
 
 RULES = ObedienceRules()

@@ -49,7 +49,7 @@ def occlusion(labels: Labels) -> tuple[int, int] | None:
 
 
 def _first_visible(labels: Labels, last: int, share: float) -> int:
-    """The first frame after `last` in which so much of the ball is visible, of one that comes back."""
+    """The first frame after `last` in which this share of the ball is visible; the ball must reappear."""
     return last + 1 + int(np.argmax(labels.visible[last + 1 :] >= share))
 
 

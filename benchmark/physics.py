@@ -65,7 +65,7 @@ def impacts(y: Floats, radius: Floats, start: int) -> list[int]:
 
 
 def flight(center: Floats, known: int, hit: int, next_hit: int) -> Flight | None:
-    """Fit one gravity to the flights before and after an impact, each with a start and a speed of its own.
+    """Fit a common gravity, and a start and a velocity per flight, to the flights before and after an impact.
 
     Samples at the impacts themselves are left out. None where too few samples are left (PhysicsRules).
     """

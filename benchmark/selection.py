@@ -88,7 +88,7 @@ def unsuitable(clip: Clip, labels: Labels, suite: str, known: int) -> str | None
 
 
 def _unsuitable_motion(scene: Scene, motion: Motion, suite: str, form: Format) -> str | None:
-    """Why a scene cannot be judged, as far as that is seen without rendering it, or None."""
+    """The reason why a scene cannot be scored, if it shows without rendering the scene; else None."""
     static = np.allclose(scene.c2w, scene.c2w[:1]) and np.allclose(scene.fov_deg, scene.fov_deg[:1])
     if suite != "obedience" and not static:
         return "the camera moves"

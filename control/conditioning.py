@@ -31,13 +31,12 @@ class Controls(NamedTuple):
     flow: FlowField | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """What a person asks for, unchecked. Pictures are IMAGE [T,H,W,3 or 4] in 0..1.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Statement:
+    """What a shot says before and after a model has read it.
 
-    start: the first picture(s), end: the last one, strength 0..1: how firmly both are held. positive, negative:
-    ComfyUI's CONDITIONING in place of the prompts; clip_vision, clip_vision_end: CLIP features of start and end.
-    control_video, control_mask [T,H,W] (1: generate anew, 0: keep) and reference [N,H,W,3]: for Wan models.
+    start [T,H,W,3]: the first picture(s), end [1,H,W,3]: the last one, in 0..1; strength 0..1: how firmly both hold.
+    control_video [T,H,W,3], control_mask [T,H,W] (1: generate anew, 0: keep) and reference [N,H,W,3]: for Wan models.
     """
 
     prompt: str = ""
@@ -48,49 +47,42 @@ class Shot:
     camera: CameraPath | None = None
     depth: DepthMaps | None = None
     flow: FlowField | None = None
+    control_video: Tensor | None = None
+    control_mask: Tensor | None = None
+    reference: Tensor | None = None
+
+    @property
+    def controls(self) -> Controls:
+        """Camera path, depth and flow together."""
+        return Controls(self.camera, self.depth, self.flow)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shot(Statement):
+    """What a person asks for, unchecked; pictures are IMAGE, with or without alpha.
+
+    positive, negative: ComfyUI's CONDITIONING in place of the prompts; clip_vision, clip_vision_end: CLIP features of
+    start and end.
+    """
+
     positive: TextConditioning | None = None
     negative: TextConditioning | None = None
     clip_vision: ClipVisionOutput | None = None
     clip_vision_end: ClipVisionOutput | None = None
-    control_video: Tensor | None = None
-    control_mask: Tensor | None = None
-    reference: Tensor | None = None
-
-    @property
-    def controls(self) -> Controls:
-        """Camera path, depth and flow together."""
-        return Controls(self.camera, self.depth, self.flow)
 
 
-@dataclass(frozen=True, eq=False)
-class Conditioning:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Conditioning(Statement):
     """A shot as a model has read it. Pictures and controls keep their own size until the video's is known.
 
-    positive, negative: text context [1,L,D]; start [T,H,W,3], end [1,H,W,3] in 0..1 or None; image: CLIP features
-    [1,N,D] of both; control_video [T,H,W,3], control_mask [T,H,W], reference [N,H,W,3] as in Shot. remarks: what the
-    user should know about how the inputs were read.
+    positive, negative: text context [1,L,D]; image: CLIP features [1,N,D] of start and end. remarks: what the user
+    should know about how the inputs were read.
     """
 
     positive: Tensor
     negative: Tensor | None
-    prompt: str = ""
-    negative_prompt: str = ""
-    start: Tensor | None = None
-    end: Tensor | None = None
-    strength: float = 1.0
-    camera: CameraPath | None = None
-    depth: DepthMaps | None = None
-    flow: FlowField | None = None
     image: Tensor | None = None
-    control_video: Tensor | None = None
-    control_mask: Tensor | None = None
-    reference: Tensor | None = None
     remarks: tuple[str, ...] = ()
-
-    @property
-    def controls(self) -> Controls:
-        """Camera path, depth and flow together."""
-        return Controls(self.camera, self.depth, self.flow)
 
     @property
     def words_alone(self) -> bool:

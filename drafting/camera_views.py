@@ -137,7 +137,7 @@ def _hole_filling(inverse_depth: Tensor, visible: Tensor, hole: Tensor) -> tuple
     """
     frame, *at = hole.nonzero(as_tuple=True)
     least = torch.full(frame.shape, torch.inf)
-    sources = list(at)  # where nothing around is visible, the pixel stays as it is
+    sources = list(at)  # a pixel without a visible neighbour in its row and column keeps its value
     for axis in (2, 1):
         size = hole.shape[axis]
         line = torch.arange(size).view(-1, *[1] * (2 - axis)).expand(hole.shape)

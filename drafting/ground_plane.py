@@ -9,7 +9,7 @@ from ..geometry.linalg import norm, solve
 from .lighting import tangent_planes
 
 MIN_UPWARD = 0.6  # vertical component of the unit normal of a pixel on the floor
-MIN_SHARE = 0.05  # share of a picture that shows the floor, if there is one
+MIN_SHARE = 0.05  # a floor is assumed only where at least this share of the picture shows it
 ERROR_SCALE = 0.03  # relative depth error at which a pixel's weight in the fit falls to a quarter
 ITERATIONS = 8  # of the reweighted least squares
 FLOOR_TOLERANCE = 0.04  # relative inverse depth within which a pixel belongs to the floor

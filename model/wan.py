@@ -17,6 +17,7 @@ from .rope import axis_tables, rope_table
 from .transformer import Transformer
 
 TokenGrid = tuple[int, int, int]  # frames, rows and columns of tokens
+T = TypeVar("T")
 WanModel = TypeVar("WanModel", bound="WanTransformer")
 TextCache = dict[nn.Module, Context]  # transformer -> its embedded text, with the keys and values of each block
 
@@ -98,12 +99,11 @@ class WanTransformer(Transformer):
             self._context(context, image, text_cache),
             self._layout(grid, tokens),
         )
-        branch = (
-            dict(zip(c.vace_layers, cast("list[VaceBlock]", self.vace_blocks), strict=False))
-            if vace is not None
-            else {}
-        )
-        hints = [self._first_hint(control, tokens) for control in _as_tuple(vace)] if branch else []
+        branch: dict[int, VaceBlock] = {}
+        hints: list[Tensor] = []
+        if vace is not None:
+            branch = dict(zip(c.vace_layers, cast("list[VaceBlock]", self.vace_blocks), strict=False))
+            hints = [self._first_hint(control, tokens) for control in _as_tuple(vace)] if branch else []
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, *conditions)
             for n, scale in enumerate(_as_tuple(vace_scale) if i in branch else ()):
@@ -238,7 +238,7 @@ def init_weights(model: WanModel, seed: int) -> WanModel:
     return model
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 (of tensors or of numbers)
+def _as_tuple(value: T | tuple[T, ...]) -> tuple[T, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 

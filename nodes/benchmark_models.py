@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..benchmark.contestant import Contestant, Frames, Predictor, PreviewModel, PreviewVideo
+from ..drafting import PerceptionCache
 from ..pipeline.values import ClipSpec, Continuation, Hooks, Run, RunContext, SamplerSettings, ignore
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def contestant(
     """
     from ..pipeline import resolve
 
-    settings, context = settings or SamplerSettings(), RunContext(device, Hooks(check=check))
+    settings, context = settings or SamplerSettings(), RunContext(device, Hooks(check=check), PerceptionCache())
 
     def given(*controls: str) -> Predictor:
         return predictor(model, controls, settings, context, ended=ended, whole=whole)
@@ -90,7 +91,7 @@ def predictor(
         frames, height, width = clip.render.depth.shape
         c2w, fov_deg = torch.as_tensor(clip.scene.c2w), torch.as_tensor(clip.scene.fov_deg)
         shot = Shot(
-            clip.caption,
+            prompt=clip.caption,
             start=known_frames,
             end=clip.render.rgb[-1:] if ended else None,
             camera=CameraPath(c2w, fov_deg) if "camera" in controls else None,
@@ -119,13 +120,13 @@ def preview_model(
     from ..pipeline.drafts import begun, predict
 
     codec = model.require("codec", "the benchmark")
-    context, base = RunContext(device, Hooks(check=check)), Continuation(predict=drafts)
+    context, base = RunContext(device, Hooks(check=check), PerceptionCache()), Continuation(predict=drafts)
     encoded: list[tuple[Clip, Conditioning]] = []  # of the clip asked for last: its takes come one after another
 
     def shot(clip: Clip) -> tuple[Conditioning, ClipSpec]:
         if not encoded or encoded[0][0] is not clip:
             start = clip.render.rgb[:known] if known else None
-            encoded[:] = [(clip, encode_shot(model, Shot(clip.caption, start=start)))]
+            encoded[:] = [(clip, encode_shot(model, Shot(prompt=clip.caption, start=start)))]
         frames, height, width = clip.render.depth.shape
         return encoded[0][1], ClipSpec(frames, width, height)
 

@@ -91,9 +91,8 @@ class VDiTEncodeConditioning(io.ComfyNode):
         from ..control import Shot
         from ..pipeline import encode_shot
 
-        shot = Shot(
-            prompt, negative_prompt, strength=strength, **{SHOT_NAMES.get(k, k): value for k, value in more.items()}
-        )
+        sockets = {SHOT_NAMES.get(name, name): value for name, value in more.items()}
+        shot = Shot(prompt=prompt, negative_prompt=negative_prompt, strength=strength, **sockets)
         if model.text is not None and (shot.positive is None or shot.negative is None):
             use_model(model.text)
         conditioning = encode_shot(model, shot)

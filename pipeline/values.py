@@ -134,7 +134,7 @@ class Run:
     clip: ClipSpec
     seed: int | None = None
     settings: SamplerSettings = SamplerSettings()
-    context: RunContext = RunContext()
+    context: RunContext = ON_CPU
     continuation: Continuation = Continuation()
 
 
@@ -157,9 +157,6 @@ class Result:
     @property
     def remarks(self) -> list[str]:
         """What the user should know about how the video was made."""
-        return no_draft_remarks(self.no_draft_reason)
-
-
-def no_draft_remarks(reason: str | None) -> list[str]:
-    """The reason why no draft was predicted, as a remark; empty without one."""
-    return [] if reason is None else [f"No motion was predicted, the transformer alone made this: {reason}"]
+        if self.no_draft_reason is None:
+            return []
+        return [f"No motion was predicted, the transformer alone made this: {self.no_draft_reason}"]

@@ -19,7 +19,9 @@ from vdit.pipeline.takes import take as pipeline_take
 
 def encoded(model, prompt, negative_prompt="", start=None, end=None, strength=1.0, **more):
     """A shot as the model reads it."""
-    return encode_shot(model, Shot(prompt, negative_prompt, start, end, strength, **more))
+    return encode_shot(
+        model, Shot(prompt=prompt, negative_prompt=negative_prompt, start=start, end=end, strength=strength, **more)
+    )
 
 
 def run_of(
