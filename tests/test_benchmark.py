@@ -85,6 +85,7 @@ def test_frames_in_a_random_order_are_not_coherent():
     assert np.mean(found) <= 0.02
 
 
+@pytest.mark.slow
 def test_each_failure_is_named():
     failed = lambda suite, name: {c.name for c in judge(suite, ON[suite], name).checks if not c.ok}  # noqa: E731
     assert "one whole ball after" in failed("permanence", "vanish")

@@ -93,6 +93,7 @@ def told(seer, **more):
     return model, encoded(model, "a red ball rolls", start=torch.rand(5, 64, 96, 3), **more)
 
 
+@pytest.mark.slow
 def test_labels_of_a_start_equal_the_simulators_tracks(data):
     """The same as the labels of the clip that it comes from, mirrored or not."""
     shard = next(iter(data.shards.values()))

@@ -142,6 +142,7 @@ def test_training_the_decoder_alone_leaves_every_latent_as_it_was(made, tmp_path
     assert same(lambda c: c.normalize(c.encode(x))) and not same(lambda c: c.decode(c.encode(x)))
 
 
+@pytest.mark.slow
 def test_training_the_encoder_alone_nears_the_older_latents(made, tmp_path):
     thin = replace(TINY_CODEC, seen=(8, 16))
     recipe = codec_recipe(made, tmp_path / "codec", 30, start_from=made / "codec", only="encoder")
@@ -469,6 +470,7 @@ def test_a_clip_continues_the_models_own_frames_where_its_start_is_certain():
     assert 0.2 < float(own[:20, 2].float().mean()) < 1  # one frame, or more
 
 
+@pytest.mark.slow
 def test_bundle_holds_the_averaged_weights_and_the_facts(made, tmp_path):
     facts = bundle(bundle_recipe(made, tmp_path / "m.safetensors"))
     model = load_world_model(tmp_path / "m.safetensors")
