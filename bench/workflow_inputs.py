@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from vdit.control.depth import depth_from_metres
-from vdit.world.clip import make_clip
-from vdit.world.render import render
+from vdit.world.families.clip import make_clip
+from vdit.world.families.render import render
 
 SIDE, FRAMES = 128, 41
 

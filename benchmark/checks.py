@@ -39,7 +39,7 @@ class Suite:
 
     letter: str
     title: str
-    families: tuple[str, ...]  # of world.scene
+    families: tuple[str, ...]  # of world.families.scene
     frames: int
     question: str  # one line for the report
     unsuitable: Callable[[Labels, int], str | None]  # why a clip with so many known frames cannot be judged

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..world.scene import OUT_OF_DISTRIBUTION, SPLITS
+from ..world.families.scene import OUT_OF_DISTRIBUTION, SPLITS
 
 if TYPE_CHECKING:
     from .contestant import Contestant, PreviewModel

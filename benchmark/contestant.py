@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..world.clip import Clip
+    from ..world.families.clip import Clip
 
 Frames = npt.NDArray[np.float32]  # [T, H, W, 3], 0..1
 

@@ -13,10 +13,10 @@ import numpy as np
 from torch import Tensor
 
 from ..world.arrays import Floats
-from ..world.clip import Clip
-from ..world.render import render
-from ..world.scene import BALL_COLORS
-from ..world.simulate import Motion, simulate
+from ..world.families.clip import Clip
+from ..world.families.render import render
+from ..world.families.scene import BALL_COLORS
+from ..world.families.simulate import Motion, simulate
 from ..world.video import read_video, write_h264
 from . import opencv
 from .labels import Labels

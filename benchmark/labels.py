@@ -8,8 +8,8 @@ import numpy as np
 
 from ..geometry.camera_numpy import project, project_sphere
 from ..world.arrays import Bools, Floats
-from ..world.clip import Clip, clean_background
-from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID
+from ..world.families.clip import Clip, clean_background
+from ..world.families.render import FIRST_BALL_ID, FIRST_BOX_ID
 from . import opencv
 
 SHADES = 8  # colours that represent a ball, from its dark side to its highlight

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..geometry.camera_numpy import focal_length, project_sphere
 from ..world.arrays import Bools, Floats
-from ..world.clip import Clip
-from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
+from ..world.families.clip import Clip
+from ..world.families.render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
 from . import opencv
 from .checks import Suite
 from .labels import Labels, shades_of

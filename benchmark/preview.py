@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from ..world.arrays import Bools, Floats
-from ..world.clip import Clip, make_clip
+from ..world.families.clip import Clip, make_clip
 from . import plots
 from .contestant import PreviewModel, PreviewVideo
 from .fidelity import psnr, ssim

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
-from ..world.scene import OUT_OF_DISTRIBUTION
+from ..world.families.scene import OUT_OF_DISTRIBUTION
 from .controls import CODEC, CONTROLS, GOOD
 from .obedience import MEASURES
 from .runner import ClipResult

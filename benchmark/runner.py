@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ..world.arrays import Floats
-from ..world.clip import Clip
+from ..world.families.clip import Clip
 from .controls import Source
 from .files import claim, read_json, write_json, write_video
 from .labels import Labels

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..geometry.camera_numpy import focal_length, project
 from ..world.arrays import Floats
-from ..world.clip import Clip, render_scene
-from ..world.scene import Scene, sample_scene
-from ..world.simulate import Motion, simulate
+from ..world.families.clip import Clip, render_scene
+from ..world.families.scene import Scene, sample_scene
+from ..world.families.simulate import Motion, simulate
 from .coherence import RULES as COHERENCE
 from .labels import Labels, label
 from .scores import SUITES

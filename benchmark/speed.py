@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..world.clip import Clip
+from ..world.families.clip import Clip
 from .contestant import Predictor
 
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "run": Command(".run", "run a workflow and save what it makes"),
     "studio": Command(".studio", "open the node graph in the browser"),
     "train": Command("..training.cli", "train the codec or the world model: vdit train codec|teacher ...", "train"),
-    "simulate": Command("..world.cli", "make clips of simulated physics: vdit simulate ...", "world"),
+    "simulate": Command("..world.families.cli", "make clips of simulated physics: vdit simulate ...", "world"),
     "inspect": Command(
         "..model.files.inspect", "say what files of weights are, and where they fit: vdit inspect FILE ..."
     ),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..benchmark.contestant import Frames
     from ..model.world_model import WorldModel
     from ..world.arrays import Bytes
-    from ..world.clip import Clip
+    from ..world.families.clip import Clip
 
 SUITES = ["all three", "permanence", "physics", "coherence"]
 TOOLTIPS = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..control import Conditioning
     from ..model.world_model import WorldModel
-    from ..world.clip import Clip
+    from ..world.families.clip import Clip
 
 CONTROLS = ("camera", "depth", "flow")
 

@@ -10,7 +10,7 @@ from .types import VDiTScene, needs, node_schema
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..world.clip import Clip
+    from ..world.families.clip import Clip
 
 MEASURES = ["all that fit", "permanence", "physics", "coherence"]
 TOOLTIPS = {

@@ -10,9 +10,9 @@ from .types import VDiTCamera, VDiTFlow, VDiTScene, needs, node_schema
 
 if TYPE_CHECKING:
     from ..control.camera import CameraPath
-    from ..world.scene import Scene
+    from ..world.families.scene import Scene
 
-# As world.scene has them; written out, because importing that costs numpy.
+# As world.families.scene has them; written out, because importing that costs numpy.
 FAMILIES = ["fall", "throw", "roll", "behind", "arc", "wall", "collide", "stack", "slope", "push", "look"]
 SPLITS = ["train", "validation", "test", "ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera"]
 CAMERAS = ["still", "as drawn"]
@@ -87,9 +87,9 @@ class VDiTSimulateScene(io.ComfyNode):
         from ..control.camera import CameraPath
         from ..control.depth import depth_from_metres
         from ..control.flow import FlowField
-        from ..world.clip import render_scene
-        from ..world.render import FIRST_BALL_ID, FIRST_BOX_ID
-        from ..world.scene import sample_scene
+        from ..world.families.clip import render_scene
+        from ..world.families.render import FIRST_BALL_ID, FIRST_BOX_ID
+        from ..world.families.scene import sample_scene
 
         if start_frames > frames:
             raise ValueError(f"start_frames is {start_frames}, but the scene has only {frames} frames")

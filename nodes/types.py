@@ -17,7 +17,7 @@ VDiTConditioning = io.Custom("VDIT_CONDITIONING")  # control.Conditioning
 VDiTCamera = io.Custom("VDIT_CAMERA")  # control.camera.CameraPath
 VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps
 VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
-VDiTScene = io.Custom("VDIT_SCENE")  # world.clip.Clip
+VDiTScene = io.Custom("VDIT_SCENE")  # world.families.clip.Clip
 
 CATEGORY = "VDiT"
 MAX_SEED = 2**64 - 1

@@ -17,7 +17,7 @@ from vdit.model.vdit import VDiT, init_weights
 from vdit.model.world_model import WorldModel
 
 if TYPE_CHECKING:
-    from vdit.world.clip import Clip
+    from vdit.world.families.clip import Clip
 
 
 def small_config(**more) -> VDiTConfig:
@@ -110,7 +110,7 @@ def hide_package(monkeypatch, name: str, *importers: str) -> None:
 
 def clip_under_a_moving_camera() -> Clip:
     """A still scene, 9 frames of 64x64 pixels."""
-    from vdit.world.clip import make_clip
+    from vdit.world.families.clip import make_clip
 
     clips = (make_clip(seed, "look", width=64, height=64, frames=9) for seed in range(20))
     return next(clip for clip in clips if abs(clip.scene.c2w[-1] - clip.scene.c2w[0]).max() > 0.2)

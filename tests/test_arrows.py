@@ -22,11 +22,12 @@ MAY = {
     "control": {"geometry"},
     "model": {"kernels", "geometry"},
     "sampling": set(),
+    "lift": {"world", "control", "geometry"},
     "drafting": {"model", "control", "geometry"},
     "pipeline": BELOW_PIPELINE,
     "benchmark": {"world", "control", "geometry"},
     "training": BELOW_PIPELINE | {"pipeline"},
-    "nodes": BELOW_PIPELINE | {"pipeline", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
+    "nodes": BELOW_PIPELINE | {"pipeline", "lift", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
     "host": {"nodes"},  # host/cli.py starts other rooms' commands by the name of their module
 }
 

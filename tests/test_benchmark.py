@@ -25,7 +25,7 @@ from vdit.nodes.benchmark_models import contestant
 from vdit.nodes.score import VDiTScoreVideo
 from vdit.nodes.simulate import FAMILIES, SPLITS, VDiTSimulateScene
 from vdit.pipeline.long_video import window_starts
-from vdit.world import scene as world_scene
+from vdit.world.families import scene as world_scene
 
 KNOWN = 5
 _drawn: dict = {}

@@ -11,7 +11,7 @@ from vdit.drafting.perception import Memo
 from vdit.model.object_dynamics import CELL
 from vdit.training.data.tracks import ball_tracks as true_tracks
 from vdit.training.data.tracks import clip_background
-from vdit.world.clip import make_clip
+from vdit.world.families.clip import make_clip
 
 NO_LIGHT = torch.zeros(3)
 

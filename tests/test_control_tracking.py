@@ -9,7 +9,7 @@ from vdit.control.flow import FlowField
 from vdit.drafting.camera_views import CameraViews
 from vdit.drafting.control_tracking import ControlTracker
 from vdit.training.data.tracks import ball_tracks, clip_background
-from vdit.world.clip import make_clip
+from vdit.world.families.clip import make_clip
 
 LAST = 4
 

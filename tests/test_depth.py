@@ -7,7 +7,7 @@ import pytest
 import torch
 from vdit.control import ControlError
 from vdit.control.depth import DepthMaps, depth_from_metres, depth_from_pictures, read_depth
-from vdit.world.clip import make_clip
+from vdit.world.families.clip import make_clip
 
 
 def test_depth_of_a_clip_spans_its_nearest_and_farthest_point():

@@ -8,8 +8,8 @@ from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
 from vdit.training.data.encoded_clips import with_depth_error
 from vdit.training.data.tracks import ball_tracks, clip_background
-from vdit.world.clip import make_clip
-from vdit.world.scene import sample_scene
+from vdit.world.families.clip import make_clip
+from vdit.world.families.scene import sample_scene
 
 LAST = 4
 

@@ -26,7 +26,7 @@ from vdit.model.object_dynamics import Balls, ObjectDynamics
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.training.data.tracks import ball_tracks
-from vdit.world.clip import make_clip
+from vdit.world.families.clip import make_clip
 
 SIZE = dict(frames=41, width=128, height=128)
 

@@ -17,7 +17,7 @@ from vdit.control.flow_colors import from_colors, to_colors
 from vdit.control.flow_from_video import flow_from_video
 from vdit.control.moves import move
 from vdit.geometry.pixels import pixel_grid
-from vdit.world.clip import make_clip
+from vdit.world.families.clip import make_clip
 
 F64 = torch.float64
 

@@ -12,8 +12,8 @@ from vdit.drafting.lighting import ShadowReceiver, estimate_light
 from vdit.geometry.camera import pixel_rays
 from vdit.model.ground import Ground
 from vdit.training.data.tracks import ball_tracks, clip_background, light_in_camera, visible_balls
-from vdit.world.clip import make_clip
-from vdit.world.scene import sample_scene
+from vdit.world.families.clip import make_clip
+from vdit.world.families.scene import sample_scene
 
 
 def clips(family: str, still: bool = True):

@@ -35,7 +35,7 @@ from vdit.training.data.tracks import ball_tracks as true_tracks
 from vdit.training.finished_runs import load_dynamics
 from vdit.training.recipes import DynamicsRecipe, ScenesRecipe
 from vdit.training.tasks import dynamics_losses, perception
-from vdit.world.clip import make_clip
+from vdit.world.families.clip import make_clip
 
 
 @pytest.fixture(scope="module")

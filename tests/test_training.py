@@ -249,7 +249,7 @@ def test_a_mirrored_camera_sees_the_mirrored_world(made):
 
 
 def test_stored_controls_are_the_simulators(made):
-    from vdit.world.clip import make_clip
+    from vdit.world.families.clip import make_clip
 
     row = EncodedClips.load(made / "latents").batch([("latents-00001.pt", 0)])
     clip = make_clip(3, width=96, height=64, frames=21)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from vdit.geometry.camera_numpy import look_at, project
 from vdit.geometry.moves import TRAINING_MOVES
-from vdit.world.camera import camera_path
-from vdit.world.caption import caption, vocabulary
-from vdit.world.clip import clean_background, make_clip
-from vdit.world.render import FIRST_BALL_ID, FIRST_BOX_ID, render
-from vdit.world.scene import BALL_COLORS, FAMILIES, GRAVITY, OUT_OF_DISTRIBUTION, UNSEEN_PAIRS, sample_scene
-from vdit.world.simulate import Motion, simulate
+from vdit.world.families.camera import camera_path
+from vdit.world.families.caption import caption, vocabulary
+from vdit.world.families.clip import clean_background, make_clip
+from vdit.world.families.render import FIRST_BALL_ID, FIRST_BOX_ID, render
+from vdit.world.families.scene import BALL_COLORS, FAMILIES, GRAVITY, OUT_OF_DISTRIBUTION, UNSEEN_PAIRS, sample_scene
+from vdit.world.families.simulate import Motion, simulate
 
 
 def dropped(restitution: float, fps: float = 100.0, frames: int = 400):
@@ -178,7 +178,7 @@ def test_splits_out_of_distribution_differ_in_what_they_name(split):
 
 
 def test_a_balls_colour_differs_from_what_is_around_it():
-    from vdit.world.scene import BOX_COLORS, DISTINCT, FLOOR_COLORS
+    from vdit.world.families.scene import BOX_COLORS, DISTINCT, FLOOR_COLORS
 
     for seed in range(200):
         scene = sample_scene(seed)
@@ -216,7 +216,7 @@ def test_bad_requests_say_what_would_do(call, says):
 
 def test_simulate_command_writes_video_arrays_and_labels(tmp_path, capsys):
     import av
-    from vdit.world.cli import main
+    from vdit.world.families.cli import main
 
     assert (
         main(

@@ -21,7 +21,7 @@ from ..model.vdit import VDiT
 from ..model.world_model import WorldModel
 from ..pipeline import SamplerSettings, resolve
 from ..pipeline.latent_preview import fit_preview_map
-from ..world.caption import vocabulary
+from ..world.families.caption import vocabulary
 from .data.clips import as_frames, clip_files
 from .lowrank import add_ranks, merged
 from .run import load_state, save_atomic

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ..world.scene import FAMILIES
+from ..world.families.scene import FAMILIES
 
 Value = TypeVar("Value")
 

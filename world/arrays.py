@@ -9,3 +9,4 @@ from ..geometry.camera_numpy import Floats as Floats
 
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
+Ints = NDArray[np.integer]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...world.clip import make_clip
+from ...world.families.clip import make_clip
 from ..recipes import ClipsRecipe
 from .shards import missing
 

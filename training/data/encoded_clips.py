@@ -18,8 +18,8 @@ from ...control.signals import pool
 from ...drafting.compositing import Composition, composite
 from ...model.codec.tiny import TinyCodec
 from ...model.precision import mixed
-from ...world.caption import caption
-from ...world.clip import Clip, make_clip
+from ...world.families.caption import caption
+from ...world.families.clip import Clip, make_clip
 from ..finished_runs import load_codec
 from ..recipes import LatentsRecipe
 from ..run import save_atomic

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ...model.object_dynamics import KNOWN
-from ...world.caption import caption
-from ...world.render import FIRST_BALL_ID, render
-from ...world.scene import Scene, sample_scene
-from ...world.simulate import Motion, simulate
+from ...world.families.caption import caption
+from ...world.families.render import FIRST_BALL_ID, render
+from ...world.families.scene import Scene, sample_scene
+from ...world.families.simulate import Motion, simulate
 from ..recipes import ScenesRecipe
 from ..run import save_atomic
 from .encoded_clips import CAPTIONS

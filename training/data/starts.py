@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from ...geometry.camera import focal_length
 from ...model.object_dynamics import CELL, KNOWN, UNITS, cell_centres, crop_width, resize
 from ...model.text import WordEncoder
-from ...world.caption import vocabulary
-from ...world.render import AMBIENT, SUN
-from ...world.scene import GRAVITY
+from ...world.families.caption import vocabulary
+from ...world.families.render import AMBIENT, SUN
+from ...world.families.scene import GRAVITY
 from .encoded_clips import mirrored
 from .scenes import FPS
 from .shards import Shards

@@ -14,10 +14,10 @@ from ...control.signals import fold
 from ...geometry.camera_numpy import project_sphere
 from ...model.codec.tiny import SPATIAL
 from ...model.object_dynamics import CELL
-from ...world.clip import Clip
-from ...world.render import AMBIENT, FIRST_BALL_ID, SUN, render
-from ...world.scene import Scene
-from ...world.simulate import Motion
+from ...world.families.clip import Clip
+from ...world.families.render import AMBIENT, FIRST_BALL_ID, SUN, render
+from ...world.families.scene import Scene
+from ...world.families.simulate import Motion
 
 TRACKED = 3  # balls whose tracks are stored; no scene has more
 VISIBLE_SHARE = 0.3  # share of a ball's disc from which on it is to be found in a picture

@@ -24,7 +24,7 @@ from ...model.config import VDiTConfig
 from ...model.precision import mixed
 from ...model.text import WordEncoder
 from ...model.vdit import VDiT, init_weights
-from ...world.caption import vocabulary
+from ...world.families.caption import vocabulary
 from ..data.clip_batches import Batch, EncodedClips
 from ..data.conditioning import BatchKind, ConditionedClips, camera_rays, draw_conditioning, encode_words
 from ..data.tracks import cells_with_balls

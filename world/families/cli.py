@@ -12,7 +12,7 @@ import numpy as np
 from .scene import FAMILIES, SPLITS
 
 if TYPE_CHECKING:
-    from .arrays import Floats
+    from ..arrays import Floats
     from .clip import Clip
 
 LAYOUT = (
@@ -24,9 +24,9 @@ LAYOUT = (
 
 def write_clip(folder: Path, name: str, clip: Clip) -> None:
     """Write one clip in the layout named by LAYOUT."""
-    from ..geometry.camera_numpy import focal_length
+    from ...geometry.camera_numpy import focal_length
+    from ..video import write_h264
     from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
-    from .video import write_h264
 
     rgb = clip.render.rgb_uint8()
     height, width = rgb.shape[1:3]

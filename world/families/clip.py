@@ -7,7 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from .arrays import Floats
+from ..arrays import Floats
 from .caption import caption
 from .flow import forward_flow
 from .render import Render, render

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry.camera_numpy import axis_rotation
-from .arrays import Floats
+from ...geometry.camera_numpy import axis_rotation
+from ..arrays import Floats
 from .scene import Ball, Box, Scene
 
 STEP_S = 0.002  # seconds of one integration step

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..geometry.camera import world_rays
-from ..geometry.camera_numpy import pixel_size
-from ..geometry.pixels import pixel_grid
-from .arrays import Bytes
+from ...geometry.camera import world_rays
+from ...geometry.camera_numpy import pixel_size
+from ...geometry.pixels import pixel_grid
+from ..arrays import Bytes
 from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS, Scene
 from .simulate import Motion, box_rotation
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry.camera_numpy import Floats, axis_rotation, look_at
-from ..geometry.moves import EASINGS
+from ...geometry.camera_numpy import Floats, axis_rotation, look_at
+from ...geometry.moves import EASINGS
 
 
 def camera_path(

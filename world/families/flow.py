@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..geometry.camera import NEAREST, focal_length, project, world_rays
+from ...geometry.camera import NEAREST, focal_length, project, world_rays
 from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID, Render
 from .scene import Scene
 from .simulate import Motion
