@@ -121,7 +121,11 @@ def random_state(config, seed: int = 0) -> State:
     return {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
 
 
-GGUF_FILE_TYPES = {"Q8_0": 7, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18}
+GGUF_FILE_TYPES = {
+    "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K": 12, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18,
+    "IQ4_NL": 25,
+}  # fmt: skip
+SCALES = {"Q4_0": [0], "Q5_0": [0], "Q8_0": [0], "Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108]}  # bytes of a block
 
 
 def gguf(path: Path, state: State, kind: str = "Q8_0", architecture: str = "wan", patch: str = "noted") -> Path:
@@ -161,7 +165,7 @@ def random_blocks(kind: str, shape: tuple[int, int]):
     values, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     generator = np.random.default_rng(0)
     blocks = generator.integers(0, 256, (shape[0] * shape[1] // values, size), dtype=np.uint8)
-    for place in {"Q8_0": [0], "Q6_K": [208]}.get(kind, [0, 2]):
+    for place in SCALES.get(kind, [0, 2]):
         scale = generator.uniform(1e-4, 2e-4, len(blocks)).astype(np.float16)
         blocks[:, place : place + 2] = scale.view(np.uint8).reshape(-1, 2)
     return blocks.reshape(shape[0], -1)

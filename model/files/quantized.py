@@ -12,7 +12,10 @@ from torch.nn import functional as F
 
 from .sources import DTYPES
 
-BLOCKS = {"Q8_0": (32, 34), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210)}  # values, bytes of a block
+BLOCKS = {  # values, bytes of a block
+    "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
+    "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+}  # fmt: skip
 CHUNK = 1 << 22  # values decoded at a time, so that a float32 copy of a whole matrix never exists
 
 
@@ -54,18 +57,62 @@ def _q8_0(b: Tensor) -> Tensor:
     return _half(b[:, :2]) * b[:, 2:].view(torch.int8)
 
 
+def _fields(b: Tensor, bits: int, runs: int, width: int = 32) -> Tensor:
+    """Fields of `bits` bits each: of every `width` bytes first the lowest fields, then the next: [N, runs, width]."""
+    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=b.device)[:, None]
+    return ((b.reshape(len(b), -1, 1, width) >> shifts) & (2**bits - 1)).reshape(-1, runs, width)
+
+
+def _fifth_bits(b: Tensor) -> Tensor:
+    """Bit i of four little-endian bytes belongs to value i; as a fifth bit: [N, 32]."""
+    bits = torch.arange(8, dtype=torch.uint8, device=b.device)
+    return ((b[..., None] >> bits & 1) << 4).flatten(1)
+
+
+def _q4_0(b: Tensor) -> Tensor:
+    """A scale, then 32 values of four bits, 8 standing for zero."""
+    return _half(b[:, :2]) * (_fields(b[:, 2:], 4, 2, 16).flatten(1).float() - 8)
+
+
+def _q4_1(b: Tensor) -> Tensor:
+    """A scale, the least value, then 32 values of four bits."""
+    return _half(b[:, :2]) * _fields(b[:, 4:], 4, 2, 16).flatten(1) + _half(b[:, 2:4])
+
+
+def _q5_0(b: Tensor) -> Tensor:
+    """As Q4_0 with a fifth bit, 16 standing for zero."""
+    codes = _fields(b[:, 6:], 4, 2, 16).flatten(1) | _fifth_bits(b[:, 2:6])
+    return _half(b[:, :2]) * (codes.float() - 16)
+
+
+def _q5_1(b: Tensor) -> Tensor:
+    """As Q4_1 with a fifth bit."""
+    codes = _fields(b[:, 8:], 4, 2, 16).flatten(1) | _fifth_bits(b[:, 4:8])
+    return _half(b[:, :2]) * codes + _half(b[:, 2:4])
+
+
+def _q2_k(b: Tensor) -> Tensor:
+    """Sixteen scales and minima of four bits each for 16 values of two bits, and one scale over each kind."""
+    scale, least = _half(b[:, 80:82]) * (b[:, :16] & 15), _half(b[:, 82:84]) * (b[:, :16] >> 4)
+    codes = _fields(b[:, 16:80], 2, 8).reshape(-1, 16, 16)
+    return (scale[..., None] * codes - least[..., None]).flatten(1)
+
+
+def _q3_k(b: Tensor) -> Tensor:
+    """Low two bits, a high bit that stands for zero where it is set, sixteen scales of six bits, one over them."""
+    low, high = _fields(b[:, 32:96], 2, 8), _fields(b[:, :32], 1, 8)
+    codes = (low.float() - 4.0 * (1 - high.float())).reshape(-1, 16, 16)
+    scales = _fields(b[:, 96:104], 4, 2, 8).flatten(1) | _fields(b[:, 104:108], 2, 4, 4).flatten(1) << 4
+    scale = _half(b[:, 108:110]) * (scales.float() - 32)
+    return (codes * scale[..., None]).flatten(1)
+
+
 def _scales_k(b: Tensor) -> tuple[Tensor, Tensor]:
     """Eight scales and eight minima of 6 bits each, packed in 12 bytes (ggml, get_scale_min_k4): each [N, 8]."""
     low, mid, high = b[:, :4], b[:, 4:8], b[:, 8:]
     scale = torch.cat((low & 63, (high & 15) | (low >> 6 << 4)), 1)
     least = torch.cat((mid & 63, (high >> 4) | (mid >> 6 << 4)), 1)
     return scale.float(), least.float()
-
-
-def _nibbles(b: Tensor) -> Tensor:
-    """128 bytes hold eight runs of 32 values: of each 32 bytes first the low halves, then the high ones: [N, 8, 32]."""
-    b = b.reshape(-1, 4, 1, 32)
-    return torch.cat((b & 15, b >> 4), 2).reshape(-1, 8, 32)
 
 
 def _k_blocks(b: Tensor, codes: Tensor) -> Tensor:
@@ -75,28 +122,26 @@ def _k_blocks(b: Tensor, codes: Tensor) -> Tensor:
 
 
 def _q4_k(b: Tensor) -> Tensor:
-    return _k_blocks(b, _nibbles(b[:, 16:]))
+    return _k_blocks(b, _fields(b[:, 16:], 4, 8))
 
 
 def _q5_k(b: Tensor) -> Tensor:
     """As Q4_K, with a fifth bit: bit j of byte l belongs to value l of run j."""
-    bits = torch.arange(8, dtype=torch.uint8, device=b.device)[:, None]
-    high = (b[:, None, 16:48] >> bits) & 1
-    return _k_blocks(b, _nibbles(b[:, 48:]) | (high << 4))
+    return _k_blocks(b, _fields(b[:, 48:], 4, 8) | (_fields(b[:, 16:48], 1, 8) << 4))
 
 
 def _q6_k(b: Tensor) -> Tensor:
     """Low four bits, high two bits, sixteen signed scales of 16 values each, and one scale over them."""
-    low = b[:, :128].reshape(-1, 2, 1, 2, 32)
-    low = torch.cat((low & 15, low >> 4), 2).reshape(-1, 2, 4, 32)
-    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=b.device)[:, None]
-    high = (b[:, 128:192].reshape(-1, 2, 1, 32) >> shifts) & 3
-    codes = (low | (high << 4)).reshape(-1, 16, 16).float() - 32
+    low, high = _fields(b[:, :128], 4, 4, 64), _fields(b[:, 128:192], 2, 8)
+    codes = (low.reshape(-1, 8, 32) | (high << 4)).reshape(-1, 16, 16).float() - 32
     scale = _half(b[:, 208:]) * b[:, 192:208].view(torch.int8)
     return (codes * scale[..., None]).flatten(1)
 
 
-_DECODE = {"Q8_0": _q8_0, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k}
+_DECODE = {
+    "Q4_0": _q4_0, "Q4_1": _q4_1, "Q5_0": _q5_0, "Q5_1": _q5_1, "Q8_0": _q8_0,
+    "Q2_K": _q2_k, "Q3_K": _q3_k, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k,
+}  # fmt: skip
 
 
 class LowRank(nn.Module):

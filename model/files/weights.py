@@ -23,7 +23,8 @@ UNUSED = (".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2")
 MARKER = "scaled_fp8"
 FP8 = ("F8_E4M3", "F8_E5M2")
 GGUF_FILE_TYPES = {
-    0: "F32", 1: "F16", 7: "Q8_0", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 32: "BF16",
 }  # fmt: skip
 
 
@@ -105,7 +106,7 @@ class WeightFile:
         if odd:
             raise CheckpointError(
                 f"{self.path}: it holds {', '.join(odd)} blocks, which are not read here; use a file in "
-                f"{', '.join(quantized.BLOCKS)}, that is Q8_0, Q6_K, Q5_K_M or Q4_K_M"
+                f"{', '.join(quantized.BLOCKS)}, for example Q8_0 or Q4_K_M"
             )
 
 
