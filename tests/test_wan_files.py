@@ -124,7 +124,7 @@ def test_decoding_goes_piece_by_piece(monkeypatch):
     assert torch.equal(quantized.decode(fp8, "F8_E4M3", (64, 512), scale, torch.float32), fp8.float() * scale[:, None])
 
 
-NAMINGS = ("down/up", "A/B", "peft", "kohya", "musubi", "diffusers", "diff")
+NAMINGS = (*make.LORA_NAMES, "diff")
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
@@ -147,6 +147,20 @@ def test_loras_in_every_naming_add_up(naming, quantised, model, state, tmp_path)
     assert report.matched == len(open_weights(one).shapes) + len(open_weights(two).shapes) and not report.unmatched
     assert apart(run(with_loras), run(wanted)) <= 1e-5 < apart(before, run(wanted))
     assert torch.equal(run(model), before), "the model without LoRAs has changed"
+
+
+def test_a_file_with_a_lora_for_each_expert_gives_each_its_own(model, state, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    high, low = tmp_path / "high.safetensors", tmp_path / "low.safetensors"
+    make.lora(high, state, "diffusers", rank=2)
+    make.lora(low, state, "second expert", rank=4)
+    save_file({**load_file(high), **load_file(low)}, tmp_path / "both.safetensors")
+    for expert, own in (("high", high), ("low", low)):
+        both, alone = shared_copy(model), shared_copy(model)
+        apply_loras(both, [(tmp_path / "both.safetensors", 1.0)], expert)
+        apply_loras(alone, [(own, 1.0)])
+        assert torch.equal(run(both), run(alone))
 
 
 def test_differences_of_norms_kernels_and_modulation_are_added(model, state, tmp_path):

@@ -126,9 +126,17 @@ def test_an_expert_alone(files):
     refused(path, path, "one of two experts of Wan 2.2 I2V-A14B", "low_noise_file")
 
 
-def test_an_expert_whose_network_runs_alone_is_known_by_its_name(files):
-    path = files("t2v-14b", "wan2.2_t2v_high_noise_14B_fp16")
+@pytest.mark.parametrize("name", [
+    "wan2.2_t2v_high_noise_14B_fp16", "Wan2_2-T2V-A14B_HIGH_fp8", "Wan2.2-HighNoise-T2V", "HIGH-wan22-t2v",
+])  # fmt: skip
+def test_an_expert_whose_network_runs_alone_is_known_by_its_name(name, files):
+    path = files("t2v-14b", name)
     refused(path, path, "by its name, this is the high-noise expert", "low_noise_file")
+
+
+@pytest.mark.parametrize("name", ["wan2.1_t2v_14B_low_vram", "wan2.1-highres-t2v", "flow_t2v", "wan2.1_high_quality"])
+def test_other_words_of_a_name_make_no_expert(name, files):
+    assert loading.plan_wan(files("t2v-14b", name)).variant.name == "t2v-14b"
 
 
 def test_experts_of_two_models(files):
@@ -139,6 +147,7 @@ def test_experts_of_two_models(files):
 def test_swapped_experts(files):
     low, high = files("t2v-14b", "wan2.2_t2v_low_noise_14B"), files("t2v-14b", "wan2.2_t2v_high_noise_14B")
     refused(low, low, "swapped", low_path=high)
+    refused(files("t2v-14b", "A14B-LOW-q8"), "swapped", low_path=files("t2v-14b", "A14B-HIGH-q8"))
 
 
 def test_a_second_expert_for_a_model_that_has_one(files):
@@ -174,7 +183,8 @@ def test_a_lora_of_another_size(files, tmp_path):
 
 @pytest.mark.parametrize("name, says", [
     ("lora_unet_blocks_0_self_attn_q.hada_w1_a", "LoHa"), ("diffusion_model.blocks.0.self_attn.q.lokr_w1", "LoKr"),
-    ("diffusion_model.blocks.0.self_attn.q.dora_scale", "DoRA"),
+    ("diffusion_model.blocks.0.self_attn.q.dora_scale", "DoRA"), ("lora_unet_blocks_0_self_attn_q.magnitude", "DoRA"),
+    ("base_model.model.blocks.0.self_attn.q.lora_magnitude_vector.weight", "DoRA"),
 ])  # fmt: skip
 def test_other_methods_than_lora(name, says, files, tmp_path):
     key = "diffusion_model.blocks.0.self_attn.q.lora_"

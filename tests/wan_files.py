@@ -171,12 +171,33 @@ def random_blocks(kind: str, shape: tuple[int, int]):
     return blocks.reshape(shape[0], -1)
 
 
+_AB, _DOWN_UP = ("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight")
+LORA_NAMES = {  # how trainers name a matrix's LoRA: before the ends, and the ends
+    "down/up": ("diffusion_model.{layer}", _DOWN_UP),
+    "A/B": ("diffusion_model.{layer}", _AB),
+    "peft": ("base_model.model.{layer}", ("lora_A.default.weight", "lora_B.default.weight")),
+    "kohya": ("lora_unet__{flat}", _DOWN_UP),
+    "musubi": ("lora_unet_{flat}", _DOWN_UP),
+    "diffusers": ("transformer.{theirs}", _AB),
+    "flat with dots": ("lora_unet_{layer}", _DOWN_UP),
+    "lycoris": ("lycoris_{flat}", _DOWN_UP),
+    "flat diffusers": ("lora_transformer_{flat_theirs}", _DOWN_UP),
+    "second expert": ("transformer_2.{theirs}", _AB),
+    "pipe": ("pipe.dit.{layer}", _AB),
+    "dit": ("dit.{layer}", _AB),
+    "module": ("module.{layer}", _AB),
+    "model": ("model.{layer}", _AB),
+    "peft of a pipeline": ("base_model.model.diffusion_model.{layer}", _AB),
+    "with bias": ("diffusion_model.{layer}", _AB),
+}
+
+
 def lora(
     path: Path, state: State, naming: str = "A/B", rank: int = 4, alpha: float | None = None, only: str = "attn"
 ) -> State:
     """A LoRA for the matrices whose names hold `only`; returns what it adds to each weight or bias at strength 1.
 
-    naming: "down/up", "A/B", "peft", "kohya" (lora_unet__), "musubi" (lora_unet_), "diffusers", "diff".
+    naming: a key of LORA_NAMES, or "diff" (whole differences, with biases).
     """
     from safetensors.torch import save_file
 
@@ -194,17 +215,16 @@ def lora(
         down, up = random(rank, columns), random(rows, rank)
         adds[name] = (alpha / rank if alpha else 1.0) * up @ down
         theirs = next(iter(diffusers_names({name: value}))).removesuffix(".weight")
-        before, ends = {
-            "down/up": (f"diffusion_model.{layer}", ("lora_down.weight", "lora_up.weight")),
-            "A/B": (f"diffusion_model.{layer}", ("lora_A.weight", "lora_B.weight")),
-            "peft": (f"base_model.model.{layer}", ("lora_A.default.weight", "lora_B.default.weight")),
-            "kohya": (f"lora_unet__{layer.replace('.', '_')}", ("lora_down.weight", "lora_up.weight")),
-            "musubi": (f"lora_unet_{layer.replace('.', '_')}", ("lora_down.weight", "lora_up.weight")),
-            "diffusers": (f"transformer.{theirs}", ("lora_A.weight", "lora_B.weight")),
-        }[naming]
+        pattern, ends = LORA_NAMES[naming]
+        before = pattern.format(
+            layer=layer, flat=layer.replace(".", "_"), theirs=theirs, flat_theirs=theirs.replace(".", "_")
+        )
         out[f"{before}.{ends[0]}"], out[f"{before}.{ends[1]}"] = down, up
         if alpha:
             out[f"{before}.alpha"] = torch.tensor(alpha)
+        if naming == "with bias":
+            bias = out[f"{before}.lora_B.bias"] = random(rows)
+            adds[layer + ".bias"] = (alpha / rank if alpha else 1.0) * bias
     save_file({n: v.contiguous() for n, v in out.items()}, path)
     return adds
 

@@ -36,6 +36,7 @@ WHERE = {  # what a file is -> where it belongs
     "other": "a transformer of Wan 2.1 or 2.2 is expected, for example wan2.1_t2v_1.3B_fp16.safetensors",
 }
 ROLES = {"transformer": "a Wan transformer", "codec": "a Wan VAE", "text encoder": "the umt5-xxl text encoder"}
+NOT_NOISE = ("vram", "ram", "mem", "memory", "res", "resolution", "quality", "step", "steps", "rank", "speed")
 LoraList = Sequence[tuple[str | Path, float]]
 
 
@@ -139,9 +140,11 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
         codec = with_preview(codec, load_codec_file(plan.preview))
     text = load_text_file(plan.text, plan.tokenizer, dtype) if plan.text else None
     experts = []
-    for weights in filter(None, (plan.weights, plan.low)):
+    for name, weights in (("high", plan.weights), ("low", plan.low)):
+        if weights is None:
+            continue
         model = fill(on_meta(plan.variant), weights, dtype, plan.variant.title)
-        apply_loras(model, plan.loras)
+        apply_loras(model, plan.loras, name)
         experts.append(model)
     transformer = experts[0]
     if len(experts) == 2:
@@ -243,9 +246,15 @@ def _paired(variant: Variant, weights: WeightFile, low: WeightFile | None) -> Va
 
 
 def _mark(path: Path) -> str:
-    """Which expert a name says that its file is, "high", "low" or "". For refusals: variants come from shapes."""
-    found = re.search(r"(high|low)[-_ ]?noise", path.name.lower())
-    return found[1] if found else ""
+    """Which expert a name says that its file is, "high", "low" or "". For refusals: variants come from shapes.
+
+    A word of its own in any case ("Wan2.2_HIGH_14B"), unless it speaks of something else ("low-vram").
+    """
+    words = re.split(r"[^a-z0-9]+", re.sub(r"(high|low)noise", r"\1 ", path.stem.lower()))
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word in ("high", "low") and after not in NOT_NOISE:
+            return word
+    return ""
 
 
 def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFile:

@@ -15,18 +15,25 @@ from ..errors import CheckpointError
 from ..experts import Experts
 from ..world_model import WorldModel
 from .families import identify
-from .names import native_name
+from .names import flat_native_name
 from .quantized import LowRank, StoredLinear
 from .weights import WeightFile, open_weights
 
 _KEY = re.compile(
     r"^(?P<module>.+?)\.(?:lora_(?P<end>down|up|A|B)(?:\.\w+)?\.weight|lora\.(?P<old>down|up)\.weight"
-    r"|(?P<whole>diff|diff_b|diff_m|alpha))$"
+    r"|lora_(?:B|up)(?:\.\w+)?\.(?P<bias>bias)|(?P<whole>diff|diff_b|diff_m|alpha))$"
 )
-_KINDS = {"A": "down", "B": "up"}
-_DOTTED = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")
-_FLAT = ("lora_unet__", "lora_unet_", "lora_transformer_")
-_OTHER_METHODS = {"dora_scale": "DoRA", "hada_w1": "LoHa", "lokr_w": "LoKr", "lora_mid": "a Tucker LoRA"}
+_KINDS = {"A": "down", "B": "up", "bias": "up_bias"}
+# What stands before a module's name, one behind another and in any order; dots and underscores are one.
+_PREFIXES = (
+    "base_model_", "model_", "diffusion_model_", "transformer_2_", "transformer_", "unet_", "lora_", "lycoris_",
+    "pipe_", "dit_", "module_", "_",
+)  # fmt: skip
+_SECOND = re.compile(r"(^|[._])transformer_2[._]")  # diffusers' name of the low-noise expert
+_OTHER_METHODS = {
+    "dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", ".magnitude": "DoRA", "hada_w1": "LoHa", "lokr_w": "LoKr",
+    "lora_mid": "a Tucker LoRA",
+}  # fmt: skip
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -41,21 +48,22 @@ class LoraReport:
 
 
 class Change(NamedTuple):
-    """A file's tensors for one module: kind (down, up, alpha, diff, diff_b, diff_m) -> name in the file."""
+    """A file's tensors for one module: kind (down, up, up_bias, alpha, diff, diff_b, diff_m) -> name in the file."""
 
     module: str
     parts: dict[str, str]
 
 
-def apply_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:
+def apply_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]], expert: str = "high") -> LoraReport:
     """Add LoRAs with their strengths to a model, in place; `shared_copy` keeps one without.
 
-    All files are checked before the model is changed. Raises CheckpointError for a file that is no LoRA, or of which
+    expert: which of two the model is, for files that hold a LoRA for each. All files are checked before the model is
+    changed. Raises CheckpointError for a file that is no LoRA, or of which
     nothing fits.
     """
     report, plans = LoraReport(), []
     for path, strength in loras:
-        plans.append((*_plan(model, Path(path), report), float(strength)))
+        plans.append((*_plan(model, Path(path), report, expert), float(strength)))
     for weights, changes, strength in plans:
         for change in changes:
             _apply(model, weights, change, strength)
@@ -68,7 +76,7 @@ def with_loras(
     """A model like this one with LoRAs over its transformer; experts: which of two get them. Tensors are shared."""
     transformer = shared_copy(model.transformer)
     for name in experts if isinstance(transformer, Experts) else ("",):
-        report = apply_loras(transformer.get_submodule(name), loras)
+        report = apply_loras(transformer.get_submodule(name), loras, name or "high")
     return replace(model, transformer=transformer), report
 
 
@@ -90,7 +98,7 @@ def shared_copy(module: AnyModule) -> AnyModule:
     return new
 
 
-def _plan(model: nn.Module, path: Path, report: LoraReport) -> tuple[WeightFile, list[Change]]:
+def _plan(model: nn.Module, path: Path, report: LoraReport, expert: str = "high") -> tuple[WeightFile, list[Change]]:
     weights = open_weights(path)
     family = identify(weights.shapes, weights.metadata)
     if family.role != "lora":
@@ -102,19 +110,22 @@ def _plan(model: nn.Module, path: Path, report: LoraReport) -> tuple[WeightFile,
     flat = {name.replace(".", "_"): name for name in modules}
     changes: dict[str, Change] = {}
     lost: dict[str, str] = {}  # name in the file -> why
-    for name in weights.stored:
+    names = _of_expert(list(weights.stored), expert)
+    for name in names:
         key = _KEY.match(name)
         if not key:
             lost[name] = "a name of no known form"
             continue
-        kind = key["whole"] or _KINDS.get(key["end"] or key["old"], key["end"] or key["old"])
+        kind = key["whole"] or key["end"] or key["old"] or key["bias"]
+        kind = _KINDS.get(kind, kind)
         if kind == "diff" and key["module"].endswith(".modulation"):  # no module of its own
             kind = "diff_m"
-        module = _module(key["module"].removesuffix(".modulation"), modules, flat)
+        module = _module(key["module"].removesuffix(".modulation"), flat)
         if module is None:
             lost[name] = "the model has no such module"
             continue
-        changes.setdefault(module, Change(module, {})).parts[kind] = name
+        if changes.setdefault(module, Change(module, {})).parts.setdefault(kind, name) != name:
+            lost[name] = "another tensor of the file is for the same place"
     fitting = []
     for change in changes.values():
         reason = _misfit(modules[change.module], weights, change)
@@ -122,7 +133,7 @@ def _plan(model: nn.Module, path: Path, report: LoraReport) -> tuple[WeightFile,
             lost.update(dict.fromkeys(change.parts.values(), reason))
         else:
             fitting.append(change)
-    matched = len(weights.stored) - len(lost)
+    matched = len(names) - len(lost)
     if not matched:
         raise CheckpointError(f"{path}: this is {family.title}; nothing of it fits the model: {_why(lost)}")
     report.matched += matched
@@ -131,16 +142,26 @@ def _plan(model: nn.Module, path: Path, report: LoraReport) -> tuple[WeightFile,
     return weights, fitting
 
 
-def _module(name: str, modules: dict[str, nn.Module], flat: dict[str, str]) -> str | None:
-    """The model's module that a LoRA's name means, whichever of the known namings it is."""
-    for prefix in _FLAT:
-        if name.startswith(prefix):
-            return flat.get(name.removeprefix(prefix))
-    stripped = True
-    while stripped:  # they come one behind another: base_model.model.diffusion_model.
-        stripped = next((p for p in _DOTTED if name.startswith(p)), "")
-        name = name.removeprefix(stripped)
-    return next((n for n in (name, native_name(name)) if n in modules), None)
+def _of_expert(names: list[str], expert: str) -> list[str]:
+    """The names for one expert, where a file holds LoRAs for both; else all."""
+    second = [name for name in names if _SECOND.search(name)]
+    if len(second) in (0, len(names)):
+        return names
+    return second if expert == "low" else [name for name in names if not _SECOND.search(name)]
+
+
+def _module(name: str, flat: dict[str, str]) -> str | None:
+    """The model's module that a LoRA's name means, native or diffusers', behind any prefixes; flat: by flat name."""
+    name = name.replace(".", "_")
+    while name:
+        for known in (name, flat_native_name(name)):
+            if known in flat:
+                return flat[known]
+        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
+        if prefix is None:
+            return None
+        name = name.removeprefix(prefix)
+    return None
 
 
 def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
@@ -148,8 +169,8 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
     shape = {kind: weights.shapes[name] for kind, name in change.parts.items()}
     if ("down" in shape) != ("up" in shape):
         return "one of down and up is missing"
-    if not shape.keys() - {"alpha"}:
-        return "an alpha of nothing"
+    if not shape.keys() - {"alpha", "up_bias"}:
+        return "an alpha or a bias of nothing"
     wanted = _weight_shape(module)
     if "diff_m" in shape:
         own = getattr(module, "modulation", None)
@@ -163,8 +184,10 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
             return f"made for a matrix {_by(out, *down[1:])}, the model's is {_by(*wanted)}"
     if "diff" in shape and shape["diff"] != wanted:
         return f"made for a weight {_by(*shape['diff'])}, the model's is {_by(*wanted)}"
-    if "diff_b" in shape and (module.bias is None or shape["diff_b"] != tuple(cast(Tensor, module.bias).shape)):
-        return f"made for a bias of {_by(*shape['diff_b'])}"
+    for kind in ("diff_b", "up_bias"):
+        bias = cast("Tensor | None", getattr(module, "bias", None))
+        if kind in shape and (bias is None or shape[kind] != tuple(bias.shape)):
+            return f"made for a bias of {_by(*shape[kind])}"
     return ""
 
 
@@ -195,6 +218,8 @@ def _apply(model: nn.Module, weights: WeightFile, change: Change, strength: floa
             _add(module, "modulation", strength * part["diff_m"].float())
     if "diff_b" in part:
         _add(module, "bias", strength * part["diff_b"].float())
+    if "up_bias" in part:
+        _add(module, "bias", strength * _scale(part) * part["up_bias"].float())
 
 
 def _scale(part: dict[str, Tensor]) -> float:

@@ -43,12 +43,21 @@ _ATTENTION = [(re.compile(pattern), native) for pattern, native in (
 )]  # fmt: skip
 
 
+def _flat(rules: list[tuple[re.Pattern, str]]) -> list[tuple[re.Pattern, str]]:
+    return [(re.compile(old.pattern.replace(r"\.", "_")), native.replace(".", "_")) for old, native in rules]
+
+
+_FLAT = (re.compile(_IN_BLOCK.pattern.replace(r"\.", "_")), _flat(_RULES), _flat(_BLOCK_RULES), _flat(_ATTENTION))
+
+
 def native_name(name: str) -> str:
     """The native name of a tensor or module that diffusers names so; a name that it does not know stays."""
-    block = _IN_BLOCK.match(name)
-    if not block:
-        return _first(name, _RULES)
-    return block[1] + _first(_first(block[2], _BLOCK_RULES), _ATTENTION)
+    return _renamed(name, _IN_BLOCK, _RULES, _BLOCK_RULES, _ATTENTION)
+
+
+def flat_native_name(name: str) -> str:
+    """The same of names whose dots have become underscores, as LoRA files have them."""
+    return _renamed(name, *_FLAT)
 
 
 def is_diffusers(names: Iterable[str]) -> bool:
@@ -60,6 +69,13 @@ def prefix_of(names: Iterable[str]) -> str:
     """The common prefix of the transformer's tensor names; "" if there is none or no Wan transformer."""
     names = set(names)
     return next((prefix for prefix in PREFIXES if prefix + ANCHOR in names), "")
+
+
+def _renamed(name: str, in_block: re.Pattern, *rules: list[tuple[re.Pattern, str]]) -> str:
+    block = in_block.match(name)
+    if not block:
+        return _first(name, rules[0])
+    return block[1] + _first(_first(block[2], rules[1]), rules[2])
 
 
 def _first(name: str, rules: list[tuple[re.Pattern, str]]) -> str:
