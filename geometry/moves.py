@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _TABLE = json.loads((Path(__file__).parent.parent / "web" / "camera_moves.json").read_text("utf-8"))
 
 
-@dataclass(frozen=True)
-class Preset:
+class Preset(NamedTuple):
     """A move of the VDiT Camera Path node: the meaning of amount 1 (degrees, metres, times), also as a sentence."""
 
     amount: float

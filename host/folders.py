@@ -5,7 +5,6 @@ Names that come from a graph or the network are resolved and confined here; no o
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import re
 import time
@@ -95,6 +94,7 @@ def free_name(path: Path, content: bytes) -> Path:
 
 def listing(kind: str, content: str) -> list[str]:
     """Names of the files directly in a folder whose type is `content`: "image", "video", "audio"."""
+    import mimetypes
 
     def type_of(path: Path) -> str:
         return EARLY_TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name, strict=False)[0] or ""

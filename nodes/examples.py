@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 
 from .comfy import input_folder
@@ -23,7 +22,7 @@ def offer() -> None:
             if target.exists():
                 continue
             part = target.with_name(f".{example.name}.{os.getpid()}")
-            shutil.copyfile(example, part)
+            part.write_bytes(example.read_bytes())
             os.replace(part, target)
         except OSError as error:
             logging.getLogger("vdit").warning("the example %s could not be offered: %s", example.name, error)

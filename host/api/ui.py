@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
+import os
 from typing import TYPE_CHECKING
 
 from .. import folders, provenance
@@ -57,7 +57,7 @@ class PreviewImage(Preview):
     """Saves a batch [B, H, W, C] of images to the temp folder and shows it."""
 
     def __init__(self, image: Tensor, animated: bool = False, cls: type[ComfyNode] | None = None):
-        prefix = f"ComfyUI_temp_{uuid.uuid4().hex[:5]}"
+        prefix = f"ComfyUI_temp_{os.urandom(3).hex()[:5]}"
         values = save_images(image, prefix, FolderType.temp, cls, compress_level=1)
         super().__init__(images=values, animated=(animated,))
 
