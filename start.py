@@ -32,14 +32,15 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "vdit-installed.json"
 PROBE = """
-import importlib.metadata, torch, numpy, safetensors, tokenizers, av, PIL, tqdm, aiohttp, comfyui_frontend_package, vdit
+import importlib.metadata, torch, numpy, safetensors, tokenizers, av, PIL, tqdm, aiohttp, comfyui_frontend_package
+import mujoco, scipy, vdit
 for package in importlib.metadata.distributions():
     for file in package.files or ():
         if file.suffix in (".py", ".so", ".pyd", ".dll") and not file.locate().exists():
             raise SystemExit(f"{package.name}: {file} is missing")
 """
 # What a command needs; everything needs "standalone".
-EXTRAS = {"test": "test", "train": "train", "simulate": "world", "benchmark": "world", "kernels": "kernels"}
+EXTRAS = {"test": "test", "kernels": "kernels"}
 
 
 class CannotInstall(Exception):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 QUALITIES = ("medium", "fast", "ultrafast")
 MIN_SIDE = 256  # pixels: on smaller pictures the search pyramid of DIS has only two levels
 MISSING = (
-    "OpenCV is not installed, and flow from a video is measured with it: run `pip install opencv-python-headless` "
-    "(tested: 5.0.0.93) with the Python that runs the graph, and start it again"
+    "OpenCV is not installed, and flow from a video is measured with it: run `pip install "
+    "opencv-python-headless==4.11.0.86` with the Python that runs the graph, and start it again"
 )
 
 

@@ -131,14 +131,15 @@ def span_inputs(strength: str, more: str = "") -> list[io.SocketInput]:
     ]
 
 
-PINNED = {"mujoco": "mujoco==4.0.0", "cv2": "opencv-python-headless==5.0.0.93", "matplotlib": "matplotlib==3.11.2"}
+# What pip calls a module that a ComfyUI may lack. Newer OpenCVs would bring NumPy 2 to who has 1; 4.11 runs with both.
+PACKAGES = {"cv2": "opencv-python-headless==4.11.0.86"}
 
 
 def needs(node_id: str, *modules: str) -> None:
-    """Raise ImportError that says what to install when a package is missing that ComfyUI does not bring along."""
+    """Raise ImportError that says what to install when a package is missing that ComfyUI may lack."""
     import importlib.util
 
-    missing = [PINNED[name] for name in modules if importlib.util.find_spec(name) is None]
+    missing = [PACKAGES.get(name, name) for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
             f"{node_id} needs what ComfyUI does not have: run `pip install {' '.join(missing)}` with the Python that "

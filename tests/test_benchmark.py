@@ -485,7 +485,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "mujoco" else find(name, *a))
-    with pytest.raises(ImportError, match="pip install mujoco=="):
+    with pytest.raises(ImportError, match="pip install mujoco`"):
         simulate()
 
 
