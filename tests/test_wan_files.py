@@ -81,6 +81,9 @@ FORMATS = {  # name -> (writer, kind, quantisation, how far its values may be of
     "fp8, noted in the header": (
         lambda t, s: make.fp8_scaled(t / "m.safetensors", s, "header"), "safetensors", "fp8 scaled", 0.05,
     ),
+    "fp8, cast": (
+        lambda t, s: make.fp8_scaled(t / "m.safetensors", s, scales=False), "safetensors", "fp8 without scales", 0.1,
+    ),
     "gguf Q8_0": (lambda t, s: make.gguf(t / "m.gguf", s), "gguf", "gguf Q8_0", 0.01),
     "gguf, kernel flat": (lambda t, s: make.gguf(t / "m.gguf", s, patch="flat"), "gguf", "gguf Q8_0", 0.01),
     "gguf, kernel whole": (lambda t, s: make.gguf(t / "m.gguf", s, patch="whole"), "gguf", "gguf Q8_0", 0.01),

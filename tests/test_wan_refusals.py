@@ -283,20 +283,38 @@ def test_an_invalid_index(text, says, tmp_path):
 # Files of a Wan model that are not whole, or in a form that cannot be read
 
 
-def test_fp8_without_scales(tiny, tmp_path):
-    path = make.fp8_scaled(tmp_path / "m.safetensors", tiny, scales=False)
-    refused(path, path, "brings no scales", "fp8 scaled")
-    assert inspect(path).quantisation == "fp8 without scales" and inspect(path).problems
-
-
-def test_a_scale_that_is_missing_for_one_layer(tiny, tmp_path):
+def changed(path, change):
+    """The file with its tensors changed by change(tensors)."""
     from safetensors.torch import load_file, save_file
 
-    path = make.fp8_scaled(tmp_path / "m.safetensors", tiny, "new")
     tensors = load_file(path)
-    del tensors["blocks.0.ffn.0.weight_scale"]
+    change(tensors)
     save_file(tensors, path)
-    refused(path, path, "brings no scales")
+    return path
+
+
+@pytest.mark.parametrize("layout", ["old", "new"])
+def test_an_fp8_file_that_lost_its_scales(layout, tiny, tmp_path):
+    path = make.fp8_scaled(tmp_path / "m.safetensors", tiny, layout)
+    ends = (".scale_weight", ".weight_scale")
+    changed(path, lambda t: [t.pop(name) for name in list(t) if name.endswith(ends) and "blocks.0.ffn.0." in name])
+    said = refused(path, path, "brings no scale for blocks.0.ffn.0.weight", "fp16")
+    assert any("brings no scale" in line for line in inspect(path).problems), said
+
+
+def test_an_fp8_scale_of_another_layout(tiny, tmp_path):
+    path = make.fp8_scaled(tmp_path / "m.safetensors", tiny, "new")
+    changed(path, lambda t: t.update({"blocks.0.ffn.0.weight_scale": torch.ones(3, 5)}))
+    refused(path, path, "blocks.0.ffn.0.weight has shape (3, 5)", "one for each")
+    assert inspect(path).problems
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int32])
+def test_whole_numbers_as_weights(dtype, tiny, tmp_path):
+    path = make.single(tmp_path / "m.safetensors", tiny)
+    changed(path, lambda t: t.update({"blocks.0.ffn.0.weight": t["blocks.0.ffn.0.weight"].to(dtype)}))
+    refused(path, path, "blocks.0.ffn.0.weight is ", "not read here")
+    assert inspect(path).problems
 
 
 @pytest.mark.parametrize("noted", [b'{"format": "nvfp4"}', b'{"format": "int8_tensorwise"}'])

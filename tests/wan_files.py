@@ -84,7 +84,8 @@ def fp8_scaled(path: Path, state: State, layout: str = "old", prefix: str = "", 
         layer = name.removesuffix(".weight")
         scale = value.abs().max().float() / 448
         out[prefix + name] = (value.float() / scale).to(torch.float8_e4m3fn)
-        if not scales:
+        if not scales:  # a plain cast
+            out[prefix + name] = value.to(torch.float8_e4m3fn)
             continue
         if layout == "old":
             out[f"{prefix}{layer}.scale_weight"] = scale.reshape(1)
@@ -95,7 +96,7 @@ def fp8_scaled(path: Path, state: State, layout: str = "old", prefix: str = "", 
                 note = list(b'{"format": "float8_e4m3fn"}')
                 out[f"{prefix}{layer}.comfy_quant"] = torch.tensor(note, dtype=torch.uint8)
             noted[layer] = {"format": "float8_e4m3fn"}
-    if layout == "old":
+    if layout == "old" and scales:
         out[prefix + "scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
     metadata = {"_quantization_metadata": json.dumps({"layers": noted})} if layout == "header" else None
     save_file({n: v.contiguous() for n, v in out.items()}, path, metadata)

@@ -65,6 +65,7 @@ class WanPlan:
             *([f"with {', '.join(files)}"] if files else []),
             f"released with {released(self.variant)}",
             f"at that size it {self.need().cards()}",
+            *(line for w in (self.weights, self.low, self.text) if w is not None for line in w.remarks),
             *([f"{others} tensors of other models in the file are left alone"] if others else []),
             *self.report.lines,
         ]

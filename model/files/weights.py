@@ -22,6 +22,9 @@ SCALES = (".scale_weight", ".weight_scale")
 UNUSED = (".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2")
 MARKER = "scaled_fp8"
 FP8 = ("F8_E4M3", "F8_E5M2")
+FLOATS = ("F64", "F32", "F16", "BF16", *FP8)
+LOSSY = "fp8 without scales"  # a plain cast, as merges and older files are
+OTHERS = "use the fp8 scaled file of the same model, fp16, bf16, or GGUF, for example Q8_0 or Q4_K_M"
 GGUF_FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 32: "BF16",
@@ -81,33 +84,41 @@ class WeightFile:
         if name not in self.scales:
             return None
         scale = self._source.raw(self.scales[name]).float()
-        if scale.numel() not in (1, self.stored[name].shape[0]):
-            raise CheckpointError(
-                f"{self.path}: the scale of {name} has shape {tuple(scale.shape)}; one number for the matrix or one "
-                f"for each of its {self.stored[name].shape[0]} rows is read. Use the fp8 scaled file of ComfyUI's "
-                "own, fp16 or GGUF"
-            )
         return scale.reshape(() if scale.numel() == 1 else -1)
 
     def check_readable(self) -> None:
-        """CheckpointError for a quantisation that cannot be undone here."""
-        if self.quantisation == "fp8 without scales":
+        """CheckpointError for tensors that cannot be turned into numbers here: an unknown dtype, or scales that do not
+        fit it. From the header alone; who inspects a file and who loads it both ask here.
+        """
+        if self.kind != "gguf" and self.quantisation not in (None, "fp8 scaled", LOSSY):
             raise CheckpointError(
-                f"{self.path}: its matrices are fp8 and it brings no scales for them, so the smallest weights are "
-                "lost; use the fp8 scaled file of the same model, or fp16, bf16 or GGUF Q8_0"
+                f"{self.path}: its matrices are {self.quantisation}, which is not read here; {OTHERS}"
             )
-        known = (None, "fp8 scaled")
-        if self.quantisation not in known and self.kind != "gguf":
-            raise CheckpointError(
-                f"{self.path}: its matrices are {self.quantisation}, which is not read here; use the fp8 scaled file "
-                "of the same model, fp16, bf16, or GGUF"
-            )
-        odd = sorted({s.dtype for s in self.stored.values() if s.dtype not in (*DTYPES, *quantized.BLOCKS)})
-        if odd:
-            raise CheckpointError(
-                f"{self.path}: it holds {', '.join(odd)} blocks, which are not read here; use a file in "
-                f"{', '.join(quantized.BLOCKS)}, for example Q8_0 or Q4_K_M"
-            )
+        scaled = bool(self.scales) or any(name.endswith(MARKER) for name in self._names)
+        for name, (shape, dtype) in self.stored.items():
+            numbers = dtype not in DTYPES or name.endswith((".weight", ".bias"))  # not a tokenizer's bytes
+            if numbers and dtype not in (*FLOATS, *quantized.BLOCKS):
+                raise CheckpointError(
+                    f"{self.path}: {name} is {dtype}, which is not read here; {OTHERS} ({', '.join(quantized.BLOCKS)})"
+                )
+            if dtype in FP8 and scaled and name not in self.scales:
+                raise CheckpointError(
+                    f"{self.path}: it is an fp8 file with scales, and brings no scale for {name}: without it the "
+                    f"numbers are wrong by a factor; get it again, or {OTHERS}"
+                )
+            scale = self._source.stored[self.scales[name]].shape if name in self.scales else ()
+            if prod(scale) not in (1, *shape[:1]):
+                raise CheckpointError(
+                    f"{self.path}: the scale of {name} has shape {scale}; one number for the matrix or one for each "
+                    f"of its {shape[0]} rows is read; {OTHERS}"
+                )
+
+    @property
+    def remarks(self) -> list[str]:
+        """What its user should know about the numbers in it."""
+        if self.quantisation != LOSSY:
+            return []
+        return [f"{self.path.name} is fp8 without scales: its smallest weights are lost, expect less detail"]
 
 
 def open_weights(path: str | Path) -> WeightFile:
@@ -147,7 +158,7 @@ def _quantisation(weights: WeightFile, source: Safetensors | Gguf) -> str | None
     fp8 = [name for name, s in weights.stored.items() if s.dtype in FP8]
     if not fp8:
         return None
-    return "fp8 scaled" if all(name in weights.scales for name in fp8) else "fp8 without scales"
+    return "fp8 scaled" if weights.scales else LOSSY
 
 
 def _comfy_formats(weights: WeightFile, source: Safetensors | Gguf) -> set[str]:
