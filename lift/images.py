@@ -1,0 +1,132 @@
+"""OpenCV's operations on masks and pictures, with types: sizes, edges, distances, pieces, outlines."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from ..world.arrays import Bools, Bytes, Floats, Ints
+
+
+class Pieces(NamedTuple):
+    """Connected pieces of a mask: labels [H, W] (0: outside), areas [N + 1] in pixels with areas[0] = 0."""
+
+    labels: Ints
+    areas: Ints
+
+
+def resized(image: Floats, width: int, height: int) -> Floats:
+    """An image [h, w] or [h, w, C] at another size: area average when it shrinks, bilinear when it grows."""
+    import cv2
+
+    h, w = image.shape[:2]
+    if (w, h) == (width, height):
+        return image
+    how = cv2.INTER_AREA if width * height < w * h else cv2.INTER_LINEAR
+    return cast(Floats, cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=how))
+
+
+def resized_bytes(image: Bytes, width: int, height: int) -> Bytes:
+    """The same for uint8."""
+    return cast(Bytes, resized(cast(Floats, image), width, height))
+
+
+def dilated(mask: Bools, radius: int) -> Bools:
+    """A mask [H, W] grown by a disc of `radius` pixels."""
+    import cv2
+
+    if radius < 1:
+        return mask
+    return cv2.dilate(mask.astype(np.uint8), _disc(radius)) > 0
+
+
+def eroded(mask: Bools, radius: int) -> Bools:
+    """A mask [H, W] shrunk by a disc of `radius` pixels; beyond the picture counts as inside."""
+    import cv2
+
+    if radius < 1:
+        return mask
+    return cv2.erode(mask.astype(np.uint8), _disc(radius)) > 0
+
+
+def box_mean(image: Floats, radius: int) -> Floats:
+    """Mean over windows of (2 radius + 1)^2 pixels; channels apart; reflected at the border."""
+    import cv2
+
+    return cast(Floats, cv2.blur(np.ascontiguousarray(image), (2 * radius + 1, 2 * radius + 1)))
+
+
+def blurred(image: Floats, sigma: float) -> Floats:
+    """Gaussian blur with a standard deviation in pixels."""
+    import cv2
+
+    return cast(Floats, cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma))
+
+
+def distance_inside(mask: Bools) -> Floats:
+    """Distance in pixels from each pixel of a mask to the nearest pixel outside; beyond the picture is outside."""
+    import cv2
+
+    padded = np.pad(mask, 1).astype(np.uint8)
+    return cast(Floats, cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
+
+
+def nearest_outside(mask: Bools) -> tuple[Ints, Ints]:
+    """Rows and columns [H, W] of the pixel outside the mask that is nearest to each pixel; some pixel is outside."""
+    import cv2
+
+    kind = cv2.DIST_LABEL_PIXEL
+    _, labels = cv2.distanceTransformWithLabels(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=kind)
+    numbers = cast(Ints, labels)
+    flat = np.zeros(int(numbers.max()) + 1, np.int64)
+    flat[numbers[~mask]] = np.flatnonzero(~mask)
+    rows, columns = np.divmod(flat[numbers], mask.shape[1])
+    return rows, columns
+
+
+def pieces(mask: Bools, diagonal: bool = True) -> Pieces:
+    """The connected pieces of a mask [H, W]."""
+    import cv2
+
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8 if diagonal else 4)
+    areas = np.array(cast(Ints, stats)[:, cv2.CC_STAT_AREA], np.int64)
+    areas[0] = 0
+    return Pieces(cast(Ints, labels), areas)
+
+
+def outlines(mask: Bools, tolerance: float) -> list[Floats]:
+    """Polygons [K, 2] (x, y, in pixels with centres at +0.5) around a mask and its holes, simplified to a tolerance."""
+    import cv2
+
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    simple = [cv2.approxPolyDP(contour, tolerance, True) for contour in found]
+    return [cast(Floats, contour[:, 0].astype(np.float64) + 0.5) for contour in simple]
+
+
+def convex_hull(points: Floats) -> Floats:
+    """The corners [K, 2] of the convex hull of points [N, 2], in order."""
+    import cv2
+
+    return cast(Floats, cv2.convexHull(points.astype(np.float32))[:, 0]).astype(np.float64)
+
+
+def polygon_area(corners: Floats) -> float:
+    """Area of a polygon [K, 2]."""
+    x, y = corners[:, 0], corners[:, 1]
+    return float(abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2)
+
+
+def painted(polygon: Floats, width: int, height: int) -> Bools:
+    """The pixels of a picture that a polygon [K, 2] covers, its rim included."""
+    import cv2
+
+    canvas = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    return canvas > 0
+
+
+def _disc(radius: int) -> Bytes:
+    import cv2
+
+    return cast(Bytes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))

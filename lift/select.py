@@ -1,0 +1,197 @@
+"""Selecting an object without a network: a box, brush strokes and clicks become a soft mask, by GrabCut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..control.span import ControlError
+from .images import box_mean, dilated, eroded, pieces, resized, resized_bytes
+from .objects import Marked, PictureObject, Selection, Stroke
+
+if TYPE_CHECKING:
+    from ..world.arrays import Bools, Bytes, Floats
+
+SIDE = 200  # pixels of the longer side at which GrabCut labels; .25 s at 832 wide (bench/lift.py select)
+ITERATIONS = 3  # of GrabCut; more change less than one pixel in a hundred on the photographs of bench/lift.py
+BOX_MARGIN = 0.12  # of the box's sides: what is shown to GrabCut around it, as background
+STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where the object ends
+CLICK_MARGIN = 0.22  # picture widths around a click
+SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
+PINHOLE = 0.002  # of the object's area: smaller holes are closed
+MIN_AREA = 12  # pixels: a smaller object cannot be told from noise
+RADIUS = 0.006  # picture widths: radius of the guided filter, about the width of a photograph's blurred edges
+LEAK = 0.08  # share of the guided filter's answer that bleeds from the other side, at the edges of bench/lift.py
+EPSILON = 2e-4  # guided filter: variance of colour (0..1) below which a window counts as flat
+
+
+class NothingFound(ControlError):
+    """A box or strokes in which no object stands out."""
+
+
+def select(picture: Bytes, box: tuple[float, float, float, float] | None, strokes: Sequence[Stroke]) -> Floats:
+    """Soft mask float32 [H, W] of the object in a picture uint8 [H, W, 3] that a box or strokes (shares) mark.
+
+    Erasing strokes take away. Labels come from GrabCut (Rother et al. 2004) on a reduced crop, the edge from a guided
+    filter (He et al. 2010) at full size. Raises NothingFound, or ControlError where nothing is marked.
+    """
+    height, width = picture.shape[:2]
+    drawn = [s for s in strokes if not s.erase]
+    if box is None and not drawn:
+        raise ControlError("nothing is marked: draw a box around the object, paint over it, or click on it")
+    x0, y0, x1, y1 = _window(box, drawn, width, height)
+    crop = picture[y0:y1, x0:x1]
+    scale = min(1.0, SIDE / max(crop.shape[:2]))
+    small = resized_bytes(crop, max(2, round(crop.shape[1] * scale)), max(2, round(crop.shape[0] * scale)))
+    shape = (small.shape[0], small.shape[1])
+    place = _Placement(x0, y0, small.shape[1] / crop.shape[1], small.shape[0] / crop.shape[0], width, height)
+    add, erase = place.painted(drawn, shape), place.painted([s for s in strokes if s.erase], shape)
+    labels = _seeds(place, box, add, shape)
+    found = _grab_cut(np.ascontiguousarray(small), labels)
+    found = _main_pieces((found | add) & ~erase, add)
+    if found.sum() < MIN_AREA * min(1.0, scale * scale) or found.all():
+        what = "the whole of it" if found.any() else "nothing in it"
+        raise NothingFound(
+            f"no object stands out where you marked ({what} looks alike): paint over the object with a brush stroke, "
+            "or draw the box a little larger than the object"
+        )
+    hard = resized(found.astype(np.float32), crop.shape[1], crop.shape[0])
+    alpha = soften(crop, hard, max(2, round(RADIUS * width)))
+    big = _Placement(x0, y0, 1.0, 1.0, width, height)
+    size = (crop.shape[0], crop.shape[1])
+    alpha[big.painted(drawn, size)] = 1.0
+    alpha[big.painted([s for s in strokes if s.erase], size)] = 0.0
+    mask = np.zeros((height, width), np.float32)
+    mask[y0:y1, x0:x1] = alpha
+    return mask
+
+
+def picture_objects(picture: Bytes, selection: Selection) -> tuple[PictureObject, ...]:
+    """The marked objects of a picture uint8 [H, W, 3], each with its mask. Raises ControlError naming it."""
+    return tuple(_selected(picture, marked) for marked in selection.objects)
+
+
+def soften(picture: Bytes, mask: Floats, radius: int) -> Floats:
+    """A hard mask [h, w] follows the edges of a picture uint8 [h, w, 3] softly: guided filter with colour as guide.
+
+    Only within `radius` of the mask's edge; float32 in 0..1. Source: He, Sun, Tang, "Guided image filtering" (2010).
+    """
+    guide = picture.astype(np.float32) / 255
+    hard = mask.astype(np.float32)
+    average, level = box_mean(guide, radius), box_mean(hard, radius)
+    covariance = np.stack([box_mean(guide * guide[..., i, None], radius) for i in range(3)], -2)
+    covariance -= average[..., :, None] * average[..., None, :]
+    covariance += EPSILON * np.eye(3, dtype=np.float32)
+    cross = box_mean(guide * hard[..., None], radius) - average * level[..., None]
+    slope = np.linalg.solve(covariance, cross[..., None])[..., 0].astype(np.float32)
+    offset = level - (slope * average).sum(-1)
+    alpha = (box_mean(slope, radius) * guide).sum(-1) + box_mean(offset, radius)
+    # The filter leaks a few percent into both sides; they are cut off, and the rest is stretched over 0..1.
+    alpha = np.clip((alpha - LEAK) / (1 - 2 * LEAK), 0, 1)
+    inner, outer = eroded(hard > 0.5, radius), dilated(hard > 0.5, radius)
+    return np.where(inner, np.float32(1), np.where(outer, alpha, np.float32(0))).astype(np.float32)
+
+
+class _Placement:
+    """Where shares of the picture lie in a crop that begins at (x0, y0) and is scaled by (sx, sy)."""
+
+    def __init__(self, x0: int, y0: int, sx: float, sy: float, width: int, height: int) -> None:
+        self.x0, self.y0, self.sx, self.sy, self.width, self.height = x0, y0, sx, sy, width, height
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return (x * self.width - self.x0) * self.sx, (y * self.height - self.y0) * self.sy
+
+    def painted(self, strokes: Sequence[Stroke], shape: tuple[int, int]) -> Bools:
+        import cv2
+
+        canvas = np.zeros(shape, np.uint8)
+        for stroke in strokes:
+            points = np.array([self.at(x, y) for x, y in stroke.points]) - 0.5
+            path = np.round(points).astype(np.int32)
+            diameter = max(1, round(stroke.size * self.width * self.sx))
+            for start, end in zip(path[:-1], path[1:], strict=True):
+                cv2.line(canvas, start.tolist(), end.tolist(), 1, diameter)
+            for point in (path[0], path[-1]):
+                cv2.circle(canvas, point.tolist(), diameter // 2, 1, -1)
+        return canvas > 0
+
+
+def _selected(picture: Bytes, marked: Marked) -> PictureObject:
+    try:
+        mask = select(picture, marked.box, marked.strokes)
+    except ControlError as e:
+        raise type(e)(f"{marked.name}: {e}") from e
+    return PictureObject(
+        mask=mask, name=marked.name, material=marked.material, fixed=marked.fixed, thickness=marked.thickness
+    )
+
+
+def _window(
+    box: tuple[float, float, float, float] | None, strokes: Sequence[Stroke], width: int, height: int
+) -> tuple[int, int, int, int]:
+    """Pixels of the picture that GrabCut sees: what is marked, and background around it."""
+    points = np.array([p for s in strokes for p in s.points] or [(0.5, 0.5)])
+    if box is not None:
+        low, high = np.array(box[:2]), np.array(box[2:])
+        margin = BOX_MARGIN * (high - low)
+        if strokes:
+            low, high = np.minimum(low, points.min(0)), np.maximum(high, points.max(0))
+    else:
+        low, high = points.min(0), points.max(0)
+        shape = np.array([1.0, width / height])
+        margin = np.maximum(STROKE_MARGIN * (high - low).max(), CLICK_MARGIN) * shape
+    low, high = np.clip(low - margin, 0, 1), np.clip(high + margin, 0, 1)
+    size = np.array([width, height])
+    (x0, y0), (x1, y1) = np.floor(low * size).astype(int), np.ceil(high * size).astype(int)
+    return min(int(x0), width - 2), min(int(y0), height - 2), max(int(x1), int(x0) + 2), max(int(y1), int(y0) + 2)
+
+
+def _seeds(
+    place: _Placement, box: tuple[float, float, float, float] | None, add: Bools, shape: tuple[int, int]
+) -> Bytes:
+    """GrabCut's start: 0 background, 1 object, 2 probably background, 3 probably object."""
+    labels = np.zeros(shape, np.uint8)
+    if box is not None:
+        (left, top), (right, bottom) = place.at(*box[:2]), place.at(*box[2:])
+        labels[max(0, int(top)) : max(0, int(np.ceil(bottom))), max(0, int(left)) : max(0, int(np.ceil(right)))] = 3
+    else:
+        labels[:] = 2
+        rim = max(1, round(0.02 * max(shape)))
+        for edge in (labels[:rim], labels[-rim:], labels[:, :rim], labels[:, -rim:]):
+            edge[:] = 0
+        reach = max(3, round(0.06 * max(shape)))
+        labels[dilated(add, reach)] = 3
+    labels[add] = 1
+    if not (labels == 0).any() and not (labels == 2).any():
+        for edge in (labels[0], labels[:, 0], labels[:, -1]):
+            edge[edge == 3] = 2
+    return labels
+
+
+def _grab_cut(picture: Bytes, labels: Bytes) -> Bools:
+    import cv2
+
+    if not ((labels == 0) | (labels == 2)).any() or not ((labels == 1) | (labels == 3)).any():
+        return (labels == 1) | (labels == 3)
+    cv2.setRNGSeed(0)  # its colour clusters start from random numbers
+    model = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(picture, labels, (0, 0, 1, 1), *model, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # the box is not read
+    return (labels == 1) | (labels == 3)
+
+
+def _main_pieces(mask: Bools, seeds: Bools) -> Bools:
+    """Without specks: pieces that a stroke touches, or, without strokes, those that are not small. Pinholes close."""
+    solid = dilated(eroded(mask, 1), 1) & mask
+    labels, areas = pieces(solid | (mask & seeds) if solid.any() else mask)
+    touched = np.unique(labels[seeds & (labels > 0)])
+    keep = areas >= max(1, SMALL_PIECE * int(areas.max()))
+    if len(touched):
+        keep = np.isin(np.arange(len(areas)), touched)
+    keep[0] = False
+    kept = keep[labels]
+    holes, areas = pieces(~kept, diagonal=False)
+    pinhole = areas < PINHOLE * int(kept.sum())
+    pinhole[0] = False
+    return kept | pinhole[holes]
