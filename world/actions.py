@@ -89,10 +89,13 @@ class Actuate:
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """The body breaks, without an impact."""
+    """The body breaks at `time`, without an impact; with a toughness (J/kg) it is from then on that of the body, which
+    breaks where an impact exceeds it.
+    """
 
     body: str
     time: float = 0.0
+    toughness: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
