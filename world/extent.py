@@ -28,13 +28,13 @@ def farthest(body: Body, directions: Floats) -> Floats:
     local = directions @ turn
     points = np.stack([_farthest(shape, local) for shape in body.shapes])  # [S, N, 3] in body axes
     best = np.einsum("snk,nk->sn", points, local).argmax(0)
-    return points[best, np.arange(len(directions))] @ turn.T + np.asarray(body.position)
+    return points[best, np.arange(len(directions))] @ np.transpose(turn) + np.asarray(body.position, float)
 
 
 def _farthest(shape: Shape, directions: Floats) -> Floats:
     turn = rotation_matrix(shape.rotation)
     d = directions @ turn
-    return _own_farthest(shape, d) @ turn.T + np.asarray(shape.position)
+    return _own_farthest(shape, d) @ np.transpose(turn) + np.asarray(shape.position, float)
 
 
 def _own_farthest(shape: Shape, d: Floats) -> Floats:
@@ -102,7 +102,7 @@ def center_of_mass(body: Body) -> Floats:
     """Centre of mass [3] in the world at time 0; shapes of a compound weigh by their volumes."""
     parts = [volume_and_center(shape) for shape in body.shapes]
     local = sum((v * c for v, c in parts), np.zeros(3)) / sum(v for v, _ in parts)
-    return rotation_matrix(body.rotation) @ local + np.asarray(body.position)
+    return rotation_matrix(body.rotation) @ local + np.asarray(body.position, float)
 
 
 def size(body: Body) -> float:

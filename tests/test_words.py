@@ -1,0 +1,204 @@
+"""Words over a scene become actions: who, what, where to, how hard and when; what is not understood is said."""
+
+import numpy as np
+import pytest
+from vdit.geometry.camera_numpy import look_at
+from vdit.world.actions import Break, Drag, Push, Release, Spin, Throw, Wind
+from vdit.world.extent import center_of_mass, farthest, mass, size
+from vdit.world.scene import MATERIALS, Body, Scene, SceneError, Shape, View
+from vdit.world.words import actions_from_words
+
+VIEW = View(look_at(np.array([0.0, -0.8, 0.5]), np.array([0.0, 0.0, 0.05])), 40.0)
+CUP = Body(name="cup", shapes=(Shape(kind="cylinder", size=(0.04, 0.05)),), position=(0.0, 0.0, 0.05))
+RED = Body(name="red ball 1", shapes=(Shape(kind="sphere", size=(0.03,)),), position=(-0.2, 0.0, 0.03))
+BLUE = Body(name="blue_ball", shapes=(Shape(kind="sphere", size=(0.03,)),), position=(-0.3, 0.0, 0.33))
+BOTTLE = Body(
+    name="bottle",
+    shapes=(Shape(kind="cylinder", size=(0.03, 0.12)),),
+    position=(0.2, 0.1, 0.12),
+    material=MATERIALS["glass"],
+)
+WALL = Body(name="wall", shapes=(Shape(kind="box", size=(1.0, 0.05, 1.0)),), position=(0.0, 1.0, 1.0), fixed=True)
+SCENE = Scene(bodies=(CUP, RED, BLUE, BOTTLE, WALL), view=VIEW)
+ALONE = Scene(bodies=(CUP,), view=VIEW)
+
+
+def understood(text, scene=SCENE):
+    actions, remarks = actions_from_words(text, scene)
+    assert remarks == ()
+    return actions
+
+
+def of_kind(actions, kind):
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def one(text, kind, scene=SCENE):
+    (action,) = of_kind(understood(text, scene), kind)
+    return action
+
+
+@pytest.mark.parametrize(
+    "word, toward",
+    [
+        ("to the left", (-1, 0, 0)),
+        ("right", (1, 0, 0)),
+        ("from the left", (1, 0, 0)),
+        ("away", (0, 1, 0)),
+        ("towards us", (0, -1, 0)),
+        ("upwards", (0, 0, 1)),
+    ],
+)
+def test_directions_are_the_picture_s(word, toward):
+    push = one(f"the cup is pushed {word}", Push)
+    assert push.body == "cup" and np.allclose(np.asarray(push.impulse) / np.linalg.norm(push.impulse), toward)
+
+
+def test_directions_turn_with_the_camera():
+    behind = Scene(bodies=(CUP,), view=View(look_at(np.array([0.0, 0.8, 0.5]), np.zeros(3)), 40.0))
+    assert one("the cup is pushed left", Push, behind).impulse[0] > 0
+
+
+def test_towards_is_along_the_ground_even_from_straight_above():
+    above = View(np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 2], [0, 0, 0, 1]]), 40.0)
+    impulse = one("the cup is pushed towards us", Push, Scene(bodies=(CUP,), view=above)).impulse
+    assert np.allclose(np.asarray(impulse) / np.linalg.norm(impulse), (0, -1, 0))
+
+
+def test_a_push_is_as_strong_as_the_body_is_heavy_and_as_it_is_said():
+    gently, plain, hard = (np.linalg.norm(one(f"the cup is pushed {w}", Push).impulse) for w in ("gently", "", "hard"))
+    assert gently < plain < hard and hard == pytest.approx(4 * gently)
+    way = (plain / mass(CUP)) ** 2 / (2 * 0.5 * 9.81)  # where friction .5 stops it
+    assert way == pytest.approx(1.5 * size(CUP))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_what_stands_falls_by_toppling_just_beyond_its_tipping_point(scale):
+    half = (0.03 * scale, 0.03 * scale, 0.1 * scale)
+    box = Body(name="box", shapes=(Shape(kind="box", size=half),), position=(0.0, 0.0, half[2]))
+    actions = understood("the box falls to the left", Scene(bodies=(box,), view=VIEW))
+    (throw,), (spin,) = of_kind(actions, Throw), of_kind(actions, Spin)
+    arm = np.array([half[0], 0.0, half[2]])  # from the left edge to the centre
+    assert np.allclose(np.cross(spin.spin, arm), throw.velocity), "the edge stays where it is"
+    inertia = (half[0] ** 2 + half[2] ** 2) / 3 + arm @ arm
+    needed = 9.81 * (np.linalg.norm(arm) - half[2])
+    assert needed < inertia * (spin.spin[1] ** 2) / 2 < 2.2 * needed and spin.spin[1] < 0
+
+
+def test_what_floats_falls_by_itself_and_is_held_until_then():
+    assert understood("the blue ball falls") == ()
+    drag = one("the blue ball drops after 2 seconds", Drag)
+    assert drag.path == (BLUE.position, BLUE.position) and (drag.start, drag.end) == (0.0, 2.0)
+
+
+def test_what_is_fixed_is_let_go_and_cannot_be_pushed():
+    assert one("after one second the wall falls", Release).time == 1.0
+    actions, (remark,) = actions_from_words("the wall is pushed", SCENE)
+    assert actions == () and "fixed" in remark
+
+
+def test_what_falls_and_breaks_breaks_where_it_hits():
+    lowered = one("the cup falls to the left and breaks", Break)
+    assert lowered.toughness is not None and 0 < lowered.toughness < 9.81 * size(CUP)
+    assert one("the bottle shatters when it hits the ground", Break).toughness is not None
+    assert one("after 1.5 seconds the cup breaks", Break) == Break(body="cup", time=1.5)
+    assert one("Push the cup to the left and break it.", Break).toughness is not None
+
+
+def test_then_comes_later_and_sentences_are_simultaneous():
+    actions = understood("The cup is pushed right and then the bottle is pushed left. The red ball is pushed away.")
+    assert [(a.body, a.time) for a in actions] == [("cup", 0.0), ("bottle", 1.0), ("red ball 1", 0.0)]
+    assert [a.time for a in understood("The cup jumps, and half a second later it jumps")] == [0.0, 0.5]
+    assert one("The cup is pushed left after 2 s", Push).time == 2.0
+
+
+def test_one_thing_is_sent_at_another():
+    throw = one("the red ball rolls into the bottle", Throw)
+    way = center_of_mass(BOTTLE) - center_of_mass(RED)
+    assert throw.velocity[0] * way[1] == pytest.approx(throw.velocity[1] * way[0]) and np.dot(throw.velocity, way) > 0
+    for text in ("the red ball hits the bottle", "the bottle is hit by the red ball"):
+        assert one(text, Throw).body == "red ball 1"
+    away = one("the cup slides away from the bottle", Throw).velocity
+    assert np.dot(away, way) < 0
+
+
+def test_what_is_thrown_at_a_thing_meets_it():
+    throw = one("the blue ball is thrown at the cup", Throw)
+    start, goal = center_of_mass(BLUE), center_of_mass(CUP)
+    seconds = (goal[0] - start[0]) / throw.velocity[0]
+    assert start[2] + throw.velocity[2] * seconds - 9.81 * seconds**2 / 2 == pytest.approx(goal[2])
+
+
+def test_what_rolls_turns_as_its_radius_asks():
+    actions = understood("the red ball rolls to the right")
+    (throw,), (spin,) = of_kind(actions, Throw), of_kind(actions, Spin)
+    assert np.allclose(np.cross(spin.spin, (0, 0, 0.03)), throw.velocity)
+
+
+def test_names_in_the_plural_by_their_end_and_everything():
+    assert {a.body for a in understood("the balls are pushed")} == {"red ball 1", "blue_ball"}
+    assert {a.body for a in understood("everything is pushed left")} == {"cup", "red ball 1", "blue_ball", "bottle"}
+    assert {a.body for a in understood("all the balls and the cup are pushed")} == {"red ball 1", "blue_ball", "cup"}
+    actions, (remark,) = actions_from_words("the ball is pushed", SCENE)
+    assert actions == () and "red ball 1" in remark and "blue_ball" in remark
+
+
+def test_a_single_body_needs_no_name():
+    assert one("push to the left", Push, ALONE).body == "cup"
+    assert one("it spins clockwise", Spin, ALONE).spin[2] < 0 < one("it spins", Spin, ALONE).spin[2]
+
+
+def test_wind_blows_over_everything():
+    wind = one("the wind blows hard from the left for two seconds", Wind)
+    assert wind.velocity[0] > 10 and (wind.start, wind.end) == (0.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("the cup fals", "nearest known: fall"),
+        ("the cupp falls", "nearest known: cup"),
+        ("the teapot falls", "“teapot” is not known"),
+        ("the cup falls sideways", "“sideways” is not known"),
+        ("the cup, the bottle", "nothing is said to happen to “cup”, “bottle”"),
+        ("falls", "“fall” is said of nothing"),
+        ("the red ball hits", "nothing is said that “red ball 1” hits"),
+        ("the cup slides in front of the bottle", "“bottle” after “front” is not understood"),
+        ("the red ball topples", "is round"),
+        ("of the", "say nothing that happens"),
+    ],
+)
+def test_what_is_not_understood_is_said(text, says):
+    assert any(says in remark for remark in actions_from_words(text, SCENE)[1])
+
+
+def test_an_unknown_thing_does_not_hand_its_verb_to_another():
+    assert actions_from_words("the teapot falls", ALONE)[0] == ()
+    assert actions_from_words("the teapot falls and the cup jumps", SCENE)[0][0].body == "cup"
+
+
+def test_words_beyond_measure_are_refused():
+    with pytest.raises(SceneError, match="2,001 characters"):
+        actions_from_words("a" * 2001, SCENE)
+    with pytest.raises(SceneError, match="99999"):
+        actions_from_words("the cup falls after 99999 seconds", SCENE)
+    assert actions_from_words("", SCENE) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "shape, volume",
+    [
+        (Shape(kind="sphere", size=(0.1,)), 4.18879e-3),
+        (Shape(kind="box", size=(0.1, 0.2, 0.3)), 0.048),
+        (Shape(kind="cylinder", size=(0.1, 0.2)), 0.01256637),
+        (Shape(kind="capsule", size=(0.1, 0.2)), 0.01675516),
+        (Shape(kind="ellipsoid", size=(0.1, 0.2, 0.3)), 0.02513274),
+        (Shape(kind="hull", vertices=np.array([[0.0, 0, 0], [0.3, 0, 0], [0, 0.3, 0], [0, 0, 0.3]])), 0.0045),
+    ],
+)
+def test_mass_and_reach_of_a_body_are_those_of_its_shape(shape, volume):
+    body = Body(name="it", shapes=(shape,), position=(1.0, 2.0, 3.0), rotation=(0.9, 0.1, 0.3, 0.2))
+    assert mass(body) == pytest.approx(700 * volume, rel=1e-5)
+    directions = np.random.default_rng(0).normal(size=(50, 3))
+    reach = (farthest(body, directions) * directions).sum(1)
+    assert (reach >= directions @ center_of_mass(body)).all()

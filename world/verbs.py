@@ -1,0 +1,321 @@
+"""What a verb does to a body: actions whose magnitudes follow from the body's size, mass, friction and gravity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .actions import Action, Actions, Break, Drag, Push, Release, Spin, Throw, Wind
+from .arrays import Floats
+from .extent import center_of_mass, farthest, mass, size
+from .scene import Body, Scene, SceneError, Vector
+
+# How far things go at ordinary strength, in sizes of the body. `strength` multiplies speeds: way grows by its square.
+SLIDE = 1.5
+THROW = 6.0
+JUMP = 1.5
+LIFT = 1.5
+MOVE = 2.0
+BREEZE = 10.0  # m/s: a fresh breeze, Beaufort 5
+RAISING = 0.6  # seconds in which a standing body is raised before it is dropped
+TILT = 0.2  # how obliquely the foot of a body is sought: its edge, where the walls above lean out less than this
+# Impact energy per kilogram, as a share of gravity times size, from which a body breaks that is said to break. A body
+# that tips over hits the ground with about a third of it.
+BRITTLE = 0.05
+SETTLED = 0.05  # seconds after which the start of a motion is over and an impact is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doing:
+    """A verb as it is said of a body. direction: unit vector in the world, None where nothing is said; target: the body
+    that it goes at; strength: 1 ordinary, .5 gently, 2 hard; time and duration in seconds.
+    """
+
+    scene: Scene
+    body: Body
+    direction: Floats | None = None
+    target: Body | None = None
+    strength: float = 1.0
+    time: float = 0.0
+    duration: float | None = None
+
+
+Done = tuple[Actions, tuple[str, ...]]  # actions, and remarks
+
+
+def up(scene: Scene) -> Floats:
+    """The unit vector against gravity; the z axis where there is none."""
+    gravity = np.asarray(scene.gravity, float)
+    strength = float(np.linalg.norm(gravity))
+    return -gravity / strength if strength > 1e-9 else np.array([0.0, 0.0, 1.0])
+
+
+def gravity_of(scene: Scene) -> float:
+    """Its strength in m/s^2; at least 1, so that speeds scaled by it stay speeds."""
+    return max(1.0, float(np.linalg.norm(scene.gravity)))
+
+
+def stands(scene: Scene, body: Body) -> bool:
+    """Whether something carries the body: its lowest point is on the ground or on another body's top."""
+    above = up(scene)
+    lowest = farthest(body, -above[None])[0]
+    near = 0.03 * size(body) + 1e-3
+    ground = scene.ground
+    if ground is not None and float(lowest @ np.asarray(ground.normal)) - ground.offset < near:
+        return True
+    sides = _level_axes(above)
+    middle = sides @ center_of_mass(body)
+    for other in scene.bodies:
+        top = farthest(other, above[None])[0]
+        if other is body or abs(float((lowest - top) @ above)) > near:
+            continue
+        high, low = (farthest(other, s * sides) for s in (1.0, -1.0))
+        if all(low[i] @ sides[i] <= middle[i] <= high[i] @ sides[i] for i in range(2)):
+            return True
+    return False
+
+
+def _level_axes(above: Floats) -> Floats:
+    """Two unit vectors [2, 3] across `above`."""
+    first = np.cross(above, (0.0, 1.0, 0.0) if abs(above[1]) < 0.9 else (1.0, 0.0, 0.0))
+    first = first / np.linalg.norm(first)
+    return np.stack((first, np.cross(above, first)))
+
+
+def along(scene: Scene, vector: Floats) -> Floats:
+    """The unit vector of the horizontal part; of the picture's right where there is none."""
+    above = up(scene)
+    for candidate in (vector, np.asarray(scene.view.c2w, float)[:3, 0], _level_axes(above)[0]):
+        level = candidate - (candidate @ above) * above
+        if np.linalg.norm(level) > 1e-6 * max(1.0, float(np.linalg.norm(candidate))):
+            return level / np.linalg.norm(level)
+    raise SceneError("gravity is no vector of three numbers")
+
+
+def _heading(do: Doing) -> Floats:
+    """The horizontal unit vector in which it goes: to the target, as said, or to the picture's right."""
+    if do.target is not None:
+        return along(do.scene, center_of_mass(do.target) - center_of_mass(do.body))
+    return along(do.scene, np.zeros(3) if do.direction is None else do.direction)
+
+
+def _said(do: Doing) -> Floats:
+    """The unit vector as said, which may rise; without one, the heading."""
+    return _heading(do) if do.direction is None or do.target is not None else do.direction
+
+
+def _friction(do: Doing) -> float:
+    ground = do.scene.ground
+    return math.sqrt(do.body.material.friction * (ground or do.body).material.friction)
+
+
+def _slide_speed(do: Doing, way: float) -> float:
+    """The speed from which friction stops a sliding body after `way` metres."""
+    return math.sqrt(2 * max(0.05, _friction(do)) * gravity_of(do.scene) * way)
+
+
+def _vector(v: Floats) -> Vector:
+    x, y, z = (float(c) for c in v)
+    return x, y, z
+
+
+def _foot(do: Doing, heading: Floats) -> tuple[float, float, bool]:
+    """Way in metres from the centre of mass to the edge over which it tips, height above it; whether it is round."""
+    above, center = up(do.scene), center_of_mass(do.body)
+    edges = farthest(do.body, np.stack([tilt * heading - above for tilt in (TILT, TILT / 4, 0.0)]))
+    ahead, nearer = ((edge - center) @ heading for edge in edges[:2])
+    return max(0.0, float(ahead)), float((center - edges[2]) @ above), bool(nearer < ahead / 2)
+
+
+def topple(do: Doing) -> Done:
+    """It tips over its edge: turned about it somewhat faster than it takes to lift the centre of mass over it."""
+    heading, above = _heading(do), up(do.scene)
+    base, height, is_round = _foot(do, heading)
+    if is_round:
+        done, _ = roll(do)
+        return done, (f"“{do.body.name}” is round and has no side to topple over: it rolls",)
+    axes = np.stack((heading, above))
+    extents = ((farthest(do.body, axes) - farthest(do.body, -axes)) * axes).sum(1)
+    arm = math.hypot(base, height)
+    inertia = float((extents**2).sum()) / 12 + arm**2  # of a box about the edge, per kilogram
+    lift = gravity_of(do.scene) * (arm - height)
+    # 35% more speed than needed to reach the tipping point, so that a friction lower than thought does not stop it.
+    speed = (1 + 0.35 * do.strength) * math.sqrt(2 * lift / inertia)
+    turn, velocity = speed * np.cross(above, heading), speed * (height * heading + base * above)
+    return _moving(do, velocity, turn), ()
+
+
+def _moving(do: Doing, velocity: Floats, turn: Floats | None = None) -> Actions:
+    throw = Throw(body=do.body.name, velocity=_vector(velocity), time=do.time)
+    return (throw,) if turn is None else (throw, Spin(body=do.body.name, spin=_vector(turn), time=do.time))
+
+
+def fall(do: Doing) -> Done:
+    """What stands topples; what is fixed is let go; what floats falls by itself, later if it is held till then."""
+    release: Actions = (Release(body=do.body.name, time=do.time),) if do.body.fixed else ()
+    if stands(do.scene, do.body):
+        done, remarks = topple(do)
+        return (*release, *done), remarks
+    held: Actions = ()
+    if not do.body.fixed and do.time > 0:
+        here = do.body.position
+        held = (Drag(body=do.body.name, path=(here, here), start=0.0, end=do.time),)
+    aside: Actions = ()
+    if do.direction is not None or do.target is not None:
+        aside = _moving(do, do.strength * 0.5 * math.sqrt(gravity_of(do.scene) * size(do.body)) * _heading(do))
+    return (*release, *held, *aside), ()
+
+
+def drop(do: Doing) -> Done:
+    """What floats or is fixed is let go; what stands is raised first."""
+    if do.body.fixed or not stands(do.scene, do.body):
+        return fall(do)
+    raised = lift(do)[0]
+    return raised, (f"“{do.body.name}” stands already: it is lifted first, and then dropped",)
+
+
+def lift(do: Doing) -> Done:
+    """It is carried up, and let go there."""
+    start = np.asarray(do.body.position, float)
+    way = LIFT * do.strength * size(do.body) * up(do.scene)
+    return _dragged(do, start + way, RAISING), ()
+
+
+def move(do: Doing) -> Done:
+    """It is drawn along, at even speed, in a straight line."""
+    way = MOVE * do.strength * size(do.body)
+    if do.target is not None:
+        way = float(np.linalg.norm(center_of_mass(do.target) - center_of_mass(do.body)))
+    return _dragged(do, np.asarray(do.body.position, float) + way * _said(do), 1.0), ()
+
+
+def _dragged(do: Doing, end: Floats, seconds: float) -> Actions:
+    path = (_vector(np.asarray(do.body.position, float)), _vector(end))
+    return (Drag(body=do.body.name, path=path, start=do.time, end=do.time + (do.duration or seconds)),)
+
+
+def push(do: Doing) -> Done:
+    """An impulse that makes it slide 1.5 times its size, or topple, if friction holds its foot."""
+    way = SLIDE * size(do.body) + _gap(do)
+    speed = do.strength * _slide_speed(do, way)
+    return (Push(body=do.body.name, impulse=_vector(mass(do.body) * speed * _said(do)), time=do.time),), ()
+
+
+def _gap(do: Doing) -> float:
+    """Metres to the target's centre; 0 without one."""
+    if do.target is None:
+        return 0.0
+    return float(np.linalg.norm(center_of_mass(do.target) - center_of_mass(do.body)))
+
+
+def slide(do: Doing) -> Done:
+    """It sets off all at once; what would topple is drawn along instead."""
+    way = SLIDE * do.strength**2 * size(do.body) + _gap(do)
+    heading = _heading(do)
+    base, height, _ = _foot(do, heading)
+    if _friction(do) * height < 0.9 * base:
+        return _moving(do, _slide_speed(do, way) * heading), ()
+    return _dragged(do, np.asarray(do.body.position, float) + way * heading, 1.0 / do.strength), ()
+
+
+def roll(do: Doing) -> Done:
+    """It moves and turns at once, as a wheel of its height does; what has no round side tumbles."""
+    heading = _heading(do)
+    _, height, is_round = _foot(do, heading)
+    speed = do.strength * math.sqrt(2 * gravity_of(do.scene) * size(do.body))
+    turn = speed / max(height, 1e-6) * np.cross(up(do.scene), heading)
+    flat = () if is_round else (f"“{do.body.name}” stands on a flat side: it tumbles rather than rolls",)
+    return _moving(do, speed * heading, turn), flat
+
+
+def spin(do: Doing) -> Done:
+    """It turns about the upright axis: counter-clockwise seen from above, or clockwise where "right" is said."""
+    right = np.asarray(do.scene.view.c2w, float)[:3, 0]
+    sense = -1.0 if do.direction is not None and do.direction @ right > 0.5 else 1.0
+    speed = 2 * do.strength * math.sqrt(gravity_of(do.scene) / size(do.body))
+    return (Spin(body=do.body.name, spin=_vector(sense * speed * up(do.scene)), time=do.time),), ()
+
+
+def bounce(do: Doing) -> Done:
+    """What stands jumps; what floats falls and bounces by itself."""
+    if not stands(do.scene, do.body) or do.body.fixed:
+        return fall(do)
+    speed = do.strength * math.sqrt(2 * gravity_of(do.scene) * JUMP * size(do.body))
+    aside = np.zeros(3) if do.direction is None and do.target is None else 0.5 * _heading(do)
+    return _moving(do, speed * (up(do.scene) + aside)), ()
+
+
+def throw(do: Doing) -> Done:
+    """It flies off at 45 degrees, straight up, or at the target, which it meets if nothing is in between."""
+    above, gravity = up(do.scene), gravity_of(do.scene)
+    if do.target is not None:
+        way = center_of_mass(do.target) - center_of_mass(do.body)
+        rise = float(way @ above)
+        level = way - rise * above
+        seconds = math.sqrt(2 * max(float(np.linalg.norm(way)), 1e-6) / gravity) / do.strength
+        return _moving(do, level / seconds + (rise / seconds + gravity * seconds / 2) * above), ()
+    speed = do.strength * math.sqrt(gravity * THROW * size(do.body))
+    said = _said(do)
+    if abs(float(said @ above)) < 0.1:
+        said = said + above
+    return _moving(do, speed * said / np.linalg.norm(said)), ()
+
+
+def strike(do: Doing) -> Done:
+    """It goes at the target along the ground, the faster the heavier the target is; what floats is thrown at it."""
+    if do.target is None:
+        return push(do)
+    if not stands(do.scene, do.body):
+        return throw(do)
+    heavier = min(2.0, max(1.0, (1 + mass(do.target) / mass(do.body)) / 2))
+    arriving = 1.5 * do.strength * heavier * math.sqrt(gravity_of(do.scene) * size(do.target))
+    heading = _heading(do)
+    _, height, is_round = _foot(do, heading)
+    if is_round:
+        return _moving(do, arriving * heading, arriving / max(height, 1e-6) * np.cross(up(do.scene), heading)), ()
+    return _moving(do, math.hypot(arriving, _slide_speed(do, _gap(do))) * heading), ()
+
+
+def break_now(do: Doing) -> Done:
+    """It breaks where it is."""
+    return (Break(body=do.body.name, time=do.time),), ()
+
+
+def break_at_impact(do: Doing) -> Done:
+    """From then on it is so brittle that the next fall or blow breaks it."""
+    toughness = BRITTLE * gravity_of(do.scene) * size(do.body)
+    return (Break(body=do.body.name, time=do.time + SETTLED, toughness=toughness),), ()
+
+
+def blow(scene: Scene, direction: Floats | None, strength: float, time: float, duration: float | None) -> Action:
+    """Wind over the whole scene."""
+    heading = along(scene, np.zeros(3)) if direction is None else direction
+    end = 1e9 if duration is None else time + duration
+    return Wind(velocity=_vector(BREEZE * strength * heading), start=time, end=end)
+
+
+_DOES: dict[str, Callable[[Doing], Done]] = {
+    "fall": fall,
+    "topple": topple,
+    "drop": drop,
+    "push": push,
+    "throw": throw,
+    "roll": roll,
+    "slide": slide,
+    "spin": spin,
+    "bounce": bounce,
+    "lift": lift,
+    "move": move,
+    "strike": strike,
+    "break": break_now,
+    "break at impact": break_at_impact,
+}
+NEEDS_FREEDOM = set(_DOES) - {"fall", "drop", "break", "break at impact", "bounce"}  # what a fixed body cannot do
+
+
+def do_verb(verb: str, doing: Doing) -> Done:
+    """The actions of a verb of the vocabulary, or of "break at impact", and remarks."""
+    return _DOES[verb](doing)
