@@ -10,12 +10,17 @@ import torch
 
 from ..geometry.camera import FOV_RANGE_DEG
 from .camera import CameraPath
+from .camera_json import from_nerfstudio, from_recammaster, is_nerfstudio, is_recammaster
 from .json_text import Json, is_number, number_in, parse_json
 from .moves import MAX_FRAMES, from_keys, keys_of
 from .span import ControlError
 
 AXES = "camera to world, metres, OpenCV axes (x right, y down, z forward); fov_deg vertical"
+MAX_QUATERNION_ERROR = 0.01  # files round to three digits or more
 OFF_CENTRE = 0.02  # largest offset of the principal point from the centre, as a share of the picture's side
+
+
+DIRECTIONS = ("camera to world", "world to camera")
 
 
 class LineFormat(NamedTuple):
@@ -23,18 +28,21 @@ class LineFormat(NamedTuple):
 
     lens: int | None
     pose: int
-    camera_to_world: bool
+    direction: str | None  # of DIRECTIONS; None: files of both kinds look like this
 
 
 FORMATS = {  # by the count of numbers in a line
-    12: LineFormat(None, 0, False),  # 3x4 world to camera
-    19: LineFormat(1, 7, False),  # RealEstate10K, CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera
-    22: LineFormat(0, 6, True),  # ComfyUI's Wan camera entries: fx fy cx cy, 0 0, 4x4 camera to world
-    23: LineFormat(1, 7, True),  # the same after a time, as the embedding takes them
+    8: LineFormat(None, 1, DIRECTIONS[0]),  # TUM: time, position, quaternion x y z w
+    12: LineFormat(None, 0, None),  # 3x4: KITTI's are camera to world, others world to camera
+    16: LineFormat(None, 0, None),  # 4x4, by rows or by columns
+    19: LineFormat(1, 7, DIRECTIONS[1]),  # RealEstate10K, CameraCtrl: time, fx fy cx cy, 0 0, 3x4
+    22: LineFormat(0, 6, DIRECTIONS[0]),  # ComfyUI's Wan camera entries: fx fy cx cy, 0 0, 4x4
+    23: LineFormat(1, 7, DIRECTIONS[0]),  # the same after a time, as the embedding takes them
 }
 KINDS = (
-    "12 (3x4 world to camera), 19 (RealEstate10K or CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera), "
-    "22 or 23 (Wan camera entry: [time,] fx fy cx cy, 0 0, 4x4 camera to world)"
+    "8 (TUM: time, position, quaternion), 12 (a 3x4 matrix, as KITTI's), 16 (a 4x4 matrix), 19 (RealEstate10K or "
+    "CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera), 22 or 23 (Wan camera entry: [time,] fx fy cx cy, 0 0, "
+    "4x4 camera to world)"
 )
 
 
@@ -45,10 +53,19 @@ def to_json(camera: CameraPath) -> str:
     return json.dumps({**form, "fov_deg": camera.fov_deg.tolist(), "c2w": camera.c2w.tolist()})
 
 
-def from_text(text: str, name: str = "camera path", fov_deg: float = 40.0, frames: int = 41) -> CameraPath:
-    """A path from a file's text: our JSON (poses or key frames), Wan camera entries as JSON, or lines of numbers.
+def from_text(
+    text: str,
+    name: str = "camera path",
+    fov_deg: float = 40.0,
+    frames: int = 41,
+    direction: str | None = None,
+    camera: str = "",
+) -> CameraPath:
+    """A path from a file's text: our JSON (poses or key frames), nerfstudio's or ReCamMaster's JSON, Wan camera entries
+    as JSON, or lines of numbers.
 
-    fov_deg: where the text gives none; frames: for key frames only. Raises ControlError naming `name` and the line.
+    fov_deg: where the text gives none; frames: for key frames only. direction: of matrices, one of DIRECTIONS, where
+    the form leaves it open; camera: which one of a ReCamMaster table. Raises ControlError naming `name` and the line.
     """
     stripped = text.strip()
     if not stripped:
@@ -56,9 +73,15 @@ def from_text(text: str, name: str = "camera path", fov_deg: float = 40.0, frame
     if stripped[0] in "{[":
         data = parse_json(stripped, name, "write the file again")
         if isinstance(data, list):
-            return _from_rows([(f"entry {i}", row) for i, row in enumerate(data)], name, fov_deg)
+            return _from_rows([(f"entry {i}", row) for i, row in enumerate(data)], name, fov_deg, direction)
+        if direction == DIRECTIONS[1]:
+            raise ControlError(f"{name}: a file of this kind holds camera-to-world poses; leave its direction open")
         if isinstance(data, dict) and "keys" in data:
             return from_keys(keys_of(stripped, name) or [], frames, fov_deg)
+        if isinstance(data, dict) and is_nerfstudio(data):
+            return from_nerfstudio(data, name, fov_deg)
+        if isinstance(data, dict) and is_recammaster(data):
+            return from_recammaster(data, name, fov_deg, camera)
         return _from_poses(data, name)
     rows: list[tuple[str, Json]] = []
     for i, line in enumerate(stripped.splitlines(), start=1):
@@ -69,7 +92,7 @@ def from_text(text: str, name: str = "camera path", fov_deg: float = 40.0, frame
             rows.append((f"line {i}", [float(word) for word in words]))
         except ValueError as e:
             raise ControlError(f"{name}, line {i}: {line.strip()[:40]!r} is no line of numbers ({e})") from e
-    return _from_rows(rows, name, fov_deg)
+    return _from_rows(rows, name, fov_deg, direction)
 
 
 def _from_poses(data: Json, name: str) -> CameraPath:
@@ -89,7 +112,7 @@ def _from_poses(data: Json, name: str) -> CameraPath:
     return CameraPath(c2w, fov, strength, start, end, bool(data.get("stretch", False)))
 
 
-def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float) -> CameraPath:
+def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float, direction: str | None) -> CameraPath:
     """A path of rows of numbers, each with the place where it stands."""
     _check_length(len(rows), name)
     first = rows[0][1]
@@ -105,16 +128,42 @@ def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float) -> Camer
         numbers = [float(value) for value in row if is_number(value)]
         if len(numbers) < count:
             raise ControlError(f"{name}, {place}: holds NaN, infinity or something that is no number")
-        pose = torch.eye(4, dtype=torch.float64)
-        values = torch.tensor(numbers[form.pose :], dtype=torch.float64)
-        pose[: len(values) // 4] = values.reshape(-1, 4)
-        poses.append(pose)
+        poses.append(_pose(numbers[form.pose :], f"{name}, {place}"))
         fovs.append(fov_deg if form.lens is None else _fov(numbers[form.lens : form.lens + 4], f"{name}, {place}"))
-    c2w, fov = torch.stack(poses), torch.tensor(fovs, dtype=torch.float64)
-    if not form.camera_to_world:
-        CameraPath(c2w, fov)  # names the frame whose matrix is no rotation, before the inverse hides it
-        c2w = torch.inverse(c2w)
-    return CameraPath(c2w, fov)
+    path = CameraPath(torch.stack(poses), torch.tensor(fovs, dtype=torch.float64))  # names a matrix that is no rotation
+    if form.direction and direction not in (None, form.direction):
+        raise ControlError(f"{name}: lines of {count} numbers are {form.direction}, not {direction}; leave it open")
+    if not (form.direction or direction):
+        raise ControlError(
+            f"{name}: lines of {count} numbers hold matrices of either direction, {' or '.join(DIRECTIONS)}, and "
+            "nothing in them says which; choose `direction` (KITTI's are camera to world)"
+        )
+    if (form.direction or direction) == DIRECTIONS[1]:
+        return CameraPath(torch.inverse(path.c2w), path.fov_deg)
+    return path
+
+
+def _pose(values: list[float], place: str) -> torch.Tensor:
+    """A pose [4, 4] of position and quaternion (x y z w), or of a matrix 3x4 or 4x4, by rows or by columns."""
+    pose = torch.eye(4, dtype=torch.float64)
+    if len(values) == 7:
+        pose[:3, 3] = torch.tensor(values[:3])
+        length = math.hypot(*values[3:])
+        if abs(length - 1) > MAX_QUATERNION_ERROR:
+            raise ControlError(f"{place}: the quaternion has length {length:g}; expected 1")
+        x, y, z, w = (value / length for value in values[3:])
+        pose[:3, :3] = torch.tensor(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        return pose
+    matrix = torch.tensor(values, dtype=torch.float64).view(-1, 4)
+    pose[: len(matrix)] = matrix
+    by_columns = len(matrix) == 4 and bool((pose[3, :3] != 0).any()) and pose[:, 3].tolist() == [0, 0, 0, 1]
+    return pose.T.contiguous() if by_columns else pose
 
 
 def _fov(lens: list[float], place: str) -> float:

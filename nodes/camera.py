@@ -11,6 +11,7 @@ from .types import VDiTCamera, node_schema, shown, span_inputs
 if TYPE_CHECKING:
     from ..control.camera import CameraPath
 
+DIRECTIONS = ("camera to world", "world to camera")  # as control.camera_files has them; importing that costs torch
 LARGEST_FILE = 20_000_000  # bytes; 1001 poses as JSON are 0.4 MB
 TOOLTIPS = {
     "preset": "The move, unless path or file gives another. Amount 1 of "
@@ -31,9 +32,12 @@ TOOLTIPS = {
     "path": 'Key frames, drawn here or as JSON: {"version": 1, "keys": [{"t": 0 to 1, "position": [x, y, z] in metres, '
     '"look": [yaw, pitch, roll] in degrees, "fov_deg", "ease"}]}; x right, y down, z forward from the first camera. '
     "Empty: the preset decides.",
-    "file": "A file in ComfyUI's input folder that holds a path: the JSON of this node's output, lines of 12 numbers "
-    "(3x4 world to camera), RealEstate10K or CameraCtrl lines (19), Wan camera entries (22 or 23). One pose is one "
-    "frame. Empty: path or preset decides.",
+    "file": "A file in ComfyUI's input folder that holds a path: the JSON of this node's output, nerfstudio's "
+    "transforms.json, ReCamMaster's table (cameras.json#cam02 picks a camera), lines of 8 numbers (TUM), 12 or 16 (a "
+    "matrix), RealEstate10K or CameraCtrl lines (19), Wan camera entries (22 or 23). One pose is one frame. Empty: "
+    "path or preset decides.",
+    "direction": "What the matrices of `file` do, for lines of 12 or 16 numbers, which do not say: KITTI's are camera "
+    "to world.",
     "camera": "A path that comes first; this one continues from where it ends, at its zoom. Strength, start and end "
     "are this node's.",
     "-> camera": "The path, for VDiT Encode Conditioning.",
@@ -59,6 +63,8 @@ class VDiTCameraPath(io.ComfyNode):
             io.String.Input("file", default=""),
             *span_inputs("How strongly the camera path steers"),
             VDiTCamera.Input("camera", optional=True),
+            # Later additions come last: workflow files store widget values by position.
+            io.Combo.Input("direction", options=["as the file says", *DIRECTIONS], default="as the file says"),
         ]
         outputs = {"camera": VDiTCamera, "plot": io.Image, "json": io.String}
         return node_schema(cls, "VDiT Camera Path", inputs, outputs, TOOLTIPS)
@@ -79,6 +85,7 @@ class VDiTCameraPath(io.ComfyNode):
         start: float,
         end: float,
         camera: CameraPath | None = None,
+        direction: str = "as the file says",
     ) -> io.NodeOutput:
         import torch
 
@@ -92,7 +99,9 @@ class VDiTCameraPath(io.ComfyNode):
         if keys and file.strip():
             raise ControlError(f"both path and file ({file}) are set; clear one of them")
         if file.strip():
-            made = from_text(_text(file.strip()), file.strip(), fov_deg, frames)
+            name, _, one = file.strip().partition("#")
+            given = direction if direction in DIRECTIONS else None
+            made = from_text(_text(name), name, fov_deg, frames, given, one)
         elif keys:
             made = from_keys(keys, frames, fov_deg)
         else:
@@ -105,7 +114,7 @@ class VDiTCameraPath(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **other: object):
-        return file_mark(file)
+        return file_mark(file.partition("#")[0])
 
 
 def _text(name: str) -> str:

@@ -14,7 +14,7 @@ from vdit.control.depth import DepthMaps
 from vdit.control.flow import FlowField
 from vdit.control.moves import from_keys, keys_of, move
 from vdit.geometry.moves import EASINGS, PRESETS
-from vdit.geometry.rotation import yaw_pitch_roll
+from vdit.geometry.rotation import axis_angle, yaw_pitch_roll
 
 F64 = torch.float64
 
@@ -129,7 +129,13 @@ def lens(fov_deg=50.0):
     return [fy, fy, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("form", ["12", "19", "22", "23", "json"])
+def quaternion(rotation):
+    """x, y, z, w of a rotation of less than half a turn."""
+    axis, angle = axis_angle(rotation[None])
+    return [*(axis[0] * (angle / 2).sin()).tolist(), float((angle / 2).cos())]
+
+
+@pytest.mark.parametrize("form", ["8", "12", "16", "16 by columns", "19", "22", "23", "json"])
 def test_lines_that_other_tools_write_are_read(form):
     path = move("orbit", frames=5)
     rows = []
@@ -137,7 +143,10 @@ def test_lines_that_other_tools_write_are_read(form):
         w2c = torch.linalg.inv(c2w)
         rows.append(
             {
+                "8": [t, *c2w[:3, 3].tolist(), *quaternion(c2w[:3, :3])],
                 "12": w2c[:3].flatten().tolist(),
+                "16": w2c.flatten().tolist(),
+                "16 by columns": w2c.T.flatten().tolist(),
                 "19": [t * 1e5, *lens(), 0, 0, *w2c[:3].flatten().tolist()],
                 "22": [*lens(), 0, 0, *c2w.flatten().tolist()],
                 "23": [t, *lens(), 0, 0, *c2w.flatten().tolist()],
@@ -147,9 +156,54 @@ def test_lines_that_other_tools_write_are_read(form):
     text = json.dumps(rows) if form == "json" else "\n".join(decimals(row) for row in rows)
     if form == "19":
         text = "https://example.com/a_video\n\n" + text
-    read = from_text(text, "mine.txt", fov_deg=33.0)
+    direction = "world to camera" if form[:2] in ("12", "16") else None
+    read = from_text(text, "mine.txt", fov_deg=33.0, direction=direction)
     assert torch.allclose(read.c2w, path.c2w, atol=1e-6) and not read.stretch
-    assert read.fov_deg[0] == pytest.approx(33.0 if form == "12" else 50.0, abs=1e-6)
+    assert read.fov_deg[0] == pytest.approx(33.0 if form[:2] in ("8", "12", "16") else 50.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [12, 16])
+def test_a_direction_that_a_file_does_not_say_is_asked_for(count):
+    path = move("orbit", frames=5)
+    text = "\n".join(decimals(c2w.flatten().tolist()[:count]) for c2w in path.c2w)
+    with pytest.raises(ControlError, match=f"lines of {count} numbers.*camera to world or world to camera.*KITTI"):
+        from_text(text, "kitti.txt")
+    assert torch.allclose(from_text(text, direction="camera to world").c2w, path.c2w, atol=1e-6)
+
+
+def test_a_direction_that_contradicts_the_file_is_refused():
+    path = move("orbit", frames=2)
+    entries = json.dumps([[*lens(), 0, 0, *c2w.flatten().tolist()] for c2w in path.c2w])
+    for text in (entries, to_json(path)):
+        with pytest.raises(ControlError, match="leave it"):
+            from_text(text, "mine.json", direction="world to camera")
+
+
+def test_nerfstudio_poses_are_read():
+    path = move("orbit", frames=5)
+    gl = path.c2w @ torch.diag(torch.tensor([1.0, -1, -1, 1], dtype=F64))
+    frames = [{"file_path": f"{t}.png", "transform_matrix": pose.tolist()} for t, pose in enumerate(gl)]
+    wide = {"camera_angle_x": 2 * math.atan(math.tan(math.radians(25)) * 1.5), "w": 900, "h": 600}
+    for head in ({"fl_y": 300 / math.tan(math.radians(25)), "h": 600}, wide, {"camera_angle_y": math.radians(50)}):
+        read = from_text(json.dumps({**head, "frames": frames}), "transforms.json")
+        assert torch.allclose(read.c2w, path.c2w) and read.fov_deg[0] == pytest.approx(50)
+
+
+def test_recammaster_tables_are_read():
+    """In Unreal's axes the camera goes right by 10 cm a frame, turned by 90 degrees about the vertical: forward."""
+    rows = {f"frame{t}": {"cam01": f"[0 1 0 0] [-1 0 0 0] [0 0 1 0] [3390 {1380 + 10 * t} 240 1] "} for t in range(12)}
+    path = from_text(json.dumps(rows), "cam.json", fov_deg=45).relative()
+    assert path.frames == 12 and path.fov_deg[0] == 45
+    assert torch.allclose(path.c2w[11, :3, 3], torch.tensor([0, 0, 1.1], dtype=F64))
+    straight = {
+        f"frame{t}": {"cam01": f"[1 0 0 0] [-0 1 0 0] [0 -0 1 0] [{10 * t} {10 * t} {20 * t} 1]"} for t in (0, 1)
+    }
+    path = from_text(json.dumps(straight), "cam.json").relative()
+    assert torch.allclose(path.c2w[1, :3, 3], torch.tensor([0.1, -0.2, 0.1], dtype=F64))
+    two = {frame: {"cam01": row["cam01"], "cam02": rows["frame0"]["cam01"]} for frame, row in rows.items()}
+    with pytest.raises(ControlError, match=r"cam01, cam02; name one behind the file, as in cam.json#cam01"):
+        from_text(json.dumps(two), "cam.json")
+    assert not from_text(json.dumps(two), "cam.json", camera="cam02").moves
 
 
 def test_a_plot_shows_the_path():
@@ -217,7 +271,7 @@ LINE = decimals(torch.eye(4)[:3].flatten())
     "text, said",
     [
         ("", "mine.txt is empty"),
-        ("1 2 3", "line 1: found 3 numbers; expected 12 .*19.*22 or 23"),
+        ("1 2 3", "line 1: found 3 numbers; expected 8 .*12 .*16 .*19.*22 or 23"),
         (LINE + "\n1 2 3", "line 2: found 3 numbers; expected 12 as before"),
         (LINE + "\nhello", "line 2: 'hello' is no line of numbers"),
         (LINE.replace("1.000000000", "inf", 1), "line 1: holds NaN"),
@@ -225,7 +279,7 @@ LINE = decimals(torch.eye(4)[:3].flatten())
         (decimals([0, 1, 1, 0.7, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: the lens is centred at 0.7, 0.5"),
         (decimals([0, 1, 0, 0.5, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: fy is 0"),
         ("{", "is no JSON"),
-        ("{}", "expected"),
+        (decimals([0, 1, 2, 3, 0, 0, 0, 2]), "line 1: the quaternion has length 2; expected 1"),
         ('{"version": 2, "c2w": []}', 'expected {"version": 1'),
         ('{"version": 1, "c2w": "x"}', "holds something that is no number"),
         ('{"version": 1, "c2w": []}', "holds 0 poses"),
@@ -237,7 +291,7 @@ LINE = decimals(torch.eye(4)[:3].flatten())
 )
 def test_an_invalid_path_file_is_named_with_the_line(text, said):
     with pytest.raises(ControlError, match=said):
-        from_text(text, "mine.txt")
+        from_text(text, "mine.txt", direction=None if text.startswith("{") else "world to camera")
 
 
 @pytest.mark.parametrize(
