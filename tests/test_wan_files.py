@@ -306,6 +306,29 @@ def test_a_model_loads_with_all_that_belongs_to_it(parts):
     assert set(model.parts) == {"transformer", "codec", "text"}
 
 
+@pytest.mark.parametrize("prefixes", [
+    ("model.diffusion_model.", "vae.", "text_encoders.umt5xxl.transformer."),
+    ("diffusion_model.", "first_stage_model.", "cond_stage_model."), ("transformer.", "model.vae.", "text."),
+])  # fmt: skip
+def test_every_part_is_found_behind_a_prefix_and_in_a_merged_file(prefixes, parts, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    merged, apart = {}, dict(parts)
+    for key, prefix in zip(("path", "codec_path", "text_path"), prefixes, strict=True):
+        named = {prefix + name: value for name, value in load_file(parts[key]).items()}
+        save_file(named, tmp_path / f"{key}.safetensors")
+        apart[key] = tmp_path / f"{key}.safetensors"
+        merged.update(named)
+    save_file(merged, tmp_path / "merged.safetensors")
+    whole = {**parts, **dict.fromkeys(("path", "codec_path", "text_path"), tmp_path / "merged.safetensors")}
+    wanted = load_wan(**parts)
+    for files in (apart, whole):
+        model = load_wan(**files)
+        for name, module in wanted.parts.items():
+            for key, value in module.state_dict().items():
+                assert torch.equal(model.parts[name].state_dict()[key].float(), value.float()), (name, key)
+
+
 @pytest.mark.slow
 def test_the_tiny_codec_of_the_same_latents_makes_the_previews(parts, tmp_path):
     tiny = [make.single(tmp_path / f"tae{kind}.safetensors", TaeCodec(kind).state_dict()) for kind in ("2.2", "2.1")]

@@ -195,7 +195,7 @@ def shapes_of(model: WanTransformer) -> dict[str, tuple[int, ...]]:
 
 def _opened(path: str | Path, role: str) -> WeightFile:
     """The file, which must be of this role. Another one is refused by what it is."""
-    weights = open_weights(path)
+    weights = open_weights(path, role)
     family = identify(weights.shapes, weights.metadata)
     if family.role != role:
         raise CheckpointError(f"{path}: this is {family.title}; {ROLES[role]} is expected here. {_advice(family)}")
@@ -259,7 +259,7 @@ def _mark(path: Path) -> str:
 
 
 def _codec(path: str | Path, variant: Variant, weights: WeightFile) -> WeightFile:
-    found = open_weights(path)
+    found = open_weights(path, "codec")
     family = identify(found.shapes, found.metadata)
     if "codec" not in family.role:
         raise CheckpointError(f"{path}: this is {family.title}; {ROLES['codec']} is expected here. {_advice(family)}")
@@ -279,7 +279,7 @@ def _preview(paths: Sequence[str | Path], codec: WeightFile) -> WeightFile | Non
     """The tiny codec that makes a VAE's previews; a tiny codec in the VAE's place makes its own."""
     wanted = f"taew{detect_codec(codec.shapes).replace('.', '_')}"
     for path in paths:
-        found = open_weights(path)
+        found = open_weights(path, "codec")
         family = identify(found.shapes, found.metadata)
         if family.role != "preview codec":
             raise CheckpointError(f"{path}: this is {family.title}, which is no tiny codec. {_advice(family)}")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # in front of native names in single files
-ANCHOR = "patch_embedding.weight"  # in every file of a Wan transformer, native or diffusers'
+# A tensor that every file of a role has, native or diffusers': what stands before it is the prefix of that part.
+ANCHORS = {
+    "transformer": ("patch_embedding.weight",),
+    "codec": ("decoder.conv1.weight", "post_quant_conv.weight", "decoder.1.weight"),
+    "text encoder": ("shared.weight", "encoder.embed_tokens.weight", "token_embedding.weight", "token_embd.weight"),
+}
 
 # diffusers -> native, first match wins (diffusers, loaders/single_file_utils.py, read backwards). Two traps: its norm2
 # is the native norm3, and FLF2V's pos_embed is missing in its own table.
@@ -65,10 +69,19 @@ def is_diffusers(names: Iterable[str]) -> bool:
     return any(name.startswith("condition_embedder.") for name in names)
 
 
-def prefix_of(names: Iterable[str]) -> str:
-    """The common prefix of the transformer's tensor names; "" if there is none or no Wan transformer."""
-    names = set(names)
-    return next((prefix for prefix in PREFIXES if prefix + ANCHOR in names), "")
+def prefix_of(names: Iterable[str], role: str) -> str:
+    """The prefix of the part of a file that has this role, else of any part with one ("vae.", "model."); "" if none.
+
+    Files that hold several models put a prefix before the names of each.
+    """
+    names = list(names)
+    for anchors in (ANCHORS[role], *ANCHORS.values()):
+        for anchor in anchors:
+            found = [name.removesuffix(anchor) for name in names if name.endswith(anchor)]
+            found = [prefix for prefix in found if not prefix or prefix.endswith(".")]
+            if found:
+                return min(found, key=len)
+    return ""
 
 
 def _renamed(name: str, in_block: re.Pattern, *rules: list[tuple[re.Pattern, str]]) -> str:

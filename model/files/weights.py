@@ -121,12 +121,15 @@ class WeightFile:
         return [f"{self.path.name} is fp8 without scales: its smallest weights are lost, expect less detail"]
 
 
-def open_weights(path: str | Path) -> WeightFile:
-    """Any file or folder of weights, by its header alone. CheckpointError says what it is and what would do."""
+def open_weights(path: str | Path, role: str = "transformer") -> WeightFile:
+    """Any file or folder of weights, by its header alone. CheckpointError says what it is and what would do.
+
+    role: which part of a merged file is wanted, a key of names.ANCHORS.
+    """
     path = Path(path)
     kind, files = files_of(path)
     source = Gguf(files[0]) if kind == "gguf" else Safetensors(files)
-    prefix = prefix_of(source.stored)
+    prefix = "" if "vdit" in source.metadata else prefix_of(source.stored, role)
     inside = {name.removeprefix(prefix): name for name in source.stored if name.startswith(prefix)}
     beside = tuple(name for name in source.stored if not name.startswith(prefix))
     scales = {base + ".weight": name for short, name in inside.items() for base in [_base(short, SCALES)] if base}
