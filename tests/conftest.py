@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from comfy_core import core  # noqa: F401  a real ComfyUI
-from front_end import templates
+from front_end import Visits
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
-).split()
+).split() + ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # no other host is found
 NEEDED = (
     "NOT TESTED: no browser. Install Debian's chromium (apt install chromium), "
     "or: python -m playwright install chromium"
@@ -73,11 +73,17 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def visits(browser, studio):
+    with Visits(browser, studio) as visits:
+        yield visits
+
+
 @pytest.fixture
-def opened(browser, studio):
-    """Opens a template in a page of its own, which is closed with the test."""
-    with templates(browser, studio) as open_template:
-        yield open_template
+def opened(visits):
+    """Opens a template, as one who was never here before, in the page of the file's tests."""
+    yield visits.open
+    visits.check()
 
 
 @pytest.fixture(scope="session")

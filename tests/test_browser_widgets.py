@@ -2,11 +2,11 @@
 
 import json
 import random
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 
 import pytest
 import torch
-from front_end import nodes_2, prompt_of, set_widgets, templates, widget_values
+from front_end import Visits, nodes_2, prompt_of, set_widgets, widget_values
 from vdit.control.brush import read_strokes
 from vdit.control.moves import from_keys, keys_of, move
 from vdit.geometry.moves import EASINGS, PRESETS
@@ -57,10 +57,8 @@ def renderer(request):
 @pytest.fixture(scope="module")
 def editor(browser, studio, renderer):
     """A front end, started once for each renderer because that takes seconds; `page` gives each test its own graph."""
-    with templates(browser, studio) as open_template:
-        page = open_template(START)
-        with renderer(page):
-            yield page
+    with Visits(browser, studio) as visits, renderer(page := visits.open(START)):
+        yield page
 
 
 @pytest.fixture
@@ -71,17 +69,12 @@ def page(editor):
 
 
 @pytest.fixture
-def open_editor(opened, renderer):
-    """Opens the same in a page of the test's own; options: the browser context's."""
-    with ExitStack() as stack:
-
-        def open_page(**options):
-            page = opened(START, **options)
-            stack.enter_context(renderer(page))
+def touch_page(browser, studio, renderer):
+    """The same, on a screen of high density that fingers touch."""
+    with Visits(browser, studio) as visits:
+        with renderer(page := visits.open(START, device_scale_factor=2, has_touch=True)):
             load_graph(page, GRAPH)
-            return page
-
-        yield open_page
+            yield page
 
 
 def load_graph(page, graph, scale=1.0, offset=(0, 0)):
@@ -294,8 +287,7 @@ def test_a_double_click_keeps_a_place_still(page):
     assert len(stroke.points) == 1 and close_to(stroke.points[0], (0.25, 0.75))
 
 
-def test_a_drawing_survives_copy_and_paste_and_a_reload(open_editor, studio):
-    page = open_editor()
+def test_a_drawing_survives_copy_and_paste_and_a_reload(page, studio):
     drag(page, PICTURE, (0.8, 0.2), (0.8, 0.8))
     text = wait_value(page, STROKES)
     page.evaluate("""() => {
@@ -336,8 +328,8 @@ def test_the_pointer_draws_under_itself_at_any_zoom(page, scale):
     assert close_to(points[0], (0.25, 0.25)) and close_to(points[-1], (0.7, 0.4))
 
 
-def test_fingers_draw_on_a_screen_of_high_density(open_editor):
-    page = open_editor(device_scale_factor=2, has_touch=True)
+def test_fingers_draw_on_a_screen_of_high_density(touch_page):
+    page = touch_page
     x, y, width, height = box(page, PICTURE)
     touch = page.context.new_cdp_session(page)
     for kind, share in (("touchStart", 0.2), ("touchMove", 0.4), ("touchMove", 0.6), ("touchEnd", None)):
