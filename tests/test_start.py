@@ -146,6 +146,15 @@ def tool(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
 
 
+def test_every_file_is_type_checked_once():
+    strict = json.loads(
+        "\n".join(line.split("//")[0] for line in (ROOT / "pyright-strict.json").read_text().splitlines())
+    )
+    rest = PROJECT["tool"]["basedpyright"]["exclude"]
+    assert set(rest) - set(strict["include"]) == {"tests", "bench", "**/.*", "**/__pycache__", "build", "runs"}
+    assert all((ROOT / room / "__init__.py").exists() and room in rest for room in strict["include"])
+
+
 def test_lint_is_clean():
     found = tool("ruff", "check", "--no-cache", "--output-format", "concise")
     assert found.returncode == 0, found.stdout + found.stderr
