@@ -218,8 +218,11 @@ def elementwise(grid: Grid, heads: int, dtype: torch.dtype, device: torch.device
             taken = seconds(run, device)
             wrong = max(float((a.float() - b).norm() / b.norm()) for a, b in zip(_pair(run()), truth, strict=False))
             rate = moved / taken / 1e9
-            print(f"  {name:24} {kernel:14} {taken * 1e3:9.3f} ms {rate:8.1f} GB/s ({rate / copy:4.0%} of a copy)"
-                  f"  differs {wrong:.1e}", flush=True)  # fmt: skip
+            print(
+                f"  {name:24} {kernel:14} {taken * 1e3:9.3f} ms {rate:8.1f} GB/s ({rate / copy:4.0%} of a copy)"
+                f"  differs {wrong:.1e}",
+                flush=True,
+            )
             rows.append({"op": name, "kernel": kernel, "seconds": taken, "gbs": rate, "differs": wrong})
 
 

@@ -84,13 +84,16 @@ def compare(kind: str, width: int | None, video: tuple[int, int, int], runs: int
             taken[who].append(timed(run))
     least = {who: [min(column) for column in zip(*times, strict=False)] for who, times in taken.items()}
     result = {
-        "codec": kind, "width": width or RELEASED[kind], "video": "x".join(map(str, video)),
-        "way": "encode" if encode else "decode", "difference": float((first - second).norm() / second.norm()),
+        "codec": kind,
+        "width": width or RELEASED[kind],
+        "video": "x".join(map(str, video)),
+        "way": "encode" if encode else "decode",
+        "difference": float((first - second).norm() / second.norm()),
         "seconds": {who: round(t[0], 3) for who, t in least.items()},
         "processor seconds": {who: round(t[1], 3) for who, t in least.items()},
         "ratio": round(least["ours"][0] / least["diffusers"][0], 3),
         "processor ratio": round(least["ours"][1] / least["diffusers"][1], 3),
-    }  # fmt: skip
+    }
     if not encode:
         result["megabytes beside frames"] = {
             f"{z.shape[2] * 4 - 3} frames": round(rise(lambda: fill(ours.decode_stream(z), room)) / 1e6, 1)

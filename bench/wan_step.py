@@ -33,10 +33,16 @@ def twin_of(model: WanTransformer) -> torch.nn.Module:
     c = model.config
     with torch.device("meta"):
         twin = WanTransformer3DModel(
-            num_attention_heads=c.heads, in_channels=c.in_channels, out_channels=c.out_channels, text_dim=c.text_dim,
-            ffn_dim=c.ffn_dim, num_layers=c.layers, image_dim=c.image_dim or None,
-            added_kv_proj_dim=c.dim if c.image_dim else None, pos_embed_seq_len=c.image_tokens or None,
-        )  # fmt: skip
+            num_attention_heads=c.heads,
+            in_channels=c.in_channels,
+            out_channels=c.out_channels,
+            text_dim=c.text_dim,
+            ffn_dim=c.ffn_dim,
+            num_layers=c.layers,
+            image_dim=c.image_dim or None,
+            added_kv_proj_dim=c.dim if c.image_dim else None,
+            pos_embed_seq_len=c.image_tokens or None,
+        )
     weights = dict(model.state_dict())
     places = weights.pop("img_emb.emb_pos", None)
     weights = convert_wan_transformer_to_diffusers(weights)
@@ -98,8 +104,10 @@ def compare(c: VDiTConfig, video: tuple[int, int, int], prompt: int, runs: int) 
         memory = {who: min(rise(run) for _ in range(2)) for who, run in both.items()}
     seconds = {who: min(wall for wall, _ in times) for who, times in taken.items()}
     processor = {who: min(cpu for _, cpu in times) for who, times in taken.items()}
-    ratios = {f"{n} ratio": d["ours"] / d["diffusers"] for n, d in
-              (("time", seconds), ("processor", processor), ("memory", memory))}  # fmt: skip
+    ratios = {
+        f"{n} ratio": d["ours"] / d["diffusers"]
+        for n, d in (("time", seconds), ("processor", processor), ("memory", memory))
+    }
     asked = dict(dim=c.dim, layers=c.layers, video=video, prompt=prompt, threads=torch.get_num_threads())
     return {**asked, "seconds": seconds, "processor": processor, "memory": memory, **ratios, "error": error}
 

@@ -85,6 +85,10 @@ def _draw_frustum(axes: Axes, path: CameraPath, t: int, across: int, up: int, si
     corners = torch.stack((tip, tip + size * ahead + spread * side, tip + size * ahead - spread * side, tip))
     first = t == 0
     axes.fill(
-        corners[:, across].numpy(), sign * corners[:, up].numpy(),
-        facecolor="#519e3e" if first else "#3b76af", alpha=0.55 if first else 0.3, edgecolor="#234", linewidth=0.6,
-    )  # fmt: skip
+        corners[:, across].numpy(),
+        sign * corners[:, up].numpy(),
+        facecolor="#519e3e" if first else "#3b76af",
+        alpha=0.55 if first else 0.3,
+        edgecolor="#234",
+        linewidth=0.6,
+    )

@@ -94,9 +94,10 @@ def request(name: str, c: Config):
         "quantize": (attention_int8.quantize_kernel, dict(CENTRED=True, PER_ROW=False, BLOCK=64, D=v.head_dim)),
         "norm_rope": (norm_rope.norm_rope_kernel, dict(ROTATE=True, T_PAIRS=22, S_PAIRS=21, **rows)),
         "norm_modulate": (
-            norm_modulate.norm_modulate_kernel, dict(RESIDUAL=True, GATED=True, PLUS_ONE=True, BLOCK=rows["BLOCK"]),
+            norm_modulate.norm_modulate_kernel,
+            dict(RESIDUAL=True, GATED=True, PLUS_ONE=True, BLOCK=rows["BLOCK"]),
         ),
-    }  # fmt: skip
+    }
     if v.kernel in simple:
         return simple[v.kernel]
     flags: dict[str, object] = dict(

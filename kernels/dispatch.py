@@ -155,8 +155,10 @@ def _here(plan: BlockPlan, device: torch.device) -> BlockPlan:
 def _check(q: Tensor, k: Tensor, plan: BlockPlan) -> None:
     want = plan.order_q.grid.tokens, plan.order_k.grid.tokens
     if (q.shape[1], k.shape[1]) != want:
-        raise ValueError(f"{q.shape[1]} queries and {k.shape[1]} keys; the plan is for {want[0]} and {want[1]}: "
-                         f"grids of {plan.order_q.grid} and {plan.order_k.grid} tokens")  # fmt: skip
+        raise ValueError(
+            f"{q.shape[1]} queries and {k.shape[1]} keys; the plan is for {want[0]} and {want[1]}: "
+            f"grids of {plan.order_q.grid} and {plan.order_k.grid} tokens"
+        )
 
 
 def _triton_misses(device: torch.device, dtype: torch.dtype, head_dim: int, forced: bool = False) -> str:

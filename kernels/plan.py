@@ -170,9 +170,14 @@ def describe(pattern: Pattern) -> str:
 
 @lru_cache(maxsize=32)
 def plan(
-    grid: Grid, pattern: Pattern, block_q: int = SLOTS, block_k: int = SLOTS, tile: tuple[int, int, int] | None = None,
-    query_frames: tuple[int, int] | None = None, device: torch.device | str = "cpu",
-) -> BlockPlan:  # fmt: skip
+    grid: Grid,
+    pattern: Pattern,
+    block_q: int = SLOTS,
+    block_k: int = SLOTS,
+    tile: tuple[int, int, int] | None = None,
+    query_frames: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> BlockPlan:
     """The plan of a pattern for keys on `grid`; kept, so that a second call costs nothing.
 
     block_q, block_k: 16, 32, 64 or 128; a tile has as many slots as the larger, at least 64. tile: its sides (t, h, w),

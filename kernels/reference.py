@@ -118,9 +118,8 @@ def residual_norm(
     """
     dtype, frames = wide(x.dtype), _frames(gate, mul, add)
     y = _split(y, frames).to(dtype)
-    total = torch.addcmul(_split(x, frames).to(dtype), y, gate[:, :, None].to(dtype)) if gate is not None else (
-        _split(x, frames).to(dtype) + y
-    )  # fmt: skip
+    rest = _split(x, frames).to(dtype)
+    total = rest + y if gate is None else torch.addcmul(rest, y, gate[:, :, None].to(dtype))
     normed = F.layer_norm(total, total.shape[-1:], eps=eps)
     normed = torch.addcmul(add[:, :, None].to(dtype), normed, mul[:, :, None].to(dtype))
     return total.flatten(1, 2).to(x.dtype), normed.flatten(1, 2).to(x.dtype)
@@ -163,8 +162,10 @@ def _chunks(
             continue
         rows = ((full == n_full) & (part == n_part)).nonzero().squeeze(1)
         for some in rows.split(max(1, CHUNK // (heads * block_q * n * block_k))):
-            of = [ptr[some].long()[:, None] + torch.arange(count, device=some.device) for ptr, count in
-                  ((plan.full_ptr, n_full), (plan.part_ptr, n_part))]  # fmt: skip
+            of = [
+                ptr[some].long()[:, None] + torch.arange(count, device=some.device)
+                for ptr, count in ((plan.full_ptr, n_full), (plan.part_ptr, n_part))
+            ]
             whole, partial = plan.full_idx[of[0]].long(), plan.part_idx[of[1]].long()
             hidden = (columns >= plan.kv_len[whole][..., None]).flatten(1)[:, None]  # [R, 1, n_full * block_k]
             if n_part:

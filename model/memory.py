@@ -111,9 +111,15 @@ def estimate(
         w, h = (max(step, int(n * share) // step * step) for n in (width, height))
         smaller[f"{f} frames of {w}x{h}"] = act(f, w, h)
     return Estimate(
-        weights, max(blocks.values(), default=0), weights - sum(blocks.values()), act(frames, width, height), codec,
-        parameters, (frames, width, height), smaller,
-    )  # fmt: skip
+        weights,
+        max(blocks.values(), default=0),
+        weights - sum(blocks.values()),
+        act(frames, width, height),
+        codec,
+        parameters,
+        (frames, width, height),
+        smaller,
+    )
 
 
 def _gib(n: float) -> str:

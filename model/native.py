@@ -31,9 +31,13 @@ class SparseAttention:
     """
 
     def __init__(
-        self, name: str, share: float, patch: tuple[int, int, int], dense_above: float = float("inf"),
+        self,
+        name: str,
+        share: float,
+        patch: tuple[int, int, int],
+        dense_above: float = float("inf"),
         previous: Callable | None = None,
-    ):  # fmt: skip
+    ):
         pattern_named(name, share, Grid(1, 1, 1))
         self.name, self.share, self.patch = name, share, tuple(patch)
         self.dense_above, self.previous = dense_above, previous

@@ -152,9 +152,15 @@ def _variant(
         optional |= dict(vace_channels=96, vace_layers=tuple(range(0, layers, vace_every)))
     latent, codec = (48, "wan2.2") if size == "5B" else (16, "wan2.1")
     config = VDiTConfig(
-        dim=dim, ffn_dim=ffn_dim, layers=layers, in_channels=channels, out_channels=latent, text_dim=4096, text_len=512,
+        dim=dim,
+        ffn_dim=ffn_dim,
+        layers=layers,
+        in_channels=channels,
+        out_channels=latent,
+        text_dim=4096,
+        text_len=512,
         **optional,
-    )  # fmt: skip
+    )
     experts = "boundary" in defaults
     needs = (_VAE[codec], _TEXT, *([_CLIP] if config.image_dim else []), *([_PAIR] if experts else []))
     return Variant(name, title, config, codec, task, dict(defaults), experts, needs)

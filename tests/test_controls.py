@@ -233,16 +233,20 @@ def test_controls_that_disagree_in_length_are_refused_with_the_numbers(model):
 @pytest.mark.parametrize(
     "given, said",
     [
-        (dict(camera=CameraPath(move("pan", frames=5).c2w, 40)), "the camera path is for 5 frames, fewer than the "
-         "video's 9: .*make a video of 5 frames"),
+        (
+            dict(camera=CameraPath(move("pan", frames=5).c2w, 40)),
+            "the camera path is for 5 frames, fewer than the video's 9: .*make a video of 5 frames",
+        ),
         (dict(depth=DepthMaps(torch.rand(8, 64, 64))), "the depth is for 8 frames, fewer than the video's 9"),
-        (dict(flow=FlowField(torch.zeros(16, 64, 64, 2))), "the flow is for 17 frames, more than the video's 9: give 8 "
-         "steps, or make a video of 17 frames"),
+        (
+            dict(flow=FlowField(torch.zeros(16, 64, 64, 2))),
+            "the flow is for 17 frames, more than the video's 9: give 8 steps, or make a video of 17 frames",
+        ),
         (dict(flow=FlowField(torch.zeros(9, 64, 64, 2))), "the flow is for 10 frames, more than .*cut it to 9 frames"),
         (dict(flow=FlowField(torch.zeros(8, 32, 64, 2))), "flow is 64x32 pixels and the video 64x64"),
         (dict(depth=DepthMaps(torch.rand(9, 32, 64))), "depth is 64x32 pixels and the video 64x64"),
     ],
-)  # fmt: skip
+)
 def test_controls_that_do_not_fit_the_video_are_refused_before_the_first_step(model, monkeypatch, given, said):
     calls, conditioning = model_calls(monkeypatch), encoded(model, "a ball", **given)
     with pytest.raises(ControlError, match=said):

@@ -210,8 +210,10 @@ def toy_latents(folder, clips, frames=41):
     count, side = (frames + 3) // 4, 4
     save_atomic(
         {
-            "video": (torch.randn(clips, 4, 1, side, side, generator=g)
-                      + 0.3 * torch.randn(clips, 4, count, side, side, generator=g)).half(),
+            "video": (
+                torch.randn(clips, 4, 1, side, side, generator=g)
+                + 0.3 * torch.randn(clips, 4, count, side, side, generator=g)
+            ).half(),
             "last": torch.randn(clips, 4, 1, side, side, generator=g).half(),
             "depth": torch.randint(0, 256, (clips, frames, 1, 16, 16), generator=g, dtype=torch.uint8),
             "flow": torch.randint(-9, 9, (clips, frames - 1, 2, 16, 16), generator=g, dtype=torch.int8),
@@ -224,7 +226,7 @@ def toy_latents(folder, clips, frames=41):
             "size": (64, 64),
         },
         folder / "latents-00000.pt",
-    )  # fmt: skip
+    )
     return folder
 
 

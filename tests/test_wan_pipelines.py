@@ -141,9 +141,14 @@ def theirs(pipeline, guidance=GUIDANCE, drop=0, **named):
     last = pipeline(
         prompt_embeds=F.pad(TEXT, (0, 0, 0, 512 - TEXT.shape[1])),
         negative_prompt_embeds=F.pad(NO_TEXT, (0, 0, 0, 512 - NO_TEXT.shape[1])),
-        num_frames=FRAMES, width=WIDTH, height=HEIGHT, num_inference_steps=STEPS, guidance_scale=guidance,
-        output_type="latent", **named,
-    ).frames  # fmt: skip
+        num_frames=FRAMES,
+        width=WIDTH,
+        height=HEIGHT,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        output_type="latent",
+        **named,
+    ).frames
     return [x[:, :, drop:] for x in (*pipeline.scheduler.seen_x0, last)]
 
 
@@ -181,9 +186,14 @@ def test_two_experts_each_with_its_guidance(vae):
     boundary = 0.875  # of sigmas .9997 .937 .832 .624
     model = world("t2v-a14b", vae[1], Experts(high, low, boundary), guidance=4.0, guidance_low=3.0)
     pipeline = WanPipeline(
-        None, None, vae[0], scheduler_of("unipc", "wan"), transformer=diffusers_twin(high),
-        transformer_2=diffusers_twin(low), boundary_ratio=boundary,
-    )  # fmt: skip
+        None,
+        None,
+        vae[0],
+        scheduler_of("unipc", "wan"),
+        transformer=diffusers_twin(high),
+        transformer_2=diffusers_twin(low),
+        boundary_ratio=boundary,
+    )
     agree(ours(model, guidance=None), theirs(pipeline, 4.0, guidance_scale_2=3.0, latents=noise_for(model)))
 
 
@@ -202,9 +212,14 @@ def test_image_to_video(vae, last):
     pipeline.check_inputs = lambda *_, **__: None  # it refuses features beside the picture that they are of
     agree(
         ours(model, start=PICTURE, clip_vision=clip[0], **given),
-        theirs(pipeline, image=chw(PICTURE), image_embeds=features, latents=noise_for(model),
-               **({"last_image": chw(OTHER)} if last else {})),
-    )  # fmt: skip
+        theirs(
+            pipeline,
+            image=chw(PICTURE),
+            image_embeds=features,
+            latents=noise_for(model),
+            **({"last_image": chw(OTHER)} if last else {}),
+        ),
+    )
 
 
 def test_image_to_video_of_two_experts_without_image_branch(vae):
@@ -215,9 +230,14 @@ def test_image_to_video_of_two_experts_without_image_branch(vae):
         p.data.mul_(0.9)
     model = world("i2v-a14b", vae[1], Experts(high, low, 0.9))
     pipeline = WanImageToVideoPipeline(
-        None, None, vae[0], scheduler_of("unipc", "wan"), transformer=diffusers_twin(high),
-        transformer_2=diffusers_twin(low), boundary_ratio=0.9,
-    )  # fmt: skip
+        None,
+        None,
+        vae[0],
+        scheduler_of("unipc", "wan"),
+        transformer=diffusers_twin(high),
+        transformer_2=diffusers_twin(low),
+        boundary_ratio=0.9,
+    )
     agree(ours(model, start=PICTURE), theirs(pipeline, image=chw(PICTURE), latents=noise_for(model)))
 
 
@@ -254,9 +274,15 @@ def test_vace_with_video_mask_and_reference(vae, references):
     masks = [Image.fromarray((255 * m).byte().numpy()) for m in mask]
     agree(
         ours(model, control_video=video.float() / 255, control_mask=mask, **given),
-        theirs(pipeline, drop=references, video=images, mask=masks, latents=noise_for(model, references),
-               reference_images=[Image.fromarray(picture[0].numpy())] if references else None),
-    )  # fmt: skip
+        theirs(
+            pipeline,
+            drop=references,
+            video=images,
+            mask=masks,
+            latents=noise_for(model, references),
+            reference_images=[Image.fromarray(picture[0].numpy())] if references else None,
+        ),
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -272,9 +298,14 @@ def test_anyflow_student(vae, steps):
     pipeline.set_progress_bar_config(disable=True)
     text = F.pad(TEXT, (0, 0, 0, 512 - TEXT.shape[1]))
     last = pipeline(
-        prompt_embeds=text, num_frames=FRAMES, width=WIDTH, height=HEIGHT, num_inference_steps=steps,
-        latents=noise_for(model), output_type="latent",
-    ).frames  # fmt: skip
+        prompt_embeds=text,
+        num_frames=FRAMES,
+        width=WIDTH,
+        height=HEIGHT,
+        num_inference_steps=steps,
+        latents=noise_for(model),
+        output_type="latent",
+    ).frames
     told = encoded(model, "", positive=words(TEXT), negative=words(NO_TEXT))
     latent = latent_of(model, told, seed=SEED, frames=FRAMES, width=WIDTH, height=HEIGHT, steps=steps)
     assert relative(model.space.normalize(latent), last) <= 1e-5

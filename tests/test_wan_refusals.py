@@ -126,9 +126,9 @@ def test_an_expert_alone(files):
     refused(path, path, "one of two experts of Wan 2.2 I2V-A14B", "low_noise_file")
 
 
-@pytest.mark.parametrize("name", [
-    "wan2.2_t2v_high_noise_14B_fp16", "Wan2_2-T2V-A14B_HIGH_fp8", "Wan2.2-HighNoise-T2V", "HIGH-wan22-t2v",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["wan2.2_t2v_high_noise_14B_fp16", "Wan2_2-T2V-A14B_HIGH_fp8", "Wan2.2-HighNoise-T2V", "HIGH-wan22-t2v"]
+)
 def test_an_expert_whose_network_runs_alone_is_known_by_its_name(name, files):
     path = files("t2v-14b", name)
     refused(path, path, "by its name, this is the high-noise expert", "low_noise_file")

@@ -310,7 +310,11 @@ def tokenizer(sentences: list[str], words: int) -> bytes:
     model = io.BytesIO()
     ids = dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences), model_writer=model, vocab_size=words, hard_vocab_limit=False, minloglevel=2,
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        vocab_size=words,
+        hard_vocab_limit=False,
+        minloglevel=2,
         **ids,
-    )  # fmt: skip
+    )
     return model.getvalue()

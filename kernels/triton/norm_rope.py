@@ -39,9 +39,15 @@ def norm_rope_kernel(
 
 
 def norm_rope_to_tiles(
-    x: Tensor, weight: Tensor, eps: float, cos: Tensor, sin: Tensor, pairs: tuple[int, int], coords: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    eps: float,
+    cos: Tensor,
+    sin: Tensor,
+    pairs: tuple[int, int],
+    coords: Tensor,
     slot_token: Tensor,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """x [B, L, heads * D] in raster order, as a projection leaves it -> [B, heads, slots, D] in tile order.
 
     Normalised over all heads together with weight [heads * D], then rotated in neighbouring pairs. cos, sin fp32

@@ -52,9 +52,14 @@ def check_names(path: Path, found: Shapes, wanted: Shapes, what: str) -> None:
 
 
 def fill(
-    module: AnyModule, weights: WeightFile, dtype: torch.dtype, what: str, *,
-    float32: re.Pattern = FLOAT32, renamed: Callable[[str], str] = lambda name: name,
-) -> AnyModule:  # fmt: skip
+    module: AnyModule,
+    weights: WeightFile,
+    dtype: torch.dtype,
+    what: str,
+    *,
+    float32: re.Pattern = FLOAT32,
+    renamed: Callable[[str], str] = lambda name: name,
+) -> AnyModule:
     """Gives a module on meta the file's tensors; matrices keep the file's form where that is no larger.
 
     dtype: what activations will be in; names that `float32` finds compute in float32. renamed: name in the module ->

@@ -88,10 +88,16 @@ def load_model(path: str | Path, low_path: str | Path | None = None, **others) -
 
 
 def load_wan(
-    path: str | Path, low_path: str | Path | None = None, *, codec_path: str | Path | None = None,
-    text_path: str | Path | None = None, tokenizer_path: str | Path | None = None, dtype: torch.dtype | None = None,
-    loras: LoraList = (), preview_paths: Sequence[str | Path] = (),
-) -> WorldModel:  # fmt: skip
+    path: str | Path,
+    low_path: str | Path | None = None,
+    *,
+    codec_path: str | Path | None = None,
+    text_path: str | Path | None = None,
+    tokenizer_path: str | Path | None = None,
+    dtype: torch.dtype | None = None,
+    loras: LoraList = (),
+    preview_paths: Sequence[str | Path] = (),
+) -> WorldModel:
     """A model of the Wan family: path is its transformer, or the high-noise expert with low_path the low-noise one.
 
     codec_path, text_path, tokenizer_path: Wan VAE, umt5-xxl and its spiece.model or tokenizer.json; None leaves that
@@ -103,10 +109,14 @@ def load_wan(
 
 
 def plan_wan(
-    path: str | Path, low_path: str | Path | None = None, codec_path: str | Path | None = None,
-    text_path: str | Path | None = None, tokenizer_path: str | Path | None = None, loras: LoraList = (),
+    path: str | Path,
+    low_path: str | Path | None = None,
+    codec_path: str | Path | None = None,
+    text_path: str | Path | None = None,
+    tokenizer_path: str | Path | None = None,
+    loras: LoraList = (),
     preview_paths: Sequence[str | Path] = (),
-) -> WanPlan:  # fmt: skip
+) -> WanPlan:
     """load_wan's checks and nothing more; under two seconds whatever the size."""
     path = Path(path)
     second = path / "transformer_2"  # of a diffusers pipeline

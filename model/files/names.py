@@ -14,7 +14,13 @@ ANCHORS = {
 
 # diffusers -> native, first match wins (diffusers, loaders/single_file_utils.py, read backwards). Two traps: its norm2
 # is the native norm3, and FLF2V's pos_embed is missing in its own table.
-_RULES = [(re.compile(pattern), native) for pattern, native in (
+
+
+def _compiled(*rules: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern), native) for pattern, native in rules]
+
+
+_RULES = _compiled(
     (r"^condition_embedder\.(time|text)_embedder\.linear_1\b", r"\1_embedding.0"),
     (r"^condition_embedder\.(time|text)_embedder\.linear_2\b", r"\1_embedding.2"),
     (r"^condition_embedder\.time_proj\b", "time_projection.1"),
@@ -27,9 +33,9 @@ _RULES = [(re.compile(pattern), native) for pattern, native in (
     (r"^condition_embedder\.image_embedder\.pos_embed\b", "img_emb.emb_pos"),
     (r"^scale_shift_table$", "head.modulation"),
     (r"^proj_out\b", "head.head"),
-)]  # fmt: skip
+)
 _IN_BLOCK = re.compile(r"^((?:vace_)?blocks\.\d+\.)(.+)$")
-_BLOCK_RULES = [(re.compile(pattern), native) for pattern, native in (
+_BLOCK_RULES = _compiled(
     (r"^scale_shift_table$", "modulation"),
     (r"^proj_in\b", "before_proj"),
     (r"^proj_out\b", "after_proj"),
@@ -38,13 +44,13 @@ _BLOCK_RULES = [(re.compile(pattern), native) for pattern, native in (
     (r"^ffn\.net\.2\b", "ffn.2"),
     (r"^attn1\.", "self_attn."),
     (r"^attn2\.", "cross_attn."),
-)]  # fmt: skip
-_ATTENTION = [(re.compile(pattern), native) for pattern, native in (
+)
+_ATTENTION = _compiled(
     (r"_attn\.to_([qkv])\b", r"_attn.\1"),
     (r"_attn\.to_out\.0\b", "_attn.o"),
     (r"_attn\.add_([kv])_proj\b", r"_attn.\1_img"),
     (r"_attn\.norm_added_k\b", "_attn.norm_k_img"),
-)]  # fmt: skip
+)
 
 
 def _flat(rules: list[tuple[re.Pattern, str]]) -> list[tuple[re.Pattern, str]]:
