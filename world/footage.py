@@ -39,6 +39,7 @@ class Footage:
     names: tuple[str, ...]  # of instances 1, 2, ...
     c2w: Floats  # [T, 4, 4]
     fov_deg: Floats  # [T]
+    remarks: tuple[str, ...] = ()
 
 
 FAR = 1000.0  # metres

@@ -1,0 +1,182 @@
+"""What a camera sees behind the parts: the plate that a picture leaves, or ground, backdrop and sky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..footage import FAR
+from .camera import Camera, scene_camera
+from .pictures import Picture, at_resolution
+from .plate_depth import DepthPlate
+from .raster import nearest, spans, triangles
+
+if TYPE_CHECKING:
+    from ..arrays import Floats
+    from ..scene import Plane, Scene
+    from .surfaces import Surfaces
+
+SKY = ((0.93, 0.95, 0.97), (0.56, 0.70, 0.88))  # at the horizon, and overhead
+SOLID_SLACK, DEPTH_SLACK = 0.004, 0.02  # relative depth by which undrawn bodies, and depth of a picture, may be off
+HAZE = 60.0  # metres after which the ground has two thirds of the horizon's colour
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """rgb float32 [H, W, 3]; depth float32 [H, W] in metres; world points [3, H, W] of its pixels.
+
+    hides float32 [H, W]: depth from which on parts are hidden by what the picture shows; None: by nothing.
+    """
+
+    rgb: Floats
+    depth: Floats
+    points: Floats
+    hides: Floats | None
+
+
+class Backgrounds:
+    """Draws the background of a scene; the last one is kept while the camera stands still.
+
+    Parts without appearance are what the picture shows already: they only lend it their depth, where they stood first.
+    """
+
+    def __init__(self, scene: Scene, surfaces: Surfaces, poses: Floats, width: int, height: int):
+        self.scene, self.still = scene, scene_camera(scene, width, height)[0]
+        self.surfaces, self.poses = surfaces, poses
+        plate = scene.plate
+        self.source = None if plate is None else Camera(self.still.c2w, _focal(scene), scene.width, scene.height)
+        self.plate = self.depth_plate = None
+        if plate is not None and self.source is not None:
+            ratio = scene.width / plate.image.shape[1]
+            self.plate = at_resolution(plate.image, self.still.focal / self.source.focal * ratio)
+            self.plate = Picture(self.plate.image, (self.plate.scale[0] / ratio, self.plate.scale[1] / ratio))
+            if plate.depth is not None:
+                self.depth_plate = DepthPlate(plate.depth, self.plate, self.source)
+        self.last: tuple[Camera, Background] | None = None
+
+    def seen_by(self, camera: Camera) -> Background:
+        """The background in one camera."""
+        if self.last is None or not camera.same(self.last[0]):
+            self.last = camera, self._draw(camera)
+        return self.last[1]
+
+    def _draw(self, camera: Camera) -> Background:
+        if self.depth_plate is not None:
+            rgb, depth = self.depth_plate.seen_by(camera)
+            return Background(rgb, depth, world_points(camera, depth), depth * np.float32(1 + DEPTH_SLACK))
+        depth, ground = plane_depths(self.scene, camera)
+        solid = self._solid_depth(camera)
+        if solid is not None:
+            depth = np.minimum(depth, solid)
+        points = world_points(camera, depth)
+        if self.plate is not None and self.source is not None:
+            rgb = plate_colors(self.plate, self.source, points)
+        else:
+            rgb = self._planes(camera, depth, ground, points)
+        hides = None if solid is None else solid * np.float32(1 + SOLID_SLACK)
+        return Background(rgb, np.minimum(depth, FAR).astype(np.float32), points, hides)
+
+    def _solid_depth(self, camera: Camera) -> Floats | None:
+        """Depth [H, W] of the parts that are not drawn, infinite where there is none; None: there are no such parts."""
+        all_of = self.surfaces
+        undrawn = np.array([s.part.appearance is None for s in all_of.parts], bool)
+        if not undrawn.any():
+            return None
+        points = np.empty((3, len(all_of.vertices)))
+        ends = [s.first_vertex for s in all_of.parts[1:]] + [len(all_of.vertices)]
+        for p in np.flatnonzero(undrawn):
+            vertices = slice(all_of.parts[p].first_vertex, ends[p])
+            matrix = camera.to_pixels @ (camera.w2c @ self.poses[p])[:3]
+            points[:, vertices] = matrix[:, :3] @ all_of.vertices[vertices].T + matrix[:, 3:]
+        faces = np.flatnonzero(undrawn[all_of.part])
+        ready = triangles(points, all_of.faces[faces], faces, camera.width, camera.height)
+        hits = spans(ready, camera.width, camera.height)
+        return nearest(hits, camera.width * camera.height)[1].reshape(camera.height, camera.width)
+
+    def _planes(self, camera: Camera, depth: Floats, ground: Floats, points: Floats) -> Floats:
+        """Checkered planes in haze below a sky."""
+        direction = points - camera.c2w[:3, 3][:, None, None]
+        length = np.linalg.norm(direction, axis=0)
+        rise = np.clip(direction[2] / length, 0, 1)[..., None] ** 0.6
+        sky = np.asarray(SKY[0]) * (1 - rise) + np.asarray(SKY[1]) * rise
+        rgb = sky
+        for plane, here in ((self.scene.ground, ground), (self.scene.backdrop, ~ground)):
+            if plane is not None:
+                seen = here & (depth < FAR)
+                haze = np.exp(-length / HAZE)[..., None]
+                color = _checker(plane, points, depth / camera.focal, direction / length)
+                rgb = np.where(seen[..., None], color * haze + np.asarray(SKY[0]) * (1 - haze), rgb)
+        return rgb.astype(np.float32)
+
+
+def rays(camera: Camera) -> Floats:
+    """World directions [3, H, W], of depth 1, through a camera's pixels."""
+    x, y = np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5
+    turn = camera.c2w[:3, :3] @ np.linalg.inv(camera.to_pixels)
+    return (turn[:, 0, None, None] * x[None, None] + turn[:, 1, None, None] * y[None, :, None]) + turn[:, 2, None, None]
+
+
+def world_points(camera: Camera, depth: Floats) -> Floats:
+    """World points [3, H, W] at depth [H, W] in metres."""
+    return camera.c2w[:3, 3][:, None, None] + rays(camera) * depth
+
+
+def plane_depths(scene: Scene, camera: Camera) -> tuple[Floats, Floats]:
+    """Depth [H, W] of ground and backdrop, FAR where neither is met, and where it is the ground's, bool [H, W]."""
+    direction, eye = rays(camera), camera.c2w[:3, 3]
+    depths: list[Floats] = []
+    for plane in (scene.ground, scene.backdrop):
+        depth = np.full(direction.shape[1:], FAR)
+        if plane is not None:
+            normal = np.asarray(plane.normal)
+            toward = np.tensordot(normal, direction, 1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                z = (plane.offset - normal @ eye) / toward
+            depth = np.where((z > 0) & (z < FAR), z, FAR)
+        depths.append(depth)
+    return np.minimum(*depths), depths[0] <= depths[1]
+
+
+def plate_colors(plate: Picture, source: Camera, points: Floats) -> Floats:
+    """Colours float32 [H, W, 3] of world points [3, H, W] in a plate that `source` sees; beyond it, its mirror image."""
+    import cv2
+
+    matrix = source.to_pixels @ source.w2c[:3]
+    q = np.tensordot(matrix[:, :3], points, 1) + matrix[:, 3][:, None, None]
+    z = np.maximum(q[2], 1e-6)
+    x, y = q[0] / z * plate.scale[0] - 0.5, q[1] / z * plate.scale[1] - 0.5
+    height, width = plate.image.shape[:2]
+    grid_x, grid_y = np.arange(x.shape[1]), np.arange(x.shape[0])[:, None]
+    if x.shape == (height, width) and max(np.abs(x - grid_x).max(), np.abs(y - grid_y).max()) < 1e-3:
+        return plate.image.astype(np.float32) / 255  # the plate's own view: its own pixels
+    limit = 4.0 * max(width, height)
+    maps = np.clip(x, -limit, limit).astype(np.float32), np.clip(y, -limit, limit).astype(np.float32)
+    colors = cv2.remap(plate.image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(colors).astype(np.float32) / 255
+
+
+def _focal(scene: Scene) -> float:
+    from ...geometry.camera_numpy import focal_length
+
+    return float(focal_length(scene.view.fov_deg, scene.height))
+
+
+def _checker(plane: Plane, points: Floats, pixel: Floats, direction: Floats) -> Floats:
+    """Colours [H, W, 3] of a plane's tiles, anti-aliased over the footprint of a pixel (pixel: its size in metres)."""
+    normal = np.asarray(plane.normal)
+    first = np.cross((0.0, 1.0, 0.0) if abs(normal[1]) < 0.9 else (1.0, 0.0, 0.0), normal)
+    first /= np.linalg.norm(first)
+    second = np.cross(normal, first)
+    tilt = np.maximum(np.abs(np.tensordot(normal, direction, 1)), 1e-3)
+    waves: list[Floats] = []
+    for axis in (first, second):
+        along = np.abs(np.tensordot(axis, direction, 1))
+        footprint = pixel * np.sqrt(1 + (along / tilt) ** 2)
+        phase = np.tensordot(axis, points, 1) / plane.tile
+        triangle = 1 - np.abs(phase % 2 - 1) * 2
+        edge = np.clip(triangle * plane.tile / (2 * footprint), -1, 1)
+        waves.append(edge * np.clip(1.5 - 2 * footprint / plane.tile, 0, 1))
+    tile = (0.5 + 0.5 * waves[0] * waves[1])[..., None]
+    return np.asarray(plane.colors[0]) * tile + np.asarray(plane.colors[1]) * (1 - tile)

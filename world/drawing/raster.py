@@ -1,0 +1,166 @@
+"""Which triangle covers which pixel, at which depth: exact spans of triangles in homogeneous coordinates.
+
+Edge functions are rows of the inverse of a triangle's homogeneous vertices (Olano and Greer, "Triangle Scan
+Conversion using 2D Homogeneous Coordinates", 1997): they need no clipping, and their sum is the inverse depth.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..arrays import Bools, Floats, Ints
+
+NEAR = 1e-3  # metres: what is nearer to the camera is not drawn
+INCLUSIVE = 1e-5  # pixels by which a span is widened, so that no pixel between two triangles is missed by both
+PARALLEL = 1e-12  # ratio of an edge's coefficients below which it is taken for parallel to the rows
+
+
+class Triangles(NamedTuple):
+    """F triangles, ready for their spans; the axis of 3 is their edges."""
+
+    start: Floats  # [3, F] x where an edge meets row y = 0
+    slope: Floats  # [3, F] pixels of x a row
+    left: Bools  # [3, F] whether the inside is to the right of the edge
+    inverse_depth: Floats  # [3, F]: its coefficients of x, y, 1
+    rows: Floats  # [2, F] least and greatest y, within the picture
+    columns: Floats  # [2, F] least and greatest x
+    face: Ints  # [F] number of each
+
+
+class Hits(NamedTuple):
+    """Samples that triangles cover, in order of the triangles: sample [n], depth in metres [n], face [n]."""
+
+    sample: Ints
+    depth: Floats
+    face: Ints
+
+
+class Samples(NamedTuple):
+    """Pixels that are rasterised: pixel [n], flat and ascending; before [H W + 1]: how many of them come before each."""
+
+    pixel: Ints
+    before: Ints
+
+
+def chosen(mask: Bools) -> Samples:
+    """The samples at the true pixels of mask [H, W]."""
+    flat = mask.ravel()
+    before = np.zeros(flat.size + 1, np.int32)
+    np.cumsum(flat, out=before[1:])
+    return Samples(np.flatnonzero(flat), before)
+
+
+def triangles(points: Floats, faces: Ints, numbers: Ints, width: int, height: int) -> Triangles:
+    """Set up triangles faces [F, 3] of homogeneous pixel positions points [3, N] (u z, v z, z), numbered numbers [F]."""
+    in_front = (points[2] > NEAR)[faces]
+    some = in_front.any(1)
+    if not some.all():
+        faces, numbers, in_front = faces[some], numbers[some], in_front[some]
+    x, y, z = (np.ascontiguousarray(c[faces.T]) for c in points)  # [3, F] each
+    columns, rows = _bounds(x, y, z, in_front)
+    wanted = (columns[1] > 0) & (columns[0] < width) & (rows[1] > 0) & (rows[0] < height)
+    x, y, z, numbers = x[:, wanted], y[:, wanted], z[:, wanted], numbers[wanted]
+    nx, ny, nz = x[[1, 2, 0]], y[[1, 2, 0]], z[[1, 2, 0]]  # next vertex
+    px, py, pz = x[[2, 0, 1]], y[[2, 0, 1]], z[[2, 0, 1]]  # the one after it
+    a, b, c = ny * pz - nz * py, nz * px - nx * pz, nx * py - ny * px
+    determinant = x[0] * a[0] + y[0] * b[0] + z[0] * c[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(determinant == 0, 0.0, 1 / determinant)
+        a, b, c = a * scale, b * scale, c * scale
+        inverse_depth = np.stack((a.sum(0), b.sum(0), c.sum(0)))
+        least = np.abs(b) * PARALLEL + np.finfo(np.float64).tiny
+        a = np.where(np.abs(a) < least, np.where(a < 0, -least, least), a)
+        start, slope = -c / a, -b / a
+    return Triangles(
+        start, slope, a > 0, inverse_depth, np.clip(rows[:, wanted], 0, height), columns[:, wanted], numbers
+    )
+
+
+def select(of: Triangles, which: Bools) -> Triangles:
+    """Some of the triangles: which [F]."""
+    return Triangles(*(a[..., which] for a in of))
+
+
+def spans(
+    of: Triangles, width: int, height: int, offset: tuple[float, float] = (0.0, 0.0), samples: Samples | None = None
+) -> Hits:
+    """What the triangles cover of all pixels, or of `samples`, sampled at the pixels' centres plus offset (x, y)."""
+    top = np.ceil(of.rows[0] - (0.5 + offset[1] + INCLUSIVE)).astype(np.int64)
+    bottom = np.floor(of.rows[1] - (0.5 + offset[1] - INCLUSIVE)).astype(np.int64)
+    top, bottom = np.maximum(top, 0), np.minimum(bottom, height - 1)
+    rows = np.maximum(bottom - top + 1, 0)
+    t = np.repeat(np.arange(len(rows)), rows)
+    row = np.arange(len(t)) + np.repeat(top - np.cumsum(rows) + rows, rows)
+    y = row + (0.5 + offset[1])
+    crossing = of.slope[:, t]
+    crossing *= y
+    crossing += of.start[:, t]
+    left = of.left[:, t]
+    low = np.where(left, crossing, -np.inf).max(0)
+    high = np.where(left, np.inf, crossing).min(0)
+    shift = 0.5 + offset[0]
+    first = np.ceil(np.clip(low - (shift + INCLUSIVE), 0, width)).astype(np.int64)
+    end = np.floor(np.clip(high - (shift - INCLUSIVE), -1, width - 1)).astype(np.int64) + 1
+    some = end > first
+    t, row, y, first, end = t[some], row[some], y[some], first[some], end[some]
+    first, end = first + row * width, end + row * width
+    if samples is not None:
+        first, end = samples.before[first], samples.before[end]
+    counts = np.maximum(end - first, 0)
+    line = np.repeat(np.arange(len(counts)), counts)
+    sample = np.arange(len(line)) + (first - np.cumsum(counts) + counts)[line]
+    pixel = sample if samples is None else samples.pixel[sample]
+    ax, ay, a1 = of.inverse_depth[:, t]
+    inverse = ax[line] * (pixel + (shift - row * width)[line]) + (ay * y + a1)[line]
+    face = of.face[t][line]
+    with np.errstate(divide="ignore"):
+        depth = 1 / inverse
+    good = (inverse > 0) & (depth > NEAR)
+    if not good.all():
+        sample, depth, face = sample[good], depth[good], face[good]
+    return Hits(sample, depth.astype(np.float32), face)
+
+
+def nearest(hits: Hits, samples: int) -> tuple[Hits, Floats]:
+    """The nearest hit of each sample, in order of the faces, and its depth [samples] (infinite where none)."""
+    depth = np.full(samples, np.inf, np.float32)
+    np.minimum.at(depth, hits.sample, hits.depth)
+    best = hits.depth == depth[hits.sample]
+    sample, z, face = (a[best] for a in hits)
+    winner = np.empty(samples, face.dtype)
+    winner[sample] = face  # two triangles may meet a sample on their common edge at one depth: the later one is kept
+    once = winner[sample] == face
+    return Hits(sample[once], z[once], face[once]), depth
+
+
+def keep(hits: Hits, which: Bools) -> Hits:
+    """Some of the hits: which [n]."""
+    return Hits(*(a[which] for a in hits))
+
+
+def _bounds(x: Floats, y: Floats, z: Floats, in_front: Bools) -> tuple[Floats, Floats]:
+    """Extents in x and in y, [2, F] each, of triangles [3, F], of what lies in front of the camera."""
+    front = in_front.T
+    safe = np.where(front, z, 1.0)
+    u, v = x / safe, y / safe
+    crossing = ~front.all(0)
+    if crossing.any():
+        u, v = np.concatenate((u, u)), np.concatenate((v, v))
+        for i in range(3):
+            j = (i + 1) % 3
+            # The edge from vertex i to j meets the near plane at share s; where both are on one side, no new point is made.
+            step = z[j] - z[i]
+            s = np.clip((NEAR - z[i]) / np.where(step == 0, 1.0, step), 0.0, 1.0)
+            meets = front[i] != front[j]
+            inner = np.where(front[i], u[i], u[j]), np.where(front[i], v[i], v[j])
+            u[3 + i] = np.where(meets, (x[i] + s * (x[j] - x[i])) / NEAR, inner[0])
+            v[3 + i] = np.where(meets, (y[i] + s * (y[j] - y[i])) / NEAR, inner[1])
+        front = np.concatenate((front, front[[0, 1, 2]] | front[[1, 2, 0]]))
+        low_u, high_u = np.where(front, u, np.inf).min(0), np.where(front, u, -np.inf).max(0)
+        low_v, high_v = np.where(front, v, np.inf).min(0), np.where(front, v, -np.inf).max(0)
+    else:
+        low_u, high_u, low_v, high_v = u.min(0), u.max(0), v.min(0), v.max(0)
+    return np.stack((low_u, high_u)), np.stack((low_v, high_v))

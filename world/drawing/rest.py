@@ -1,0 +1,86 @@
+"""What has not moved looks as in the picture: the difference between picture and drawing, faded as bodies leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .pictures import at_resolution
+from .surfaces import moved_pixels
+
+if TYPE_CHECKING:
+    from ..arrays import Floats, Ints
+    from .camera import Camera
+    from .shading import Stage
+    from .surfaces import Surfaces
+
+FADE_PIXELS = 2.0  # way of a body by which the picture's own pixels have given way to the drawn ones
+SHADOW_SHARE = 0.25  # way of a body, as a share of its size, by which its new shadow has faded in
+
+
+class RestPicture:
+    """Corrects frames of the scene's still view; made from its first frame as drawn, rgb [H, W, 3], part [H, W]."""
+
+    def __init__(self, stage: Stage, rgb: Floats, part: Ints):
+        import cv2
+
+        plate = stage.motion.scene.plate
+        assert plate is not None
+        self.camera, self.poses, self.present = stage.camera, stage.poses, frozenset(stage.present)
+        height, width = part.shape
+        self.pixel = np.zeros(0, np.int64)
+        picture = at_resolution(plate.picture, width / plate.picture.shape[1]).image
+        if picture.shape[:2] != (height, width):
+            return  # a cropped or enlarged view is drawn throughout
+        picture = picture.reshape(-1, 3).astype(np.float32) / 255
+        difference = picture - rgb.reshape(-1, 3)
+        self.pixel = np.flatnonzero(np.abs(difference).max(1) > 1e-4)
+        self.difference, self.picture = difference[self.pixel], picture[self.pixel]
+        self.part = part.ravel()[self.pixel]
+        # A made-up pixel beside a body, in its shadow say, goes with the nearest body.
+        owner = part.copy()
+        if (part >= 0).any():
+            _, labels = cv2.distanceTransformWithLabels(
+                (part < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+            )
+            of = np.zeros(int(labels.max()) + 1, np.int16)
+            on = part >= 0
+            of[labels[on]] = part[on]
+            owner = of[labels]
+        self.owner = owner.ravel()[self.pixel]
+
+    def correct(self, stage: Stage, rgb: Floats, part: Ints) -> None:
+        """Bring a frame rgb [H, W, 3], in place, to the picture where it shows what it showed at rest."""
+        if not len(self.pixel) or not stage.camera.same(self.camera):
+            return
+        weights = np.zeros(len(stage.surfaces.parts) + 1, np.float32)
+        weights[-1] = 1.0
+        for p in self.present.intersection(stage.present):
+            moved = moved_pixels(stage.surfaces.parts[p], stage.camera, stage.poses[p], self.camera, self.poses[p])
+            weights[p] = max(1 - moved / FADE_PIXELS, 0)
+        weight = weights[self.owner] * (part.ravel()[self.pixel] == self.part)
+        at = np.flatnonzero(weight > 0)
+        flat = rgb.reshape(-1, 3)
+        pixel, share = self.pixel[at], weight[at, None]
+        flat[pixel] = np.where(share == 1, self.picture[at], flat[pixel] + self.difference[at] * share)
+
+
+def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], in_picture: bool) -> Floats:
+    """How much of each part's shadow is drawn [P]; a picture shows the shadow of what is projected from it at rest."""
+    out = np.zeros(len(surfaces.parts))
+    for p in present:
+        surface = surfaces.parts[p]
+        out[p] = 1.0
+        if in_picture and surface.cutout is not None:
+            corners = np.stack((surface.low, surface.high, (surface.low + surface.high) / 2))
+            change = poses[p] - np.asarray(surface.part.rest, np.float64)
+            moved = float(np.linalg.norm(corners @ change[:3, :3].T + change[:3, 3], axis=1).max())
+            share = min(moved / max(SHADOW_SHARE * surface.size, 1e-9), 1.0)
+            out[p] = share * share * (3 - 2 * share)
+    return out
+
+
+def is_home(camera: Camera, still: Camera) -> bool:
+    """Whether a camera is the scene's still view."""
+    return camera.same(still)

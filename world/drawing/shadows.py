@@ -1,0 +1,148 @@
+"""Soft shadows of the parts on ground and backdrop: points spread over their surfaces, seen along the light.
+
+The points are counted into a picture in the plane square to the light, in bands by their distance from what they
+shade; each band is blurred by the light's softness times that distance, as a wide light does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..footage import FAR
+
+if TYPE_CHECKING:
+    from ..arrays import Floats
+    from ..scene import Scene
+    from .background import Background
+    from .surfaces import Surfaces
+
+CELLS_A_BODY = 56  # cells of the shadow's picture along a body's diagonal
+POINTS_A_CELL = 3.0  # mean number of points of a surface in an area of one cell
+MOST_POINTS = 24000  # on one part
+MOST_CELLS = 640  # along the side of the shadow's picture; beyond, its cells grow
+BANDS = (1.0, 3.0, 8.0, 20.0, 48.0)  # cells: greatest blur (standard deviation) of each band
+LEAST_BLUR = 0.8  # cells: hides the grain of the points
+
+
+class Shadows:
+    """The shadows of a motion's parts under the scene's light."""
+
+    def __init__(self, scene: Scene, surfaces: Surfaces):
+        self.scene = scene
+        light = np.asarray(scene.light.direction, np.float64)
+        self.toward = light / np.linalg.norm(light)
+        side = np.cross(self.toward, (0.0, 1.0, 0.0) if abs(self.toward[1]) < 0.9 else (1.0, 0.0, 0.0))
+        side /= np.linalg.norm(side)
+        self.plane = np.stack((side, np.cross(self.toward, side)))  # [2, 3] axes square to the light
+        sizes = [s.size for s in surfaces.parts if s.part.appearance is not None]
+        # A broken body's shards do not make the cells finer: the largest parts say how fine a shadow is.
+        self.cell = max(sizes, default=1.0) / CELLS_A_BODY
+        self.points = [self._spread(surfaces, p) for p in range(len(surfaces.parts))]
+        self.seen: tuple[Background, Floats] | None = None
+
+    def darken(self, rgb: Floats, background: Background, poses: Floats, weights: Floats) -> None:
+        """Darken a frame rgb [H, W, 3] of the background, in place, by parts at poses [P, 4, 4], weights [P] in 0..1."""
+        import cv2
+
+        strength = self.scene.light.shadow
+        picture = self._picture(poses, weights) if strength > 0 else None
+        if picture is None:
+            return
+        grid, origin, cell = picture
+        if self.seen is None or self.seen[0] is not background:
+            flat = np.tensordot(self.plane, background.points, 1).astype(np.float32)
+            flat[:, background.depth >= FAR] = np.inf
+            self.seen = background, flat
+        flat = self.seen[1]
+        extent = np.array(grid.shape[::-1]) * cell
+        inside = (flat[0] > origin[0]) & (flat[0] < origin[0] + extent[0])
+        inside &= (flat[1] > origin[1]) & (flat[1] < origin[1] + extent[1])
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if not len(rows):
+            return
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        x, y = ((flat[i][box] - np.float32(origin[i])) * np.float32(1 / cell) - np.float32(0.5) for i in (0, 1))
+        shade = cv2.remap(grid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        rgb[box] *= (1 - strength * np.asarray(shade))[..., None]
+
+    def _picture(self, poses: Floats, weights: Floats) -> tuple[Floats, Floats, float] | None:
+        """The shadows [h, w] as the light sees them, the origin [2] and the size of a cell in metres."""
+        import cv2
+
+        flat: list[Floats] = []
+        height: list[Floats] = []
+        weight: list[Floats] = []
+        for p in np.argsort(weights, kind="stable"):  # the darker one comes last and wins
+            if weights[p] > 0 and len(self.points[p]):
+                at = self.points[p] @ poses[p, :3, :3].T + poses[p, :3, 3]
+                reach = self._reach(at)
+                flat.append(at @ self.plane.T)
+                height.append(reach)
+                weight.append(np.full(len(at), weights[p], np.float32))
+        if not flat:
+            return None
+        at, reach, value = np.concatenate(flat), np.concatenate(height), np.concatenate(weight)
+        falls = np.isfinite(reach)
+        if not falls.any():
+            return None
+        at, reach, value = at[falls], reach[falls], value[falls]
+        spread = self.scene.light.softness * reach * 0.5  # the rim is two standard deviations wide
+        cell = self.cell
+        while np.ptp(at, axis=0).max() / cell > MOST_CELLS:
+            cell *= 2
+        blur = np.minimum(spread / cell, BANDS[-1])
+        margin = 3 * max(float(blur.max()), LEAST_BLUR) + 2
+        origin = (np.floor(at.min(0) / cell) - np.ceil(margin)) * cell
+        columns, rows = (np.ceil((at.max(0) - origin) / cell + margin)).astype(int)
+        index = ((at - origin) / cell).astype(np.int64)
+        flat_index = index[:, 1] * columns + index[:, 0]
+        clear = np.ones((rows, columns), np.float32)
+        for low, high in zip((0.0, *BANDS), BANDS, strict=False):
+            here = (blur >= low) & ((blur < high) | (high == BANDS[-1]))
+            if not here.any():
+                continue
+            band = np.zeros(rows * columns, np.float32)
+            band[flat_index[here]] = value[here]
+            band = cv2.morphologyEx(band.reshape(rows, columns), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+            sigma = max(float(blur[here].mean()), LEAST_BLUR)
+            # Bands meet where a body crosses from one to the next: the darker one counts, so that no seam is seen.
+            clear = np.minimum(clear, 1 - np.asarray(cv2.GaussianBlur(band, (0, 0), sigma)))
+        return 1 - clear, origin, cell
+
+    def _reach(self, at: Floats) -> Floats:
+        """Way along the light from points [n, 3] to the plane that they shade, metres; infinite where there is none."""
+        way = np.full(len(at), np.inf)
+        for plane in (self.scene.ground, self.scene.backdrop):
+            if plane is not None:
+                normal = np.asarray(plane.normal)
+                slope = float(normal @ self.toward)
+                if slope > 1e-3:
+                    way = np.minimum(way, np.maximum((at @ normal - plane.offset) / slope, 0.0))
+        return way
+
+    def _spread(self, surfaces: Surfaces, p: int) -> Floats:
+        """Points [n, 3] over a part's surface, in its axes, evenly by area; of a cut-out only where it is opaque."""
+        surface = surfaces.parts[p]
+        if surface.part.appearance is None:
+            return np.zeros((0, 3))
+        mesh = surface.part.surface
+        a, b, c = (np.asarray(mesh.vertices, np.float64)[mesh.faces[:, i]] for i in range(3))
+        area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+        total = float(area.sum())
+        if total <= 0:
+            return np.zeros((0, 3))
+        count = int(min(max(POINTS_A_CELL * total / self.cell**2, 16), MOST_POINTS))
+        # Halton-like sequence (Roberts's R3): even without clumps, the same for each run.
+        steps = (np.arange(count)[:, None] + 0.5) * np.array([1 / count, 0.7548776662466927, 0.5698402909980532]) % 1
+        face = np.searchsorted(np.cumsum(area) / total, steps[:, 0]).clip(0, len(area) - 1)
+        u, v = np.sqrt(steps[:, 1:2]), steps[:, 2:3]
+        points = a[face] * (1 - u) + b[face] * (u * (1 - v)) + c[face] * (u * v)
+        cut = surface.cutout
+        if cut is not None and not cut.hard:
+            rest = np.asarray(surface.part.rest, np.float64)
+            world = points @ rest[:3, :3].T + rest[:3, 3]
+            q = world @ cut.to_picture[:, :3].T + cut.to_picture[:, 3]
+            points = points[cut.sharp.at(q[:, 0] / q[:, 2], q[:, 1] / q[:, 2])[:, 3] > 127]
+        return points

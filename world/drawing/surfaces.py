@@ -1,0 +1,174 @@
+"""The parts of a motion, prepared for drawing: their meshes in one list of faces, normals, pictures, points for shadows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..scene import Projected, SceneError, Textured
+from .camera import Camera, inverse
+from .pictures import Cutout, cutout
+
+if TYPE_CHECKING:
+    from ..arrays import Bools, Floats, Ints
+    from ..motion import Motion, Part
+    from ..scene import Mesh
+
+CREASE_DEG = 40.0  # faces that meet at a sharper angle are shaded as separate faces
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """One part: its faces are first_face .. first_face + F, its vertices likewise.
+
+    corner_normals [F, 3, 3]: of lit parts, in the part's axes. cutout: of a Projected part. size: metres, its extent.
+    """
+
+    part: Part
+    first_face: int
+    first_vertex: int
+    low: Floats  # [3] bounds in the part's axes
+    high: Floats
+    corner_normals: Floats | None
+    cutout: Cutout | None
+
+    @property
+    def size(self) -> float:
+        """Diagonal of the bounds, metres."""
+        return float(np.linalg.norm(self.high - self.low))
+
+
+@dataclass(frozen=True, eq=False)
+class Surfaces:
+    """All drawn parts of a motion.
+
+    vertices [N, 3] and normals [F, 3] in each part's axes; offsets [F]: normal dot a point of the face; faces [F, 3]
+    number vertices of this list; part [F]; two_sided [F]: of meshes that are not closed, so both sides are seen.
+    """
+
+    parts: tuple[Surface, ...]
+    vertices: Floats
+    faces: Ints
+    normals: Floats
+    offsets: Floats
+    part: Ints
+    two_sided: Bools
+
+
+def surfaces(motion: Motion, camera: Camera) -> Surfaces:
+    """Prepare a motion's parts to be seen at about the resolution of `camera`. Raises SceneError on a broken mesh."""
+    parts: list[Surface] = []
+    vertices: list[Floats] = []
+    faces: list[Ints] = []
+    normals: list[Floats] = []
+    two_sided: list[Bools] = []
+    cutouts: dict[int, Cutout] = {}
+    first_vertex = first_face = 0
+    for part in motion.parts:
+        mesh = part.surface
+        _check(part)
+        at = np.asarray(mesh.vertices, np.float64)
+        normal = face_normals(mesh)
+        look = part.appearance
+        picture = None
+        if isinstance(look, Projected):
+            if id(look) not in cutouts:  # shards share their body's picture
+                cutouts[id(look)] = cutout(look, camera)
+            picture = cutouts[id(look)]
+        lit = look is not None and picture is None
+        corners = corner_normals(mesh, normal) if lit else None
+        parts.append(Surface(part, first_face, first_vertex, at.min(0), at.max(0), corners, picture))
+        vertices.append(at)
+        faces.append(np.asarray(mesh.faces, np.int64) + first_vertex)
+        normals.append(normal)
+        two_sided.append(np.full(len(mesh.faces), not is_closed(mesh)))
+        first_vertex += len(at)
+        first_face += len(mesh.faces)
+    if not parts:
+        none = np.zeros((0, 3))
+        return Surfaces((), none, none.astype(np.int64), none, none[:, 0], none[:, 0].astype(np.int64), none[:, 0] > 0)
+    all_vertices, all_faces, all_normals = np.concatenate(vertices), np.concatenate(faces), np.concatenate(normals)
+    return Surfaces(
+        tuple(parts),
+        all_vertices,
+        all_faces,
+        all_normals,
+        (all_normals * all_vertices[all_faces[:, 0]]).sum(1),
+        np.repeat(np.arange(len(parts)), [len(f) for f in faces]),
+        np.concatenate(two_sided),
+    )
+
+
+def face_normals(mesh: Mesh) -> Floats:
+    """Unit normals [F, 3] of a mesh, outwards; zero for faces without area."""
+    a, b, c = (np.asarray(mesh.vertices, np.float64)[mesh.faces[:, i]] for i in range(3))
+    normal = np.cross(b - a, c - a)
+    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
+
+
+def is_closed(mesh: Mesh) -> bool:
+    """Whether each edge of the mesh is shared by two faces that run through it in opposite directions.
+
+    Vertices at one place count as one: a texture's seam does not open a mesh.
+    """
+    _, same = np.unique(np.round(mesh.vertices, 9), axis=0, return_inverse=True)
+    f = same.reshape(-1)[mesh.faces].astype(np.int64)
+    f = f[(f[:, 0] != f[:, 1]) & (f[:, 1] != f[:, 2]) & (f[:, 2] != f[:, 0])]
+    start, end = f.ravel(), f[:, [1, 2, 0]].ravel()
+    count = int(f.max(initial=0)) + 1
+    return bool(np.array_equal(np.sort(start * count + end), np.sort(end * count + start)))
+
+
+def corner_normals(mesh: Mesh, normals: Floats) -> Floats:
+    """Normals [F, 3, 3] at each face's corners: the mean of the faces around that meet it without a crease."""
+    _, same = np.unique(np.round(mesh.vertices, 9), axis=0, return_inverse=True)
+    corner = same.reshape(-1)[mesh.faces].ravel()  # [3F] vertex of each corner
+    face = np.repeat(np.arange(len(mesh.faces)), 3)
+    order = np.argsort(corner, kind="stable")
+    starts = np.searchsorted(corner[order], np.arange(corner.max() + 2))
+    valence = np.diff(starts)
+    # Each corner meets all corners at its vertex: pairs are enumerated, sums are taken by corner.
+    count = valence[corner]
+    pair = np.repeat(np.arange(len(corner)), count)
+    other = order[np.arange(len(pair)) + (starts[corner] - np.cumsum(count) + count)[pair]]
+    near = normals[face[other]]
+    smooth = (near * normals[face[pair]]).sum(1) > np.cos(np.radians(CREASE_DEG))
+    out = np.stack([np.bincount(pair, near[:, i] * smooth, len(corner)) for i in range(3)], 1)
+    return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-30)).reshape(-1, 3, 3)
+
+
+def moved_pixels(surface: Surface, camera: Camera, pose: Floats, seen_from: Camera, at: Floats) -> float:
+    """Greatest way in pixels of the part's bounds between one camera and pose and another; 0: nothing moved at all."""
+    if camera.same(seen_from) and np.array_equal(pose, at):
+        return 0.0
+    corners = np.stack(np.meshgrid(*zip(surface.low, surface.high, strict=True), indexing="ij"), -1).reshape(-1, 3)
+    ends: list[Floats] = []
+    for view, posed in ((camera, pose), (seen_from, at)):
+        matrix = view.to_pixels @ (view.w2c @ posed)[:3]
+        local = corners @ matrix[:, :3].T + matrix[:, 3]
+        ends.append(local[:, :2] / np.maximum(local[:, 2:], 1e-3))
+    return float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
+
+
+def between(start: Floats, end: Floats) -> Floats:
+    """Pose of one frame's axes in another's [4, 4]: inverse(end) @ start."""
+    return inverse(end) @ start
+
+
+def _check(part: Part) -> None:
+    mesh = part.surface
+    if mesh.vertices.ndim != 2 or mesh.vertices.shape[1:] != (3,) or len(mesh.vertices) == 0:
+        raise SceneError(f"the surface of {part.name!r} has vertices {list(mesh.vertices.shape)}; expected [N, 3]")
+    if not np.isfinite(mesh.vertices).all():
+        raise SceneError(f"the surface of {part.name!r} has vertices that are not finite")
+    if mesh.faces.ndim != 2 or mesh.faces.shape[1:] != (3,):
+        raise SceneError(f"the surface of {part.name!r} has faces {list(mesh.faces.shape)}; expected [F, 3]")
+    if len(mesh.faces) and not 0 <= int(mesh.faces.min()) <= int(mesh.faces.max()) < len(mesh.vertices):
+        raise SceneError(
+            f"the surface of {part.name!r} has faces that name vertices {mesh.faces.min()} to {mesh.faces.max()}; "
+            f"it has {len(mesh.vertices)}"
+        )
+    if isinstance(part.appearance, Textured) and mesh.uv is None:
+        raise SceneError(f"{part.name!r} has a texture, but its surface has no uv: give each vertex one, or a colour")
