@@ -35,7 +35,7 @@ def cut_out(image, alpha):
 
 
 def relief(alpha, view, distance, thickness, step=4.0):
-    """A closed mesh in world axes over alpha > 0, at a distance along the axis; thickness 0: a sheet that faces the view.
+    """A closed mesh in world axes over alpha > 0, at a distance along the axis; thickness 0: a sheet facing the view.
 
     Front and back are inflated by the square root of the way to the outline, up to half the thickness in metres.
     """
@@ -118,7 +118,7 @@ def turned(axis, radians, about):
     axis = np.asarray(axis) / np.linalg.norm(axis)
     k = np.cross(np.eye(3), axis)
     out = np.eye(4)
-    out[:3, :3] = np.eye(3) - np.sin(radians) * k + (1 - np.cos(radians)) * k @ k
+    out[:3, :3] = np.eye(3) + np.sin(radians) * k + (1 - np.cos(radians)) * k @ k
     out[:3, 3] = np.asarray(about) - out[:3, :3] @ about
     return out
 

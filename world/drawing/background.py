@@ -14,7 +14,7 @@ from .plate_depth import DepthPlate
 from .raster import nearest, spans, triangles
 
 if TYPE_CHECKING:
-    from ..arrays import Floats
+    from ..arrays import Bools, Floats
     from ..scene import Plane, Scene
     from .surfaces import Surfaces
 
@@ -89,25 +89,24 @@ class Backgrounds:
         for p in np.flatnonzero(undrawn):
             vertices = slice(all_of.parts[p].first_vertex, ends[p])
             matrix = camera.to_pixels @ (camera.w2c @ self.poses[p])[:3]
-            points[:, vertices] = matrix[:, :3] @ all_of.vertices[vertices].T + matrix[:, 3:]
+            points[:, vertices] = matrix[:, :3] @ np.transpose(all_of.vertices[vertices]) + matrix[:, 3:]
         faces = np.flatnonzero(undrawn[all_of.part])
         ready = triangles(points, all_of.faces[faces], faces, camera.width, camera.height)
         hits = spans(ready, camera.width, camera.height)
         return nearest(hits, camera.width * camera.height)[1].reshape(camera.height, camera.width)
 
-    def _planes(self, camera: Camera, depth: Floats, ground: Floats, points: Floats) -> Floats:
+    def _planes(self, camera: Camera, depth: Floats, ground: Bools, points: Floats) -> Floats:
         """Checkered planes in haze below a sky."""
         direction = points - camera.c2w[:3, 3][:, None, None]
         length = np.linalg.norm(direction, axis=0)
         rise = np.clip(direction[2] / length, 0, 1)[..., None] ** 0.6
-        sky = np.asarray(SKY[0]) * (1 - rise) + np.asarray(SKY[1]) * rise
-        rgb = sky
+        rgb: Floats = np.asarray(SKY[0]) * (1 - rise) + np.asarray(SKY[1]) * rise
         for plane, here in ((self.scene.ground, ground), (self.scene.backdrop, ~ground)):
             if plane is not None:
                 seen = here & (depth < FAR)
                 haze = np.exp(-length / HAZE)[..., None]
                 color = _checker(plane, points, depth / camera.focal, direction / length)
-                rgb = np.where(seen[..., None], color * haze + np.asarray(SKY[0]) * (1 - haze), rgb)
+                np.copyto(rgb, color * haze + np.asarray(SKY[0]) * (1 - haze), where=seen[..., None])
         return rgb.astype(np.float32)
 
 
@@ -123,7 +122,7 @@ def world_points(camera: Camera, depth: Floats) -> Floats:
     return camera.c2w[:3, 3][:, None, None] + rays(camera) * depth
 
 
-def plane_depths(scene: Scene, camera: Camera) -> tuple[Floats, Floats]:
+def plane_depths(scene: Scene, camera: Camera) -> tuple[Floats, Bools]:
     """Depth [H, W] of ground and backdrop, FAR where neither is met, and where it is the ground's, bool [H, W]."""
     direction, eye = rays(camera), camera.c2w[:3, 3]
     depths: list[Floats] = []
@@ -140,7 +139,7 @@ def plane_depths(scene: Scene, camera: Camera) -> tuple[Floats, Floats]:
 
 
 def plate_colors(plate: Picture, source: Camera, points: Floats) -> Floats:
-    """Colours float32 [H, W, 3] of world points [3, H, W] in a plate that `source` sees; beyond it, its mirror image."""
+    """Colours float32 [H, W, 3] of world points [3, H, W] in a plate seen by `source`; beyond it, its mirror image."""
     import cv2
 
     matrix = source.to_pixels @ source.w2c[:3]
@@ -148,13 +147,17 @@ def plate_colors(plate: Picture, source: Camera, points: Floats) -> Floats:
     z = np.maximum(q[2], 1e-6)
     x, y = q[0] / z * plate.scale[0] - 0.5, q[1] / z * plate.scale[1] - 0.5
     height, width = plate.image.shape[:2]
-    grid_x, grid_y = np.arange(x.shape[1]), np.arange(x.shape[0])[:, None]
-    if x.shape == (height, width) and max(np.abs(x - grid_x).max(), np.abs(y - grid_y).max()) < 1e-3:
+    if x.shape == (height, width) and _is_grid(x, width) and _is_grid(np.transpose(y), height):
         return plate.image.astype(np.float32) / 255  # the plate's own view: its own pixels
     limit = 4.0 * max(width, height)
     maps = np.clip(x, -limit, limit).astype(np.float32), np.clip(y, -limit, limit).astype(np.float32)
     colors = cv2.remap(plate.image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(colors).astype(np.float32) / 255
+
+
+def _is_grid(x: Floats, count: int) -> bool:
+    """Whether each row of positions is 0 .. count - 1, to a thousandth of a pixel."""
+    return bool(np.abs(x - np.arange(count, dtype=np.float64)).max() < 1e-3)
 
 
 def _focal(scene: Scene) -> float:

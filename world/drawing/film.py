@@ -148,8 +148,11 @@ class _Run:
         self.names, self.instances = _instances(motion)
         self.rest: RestPicture | None = None
         if motion.scene.plate is not None and any(is_home(c, self.background.still) for c in film_cameras):
-            stage = self._stage(0, self.background.still)
-            rgb = self.background.seen_by(stage.camera).rgb.copy()
+            # Only what was cut out of the picture is in the picture.
+            rest = np.stack([np.asarray(s.part.rest, np.float64) for s in self.surfaces.parts] or [np.eye(4)])
+            cut = [p for p, s in enumerate(self.surfaces.parts) if s.cutout is not None and motion.present[0, p]]
+            stage = Stage(self.surfaces, motion, self.background.still, rest, tuple(cut))
+            rgb = np.array(self.background.seen_by(stage.camera).rgb)
             part = self._compose(stage, rgb)[1]
             self.rest = RestPicture(stage, rgb, part)
 

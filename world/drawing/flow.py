@@ -30,7 +30,9 @@ def flow(now: Seen, then: Seen, out: Floats, visible: Bools) -> None:
 
     out is expected to be zero: a still camera leaves the background's as it is.
     """
-    label, poses, parts = now.part, now.stage.poses, set(then.stage.present)
+    label: Ints = now.part
+    poses: Floats = now.stage.poses
+    parts = set(then.stage.present)
     gone = [p for p in now.stage.present if p not in parts]
     if gone:
         label, poses = _successors(now, then, gone)
@@ -47,7 +49,7 @@ def flow(now: Seen, then: Seen, out: Floats, visible: Bools) -> None:
     order = np.argsort(of, kind="stable")
     at, of = at[order], of[order]
     numbers, starts = np.unique(of, return_index=True)
-    ends = np.append(starts[1:], len(of))
+    ends = np.append(starts, len(of))[1:]
     for p, a, b in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
         if p in parts:
             carried = then.stage.poses[p] @ inverse(poses[p])
@@ -80,10 +82,11 @@ def _write(now: Seen, then: Seen, carried: Floats, part: int, at: Ints, out: Flo
 
 
 def _successors(now: Seen, then: Seen, gone: list[int]) -> tuple[Ints, Floats]:
-    """Labels [H, W] in which each pixel of a part that breaks now shows the shard it will be, and the shards' poses now."""
+    """Labels [H, W] in which pixels of a part that breaks show the shard they will be, and the shards' poses now."""
     stage = now.stage
     parts = stage.surfaces.parts
-    label, poses = now.part.copy(), stage.poses.copy()
+    label: Ints = np.array(now.part)
+    poses: Floats = np.array(stage.poses)
     before = set(stage.present)
     shards: list[int] = []
     for p in gone:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .raster import Hits, Samples, Triangles, chosen, keep, nearest, select, spans, triangles
+from .raster import Hits, Triangles, chosen, keep, nearest, select, spans, triangles
 from .shading import Stage, shade
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ BEHIND = 1e-4  # relative step of depth from which a surface is another one, beh
 # Four samples a pixel on a rotated grid: each row and each column of a 4x4 grid holds one.
 SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 HIDING = 0.01  # relative depth over which what the picture shows goes from not hiding a part to hiding it
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 CREASE = 0.05  # step of brightness within a lit part that is smoothed as an edge
 
 
@@ -71,7 +72,7 @@ def _set_up(stage: Stage) -> tuple[Triangles, Triangles]:
         surface, (face_end, vertex_end) = surfaces.parts[p], ends[p]
         faces, vertices = slice(surface.first_face, face_end), slice(surface.first_vertex, vertex_end)
         matrix = camera.to_pixels @ (camera.w2c @ stage.poses[p])[:3]
-        points[:, vertices] = matrix[:, :3] @ surfaces.vertices[vertices].T + matrix[:, 3:]
+        points[:, vertices] = matrix[:, :3] @ np.transpose(surfaces.vertices[vertices]) + matrix[:, 3:]
         facing = surfaces.normals[faces] @ stage.eye(p) > surfaces.offsets[faces]
         front.append(np.flatnonzero(facing | surfaces.two_sided[faces]) + surface.first_face)
         if surface.cutout is not None and not surface.cutout.hard:
@@ -156,7 +157,7 @@ def _touching(of: Triangles, mask: Bools) -> Bools:
 
 def _edges(stage: Stage, layers: Layers, at: Ints, shape: tuple[int, int]) -> Bools:
     """Pixels [H, W] where what is seen changes: between parts, at their outlines, at the creases of lit ones."""
-    height, width = shape
+    width = shape[1]
     rows, columns = at // width, at % width
     edges = np.zeros(shape, bool)
     if not len(at):
@@ -171,7 +172,7 @@ def _edges(stage: Stage, layers: Layers, at: Ints, shape: tuple[int, int]) -> Bo
     cover[inside] = 1 - layers.through
     light = np.zeros(label.size, np.float32)
     lit = np.array([s.cutout is None for s in stage.surfaces.parts] + [False])
-    light[inside] = np.where(lit[layers.part], layers.rgb @ np.float32([0.3, 0.59, 0.11]), 0)
+    light[inside] = np.where(lit[layers.part], layers.rgb @ LUMA, 0)
     label, cover, light = (a.reshape(-1, wide) for a in (label, cover, light))
     region = edges[box]
     for axis in (0, 1):
@@ -194,7 +195,7 @@ def _refine(
     near = select(front, _touching(front, edges))
     each = [spans(near, camera.width, camera.height, offset, samples) for offset in SUBPIXELS]
     sample = np.concatenate([h.sample + i * count for i, h in enumerate(each)])
-    depth, face = (np.concatenate([h[i] for h in each]) for i in (1, 2))
+    depth, face = np.concatenate([h.depth for h in each]), np.concatenate([h.face for h in each])
     order = np.argsort(face, kind="stable")
     pixel = np.tile(samples.pixel, 4)
     shift = np.repeat(np.array(SUBPIXELS), count, 0)
@@ -223,7 +224,7 @@ def _refine(
     return out, union
 
 
-_NO_TRIANGLES = Triangles(*(np.zeros((k, 0)) if k > 1 else np.zeros(0, np.int64) for k in (3, 3, 3, 3, 2, 2, 1)))
+_NO_TRIANGLES = triangles(np.zeros((3, 0)), np.zeros((0, 3), np.int64), np.zeros(0, np.int64), 1, 1)
 
 
 def faces_at(stage: Stage, poses: Floats, parts: tuple[int, ...]) -> Ints:

@@ -1,4 +1,4 @@
-"""Pictures that are looked up at points between pixels: at the resolution that is drawn, and cut-outs with soft edges."""
+"""Pictures that are looked up at points between pixels, at the resolution that is drawn; cut-outs with soft edges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...geometry.camera_numpy import focal_length
 from .camera import Camera, inverse
 
 if TYPE_CHECKING:
-    from ..arrays import Bytes, Floats
+    from ..arrays import Bools, Bytes, Floats, Ints
     from ..scene import Projected
 
 ROW = 1024  # points in a row of the maps that OpenCV reads: its maps are two-dimensional
@@ -36,7 +36,7 @@ class Picture:
         maps[1, :count] = v * self.scale[1] - 0.5
         x, y = maps.reshape(2, rows, ROW)
         out = cv2.remap(self.image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(out).reshape(rows * ROW, -1)[:count]
+        return np.asarray(out, np.uint8).reshape(rows * ROW, -1)[:count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,20 @@ def at_resolution(image: Bytes, scale: float) -> Picture:
     if scale > 0.99:
         return Picture(np.ascontiguousarray(image), (1.0, 1.0))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return Picture(small.reshape(size[1], size[0], -1), (size[0] / width, size[1] / height))
+
+
+def nearest_known(known: Bools) -> Ints:
+    """Flat number [H, W] of the true pixel of known [H, W] that is nearest to each pixel; there must be one."""
+    import cv2
+
+    unknown = (~known).astype(np.uint8)
+    labels = cv2.distanceTransformWithLabels(unknown, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
+    label = np.asarray(labels, np.int64)
+    of = np.zeros(int(label.max()) + 1, np.int64)
+    of[label[known]] = np.flatnonzero(known)
+    return of[label]
 
 
 def cutout(look: Projected, camera: Camera) -> Cutout:

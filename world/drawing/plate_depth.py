@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pictures import Picture
+from .pictures import Picture, nearest_known
 
 if TYPE_CHECKING:
-    from ..arrays import Floats
+    from ..arrays import Bytes, Floats
     from .camera import Camera
 
 EDGE = 0.1  # relative step of depth that is an edge of something nearer
@@ -25,7 +25,8 @@ class DepthPlate:
         self.source, self.plate = source, plate
         h, w = plate.image.shape[:2]
         # Depth is never averaged: between a thing and what is behind it there is nothing.
-        self.depth = np.asarray(cv2.resize(np.asarray(depth, np.float32), (w, h), interpolation=cv2.INTER_NEAREST))
+        whole = np.asarray(depth, np.float32)
+        self.depth = np.asarray(cv2.resize(whole, (w, h), interpolation=cv2.INTER_NEAREST), np.float32)
         self.behind = _without_edges(plate.image, self.depth)
         self.focal = source.focal * plate.scale[1]
 
@@ -54,29 +55,25 @@ class DepthPlate:
         y = uv[0, view[0], view[1], 1].numpy() - 0.5 - pads[0][0]
         x, y = np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32)
         colors, filled = (
-            np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101))
+            np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.float32)
             for image in (self.plate.image, self.behind)
         )
         hidden = (~visible[0, view[0], view[1]]).numpy().astype(np.float32)
         share = np.asarray(cv2.GaussianBlur(cv2.dilate(hidden, np.ones((3, 3))), (0, 0), 0.8))[..., None]
-        rgb = (colors * (1 - share) + filled * share).astype(np.float32) / 255
+        rgb: Floats = (colors * (1 - share) + filled * share).astype(np.float32) / 255
         return rgb, np.ascontiguousarray(maps[0, view[0], view[1]].numpy(), np.float32)
 
 
-def _without_edges(image: Floats, depth: Floats) -> Floats:
+def _without_edges(image: Bytes, depth: Floats) -> Bytes:
     """The picture with what is nearer than its surroundings replaced, near depth edges, by the colours behind it."""
     import cv2
 
     reach = max(int(REACH * len(depth)), 2)
-    farthest = np.asarray(cv2.dilate(depth, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)))
+    farthest = np.asarray(cv2.dilate(depth, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.float32)
     nearer = (depth < farthest * (1 - EDGE)).astype(np.uint8)
-    nearer = np.asarray(cv2.dilate(nearer, np.ones((3, 3), np.uint8)))
+    nearer = np.asarray(cv2.dilate(nearer, np.ones((3, 3), np.uint8)), np.uint8)
     if not nearer.any() or nearer.all():
         return image
-    _, labels = cv2.distanceTransformWithLabels(nearer, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    of = np.zeros(int(labels.max()) + 1, np.int64)
-    known = np.flatnonzero(nearer.ravel() == 0)
-    of[labels.ravel()[known]] = known
-    filled = image.reshape(-1, 3)[of[labels]].reshape(image.shape)
-    smooth = np.asarray(cv2.GaussianBlur(filled, (0, 0), 2.0))
+    filled: Bytes = image.reshape(-1, 3)[nearest_known(nearer == 0)]
+    smooth = np.asarray(cv2.GaussianBlur(filled, (0, 0), 2.0), np.uint8)
     return np.where(nearer[..., None] > 0, smooth, image)

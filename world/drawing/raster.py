@@ -39,7 +39,7 @@ class Hits(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Pixels that are rasterised: pixel [n], flat and ascending; before [H W + 1]: how many of them come before each."""
+    """Pixels that are rasterised: pixel [n], flat and ascending; before [H W + 1]: how many come before each."""
 
     pixel: Ints
     before: Ints
@@ -54,12 +54,12 @@ def chosen(mask: Bools) -> Samples:
 
 
 def triangles(points: Floats, faces: Ints, numbers: Ints, width: int, height: int) -> Triangles:
-    """Set up triangles faces [F, 3] of homogeneous pixel positions points [3, N] (u z, v z, z), numbered numbers [F]."""
+    """Set up triangles faces [F, 3], numbered numbers [F], of homogeneous pixel positions [3, N] (u z, v z, z)."""
     in_front = (points[2] > NEAR)[faces]
     some = in_front.any(1)
     if not some.all():
         faces, numbers, in_front = faces[some], numbers[some], in_front[some]
-    x, y, z = (np.ascontiguousarray(c[faces.T]) for c in points)  # [3, F] each
+    x, y, z = (np.ascontiguousarray(c[np.transpose(faces)]) for c in points)  # [3, F] each
     columns, rows = _bounds(x, y, z, in_front)
     wanted = (columns[1] > 0) & (columns[0] < width) & (rows[1] > 0) & (rows[0] < height)
     x, y, z, numbers = x[:, wanted], y[:, wanted], z[:, wanted], numbers[wanted]
@@ -81,7 +81,15 @@ def triangles(points: Floats, faces: Ints, numbers: Ints, width: int, height: in
 
 def select(of: Triangles, which: Bools) -> Triangles:
     """Some of the triangles: which [F]."""
-    return Triangles(*(a[..., which] for a in of))
+    return Triangles(
+        of.start[:, which],
+        of.slope[:, which],
+        of.left[:, which],
+        of.inverse_depth[:, which],
+        of.rows[:, which],
+        of.columns[:, which],
+        of.face[which],
+    )
 
 
 def spans(
@@ -129,36 +137,35 @@ def nearest(hits: Hits, samples: int) -> tuple[Hits, Floats]:
     depth = np.full(samples, np.inf, np.float32)
     np.minimum.at(depth, hits.sample, hits.depth)
     best = hits.depth == depth[hits.sample]
-    sample, z, face = (a[best] for a in hits)
-    winner = np.empty(samples, face.dtype)
-    winner[sample] = face  # two triangles may meet a sample on their common edge at one depth: the later one is kept
-    once = winner[sample] == face
-    return Hits(sample[once], z[once], face[once]), depth
+    tied = keep(hits, best)
+    winner = np.empty(samples, np.int64)
+    winner[tied.sample] = tied.face  # two triangles may meet a sample on their edge at one depth: the later one is kept
+    return keep(tied, winner[tied.sample] == tied.face), depth
 
 
 def keep(hits: Hits, which: Bools) -> Hits:
     """Some of the hits: which [n]."""
-    return Hits(*(a[which] for a in hits))
+    return Hits(hits.sample[which], hits.depth[which], hits.face[which])
 
 
 def _bounds(x: Floats, y: Floats, z: Floats, in_front: Bools) -> tuple[Floats, Floats]:
     """Extents in x and in y, [2, F] each, of triangles [3, F], of what lies in front of the camera."""
-    front = in_front.T
+    front: Bools = np.transpose(in_front)
     safe = np.where(front, z, 1.0)
-    u, v = x / safe, y / safe
+    u: Floats = x / safe
+    v: Floats = y / safe
     crossing = ~front.all(0)
     if crossing.any():
         u, v = np.concatenate((u, u)), np.concatenate((v, v))
         for i in range(3):
             j = (i + 1) % 3
-            # The edge from vertex i to j meets the near plane at share s; where both are on one side, no new point is made.
+            # The edge from vertex i to j meets the near plane at share s; one that does not adds no new point.
             step = z[j] - z[i]
             s = np.clip((NEAR - z[i]) / np.where(step == 0, 1.0, step), 0.0, 1.0)
-            meets = front[i] != front[j]
-            inner = np.where(front[i], u[i], u[j]), np.where(front[i], v[i], v[j])
-            u[3 + i] = np.where(meets, (x[i] + s * (x[j] - x[i])) / NEAR, inner[0])
-            v[3 + i] = np.where(meets, (y[i] + s * (y[j] - y[i])) / NEAR, inner[1])
-        front = np.concatenate((front, front[[0, 1, 2]] | front[[1, 2, 0]]))
+            meets: Bools = front[i] != front[j]
+            u[3 + i] = np.where(meets, (x[i] + s * (x[j] - x[i])) / NEAR, u[i])
+            v[3 + i] = np.where(meets, (y[i] + s * (y[j] - y[i])) / NEAR, v[i])
+        front = np.concatenate((front, front | (front != front[[1, 2, 0]])))
         low_u, high_u = np.where(front, u, np.inf).min(0), np.where(front, u, -np.inf).max(0)
         low_v, high_v = np.where(front, v, np.inf).min(0), np.where(front, v, -np.inf).max(0)
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pictures import at_resolution
+from .pictures import at_resolution, nearest_known
 from .surfaces import moved_pixels
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ SHADOW_SHARE = 0.25  # way of a body, as a share of its size, by which its new s
 
 
 class RestPicture:
-    """Corrects frames of the scene's still view; made from its first frame as drawn, rgb [H, W, 3], part [H, W]."""
+    """Corrects frames of the scene's still view; made from its bodies at rest as drawn, rgb [H, W, 3], part [H, W]."""
 
     def __init__(self, stage: Stage, rgb: Floats, part: Ints):
-        import cv2
-
         plate = stage.motion.scene.plate
         assert plate is not None
         self.camera, self.poses, self.present = stage.camera, stage.poses, frozenset(stage.present)
@@ -39,15 +37,7 @@ class RestPicture:
         self.difference, self.picture = difference[self.pixel], picture[self.pixel]
         self.part = part.ravel()[self.pixel]
         # A made-up pixel beside a body, in its shadow say, goes with the nearest body.
-        owner = part.copy()
-        if (part >= 0).any():
-            _, labels = cv2.distanceTransformWithLabels(
-                (part < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-            )
-            of = np.zeros(int(labels.max()) + 1, np.int16)
-            on = part >= 0
-            of[labels[on]] = part[on]
-            owner = of[labels]
+        owner = part.ravel()[nearest_known(part >= 0)] if (part >= 0).any() else part
         self.owner = owner.ravel()[self.pixel]
 
     def correct(self, stage: Stage, rgb: Floats, part: Ints) -> None:
@@ -75,7 +65,7 @@ def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], 
         if in_picture and surface.cutout is not None:
             corners = np.stack((surface.low, surface.high, (surface.low + surface.high) / 2))
             change = poses[p] - np.asarray(surface.part.rest, np.float64)
-            moved = float(np.linalg.norm(corners @ change[:3, :3].T + change[:3, 3], axis=1).max())
+            moved = float(np.linalg.norm(corners @ np.transpose(change[:3, :3]) + change[:3, 3], axis=1).max())
             share = min(moved / max(SHADOW_SHARE * surface.size, 1e-9), 1.0)
             out[p] = share * share * (3 - 2 * share)
     return out

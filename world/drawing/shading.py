@@ -160,7 +160,7 @@ def _lit(stage: Stage, p: int, surface: Surface, face: Ints, x: Floats, y: Float
 
 def _barycentric(surfaces: Surfaces, face: Ints, at: Floats) -> Floats:
     """Weights [3, n] of the corners of each point at [3, n] in its face."""
-    a, b, c = (surfaces.vertices[surfaces.faces[face, i]].T for i in range(3))
+    a, b, c = (np.transpose(surfaces.vertices[surfaces.faces[face, i]]) for i in range(3))
     e1, e2, d = b - a, c - a, at - a
     d11, d12, d22 = (e1 * e1).sum(0), (e1 * e2).sum(0), (e2 * e2).sum(0)
     d1, d2 = (d * e1).sum(0), (d * e2).sum(0)

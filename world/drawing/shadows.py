@@ -43,7 +43,7 @@ class Shadows:
         self.seen: tuple[Background, Floats] | None = None
 
     def darken(self, rgb: Floats, background: Background, poses: Floats, weights: Floats) -> None:
-        """Darken a frame rgb [H, W, 3] of the background, in place, by parts at poses [P, 4, 4], weights [P] in 0..1."""
+        """Darken a frame rgb [H, W, 3] of the background, in place, by parts at poses [P, 4, 4], weights [P]."""
         import cv2
 
         strength = self.scene.light.shadow
@@ -74,13 +74,14 @@ class Shadows:
         flat: list[Floats] = []
         height: list[Floats] = []
         weight: list[Floats] = []
-        for p in np.argsort(weights, kind="stable"):  # the darker one comes last and wins
+        order: list[int] = np.argsort(weights, kind="stable").tolist()
+        for p in order:  # the darker one comes last and wins
             if weights[p] > 0 and len(self.points[p]):
-                at = self.points[p] @ poses[p, :3, :3].T + poses[p, :3, 3]
+                at: Floats = self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3]
                 reach = self._reach(at)
-                flat.append(at @ self.plane.T)
+                flat.append(at @ np.transpose(self.plane))
                 height.append(reach)
-                weight.append(np.full(len(at), weights[p], np.float32))
+                weight.append(np.full(len(at), float(weights[p]), np.float32))
         if not flat:
             return None
         at, reach, value = np.concatenate(flat), np.concatenate(height), np.concatenate(weight)
@@ -142,7 +143,7 @@ class Shadows:
         cut = surface.cutout
         if cut is not None and not cut.hard:
             rest = np.asarray(surface.part.rest, np.float64)
-            world = points @ rest[:3, :3].T + rest[:3, 3]
-            q = world @ cut.to_picture[:, :3].T + cut.to_picture[:, 3]
+            world = points @ np.transpose(rest[:3, :3]) + rest[:3, 3]
+            q = world @ np.transpose(cut.to_picture[:, :3]) + cut.to_picture[:, 3]
             points = points[cut.sharp.at(q[:, 0] / q[:, 2], q[:, 1] / q[:, 2])[:, 3] > 127]
         return points

@@ -1,4 +1,4 @@
-"""The parts of a motion, prepared for drawing: their meshes in one list of faces, normals, pictures, points for shadows."""
+"""The parts of a motion, prepared for drawing: their meshes in one list of faces, normals, pictures."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def corner_normals(mesh: Mesh, normals: Floats) -> Floats:
     corner = same.reshape(-1)[mesh.faces].ravel()  # [3F] vertex of each corner
     face = np.repeat(np.arange(len(mesh.faces)), 3)
     order = np.argsort(corner, kind="stable")
-    starts = np.searchsorted(corner[order], np.arange(corner.max() + 2))
+    starts: Ints = np.searchsorted(corner[order], np.arange(int(corner.max(initial=0)) + 2))
     valence = np.diff(starts)
     # Each corner meets all corners at its vertex: pairs are enumerated, sums are taken by corner.
     count = valence[corner]
@@ -147,7 +147,7 @@ def moved_pixels(surface: Surface, camera: Camera, pose: Floats, seen_from: Came
     ends: list[Floats] = []
     for view, posed in ((camera, pose), (seen_from, at)):
         matrix = view.to_pixels @ (view.w2c @ posed)[:3]
-        local = corners @ matrix[:, :3].T + matrix[:, 3]
+        local = corners @ np.transpose(matrix[:, :3]) + matrix[:, 3]
         ends.append(local[:, :2] / np.maximum(local[:, 2:], 1e-3))
     return float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
 

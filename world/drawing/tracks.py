@@ -46,11 +46,12 @@ def spread(seen: Seen) -> Points:
         xy = np.stack((drawn % stage.camera.width, drawn // stage.camera.width), 1) + 0.5
         some = _apart(xy, count)
         z = seen.depth.ravel()[drawn[some]]
-        local = np.concatenate((xy[some], np.ones((len(some), 1))), 1) @ np.linalg.inv(stage.camera.to_pixels).T
-        world = np.concatenate((local * z[:, None], np.ones((len(some), 1))), 1) @ stage.camera.c2w.T
+        local = np.concatenate((xy[some], np.ones((len(some), 1))), 1)
+        local = local @ np.transpose(np.linalg.inv(stage.camera.to_pixels)) * z[:, None]
+        to_rest = stage.camera.c2w
         if p >= 0:
-            world = world @ (np.asarray(parts[p].part.rest, np.float64) @ inverse(stage.poses[p])).T
-        places.append(world[:, :3])
+            to_rest = np.asarray(parts[p].part.rest, np.float64) @ inverse(stage.poses[p]) @ to_rest
+        places.append(local @ np.transpose(to_rest[:3, :3]) + to_rest[:3, 3])
         numbers += [p] * len(some)
     if not places:
         return Points(np.zeros((0, 3)), np.zeros(0, np.int64))
@@ -77,7 +78,7 @@ def follow(points: Points, seen: Seen) -> tuple[Floats, Bools]:
 
 def _carriers(points: Points, surfaces: Surfaces, present: tuple[int, ...]) -> Ints:
     """The part [N] that carries each point now: its own, or the shard of its body that holds it; -2: none is there."""
-    carrier = points.part.copy()
+    carrier = np.array(points.part)
     for p in np.unique(points.part):
         if p < 0 or p in present:
             continue
@@ -94,8 +95,8 @@ def _outside(surfaces: Surfaces, part: int, at_rest: Floats) -> Floats:
     """How far points [N, 3] of the world at rest lie outside of a convex part, metres; negative within."""
     of = np.flatnonzero(surfaces.part == part)
     to_part = inverse(np.asarray(surfaces.parts[part].part.rest, np.float64))
-    local = at_rest @ to_part[:3, :3].T + to_part[:3, 3]
-    return (local @ surfaces.normals[of].T - surfaces.offsets[of]).max(1)
+    local = at_rest @ np.transpose(to_part[:3, :3]) + to_part[:3, 3]
+    return (local @ np.transpose(surfaces.normals[of]) - surfaces.offsets[of]).max(1)
 
 
 def _apart(xy: Floats, count: int) -> Ints:
