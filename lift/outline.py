@@ -1,0 +1,176 @@
+"""The outline of a mask: its triangles, and the few convex parts that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from .images import convex_hull, dilated, distance_inside, eroded, outlines, polygon_area, resized
+
+if TYPE_CHECKING:
+    from ..world.arrays import Bools, Floats, Ints
+
+MAX_RIM = 110  # corners of the outline before edges are divided: with the interior, 300 to 800 triangles a body
+INTERIOR = 60  # points inside, about
+BAND = 4  # pixels along the soft edge: each of them lies in a triangle that is kept
+MARGIN = 1.0  # pixels between the soft edge and the rim, beyond what simplifying the outline may cut off
+PART_SIDE = 96  # pixels of the longer side at which parts are searched
+MAX_PARTS = 8
+WASTE = 0.06  # share of a body's area that its convex parts may cover beyond it before one more cut is made
+CUT_ANGLES, CUT_OFFSETS = 12, 13  # cuts tried: directions over 180 degrees, offsets over a part's width
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Triangles of a mask: points [N, 2] in pixels (x, y), faces [F, 3] counter-clockwise as the viewer sees them.
+
+    rim [N]: on the boundary, just outside the soft edge. inset [N]: distance in pixels from the mask's edge, 0 outside.
+    radius: the largest such distance of any pixel. Every pixel of the mask lies in a triangle.
+    """
+
+    points: Floats
+    faces: Ints
+    rim: Bools
+    inset: Floats
+    radius: float
+
+
+def outline(alpha: Floats) -> Outline:
+    """Triangulate a soft mask [H, W] that is above zero somewhere."""
+    from scipy.spatial import Delaunay
+
+    (top, left), support = _cropped(alpha)
+    inside = distance_inside(support >= min(0.5, support.max()))
+    seen = support > 0
+    rims = _rims(seen)
+    step = max(2.0, float(np.sqrt(seen.sum() / INTERIOR)))
+    rim = np.concatenate([_divided(polygon, step) for polygon in rims])
+    h, w = seen.shape
+    x, y = np.meshgrid(np.arange(step / 2, w, step), np.arange(step / 2, h, step))
+    grid = np.stack((x.ravel(), y.ravel()), -1)
+    deep = inside[grid[:, 1].astype(int), grid[:, 0].astype(int)] > min(0.45 * step, 0.8 * float(inside.max()))
+    core = np.array(np.unravel_index(int(inside.argmax()), inside.shape))[::-1] + 0.5
+    points = _distinct(np.concatenate((rim, grid[deep], core[None])))
+    mesh = Delaunay(points, qhull_options="QJ")
+    triangles = cast("Ints", mesh.simplices)
+    middle = np.clip(points[triangles].mean(1).astype(int), 0, (w - 1, h - 1))
+    keep = seen[middle[:, 1], middle[:, 0]]
+    rows, columns = np.nonzero(seen & ~eroded(seen, BAND))
+    keep[cast("Ints", mesh.find_simplex(np.stack((columns, rows), -1) + 0.5))] = True
+    faces = triangles[keep]
+    a, b, c = (points[faces[:, i]] for i in range(3))
+    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    faces = np.where((turn > 0)[:, None], faces[:, ::-1], faces)[turn != 0]  # y runs down
+    used, flat = np.unique(faces, return_inverse=True)
+    points, faces = points[used], flat.reshape(-1, 3)
+    column = np.clip(points.astype(int), 0, (w - 1, h - 1))
+    inset = inside[column[:, 1], column[:, 0]].astype(np.float64)
+    return Outline(points + (left, top), faces, _on_boundary(faces, len(points)), inset, float(inside.max()))
+
+
+def convex_parts(mask: Bools) -> list[Floats]:
+    """Convex polygons [K, 2] (x, y in pixels), at most MAX_PARTS, that together cover a mask closely.
+
+    The part that covers most beyond the mask is cut by the straight line that saves most, until little is wasted.
+    """
+    (top, left), crop = _cropped(mask.astype(np.float32))
+    scale = min(1.0, PART_SIDE / max(crop.shape))
+    small = resized(crop, max(2, round(crop.shape[1] * scale)), max(2, round(crop.shape[0] * scale))) > 0.4
+    if small.sum() < 4:
+        small = np.ones_like(small)
+    rows, columns = np.nonzero(small)
+    factor = np.array([crop.shape[1] / small.shape[1], crop.shape[0] / small.shape[0]])
+    parts: list[Ints] = [np.stack((columns, rows), -1)]
+    total = float(small.sum())
+    while len(parts) < MAX_PARTS:
+        waste = [_hull_area(part) - len(part) for part in parts]
+        if sum(waste) < WASTE * total:
+            break
+        worst = int(np.argmax(waste))
+        cut = _best_cut(parts[worst])
+        if cut is None:
+            break
+        parts[worst : worst + 1] = cut
+    hulls = [_hull(part) * factor + (left, top) for part in parts if len(part) >= 0.01 * total]
+    return [_simple(hull) for hull in hulls]
+
+
+def _cropped(alpha: Floats) -> tuple[tuple[int, int], Floats]:
+    """A mask's surroundings, with room for the rim, and where they begin."""
+    rows, columns = np.nonzero(alpha > 0)
+    pad = 14
+    top, left = int(rows.min()), int(columns.min())
+    crop = alpha[top : int(rows.max()) + 1, left : int(columns.max()) + 1]
+    return (top - pad, left - pad), np.pad(crop, pad)
+
+
+def _rims(seen: Bools) -> list[Floats]:
+    """Polygons around a mask and its holes, just outside, with few corners."""
+    tolerance = 0.75
+    while True:
+        found = outlines(dilated(seen, int(np.ceil(MARGIN + tolerance))), tolerance)
+        found = [polygon for polygon in found if len(polygon) >= 3]
+        if sum(map(len, found)) <= MAX_RIM or tolerance > 8:
+            return found
+        tolerance *= 1.4
+
+
+def _divided(polygon: Floats, longest: float) -> Floats:
+    """The corners of a polygon, and points between them where an edge is longer than `longest`."""
+    following = np.roll(polygon, -1, axis=0)
+    counts = np.maximum(1, np.ceil(np.linalg.norm(following - polygon, axis=1) / longest).astype(int))
+    divided: list[Floats] = [
+        polygon[i] + (following[i] - polygon[i]) * np.arange(counts[i])[:, None] / counts[i] for i in range(len(counts))
+    ]
+    return np.concatenate(divided)
+
+
+def _distinct(points: Floats) -> Floats:
+    """Points [N, 2] without those that come twice."""
+    rounded: Floats = np.round(points, 3)
+    return np.unique(rounded, axis=0)
+
+
+def _on_boundary(faces: Ints, count: int) -> Bools:
+    """Which points lie on an edge that only one triangle has."""
+    edges = np.sort(np.concatenate((faces[:, :2], faces[:, 1:], faces[:, ::2])), axis=1)
+    unique, times = np.unique(edges, axis=0, return_counts=True)
+    rim = np.zeros(count, bool)
+    rim[unique[times == 1].ravel()] = True
+    return rim
+
+
+def _hull(pixels: Ints) -> Floats:
+    """Convex hull of whole pixels [N, 2], corners at their edges."""
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    return convex_hull((pixels[:, None] + corners).reshape(-1, 2).astype(np.float64))
+
+
+def _hull_area(pixels: Ints) -> float:
+    return polygon_area(_hull(pixels))
+
+
+def _best_cut(pixels: Ints) -> list[Ints] | None:
+    """Two sides of the straight line for which the sum of the sides' hulls is smallest; None: no line helps."""
+    best, cut = 0.98 * _hull_area(pixels), cast("list[Ints] | None", None)
+    for angle in np.arange(CUT_ANGLES) * np.pi / CUT_ANGLES:
+        along = pixels @ np.array([np.cos(angle), np.sin(angle)])
+        low, high = float(along.min()), float(along.max())
+        for i in range(1, CUT_OFFSETS + 1):
+            side: Bools = along < low + (high - low) * i / (CUT_OFFSETS + 1)
+            if 4 <= side.sum() <= len(side) - 4:
+                area = _hull_area(pixels[side]) + _hull_area(pixels[~side])
+                if area < best:
+                    best, cut = area, [pixels[side], pixels[~side]]
+    return cut
+
+
+def _simple(hull: Floats) -> Floats:
+    """A convex polygon with at most about 16 corners."""
+    while len(hull) > 16:
+        before, after = np.roll(hull, 1, axis=0), np.roll(hull, -1, axis=0)
+        edges = np.cross(np.pad(hull - before, ((0, 0), (0, 1))), np.pad(after - hull, ((0, 0), (0, 1))))[:, 2]
+        hull = np.delete(hull, int(np.abs(edges).argmin()), axis=0)
+    return hull
