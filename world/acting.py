@@ -1,0 +1,186 @@
+"""Actions at work on a running simulation: checked first, then turned into forces, velocities and controls by time."""
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
+# MuJoCo's Python module has no type stubs.
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .actions import Action, Actions, Actuate, Break, Drag, Force, Gravity, Push, Release, Spin, Throw, Wind
+from .dynamics import PREFIX, World
+from .meshes import convex_hull, corners, pose_matrix, shape_mesh, transformed
+from .scene import SceneError
+
+if TYPE_CHECKING:
+    from .arrays import Floats
+    from .scene import Body, Scene
+
+AIR_DENSITY = 1.2  # kg/m^3, at sea level and 20 degrees
+DRAG_COEFFICIENT = 1.0  # of blunt bodies: a sphere has 0.5, a cube 1.05, a plate 1.2
+HOLD_S = 0.12  # a dragged body's path ends this long before its drag, so that it arrives before it is let go
+
+
+def checked(scene: Scene, actions: Actions) -> None:
+    """Raises SceneError where an action names what is not there, has impossible numbers, or acts on what is fixed."""
+    for action in actions:
+        kind = type(action).__name__
+        for f in fields(action):
+            value = getattr(action, f.name)
+            if f.name in ("body", "actuator") or value is None:
+                continue
+            numbers = np.asarray(value, float)
+            if numbers.size == 0 or not np.isfinite(numbers).all():
+                raise SceneError(f"{kind}.{f.name} is {value!r}; expected finite numbers")
+            if f.name in ("time", "start", "end") and numbers < 0:
+                raise SceneError(f"{kind}.{f.name} is {value} s; expected 0 or later")
+        if isinstance(action, Force | Drag | Wind) and action.end <= action.start:
+            raise SceneError(f"{kind} ends at {action.end} s, not after its start at {action.start} s")
+        if isinstance(action, Actuate):
+            times = [t for t, _ in action.targets]
+            if times != sorted(times) or times[0] < 0:
+                raise SceneError(f"the targets of actuator {action.actuator!r} are at {times} s; expected rising times")
+        elif not isinstance(action, Wind | Gravity):
+            _check_body(scene, actions, action)
+
+
+def _check_body(scene: Scene, actions: Actions, action: Push | Force | Throw | Spin | Drag | Break | Release) -> None:
+    body = scene.body(action.body)
+    if not body.fixed or isinstance(action, Break | Release):
+        return
+    start = action.start if isinstance(action, Force | Drag) else action.time
+    if not any(isinstance(a, Release | Break) and a.body == body.name and a.time <= start for a in actions):
+        kind = type(action).__name__
+        raise SceneError(f"{kind} at {start} s acts on {body.name!r}, which is fixed; add a Release of it before")
+
+
+def actuator_number(world: World, name: str) -> int:
+    """The mechanism's actuator of that name. Raises SceneError that names the nearest one there is."""
+    model = world.model
+    names = [model.actuator(i).name.removeprefix(PREFIX) for i in range(model.nu)]
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name, names, 1, 0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    there = ", ".join(map(repr, names)) or "none"
+    raise SceneError(f"no actuator is named {name!r}; the mechanism has {there}{hint}")
+
+
+def begin(action: Action) -> float:
+    """The time in seconds at which an action begins to act."""
+    if isinstance(action, Actuate):
+        return action.targets[0][0]
+    return action.start if isinstance(action, Force | Drag | Wind) else action.time
+
+
+def edges(actions: Actions) -> list[float]:
+    """Times at which something begins or ends: steps of time end there, so that it happens exactly then."""
+    return [getattr(a, n) for a in actions for n in ("time", "start", "end") if hasattr(a, n)]
+
+
+def set_velocities(world: World, actions: list[Throw | Spin]) -> None:
+    """Give the thrown or spun bodies their velocity, as far as their joints let them."""
+    import mujoco
+
+    model, data = world.model, world.data
+    if actions:
+        world.refresh()
+    for action in actions:
+        if (i := world.number(action.body)) is None:
+            continue
+        jacobian = np.zeros((2, 3, model.nv))
+        mujoco.mj_jacBody(model, data, jacobian[0], jacobian[1], int(world.ids[i]))
+        dofs = np.flatnonzero(model.dof_bodyid == world.ids[i])
+        spun = isinstance(action, Spin)
+        j = jacobian[int(spun)][:, dofs]
+        wanted = np.asarray(action.spin if spun else action.velocity, float)
+        # The least change of the joint's velocities that gives the wanted one.
+        data.qvel[dofs] += np.linalg.pinv(j) @ (wanted - j @ data.qvel[dofs])
+
+
+def apply_forces(world: World, scene: Scene, actions: Actions, fresh: Actions, seconds: float) -> None:
+    """Set the forces of a step of `seconds` from now: pushes in `fresh` (whole impulse), forces, wind."""
+    world.data.qfrc_applied[:] = 0.0
+    now = world.data.time
+    for push in fresh:
+        if isinstance(push, Push) and (i := world.number(push.body)) is not None:
+            at = world.data.xipos[world.ids[i]] if push.at is None else np.asarray(push.at, float)
+            _apply(world, i, np.asarray(push.impulse, float) / seconds, at)
+    for action in actions:
+        if isinstance(action, Force) and action.start <= now < action.end:
+            if (i := world.number(action.body)) is not None:
+                _apply(world, i, np.asarray(action.force, float), _held_point(world, scene, i, action))
+        elif isinstance(action, Wind) and action.start <= now < action.end:
+            for i, body in enumerate(world.bodies):
+                if not body.fixed:
+                    force = _wind_force(world, i, np.asarray(action.velocity, float))
+                    _apply(world, i, force, world.data.xipos[world.ids[i]])
+
+
+def steer(world: World, actions: Actions) -> None:
+    """Set controls of actuators and the places to which bodies are dragged, for now."""
+    model, data = world.model, world.data
+    now = data.time
+    for action in actions:
+        if isinstance(action, Actuate):
+            times, values = np.array(action.targets, float).T
+            data.ctrl[actuator_number(world, action.actuator)] = np.interp(now, times, values)
+    drags = [a for a in actions if isinstance(a, Drag)]
+    for drag, (mocap, weld) in zip(drags, world.drags, strict=True):
+        if (i := world.number(drag.body)) is None or not drag.start <= now < drag.end:
+            data.eq_active[weld] = 0
+            continue
+        m = model.body_mocapid[mocap]
+        if not data.eq_active[weld]:
+            world.refresh()
+            data.eq_active[weld] = 1
+            data.mocap_pos[m], data.mocap_quat[m] = data.xpos[world.ids[i]], data.xquat[world.ids[i]]
+            model.body_pos[mocap] = data.mocap_pos[m]  # where it was taken: the path begins there
+        data.mocap_pos[m] = _on_path(drag, np.array(model.body_pos[mocap]), now)
+
+
+def _on_path(drag: Drag, taken: Floats, now: float) -> Floats:
+    """Where on the way from where it was taken along the path it is now, at even speed."""
+    points = np.vstack((taken, np.asarray(drag.path, float)))
+    way = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))))
+    moving = max(drag.end - drag.start - HOLD_S, 0.5 * (drag.end - drag.start))
+    done = min((now - drag.start) / moving, 1.0) * way[-1]
+    return np.array([np.interp(done, way, p) for p in points.T])
+
+
+def _apply(world: World, i: int, force: Floats, at: Floats) -> None:
+    import mujoco
+
+    mujoco.mj_applyFT(
+        world.model, world.data, force, np.zeros(3), at, int(world.ids[i]), np.asarray(world.data.qfrc_applied)
+    )
+
+
+def _held_point(world: World, scene: Scene, i: int, action: Force) -> Floats:
+    """The point of the body at which a force acts: it moves with the body."""
+    if action.at is None:
+        return np.asarray(world.data.xipos[world.ids[i]])
+    body = scene.body(action.body)
+    start = pose_matrix(body.position, body.rotation)
+    local = start[:3, :3].T @ (np.asarray(action.at, float) - start[:3, 3])
+    return transformed(local[None], world.pose(i))[0]
+
+
+def _wind_force(world: World, i: int, wind: Floats) -> Floats:
+    """Air drag: half density times drag coefficient times cross-section times relative speed squared."""
+    velocity, _ = world.velocity(i)
+    relative = wind - velocity
+    local = world.pose(i)[:3, :3].T @ relative
+    section = np.maximum(_face_areas(world.bodies[i]) @ local, 0.0).sum()  # area times speed
+    return 0.5 * AIR_DENSITY * DRAG_COEFFICIENT * section * relative
+
+
+def _face_areas(body: Body) -> Floats:
+    """Area vectors [F, 3] of the convex hull of a body; those facing a direction sum to its cross-section there."""
+    hull = convex_hull(np.concatenate([shape_mesh(s).vertices for s in body.shapes]))
+    a, b, c = corners(hull.vertices, hull.faces)
+    return np.cross(b - a, c - a) / 2

@@ -1,0 +1,200 @@
+"""A scene and actions on it become a motion, by MuJoCo: poses of every part in every frame, impacts, breaks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import acting
+from .actions import Drag, Gravity, Push, Release, Spin, Throw
+from .contacts import advance
+from .dynamics import carry_over, compile_world
+from .meshes import body_mass, body_volume, pose_matrix, surface_of
+from .motion import Event, Motion, Part
+from .settle import settle
+from .validate import check_budget, check_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .actions import Actions
+    from .arrays import Bools, Floats
+    from .contacts import Hits
+    from .dynamics import World
+    from .scene import Body, Scene
+
+STEP_S = 0.002  # at bodies of STEP_SIZE_M; it grows with the square root of size, as the time to fall by it does
+STEP_SIZE_M = 0.1
+STEP_RANGE_S = (0.0005, 0.004)
+IMPACT_SPEED = 0.1  # m/s that an impact takes from the lighter body, from which it is an event
+EPISODE_S = 0.05  # impacts of the same two bodies within this time are one event
+CHECK_S = 0.02  # simulated seconds between two calls of `check`
+
+
+@dataclass
+class _Track:
+    """The poses of one part, from the frame in which it appears."""
+
+    part: Part
+    body: str
+    offset: Floats
+    first: int
+    poses: list[Floats] = field(default_factory=list)
+
+
+def step_for(bodies: tuple[Body, ...]) -> float:
+    """Seconds of an integration step that resolve the motion of the smallest of these bodies."""
+    size = min((body_volume(b) ** (1 / 3) for b in bodies if not b.fixed), default=STEP_SIZE_M)
+    return float(np.clip(STEP_S * math.sqrt(size / STEP_SIZE_M), *STEP_RANGE_S))
+
+
+def simulate(
+    scene: Scene,
+    actions: Actions = (),
+    *,
+    seconds: float,
+    fps: float,
+    seed: int = 0,
+    check: Callable[[], None] | None = None,
+) -> Motion:
+    """Move a scene for `seconds`; frame 0 is the scene as given, frame t is t / fps seconds later.
+
+    seed: of the shapes of shards. check: called often, may raise to cancel. The same arguments give the same bits.
+    Raises SceneError for a scene or actions that cannot be simulated, and where the simulation explodes.
+    """
+    check_scene(scene)
+    acting.checked(scene, actions)
+    frames = check_budget(scene, seconds, fps, step_for(scene.bodies))
+    drags = [a for a in actions if isinstance(a, Drag)]
+    world = compile_world(scene, scene.bodies, drags, step_for(scene.bodies))
+    for a in actions:
+        if isinstance(a, acting.Actuate):
+            acting.actuator_number(world, a.actuator)
+    offsets, remarks = settle(world, _moved_at_start(actions), check)
+    tracks = [_Track(_part(b, b.name), b.name, o, 0) for b, o in zip(scene.bodies, offsets, strict=True)]
+    _start_velocities(world)
+    events: list[Event] = []
+    end = (frames - 1) / fps
+    remarks += [f"{type(a).__name__} at {t:g} s comes after the end" for a in actions if (t := acting.begin(a)) > end]
+    stops = sorted({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
+    _record(world, tracks, 0)
+    frame, checked_at = 1, 0.0
+    for stop, begin in zip(stops, [0.0, *stops], strict=False):
+        fresh = tuple(a for a in actions if getattr(a, "time", None) == begin)
+        world = _begin(scene, world, fresh, drags)
+        while world.time < stop - 1e-9:
+            if check is not None and world.time >= checked_at:
+                check()
+                checked_at = world.time + CHECK_S
+            acting.steer(world, actions)
+            left = stop - world.time
+            step = left / math.ceil(left / world.step_s - 1e-9)
+            moment = world.time
+            hits = advance(world, step, partial(acting.apply_forces, world, scene, actions, fresh))
+            fresh = ()
+            _note(world, events, hits, moment)
+        world.set_time(stop)
+        if frame < frames and abs(stop - frame / fps) < 1e-9:
+            _record(world, tracks, frame)
+            frame += 1
+    poses, present = _gathered(tracks, frames)
+    return Motion(
+        scene=scene,
+        fps=fps,
+        parts=tuple(t.part for t in tracks),
+        poses=poses,
+        present=present,
+        events=tuple(events),
+        remarks=tuple(remarks),
+    )
+
+
+def _part(body: Body, of: str) -> Part:
+    """A body as it is drawn, as a part of the scene's body `of`."""
+    return Part(
+        name=body.name,
+        body=of,
+        surface=surface_of(body),
+        appearance=body.appearance,
+        rest=_pose(body),
+        movable=not body.fixed,
+    )
+
+
+def _pose(body: Body) -> Floats:
+    return pose_matrix(body.position, body.rotation)
+
+
+def _moved_at_start(actions: Actions) -> set[str]:
+    return {a.body for a in actions if isinstance(a, Push | Throw | Spin) and a.time == 0.0}
+
+
+def _start_velocities(world: World) -> None:
+    for b in world.bodies:
+        given: list[Throw | Spin] = []
+        if any(b.velocity):
+            given.append(Throw(body=b.name, velocity=b.velocity))
+        if any(b.spin):
+            given.append(Spin(body=b.name, spin=b.spin))
+        acting.set_velocities(world, given)
+
+
+def _begin(scene: Scene, world: World, fresh: Actions, drags: list[Drag]) -> World:
+    """Do what is done at once: gravity, velocities, releases; the world after it."""
+    acting.set_velocities(world, [a for a in fresh if isinstance(a, Throw | Spin)])
+    for a in fresh:
+        if isinstance(a, Gravity):
+            world.set_gravity(a.gravity)
+    released = {a.body for a in fresh if isinstance(a, Release)}
+    if released:
+        bodies = [replace(b, fixed=False) if b.name in released else b for b in world.bodies]
+        new = compile_world(scene, bodies, drags, world.step_s)
+        carry_over(world, new)
+        return new
+    return world
+
+
+def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
+    """Add impacts to the events; further impacts of the same two bodies within an episode add to its impulse."""
+    if not len(hits.impulse):
+        return
+    names = [b.name for b in world.bodies]
+    masses = [math.inf if b.fixed else body_mass(b) for b in world.bodies]
+    total: dict[tuple[int, int], float] = {}
+    for pair, impulse in zip(hits.owners.tolist(), hits.impulse.tolist(), strict=True):
+        key = (max(pair), min(pair))
+        total[key] = total.get(key, 0.0) + impulse
+    for (a, b), impulse in total.items():
+        light = min(masses[k] for k in (a, b) if k >= 0) if a >= 0 else math.inf
+        if impulse < IMPACT_SPEED * light:
+            continue
+        other = names[b] if b >= 0 else ""
+        for k in range(len(events) - 1, -1, -1):
+            e = events[k]
+            if (e.body, e.other) == (names[a], other) and moment - e.time < EPISODE_S:
+                events[k] = replace(e, impulse=e.impulse + impulse)
+                break
+        else:
+            events.append(Event(kind="impact", time=moment, body=names[a], other=other, impulse=impulse))
+
+
+def _record(world: World, tracks: list[_Track], frame: int) -> None:
+    world.refresh()
+    for track in tracks:
+        if (i := world.number(track.body)) is not None:
+            track.poses.append(track.part.rest if frame == 0 else world.pose(i) @ track.offset)
+
+
+def _gathered(tracks: list[_Track], frames: int) -> tuple[Floats, Bools]:
+    poses = np.tile(np.eye(4), (frames, len(tracks), 1, 1))
+    present = np.zeros((frames, len(tracks)), bool)
+    for p, track in enumerate(tracks):
+        poses[:, p] = track.part.rest
+        end = track.first + len(track.poses)
+        poses[track.first : end, p] = track.poses
+        present[track.first : end, p] = True
+    return poses, present
