@@ -37,6 +37,8 @@ class Statement:
 
     start [T,H,W,3]: the first picture(s), end [1,H,W,3]: the last one, in 0..1; strength 0..1: how firmly both hold.
     control_video [T,H,W,3], control_mask [T,H,W] (1: generate anew, 0: keep) and reference [N,H,W,3]: for Wan models.
+    draft [T,H,W,3]: what the video will show, as a simulation drew it; draft_mask [T,H,W]: 1 where that is certain;
+    draft_strength 0..1: a frame follows the draft while its noise level is above 1 - draft_strength.
     """
 
     prompt: str = ""
@@ -50,6 +52,9 @@ class Statement:
     control_video: Tensor | None = None
     control_mask: Tensor | None = None
     reference: Tensor | None = None
+    draft: Tensor | None = None
+    draft_mask: Tensor | None = None
+    draft_strength: float = 1.0
 
     @property
     def controls(self) -> Controls:

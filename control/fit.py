@@ -9,6 +9,8 @@ from .conditioning import Controls
 from .span import ControlError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .camera import CameraPath
     from .depth import DepthMaps
     from .flow import FlowField
@@ -34,6 +36,13 @@ class ControlModules(Protocol):
     def vace_channels(self) -> int:
         """Channels of the control branch."""
         ...
+
+
+def evenly(frames: Tensor, count: int) -> Tensor:
+    """`count` of the frames [T, ...], evenly spread from the first to the last, each the nearest in time."""
+    import torch
+
+    return frames if len(frames) == count else frames[torch.linspace(0, len(frames) - 1, count).round().long()]
 
 
 def check_agreement(controls: Controls) -> None:

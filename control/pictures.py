@@ -47,7 +47,7 @@ def as_pictures(image: Tensor, name: str) -> tuple[Tensor, list[str]]:
     return pictures, remarks
 
 
-def as_masks(mask: Tensor, name: str) -> Tensor:
+def as_masks(mask: Tensor, name: str, meaning: str = "0 (keep) to 1 (make anew)") -> Tensor:
     """Check MASK [T,H,W] or [H,W] and return it [T,H,W] fp32 in 0..1 on the CPU. Raises PictureError."""
     import torch
 
@@ -59,8 +59,13 @@ def as_masks(mask: Tensor, name: str) -> Tensor:
     mask = mask.detach().to("cpu", torch.float32)
     low, high = mask.min().item(), mask.max().item()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise PictureError(f"{name} has values {low:.3g} to {high:.3g}; expected 0 (keep) to 1 (make anew)")
+        raise PictureError(f"{name} has values {low:.3g} to {high:.3g}; expected {meaning}")
     return mask.clamp(0.0, 1.0)
+
+
+def cover_masks(masks: Tensor, width: int, height: int) -> Tensor:
+    """Masks [T,H,W], fitted as cover() fits pictures."""
+    return cover(masks[..., None].expand(-1, -1, -1, 3), width, height)[..., 0]
 
 
 def contain(pictures: Tensor, width: int, height: int) -> Tensor:

@@ -29,14 +29,16 @@ MARGIN = 3  # small pixels around a difference that differ too, so that no rim o
 class Draft:
     """Draft of a video: frames [T,H,W,3] in 0..1.
 
-    coverage [T,H,W]: share of each pixel that a ball covers (None: no balls). latent [1,C,T',h,w]: raw latents of the
-    frames, None until encoded(). camera_moves: whether the camera does.
+    coverage [T,H,W]: how certain each pixel is, of a prediction the share that a ball covers (None: nowhere). latent
+    [1,C,T',h,w]: raw latents of the frames, None until encoded(). camera_moves: whether the camera does. strength: a
+    frame follows the draft while its noise level is above 1 - strength.
     """
 
     frames: Tensor
     coverage: Tensor | None = None
     latent: Tensor | None = None
     camera_moves: bool = False
+    strength: float = 1.0
 
     def encoded(self, codec: Codec, device: torch.device | str) -> Draft:
         """The same draft with its latent on the device, in the codec's raw scale."""
@@ -56,7 +58,7 @@ class Draft:
             return torch.cat((part, x[-1:].expand(count - len(part), *x.shape[1:])))
 
         coverage = None if self.coverage is None else cut(self.coverage)
-        return Draft(cut(self.frames), coverage, camera_moves=self.camera_moves)
+        return replace(self, frames=cut(self.frames), coverage=coverage, latent=None)
 
     def condition(self, codec: Codec, device: torch.device | str) -> Tensor:
         """The transformer's `draft` input [1,C+1,T',h,w] (see VDiT.forward): normalised latents and a certainty.

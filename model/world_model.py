@@ -14,6 +14,7 @@ from .defaults import DEFAULTS
 from .errors import CheckpointError
 from .experts import Experts
 from .object_dynamics import ObjectDynamics
+from .picture_gate import PictureGate
 from .text import TextEncoder
 from .transformer import Transformer
 
@@ -42,6 +43,7 @@ class WorldModel:
     variant: Variant | None = None  # set if and only if family is "wan"
     dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
+    gate: PictureGate | None = None  # where object dynamics may be asked; None: everywhere
     family: Literal["vdit", "wan"] = "vdit"
     title: str = "the model"  # in messages
 

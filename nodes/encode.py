@@ -46,6 +46,13 @@ TOOLTIPS = {
     "the video, or one for all. Without a mask all is generated anew, guided by the video.",
     "reference_image": "For VACE: who or what should appear, one picture or several, shown whole on white. For "
     "Fun-Control: one picture, resized to cover the video.",
+    "draft": "A video of what will happen, from VDiT Simulate: the bundled models follow it, and where they show the "
+    "same, its own pixels are taken. Resized to cover the video; another length is stretched over it. Without "
+    "start_image its first frame is the start picture.",
+    "draft_mask": "1 where the video must show what the draft does (moving bodies), 0 where the model decides how far. "
+    "As many frames as the draft, or one for all.",
+    "draft_strength": "How far the draft is followed, 0 to 1. 1: to the end. Lower: only while a frame is noisier than "
+    "1 minus this; the model then goes on by itself. 0: ignored.",
     "-> conditioning": "The shot, for VDiT Sample.",
 }
 
@@ -75,6 +82,9 @@ class VDiTEncodeConditioning(io.ComfyNode):
             io.Image.Input("control_video", optional=True),
             io.Mask.Input("control_mask", optional=True),
             io.Image.Input("reference_image", optional=True),
+            io.Image.Input("draft", optional=True),
+            io.Mask.Input("draft_mask", optional=True),
+            io.Float.Input("draft_strength", default=1.0, min=0.0, max=1.0, step=0.05, optional=True),
         ]
         outputs = {"conditioning": VDiTConditioning}
         return node_schema(cls, "VDiT Encode Conditioning", inputs, outputs, TOOLTIPS)

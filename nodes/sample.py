@@ -112,7 +112,9 @@ class VDiTSample(io.ComfyNode):
             lines.append(pipeline.described(made.settings, clip))
         if made.first_picture is not None:
             lines.append("Begun with a picture that was made of the words first")
-        if made.draft is not None:
+        if made.draft is not None and conditioning.draft is not None:
+            lines.append("Follows the draft that is wired to VDiT Encode Conditioning")
+        elif made.draft is not None:
             camera = "the path of the camera, and " * made.draft.camera_moves
             lines.append(f"Predicted: {camera}where the balls of the start picture will go")
         messages = (reported(lines) or {}) | (shown("VDiT Sample", remarks + made.remarks) or {})

@@ -12,9 +12,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..control.fit import fitted
-from ..control.pictures import cover
-from ..drafting import DraftRequest, NoPrediction, predict_draft, shows_ball
+from ..control.fit import evenly, fitted
+from ..control.pictures import cover, cover_masks
+from ..drafting import Draft, DraftRequest, NoPrediction, predict_draft, shows_ball
 from ..sampling import noise_from_seed
 from .family import family_of
 from .settings import lattice_of
@@ -23,15 +23,21 @@ from .values import ClipSpec, Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..drafting import Draft
+    from ..control.conditioning import Conditioning
     from ..model.world_model import WorldModel
+
+OTHER_WORLD = (
+    "the {} picture is not of the simulated world that this model knows (balls and boxes on a floor before a wall); it "
+    "would see balls where there are none. To move what the picture shows, draw the objects: VDiT Scene From Picture"
+)
 
 
 class Prediction(NamedTuple):
-    """A draft, or the reason why there is none; neither where no draft was called for."""
+    """A draft, or the reason why there is none; neither where no draft was called for. remarks: how it was fitted."""
 
     draft: Draft | None = None
     reason: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def wants_first_picture(run: Run) -> bool:
@@ -68,9 +74,14 @@ def first_picture_of(model: WorldModel, latent: Tensor) -> Tensor | None:
     with torch.no_grad():
         for frames in model.require("codec", "a first picture").decode_stream(latent):
             picture = (frames[:, -1:].clamp(0, 1) * 255).round().cpu().float() / 255
-            if shows_ball(model.dynamics, picture):
+            if knows(model, picture[0]) and shows_ball(model.dynamics, picture):
                 return picture[0]
     return None
+
+
+def knows(model: WorldModel, pictures: Tensor) -> bool:
+    """Whether pictures [k,H,W,3] show the world that the model predicts; without a gate any picture does."""
+    return model.gate is None or model.gate.accepts(pictures)
 
 
 def begun(run: Run) -> Run:
@@ -81,14 +92,41 @@ def begun(run: Run) -> Run:
     return replace(run, conditioning=replace(run.conditioning, start=picture, strength=1.0))
 
 
+def given_draft(model: WorldModel, conditioning: Conditioning, clip: ClipSpec) -> Prediction:
+    """The draft that a shot brings, for a clip: cropped to its shape, evenly stretched to its length.
+
+    It begins with the start pictures. In another world than the model's own, which it cannot improve, all is certain.
+    """
+    import torch
+
+    video, mask, start = conditioning.draft, conditioning.draft_mask, conditioning.start
+    assert video is not None
+    frames = cover(evenly(video, clip.frames), clip.width, clip.height)
+    if start is not None:
+        frames = torch.cat((cover(start[: clip.frames], clip.width, clip.height), frames[len(start) :]))
+    coverage = None if mask is None else cover_masks(evenly(mask, clip.frames), clip.width, clip.height)
+    remarks: list[str] = []
+    if not knows(model, frames[:1]):
+        coverage = torch.ones(frames.shape[:3])
+        blurs = "; below draft_strength 1 it blurs what it does not know" * (conditioning.draft_strength < 1)
+        remarks.append(f"the draft is not of the simulated world that this model knows: it keeps it as it is{blurs}")
+    if len(video) != clip.frames:
+        pace = (len(video) - 1) / (clip.frames - 1)
+        stretched = f"the draft's {len(video)} frames are stretched over the video's {clip.frames}"
+        remarks.append(f"{stretched}: {pace:.3g} of them for each of the video's")
+    return Prediction(Draft(frames, coverage, strength=conditioning.draft_strength), remarks=tuple(remarks))
+
+
 def predict(run: Run, noise: Tensor | None = None) -> Prediction:
-    """The draft of a clip, where the model can predict one from the start pictures.
+    """The draft of a clip: the shot's own, or one predicted from the start pictures where the model can.
 
     Five pictures show how things move. One does not: the words and the clip's noise [1,C,T',h,w], by default the
     seed's, then decide. Controls that act only in part, and windows that go on from latents, get no draft.
     """
     model, conditioning, clip, before = run.model, run.conditioning, run.clip, run.continuation
     start, end, dynamics = conditioning.start, conditioning.end, model.dynamics
+    if before.draft is None and conditioning.draft is not None:
+        return given_draft(model, conditioning, clip)
     if not family_of(model).can_predict(model) or not before.predict or before.draft is not None:
         return Prediction(before.draft)
     if dynamics is None or start is None or before.past is not None or conditioning.strength < 1:
@@ -106,13 +144,18 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     if undetermined and noise is None and run.seed is not None:
         noise = noise_from_seed(run.seed, clip.latent_shape(model.space))
+    pictures = cover(start[:1] if single else start, clip.width, clip.height)
+    last = None if end is None else cover(end, clip.width, clip.height)[-1]
+    for name, picture in (("start", pictures[-1]), ("end", last)):
+        if picture is not None and not knows(model, picture[None]):
+            return Prediction(reason=OTHER_WORLD.format(name))
     request = DraftRequest(
-        pictures=cover(start[:1] if single else start, clip.width, clip.height),
+        pictures=pictures,
         frames=clip.frames,
         words=_word_ids(model, conditioning.prompt) if single else [],
         noise=noise,
         controls=controls._replace(camera=camera),
-        end=None if end is None else cover(end, clip.width, clip.height)[-1],
+        end=last,
         generated=start is before.first_picture,
     )
     try:

@@ -8,6 +8,7 @@ from ..control.conditioning import Conditioning, Shot
 from ..control.fit import check_agreement
 from ..control.native import image_features, text_tokens
 from ..control.pictures import PictureError, as_masks, as_pictures
+from ..control.span import ControlError
 from .family import family_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def encode_shot(model: WorldModel, shot: Shot) -> Conditioning:
     end = _pictures(shot.end, "end_image", remarks)
     control_video = _pictures(shot.control_video, "control_video", remarks)
     reference = _pictures(shot.reference, "reference_image", remarks)
+    draft, draft_mask = _draft(shot, remarks)
+    start = draft[:1] if start is None and draft is not None else start
     if end is not None and end.shape[0] != 1:
         raise PictureError(f"end_image has {end.shape[0]} pictures; expected 1")
     if shot.strength == 0.0 and (start is not None or end is not None):
@@ -53,6 +56,9 @@ def encode_shot(model: WorldModel, shot: Shot) -> Conditioning:
         control_video=control_video,
         control_mask=None if shot.control_mask is None else as_masks(shot.control_mask, "control_mask"),
         reference=reference,
+        draft=draft,
+        draft_mask=draft_mask,
+        draft_strength=shot.draft_strength,
         remarks=tuple(remarks),
     )
 
@@ -63,6 +69,28 @@ def _pictures(image: Tensor | None, name: str, remarks: list[str]) -> Tensor | N
     pictures, more = as_pictures(image, name)
     remarks += more
     return pictures
+
+
+def _draft(shot: Shot, remarks: list[str]) -> tuple[Tensor | None, Tensor | None]:
+    """The draft and where it is certain; neither at strength 0. Raises ControlError and PictureError."""
+    if not 0.0 <= shot.draft_strength <= 1.0:
+        raise ControlError(f"draft_strength is {shot.draft_strength:g}; expected 0 (ignore the draft) to 1 (follow it)")
+    if shot.draft is None and shot.draft_mask is not None:
+        raise ControlError("draft_mask says where a draft is certain; wire the video to `draft` too")
+    draft = _pictures(shot.draft, "draft", remarks)
+    if draft is None or shot.draft_strength == 0:
+        remarks += ["draft_strength is 0: the draft has no influence"] * (draft is not None)
+        return None, None
+    if len(draft) < 2:
+        raise ControlError("draft is a single picture; expected a video: wire a picture to `start_image`")
+    if shot.draft_mask is None:
+        return draft, None
+    mask = as_masks(shot.draft_mask, "draft_mask", "0 (the model decides) to 1 (as the draft shows it)")
+    if len(mask) not in (1, len(draft)):
+        raise ControlError(
+            f"draft_mask has {len(mask)} frames and draft {len(draft)}; give one for each, or one for all"
+        )
+    return draft, mask.expand(len(draft), *mask.shape[1:])
 
 
 def _words(model: WorldModel, shot: Shot, remarks: list[str]) -> tuple[Tensor, Tensor | None]:

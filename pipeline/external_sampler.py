@@ -11,7 +11,7 @@ from ..sampling.frame_levels import with_paced_levels
 from ..sampling.held import held_mask
 from .drafts import predict
 from .family import family_of
-from .inputs import BundledInputs, conditioned
+from .inputs import BundledInputs, conditioned, until_released
 from .settings import check_clip, resolve
 from .values import Continuation, Run, SamplerSettings
 
@@ -34,7 +34,7 @@ class ExternalShot:
         model, clip = run.model, run.clip
         check_clip(model, clip)
         self.run, self.conditioning = run, run.conditioning
-        draft, self.no_draft_reason = predict(run)
+        draft, self.no_draft_reason, _ = predict(run)
         if draft is not None:
             draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
         self.expected = family_of(model).expected(run.conditioning, draft, clip)
@@ -60,11 +60,12 @@ class ExternalShot:
         held, now, from_noise = self.inputs.held, float(sigma.max()), sigmas[0] > FROM_NOISE
         undecided = self.inputs.draft is None and self.no_draft_reason is None
         if undecided and now >= sigmas[0] and from_noise and isinstance(self.inputs, BundledInputs):  # x is the noise
-            draft, self.no_draft_reason = predict(self.run, x[:1])
+            draft, self.no_draft_reason, _ = predict(self.run, x[:1])
             if draft is not None:
                 self.inputs.show(draft)
         frames, extra = x.shape[2], self.inputs.extra
         mask = held_mask(held, frames + extra, x.device)
+        transformer = until_released(transformer, self.inputs.draft)
         model = (
             with_paced_levels(transformer, sigmas, mask, self.frame_lag)
             if self.frame_lag and from_noise

@@ -32,8 +32,9 @@ class BundledFamily:
     def check(self, model: WorldModel, shot: Shot) -> None:
         """Raise ControlError naming an input that the model does not read, or cannot do without."""
         check_modules(model.config, shot.controls)
+        reads = {"start_image", "end_image", *shot.controls._fields, *["draft"] * model.config.draft}
         for name, value in given_inputs(shot).items():
-            if value is not None and name not in ("start_image", "end_image", *shot.controls._fields):
+            if value is not None and name not in reads:
                 raise ControlError(
                     f"this checkpoint does not read `{name}`: load {READERS[name]}, or remove that input"
                 )
@@ -119,4 +120,5 @@ def given_inputs(shot: Shot) -> dict[str, object]:
         "control_video": shot.control_video,
         "control_mask": shot.control_mask,
         "reference_image": shot.reference,
+        "draft": shot.draft if shot.draft_strength else None,
     }

@@ -14,7 +14,7 @@ from ..sampling.sample import SampleOptions, Step, noise_after_seed, noise_from_
 from ..sampling.schedule import model_sigma, schedule
 from .drafts import begun, first_picture_clip, first_picture_of, predict, wants_first_picture
 from .family import family_of
-from .inputs import conditioned
+from .inputs import conditioned, until_released
 from .settings import check_clip, resolve
 from .values import Continuation, Progress, Result, Run, RunSettings, SamplerSettings
 
@@ -49,7 +49,7 @@ def generate(run: Run) -> Result:
         run = replace(run, continuation=with_first_picture(_reporting_to(run, first_half)))
         run = _reporting_to(run, second_half)
     run = begun(run)
-    draft, reason = predict(run)
+    draft, reason, remarks = predict(run)
     if draft is not None:
         hooks.on_draft(draft)
         draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
@@ -63,6 +63,7 @@ def generate(run: Run) -> Result:
         no_draft_reason=reason,
         expected=family_of(model).expected(run.conditioning, draft, run.clip),
         first_picture=start if start is run.continuation.first_picture else None,
+        draft_remarks=remarks,
     )
 
 
@@ -105,6 +106,7 @@ def _sample(run: Run, use: RunSettings) -> Tensor:
         noise = noise_from_seed(seed, shape, before + inputs.extra, device)
         own, more = noise[:, :, :count], noise[:, :, count:]
         noise = torch.cat((more[:, :, :before], inputs.noise(own), more[:, :, before:]), 2)
+        transformer = until_released(transformer, draft)
         if use.frame_lag:
             held = held_mask(inputs.held, noise.shape[2], device)
             levels = levels_of_sigma(held, use.frame_lag)

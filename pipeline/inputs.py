@@ -188,6 +188,23 @@ def conditioned(transformer: Transformer, inputs: ModelInputs, sigmas: Sequence[
     return model
 
 
+def until_released(transformer: Transformer, draft: Draft | None) -> Transformer:
+    """The transformer, which reads a draft in those frames alone whose noise level is above 1 - draft.strength."""
+    if draft is None or draft.strength == 1:
+        return transformer
+    level = 1 - draft.strength
+
+    def model(x: Tensor, sigma: Tensor, context: Tensor, **conditionings: object) -> Tensor:
+        import torch
+
+        told = cast("Tensor", conditionings["draft"])
+        follows = (sigma > level).to(told.dtype).reshape(len(sigma), 1, -1, 1, 1)
+        conditionings["draft"] = torch.cat((told[:, :-1], told[:, -1:] * follows), 1)
+        return transformer(x, sigma, context, **conditionings)
+
+    return model
+
+
 def _for_batch(value: object, x: Tensor) -> object:
     """Tensors [1, ...], alone or in a tuple, repeated for the batch and in the dtype of x; numbers as they are."""
     import torch

@@ -153,10 +153,11 @@ class Result:
     no_draft_reason: str | None = None
     expected: Draft | None = None
     first_picture: Tensor | None = None
+    draft_remarks: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[str]:
         """What the user should know about how the video was made."""
         if self.no_draft_reason is None:
-            return []
+            return [*self.draft_remarks]
         return [f"No motion was predicted, the transformer alone made this: {self.no_draft_reason}"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..control.pictures import PictureError, contain, cover
+from ..control.pictures import PictureError, contain, cover, cover_masks
 from ..control.span import ControlError, applies
 from ..sampling.held import HeldFrames
 from .inputs import ModelInputs
@@ -80,7 +80,7 @@ class WanInputs(ModelInputs):
                 f"{name} has {len(frames)} frames and the video {self.clip.frames}; make both of one length"
             )
         if frames.ndim == 3:  # masks
-            frames = cover(frames[..., None].expand(-1, -1, -1, 3), *self.size)[..., 0]
+            frames = cover_masks(frames, *self.size)
         else:
             frames = cover(frames, *self.size)
         return frames.expand(self.clip.frames, *frames.shape[1:])

@@ -37,6 +37,7 @@ READERS = {  # models that read an input
     "reference_image": "a VACE model, or a Fun-Control model with a reference convolution",
     "clip_vision_output": "a model with an image branch (Wan 2.1 I2V, FLF2V, Fun)",
     "clip_vision_output_end": "a model with an image branch and an end picture (Wan 2.1 FLF2V, I2V)",
+    "draft": "a bundled model, give a VACE model the simulation's `depth` or `flow` in its place",
 }
 
 

@@ -6,6 +6,7 @@ from fakes import random_world_model, small_config
 from runs import encoded, latent_of, long_video, run
 from vdit.drafting.draft import Draft, agreement
 from vdit.nodes.decode import VDiTDecode
+from vdit.nodes.encode import VDiTEncodeConditioning
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.pipeline import ClipSpec, Continuation, Hooks, LatentPreview, Progress, RunContext, family_of
@@ -141,6 +142,88 @@ def test_start_pictures_come_out_as_they_went_in(model):
     video = long_video(model, shot, seed=1, steps=1, guidance=1.0, window=9, **{**SIZE, "frames": 17})
     assert torch.allclose(video[:5], start, atol=1e-5)
     assert latent_of(model, shot, seed=1, steps=1, guidance=1.0, **SIZE).shape[2] == 3
+
+
+def given(model, strength=1.0, frames=9, size=64, seed=1, **more):
+    """A shot with a draft of its own."""
+    draft = torch.rand(frames, size, size, 3, generator=torch.Generator().manual_seed(seed))
+    return encoded(model, "a red ball", draft=draft, draft_strength=strength, **more)
+
+
+GIVEN = dict(**SIZE, seed=1, steps=3, guidance=1.0)
+
+
+def test_a_shot_that_brings_a_draft_is_made_as_from_a_prediction():
+    model = drafted_model()
+    shot, mask = given(model), torch.rand(9, 64, 64, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(shot.start, shot.draft[:1])  # the missing start picture
+    for own, coverage in ((shot, None), (given(model, draft_mask=mask), mask)):
+        predicted = encoded(model, "a red ball", start=shot.draft[:1])
+        wanted = run(model, predicted, **GIVEN, continuation=Continuation(draft=Draft(shot.draft, coverage)))
+        made = run(model, own, **GIVEN)
+        assert torch.equal(made.latent, wanted.latent) and made.expected is made.draft and not made.remarks
+    start = pictures(5, 7)
+    frames = run(model, given(model, start=start), **GIVEN).draft.frames
+    assert torch.equal(frames[:5], start) and torch.equal(frames[5:], shot.draft[5:])
+
+
+def test_the_lower_its_strength_the_sooner_a_draft_is_left():
+    model, off = drafted_model(), []
+    model.transformer.draft_trust.bias.data.fill_(9.0)
+    for strength in (1.0, 0.6, 0.3):
+        made = run(model, given(model, strength), **{**GIVEN, "steps": 10})
+        off.append(float((made.latent - made.draft.latent)[:, :, 1:].abs().mean()))
+    assert off[0] < off[1] < off[2]
+    ignored, plain = given(model, 0.0), encoded(model, "a red ball")
+    assert ignored.draft is None and ignored.start is None and "no influence" in ignored.remarks[-1]
+    assert torch.equal(run(model, ignored, **GIVEN).latent, run(model, plain, **GIVEN).latent)
+    student = random_world_model(3, small_config(draft=True, flow_map=True))
+    assert run(student, given(student, 0.5), **{**GIVEN, "steps": 2}).draft.strength == 0.5
+
+
+def test_a_draft_of_another_size_and_length_is_fitted_and_said_so():
+    model = drafted_model()
+    shot = given(model, frames=17, size=96, draft_mask=torch.ones(1, 96, 96))
+    made = run(model, shot, **GIVEN)
+    assert "17 frames are stretched over the video's 9: 2 of them" in made.remarks[0]
+    assert made.draft.frames.shape == (9, 64, 64, 3) and bool((made.draft.coverage > 0.99).all())
+    same = torch.nn.functional.interpolate(
+        shot.draft[8:9].permute(0, 3, 1, 2), (64, 64), mode="bicubic", antialias=True
+    )
+    torch.testing.assert_close(made.draft.frames[4:5].permute(0, 3, 1, 2), same.clamp(0, 1))
+
+
+def test_a_long_video_follows_its_draft_from_window_to_window():
+    model = drafted_model()
+    shot = given(model, frames=17, draft_mask=torch.ones(1, 64, 64))
+    video = long_video(model, shot, seed=1, steps=1, guidance=1.0, window=9, **{**SIZE, "frames": 17})
+    assert torch.allclose(video, shot.draft, atol=1e-5)
+
+
+def test_a_draft_that_cannot_be_followed_is_refused_with_what_to_do():
+    model, plain = drafted_model(), random_world_model(3)
+    for refused, message in (
+        (lambda: given(plain), "does not read `draft`: load a bundled model"),
+        (lambda: given(model, 1.5), "draft_strength is 1.5"),
+        (lambda: given(model, draft_mask=torch.ones(5, 64, 64)), "draft_mask has 5 frames and draft 9"),
+        (lambda: given(model, frames=1), "a single picture"),
+        (lambda: encoded(model, "", draft_mask=torch.ones(5, 64, 64)), "wire the video to `draft` too"),
+        (lambda: given(model, draft_mask=torch.full((9, 64, 64), 2.0)), "0 .the model decides. to 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
+
+
+def test_nodes_render_the_draft_that_is_wired_to_the_shot():
+    model, draft = drafted_model(), pictures(9, 1)
+    wired = dict(prompt="", negative_prompt="", strength=1.0, draft=draft, draft_mask=torch.ones(1, 64, 64))
+    (shot,) = VDiTEncodeConditioning.execute(model, **wired).result
+    node = dict(seed=1, seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
+    out = VDiTSample.execute(model, shot, **node, steps=2, guidance=1.0, solver="euler")
+    assert "Follows the draft" in str(out.ui)
+    assert torch.allclose(VDiTDecode.execute(model, out.result[0])[0], draft, atol=1e-5)
+    images, *_ = VDiTDistillPreview.execute(model, shot, **node, steps=2, grid=False, pick=0).result
+    assert torch.allclose(images, draft, atol=1e-5)
 
 
 def test_a_preview_passes_on_its_takes_draft():

@@ -10,6 +10,8 @@ import torch
 
 from ..model.defaults import STUDENT_DEFAULTS
 from ..model.files.bundle import BUNDLED, load_world_model, save_world_model
+from ..model.files.gate import gate_path, save_gate
+from ..model.picture_gate import GateConfig, PictureGate
 from ..model.world_model import WorldModel
 from .finished_runs import TEACHER_DEFAULTS, hours_of, load_codec, load_dynamics, load_transformer
 from .recipes import BundleRecipe
@@ -93,12 +95,27 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     )
 
 
+def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
+    """The gate of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
+    if (state := load_state(run)) is None:
+        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train gate`")
+    gate = PictureGate(GateConfig(tuple(state["config"]["widths"])))
+    gate.load_state_dict(state["average"])
+    scores = {f"gate_held_out_{name}": last_logged(run, name) for name in ("refused", "accepted")}
+    facts = {"gate_steps": state["step"], "gate_pictures_seen": state["samples"]}
+    return gate, {**facts, "gate_hours": round(state["seconds"] / 3600, 2), **scores}
+
+
 def bundle(recipe: BundleRecipe) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
     A student's holds its transformer alone, or what that adds to its teacher's where it was trained in few ranks; the
-    rest is read from vdit-small.safetensors beside it.
+    rest is read from vdit-small.safetensors beside it. A gate is a file of its own.
     """
+    if recipe.gate is not None:
+        gate, facts = trained_gate(recipe.gate)
+        path = save_gate(gate, gate_path(recipe.out), facts)
+        return {**facts, "file": str(path), "kilobytes": round(path.stat().st_size / 1e3)}
     if recipe.student is None:
         model = trained_teacher(recipe)
         path = save_world_model(model, recipe.out, torch.int8)

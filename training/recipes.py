@@ -139,6 +139,34 @@ class MotionRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class PicturesRecipe(Recipe):
+    """Draw pictures of the simulated world, and what a model makes of it, for the gate."""
+
+    out: Path = folder("runs/pictures")
+    first: int = first_shard()
+    shards: int = shard_count()
+    split: str = split_choice()
+    model: Path = option(
+        Path("weights/vdit-small.safetensors"), "a bundle, of whose outputs some are; default: the bundled one"
+    )
+
+
+@dataclass(frozen=True)
+class GateRecipe(Recipe):
+    """Train what tells pictures of the simulated world from all others."""
+
+    pictures: Path = folder("runs/pictures")
+    held_out: Path = folder("runs/pictures-val")
+    photographs: Path = folder("runs/photographs")
+    held_out_photographs: Path = folder("runs/photographs-val")
+    out: Path = folder("runs/gate")
+    hours: float = training_hours(0.5)
+    batch: int = option(64, "pictures a step, half of them of the simulated world")
+    peak: float = learning_rate(2e-3)
+    seed: int = random_seed()
+
+
+@dataclass(frozen=True)
 class TeacherRecipe(Recipe):
     """Train the transformer."""
 
@@ -212,6 +240,7 @@ class BundleRecipe(Recipe):
     out: Path = folder("weights/vdit-small.safetensors")
     student: Path | None = option(None, "a student's run or bundle, to lie beside its teacher's file")
     dynamics: Path = option(Path("runs/dynamics"), "a run, or a bundle; default: runs/dynamics")
+    gate: Path | None = option(None, "a gate's run alone, to lie beside its model's file, named as that and -gate")
 
 
 RECIPES = Recipe.__subclasses__()  # in the order in which they are run

@@ -24,6 +24,7 @@ from ..vdit import VDiT
 from ..world_model import WorldModel
 from .families import identify
 from .fill import check_names
+from .gate import gate_path, load_gate
 from .weights import open_weights
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
@@ -87,7 +88,10 @@ def save_world_model(
 
 
 def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> WorldModel:
-    """Read a bundle, in float32. Raises CheckpointError naming the file, what was found and what is expected."""
+    """Read a bundle, in float32, and the picture gate that lies beside it, if one does; a student has its teacher's.
+
+    Raises CheckpointError naming the file, what was found and what is expected.
+    """
     path = Path(path)
     header, tensors = _read(path)
     rank = header.get("beside", {}).get("rank")
@@ -104,11 +108,13 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
         if teacher is not None:
             shared = teacher.codec, teacher.text, defaults, facts
             model = WorldModel(config, transformer, *shared, dynamics=teacher.dynamics, teacher=teacher)
+            model.gate = teacher.gate
         else:
             codec = TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors)
             text = WordEncoder(**header["text"], dim=config.text_dim)
             dynamics = ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None
-            model = WorldModel(config, transformer, codec, text, defaults, facts, dynamics=dynamics)
+            gate = load_gate(beside) if (beside := gate_path(path)).is_file() else None
+            model = WorldModel(config, transformer, codec, text, defaults, facts, dynamics=dynamics, gate=gate)
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     _check_finite(path, tensors)
