@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .comfy import io, native, torch_device, use_model
 from .sessions import session_of
-from .types import VDiTConditioning, VDiTModel, clip_inputs, node_schema, reported, shift_input, video_latent
+from .types import VDiTConditioning, VDiTModel, clip_inputs, node_schema, reported, shift_input, shown, video_latent
 
 if TYPE_CHECKING:
     from ..control import Conditioning as Shot
@@ -106,7 +106,8 @@ class VDiTAsConditioning(io.ComfyNode):
         clip = clip_of(model, seconds, fps, width, height)
         shot = ExternalShot(Run(model, conditioning, clip, context=session_of(model).context(device)))
         latent = video_latent(torch.zeros(shot.shape), clip.fps, shot.expected)
-        return io.NodeOutput(*comfy.as_conditioning(shot), latent, shot.before)
+        remarks = shown("VDiT As Conditioning", shot.remarks)
+        return io.NodeOutput(*comfy.as_conditioning(shot), latent, shot.before, ui=remarks)
 
 
 class VDiTFromModel(io.ComfyNode):

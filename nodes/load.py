@@ -110,9 +110,12 @@ class VDiTLoadModel(io.ComfyNode):
         **other: object,
     ):
         def paths() -> list[Path]:
+            from ..model.files.gate import gate_path
+
             found = [_path(file), _optional(FOLDER, low_noise_file), _optional("vae", vae)]
             found += [_optional("text_encoders", name) for name in (text_encoder, tokenizer)]
-            return [path for path in found if path]
+            gate = gate_path(_path(file))
+            return [path for path in found if path] + [gate] * gate.exists()
 
         return file_marks(paths)
 

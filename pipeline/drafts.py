@@ -131,24 +131,25 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         return Prediction(before.draft)
     if dynamics is None or start is None or before.past is not None or conditioning.strength < 1:
         return Prediction()
-    single = len(start) < dynamics.known
-    undetermined = single or end is not None
-    if clip.frames <= len(start) or (undetermined and noise is None and run.seed is None):
+    if clip.frames <= len(start):
         return Prediction()
     controls = fitted(conditioning.controls, clip.frames, clip.width, clip.height)
     partial = [c for c in controls if c is not None and (c.strength, c.start, c.end) != (1, 0, 1)]
     if partial or (controls.flow is not None and controls.flow.by_noise):
         return Prediction()
-    camera = controls.camera
-    if camera is not None:
-        camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
-    if undetermined and noise is None and run.seed is not None:
-        noise = noise_from_seed(run.seed, clip.latent_shape(model.space))
+    single = len(start) < dynamics.known
     pictures = cover(start[:1] if single else start, clip.width, clip.height)
     last = None if end is None else cover(end, clip.width, clip.height)[-1]
     for name, picture in (("start", pictures[-1]), ("end", last)):
         if picture is not None and not knows(model, picture[None]):
             return Prediction(reason=OTHER_WORLD.format(name))
+    if noise is None and (single or end is not None):
+        if run.seed is None:
+            return Prediction()
+        noise = noise_from_seed(run.seed, clip.latent_shape(model.space))
+    camera = controls.camera
+    if camera is not None:
+        camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     request = DraftRequest(
         pictures=pictures,
         frames=clip.frames,

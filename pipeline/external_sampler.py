@@ -13,7 +13,7 @@ from .drafts import predict
 from .family import family_of
 from .inputs import BundledInputs, conditioned, until_released
 from .settings import check_clip, resolve
-from .values import Continuation, Run, SamplerSettings
+from .values import Continuation, Run, SamplerSettings, no_motion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,8 @@ class ExternalShot:
         model, clip = run.model, run.clip
         check_clip(model, clip)
         self.run, self.conditioning = run, run.conditioning
-        draft, self.no_draft_reason, _ = predict(run)
+        draft, self.no_draft_reason, remarks = predict(run)
+        self.remarks = [*remarks, *no_motion(self.no_draft_reason)]
         if draft is not None:
             draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
         self.expected = family_of(model).expected(run.conditioning, draft, clip)

@@ -145,6 +145,7 @@ class Result:
     latent [1,C,T',h,w] in the codec's raw scale, on the CPU. draft: what the transformer was conditioned on;
     no_draft_reason: why none could be predicted, for the user. expected: frames that decoding may use where the latent
     agrees with them: the draft, or else the start pictures standing still. first_picture: made from words alone.
+    draft_remarks: how the shot's own draft was fitted.
     """
 
     latent: Tensor
@@ -158,6 +159,9 @@ class Result:
     @property
     def remarks(self) -> list[str]:
         """What the user should know about how the video was made."""
-        if self.no_draft_reason is None:
-            return [*self.draft_remarks]
-        return [f"No motion was predicted, the transformer alone made this: {self.no_draft_reason}"]
+        return [*self.draft_remarks, *no_motion(self.no_draft_reason)]
+
+
+def no_motion(reason: str | None) -> list[str]:
+    """The remark for the user where no draft could be predicted."""
+    return [] if reason is None else [f"No motion was predicted, the transformer alone made this: {reason}"]

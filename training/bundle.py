@@ -11,9 +11,8 @@ import torch
 from ..model.defaults import STUDENT_DEFAULTS
 from ..model.files.bundle import BUNDLED, load_world_model, save_world_model
 from ..model.files.gate import gate_path, save_gate
-from ..model.picture_gate import GateConfig, PictureGate
 from ..model.world_model import WorldModel
-from .finished_runs import TEACHER_DEFAULTS, hours_of, load_codec, load_dynamics, load_transformer
+from .finished_runs import TEACHER_DEFAULTS, hours_of, load_codec, load_dynamics, load_transformer, trained_gate
 from .recipes import BundleRecipe
 from .run import last_logged, load_state
 from .tasks.student import STEP_COUNTS
@@ -93,17 +92,6 @@ def trained_student(run: Path, beside: Path) -> WorldModel:
     return replace(
         teacher, config=transformer.config, transformer=transformer, defaults=defaults, facts=facts, teacher=teacher
     )
-
-
-def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
-    """The gate of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
-    if (state := load_state(run)) is None:
-        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train gate`")
-    gate = PictureGate(GateConfig(tuple(state["config"]["widths"])))
-    gate.load_state_dict(state["average"])
-    scores = {f"gate_held_out_{name}": last_logged(run, name) for name in ("refused", "accepted")}
-    facts = {"gate_steps": state["step"], "gate_pictures_seen": state["samples"]}
-    return gate, {**facts, "gate_hours": round(state["seconds"] / 3600, 2), **scores}
 
 
 def bundle(recipe: BundleRecipe) -> dict:

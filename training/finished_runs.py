@@ -16,6 +16,7 @@ from ..model.config import VDiTConfig
 from ..model.defaults import DEFAULTS
 from ..model.files.bundle import load_world_model
 from ..model.object_dynamics import DynamicsConfig, ObjectDynamics
+from ..model.picture_gate import GateConfig, PictureGate
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
 from ..model.world_model import WorldModel
@@ -24,7 +25,7 @@ from ..pipeline.latent_preview import fit_preview_map
 from ..world.families.caption import vocabulary
 from .data.clips import as_frames, clip_files
 from .lowrank import add_ranks, merged
-from .run import load_state, save_atomic
+from .run import last_logged, load_state, save_atomic
 
 STATISTICS_CLIPS = 192  # from which the codec's mean and deviation are measured
 PREVIEW_CLIPS = 16  # to which the codec's map for quick previews is fitted
@@ -112,6 +113,17 @@ def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict[str, float]]:
     now = {"steps": state["step"], "hours": round(state["seconds"] / 3600, 2), "starts": state["starts"]}
     before = state.get("before", {})
     return model, {f"dynamics_{k}": round(v + before.get(f"dynamics_{k}", 0), 2) for k, v in now.items()}
+
+
+def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
+    """The gate of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
+    if (state := load_state(run)) is None:
+        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train gate`")
+    gate = PictureGate(GateConfig(tuple(state["config"]["widths"])))
+    gate.load_state_dict(state["average"])
+    scores = {f"gate_held_out_{name}": last_logged(run, name) for name in ("refused", "accepted")}
+    facts = {"gate_steps": state["step"], "gate_pictures_seen": state["samples"]}
+    return gate, {**facts, "gate_hours": round(state["seconds"] / 3600, 2), **scores}
 
 
 def load_transformer(run: Path) -> tuple[VDiT, WordEncoder, dict]:

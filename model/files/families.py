@@ -69,6 +69,8 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
             if alone
             else "a model of VDiT's own, all parts in one file",
         )
+    if "vdit_gate" in metadata:
+        return Family("other", "a picture gate of VDiT's own, which is read with the model's file that it lies beside")
     joined = "\n".join(names)
     if any(mark in joined for mark in LORA_MARKS) or (
         names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)

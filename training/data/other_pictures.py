@@ -186,12 +186,15 @@ class OtherPictures:
             raise FileNotFoundError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}; put photographs there")
 
     def photograph(self, rng: np.random.Generator) -> Picture:
-        """A part of a photograph, at least a sixth of each side, squeezed to a square."""
+        """A part of a photograph, down to a twentieth of each side, squeezed to a square."""
         picture = self.photographs[rng.integers(len(self.photographs))]
-        sides = np.array(picture.size) * rng.uniform(0.16, 1, 2) ** rng.choice((0.3, 1))
+        sides = np.array(picture.size) * rng.uniform(0.05, 1, 2) ** rng.choice((0.3, 1))
         corner = rng.uniform(0, 1, 2) * (picture.size - sides)
         part = picture.resize((SIDE, SIDE), box=(*corner, *(corner + sides)))
         made = np.asarray(part, dtype=np.float32) / 255
+        if rng.random() < 0.25:  # dull, pale or dark
+            made = rng.uniform(0, 0.5) + made * rng.uniform(0.25, 0.8)
+            made = made.clip(0, 1)
         if rng.random() < 0.25:
             made = (
                 made[..., rng.permutation(3)] if rng.random() < 0.6 else np.repeat(made.mean(-1, keepdims=True), 3, -1)

@@ -17,6 +17,7 @@ from ...model.picture_gate import GateConfig, PictureGate
 from ..data.other_pictures import OtherPictures
 from ..data.starts import softened
 from ..data.world_pictures import WorldPictures, through_jpeg
+from ..finished_runs import trained_gate
 from ..learning_rate import cosine
 from ..recipes import GateRecipe
 from ..run import Run
@@ -24,8 +25,9 @@ from ..trainer import Loss, Progress, Schedule, Task, TrainedWeights, Trainer
 
 CONFIG = GateConfig()  # what ships
 ZOOM = (0.7, 1.0)  # share of a side that is left of a picture
-ZOOMED, JPEG, SOFT = 0.5, 0.25, 0.15  # shares of pictures, or of batches where they are soft, that this happens to
-SOFT_PIXELS = (1.5, 5.0)  # detail finer than so many pixels is taken out
+ZOOMED, JPEG, SOFT = 0.5, 0.25, 0.25  # shares of pictures that this happens to
+SOFT_PIXELS = (1.5, 6.0)  # detail finer than so many pixels is taken out
+OWN_WEIGHT = 2.0  # of a picture of the world in the loss: to refuse one takes a prediction away
 HELD_OUT, VALIDATED = 1024, 32  # pictures of each kind that are validated, and how many together
 
 
@@ -49,7 +51,9 @@ def changed(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     x = x.permute(0, 2, 3, 1).clamp(0, 1).contiguous()
     for i in np.flatnonzero(rng.random(count) < JPEG):
         x[i] = through_jpeg(x[i : i + 1], int(rng.integers(30, 96)))[0]
-    return softened(x[:, None], rng.uniform(*SOFT_PIXELS))[:, 0] if rng.random() < SOFT else x
+    for i in np.flatnonzero(rng.random(count) < SOFT):
+        x[i] = softened(x[i : i + 1, None], rng.uniform(*SOFT_PIXELS))[0, 0]
+    return x
 
 
 class _GateTask(Task):
@@ -65,7 +69,7 @@ class _GateTask(Task):
         parts = [pictures_of(*held_out, VALIDATED, rng).chunk(2) for _ in range(HELD_OUT // VALIDATED)]
         self.held_out = [torch.cat(kind) for kind in zip(*parts, strict=True)]  # of the world, and others
         torch.manual_seed(recipe.seed)
-        self.model = PictureGate(config)
+        self.model = PictureGate(config) if recipe.start_from is None else trained_gate(recipe.start_from)[0]
         params = dict(self.model.named_parameters())
         optimizer = torch.optim.AdamW(params.values(), lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.02)
         self.trained = TrainedWeights.averaging(params, [optimizer], 0.995)
@@ -80,8 +84,9 @@ class _GateTask(Task):
         count = self.recipe.batch // 2
         pictures = pictures_of(self.world, self.other, count, np.random.default_rng([self.recipe.seed, now.step]))
         odds = self.model(pictures)
-        wrong = torch.cat((-odds[:count], odds[count:]))
-        return Loss(F.softplus(wrong).mean(), 2 * count, {"wrong": (wrong > 0).float().mean()})
+        own, others = F.softplus(-odds[:count]).mean(), F.softplus(odds[count:]).mean()
+        wrong = torch.cat((odds[:count] <= 0, odds[count:] > 0))
+        return Loss((OWN_WEIGHT * own + others) / (OWN_WEIGHT + 1), 2 * count, {"wrong": wrong.float().mean()})
 
     def validate(self) -> dict[str, float]:
         """On held-out pictures: shares of the world's that are refused, and of others that are accepted; the odds of
