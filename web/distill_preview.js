@@ -1,7 +1,7 @@
 // The takes of VDiT Distill Preview, played side by side in step; with four seeds a click picks the one that is sent on.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { html } from "./drawing.js";
+import { addStyle, html } from "./drawing.js";
 
 const NODE = "VDiTDistillPreview";
 const NAME = "vdit_takes";
@@ -14,7 +14,7 @@ class Takes {
     this.takes = [];
     this.tiles = [];
     this.frame = -1;
-    addStyle();
+    addStyle("vdit-takes-style", STYLE);
     this.stage = html("div", { class: "vdit-stage" });
     this.line = html("div", { class: "vdit-line" });
     this.root = html("div", { class: "vdit-takes", role: "group", "aria-label": "Takes" }, this.stage, this.line);
@@ -208,8 +208,3 @@ button.vdit-take:focus-visible { outline: 2px solid #6aa8ff; outline-offset: -2p
   color: #fff; font-size: 11px; }
 .vdit-line { flex: none; white-space: pre-wrap; min-height: 2.7em; color: var(--descrip-text, #bbb); user-select: text; }
 `;
-
-function addStyle() {
-  if (document.getElementById("vdit-takes-style")) return;
-  document.head.append(html("style", { id: "vdit-takes-style" }, STYLE));
-}
