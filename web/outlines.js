@@ -77,6 +77,12 @@ export class Outlines {
     return this.found.get(marksOf(object)) ?? this.before.get(object.name) ?? this.bodies.get(object.name);
   }
 
+  /** The number of the smallest object at a place, which is mostly the nearest; -1: none. */
+  at(objects, place) {
+    const found = objects.map((object, i) => ({ i, area: areaOf(object, this.of(object)), hit: covers(object, this.of(object), place) }));
+    return found.filter(({ hit }) => hit).sort((a, b) => a.area - b.area)[0]?.i ?? -1;
+  }
+
   /** One sentence on what cannot be shown; "" where all is well. */
   says(objects) {
     if (this.fault) return this.fault;
@@ -128,7 +134,7 @@ export function tag(text, x, y, color, frame) {
 }
 
 /** Whether a place is within an object: in its outline, else in its box, else on one of its strokes. */
-export function covers(object, found, [x, y]) {
+function covers(object, found, [x, y]) {
   if (found?.outlines) return found.outlines.reduce((inside, line) => inside !== within(line, x, y), false);
   const { box, strokes } = object;
   if (box && x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3]) return true;
@@ -143,6 +149,13 @@ function within(line, x, y) {
     if (ay > y !== by > y && x < ax + ((y - ay) / (by - ay)) * (bx - ax)) inside = !inside;
   }
   return inside;
+}
+
+/** Share of the picture that an object takes, roughly. */
+function areaOf({ box }, found) {
+  if (!found?.outlines) return box ? (box[2] - box[0]) * (box[3] - box[1]) : 0;
+  const twice = (line) => line.reduce((sum, [x, y], i) => sum + x * line.at(i - 1)[1] - y * line.at(i - 1)[0], 0);
+  return Math.max(0, ...found.outlines.map((line) => Math.abs(twice(line)) / 2));
 }
 
 /** The top and the middle of an object, where its name is written: [x, y] in shares. */

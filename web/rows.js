@@ -118,6 +118,9 @@ const STYLE = `
   border: 1px solid transparent; border-radius: 4px; padding: 2px 4px; min-width: 0; box-sizing: border-box; }
 .vdit-drawing .vdit-row input[type=text]:hover, .vdit-drawing .vdit-row input[type=text]:focus {
   border-color: var(--border-color, #4e4e4e); background: var(--comfy-menu-secondary-bg, #303338); }
+.vdit-bar.vdit-lines { min-height: 31px; align-items: flex-start; } /* two lines, so that nothing moves when one is said */
+.vdit-bar.vdit-lines .vdit-says { white-space: normal; display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; }
+.vdit-warning { color: #f0d9a0 !important; }
 .vdit-row .vdit-badge { width: 18px; height: 18px; border-radius: 9px; display: grid; place-items: center; color: #111;
   font-size: 11px; font-weight: bold; }
 .vdit-tools { display: flex; }

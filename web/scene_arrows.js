@@ -2,7 +2,7 @@
 import { app } from "../../scripts/app.js";
 import { button, clamp, html, onDrag, round, svg } from "./drawing.js";
 import { arrowheads, distance, simplified } from "./lines.js";
-import { Outlines, colorOf, covers, drawOutline, outlinePath, tag, topOf } from "./outlines.js";
+import { Outlines, colorOf, drawOutline, outlinePath, tag, topOf } from "./outlines.js";
 import { findPicture, firstOf, outputOf, upstream } from "./picture.js";
 import { PictureDrawing } from "./picture_drawing.js";
 import { Rows, choice, numberField, tools } from "./rows.js";
@@ -43,7 +43,7 @@ class SceneArrows extends PictureDrawing {
     this.root.append(
       html("div", { class: "vdit-bar" }, this.tools, html("span", { style: "flex: 1" }), ...Object.values(this.buttons)),
       this.surface,
-      html("div", { class: "vdit-bar", style: "min-height: 16px" }, this.says),
+      html("div", { class: "vdit-bar vdit-lines" }, this.says),
       this.rows.root,
     );
     onDrag(this, this.surface, (from) => this.begin(from), {
@@ -71,7 +71,7 @@ class SceneArrows extends PictureDrawing {
     const show = (arrow) => {
       const names = this.marked.objects.map(({ name }) => name);
       const others = arrow.body && !names.includes(arrow.body) ? [arrow.body] : [];
-      body.again([["", this.under(arrow) || "where it begins"], ...[...names, ...others].map((name) => [name, name])]);
+      body.again([["", this.target({ ...arrow, body: "" })?.name ?? "where it begins"], ...[...names, ...others].map((name) => [name, name])]);
       for (const [element, field] of [[kind, "kind"], [body, "body"], [strength, "strength"], [time, "time"], [toward, "toward"]]) {
         element.showValue(arrow[field]);
       }
@@ -188,9 +188,12 @@ class SceneArrows extends PictureDrawing {
     return least < HANDLE ? away.indexOf(least) : -1;
   }
 
-  /** The name of the object on which an arrow begins; "" where that is not known. */
-  under({ points }) {
-    return this.marked.objects.findLast((object) => covers(object, this.outlines.of(object), points[0]))?.name ?? "";
+  /** The object on which an arrow acts, those that can move first; undefined where that is not known. */
+  target({ body, points }) {
+    const { objects } = this.marked;
+    if (body) return objects.find(({ name }) => name === body) ?? { name: body };
+    const movable = objects.filter(({ fixed }) => !fixed);
+    return movable[this.outlines.at(movable, points[0])] ?? objects[this.outlines.at(objects, points[0])];
   }
 
   // The scene below the arrows
@@ -268,14 +271,16 @@ class SceneArrows extends PictureDrawing {
   showState() {
     const count = this.count();
     const arrow = this.data.arrows[this.selected];
-    const name = arrow && (arrow.body || this.under(arrow));
-    const verb = KINDS.find(([kind]) => kind === arrow?.kind)?.[1] ?? "";
+    const target = arrow && this.target(arrow);
+    const kind = KINDS.find(([each]) => each === arrow?.kind)?.[1] ?? "";
+    const wrong = !arrow || (target && !target.fixed) ? "" : target
+      ? `${target.name} is fixed: choose another object, or let it move in the scene's node`
+      : "The arrow begins on no marked object: drag its number onto one, or choose one below";
     this.says.classList.toggle("vdit-fault", Boolean(this.fault));
+    this.says.classList.toggle("vdit-warning", Boolean(wrong));
     this.says.textContent = this.fault
       ? `Not a list of arrows: ${this.fault}`
-      : arrow
-        ? name ? `${verb}: ${name}` : "The arrow begins on no marked object: drag its number onto one, or choose one below"
-        : count ? "Click an arrow to change it, or drag another one" : "";
+      : wrong || (arrow ? `${kind}: ${target.name}` : count ? "Click an arrow to change it, or drag another one" : "");
     this.says.title = this.fault || KINDS.map(([, label, text]) => `${label}: ${text}.`).join("\n")
       + "\nDrag an arrow's number: move it. Drag its tip: aim it. Delete: removes it. Arrow keys: nudge it. Ctrl+Z: undo.";
     this.tools.showValue(this.kind);

@@ -2,7 +2,7 @@
 import { app } from "../../scripts/app.js";
 import { button, clamp, html, onDrag, round, slider, svg } from "./drawing.js";
 import { simplified } from "./lines.js";
-import { Outlines, colorOf, covers, drawOutline, outlinePath, tag, topOf } from "./outlines.js";
+import { Outlines, colorOf, drawOutline, outlinePath, tag, topOf } from "./outlines.js";
 import { findPicture, firstOf, outputOf } from "./picture.js";
 import { PictureDrawing } from "./picture_drawing.js";
 import { Rows, choice, numberField, textField, toggle, tools } from "./rows.js";
@@ -44,7 +44,7 @@ class SceneObjects extends PictureDrawing {
     this.root.append(
       html("div", { class: "vdit-bar" }, this.tools, this.size, ...Object.values(this.buttons)),
       this.surface,
-      html("div", { class: "vdit-bar", style: "min-height: 16px" }, this.says),
+      html("div", { class: "vdit-bar vdit-lines" }, this.says),
       this.rows.root,
     );
     onDrag(this, this.surface, (from) => this.begin(from), {
@@ -199,10 +199,8 @@ class SceneObjects extends PictureDrawing {
     return object;
   }
 
-  /** The object at a point of the surface, the newest first; -1: none. */
   under(point) {
-    const place = this.toPicture(point);
-    return this.data.objects.findLastIndex((object) => covers(object, this.outlines.of(object), place));
+    return this.outlines.at(this.data.objects, this.toPicture(point));
   }
 
   brushSize() {
@@ -348,6 +346,7 @@ class SceneObjects extends PictureDrawing {
     const bad = this.fault ? `Not a list of objects: ${this.fault}` : "";
     const said = this.outlines.says(this.data.objects);
     this.says.classList.toggle("vdit-fault", Boolean(bad));
+    this.says.classList.toggle("vdit-warning", Boolean(count && said && !this.outlines.waiting));
     const next = object
       ? `Brush adds to ${object.name}, Erase takes away from it`
       : this.tool === "erase" && count ? "Select an object first: erase takes away from it"
