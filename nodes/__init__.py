@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from . import examples, routes
+from . import examples
 from .attention import VDiTAttentionPatch
 from .benchmark import VDiTPhysicsBenchmark
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
-from .comfy import ComfyExtension, io, serve
+from .comfy import ComfyExtension, io
 from .decode import VDiTDecode
 from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
@@ -15,6 +15,8 @@ from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .interchange import VDiTAsConditioning, VDiTAsModel, VDiTAsVAE, VDiTFromModel, VDiTUseVAE
 from .load import VDiTLoadModel
 from .lora import VDiTLoadLoRA
+from .physics import VDiTActions, VDiTSimulate
+from .picture import VDiTSceneFromPicture
 from .preview import VDiTDistillPreview
 from .sample import VDiTSample
 from .score import VDiTScoreVideo
@@ -32,6 +34,9 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTFlowControl,
     VDiTMotionBrush,
     VDiTFlowFromVideo,
+    VDiTSceneFromPicture,
+    VDiTActions,
+    VDiTSimulate,
     VDiTSimulateScene,
     VDiTScoreVideo,
     VDiTPhysicsBenchmark,
@@ -46,11 +51,6 @@ NODES: list[type[io.ComfyNode]] = [
 
 class VDiTExtension(ComfyExtension):
     """The pack, as ComfyUI and the host load it."""
-
-    async def on_load(self) -> None:
-        """Adds what the widgets ask for to ComfyUI's server."""
-        for method, path, handler in routes.routes():
-            serve(method, path, handler)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes; first the examples go into the input folder."""

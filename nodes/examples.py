@@ -12,11 +12,12 @@ from pathlib import Path
 from .comfy import input_folder
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "workflows" / "inputs"
+KINDS = ("png", "jpg", "mp4", "xml")
 
 
 def offer() -> None:
     """Copy the files that are missing. A read-only folder costs a line in the log, nothing else."""
-    for example in sorted([*EXAMPLES.glob("*.png"), *EXAMPLES.glob("*.mp4")]):
+    for example in sorted(path for kind in KINDS for path in EXAMPLES.glob(f"*.{kind}")):
         try:
             target = input_folder() / example.name
             if target.exists():

@@ -48,7 +48,13 @@ class VDiTScoreVideo(io.ComfyNode):
         from ..benchmark.labels import label
         from ..benchmark.scores import SCORED, SUITES, score
         from ..benchmark.tracking import validated_frames
+        from ..world.families.clip import Clip
 
+        if not isinstance(scene, Clip):
+            raise ValueError(
+                "this scene was made from a picture or a file, and has no measured truth to compare with; wire the "
+                "scene of VDiT Simulate Scene"
+            )
         labels = label(scene)
         frames = validated_frames(images, labels)
         if not known_frames < labels.frames:

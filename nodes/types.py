@@ -17,7 +17,9 @@ VDiTConditioning = io.Custom("VDIT_CONDITIONING")  # control.Conditioning
 VDiTCamera = io.Custom("VDIT_CAMERA")  # control.camera.CameraPath
 VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps
 VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
-VDiTScene = io.Custom("VDIT_SCENE")  # world.families.clip.Clip
+VDiTScene = io.Custom("VDIT_SCENE")  # world.scene.Scene, or world.families.clip.Clip of VDiT Simulate Scene
+VDiTActionList = io.Custom("VDIT_ACTIONS")  # world.actions.Actions
+VDiTTracks = io.Custom("TRACKS")  # the core's: {"track_path": [T, N, 2], "track_visibility": [T, N]}
 
 CATEGORY = "VDiT"
 MAX_SEED = 2**64 - 1
@@ -72,9 +74,10 @@ def video_latent(samples: Tensor, fps: float, draft: object = None, **more: obje
 # Inputs that several nodes have, described in the same words.
 
 
-def seed_input() -> io.WidgetInput:
-    """The seed of the sampler's noise."""
-    tooltip = "Picks the noise that the video grows from. Another seed, another take of the shot."
+def seed_input(
+    tooltip: str = "Picks the noise that the video grows from. Another seed, another take of the shot.",
+) -> io.WidgetInput:
+    """A seed: of the sampler's noise, unless the tooltip says otherwise."""
     return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 

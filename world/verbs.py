@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from .actions import Action, Actions, Break, Drag, Push, Release, Spin, Throw, Wind
 from .arrays import Floats
-from .extent import center_of_mass, farthest, mass, size
+from .extent import center_of_mass, farthest, size
+from .meshes import body_mass
 from .scene import Body, Scene, SceneError, Vector
 
 # How far things go at ordinary strength, in sizes of the body. `strength` multiplies speeds: way grows by its square.
-SLIDE = 1.5
+SLIDE = 1.0
 THROW = 6.0
 JUMP = 1.5
 LIFT = 1.5
 MOVE = 2.0
 BREEZE = 10.0  # m/s: a fresh breeze, Beaufort 5
+AIR = 1.2  # kg/m^3
+MOVES = 1.3  # times the wind that friction just withstands
 RAISING = 0.6  # seconds in which a standing body is raised before it is dropped
 TILT = 0.2  # how obliquely the foot of a body is sought: its edge, where the walls above lean out less than this
 # Impact energy per kilogram, as a share of gravity times size, from which a body breaks that is said to break. A body
@@ -31,7 +35,8 @@ SETTLED = 0.05  # seconds after which the start of a motion is over and an impac
 @dataclass(frozen=True, kw_only=True)
 class Doing:
     """A verb as it is said of a body. direction: unit vector in the world, None where nothing is said; target: the body
-    that it goes at; strength: 1 ordinary, .5 gently, 2 hard; time and duration in seconds.
+    that it goes at, and outcome what a blow does to it; strength: 1 ordinary, .6 gently, 1.6 hard; time and duration in
+    seconds.
     """
 
     scene: Scene
@@ -41,6 +46,7 @@ class Doing:
     strength: float = 1.0
     time: float = 0.0
     duration: float | None = None
+    outcome: Literal["", "topple", "break"] = ""
 
 
 Done = tuple[Actions, tuple[str, ...]]  # actions, and remarks
@@ -93,6 +99,14 @@ def along(scene: Scene, vector: Floats) -> Floats:
         if np.linalg.norm(level) > 1e-6 * max(1.0, float(np.linalg.norm(candidate))):
             return level / np.linalg.norm(level)
     raise SceneError("gravity is no vector of three numbers")
+
+
+def toward_viewer(scene: Scene) -> Floats:
+    """The horizontal unit vector towards the viewer; seen from straight above, to the picture's lower edge."""
+    axes = np.asarray(scene.view.c2w, float)
+    down, forward = axes[:3, 1], axes[:3, 2]
+    level = forward - (forward @ up(scene)) * up(scene)
+    return along(scene, -forward if np.linalg.norm(level) > 0.1 else down)
 
 
 def _heading(do: Doing) -> Floats:
@@ -198,10 +212,10 @@ def _dragged(do: Doing, end: Floats, seconds: float) -> Actions:
 
 
 def push(do: Doing) -> Done:
-    """An impulse that makes it slide 1.5 times its size, or topple, if friction holds its foot."""
+    """An impulse that makes it slide by its size, or topple, if friction holds its foot."""
     way = SLIDE * size(do.body) + _gap(do)
     speed = do.strength * _slide_speed(do, way)
-    return (Push(body=do.body.name, impulse=_vector(mass(do.body) * speed * _said(do)), time=do.time),), ()
+    return (Push(body=do.body.name, impulse=_vector(body_mass(do.body) * speed * _said(do)), time=do.time),), ()
 
 
 def _gap(do: Doing) -> float:
@@ -265,18 +279,38 @@ def throw(do: Doing) -> Done:
 
 
 def strike(do: Doing) -> Done:
-    """It goes at the target along the ground, the faster the heavier the target is; what floats is thrown at it."""
+    """It goes at the target along the ground, or through the air if it floats, and the target slides, topples or breaks
+    as said: where it is too light for that, the blow is made stronger.
+    """
     if do.target is None:
         return push(do)
+    heading, target = _heading(do), do.target
+    arriving = 1.5 * do.strength * math.sqrt(gravity_of(do.scene) * size(target))
+    near, front = farthest(target, -heading[None])[0], farthest(do.body, heading[None])[0]
+    gap = max(0.0, float((near - front) @ heading))
     if not stands(do.scene, do.body):
-        return throw(do)
-    heavier = min(2.0, max(1.0, (1 + mass(do.target) / mass(do.body)) / 2))
-    arriving = 1.5 * do.strength * heavier * math.sqrt(gravity_of(do.scene) * size(do.target))
-    heading = _heading(do)
-    _, height, is_round = _foot(do, heading)
-    if is_round:
-        return _moving(do, arriving * heading, arriving / max(height, 1e-6) * np.cross(up(do.scene), heading)), ()
-    return _moving(do, math.hypot(arriving, _slide_speed(do, _gap(do))) * heading), ()
+        (throwing,) = throw(do)[0]
+        assert isinstance(throwing, Throw)
+        moving, seconds = (throwing,), gap / max(float(np.dot(throwing.velocity, heading)), 1e-6)
+    else:
+        _, height, is_round = _foot(do, heading)
+        start = arriving if is_round else math.hypot(arriving, _slide_speed(do, gap))
+        turn = start / max(height, 1e-6) * np.cross(up(do.scene), heading) if is_round else None
+        moving, seconds = _moving(do, start * heading, turn), 2 * gap / (start + arriving)
+    hit = replace(do, body=target, target=None, direction=heading, time=do.time + seconds)
+    if do.outcome == "topple":
+        done, remarks = topple(hit)
+        return (*moving, *done), remarks
+    if do.outcome == "break":
+        return (*moving, Break(body=target.name, time=hit.time)), ()
+    masses = body_mass(do.body), body_mass(target)
+    bounce = 1 + (do.body.material.restitution + target.material.restitution) / 2
+    given = bounce * masses[0] * masses[1] / sum(masses) * arriving
+    missing = masses[1] * do.strength * _slide_speed(hit, SLIDE * size(target)) - given
+    if missing <= 0:
+        return moving, ()
+    more = Push(body=target.name, impulse=_vector(missing * heading), time=hit.time)
+    return (*moving, more), (f"“{do.body.name}” is light beside “{target.name}”: its blow is made stronger",)
 
 
 def break_now(do: Doing) -> Done:
@@ -291,10 +325,16 @@ def break_at_impact(do: Doing) -> Done:
 
 
 def blow(scene: Scene, direction: Floats | None, strength: float, time: float, duration: float | None) -> Action:
-    """Wind over the whole scene."""
+    """Wind over the whole scene: a fresh breeze, or as much as it takes to move the body that moves most easily."""
     heading = along(scene, np.zeros(3)) if direction is None else direction
+    needed = [
+        math.sqrt(2 * _friction(Doing(scene=scene, body=b)) * gravity_of(scene) * body_mass(b) / (AIR * size(b) ** 2))
+        for b in scene.bodies
+        if not b.fixed
+    ]
+    speed = strength * max(BREEZE, MOVES * min(needed, default=0.0))
     end = 1e9 if duration is None else time + duration
-    return Wind(velocity=_vector(BREEZE * strength * heading), start=time, end=end)
+    return Wind(velocity=_vector(speed * heading), start=time, end=end)
 
 
 _DOES: dict[str, Callable[[Doing], Done]] = {

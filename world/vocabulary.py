@@ -37,8 +37,8 @@ DIRECTIONS = {
     "counterclockwise": ((-1, 0, 0), "anticlockwise"),
 }
 STRENGTHS = {
-    2.0: "hard strongly forcefully violently fast quickly rapidly powerfully heavily",
-    0.5: "gently softly slowly lightly slightly carefully",
+    1.6: "hard strongly forcefully violently fast quickly rapidly powerfully heavily",
+    0.6: "gently softly slowly lightly slightly carefully",
 }
 NUMBERS = {"half": 0.5, "one": 1, "a": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10}
 UNITS = {"second": 1.0, "seconds": 1.0, "sec": 1.0, "s": 1.0, "ms": 0.001, "minute": 60.0}

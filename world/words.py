@@ -10,7 +10,7 @@ from .actions import Action, Actions
 from .arrays import Floats
 from .extent import center_of_mass
 from .scene import Body, Scene, SceneError
-from .verbs import NEEDS_FREEDOM, Doing, along, blow, do_verb, up
+from .verbs import NEEDS_FREEDOM, Doing, along, blow, do_verb, toward_viewer, up
 from .vocabulary import (
     AND,
     ARTICLES,
@@ -274,12 +274,8 @@ def _sets_going(previous: _Clause, subject: tuple[str, ...]) -> bool:
 
 def in_world(scene: Scene, vector: Floats) -> Floats:
     """The unit vector of a direction (right, up, towards the viewer) of the picture."""
-    axes = np.asarray(scene.view.c2w, float)
-    right, down, forward = axes[:3, 0], axes[:3, 1], axes[:3, 2]
-    # A camera that looks straight down sees "towards" as the lower edge of the picture.
-    level = forward - (forward @ up(scene)) * up(scene)
-    toward = along(scene, -forward if np.linalg.norm(level) > 0.1 else down)
-    out = vector[0] * along(scene, right) + vector[1] * up(scene) + vector[2] * toward
+    right = along(scene, np.asarray(scene.view.c2w, float)[:3, 0])
+    out = vector[0] * right + vector[1] * up(scene) + vector[2] * toward_viewer(scene)
     return out / max(float(np.linalg.norm(out)), 1e-9)
 
 
@@ -298,8 +294,6 @@ def _done(clause: _Clause, scene: Scene, time: float) -> tuple[list[Action], lis
     target = None if clause.target is None else scene.body(clause.target)
     if clause.objects:  # "the ball hits the cup", "the ball breaks the vase"
         pairs += [(name, "strike", scene.body(other)) for name in clause.subject for other in clause.objects]
-        if clause.verb == "break":
-            pairs += [(other, "break at impact", None) for other in clause.objects]
     elif verb == "strike" and target is None and not clause.passive:
         return [], [f"nothing is said that {quoted(clause.subject)} {'hit' if clause.subject[1:] else 'hits'}"]
     else:
@@ -325,6 +319,7 @@ def _done(clause: _Clause, scene: Scene, time: float) -> tuple[list[Action], lis
             strength=clause.strength,
             time=time,
             duration=clause.duration,
+            outcome="break" if clause.verb == "break" else "topple" if clause.over or clause.verb == "topple" else "",
         )
         done, more = do_verb(what, do)
         actions += done
