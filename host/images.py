@@ -7,8 +7,9 @@ from pathlib import Path
 SCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 
 
-def load(path: Path):
+def load(path: Path, most: int | None = None):
     """(IMAGE [B, H, W, 3], MASK [B, H, W]): B frames of an animated file, else 1, turned as its EXIF data says.
+    most: frames to read; None: all.
 
     The mask is 1 where the picture is transparent; without an alpha channel it is [B, 64, 64] of zeros.
     Raises ValueError, naming the file, when it is no picture, is cut short or is empty.
@@ -27,7 +28,9 @@ def load(path: Path):
                     continue
                 frames.append(rgb)
                 masks.append(_transparency(page))
-                if picture.format == "MPO":  # a phone's depth and gain maps follow the photograph
+                if (
+                    len(frames) == most or picture.format == "MPO"
+                ):  # a phone's depth and gain maps follow the photograph
                     break
     except UnidentifiedImageError as reason:
         size = path.stat().st_size

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSMsgType, web
 from aiohttp.typedefs import Handler, Middleware
 
+from ..nodes.routes import routes as pack_routes
 from . import files, folders, frontend
 from .catalog import load_nodes, object_infos
 from .executor import Executor, NodeTypes, inference_mode
@@ -71,6 +72,7 @@ class Studio:
             *frontend.routes,
             *frontend.fixed_answers(),
             *files.routes,
+            *(web.route(*route) for route in pack_routes()),
         ]
         for route in handlers:
             app.router.add_route(route.method, route.path, route.handler)

@@ -46,6 +46,13 @@ class Camera:
         """Position [3] in metres."""
         return self.view.c2w[:3, 3]
 
+    @property
+    def horizon(self) -> float:
+        """Its row as a share of the picture's height; below 0 or above 1 where it is outside."""
+        forward = self.view.c2w[:3, 2]
+        slope = -float(forward[2] / np.hypot(forward[0], forward[1]))
+        return 0.5 - slope * float(focal_length(self.view.fov_deg, self.height)) / self.height
+
     def rays(self, at: Floats) -> Floats:
         """World directions [..., 3] through pixels [..., 2] (x, y), one metre deep along the optical axis."""
         focal = float(focal_length(self.view.fov_deg, self.height))

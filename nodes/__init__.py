@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from . import examples
+from . import examples, routes
 from .attention import VDiTAttentionPatch
 from .benchmark import VDiTPhysicsBenchmark
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
-from .comfy import ComfyExtension, io
+from .comfy import ComfyExtension, io, serve
 from .decode import VDiTDecode
 from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
@@ -51,6 +51,11 @@ NODES: list[type[io.ComfyNode]] = [
 
 class VDiTExtension(ComfyExtension):
     """The pack, as ComfyUI and the host load it."""
+
+    async def on_load(self) -> None:
+        """Adds what the widgets ask for to ComfyUI's server."""
+        for method, path, handler in routes.routes():
+            serve(method, path, handler)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes; first the examples go into the input folder."""

@@ -6,6 +6,9 @@ model_files(folder)             names of model files in ComfyUI's folder of that
 model_path(folder, name)        the file; raises FileNotFoundError with what was found
 input_folder()                  where Load Image finds its pictures
 input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
+picture_path(name, sub, type)   a file of the input, output or temp folder; raises as input_file
+picture(path)                   its first frame [H, W, 3] as Load Image gives it; raises ValueError
+serve(method, path, handler)    adds a route to ComfyUI's server; the studio adds them itself
 temp_folder()                   where files lie that only a node shows
 file_marks(find)                changes when one of the files does, for fingerprint_inputs
 torch_device()                  where models run
@@ -24,7 +27,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -40,7 +43,10 @@ else:
 
 if TYPE_CHECKING:
     import torch
+    from aiohttp import web
     from PIL.Image import Image
+
+PICTURE_FOLDERS = ("input", "output", "temp")
 
 __all__ = [
     "IN_COMFYUI",
@@ -56,7 +62,10 @@ __all__ = [
     "model_files",
     "model_path",
     "native",
+    "picture",
+    "picture_path",
     "progress",
+    "serve",
     "temp_folder",
     "torch_device",
     "ui",
@@ -115,6 +124,40 @@ def input_file(name: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; put it into that folder, or clear the input")
     return path
+
+
+def picture_path(name: str, subfolder: str = "", kind: str = "input") -> Path:
+    """A file by what the front end calls it. Raises FileNotFoundError; ValueError when the name leads outside."""
+    if kind not in PICTURE_FOLDERS:
+        raise ValueError(f"no folder of pictures is named {kind!r}; there are {', '.join(PICTURE_FOLDERS)}")
+    if IN_COMFYUI:
+        import folder_paths
+
+        root = Path(folder_paths.get_directory_by_type(kind))
+    else:
+        root = folders.directory(kind)
+    path = folders.confined(root, f"{subfolder}/{name}".lstrip("/"))
+    if not path.is_file():
+        raise FileNotFoundError(f"{name or 'the picture'}: no such file in the {kind} folder; choose another picture")
+    return path
+
+
+def picture(path: Path) -> torch.Tensor:
+    """The first frame of a picture file [H, W, 3] in 0..1, turned as its EXIF data says. Raises ValueError."""
+    from ..host import images
+
+    return images.load(path, most=1)[0][0]
+
+
+def serve(method: str, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
+    """Adds a route to ComfyUI's server, where there is one."""
+    if not IN_COMFYUI:
+        return  # host/server.py asks nodes/routes.py
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)  # none where ComfyUI's nodes are used without its server
+    if server is not None:
+        server.routes.route(method, path)(handler)
 
 
 def temp_folder() -> Path:

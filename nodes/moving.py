@@ -48,4 +48,4 @@ class MovingPicture:
 
         name = f"vdit_draft_{uuid.uuid4().hex[:12]}.mp4"
         write_h264(temp_folder() / name, np.stack([np.asarray(image) for image in self.images]), fps, CRF)
-        return {"images": [ui.SavedResult(name, "", io.FolderType.temp)], "animated": (True,)}
+        return {"vdit_draft": [ui.SavedResult(name, "", io.FolderType.temp)]}  # shown by web/moving_draft.js

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import drawn_by, io, ui
-from .types import VDiTScene, needs, node_schema, reported, shown
+from .routes import polygons
+from .types import VDiTScene, needs, node_schema, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,14 +84,12 @@ class VDiTSceneFromPicture(io.ComfyNode):
         )
         lifted = lift(given)
         scene = lifted.scene
+        assert scene.plate is not None, "a scene of a picture has a plate"
         made = torch.from_numpy(scene.plate.image)[None].float() / 255
         picture = torch.from_numpy(scene.plate.picture)[None].float() / 255
         saved = ui.ImageSaveHelper.save_images(picture, "vdit_scene", io.FolderType.temp, None, 1)
-        lines = [_told(body.name, body.material.name, body.fixed) for body in scene.bodies]
-        messages = {"vdit_picture": saved} | (reported(lines) or {})
+        bodies = zip(scene.bodies, lifted.masks, strict=True)
+        outlined = [{"name": body.name, "fixed": body.fixed, "outlines": polygons(mask)} for body, mask in bodies]
+        messages = {"vdit_picture": saved, "vdit_bodies": outlined}  # drawn by web/scene_arrows.js
         messages |= shown("VDiT Scene From Picture", lifted.remarks) or {}
         return io.NodeOutput(scene, torch.from_numpy(lifted.masks), made, "\n".join(lifted.remarks), ui=messages)
-
-
-def _told(name: str, material: str, fixed: bool) -> str:
-    return f"{name}: {material}, fixed" if fixed else f"{name}: {material}"

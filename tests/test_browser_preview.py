@@ -22,7 +22,7 @@ def page(opened):
     """The shipped workflow, made small, with nothing picked."""
     page = opened("distill-preview")
     page.wait_for_function(
-        "() => app.graph.nodes.every((node) => !node.type.startsWith('VDiTDistill') || node.vditTakes)"
+        "() => app.graph.nodes.every((node) => !node.type.startsWith('VDiTDistill') || node.vditScreen)"
     )
     page.evaluate(WATCH)
     for title in (PREVIEW, AGAINST):
@@ -50,7 +50,7 @@ def takes(page, title):
     """What stands on the node: seeds, the picked one, the line, and how far the films have run."""
     return page.evaluate(
         """(title) => {
-        const root = app.graph.nodes.find((node) => node.title === title).vditTakes.root;
+        const root = app.graph.nodes.find((node) => node.title === title).vditScreen.root;
         const tiles = [...root.querySelectorAll('.vdit-take')];
         return {
             seeds: tiles.map((tile) => tile.textContent),
@@ -127,13 +127,13 @@ def test_the_pick_is_saved_with_the_workflow(page):
     assert saved[:10] == [40, "fixed", 4, 1, 8, 128, 128, 1, True, 42] and not any(saved[10:])
     again = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
     page.evaluate("async (graph) => { await app.loadGraphData(graph); }", again)
-    page.wait_for_function("(title) => app.graph.nodes.find((node) => node.title === title)?.vditTakes", arg=PREVIEW)
+    page.wait_for_function("(title) => app.graph.nodes.find((node) => node.title === title)?.vditScreen", arg=PREVIEW)
     assert widget_values(page, PREVIEW)["pick"] == 42 and inputs_of(page, PREVIEW)["pick"] == 42
 
 
 def test_it_works_in_nodes_2(page):
     with nodes_2(page):
-        page.wait_for_selector("[data-node-id] .vdit-takes")
+        page.wait_for_selector("[data-node-id] .vdit-screen")
         set_widgets(page, PREVIEW, seed=60, pick=-1)
         assert AGAINST not in run(page)
         page.wait_for_selector("[data-node-id] .vdit-take")

@@ -49,7 +49,12 @@ def test_masks_become_bodies_by_their_names_and_materials():
     assert {(b.name, b.material.name) for b in scene.bodies} == {("cup", "ceramic"), ("tall box", "wood")}
     assert masks.shape == (2, HEIGHT, WIDTH) and plate.shape == (1, HEIGHT, WIDTH, 3)
     assert plate[0, 24:44, 20:34].min() > 0.3, "the plate shows the table where the cup was"
-    assert {"vdit_picture", "vdit_line"} <= set(output.ui)
+    drawn = {body["name"]: np.array(body["outlines"][0]) for body in output.ui["vdit_bodies"]}
+    assert set(drawn) == {"cup", "tall box"} and "vdit_picture" in output.ui
+    for body, mask in zip(scene.bodies, masks.numpy(), strict=True):
+        rows, columns = np.nonzero(mask > 0.5)
+        middle = (drawn[body.name].min(0) + drawn[body.name].max(0)) / 2 * (WIDTH, HEIGHT)
+        assert np.allclose(middle, ((columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2), atol=1)
 
 
 def test_masks_without_names_are_numbered():
@@ -98,7 +103,7 @@ def test_a_scene_moves_and_gives_all_that_a_video_model_can_be_told():
     frames, points, _ = tracks["track_path"].shape
     assert frames == 3 and tracks["track_visibility"].shape == (3, points)
     assert same is scene and camera.frames == 3 and fps == 8.0
-    shown = output.ui["images"][0]
+    shown = output.ui["vdit_draft"][0]
     assert shown["filename"].endswith(".mp4") and (folders.directory("temp") / shown["filename"]).is_file()
 
 

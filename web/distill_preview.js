@@ -1,38 +1,22 @@
 // The takes of VDiT Distill Preview, played side by side in step; with four seeds a click picks the one that is sent on.
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
-import { html } from "./drawing.js";
+import { addStyle, html } from "./drawing.js";
+import { Screen, addressOf, giveScreen } from "./screen.js";
 
 const NODE = "VDiTDistillPreview";
 const NAME = "vdit_takes";
 const HEIGHT = 300; // px at least, on the node
 const REST = 0.6; // seconds on the last frame before it begins again
 
-class Takes {
+class Takes extends Screen {
   constructor(node) {
-    this.node = node;
-    this.takes = [];
-    this.tiles = [];
-    this.frame = -1;
-    addStyle();
-    this.stage = html("div", { class: "vdit-stage" });
-    this.line = html("div", { class: "vdit-line" });
-    this.root = html("div", { class: "vdit-takes", role: "group", "aria-label": "Takes" }, this.stage, this.line);
-    this.root.style.minHeight = `${HEIGHT}px`; // Nodes 2.0 asks the element, the classic canvas getMinHeight
-    this.widget = node.addDOMWidget(NAME, "VDIT_TAKES", this.root, {
-      serialize: false, // neither in the prompt
-      hideOnZoom: false,
-      getMinHeight: () => HEIGHT,
-      getValue: () => "",
-      setValue: () => {},
-    });
-    this.widget.serialize = false; // nor in the saved workflow: it belongs to a run
+    super(node, NAME, "VDIT_TAKES", { label: "Takes", height: HEIGHT });
+    addStyle("vdit-takes-style", STYLE);
     this.show(null);
   }
 
   /** output: what the node sent when it had run. */
   show(output) {
-    this.output = output;
     this.takes = output?.vdit_takes ?? [];
     this.line.textContent = this.takes.length ? (output.vdit_line ?? []).join("\n") : "Run to see the preview here.";
     this.stage.classList.toggle("vdit-four", this.takes.length > 1);
@@ -45,7 +29,7 @@ class Takes {
   tile(take) {
     const rows = Math.ceil(take.frames / take.columns);
     const image = html("div", { class: "vdit-film" });
-    const url = api.apiURL(`/view?${new URLSearchParams({ filename: take.filename, subfolder: take.subfolder, type: take.type })}`);
+    const url = addressOf(take);
     image.style.backgroundImage = `url("${url}")`;
     image.style.backgroundSize = `${100 * take.columns}% ${100 * rows}%`;
     const probe = new Image(); // the strip's own shape tells a frame's
@@ -59,16 +43,10 @@ class Takes {
     }, image);
   }
 
-  /** A picture of the takes as they form; the film strips take its place when the node has run. */
   forming(blob) {
-    if (this.image) URL.revokeObjectURL(this.image.src);
-    else this.image = html("img", { class: "vdit-forming", alt: "" });
-    this.image.src = URL.createObjectURL(blob);
-    if (this.image.isConnected) return;
     this.takes = this.tiles = [];
     this.stage.classList.remove("vdit-four");
-    this.stage.replaceChildren(this.image);
-    this.line.textContent = "";
+    super.forming(blob);
   }
 
   /** Which of the four the pick names; asked often, since the widget may be typed into. */
@@ -119,19 +97,6 @@ class Takes {
     });
     this.mark();
   }
-
-  /** After a change of tab or an undo: what the node showed last, if the front end still knows. */
-  restore() {
-    const root = app.rootGraph ?? app.graph;
-    const key = this.node.graph && this.node.graph !== root ? `${this.node.graph.id}:${this.node.id}` : String(this.node.id);
-    const output = app.nodeOutputs?.[key];
-    if (output?.vdit_takes && output !== this.output) this.show(output);
-    // Nodes 2.0 keeps the element of the node from before an undo mounted: put this one in its place.
-    if (!this.root.isConnected) {
-      const stale = document.querySelector(`[data-node-id="${this.node.id}"] .vdit-takes`);
-      if (stale && stale !== this.root) stale.replaceWith(this.root);
-    }
-  }
 }
 
 // One clock for all nodes: takes of several nodes play in step.
@@ -147,50 +112,13 @@ function tick(now) {
 }
 requestAnimationFrame(tick);
 
-/** The takes of a node by its id in the prompt; "7:2" is node 2 in the subgraph of node 7. */
-function takesOf(id) {
-  let graph = app.rootGraph ?? app.graph;
-  let node = null;
-  for (const part of String(id).split(":")) {
-    node = graph?.getNodeById(part) ?? graph?.getNodeById(Number(part));
-    graph = node?.subgraph;
-  }
-  return node?.vditTakes;
-}
-
-app.registerExtension({
-  name: "VDiT.DistillPreview",
-  setup() {
-    api.addEventListener("b_preview_with_metadata", ({ detail }) => {
-      takesOf(detail.displayNodeId ?? detail.nodeId)?.forming(detail.blob);
-    });
-  },
-  nodeCreated(node) {
-    if (node.comfyClass !== NODE) return;
-    const takes = new Takes(node);
-    open.add(new WeakRef(takes));
-    node.vditTakes = takes; // keeps it for as long as the node
-    node.onDrawBackground = () => {}; // the canvas would draw the forming takes once more below
-    const executed = node.onExecuted;
-    node.onExecuted = function (output) {
-      executed?.apply(this, arguments);
-      takes.show(output);
-    };
-    const configured = node.onConfigure;
-    node.onConfigure = function () {
-      configured?.apply(this, arguments);
-      for (const wait of [0, 100, 500]) setTimeout(() => takes.restore(), wait);
-    };
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(width, 340, node.size[0]), Math.max(height, node.size[1])]);
-  },
+giveScreen("VDiT.DistillPreview", NODE, (node) => {
+  const takes = new Takes(node);
+  open.add(new WeakRef(takes));
+  return takes;
 });
 
-// img.contain-size: in Nodes 2.0 the front end's own live picture, which would show the forming takes once more.
 const STYLE = `
-.vdit-takes { display: flex; flex-direction: column; gap: 5px; box-sizing: border-box; padding: 5px; border-radius: 6px;
-  background: var(--comfy-input-bg, #222); color: var(--input-text, #ddd); font: 12px/1.35 sans-serif; overflow: hidden; }
-.vdit-stage { flex: 1 1 0; min-height: 0; display: grid; gap: 4px; place-items: center; }
 .vdit-stage.vdit-four { grid-template: 1fr 1fr / 1fr 1fr; }
 .vdit-take { position: relative; width: 100%; height: 100%; min-width: 0; min-height: 0; padding: 2px; border: 0; margin: 0;
   box-sizing: border-box; display: grid; place-items: center; background: none; border-radius: 5px; color: inherit;
@@ -201,15 +129,7 @@ button.vdit-take:focus-visible { outline: 2px solid #6aa8ff; outline-offset: -2p
 .vdit-picked .vdit-film { outline: 3px solid #6aa8ff; }
 .vdit-film { --shape: 1; width: min(100cqw, 100cqh * var(--shape)); aspect-ratio: var(--shape); border-radius: 3px;
   background-repeat: no-repeat; }
-.vdit-forming { max-width: 100%; max-height: 100%; min-height: 0; object-fit: contain; height: 100%; border-radius: 3px; }
 .vdit-film { position: relative; }
-[data-node-id]:has(.vdit-takes) img.contain-size, [data-node-id]:has(.vdit-takes) img.contain-size + div { display: none; }
 .vdit-film span { position: absolute; left: 3px; bottom: 3px; padding: 0 5px; border-radius: 3px; background: #000a;
   color: #fff; font-size: 11px; }
-.vdit-line { flex: none; white-space: pre-wrap; min-height: 2.7em; color: var(--descrip-text, #bbb); user-select: text; }
 `;
-
-function addStyle() {
-  if (document.getElementById("vdit-takes-style")) return;
-  document.head.append(html("style", { id: "vdit-takes-style" }, STYLE));
-}

@@ -27,17 +27,8 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Per open workflow, then per node: the texts before each edit. They outlive the node, which the graph's undo rebuilds.
-const histories = new WeakMap();
-
-function history(node, name) {
-  const workflow = app.extensionManager?.workflow?.activeWorkflow ?? app;
-  if (!histories.has(workflow)) histories.set(workflow, new Map());
-  const key = `${node.graph?.id ?? ""}:${node.id}:${name}`;
-  const past = histories.get(workflow);
-  if (!past.has(key)) past.set(key, []);
-  return past.get(key);
-}
+// Per open workflow, then per node: what a drawing keeps. It outlives the node, which the graph's undo rebuilds.
+const memories = new WeakMap();
 
 /**
  * A DOM widget whose value is one JSON string, "" while nothing is drawn.
@@ -52,7 +43,7 @@ export class Drawing {
     this.data = this.read("");
     this.fault = "";
     this.selected = -1;
-    addStyle();
+    addStyle("vdit-drawing-style", STYLE);
     this.root = html("div", { class: "vdit-drawing", tabindex: 0, role: "group", "aria-label": label, title: "" });
     this.root.style.minHeight = `${minHeight}px`; // Nodes 2.0 asks the element, the classic canvas getMinHeight
     this.root.dataset.widget = name;
@@ -71,6 +62,16 @@ export class Drawing {
     new ResizeObserver(() => this.render()).observe(this.root);
     drawings.add(new WeakRef(this));
     this.made = { widget: this.widget, minWidth, minHeight };
+  }
+
+  /** The texts before each edit (`past`), and whatever else a drawing wants to know again after the graph's undo. */
+  get memory() {
+    const workflow = app.extensionManager?.workflow?.activeWorkflow ?? app;
+    if (!memories.has(workflow)) memories.set(workflow, new Map());
+    const key = `${this.node.graph?.id ?? ""}:${this.node.id}:${this.name}`;
+    const kept = memories.get(workflow);
+    if (!kept.has(key)) kept.set(key, { past: [] });
+    return kept.get(key);
   }
 
   /** A value from outside: a workflow, a paste, the graph's undo. Text that is no drawing is kept until it is edited. */
@@ -101,7 +102,7 @@ export class Drawing {
     this.before = undefined;
     this.fault = "";
     if (text === before) return this.render();
-    const past = history(this.node, this.name);
+    const { past } = this.memory;
     past.push(before);
     if (past.length > MAX_UNDO) past.shift();
     this.text = text;
@@ -131,14 +132,14 @@ export class Drawing {
   }
 
   canUndo() {
-    const past = history(this.node, this.name);
+    const { past } = this.memory;
     while (past.length && past.at(-1) === this.text) past.pop(); // the graph's undo has already restored this text
     return past.length > 0;
   }
 
   undo() {
     if (!this.canUndo()) return;
-    this.load(history(this.node, this.name).pop());
+    this.load(this.memory.past.pop());
     this.tell();
   }
 
@@ -367,7 +368,7 @@ const STYLE = `
 .vdit-fault { color: #ffb4a8 !important; }
 `;
 
-function addStyle() {
-  if (document.getElementById("vdit-drawing-style")) return;
-  document.head.append(html("style", { id: "vdit-drawing-style" }, STYLE));
+/** Adds a style sheet to the page, once. */
+export function addStyle(id, text) {
+  if (!document.getElementById(id)) document.head.append(html("style", { id }, text));
 }

@@ -1,8 +1,8 @@
 // The motion brush widget: strokes over the start picture, each the path along which what it covers will travel.
 import { app } from "../../scripts/app.js";
-import { Drawing, button, clamp, html, measure, onDrag, player, round, slider, svg } from "./drawing.js";
+import { button, clamp, html, onDrag, player, round, slider, svg } from "./drawing.js";
 import { along, arrowheads, distance, simplified } from "./lines.js";
-import { findPicture } from "./picture.js";
+import { PictureDrawing } from "./picture_drawing.js";
 
 const COLORS = ["#ff9f43", "#4fc3f7", "#a5d66a", "#f48fb1", "#ffd54f", "#b39ddb"];
 const NEW = { radius: 0.1, falloff: 0.5, start: 0, end: 1 };
@@ -13,7 +13,7 @@ const SHORTEST = 0.02; // least time between start and end, as a share of the cl
 
 let made = 0;
 
-class MotionBrush extends Drawing {
+class MotionBrush extends PictureDrawing {
   build() {
     this.next = { ...NEW };
     this.hold = `vdit-brush-${++made}`;
@@ -185,27 +185,17 @@ class MotionBrush extends Drawing {
 
   // Drawing
 
-  toPicture({ x, y }) {
-    return [(x - this.frame.x) / this.frame.width, (y - this.frame.y) / this.frame.height];
-  }
-
-  toScreen([x, y]) {
-    return { x: this.frame.x + x * this.frame.width, y: this.frame.y + y * this.frame.height };
-  }
-
   /** Width / height of the surface: the video's where the node has these inputs, else the picture's. */
   aspect() {
     const size = (name) => Number(this.node.widgets?.find((widget) => widget.name === name)?.value);
     const stated = size("width") / size("height");
     if (Number.isFinite(stated) && stated > 0) return stated;
-    return this.picture ? this.picture.width / this.picture.height : 1;
+    return super.aspect();
   }
 
-  layOut() {
-    const { width, height } = measure(this.surface);
-    const aspect = this.aspect();
-    const wide = Math.max(1, Math.min(width, height * aspect));
-    this.frame = { x: (width - wide) / 2, y: (height - wide / aspect) / 2, width: wide, height: wide / aspect };
+  hint() {
+    if (this.count()) return [];
+    return ["No picture yet: connect one to start_image,", "or press Run once and it is shown here.", "You can draw already."];
   }
 
   render() {
@@ -219,25 +209,6 @@ class MotionBrush extends Drawing {
     this.ghost = svg("g");
     this.surface.replaceChildren(defs, drawn, marks, this.ghost);
     this.showState();
-  }
-
-  backdrop() {
-    const { width, height } = this.frame;
-    if (this.picture) {
-      if (this.image?.getAttribute("href") !== this.picture.url) {
-        this.image = svg("image", { href: this.picture.url, preserveAspectRatio: "xMidYMid slice" });
-      }
-      this.image.setAttribute("width", width); // one element throughout: a new one would flicker
-      this.image.setAttribute("height", height);
-      return [this.image];
-    }
-    const lines = [1, 2, 3].flatMap((i) => [
-      svg("path", { d: `M${(width * i) / 4} 0V${height}M0 ${(height * i) / 4}H${width}`, stroke: "#2b2f35" }),
-    ]);
-    const say = (text, dy) => svg("text", { x: width / 2, y: height / 2 + dy, "text-anchor": "middle" }, text);
-    const hint = this.count() ? [] : [say("No picture yet: connect one to start_image,", -16),
-      say("or press Run once and it is shown here.", 0), say("You can draw already.", 16)];
-    return [svg("rect", { width, height, fill: "#1c1f23" }), ...lines, ...hint];
   }
 
   drawStroke(stroke, i, defs, drawn, marks) {
@@ -304,33 +275,6 @@ class MotionBrush extends Drawing {
     });
     this.ghost.replaceChildren(...dots);
     this.buttons.play.textContent = t === null ? "▶" : "■";
-  }
-
-  // The picture in the background
-
-  look() {
-    const url = findPicture(this.node);
-    if (url === this.wanted) {
-      if (this.frame && Math.abs(this.aspect() - this.frame.width / this.frame.height) > 1e-3) this.render();
-      return;
-    }
-    this.wanted = url;
-    if (!url) {
-      this.picture = null;
-      return this.render();
-    }
-    const image = new Image();
-    image.onload = () => {
-      if (this.wanted !== url) return;
-      this.picture = { url, width: image.naturalWidth, height: image.naturalHeight };
-      this.render();
-    };
-    image.onerror = () => {
-      if (this.wanted !== url) return;
-      this.picture = null;
-      this.render();
-    };
-    image.src = url;
   }
 }
 

@@ -13,13 +13,16 @@ const FARTHEST = 50; // links followed upstream
  * the file chosen in a connected Load Image; else what this node showed of its input when it last ran; else the last
  * preview of the nodes before it, the nearest first.
  */
-export function findPicture(node, input = "start_image") {
-  const chain = upstream(node, input);
+export function findPicture(node, input = "start_image", type = "IMAGE") {
+  const chain = upstream(node, input, type);
   return chosenFile(chain[0]) || executed(node) || chain.map((each) => chosenFile(each) || executed(each)).find(Boolean) || "";
 }
 
-/** The nodes that make the picture, the nearest first; reroutes, bypassed nodes and subgraph borders are skipped. */
-function upstream(node, input) {
+/** The name of a node's first input of a type. */
+export const firstOf = (node, type) => node.inputs?.find((each) => each.type === type)?.name;
+
+/** The nodes that make what comes in, the nearest first; reroutes, bypassed nodes and subgraph borders are skipped. */
+export function upstream(node, input, type = "IMAGE") {
   const found = [];
   let slot = node.inputs?.findIndex((each) => each.name === input) ?? -1;
   for (let step = 0; step < FARTHEST && slot >= 0; step++) {
@@ -28,7 +31,7 @@ function upstream(node, input) {
     const passes = origin.mode === BYPASSED || origin.type === "Reroute";
     if (!passes) found.push(origin);
     node = origin;
-    slot = passes && origin.inputs?.length === 1 ? 0 : (origin.inputs?.findIndex((each) => each.type === "IMAGE") ?? -1);
+    slot = passes && origin.inputs?.length === 1 ? 0 : (origin.inputs?.findIndex((each) => each.type === type) ?? -1);
   }
   return found;
 }
@@ -76,11 +79,16 @@ function chosenFile(node) {
   return STILL.test(name) ? address(name, type ?? "input") : "";
 }
 
-/** What a node showed when it last ran; our nodes send `vdit_picture`, which is not shown a second time. */
-function executed(node) {
+/** What a node sent when it last ran, by key. */
+export function outputOf(node) {
   const root = app.rootGraph ?? app.graph;
-  const key = node.graph && node.graph !== root ? `${node.graph.id}:${node.id}` : String(node.id);
-  const output = app.nodeOutputs?.[key];
+  const key = node?.graph && node.graph !== root ? `${node.graph.id}:${node.id}` : String(node?.id);
+  return app.nodeOutputs?.[key];
+}
+
+/** The picture that a node showed when it last ran; our nodes send `vdit_picture`, which is not shown a second time. */
+function executed(node) {
+  const output = outputOf(node);
   const file = (output?.vdit_picture ?? output?.images)?.[0];
   return file && STILL.test(file.filename) ? address(file.filename, file.type, file.subfolder) : "";
 }

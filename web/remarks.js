@@ -5,6 +5,8 @@ import { api } from "../../scripts/api.js";
 const REMARKS = { name: "vdit_remarks", color: "#f0d9a0", background: "#3a2f12" };
 const REPORT = { name: "vdit_report", color: "#cfd8e3", background: "#1d2733" };
 
+const heightOf = (element) => 20 + 32 * element.textContent.split("\n").length; // px, if each line is broken once
+
 function show(node, text, { name, color, background }) {
   let widget = node.widgets?.find((w) => w.name === name);
   if (!text) {
@@ -17,13 +19,15 @@ function show(node, text, { name, color, background }) {
   }
   if (!widget) {
     const element = document.createElement("div");
+    element.textContent = text;
     element.style.cssText =
       "min-height:48px; overflow:auto; white-space:pre-wrap; font-size:12px; padding:6px; box-sizing:border-box;" +
       `border-radius:4px; color:${color}; background:${background}; user-select:text;`;
     widget = node.addDOMWidget(name, "VDIT_REMARKS", element, {
       serialize: false, // neither in the prompt
       hideOnZoom: false,
-      getMinHeight: () => Math.min(180, 20 + 32 * text.split("\n").length),
+      getMinHeight: () => Math.min(180, heightOf(element)),
+      getMaxHeight: () => heightOf(element), // a drawing or a picture on the same node has better use for it
       getValue: () => element.textContent,
       setValue: () => {},
     });
@@ -43,7 +47,7 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
       show(this, output?.text?.join("\n"), REMARKS);
-      if (!output?.vdit_takes) show(this, output?.vdit_line?.join("\n"), REPORT); // the takes have it below them
+      if (!this.vditScreen) show(this, output?.vdit_line?.join("\n"), REPORT); // a screen has it below itself
     };
   },
   setup() {
