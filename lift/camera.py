@@ -86,12 +86,17 @@ def camera_over_ground(
     pitch = float(np.arctan((0.5 - horizon) * height / focal))
     metres = hint.camera_height
     if metres is None:
-        share = min(1.0, max(0.0, np.degrees(pitch) / TABLE_PITCH_DEG))
-        metres = float(EYE_HEIGHT * (TABLE_HEIGHT / EYE_HEIGHT) ** share)
+        metres = guessed_height(pitch)
         remarks.append(f"sizes are guessed: the camera is taken to be {metres:.2g} m over the ground")
     eye = np.array([0.0, 0.0, metres])
     forward = np.array([0.0, np.cos(pitch), -np.sin(pitch)])
     return Camera(View(look_at(eye, eye + forward), fov), width, height, tuple(remarks))
+
+
+def guessed_height(pitch: float) -> float:
+    """Metres over the ground of a camera that looks down by `pitch` radians: eye height, less over tables."""
+    share = min(1.0, max(0.0, float(np.degrees(pitch)) / TABLE_PITCH_DEG))
+    return float(EYE_HEIGHT * (TABLE_HEIGHT / EYE_HEIGHT) ** share)
 
 
 def vanishing_horizon(picture: Bytes, hidden: Bools | None = None) -> float | None:

@@ -47,13 +47,11 @@ class Layer:
         return _foot(self.seen)
 
 
-def layers(
-    picture: Bytes, objects: Sequence[PictureObject], nearness: Floats | None = None
-) -> tuple[tuple[Layer, ...], list[str]]:
-    """The objects of a picture uint8 [H, W, 3], nearest first, and remarks on what is unusual.
+def checked(picture: Bytes, objects: Sequence[PictureObject]) -> tuple[list[tuple[PictureObject, Floats]], list[str]]:
+    """The objects of a picture uint8 [H, W, 3] with soft masks, and remarks on those that are left out.
 
-    nearness [H, W]: larger is nearer; without it, the lower foot is nearer. Raises SceneError where nothing is masked,
-    a mask has another size or other values, two have one name, or nothing but objects is left of the picture.
+    Raises SceneError where nothing is masked, a mask has another size or other values, two have one name, or nothing
+    but objects is left of the picture.
     """
     remarks: list[str] = []
     kept: list[tuple[PictureObject, Floats]] = []
@@ -79,8 +77,17 @@ def layers(
             f"the masks cover {covered:.1%} of the picture; expected something else to be seen around the objects: "
             "mask less, or wire a picture with room around them"
         )
-    kept = _nearest_first(kept, nearness)
-    return _told_apart(kept, remarks), remarks
+    return kept, remarks
+
+
+def layers(
+    masks: list[tuple[PictureObject, Floats]], remarks: list[str], nearness: Floats | None = None
+) -> tuple[Layer, ...]:
+    """Layers of checked masks, nearest first; what is unusual is added to the remarks.
+
+    nearness [H, W]: larger is nearer; without it, the lower foot is nearer.
+    """
+    return _told_apart(_nearest_first(masks, nearness), remarks)
 
 
 def _nearest_first(

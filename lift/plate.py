@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 
-from ..world.arrays import Bools, Bytes
+from ..world.arrays import Bools, Bytes, Floats, Ints
+from .exemplar import exemplar_fill
+from .images import blurred
+from .membrane import membrane
+
+SMOOTH = 0.01  # picture widths: standard deviation that parts a picture into its light and its detail
+SEED = 0
 
 
-def filled(picture: Bytes, hole: Bools) -> Bytes:
-    """A picture uint8 [H, W, 3] with the pixels of `hole` [H, W] made up from the others."""
-    import cv2
+def filled(picture: Bytes, hole: Bools, sides: Ints | None = None) -> Bytes:
+    """A picture uint8 [H, W, 3] with the pixels of `hole` [H, W] made up from the others.
 
+    sides [H, W]: pixels with another number, as of the ground and of what stands behind it, are not taken.
+    """
     if not hole.any():
         return picture
+    return METHODS["exemplar"](picture, hole, np.zeros(hole.shape, np.int64) if sides is None else sides)
+
+
+def _telea(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
+    import cv2
+
     return cast(Bytes, cv2.inpaint(np.ascontiguousarray(picture), hole.astype(np.uint8), 5, cv2.INPAINT_TELEA))
+
+
+def _smooth(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
+    return _bytes(membrane(picture.astype(np.float32), hole))
+
+
+def _exemplar(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
+    values = picture.astype(np.float32) / 255
+    return _bytes(255 * exemplar_fill(values, hole, sides, np.random.default_rng(SEED)))
+
+
+def _light_and_detail(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
+    values = picture.astype(np.float32) / 255
+    sigma = SMOOTH * picture.shape[1]
+    known = (~hole)[..., None].astype(np.float32)
+    share = np.atleast_3d(blurred(known, sigma))
+    light = blurred(values * known, sigma) / np.maximum(share, 1e-6)
+    light = membrane(light, hole)
+    detail = exemplar_fill(values - light, hole, sides, np.random.default_rng(SEED))
+    return _bytes(255 * (light + detail))
+
+
+def _bytes(values: Floats) -> Bytes:
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+
+
+METHODS: dict[str, Callable[[Bytes, Bools, Ints], Bytes]] = {
+    "Telea": _telea,
+    "membrane": _smooth,
+    "exemplar": _exemplar,
+    "light and detail": _light_and_detail,
+}

@@ -13,19 +13,23 @@ from ..world.scene import MATERIALS, Body, Plane, Plate, Projected, Scene, Scene
 from .body import Form, form
 from .camera import Camera, camera_over_ground
 from .cutout import cut_out
-from .images import dilated
+from .depth import Reading, camera_over_depth
+from .images import dilated, eroded
 from .light import light_of
-from .masks import Layer, layers
+from .masks import Layer, checked, layers
+from .membrane import membrane
 from .objects import GroundHint, LightHint, PictureObject
 from .plate import filled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..world.arrays import Bytes, Floats
+    from ..world.arrays import Bools, Bytes, Floats
 
 RIM = 0.006  # picture widths around a body that are filled too: they hold its blur
 FARTHEST = 60.0  # camera heights: a foot nearer to the horizon than this stands too far away to tell
+FOOT_BAND = 0.12  # share of an object's height in which the depth of its foot, and of its top, is looked at
+STANDS = 0.15  # relative difference between a foot's depth and the ground's there up to which it stands on the ground
 MIN_GAP = 1e-3  # metres by which bodies that stand on each other are apart at the start
 
 
@@ -42,29 +46,42 @@ def scene_from_picture(
     picture: Tensor | Floats,
     objects: Sequence[PictureObject],
     *,
+    depth: Tensor | Floats | None = None,
+    reading: Reading = "auto",
+    fov_deg: float | None = None,
     ground: GroundHint | None = None,
     light: LightHint | None = None,
     plate: Tensor | Floats | None = None,
 ) -> Lifted:
     """The scene of a picture [H, W, 3] in 0..1 and the objects masked in it, at rest as the picture shows them.
 
-    plate: the picture without the objects; None: it is filled. Raises SceneError or PictureError where something
-    cannot be used.
+    depth [h, w] of the picture, metres or inverse (see depth.py), and fov_deg, its vertical field of view: what a
+    network says; hints in `ground` come before it. plate: the picture without the objects; None: it is filled.
+    Raises SceneError or PictureError where something cannot be used.
     """
     image = _bytes(picture, "the picture")
-    parts, remarks = layers(image, objects)
-    camera = camera_over_ground(image, [part.seen > 0.5 for part in parts], ground)
-    remarks = [*camera.remarks, *remarks]
-    forms = _forms(parts, camera, remarks)
+    masks, small = checked(image, objects)
+    solid = [mask >= min(0.5, float(mask.max())) for _, mask in masks]
+    if depth is None:
+        sounded = None
+        camera = camera_over_ground(image, solid, ground, fov_deg)
+        remarks = [*camera.remarks, *small]
+    else:
+        sounded = camera_over_depth(depth, solid, ground, fov_deg, reading)
+        camera = sounded.camera
+        remarks = [*sounded.remarks, *small]
+    parts = layers(masks, remarks, None if sounded is None else 1 / sounded.metres)
+    forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
     hole = dilated(np.max([part.seen for part in parts], axis=0) > 0, max(2, round(RIM * image.shape[1])))
-    behind = filled(image, hole) if plate is None else _same_size(_bytes(plate, "the plate"), image)
+    sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
+    behind = filled(image, hole, sides) if plate is None else _same_size(_bytes(plate, "the plate"), image)
     bodies = tuple(
         Body(
             name=part.object.name,
             shapes=shape.shapes,
             position=(float(shape.origin[0]), float(shape.origin[1]), float(shape.origin[2])),
             material=MATERIALS[part.object.material],
-            appearance=Projected(_cut_out(image, part, parts, behind), camera.view),
+            appearance=Projected(_cut_out(image, part, behind), camera.view),
             surface=shape.surface,
             fixed=part.object.fixed,
         )
@@ -76,13 +93,24 @@ def scene_from_picture(
         width=camera.width,
         height=camera.height,
         ground=Plane(),
-        plate=Plate(behind, image, hole),
+        plate=Plate(behind, image, hole, None if sounded is None else _depth_behind(sounded.metres, hole)),
         light=light_of(image, [part.seen for part in parts], light),
     )
     return Lifted(scene, tuple(remarks), np.stack([part.seen for part in parts]))
 
 
-def _forms(parts: tuple[Layer, ...], camera: Camera, remarks: list[str]) -> list[Form]:
+def _depth_behind(metres: Floats, hole: Bools) -> Floats:
+    """Metres [H, W] without the bodies: inverse depth, which is linear on planes, continued into the hole."""
+    return (1 / membrane((1 / metres)[..., None], dilated(hole, 2))[..., 0]).astype(np.float32)
+
+
+def _pixels(image: Bytes) -> Floats:
+    """Middles [H, W, 2] (x, y) of the pixels."""
+    rows, columns = np.nonzero(np.ones(image.shape[:2], bool))
+    return (np.stack((columns, rows), -1) + 0.5).reshape(*image.shape[:2], 2)
+
+
+def _forms(parts: tuple[Layer, ...], camera: Camera, metres: Floats | None, remarks: list[str]) -> list[Form]:
     """The form of each layer; what carries another comes before it."""
     forms: dict[int, Form] = {}
     while len(forms) < len(parts):
@@ -92,29 +120,50 @@ def _forms(parts: tuple[Layer, ...], camera: Camera, remarks: list[str]) -> list
         part = parts[i]
         carrier = forms.get(part.on) if part.on is not None else None
         level = 0.0 if carrier is None else _top_under(part, carrier, camera)
-        forms[i] = _stood(part, camera, level, forms, remarks)
+        forms[i] = _stood(part, camera, level, metres, forms, remarks)
         if carrier is not None and part.on is not None:
             remarks.append(f"{part.object.name!r} stands on {parts[part.on].object.name!r}")
     return [forms[i] for i in range(len(parts))]
 
 
-def _stood(part: Layer, camera: Camera, level: float, forms: dict[int, Form], remarks: list[str]) -> Form:
+def _stood(
+    part: Layer, camera: Camera, level: float, metres: Floats | None, forms: dict[int, Form], remarks: list[str]
+) -> Form:
     thickness = part.object.thickness
     rows, columns = np.nonzero(part.whole > 0)
     foot = np.array([columns[rows == rows.max()].mean() + 0.5, rows.max() + 1.0])
     reached = float(camera.on_ground(foot, level))
-    if np.isfinite(reached) and reached < FARTHEST * camera.eye[2]:
-        return form(part.whole, camera, level, None, thickness, None)
-    others = [float((f.origin - camera.eye) @ camera.view.c2w[:3, 2]) for f in forms.values()]
-    middle_row = np.array([camera.width / 2, 0.75 * camera.height])
-    distance = min(float(np.median(others)) if others else float(camera.on_ground(middle_row)), 20 * camera.eye[2])
-    shape = form(part.whole, camera, level, distance, thickness, None)
+    stands = np.isfinite(reached) and reached < FARTHEST * camera.eye[2]
+    lean, distance = None, None
+    if metres is not None:
+        low, high = _measured(part, metres, 0.0, FOOT_BAND), _measured(part, metres, 1 - FOOT_BAND, 1.0)
+        lean = max(0.0, high - low)
+        if abs(low - reached) < STANDS * reached or level > 0:
+            stands = stands and True
+        else:
+            stands, distance = False, low
+    if stands:
+        return form(part.whole, camera, level, None, thickness, lean)
+    if distance is None:
+        others = [float((f.origin - camera.eye) @ camera.view.c2w[:3, 2]) for f in forms.values()]
+        lower = np.array([camera.width / 2, 0.75 * camera.height])
+        distance = min(float(np.median(others)) if others else float(camera.on_ground(lower)), 20 * camera.eye[2])
+    shape = form(part.whole, camera, level, distance, thickness, lean)
     if not part.object.fixed:
         remarks.append(
             f"{part.object.name!r} stands on nothing that is seen: it floats {shape.lowest:.2g} m over the ground, "
             "and falls unless it is fixed"
         )
     return shape
+
+
+def _measured(part: Layer, metres: Floats, start: float, end: float) -> float:
+    """Median depth of a layer's rows between two shares of its height, from its foot up."""
+    rows, columns = np.nonzero(part.seen >= min(0.9, float(part.seen.max())))
+    lowest, highest = int(rows.max()), int(rows.min())
+    share = (lowest - rows) / max(1, lowest - highest)
+    band = (share >= start) & (share <= end)
+    return float(np.median(metres[rows[band], columns[band]]))
 
 
 def _top_under(part: Layer, carrier: Form, camera: Camera) -> float:
@@ -130,15 +179,24 @@ def _top_under(part: Layer, carrier: Form, camera: Camera) -> float:
     return min(tops, key=lambda top: abs(top - seen)) + MIN_GAP
 
 
-def _cut_out(image: Bytes, part: Layer, parts: tuple[Layer, ...], behind: Bytes) -> Bytes:
+def _cut_out(image: Bytes, part: Layer, behind: Bytes) -> Bytes:
     """The layer's RGBA; where others hide it, its own colours are continued."""
     hidden = dilated((part.whole - part.seen) > 0.02, 2)
     if not hidden.any():
         return cut_out(image, part.seen, behind)
-    others = np.max([p.seen for p in parts if p is not part], axis=0) > 0
-    unknown = (dilated(others, 2) | (part.seen < 0.9)) & (dilated(hidden, 2) | (part.seen < 0.9))
-    own = filled(image, unknown)
+    own = _own_colours(image, part)
     return cut_out(np.where(hidden[..., None], own, image), part.whole, behind)
+
+
+def _own_colours(image: Bytes, part: Layer) -> Bytes:
+    """The picture with all around the layer made up from the layer's own pixels, within its surroundings."""
+    rows, columns = np.nonzero(part.whole > 0)
+    window = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
+    own = eroded(part.seen[window] >= min(0.9, float(part.seen.max())), 1)
+    out = np.array(image)
+    if own.any():
+        out[window] = filled(image[window], ~own)
+    return out
 
 
 def _bytes(picture: Tensor | Floats, name: str) -> Bytes:

@@ -120,6 +120,11 @@ def lowest(body):
     return np.concatenate(points)[:, 2].min() + body.position[2]
 
 
+def lift(picture, objects, **known):
+    """The scene of a picture; the picture itself is its plate, which saves the time of filling one."""
+    return scene_from_picture(picture, objects, plate=picture, **known)
+
+
 SHAPES = {
     "ball": disc()[1],
     "box": boxes((100, 60, 180, 150)),
@@ -134,7 +139,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_body_stands_on_the_ground_and_its_surface_lies_on_the_rays_of_its_mask(name):
     mask = SHAPES[name]
-    lifted = scene_from_picture(disc()[0] / 255, [marked(mask)])
+    lifted = lift(disc()[0] / 255, [marked(mask)])
     scene, mask = lifted.scene, lifted.masks[0] > 0
     (body,) = scene.bodies
     assert lowest(body) == pytest.approx(0, abs=1e-6)
@@ -157,7 +162,7 @@ def test_a_body_stands_on_the_ground_and_its_surface_lies_on_the_rays_of_its_mas
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_surface_is_closed_and_its_faces_look_outwards(name):
-    (body,) = scene_from_picture(disc()[0] / 255, [marked(SHAPES[name])]).scene.bodies
+    (body,) = lift(disc()[0] / 255, [marked(SHAPES[name])]).scene.bodies
     faces = body.surface.faces
     edges = np.concatenate((faces[:, :2], faces[:, 1:], faces[:, [2, 0]]))
     there, back = np.unique(edges, axis=0, return_counts=True), np.unique(edges[:, ::-1], axis=0, return_counts=True)
@@ -189,9 +194,9 @@ def test_no_background_is_left_in_the_colours_of_the_rim():
 
 def test_a_disc_becomes_a_ball_and_a_chair_a_few_convex_parts():
     picture = disc()[0] / 255
-    (ball,) = scene_from_picture(picture, [marked(SHAPES["ball"])]).scene.bodies
+    (ball,) = lift(picture, [marked(SHAPES["ball"])]).scene.bodies
     assert [s.kind for s in ball.shapes] == ["sphere"]
-    (chair,) = scene_from_picture(picture, [marked(SHAPES["chair"])]).scene.bodies
+    (chair,) = lift(picture, [marked(SHAPES["chair"])]).scene.bodies
     assert 3 <= len(chair.shapes) <= 6 and {s.kind for s in chair.shapes} == {"hull"}
 
 
@@ -199,7 +204,7 @@ def test_sizes_are_metres_at_the_scale_of_the_camera():
     picture = disc()[0] / 255
     for metres in (0.3, 3.0):
         hint = GroundHint(horizon=0.3, camera_height=metres, fov_deg=40)
-        scene = scene_from_picture(picture, [marked(boxes((140, 60, 180, 120)))], ground=hint).scene
+        scene = lift(picture, [marked(boxes((140, 60, 180, 120)))], ground=hint).scene
         # The top of this box is on the horizon, so the box is as high as the camera.
         assert np.ptp(scene.bodies[0].surface.vertices[:, 2]) == pytest.approx(metres, rel=0.15)
         assert scene.view.c2w[2, 3] == metres
@@ -207,7 +212,7 @@ def test_sizes_are_metres_at_the_scale_of_the_camera():
 
 def test_an_object_on_another_stands_on_it_and_is_in_front():
     table, cup = boxes((60, 100, 260, 180)), boxes((140, 60, 180, 110))
-    lifted = scene_from_picture(disc()[0] / 255, [marked(table, "table"), marked(cup, "cup")])
+    lifted = lift(disc()[0] / 255, [marked(table, "table"), marked(cup, "cup")])
     scene = lifted.scene
     assert lowest(scene.body("table")) == pytest.approx(0, abs=1e-6)
     assert lowest(scene.body("cup")) > 0.01
@@ -222,7 +227,7 @@ def test_what_floats_touches_the_border_or_is_tiny_is_named():
         marked(boxes((0, 120, 40, 200)), "post"),
         marked(boxes((200, 150, 203, 153)), "crumb"),
     ]
-    lifted = scene_from_picture(disc()[0] / 255, objects, ground=GroundHint(horizon=0.4))
+    lifted = lift(disc()[0] / 255, objects, ground=GroundHint(horizon=0.4))
     remarks = " | ".join(lifted.remarks)
     assert "'bird' stands on nothing" in remarks
     assert "'post' touches the picture's bottom and left edge" in remarks
@@ -245,13 +250,125 @@ def test_what_floats_touches_the_border_or_is_tiny_is_named():
 )
 def test_what_cannot_be_lifted_is_refused_with_the_numbers(objects, named):
     with pytest.raises(SceneError, match=named):
-        scene_from_picture(disc()[0] / 255, objects)
+        lift(disc()[0] / 255, objects)
 
 
 def test_light_comes_from_the_brighter_side_unless_it_is_given():
     picture, alpha = disc()
     x = np.arange(320)[None, :, None]
     shaded = np.where(alpha[..., None] > 0, picture * (0.4 + 0.6 * (x - 100) / 100), picture) / 255
-    assert scene_from_picture(shaded.clip(0, 1), [marked(alpha)]).scene.light.direction[0] > 0.3
-    given = scene_from_picture(shaded.clip(0, 1), [marked(alpha)], light=LightHint(180.0, 30.0, 0.2)).scene.light
+    assert lift(shaded.clip(0, 1), [marked(alpha)]).scene.light.direction[0] > 0.3
+    given = lift(shaded.clip(0, 1), [marked(alpha)], light=LightHint(180.0, 30.0, 0.2)).scene.light
     assert given.direction == pytest.approx((-np.cos(np.radians(30)), 0, 0.5)) and given.shadow == 0.2
+
+
+def tilted_room(height=1.3, pitch_deg=25.0, roll_deg=4.0, fov_deg=50.0, box=(140, 70, 190, 140)):
+    """Metric depth [200, 320] of a ground plane with an upright box on it, and the box's mask."""
+    pitch, roll = np.radians(pitch_deg), np.radians(roll_deg)
+    down = np.array([np.sin(roll) * np.cos(pitch), np.cos(roll) * np.cos(pitch), np.sin(pitch)])
+    y, x = np.mgrid[:200, :320] + 0.5
+    focal = 100 / np.tan(np.radians(fov_deg) / 2)
+    fall = ((x - 160) * down[0] + (y - 100) * down[1]) / focal + down[2]
+    depth = np.where(fall > 0, height / np.maximum(fall, 1e-9), np.inf).clip(max=50)
+    mask = boxes(box)
+    depth[mask > 0] = height / fall[box[3], (box[0] + box[2]) // 2]
+    return depth, mask, down
+
+
+@pytest.mark.parametrize("larger", [1, 2])
+def test_metric_depth_gives_the_camera_and_a_plate_of_the_ground(larger):
+    depth, mask, down = tilted_room()
+    given = np.kron(depth, np.ones((larger, larger)))
+    scene = lift(disc()[0] / 255, [marked(mask, "box")], depth=given, fov_deg=50.0).scene
+    assert scene.view.fov_deg == 50.0
+    assert scene.view.c2w[2, 3] == pytest.approx(1.3, rel=0.01)
+    assert scene.view.c2w[2, :3] == pytest.approx(-down, abs=0.01)
+    assert np.linalg.det(scene.view.c2w[:3, :3]) == pytest.approx(1)
+    assert lowest(scene.bodies[0]) == pytest.approx(0, abs=1e-6)
+    y, x = np.nonzero(mask)
+    focal = 100 / np.tan(np.radians(25))
+    fall = ((x + 0.5 - 160) * down[0] + (y + 0.5 - 100) * down[1]) / focal + down[2]
+    assert np.median(np.abs(scene.plate.depth[y, x] * fall / 1.3 - 1)) < 0.03
+
+
+def test_relative_depth_gives_the_same_directions_and_the_camera_height_the_scale():
+    depth, mask, down = tilted_room()
+    relative = 1 / depth / (1 / depth).max()
+    hint = GroundHint(camera_height=2.6)
+    lifted = lift(disc()[0] / 255, [marked(mask, "box")], depth=relative, fov_deg=50.0, ground=hint)
+    scene = lifted.scene
+    assert scene.view.c2w[2, 3] == pytest.approx(2.6)
+    assert scene.view.c2w[2, :3] == pytest.approx(-down, abs=0.01)
+    assert np.median(scene.plate.depth[mask == 0] / depth[mask == 0]) == pytest.approx(2, rel=0.01)
+
+
+def test_what_the_depth_holds_over_the_ground_floats():
+    depth, mask, _ = tilted_room(box=(140, 20, 190, 60))
+    depth[mask > 0] = 1.5
+    lifted = lift(disc()[0] / 255, [marked(mask, "drone")], depth=depth, fov_deg=50.0)
+    assert lowest(lifted.scene.bodies[0]) > 0.2
+    assert any("'drone' stands on nothing" in remark for remark in lifted.remarks)
+
+
+@pytest.mark.parametrize(
+    ("depth", "named"),
+    [
+        (np.full((200, 320), np.nan), "64000 NaN"),
+        (np.full((200, 320), 2.0), "2 everywhere"),
+        (np.full((200, 320), np.inf), "infinite everywhere"),
+        (np.random.default_rng(0).uniform(1, 9, (200, 200)), "200x200; expected the shape of the picture, 320x200"),
+        (np.random.default_rng(0).uniform(1, 9, (200, 320)), "no ground"),
+        (-np.random.default_rng(0).uniform(1, 9, (200, 320)), "below 0"),
+        (np.ones((3, 4, 5, 6)), "one map"),
+    ],
+)
+def test_depth_that_cannot_be_used_is_refused_with_the_numbers(depth, named):
+    with pytest.raises(SceneError, match=named):
+        lift(disc()[0] / 255, [marked(SHAPES["box"])], depth=depth)
+
+
+def test_a_flat_round_thing_tells_how_far_the_camera_looks_down():
+    y, x = np.mgrid[:200, :320] + 0.5
+    dish = (((x - 160) / 80) ** 2 + ((y - 100) / 40) ** 2 < 1).astype(np.float32)
+    lifted = lift(disc()[0] / 255, [marked(dish, "dish")])
+    forward = lifted.scene.view.c2w[:3, 2]
+    assert np.degrees(np.arcsin(-forward[2])) == pytest.approx(30, abs=2)
+    size = np.ptp(lifted.scene.bodies[0].surface.vertices, axis=0)
+    assert size[1] == pytest.approx(size[0], rel=0.35) and size[2] < 0.3 * size[0]
+
+
+def test_straight_lines_that_meet_give_the_horizon():
+    picture = np.full((240, 360, 3), 128, np.uint8)
+    for x in range(-700, 1100, 90):
+        end = np.array([x, 240])
+        for t in np.linspace(0.15, 1, 3000):
+            px, py = (np.array([180, 60]) + t * (end - (180, 60))).astype(int)
+            if 0 <= px < 359 and 0 <= py < 239:
+                picture[py : py + 2, px : px + 2] = 20
+    lifted = lift(picture / 255, [marked(boxes((150, 150, 190, 190), width=360, height=240))])
+    assert any("straight lines" in remark and "25%" in remark for remark in lifted.remarks)
+
+
+@pytest.mark.parametrize("wide", [320, 832])
+def test_a_fill_of_a_texture_is_as_sharp_as_the_texture_and_leaves_the_rest(wide):
+    from vdit.lift.plate import filled
+
+    y, x = np.mgrid[: wide // 2, :wide]
+    stripes = 120 + 60 * np.sin(2 * np.pi * (x + y) / 16) + 0.05 * x
+    picture = np.clip(np.repeat(stripes[..., None], 3, -1), 0, 255).astype(np.uint8)
+    hole = np.hypot(x - wide / 2, y - wide / 4) < wide / 12
+    done = filled(np.where(hole[..., None], 0, picture).astype(np.uint8), hole)
+    assert np.array_equal(done[~hole], picture[~hole])
+    contrast = done[hole].std() / picture[hole].std()
+    assert 0.8 < contrast < 1.2
+    assert np.abs(done[hole].astype(float) - picture[hole]).mean() < 20
+
+
+def test_a_membrane_continues_a_plane_exactly():
+    from vdit.lift.membrane import membrane
+
+    y, x = np.mgrid[:120, :150]
+    plane = (0.3 + 0.002 * x + 0.004 * y).astype(np.float32)[..., None]
+    hole = np.hypot(x - 70, y - 60) < 35
+    done = membrane(np.where(hole[..., None], 9, plane), hole)
+    assert np.abs(done - plane).max() < 0.01
