@@ -74,7 +74,7 @@ def camera_over_ground(
     """The camera of a picture uint8 [H, W, 3]; what the hint leaves open is guessed, and a remark says so."""
     hint = hint or GroundHint()
     height, width = picture.shape[:2]
-    fov = hint.fov_deg or fov_deg or FOV_DEG
+    fov = fov_deg or hint.fov_deg or FOV_DEG
     remarks: list[str] = []
     if not (hint.fov_deg or fov_deg):
         remarks.append(f"the camera's field of view is not known: {FOV_DEG:g} degrees are assumed")

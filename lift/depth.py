@@ -55,7 +55,7 @@ def camera_over_depth(
     hint = hint or GroundHint()
     height, width = masks[0].shape
     values, inverse, metric = _inverse(depth, reading, width, height)
-    fov = hint.fov_deg or fov_deg or FOV_DEG
+    fov = fov_deg or hint.fov_deg or FOV_DEG
     remarks: list[str] = []
     if not (hint.fov_deg or fov_deg):
         remarks.append(f"the camera's field of view is not known: {FOV_DEG:g} degrees are assumed")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..control.pictures import as_masks, as_pictures, cover
 from ..world.scene import MATERIALS, SceneError
-from .objects import GroundHint, PictureObject, Selection
+from .objects import PictureObject, Selection
 from .scene import Lifted, scene_from_picture
 from .select import picture_objects
 
@@ -46,16 +46,13 @@ def lift(given: Given) -> Lifted:
     picture = cover(image, *size)
     pixels = (picture[0] * 255).round().byte().numpy()
     found = (*picture_objects(pixels, given.selection), *_masked(given, (width, height), size))
-    if given.depth is not None:
-        _alike(given.depth, "depth", (width, height), size)
-        remarks.append("depth is not used yet: bodies stand on the ground that is guessed")
-    hint = given.selection.ground
-    if given.fov_deg is not None:
-        hint = replace(hint or GroundHint(), fov_deg=given.fov_deg)
     lifted = scene_from_picture(
         picture[0],
         found,
-        ground=hint,
+        depth=given.depth,
+        reading="metres" if given.depth_in_metres else "inverse",
+        fov_deg=given.fov_deg,
+        ground=given.selection.ground,
         light=given.selection.light,
         plate=None if given.plate is None else _alike(given.plate, "plate", (width, height), size),
     )

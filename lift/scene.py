@@ -56,7 +56,7 @@ def scene_from_picture(
     """The scene of a picture [H, W, 3] in 0..1 and the objects masked in it, at rest as the picture shows them.
 
     depth [h, w] of the picture, metres or inverse (see depth.py), and fov_deg, its vertical field of view: what a
-    network says; hints in `ground` come before it. plate: the picture without the objects; None: it is filled.
+    network says. plate: the picture without the objects; None: it is filled.
     Raises SceneError or PictureError where something cannot be used.
     """
     image = _bytes(picture, "the picture")
