@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A step ends where the fastest approach touches, so that no impact begins with an overlap.
 TOUCH_M = 1e-6  # overlap at which a shortened step ends: far below what is seen, far above rounding
+UNHURRIED = 0.1  # m/s: what approaches more slowly overlaps by 0.2 mm in a step
 SHORTEST = 0.05  # of a step; below this, what approaches is as good as there
 SLOW = 4.0  # steps of free fall: approaches slower than what gravity gives in this many steps do not rebound
 STICKING = 1e-4  # m/s of slip times friction, below which there is no lift to speak of
@@ -89,14 +90,15 @@ def _fastest(world: World) -> float:
 
 
 def _first_touch(world: World, off: Ints) -> float:
-    """Seconds until the first of these contacts closes; approaches slower than 0.1 m/s are left to the normal step."""
+    """Seconds until the first of these contacts closes; slow approaches, and debris on debris, are not waited for."""
     data, contact = world.data, world.data.contact
     bodies = world.model.geom_bodyid[contact.geom[off]]  # [N, 2]
     spatial = np.asarray(data.cvel)[bodies]
     arm = np.asarray(contact.pos)[off, None] - np.asarray(data.subtree_com)[world.model.body_rootid[bodies]]
     point = spatial[..., 3:] + np.cross(spatial[..., :3], arm)
     approach = ((point[:, 0] - point[:, 1]) * contact.frame[off, :3]).sum(1)
-    fast = approach > 0.1
+    dead = (world.restitution[contact.geom[off]] == 0.0).all(1) & (world.owner[contact.geom[off]] >= 0).all(1)
+    fast = (approach > UNHURRIED) & ~dead
     if not fast.any():
         return np.inf
     return float(((contact.dist[off][fast] + TOUCH_M) / approach[fast]).min())

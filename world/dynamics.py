@@ -72,6 +72,16 @@ class World:
         mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_BODY, int(self.ids[i]), out, 0)
         return out[3:], out[:3]
 
+    def state(self) -> Floats:
+        """Time, positions, velocities and activations, to be restored."""
+        return np.concatenate(([self.data.time], self.data.qpos, self.data.qvel, self.data.act))
+
+    def restore(self, state: Floats) -> None:
+        """Be as `state()` was."""
+        ends = np.cumsum([1, self.model.nq, self.model.nv])
+        self.data.time = state[0]
+        self.data.qpos[:], self.data.qvel[:], self.data.act[:] = np.split(state, ends)[1:]
+
     @property
     def time(self) -> float:
         """Seconds from the start."""

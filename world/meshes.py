@@ -1,4 +1,6 @@
 """Closed triangle meshes of shapes and bodies: surfaces, volumes, centres of mass, convex hulls, poses as matrices."""
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# NumPy's annotations leave products of arrays of any float type without a type.
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def pose_matrix(position: Vector | Floats, rotation: Quaternion | Floats) -> Flo
 
 def transformed(points: Floats, pose: Floats) -> Floats:
     """Points [N, 3] moved by a transform [4, 4]."""
-    return np.asarray(points @ pose[:3, :3].T + pose[:3, 3])
+    return points @ pose[:3, :3].T + pose[:3, 3]
 
 
 def surface_of(body: Body) -> Mesh:
@@ -53,10 +55,14 @@ def surface_of(body: Body) -> Mesh:
     return joined([shape_mesh(s) for s in body.shapes])
 
 
-def shape_mesh(shape: Shape) -> Mesh:
-    """A shape's closed surface in the body's axes, faces counter-clockwise seen from outside."""
-    make = {"sphere": _ball, "ellipsoid": _ball, "box": _box, "cylinder": _turned, "capsule": _turned, "hull": _hull}
-    mesh = make[shape.kind](shape)
+def shape_mesh(shape: Shape, segments: int = SEGMENTS) -> Mesh:
+    """A shape's closed surface in the body's axes, with `segments` around what is round."""
+    if shape.kind == "box":
+        mesh = _box(shape)
+    elif shape.kind == "hull":
+        mesh = _hull(shape)
+    else:
+        mesh = _turned(shape, segments) if shape.kind in ("cylinder", "capsule") else _ball(shape, segments)
     pose = pose_matrix(shape.position, shape.rotation)
     return Mesh(transformed(mesh.vertices, pose), mesh.faces, mesh.uv)
 
@@ -175,33 +181,33 @@ def _box(shape: Shape) -> Mesh:
     return Mesh(vertices, faces, np.tile(uv, (6, 1)))
 
 
-def _ball(shape: Shape) -> Mesh:
-    radii = np.asarray(shape.size, float) * (np.ones(3) if shape.kind == "sphere" else 1.0)
-    polar = np.linspace(0, math.pi, SEGMENTS // 2 + 1)
-    mesh = _revolved(np.sin(polar), np.cos(polar))
+def _ball(shape: Shape, segments: int) -> Mesh:
+    radii = np.asarray(shape.size, float) * np.ones(3)
+    polar = np.linspace(0, math.pi, segments // 2 + 1)
+    mesh = _revolved(np.sin(polar), np.cos(polar), segments)
     return Mesh(mesh.vertices * radii, mesh.faces, mesh.uv)
 
 
-def _turned(shape: Shape) -> Mesh:
+def _turned(shape: Shape, segments: int) -> Mesh:
     """A cylinder or a capsule along z."""
     radius, half = shape.size
     if shape.kind == "cylinder":
-        return _revolved(np.array([0, radius, radius, 0]), np.array([half, half, -half, -half]))
-    polar = np.linspace(0, math.pi / 2, SEGMENTS // 4 + 1)
+        return _revolved(np.array([0, radius, radius, 0]), np.array([half, half, -half, -half]), segments)
+    polar = np.linspace(0, math.pi / 2, segments // 4 + 1)
     r, z = radius * np.sin(polar), half + radius * np.cos(polar)
-    return _revolved(np.concatenate((r, r[::-1])), np.concatenate((z, -z[::-1])))
+    return _revolved(np.concatenate((r, r[::-1])), np.concatenate((z, -z[::-1])), segments)
 
 
-def _revolved(radius: Floats, height: Floats) -> Mesh:
+def _revolved(radius: Floats, height: Floats, segments: int) -> Mesh:
     """The surface of a profile from the top pole to the bottom pole, turned about z; uv is (angle, way down)."""
-    turn = np.linspace(0, 2 * math.pi, SEGMENTS + 1)
-    rings, columns = len(radius), SEGMENTS + 1
+    turn = np.linspace(0, 2 * math.pi, segments + 1)
+    rings, columns = len(radius), segments + 1
     way = np.concatenate(([0.0], np.cumsum(np.hypot(np.diff(radius), np.diff(height)))))
     # The seam's two columns are the same points, so that the mesh is closed to the last bit.
     cos, sin = np.append(np.cos(turn[:-1]), 1.0), np.append(np.sin(turn[:-1]), 0.0)
     vertices = np.stack((np.outer(radius, cos), np.outer(radius, sin), np.repeat(height[:, None], columns, 1)), -1)
     uv = np.stack(np.broadcast_arrays(turn / (2 * math.pi), way[:, None] / way[-1]), -1)
-    i, j = np.meshgrid(np.arange(rings - 1), np.arange(SEGMENTS), indexing="ij")
+    i, j = np.meshgrid(np.arange(rings - 1), np.arange(segments), indexing="ij")
     a, b, c, d = i * columns + j, i * columns + j + 1, (i + 1) * columns + j, (i + 1) * columns + j + 1
     faces = np.stack((np.stack((a, c, d), -1), np.stack((a, d, b), -1)), 2).reshape(-1, 3)
     solid = _double_areas(vertices.reshape(-1, 3), faces) > 1e-12 * way[-1] ** 2

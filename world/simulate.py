@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import acting
-from .actions import Drag, Gravity, Push, Release, Spin, Throw
+from .actions import Break, Drag, Gravity, Push, Release, Spin, Throw
+from .arrays import Floats
 from .contacts import advance
 from .dynamics import carry_over, compile_world
-from .meshes import body_mass, body_volume, pose_matrix, surface_of
+from .fracture import Blow, Moving, shatter
+from .meshes import body_mass, body_volume, pose_matrix, surface_of, transformed
 from .motion import Event, Motion, Part
 from .settle import settle
 from .validate import check_budget, check_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .actions import Actions
-    from .arrays import Bools, Floats
+    from .arrays import Bools
     from .contacts import Hits
     from .dynamics import World
     from .scene import Body, Scene
@@ -37,13 +39,12 @@ CHECK_S = 0.02  # simulated seconds between two calls of `check`
 
 @dataclass
 class _Track:
-    """The poses of one part, from the frame in which it appears."""
+    """The poses of one part, from the frame in which it appears. offset: from what is drawn to what is simulated."""
 
     part: Part
-    body: str
     offset: Floats
     first: int
-    poses: list[Floats] = field(default_factory=list)
+    poses: list[Floats] = field(default_factory=list[Floats])
 
 
 def step_for(bodies: tuple[Body, ...]) -> float:
@@ -75,17 +76,20 @@ def simulate(
         if isinstance(a, acting.Actuate):
             acting.actuator_number(world, a.actuator)
     offsets, remarks = settle(world, _moved_at_start(actions), check)
-    tracks = [_Track(_part(b, b.name), b.name, o, 0) for b, o in zip(scene.bodies, offsets, strict=True)]
-    _start_velocities(world)
+    tracks = [_Track(_part(b, b.name), o, 0) for b, o in zip(scene.bodies, offsets, strict=True)]
+    _start_velocities(world, scene.bodies)
     events: list[Event] = []
     end = (frames - 1) / fps
     remarks += [f"{type(a).__name__} at {t:g} s comes after the end" for a in actions if (t := acting.begin(a)) > end]
     stops = sorted({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
+    random = np.random.default_rng(seed)
     _record(world, tracks, 0)
     frame, checked_at = 1, 0.0
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
         fresh = tuple(a for a in actions if getattr(a, "time", None) == begin)
         world = _begin(scene, world, fresh, drags)
+        blows = {a.body: Blow() for a in fresh if isinstance(a, Break) and world.number(a.body) is not None}
+        world = _break(scene, world, blows, drags, tracks, frame, random, events)
         while world.time < stop - 1e-9:
             if check is not None and world.time >= checked_at:
                 check()
@@ -93,10 +97,14 @@ def simulate(
             acting.steer(world, actions)
             left = stop - world.time
             step = left / math.ceil(left / world.step_s - 1e-9)
-            moment = world.time
+            moment, before = world.time, world.state()
             hits = advance(world, step, partial(acting.apply_forces, world, scene, actions, fresh))
             fresh = ()
             _note(world, events, hits, moment)
+            if blows := _blows(world, events, hits, moment):
+                # It breaks as it moved before the impact: each shard then meets what the body met.
+                world.restore(before)
+                world = _break(scene, world, blows, drags, tracks, frame, random, events)
         world.set_time(stop)
         if frame < frames and abs(stop - frame / fps) < 1e-9:
             _record(world, tracks, frame)
@@ -133,8 +141,8 @@ def _moved_at_start(actions: Actions) -> set[str]:
     return {a.body for a in actions if isinstance(a, Push | Throw | Spin) and a.time == 0.0}
 
 
-def _start_velocities(world: World) -> None:
-    for b in world.bodies:
+def _start_velocities(world: World, bodies: Sequence[Body]) -> None:
+    for b in bodies:
         given: list[Throw | Spin] = []
         if any(b.velocity):
             given.append(Throw(body=b.name, velocity=b.velocity))
@@ -182,10 +190,69 @@ def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
             events.append(Event(kind="impact", time=moment, body=names[a], other=other, impulse=impulse))
 
 
+def _blows(world: World, events: list[Event], hits: Hits, moment: float) -> dict[str, Blow]:
+    """What breaks now: bodies hit with more energy than their toughness, (impulse / mass)^2 / 2."""
+    blows: dict[str, Blow] = {}
+    for i, body in enumerate(world.bodies):
+        toughness, touched = body.material.toughness, (hits.owners == i).any(1)
+        if toughness is None or not touched.any():
+            continue
+        met = [e for e in events if body.name in (e.body, e.other) and moment - e.time < EPISODE_S]
+        hit = max(met, key=lambda e: e.impulse, default=None)
+        energy = 0.0 if hit is None else (hit.impulse / body_mass(body)) ** 2 / 2
+        if hit is not None and energy > toughness:
+            at = np.average(hits.at[touched], axis=0, weights=hits.impulse[touched] + 1e-12)
+            local = transformed(at[None], np.linalg.inv(world.pose(i)))[0]
+            other = hit.other if hit.body == body.name else hit.body
+            blows[body.name] = Blow(at=local, energy=energy, toughness=toughness, impulse=hit.impulse, other=other)
+    return blows
+
+
+def _break(
+    scene: Scene,
+    world: World,
+    blows: dict[str, Blow],
+    drags: list[Drag],
+    tracks: list[_Track],
+    frame: int,
+    random: np.random.Generator,
+    events: list[Event],
+) -> World:
+    """Put shards in the place of bodies that break: the world after it; their parts appear in the next frame."""
+    if not blows:
+        return world
+    world.refresh()
+    bodies: list[Body] = []
+    shards: list[Body] = []
+    for i, body in enumerate(world.bodies):
+        if body.name not in blows:
+            bodies.append(body)
+            continue
+        velocity, spin = world.velocity(i)
+        moving = Moving(pose=world.pose(i), velocity=velocity, spin=spin)
+        track = next(t for t in tracks if t.part.name == body.name)
+        drawn = replace(track.part.surface, vertices=transformed(track.part.surface.vertices, track.offset))
+        pieces = shatter(body, drawn, moving, blows[body.name], random)
+        # A shard's axes are the body's, moved: laid back by the same way, it lies where it was in the picture.
+        back = track.part.rest @ np.linalg.inv(moving.pose @ track.offset)
+        tracks += [_Track(_shard(p, track.part, back @ _pose(p)), np.eye(4), frame) for p in pieces]
+        shards += pieces
+        blow = blows[body.name]
+        events.append(Event(kind="break", time=world.time, body=body.name, other=blow.other, impulse=blow.impulse))
+    new = compile_world(scene, [*bodies, *shards], drags, world.step_s)
+    carry_over(world, new)
+    _start_velocities(new, shards)
+    return new
+
+
+def _shard(shard: Body, parent: Part, rest: Floats) -> Part:
+    return replace(_part(shard, parent.body), rest=rest)
+
+
 def _record(world: World, tracks: list[_Track], frame: int) -> None:
     world.refresh()
     for track in tracks:
-        if (i := world.number(track.body)) is not None:
+        if (i := world.number(track.part.name)) is not None:
             track.poses.append(track.part.rest if frame == 0 else world.pose(i) @ track.offset)
 
 
