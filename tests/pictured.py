@@ -1,5 +1,6 @@
 """Scenes cut out of scikit-image's photographs by hand, for tests and measurements of drawing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -134,3 +135,42 @@ def moved(scene, steps, fps=16.0):
         len(steps), len(parts), 4, 4
     )
     return Motion(scene=scene, fps=fps, parts=parts, poses=poses, present=np.ones((len(steps), len(parts)), bool))
+
+
+def shattered(scene, shards, frames, fps=16.0):
+    """The scene's first body stands for two frames, then flies apart as boxes that fill its bounds."""
+    body = scene.bodies[0]
+    low, high = body.surface.vertices.min(0), body.surface.vertices.max(0)
+    columns = int(np.ceil(np.sqrt(shards)))
+    rows = -(-shards // columns)
+    size = (high - low) / (columns, 1, rows)
+    whole = moved(scene, [[np.eye(4)]]).parts[0]
+    parts, places = [whole], []
+    for i in range(shards):
+        centre = low + size * (i % columns + 0.5, 0.5, i // columns + 0.5)
+        parts.append(
+            replace(whole, name=f"shard {i}", surface=box(*(size / 2)), rest=whole.rest @ translation(*centre))
+        )
+        places.append(centre)
+    poses, present = np.zeros((frames, len(parts), 4, 4)), np.zeros((frames, len(parts)), bool)
+    for t in range(frames):
+        present[t, 0], present[t, 1:] = t < 2, t >= 2
+        for p, part in enumerate(parts):
+            fly = 0 if p == 0 else max(t - 1, 0) / frames
+            away = np.zeros(3) if p == 0 else places[p - 1]
+            place = part.rest[:3, 3]
+            poses[t, p] = translation(*(1.2 * fly * away)) @ turned((0.3, 1, 0.2 * (p % 5)), 3 * fly, place) @ part.rest
+    return Motion(scene=scene, fps=fps, parts=tuple(parts), poses=poses, present=present)
+
+
+def box(x, y, z):
+    """The surface of a box with these half extents, in metres."""
+    corners = np.array([(i, j, k) for i in (-x, x) for j in (-y, y) for k in (-z, z)])
+    quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
+    return Mesh(corners, np.array([f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]))
+
+
+def orbit(scene, frames, degrees, about=(0.0, 0.0, 0.0)):
+    """Poses [T, 4, 4] of the scene's camera turned about a vertical axis, from 0 to so many degrees."""
+    turns = [turned((0, 0, 1), np.radians(a), about) for a in np.linspace(0, degrees, frames)]
+    return np.array([t @ scene.view.c2w for t in turns])

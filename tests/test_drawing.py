@@ -5,19 +5,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from pictured import moved, picture_scene, still_view, translation, turned
+import torch
+from pictured import box, moved, orbit, picture_scene, shattered, still_view, translation, turned
 from vdit.geometry.camera_numpy import focal_length, project
-from vdit.world.drawing.film import film
-from vdit.world.scene import Body, Colored, Mesh, Scene
+from vdit.geometry.reproject import rigid_flow
+from vdit.world.drawing.film import film, stream
+from vdit.world.scene import Body, Colored, Scene, SceneError
 
 SIZE = dict(width=208, height=120)
 BODIES = ((75, 55, 24, 20), (140, 65, 20, 26))
-
-
-def box(x, y, z):
-    corners = np.array([(i, j, k) for i in (-x, x) for j in (-y, y) for k in (-z, z)])
-    quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
-    return Mesh(corners, np.array([f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]))
 
 
 def boxes(*positions, color=(0.8, 0.2, 0.1), half=0.25, **changes):
@@ -145,3 +141,133 @@ def world_point(shot, t, u, v, depth):
 
 def track_depth(shot, xy):
     return float(shot.depth[0, int(xy[1]), int(xy[0])])
+
+
+def test_a_still_scene_under_a_moving_camera_flows_as_its_geometry_says():
+    scene = boxes((0.0, 0.0, 0.25), width=208, height=120)
+    c2w = orbit(scene, 4, 6.0)
+    shot = film(moved(scene, [[np.eye(4)]] * 4), **SIZE, c2w=c2w)
+    rigid, valid = rigid_flow(torch.from_numpy(shot.c2w), torch.from_numpy(shot.fov_deg), shot.depth.double())
+    assert valid.all() and rigid.norm(dim=-1).median() > 1
+    assert (rigid - shot.flow)[shot.depth[:-1] < 900].abs().max() < 0.01
+    assert shot.visible.float().mean() > 0.9
+
+
+def test_a_plate_with_depth_moves_with_parallax_and_is_itself_at_home():
+    flat = picture_scene(**SIZE, bodies=())
+    depth = np.full((120, 208), 4.0, np.float32)
+    depth[40:80, 80:120] = 2.0
+    scene = replace(flat, plate=replace(flat.plate, depth=depth))
+    right = scene.view.c2w @ translation(0.1)
+    shot = film(moved(scene, [[], []]), **SIZE, c2w=np.stack((scene.view.c2w, right)))
+    assert np.abs(shot.rgb[0].numpy() * 255 - scene.plate.picture).max() < 0.01
+    focal = float(focal_length(scene.view.fov_deg, 120))
+    shift = {z: 0.1 / z * focal for z in (2.0, 4.0)}  # pixels to the left
+    assert float(shot.depth[1, 60, 100 - round(shift[2.0])]) == pytest.approx(2.0, rel=0.02)
+    for z, place in ((2.0, np.s_[46:74, 90:110]), (4.0, np.s_[90:110, 60:150])):
+        v, u = np.mgrid[place].astype(np.float32) + 0.5
+        there = cv2.remap(shot.rgb[1].numpy(), u - 0.5 - shift[z], v - 0.5, cv2.INTER_CUBIC)
+        assert np.median(np.abs(there - shot.rgb[0].numpy()[place])) < 2 / 255
+    assert torch.isfinite(shot.rgb).all()
+
+
+def test_outlines_are_smooth():
+    scene = boxes((0.0, 0.0, 0.4), **SIZE)
+    turn = turned((0.2, 1, 0.1), 0.5, (0.0, 0.0, 0.4))
+    small = film(moved(scene, [[turn]]), width=208, height=120)
+    large = film(moved(scene, [[turn]]), width=208 * 4, height=120 * 4)
+    coverage = large.mask[0].numpy().reshape(120, 4, 208, 4).mean((1, 3))
+    error = np.abs(small.mask[0].numpy() - coverage)
+    assert error.max() <= 0.36  # four samples see a cover to within a quarter, and a corner to a little more
+    edge = (coverage > 0) & (coverage < 1)
+    assert error[edge].mean() < 0.12  # hard edges: 0.25
+
+
+def test_what_is_hidden_by_another_body_is_not_seen():
+    scene = boxes((0.0, -0.8, 0.25), (0.0, 0.8, 0.2), width=208, height=120)
+    scene = replace(scene, view=still_view(pitch_deg=2.0))
+    shot = film(moved(scene, [[translation(0.6), np.eye(4)], [np.eye(4), np.eye(4)]]), **SIZE)
+    behind = shot.tracks.part == 1
+    assert shot.tracks.visible[0, behind].all() and not shot.tracks.visible[1, behind].any()
+    assert not shot.visible[0][shot.instance[0] == 2].any()
+
+
+def test_shards_take_over_the_tracks_and_the_flow_of_what_broke():
+    scene = picture_scene(**SIZE, bodies=((104, 60, 90, 50),))
+    block = replace(scene.bodies[0], position=(0.0, 0.0, 0.0), surface=box(0.4, 0.2, 0.3))
+    motion = shattered(replace(scene, bodies=(block,)), 9, 5)
+    shot = film(motion, **SIZE)
+    assert (shot.instance[1:] == 1).any(-1).any(-1).all() and shot.names == ("body 0",)
+    on = shot.tracks.part == 0
+    assert shot.tracks.visible[2, on].float().mean() > 0.7
+    # A tracked point moves from frame 1, whole, to frame 2, in shards, as the flow at its pixel says.
+    for point, after, seen in zip(
+        shot.tracks.at[1][on], shot.tracks.at[2][on], shot.tracks.visible[2][on], strict=True
+    ):
+        if seen:
+            i, j = (int(c) for c in point)
+            assert (shot.flow[1, j, i] - (after - point)).abs().max() < 0.5
+
+
+def test_a_part_that_reaches_behind_the_camera_is_cut_at_the_camera():
+    long = Body(name="beam", shapes=(), position=(0.0, -2.0, 0.3), surface=box(0.1, 4.0, 0.1))
+    scene = Scene(bodies=(long,), view=still_view(pitch_deg=20.0), **SIZE)
+    shot = film(moved(scene, [[np.eye(4)]]), **SIZE)
+    on = shot.instance[0] == 1
+    assert on[-1].any() and 0.05 < on.float().mean() < 0.5
+    rows, columns = on.nonzero(as_tuple=True)
+    for j, i in list(zip(rows.tolist(), columns.tolist(), strict=True))[::97]:
+        at = world_point(shot, 0, i + 0.5, j + 0.5, float(shot.depth[0, j, i])) - np.array(long.position)
+        assert np.max(np.abs(at) / (0.1, 4.0, 0.1)) == pytest.approx(1.0, abs=5e-3)
+
+
+def test_a_video_of_another_size_shows_the_same_and_says_what_it_cuts_off():
+    scene = picture_scene(width=416, height=240, bodies=((208, 120, 60, 50),))
+    whole = film(moved(scene, [[np.eye(4)]]), width=208, height=120)
+    small = cv2.resize(scene.plate.picture, (208, 120), interpolation=cv2.INTER_AREA) / 255
+    assert whole.remarks == () and psnr(whole.rgb[0], small) > 45
+    cut = film(moved(scene, [[np.eye(4)]]), width=240, height=240)
+    assert psnr(cut.rgb[0], scene.plate.picture[:, 88:-88] / 255) > 35
+    assert "42% is cut off at left and right" in cut.remarks[0]
+
+
+def test_a_body_that_is_not_drawn_hides_and_lends_its_depth():
+    scene = picture_scene(**SIZE, bodies=BODIES[:1])
+    table = Body(
+        name="table", shapes=(), position=(0.3, -0.6, 0.3), surface=box(0.4, 0.05, 0.5), appearance=None, fixed=True
+    )
+    scene = replace(scene, bodies=(*scene.bodies, table))
+    shot = film(moved(scene, [[np.eye(4)] * 2, [translation(0.55), np.eye(4)]]), **SIZE)
+    bare = film(moved(replace(scene, bodies=scene.bodies[:1]), [[np.eye(4)], [translation(0.55)]]), **SIZE)
+    assert shot.mask[1].sum() < 0.9 * bare.mask[1].sum()
+    assert (shot.depth[0] < bare.depth[0] - 0.1).any() and not (shot.instance == 2).any()
+
+
+def test_frames_come_one_by_one_as_film_has_them():
+    scene = picture_scene(**SIZE, bodies=BODIES)
+    motion = drift(scene, 6)
+    shot, seen = film(motion, **SIZE), 0
+    for frame in stream(motion, **SIZE):
+        assert np.array_equal(frame.rgb, shot.rgb[frame.index].numpy())
+        assert np.array_equal(frame.mask, shot.mask[frame.index].numpy())
+        if frame.flow is not None:
+            assert np.array_equal(frame.flow, shot.flow[frame.index].numpy())
+        seen += 1
+    assert seen == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(width=4), "4x120 cannot be drawn"),
+        (dict(c2w=np.zeros((3, 4, 4))), r"poses \[3, 4, 4\].*2 frames"),
+        (dict(c2w=np.full((2, 4, 4), np.nan)), "not finite"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_the_numbers(change, words):
+    scene = boxes((0.0, 0.0, 0.25))
+    with pytest.raises(SceneError, match=words):
+        film(moved(scene, [[np.eye(4)]] * 2), **{**SIZE, **change})
+    motion = moved(scene, [[np.full((4, 4), np.nan)]] * 2)
+    with pytest.raises(SceneError, match="come apart"):
+        film(motion, **SIZE)

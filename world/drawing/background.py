@@ -9,9 +9,10 @@ import numpy as np
 
 from ..footage import FAR
 from .camera import Camera, scene_camera
-from .pictures import Picture, at_resolution
+from .pictures import Extended, at_resolution, framed, framed_positions
 from .plate_depth import DepthPlate
 from .raster import nearest, spans, triangles
+from .stage import set_stage
 
 if TYPE_CHECKING:
     from ..arrays import Bools, Floats
@@ -47,11 +48,12 @@ class Backgrounds:
         self.surfaces, self.poses = surfaces, poses
         plate = scene.plate
         self.source = None if plate is None else Camera(self.still.c2w, _focal(scene), scene.width, scene.height)
-        self.plate = self.depth_plate = None
+        self.plate: Extended | None = None
+        self.depth_plate: DepthPlate | None = None
         if plate is not None and self.source is not None:
             ratio = scene.width / plate.image.shape[1]
-            self.plate = at_resolution(plate.image, self.still.focal / self.source.focal * ratio)
-            self.plate = Picture(self.plate.image, (self.plate.scale[0] / ratio, self.plate.scale[1] / ratio))
+            whole = at_resolution(plate.image, self.still.focal / self.source.focal * ratio)
+            self.plate = Extended(whole.image, (whole.scale[0] / ratio, whole.scale[1] / ratio))
             if plate.depth is not None:
                 self.depth_plate = DepthPlate(plate.depth, self.plate, self.source)
         self.last: tuple[Camera, Background] | None = None
@@ -63,8 +65,16 @@ class Backgrounds:
         return self.last[1]
 
     def _draw(self, camera: Camera) -> Background:
-        if self.depth_plate is not None:
-            rgb, depth = self.depth_plate.seen_by(camera)
+        plate, home = self.scene.plate, camera.same(self.still)
+        rgb = None
+        if plate is not None and home:
+            rgb = framed(plate.image, camera.width, camera.height).astype(np.float32) / 255
+        if plate is not None and plate.depth is not None and self.depth_plate is not None:
+            if rgb is None:
+                rgb, depth = self.depth_plate.seen_by(camera)
+            else:
+                u, v = framed_positions(plate.depth.shape[1], plate.depth.shape[0], camera.width, camera.height)
+                depth = plate.depth[v.astype(int)[:, None], u.astype(int)].astype(np.float32)
             return Background(rgb, depth, world_points(camera, depth), depth * np.float32(1 + DEPTH_SLACK))
         depth, ground = plane_depths(self.scene, camera)
         solid = self._solid_depth(camera)
@@ -72,7 +82,7 @@ class Backgrounds:
             depth = np.minimum(depth, solid)
         points = world_points(camera, depth)
         if self.plate is not None and self.source is not None:
-            rgb = plate_colors(self.plate, self.source, points)
+            rgb = plate_colors(self.plate, self.source, points) if rgb is None else rgb
         else:
             rgb = self._planes(camera, depth, ground, points)
         hides = None if solid is None else solid * np.float32(1 + SOLID_SLACK)
@@ -84,12 +94,8 @@ class Backgrounds:
         undrawn = np.array([s.part.appearance is None for s in all_of.parts], bool)
         if not undrawn.any():
             return None
-        points = np.empty((3, len(all_of.vertices)))
-        ends = [s.first_vertex for s in all_of.parts[1:]] + [len(all_of.vertices)]
-        for p in np.flatnonzero(undrawn):
-            vertices = slice(all_of.parts[p].first_vertex, ends[p])
-            matrix = camera.to_pixels @ (camera.w2c @ self.poses[p])[:3]
-            points[:, vertices] = matrix[:, :3] @ np.transpose(all_of.vertices[vertices]) + matrix[:, 3:]
+        present = tuple(np.flatnonzero(undrawn).tolist())
+        points = set_stage(all_of, self.scene.light, camera, self.poses, present).points
         faces = np.flatnonzero(undrawn[all_of.part])
         ready = triangles(points, all_of.faces[faces], faces, camera.width, camera.height)
         hits = spans(ready, camera.width, camera.height)
@@ -138,26 +144,12 @@ def plane_depths(scene: Scene, camera: Camera) -> tuple[Floats, Bools]:
     return np.minimum(*depths), depths[0] <= depths[1]
 
 
-def plate_colors(plate: Picture, source: Camera, points: Floats) -> Floats:
-    """Colours float32 [H, W, 3] of world points [3, H, W] in a plate seen by `source`; beyond it, its mirror image."""
-    import cv2
-
+def plate_colors(plate: Extended, source: Camera, points: Floats) -> Floats:
+    """Colours float32 [H, W, 3] of world points [3, H, W] in a plate that `source` sees."""
     matrix = source.to_pixels @ source.w2c[:3]
     q = np.tensordot(matrix[:, :3], points, 1) + matrix[:, 3][:, None, None]
     z = np.maximum(q[2], 1e-6)
-    x, y = q[0] / z * plate.scale[0] - 0.5, q[1] / z * plate.scale[1] - 0.5
-    height, width = plate.image.shape[:2]
-    if x.shape == (height, width) and _is_grid(x, width) and _is_grid(np.transpose(y), height):
-        return plate.image.astype(np.float32) / 255  # the plate's own view: its own pixels
-    limit = 4.0 * max(width, height)
-    maps = np.clip(x, -limit, limit).astype(np.float32), np.clip(y, -limit, limit).astype(np.float32)
-    colors = cv2.remap(plate.image, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(colors).astype(np.float32) / 255
-
-
-def _is_grid(x: Floats, count: int) -> bool:
-    """Whether each row of positions is 0 .. count - 1, to a thousandth of a pixel."""
-    return bool(np.abs(x - np.arange(count, dtype=np.float64)).max() < 1e-3)
+    return plate.at(q[0] / z * plate.scale[0], q[1] / z * plate.scale[1])
 
 
 def _focal(scene: Scene) -> float:

@@ -13,9 +13,9 @@ from .background import Backgrounds
 from .camera import cameras
 from .flow import Seen, flow
 from .layers import draw_parts
-from .rest import RestPicture, is_home, shadow_weights
-from .shading import Stage
+from .rest import RestPicture, shadow_weights
 from .shadows import Shadows
+from .stage import Stage, set_stage
 from .surfaces import surfaces
 from .tracks import follow, spread
 
@@ -147,14 +147,14 @@ class _Run:
         self.shadows = Shadows(motion.scene, self.surfaces)
         self.names, self.instances = _instances(motion)
         self.rest: RestPicture | None = None
-        if motion.scene.plate is not None and any(is_home(c, self.background.still) for c in film_cameras):
+        if motion.scene.plate is not None and any(c.same(self.background.still) for c in film_cameras):
             # Only what was cut out of the picture is in the picture.
-            rest = np.stack([np.asarray(s.part.rest, np.float64) for s in self.surfaces.parts] or [np.eye(4)])
+            rest = np.stack([np.asarray(s.part.rest, np.float64) for s in self.surfaces.parts] or [np.zeros((4, 4))])
             cut = [p for p, s in enumerate(self.surfaces.parts) if s.cutout is not None and motion.present[0, p]]
-            stage = Stage(self.surfaces, motion, self.background.still, rest, tuple(cut))
+            stage = set_stage(self.surfaces, motion.scene.light, self.background.still, rest, tuple(cut))
             rgb = np.array(self.background.seen_by(stage.camera).rgb)
             part = self._compose(stage, rgb)[1]
-            self.rest = RestPicture(stage, rgb, part)
+            self.rest = RestPicture(motion.scene.plate, stage, rgb, part)
 
     def frames(self, check: Callable[[], None] | None) -> Iterator[Frame]:
         """Each frame, when the one after it is drawn: flow needs both."""
@@ -185,7 +185,8 @@ class _Run:
 
     def _stage(self, t: int, camera: Camera) -> Stage:
         present = np.flatnonzero(self.motion.present[t] & self.drawn)
-        return Stage(self.surfaces, self.motion, camera, self.poses[t], tuple(present.tolist()))
+        light = self.motion.scene.light
+        return set_stage(self.surfaces, light, camera, self.poses[t], tuple(present.tolist()))
 
     def _draw(self, t: int) -> Seen:
         """Draw frame t into its buffers."""

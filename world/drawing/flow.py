@@ -8,11 +8,12 @@ import numpy as np
 
 from .camera import inverse
 from .layers import faces_at
-from .shading import apply
+from .raster import NEAR
+from .stage import coordinates, transform
 
 if TYPE_CHECKING:
     from ..arrays import Bools, Floats, Ints
-    from .shading import Stage
+    from .stage import Stage
 
 SAME_DEPTH = 0.02  # relative depth by which a point may lie behind what the next frame sees there, and still be seen
 
@@ -45,39 +46,27 @@ def flow(now: Seen, then: Seen, out: Floats, visible: Bools) -> None:
     else:
         visible[...] = False
         at = np.arange(flat.size)
-    of = flat[at]
-    order = np.argsort(of, kind="stable")
-    at, of = at[order], of[order]
-    numbers, starts = np.unique(of, return_index=True)
-    ends = np.append(starts, len(of))[1:]
-    for p, a, b in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        if p in parts:
-            carried = then.stage.poses[p] @ inverse(poses[p])
-        elif p == -1:
-            carried = np.eye(4)
-        else:
-            continue  # what leaves the scene has no next place: its flow stays 0 and it is not visible
-        _write(now, then, carried, p, at[a:b], out, visible)
-
-
-def _write(now: Seen, then: Seen, carried: Floats, part: int, at: Ints, out: Floats, visible: Bools) -> None:
-    """Flow and visibility of the pixels `at` of one part; carried [4, 4]: its motion in the world."""
+    # What leaves the scene has no next place: its flow stays 0 and it is not visible.
+    stays = np.zeros(len(poses) + 1, bool)
+    stays[[*parts, -1]] = True
+    at = at[stays[flat[at]]]
+    at = at[np.argsort(flat[at], kind="stable")]
+    numbers, counts = np.unique(flat[at], return_counts=True)
+    moved = np.concatenate((then.stage.poses @ inverse(poses), np.eye(4)[None]))  # the last one is the background's
     camera, after = now.stage.camera, then.stage.camera
-    local = after.w2c @ carried @ camera.c2w
-    matrix = np.concatenate((local[:3, :3] @ np.linalg.inv(camera.to_pixels), local[:3, 3:]), 1)
-    matrix = after.to_pixels @ matrix
+    local = after.w2c @ moved[numbers] @ camera.c2w
+    matrix = after.to_pixels @ np.concatenate((local[:, :3, :3] @ np.linalg.inv(camera.to_pixels), local[:, :3, 3:]), 2)
     width, height = camera.width, camera.height
-    x, y = at % width + 0.5, at // width + 0.5
-    q = apply(matrix, x, y, now.depth.ravel()[at])
-    in_front = q[2] > 1e-3
-    z = np.where(in_front, q[2], 1.0)
-    u, v = q[0] / z, q[1] / z
+    x, y = (c + np.float32(0.5) for c in coordinates(at, width))
+    u, v, z = transform(matrix, counts, x, y, now.depth.ravel()[at])
+    in_front = z > NEAR
+    z = np.where(in_front, z, 1)
+    u, v = u / z, v / z
     target = out.reshape(-1, 2)
-    target[at, 0] = np.where(in_front, u - x, 0)
-    target[at, 1] = np.where(in_front, v - y, 0)
+    target[at, 0], target[at, 1] = np.where(in_front, u - x, 0), np.where(in_front, v - y, 0)
     inside = in_front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     lands = np.where(inside, v, 0).astype(np.int64) * width + np.where(inside, u, 0).astype(np.int64)
-    seen = inside & (then.part.ravel()[lands] == part) & (then.depth.ravel()[lands] > z * (1 - SAME_DEPTH))
+    seen = inside & (then.part.ravel()[lands] == flat[at]) & (then.depth.ravel()[lands] > z * (1 - SAME_DEPTH))
     visible.ravel()[at] = seen
 
 

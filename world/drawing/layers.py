@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .raster import Hits, Triangles, chosen, keep, nearest, select, spans, triangles
-from .shading import Stage, shade
+from .raster import Hits, Samples, Triangles, chosen, keep, nearest, select, spans, triangles
+from .shading import opacity_within, shade
+from .stage import Stage, coordinates, set_stage
 
 if TYPE_CHECKING:
     from ..arrays import Bools, Floats, Ints
 
-LAYERS = 4  # surfaces with soft edges that are seen behind each other in one pixel
+LAYERS = 3  # surfaces with soft edges that are seen behind each other in one pixel
 THROUGH = 0.004  # share of light let through below which a pixel is opaque: one level of 255
 BEHIND = 1e-4  # relative step of depth from which a surface is another one, behind
 # Four samples a pixel on a rotated grid: each row and each column of a 4x4 grid holds one.
+CENTRE = (0.0, 0.0)
 SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 HIDING = 0.01  # relative depth over which what the picture shows goes from not hiding a part to hiding it
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -43,50 +44,64 @@ def draw_parts(stage: Stage, hides: Floats | None) -> tuple[Layers, Ints]:
     hides [H, W]: depth from which on parts are hidden by the background; None: by nothing.
     """
     camera = stage.camera
-    pixels = camera.width * camera.height
     front, back = _set_up(stage)
     hits = spans(front, camera.width, camera.height)
-    seen = np.zeros(pixels, bool)
-    seen[hits.sample] = True
-    at = np.flatnonzero(seen)
-    number = np.cumsum(seen) - 1
-    x, y = at % camera.width + 0.5, at // camera.width + 0.5
-    hits = Hits(number[hits.sample], hits.depth, hits.face)
-    hidden_from = None if hides is None else hides.ravel()[at]
-    layers = _over(stage, hits, back, x, y, at, hidden_from)
-    edges = _edges(stage, layers, at, (camera.height, camera.width))
-    if edges.any():
-        layers, at = _refine(stage, layers, at, edges, front, hides)
-    return layers, at
+    seen = np.zeros((camera.height, camera.width), bool)
+    seen.ravel()[hits.sample] = True
+    at = chosen(seen)
+    grid = Grid(at, (CENTRE,))
+    layers = _over(stage, Hits(at.before[hits.sample], hits.depth, hits.face), back, grid, hides)
+    edges = _edges(stage, layers, at.pixel, seen.shape)
+    if not edges.any():
+        return layers, at.pixel
+    return _refine(stage, layers, at.pixel, Grid(chosen(edges), SUBPIXELS), front, back, hides)
+
+
+class Grid(NamedTuple):
+    """Samples of some pixels: sample i n + k lies in pixel k of n, at offset i from its centre."""
+
+    pixels: Samples
+    offsets: tuple[tuple[float, float], ...]
+
+    def mask(self, shape: tuple[int, int], samples: Ints) -> Bools:
+        """The pixels [H, W] in which some of the samples lie."""
+        mask = np.zeros(shape, bool)
+        mask.ravel()[self.pixels.pixel[samples % len(self.pixels.pixel)]] = True
+        return mask
+
+    def cast(self, stage: Stage, of: Triangles, mask: Bools) -> Hits:
+        """What triangles cover of the samples, of those triangles that come near the pixels of mask [H, W]."""
+        camera, count = stage.camera, len(self.pixels.pixel)
+        near = select(of, _touching(of, mask))
+        each = [spans(near, camera.width, camera.height, offset, self.pixels) for offset in self.offsets]
+        sample = np.concatenate([h.sample + i * count for i, h in enumerate(each)])
+        depth, face = np.concatenate([h.depth for h in each]), np.concatenate([h.face for h in each])
+        if len(each) > 1:
+            order = np.argsort(face, kind="stable")
+            sample, depth, face = sample[order], depth[order], face[order]
+        return Hits(sample, depth, face)
 
 
 def _set_up(stage: Stage) -> tuple[Triangles, Triangles]:
     """Triangles of the present parts that face the camera, and those of closed soft parts that face away."""
     surfaces, camera = stage.surfaces, stage.camera
-    points = np.empty((3, len(surfaces.vertices)))
-    front: list[Ints] = []
-    back: list[Ints] = []
-    ends = [(s.first_face, s.first_vertex) for s in surfaces.parts[1:]]
-    ends.append((len(surfaces.faces), len(surfaces.vertices)))
+    there, soft = np.zeros(len(surfaces.parts), bool), np.zeros(len(surfaces.parts), bool)
     for p in stage.present:
-        surface, (face_end, vertex_end) = surfaces.parts[p], ends[p]
-        faces, vertices = slice(surface.first_face, face_end), slice(surface.first_vertex, vertex_end)
-        matrix = camera.to_pixels @ (camera.w2c @ stage.poses[p])[:3]
-        points[:, vertices] = matrix[:, :3] @ np.transpose(surfaces.vertices[vertices]) + matrix[:, 3:]
-        facing = surfaces.normals[faces] @ stage.eye(p) > surfaces.offsets[faces]
-        front.append(np.flatnonzero(facing | surfaces.two_sided[faces]) + surface.first_face)
-        if surface.cutout is not None and not surface.cutout.hard:
-            back.append(np.flatnonzero(~(facing | surfaces.two_sided[faces])) + surface.first_face)
-    none = np.zeros(0, np.int64)
-    chosen_faces = [np.concatenate(f) if f else none for f in (front, back)]
-    ready = [triangles(points, surfaces.faces[f], f, camera.width, camera.height) for f in chosen_faces]
+        cut = surfaces.parts[p].cutout
+        there[p], soft[p] = True, cut is not None and not cut.hard
+    facing = (stage.toward > 0) | surfaces.two_sided
+    front = np.flatnonzero(facing & there[surfaces.part])
+    back = np.flatnonzero(~facing & soft[surfaces.part])
+    ready = [triangles(stage.points, surfaces.faces[f], f, camera.width, camera.height) for f in (front, back)]
     return ready[0], ready[1]
 
 
-def _over(
-    stage: Stage, hits: Hits, back: Triangles, x: Floats, y: Floats, pixel: Ints, hidden_from: Floats | None
-) -> Layers:
-    """Lay the hits of n samples at pixel positions x, y [n], in pixels [n], over each other."""
+def _over(stage: Stage, hits: Hits, back: Triangles, grid: Grid, hides: Floats | None) -> Layers:
+    """Lay the hits of a grid's samples over each other."""
+    shift = np.array(grid.offsets, np.float32)[:, :, None] + np.float32(0.5)
+    column, row = coordinates(grid.pixels.pixel, stage.camera.width)
+    x, y = (column + shift[:, 0]).ravel(), (row + shift[:, 1]).ravel()
+    hidden_from = None if hides is None else np.tile(hides.ravel()[grid.pixels.pixel], len(grid.offsets))
     n = len(x)
     rgb, mask = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
     through, part, depth = np.ones(n, np.float32), np.full(n, -1, np.int16), np.full(n, np.inf, np.float32)
@@ -94,19 +109,23 @@ def _over(
     for layer in range(LAYERS):
         top, z = nearest(hits, n)
         s = top.sample
-        colors, alpha = shade(stage, top, x[s], y[s], None)
+        colors, alpha = shade(stage, top, x[s], y[s])
         soft = np.flatnonzero(alpha < 1)
         if len(soft) and len(back.face):
-            leaves = _exits(stage, top, soft, back, pixel)
-            again = keep(top, leaves > 0)
-            if len(again.sample):
-                at = again.sample
-                colors[leaves > 0], alpha[leaves > 0] = shade(stage, again, x[at], y[at], leaves[leaves > 0])
+            leaves = _exits(stage, top, soft, back, grid)
+            ask = np.flatnonzero(leaves > top.depth)
+            if len(ask):
+                within = opacity_within(stage, keep(top, ask), x[s[ask]], y[s[ask]], leaves[ask])
+                alpha[ask] = np.maximum(alpha[ask], within)
         if hidden_from is not None:
             behind = top.depth / hidden_from[s] - 1
             alpha *= np.clip(1 - behind / HIDING, 0, 1)
         share = through[s] * alpha
-        rgb[s] += colors * share[:, None]
+        colors *= share[:, None]
+        if layer == 0:
+            rgb[s] = colors
+        else:
+            rgb[s] += colors
         which = stage.surfaces.part[top.face]
         mask[s] += share * movable[which]
         before = through[s]
@@ -121,23 +140,17 @@ def _over(
     return Layers(rgb, through, mask, part, depth)
 
 
-def _exits(stage: Stage, top: Hits, soft: Ints, back: Triangles, pixel: Ints) -> Floats:
-    """Depth [n] where the rays of the soft hits leave their part again; 0 for the others and where unknown.
-
-    Taken at the pixel's centre, also for samples off it: it only says how far a soft edge looks for the body.
-    """
-    camera = stage.camera
-    mask = np.zeros((camera.height, camera.width), bool)
-    mask.ravel()[pixel[top.sample[soft]]] = True
-    samples = chosen(mask)
-    hits = spans(select(back, _touching(back, mask)), camera.width, camera.height, samples=samples)
-    parts = len(stage.surfaces.parts)
-    key = hits.sample * parts + stage.surfaces.part[hits.face]
-    leaves = np.zeros(len(samples.pixel) * parts, np.float32)
-    np.maximum.at(leaves, key, hits.depth)
+def _exits(stage: Stage, top: Hits, soft: Ints, back: Triangles, grid: Grid) -> Floats:
+    """Depth [n] where the rays of the soft hits leave their part again; 0 for the others and where unknown."""
+    shape, parts = (stage.camera.height, stage.camera.width), len(stage.surfaces.parts)
+    hits = grid.cast(stage, back, grid.mask(shape, top.sample[soft]))
+    number = np.full(len(grid.pixels.pixel) * len(grid.offsets), -1)
+    number[top.sample[soft]] = np.arange(len(soft))
+    hits = keep(hits, number[hits.sample] >= 0)
+    leaves = np.zeros(len(soft) * parts, np.float32)
+    np.maximum.at(leaves, number[hits.sample] * parts + stage.surfaces.part[hits.face], hits.depth)
     out = np.zeros(len(top.sample), np.float32)
-    ask = samples.before[pixel[top.sample[soft]]] * parts + stage.surfaces.part[top.face[soft]]
-    out[soft] = leaves[ask]
+    out[soft] = leaves[np.arange(len(soft)) * parts + stage.surfaces.part[top.face[soft]]]
     return out
 
 
@@ -157,15 +170,14 @@ def _touching(of: Triangles, mask: Bools) -> Bools:
 
 def _edges(stage: Stage, layers: Layers, at: Ints, shape: tuple[int, int]) -> Bools:
     """Pixels [H, W] where what is seen changes: between parts, at their outlines, at the creases of lit ones."""
-    width = shape[1]
-    rows, columns = at // width, at % width
+    columns, rows = coordinates(at, shape[1])
     edges = np.zeros(shape, bool)
     if not len(at):
         return edges
     top, left = max(int(rows.min()) - 1, 0), max(int(columns.min()) - 1, 0)
     box = slice(top, int(rows.max()) + 2), slice(left, int(columns.max()) + 2)
     wide = edges[box].shape[1]
-    inside = (rows - top) * wide + columns - left
+    inside = ((rows - top) * wide + columns - left).astype(np.int64)
     label = np.full(edges[box].size, -1, np.int16)
     label[inside] = layers.part
     cover = np.zeros(label.size, np.float32)
@@ -186,28 +198,17 @@ def _edges(stage: Stage, layers: Layers, at: Ints, shape: tuple[int, int]) -> Bo
 
 
 def _refine(
-    stage: Stage, layers: Layers, at: Ints, edges: Bools, front: Triangles, hides: Floats | None
+    stage: Stage, layers: Layers, at: Ints, grid: Grid, front: Triangles, back: Triangles, hides: Floats | None
 ) -> tuple[Layers, Ints]:
-    """Layers in which the edge pixels are means of four samples; part and depth stay those of the centres."""
-    camera = stage.camera
-    samples = chosen(edges)
-    count = len(samples.pixel)
-    near = select(front, _touching(front, edges))
-    each = [spans(near, camera.width, camera.height, offset, samples) for offset in SUBPIXELS]
-    sample = np.concatenate([h.sample + i * count for i, h in enumerate(each)])
-    depth, face = np.concatenate([h.depth for h in each]), np.concatenate([h.face for h in each])
-    order = np.argsort(face, kind="stable")
-    pixel = np.tile(samples.pixel, 4)
-    shift = np.repeat(np.array(SUBPIXELS), count, 0)
-    x, y = pixel % camera.width + 0.5 + shift[:, 0], pixel // camera.width + 0.5 + shift[:, 1]
-    hidden_from = None if hides is None else hides.ravel()[pixel]
-    # Supersampled edges are the mesh's own outline, so soft rims need no exits of rays here.
-    fine = _over(stage, Hits(sample[order], depth[order], face[order]), _NO_TRIANGLES, x, y, pixel, hidden_from)
-    rgb, through, mask = (a.reshape(4, count, *a.shape[1:]).mean(0) for a in fine[:3])
+    """Layers in which the pixels of `grid` are means of its samples; part and depth stay those of the centres."""
+    camera, edge = stage.camera, grid.pixels.pixel
+    hits = grid.cast(stage, front, grid.mask((camera.height, camera.width), np.arange(len(edge))))
+    fine = _over(stage, hits, back, grid, hides)
+    rgb, through, mask = (a.reshape(len(grid.offsets), len(edge), *a.shape[1:]).mean(0) for a in fine[:3])
     pixels = camera.width * camera.height
     full = np.zeros(pixels, bool)
     full[at] = True
-    full[samples.pixel] = True
+    full[edge] = True
     union = np.flatnonzero(full)
     number = np.cumsum(full) - 1
     out = Layers(
@@ -220,17 +221,14 @@ def _refine(
     for new, old in zip(out, layers, strict=True):
         new[number[at]] = old
     for new, old in zip(out[:3], (rgb, through, mask), strict=True):
-        new[number[samples.pixel]] = old
+        new[number[edge]] = old
     return out, union
-
-
-_NO_TRIANGLES = triangles(np.zeros((3, 0)), np.zeros((0, 3), np.int64), np.zeros(0, np.int64), 1, 1)
 
 
 def faces_at(stage: Stage, poses: Floats, parts: tuple[int, ...]) -> Ints:
     """The nearest face of some parts at other poses in each pixel [H, W], -1 where none."""
     camera = stage.camera
-    front, _ = _set_up(replace(stage, poses=poses, present=parts))
+    front, _ = _set_up(set_stage(stage.surfaces, stage.light, camera, poses, parts))
     top, _ = nearest(spans(front, camera.width, camera.height), camera.width * camera.height)
     face = np.full(camera.width * camera.height, -1, np.int64)
     face[top.sample] = top.face

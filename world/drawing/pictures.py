@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..scene import Projected
 
 ROW = 1024  # points in a row of the maps that OpenCV reads: its maps are two-dimensional
+BEYOND_BLUR, BEYOND_FADE = 0.04, 0.12  # beyond a picture: width of the blur, and way to it, shares of the height
 RIM_BLUR = 0.012  # width of the blur from which sides take their colour, as a share of the picture's height
 
 
@@ -50,6 +51,49 @@ class Cutout:
     hard: bool  # no pixel of it is transparent
 
 
+def lookup(image: Floats, u: Floats, v: Floats) -> Floats:
+    """Bilinear values [n] of image float32 [h, w] at pixel positions u, v [n]; beyond, its border."""
+    import cv2
+
+    count = len(u)
+    rows = -(-count // ROW)
+    maps = np.zeros((2, rows * ROW), np.float32)
+    maps[0, :count] = u - np.float32(0.5)
+    maps[1, :count] = v - np.float32(0.5)
+    x, y = maps.reshape(2, rows, ROW)
+    out = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(out, np.float32).ravel()[:count]
+
+
+class Extended:
+    """A picture uint8 [h, w, 3] that goes on beyond its border: mirrored, and the farther the more blurred.
+
+    scale (x, y): its pixels per pixel of the original.
+    """
+
+    def __init__(self, image: Bytes, scale: tuple[float, float]):
+        import cv2
+
+        self.image, self.scale = image, scale
+        self.blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), BEYOND_BLUR * len(image)), np.uint8)
+
+    def at(self, u: Floats, v: Floats) -> Floats:
+        """Colours float32 [H, W, 3] in 0..1 at pixel positions u, v [H, W], by cubic interpolation."""
+        import cv2
+
+        height, width = self.image.shape[:2]
+        limit = 4 * max(width, height)
+        x, y = ((c - 0.5).clip(-limit, limit).astype(np.float32) for c in (u, v))
+        found = cv2.remap(self.image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        rgb = np.asarray(found).astype(np.float32) / 255
+        out = np.maximum(np.maximum(-x, x - (width - 1)), np.maximum(-y, y - (height - 1)))
+        if (out > 0).any():
+            share = np.clip(out / (BEYOND_FADE * height), 0, 1)[..., None]
+            soft = cv2.remap(self.blurred, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+            rgb += share * (np.asarray(soft).astype(np.float32) / 255 - rgb)
+        return rgb
+
+
 def at_resolution(image: Bytes, scale: float) -> Picture:
     """The picture shrunk to be seen at `scale` of its pixels; never enlarged."""
     import cv2
@@ -60,6 +104,23 @@ def at_resolution(image: Bytes, scale: float) -> Picture:
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return Picture(small.reshape(size[1], size[0], -1), (size[0] / width, size[1] / height))
+
+
+def framed(image: Bytes, width: int, height: int) -> Bytes:
+    """A picture uint8 [h, w, 3] scaled to cover width x height; of what is too wide or too tall the middle is taken."""
+    picture = at_resolution(image, max(width / image.shape[1], height / image.shape[0]))
+    if picture.image.shape[:2] == (height, width):
+        return picture.image
+    u, v = framed_positions(image.shape[1], image.shape[0], width, height)
+    rows = [picture.at(u, np.full(width, y)) for y in v.tolist()]
+    return np.stack(rows)
+
+
+def framed_positions(from_width: int, from_height: int, width: int, height: int) -> tuple[Floats, Floats]:
+    """Pixel positions u [width] and v [height] in a picture of what `framed` shows of it."""
+    scale = max(width / from_width, height / from_height)
+    u = (np.arange(width) + 0.5 - width / 2) / scale + from_width / 2
+    return u, (np.arange(height) + 0.5 - height / 2) / scale + from_height / 2
 
 
 def nearest_known(known: Bools) -> Ints:

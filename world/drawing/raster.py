@@ -19,11 +19,10 @@ PARALLEL = 1e-12  # ratio of an edge's coefficients below which it is taken for 
 
 
 class Triangles(NamedTuple):
-    """F triangles, ready for their spans; the axis of 3 is their edges."""
+    """F triangles, ready for their spans. Axis of 4: two edges on the left, two on the right; one may stand twice."""
 
-    start: Floats  # [3, F] x where an edge meets row y = 0
-    slope: Floats  # [3, F] pixels of x a row
-    left: Bools  # [3, F] whether the inside is to the right of the edge
+    start: Floats  # [4, F] x where an edge meets row y = 0
+    slope: Floats  # [4, F] pixels of x a row
     inverse_depth: Floats  # [3, F]: its coefficients of x, y, 1
     rows: Floats  # [2, F] least and greatest y, within the picture
     columns: Floats  # [2, F] least and greatest x
@@ -74,9 +73,10 @@ def triangles(points: Floats, faces: Ints, numbers: Ints, width: int, height: in
         least = np.abs(b) * PARALLEL + np.finfo(np.float64).tiny
         a = np.where(np.abs(a) < least, np.where(a < 0, -least, least), a)
         start, slope = -c / a, -b / a
-    return Triangles(
-        start, slope, a > 0, inverse_depth, np.clip(rows[:, wanted], 0, height), columns[:, wanted], numbers
-    )
+    left = a > 0
+    sides = np.stack((left.argmax(0), 2 - left[::-1].argmax(0), left.argmin(0), 2 - left[::-1].argmin(0)))
+    start, slope = np.take_along_axis(start, sides, 0), np.take_along_axis(slope, sides, 0)
+    return Triangles(start, slope, inverse_depth, np.clip(rows[:, wanted], 0, height), columns[:, wanted], numbers)
 
 
 def select(of: Triangles, which: Bools) -> Triangles:
@@ -84,7 +84,6 @@ def select(of: Triangles, which: Bools) -> Triangles:
     return Triangles(
         of.start[:, which],
         of.slope[:, which],
-        of.left[:, which],
         of.inverse_depth[:, which],
         of.rows[:, which],
         of.columns[:, which],
@@ -106,12 +105,11 @@ def spans(
     crossing = of.slope[:, t]
     crossing *= y
     crossing += of.start[:, t]
-    left = of.left[:, t]
-    low = np.where(left, crossing, -np.inf).max(0)
-    high = np.where(left, np.inf, crossing).min(0)
     shift = 0.5 + offset[0]
-    first = np.ceil(np.clip(low - (shift + INCLUSIVE), 0, width)).astype(np.int64)
-    end = np.floor(np.clip(high - (shift - INCLUSIVE), -1, width - 1)).astype(np.int64) + 1
+    low = np.maximum(crossing[0], crossing[1]) - (shift + INCLUSIVE)
+    high = np.minimum(crossing[2], crossing[3]) - (shift - INCLUSIVE)
+    first = np.ceil(np.minimum(np.maximum(low, 0), width)).astype(np.int64)
+    end = np.floor(np.minimum(np.maximum(high, -1), width - 1)).astype(np.int64) + 1
     some = end > first
     t, row, y, first, end = t[some], row[some], y[some], first[some], end[some]
     first, end = first + row * width, end + row * width
@@ -143,8 +141,8 @@ def nearest(hits: Hits, samples: int) -> tuple[Hits, Floats]:
     return keep(tied, winner[tied.sample] == tied.face), depth
 
 
-def keep(hits: Hits, which: Bools) -> Hits:
-    """Some of the hits: which [n]."""
+def keep(hits: Hits, which: Bools | Ints) -> Hits:
+    """Some of the hits: a mask, or their numbers in ascending order."""
     return Hits(hits.sample[which], hits.depth[which], hits.face[which])
 
 

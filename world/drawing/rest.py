@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pictures import at_resolution, nearest_known
+from .pictures import framed, nearest_known
 from .surfaces import moved_pixels
 
 if TYPE_CHECKING:
     from ..arrays import Floats, Ints
-    from .camera import Camera
-    from .shading import Stage
+    from ..scene import Plate
+    from .stage import Stage
     from .surfaces import Surfaces
 
 FADE_PIXELS = 2.0  # way of a body by which the picture's own pixels have given way to the drawn ones
@@ -22,16 +22,10 @@ SHADOW_SHARE = 0.25  # way of a body, as a share of its size, by which its new s
 class RestPicture:
     """Corrects frames of the scene's still view; made from its bodies at rest as drawn, rgb [H, W, 3], part [H, W]."""
 
-    def __init__(self, stage: Stage, rgb: Floats, part: Ints):
-        plate = stage.motion.scene.plate
-        assert plate is not None
+    def __init__(self, plate: Plate, stage: Stage, rgb: Floats, part: Ints):
         self.camera, self.poses, self.present = stage.camera, stage.poses, frozenset(stage.present)
         height, width = part.shape
-        self.pixel = np.zeros(0, np.int64)
-        picture = at_resolution(plate.picture, width / plate.picture.shape[1]).image
-        if picture.shape[:2] != (height, width):
-            return  # a cropped or enlarged view is drawn throughout
-        picture = picture.reshape(-1, 3).astype(np.float32) / 255
+        picture = framed(plate.picture, width, height).reshape(-1, 3).astype(np.float32) / 255
         difference = picture - rgb.reshape(-1, 3)
         self.pixel = np.flatnonzero(np.abs(difference).max(1) > 1e-4)
         self.difference, self.picture = difference[self.pixel], picture[self.pixel]
@@ -69,8 +63,3 @@ def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], 
             share = min(moved / max(SHADOW_SHARE * surface.size, 1e-9), 1.0)
             out[p] = share * share * (3 - 2 * share)
     return out
-
-
-def is_home(camera: Camera, still: Camera) -> bool:
-    """Whether a camera is the scene's still view."""
-    return camera.same(still)

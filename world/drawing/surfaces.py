@@ -21,14 +21,14 @@ CREASE_DEG = 40.0  # faces that meet at a sharper angle are shaded as separate f
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """One part: its faces are first_face .. first_face + F, its vertices likewise.
+    """One part: the slices of faces and vertices that are its own.
 
     corner_normals [F, 3, 3]: of lit parts, in the part's axes. cutout: of a Projected part. size: metres, its extent.
     """
 
     part: Part
-    first_face: int
-    first_vertex: int
+    faces: slice
+    vertices: slice
     low: Floats  # [3] bounds in the part's axes
     high: Floats
     corner_normals: Floats | None
@@ -46,6 +46,8 @@ class Surfaces:
 
     vertices [N, 3] and normals [F, 3] in each part's axes; offsets [F]: normal dot a point of the face; faces [F, 3]
     number vertices of this list; part [F]; two_sided [F]: of meshes that are not closed, so both sides are seen.
+    first_faces [P + 1]: each part's, and the end. to_picture [P, 3, 4]: part's axes to homogeneous pixels of the
+    picture projected on it; from_picture [F]: how far the picture's camera stands in front of each face, metres.
     """
 
     parts: tuple[Surface, ...]
@@ -55,6 +57,9 @@ class Surfaces:
     offsets: Floats
     part: Ints
     two_sided: Bools
+    first_faces: Ints
+    to_picture: Floats
+    from_picture: Floats
 
 
 def surfaces(motion: Motion, camera: Camera) -> Surfaces:
@@ -79,25 +84,37 @@ def surfaces(motion: Motion, camera: Camera) -> Surfaces:
             picture = cutouts[id(look)]
         lit = look is not None and picture is None
         corners = corner_normals(mesh, normal) if lit else None
-        parts.append(Surface(part, first_face, first_vertex, at.min(0), at.max(0), corners, picture))
+        face_end, vertex_end = first_face + len(mesh.faces), first_vertex + len(at)
+        own = slice(first_face, face_end), slice(first_vertex, vertex_end)
+        parts.append(Surface(part, *own, at.min(0), at.max(0), corners, picture))
         vertices.append(at)
         faces.append(np.asarray(mesh.faces, np.int64) + first_vertex)
         normals.append(normal)
         two_sided.append(np.full(len(mesh.faces), not is_closed(mesh)))
-        first_vertex += len(at)
-        first_face += len(mesh.faces)
-    if not parts:
-        none = np.zeros((0, 3))
-        return Surfaces((), none, none.astype(np.int64), none, none[:, 0], none[:, 0].astype(np.int64), none[:, 0] > 0)
-    all_vertices, all_faces, all_normals = np.concatenate(vertices), np.concatenate(faces), np.concatenate(normals)
+        first_vertex, first_face = vertex_end, face_end
+    all_vertices = np.concatenate([np.zeros((0, 3)), *vertices])
+    all_faces = np.concatenate([np.zeros((0, 3), np.int64), *faces])
+    all_normals = np.concatenate([np.zeros((0, 3)), *normals])
+    offsets = (all_normals * all_vertices[all_faces[:, 0]]).sum(1)
+    to_picture, from_picture = np.zeros((len(parts), 3, 4)), np.ones(len(all_faces))
+    for p, surface in enumerate(parts):
+        if surface.cutout is not None:
+            rest = np.asarray(surface.part.rest, np.float64)
+            to_picture[p] = surface.cutout.to_picture @ rest
+            eye = inverse(rest)[:3] @ np.append(surface.cutout.eye, 1.0)
+            from_picture[surface.faces] = all_normals[surface.faces] @ eye - offsets[surface.faces]
+    counts = [len(f) for f in faces]
     return Surfaces(
         tuple(parts),
         all_vertices,
         all_faces,
         all_normals,
-        (all_normals * all_vertices[all_faces[:, 0]]).sum(1),
-        np.repeat(np.arange(len(parts)), [len(f) for f in faces]),
-        np.concatenate(two_sided),
+        offsets,
+        np.repeat(np.arange(len(parts)), counts),
+        np.concatenate([np.zeros(0, bool), *two_sided]),
+        np.cumsum([0, *counts]),
+        to_picture,
+        from_picture,
     )
 
 
@@ -150,11 +167,6 @@ def moved_pixels(surface: Surface, camera: Camera, pose: Floats, seen_from: Came
         local = corners @ np.transpose(matrix[:, :3]) + matrix[:, 3]
         ends.append(local[:, :2] / np.maximum(local[:, 2:], 1e-3))
     return float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
-
-
-def between(start: Floats, end: Floats) -> Floats:
-    """Pose of one frame's axes in another's [4, 4]: inverse(end) @ start."""
-    return inverse(end) @ start
 
 
 def _check(part: Part) -> None:

@@ -1,0 +1,103 @@
+"""How fast a motion is drawn with all outputs, in how much memory, and where the time goes.
+
+    python bench/draft.py            832x480, 81 frames: three bodies cut from a photograph, sixty shards; 416x240
+    python bench/draft.py --busy     the same beside a process that keeps one core busy
+    python bench/draft.py --profile  the functions that take the time
+
+Aims on two cores: 13.2 frames a second (RealWonder, 2603.05449, on an H200), peak memory 1.5 GB with torch imported,
+the draft at 416x240 within 1 s, sixty shards at most twice as slow. Each case runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+FRAMES = 81
+BODIES = ((300, 200, 90, 70), (560, 230, 80, 100), (420, 350, 70, 60))  # x, y and radii in pixels of 832x480
+CASES = {
+    "three bodies, 832x480": dict(width=832, height=480),
+    "three bodies, 416x240": dict(width=416, height=240),
+    "three bodies, 832x480, moving camera": dict(width=832, height=480, orbit=True),
+    "sixty shards, 832x480": dict(width=832, height=480, shards=60),
+}
+
+
+def motion(shards: int = 0):
+    """Three bodies that tumble; or one that breaks in the first frame into a grid of shards that fly apart."""
+    from pictured import moved, picture_scene, shattered, translation, turned
+
+    if shards:
+        scene = picture_scene(bodies=((416, 240, 120, 110),), thickness=0.3)
+        return shattered(scene, shards, FRAMES)
+    scene, axes = picture_scene(bodies=BODIES), ((0, 1, 0), (0, 0, 1), (1, 0, 0))
+    steps = [
+        [
+            translation(0.5 * s * (1 - i), 0, 0.5 * np.sin(np.pi * s)) @ turned(axes[i], 1.8 * s, b.position)
+            for i, b in enumerate(scene.bodies)
+        ]
+        for s in np.linspace(0, 1, FRAMES)
+    ]
+    return moved(scene, steps)
+
+
+def measure(name: str, profile: bool) -> None:
+    """Draw one case and print its figures."""
+    import torch  # noqa: F401  a user's process has it
+    from pictured import orbit
+    from vdit.world.drawing.film import film
+
+    case = dict(CASES[name])
+    width, height = case["width"], case["height"]
+    made = motion(case.get("shards", 0))
+    c2w = orbit(made.scene, FRAMES, 10.0) if case.get("orbit") else None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    profiler = cProfile.Profile(time.process_time)
+    start, cpu, first = time.perf_counter(), time.process_time(), []
+    if profile:
+        profiler.enable()
+    film(made, width=width, height=height, c2w=c2w, on_frame=lambda _: first.append(time.perf_counter() - start))
+    profiler.disable()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    triangles = sum(len(p.surface.faces) for p in made.parts)
+    print(
+        f"{name}: {FRAMES / seconds:.1f} frames/s ({seconds:.2f} s, {cpu:.2f} s of processor), "
+        f"first frame after {first[0]:.2f} s, {triangles} triangles, peak {peak:.2f} GB ({before:.2f} GB before)",
+        flush=True,
+    )
+    if profile:
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats("drawing", 24)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    if options.case:
+        measure(options.case, options.profile)
+        return
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if options.busy else None
+    try:
+        for name in CASES:
+            more = ["--profile"] if options.profile else []
+            subprocess.run([sys.executable, "-P", __file__, "--case", name, *more], check=True)
+    finally:
+        if busy:
+            busy.kill()
+
+
+if __name__ == "__main__":
+    main()
