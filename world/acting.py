@@ -13,12 +13,12 @@ import numpy as np
 
 from .actions import Action, Actions, Actuate, Break, Drag, Force, Gravity, Push, Release, Spin, Throw, Wind
 from .dynamics import PREFIX, World
-from .meshes import convex_hull, corners, pose_matrix, shape_mesh, transformed
+from .meshes import pose_matrix, transformed
 from .scene import SceneError
 
 if TYPE_CHECKING:
     from .arrays import Floats
-    from .scene import Body, Scene
+    from .scene import Scene
 
 AIR_DENSITY = 1.2  # kg/m^3, at sea level and 20 degrees
 DRAG_COEFFICIENT = 1.0  # of blunt bodies: a sphere has 0.5, a cube 1.05, a plate 1.2
@@ -175,12 +175,5 @@ def _wind_force(world: World, i: int, wind: Floats) -> Floats:
     velocity, _ = world.velocity(i)
     relative = wind - velocity
     local = world.pose(i)[:3, :3].T @ relative
-    section = np.maximum(_face_areas(world.bodies[i]) @ local, 0.0).sum()  # area times speed
+    section = np.maximum(world.sides[i] @ local, 0.0).sum()  # area times speed
     return 0.5 * AIR_DENSITY * DRAG_COEFFICIENT * section * relative
-
-
-def _face_areas(body: Body) -> Floats:
-    """Area vectors [F, 3] of the convex hull of a body; those facing a direction sum to its cross-section there."""
-    hull = convex_hull(np.concatenate([shape_mesh(s).vertices for s in body.shapes]))
-    a, b, c = corners(hull.vertices, hull.faces)
-    return np.cross(b - a, c - a) / 2

@@ -131,8 +131,14 @@ def _unlift(world: World, rows: Ints, contacts: Ints) -> None:
 
 def _check_state(world: World) -> None:
     """Raises SceneError when a simulation explodes: a state that is not finite, or a speed beyond reason."""
+    import mujoco
+
     data, model = world.data, world.model
     speeds = np.abs(data.qvel)
+    warned = np.flatnonzero(data.warning.number)
+    if len(warned):
+        text = mujoco.mju_warningText(int(warned[0]), int(data.warning[warned[0]].lastinfo))
+        raise SceneError(f"the simulation fails at {data.time:.3f} s. MuJoCo: {text}")
     if np.isfinite(data.qpos).all() and (speeds < FASTEST).all():
         return
     bad = int(np.argmax(np.where(np.isfinite(speeds), speeds, np.inf)))

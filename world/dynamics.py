@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 import math
-import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .meshes import body_center, body_mass, body_volume, pose_matrix, rotation_matrix, shape_mesh
+from .actions import Drag, Wind
+from .meshes import body_center, body_mass, body_volume, convex_hull, corners, pose_matrix, rotation_matrix, shape_mesh
 from .scene import SceneError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     import mujoco
 
-    from .actions import Drag
+    from .actions import Actions
     from .arrays import Floats, Ints
     from .scene import Body, Joint, Mechanism, Plane, Scene, Shape, Vector
 
@@ -32,7 +33,8 @@ IMPEDANCE = 0.999  # share of a contact's wanted acceleration that is reached; 1
 ROLLING = 0.002  # resistance of rolling bodies as a share of their radius: wood on wood, wheels on rails .0005 to .005
 SPINNING = 0.02  # torque against spinning on the spot as a share of radius: two thirds of a contact patch of 3%
 OWN_BIT = 1 << 30  # contact bit of bodies: they meet each other through explicit pairs, and a mechanism by this bit
-DRAG_TIME_S = 0.05  # time constant of the weld that drags: a hand's reaction; a jerk of the path is smoothed by it
+DRAG_TIME_S = 0.02  # time constant of the weld that drags: a hand's reaction; a jerk of the path is smoothed by it
+COARSE = 24  # segments around a round body whose cross-section the wind meets
 ROUND = ("sphere", "ellipsoid", "cylinder", "capsule")
 
 
@@ -50,6 +52,7 @@ class World:
     restitution: Floats  # [G]
     links: tuple[int, ...]  # MuJoCo's bodies of the mechanism, its world first where that carries geoms
     drags: tuple[tuple[int, int], ...]  # (mocap body, equality) of each drag
+    sides: tuple[Floats, ...]  # [F, 3] area vectors of the convex hull of each body, if there is wind
 
     def refresh(self) -> None:
         """Work poses and velocities out from the state: a step leaves those before it."""
@@ -100,13 +103,15 @@ class World:
         return next((i for i, b in enumerate(self.bodies) if b.name == name), None)
 
 
-def compile_world(scene: Scene, bodies: Sequence[Body], drags: Sequence[Drag], step_s: float) -> World:
-    """A model of these bodies and the scene's planes and mechanism, at time 0 of all of them.
+def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s: float) -> World:
+    """A model of these bodies and the scene's planes and mechanism, at time 0 of all of them, ready for the actions.
 
     Raises SceneError where MuJoCo refuses it.
     """
     import mujoco
 
+    drags = [a for a in actions if isinstance(a, Drag)]
+    windy = any(isinstance(a, Wind) for a in actions)
     spec = mujoco.MjSpec()
     _set_options(spec, scene, step_s)
     surfaces: list[tuple[str, int, bool, float, Body | Plane]] = []  # geom, owner, still, radius if round, whose
@@ -147,7 +152,21 @@ def compile_world(scene: Scene, bodies: Sequence[Body], drags: Sequence[Drag], s
         restitution=np.array([r for _, r in owner]),
         links=tuple(links),
         drags=tuple((model.body(f"drag/{k}").id, model.equality(f"drag/{k}").id) for k in range(len(drags))),
+        sides=tuple(_sides(b) for b in bodies) if windy else (),
     )
+
+
+@contextmanager
+def warnings_of_mujoco() -> Generator[list[str], None, None]:
+    """Gather what MuJoCo warns of, which it would print and write to a file in the current folder."""
+    import mujoco
+
+    found, before = list[str](), mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(found.append)
+    try:
+        yield found
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def carry_over(old: World, new: World) -> None:
@@ -173,6 +192,15 @@ def carry_over(old: World, new: World) -> None:
         new.model.body_pos[mine] = old.model.body_pos[theirs]
         new.data.eq_active[weld] = old.data.eq_active[was]
     mujoco.mj_forward(new.model, new.data)
+
+
+def _sides(body: Body) -> Floats:
+    """Area vectors [F, 3] of the convex hull of a body; those facing a direction sum to its cross-section there."""
+    if not body.shapes:
+        return np.zeros((0, 3))
+    hull = convex_hull(np.concatenate([shape_mesh(s, COARSE).vertices for s in body.shapes]))
+    a, b, c = corners(hull.vertices, hull.faces)
+    return np.cross(b - a, c - a) / 2
 
 
 def _set_options(spec: mujoco.MjSpec, scene: Scene, step_s: float) -> None:
@@ -216,7 +244,7 @@ def _add_body(spec: mujoco.MjSpec, body: Body, center: Floats) -> list[str]:
         _add_joint(added, body, body.joint)
     elif not body.fixed:
         added.add_freejoint(name=f"body/{body.name}")
-    density = body_mass(body) / body_volume(body)
+    density = body_mass(body) / body_volume(body) if body.shapes else 0.0
     names = [f"body/{body.name}/{k}" for k in range(len(body.shapes))]
     for name, shape in zip(names, body.shapes, strict=True):
         geom = added.add_geom(name=name, density=density, contype=OWN_BIT, conaffinity=OWN_BIT - 1)
@@ -287,10 +315,9 @@ def _attach(spec: mujoco.MjSpec, mechanism: Mechanism) -> None:
         child = mujoco.MjSpec.from_string(mechanism.xml, assets=mechanism.assets)
     except ValueError as e:
         raise SceneError(f"MuJoCo cannot read the mechanism: {e}") from e
-    with warnings.catch_warnings():
-        # Options of the file that differ from the scene's: the scene's count.
-        warnings.simplefilter("ignore", UserWarning)
-        spec.attach(child, prefix=PREFIX, frame=spec.worldbody.add_frame())
+    for name in (n for n in dir(spec.option) if not n.startswith("_")):
+        setattr(child.option, name, getattr(spec.option, name))  # the scene's options count, and MuJoCo need not warn
+    spec.attach(child, prefix=PREFIX, frame=spec.worldbody.add_frame())
 
 
 def _start(model: mujoco.MjModel) -> mujoco.MjData:
@@ -299,4 +326,5 @@ def _start(model: mujoco.MjModel) -> mujoco.MjData:
     data = mujoco.MjData(model)
     if model.nkey:
         mujoco.mj_resetDataKeyframe(model, data, 0)
+        data.time = 0.0
     return data

@@ -125,14 +125,10 @@ def body_mass(body: Body) -> float:
 
 def body_center(body: Body) -> Floats:
     """Centre of mass [3] in the body's axes."""
+    if not body.shapes:
+        return np.zeros(3)
     volumes = np.array([shape_volume(s) for s in body.shapes])
     return volumes @ np.array([_shape_center(s) for s in body.shapes]) / volumes.sum()
-
-
-def body_size(body: Body) -> float:
-    """The smallest width of a body's shapes along its axes, in metres."""
-    meshes = [shape_mesh(s).vertices for s in body.shapes]
-    return float(np.ptp(np.concatenate(meshes), axis=0).min())
 
 
 def convex_hull(points: Floats) -> Mesh:

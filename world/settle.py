@@ -37,6 +37,7 @@ def settle(world: World, moved: set[str], check: Callable[[], None] | None) -> t
     given = [pose_matrix(b.position, b.rotation) for b in world.bodies]
     sizes = np.array([body_volume(b) ** (1 / 3) for b in world.bodies])
     place, rate = _columns(world)
+    mechanism, act = np.where(rate < 0, data.qvel, 0.0), data.act.copy()
     gravity = model.opt.gravity.copy()
     model.opt.gravity[:] = 0.0
     start = data.qpos.copy()
@@ -60,8 +61,7 @@ def settle(world: World, moved: set[str], check: Callable[[], None] | None) -> t
         way, turn = _difference(begin, _centers_and_turns(world))
         moving |= (way > MOVED * sizes) | (turn > TURNED)
         _hold(world, place, rate, moving, start)
-    data.qvel[:] = 0.0
-    data.time = 0.0
+    data.qvel[:], data.act[:], data.time = mechanism, act, 0.0
     world.refresh()
     offsets = np.array([np.linalg.inv(world.pose(i)) @ p for i, p in enumerate(given)]).reshape(-1, 4, 4)
     remarks = [

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import acting
-from .actions import Break, Drag, Gravity, Push, Release, Spin, Throw
+from . import acting, checks
+from .actions import Break, Gravity, Push, Release, Spin, Throw
 from .arrays import Floats
+from .budget import frames_of
 from .contacts import advance
-from .dynamics import carry_over, compile_world
+from .dynamics import carry_over, compile_world, warnings_of_mujoco
 from .fracture import Blow, Moving, shatter
+from .links import link_parts, link_pose
 from .meshes import body_mass, body_volume, pose_matrix, surface_of, transformed
 from .motion import Event, Motion, Part
+from .scene import SceneError
 from .settle import settle
-from .validate import check_budget, check_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +47,7 @@ class _Track:
     offset: Floats
     first: int
     poses: list[Floats] = field(default_factory=list[Floats])
+    link: int | None = None  # MuJoCo's body, of a link
 
 
 def step_for(bodies: tuple[Body, ...]) -> float:
@@ -67,16 +70,25 @@ def simulate(
     seed: of the shapes of shards. check: called often, may raise to cancel. The same arguments give the same bits.
     Raises SceneError for a scene or actions that cannot be simulated, and where the simulation explodes.
     """
-    check_scene(scene)
+    checks.check(scene)
     acting.checked(scene, actions)
-    frames = check_budget(scene, seconds, fps, step_for(scene.bodies))
-    drags = [a for a in actions if isinstance(a, Drag)]
-    world = compile_world(scene, scene.bodies, drags, step_for(scene.bodies))
+    frames = frames_of(scene, seconds, fps, step_for(scene.bodies))
+    with warnings_of_mujoco() as warnings:
+        motion = _moved(scene, actions, frames, fps, seed, check)
+    return replace(motion, remarks=(*motion.remarks, *dict.fromkeys(warnings)))
+
+
+def _moved(
+    scene: Scene, actions: Actions, frames: int, fps: float, seed: int, check: Callable[[], None] | None
+) -> Motion:
+    world = compile_world(scene, scene.bodies, actions, step_for(scene.bodies))
     for a in actions:
         if isinstance(a, acting.Actuate):
             acting.actuator_number(world, a.actuator)
     offsets, remarks = settle(world, _moved_at_start(actions), check)
     tracks = [_Track(_part(b, b.name), o, 0) for b, o in zip(scene.bodies, offsets, strict=True)]
+    tracks += [_Track(part, np.eye(4), 0, link=link) for link, part in link_parts(world)]
+    _check_names([t.part.body for t in tracks if t.link is not None], scene)
     _start_velocities(world, scene.bodies)
     events: list[Event] = []
     end = (frames - 1) / fps
@@ -87,9 +99,9 @@ def simulate(
     frame, checked_at = 1, 0.0
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
         fresh = tuple(a for a in actions if getattr(a, "time", None) == begin)
-        world = _begin(scene, world, fresh, drags)
+        world = _begin(scene, world, fresh, actions)
         blows = {a.body: Blow() for a in fresh if isinstance(a, Break) and world.number(a.body) is not None}
-        world = _break(scene, world, blows, drags, tracks, frame, random, events)
+        world = _break(scene, world, blows, actions, tracks, frame, random, events)
         while world.time < stop - 1e-9:
             if check is not None and world.time >= checked_at:
                 check()
@@ -104,7 +116,7 @@ def simulate(
             if blows := _blows(world, events, hits, moment):
                 # It breaks as it moved before the impact: each shard then meets what the body met.
                 world.restore(before)
-                world = _break(scene, world, blows, drags, tracks, frame, random, events)
+                world = _break(scene, world, blows, actions, tracks, frame, random, events)
         world.set_time(stop)
         if frame < frames and abs(stop - frame / fps) < 1e-9:
             _record(world, tracks, frame)
@@ -133,6 +145,13 @@ def _part(body: Body, of: str) -> Part:
     )
 
 
+def _check_names(links: list[str], scene: Scene) -> None:
+    """Raises SceneError if a link of the mechanism has a body's name."""
+    both = sorted(set(links) & {b.name for b in scene.bodies})
+    if both:
+        raise SceneError(f"a body and a link of the mechanism are both named {both[0]!r}; rename the body")
+
+
 def _pose(body: Body) -> Floats:
     return pose_matrix(body.position, body.rotation)
 
@@ -151,7 +170,7 @@ def _start_velocities(world: World, bodies: Sequence[Body]) -> None:
         acting.set_velocities(world, given)
 
 
-def _begin(scene: Scene, world: World, fresh: Actions, drags: list[Drag]) -> World:
+def _begin(scene: Scene, world: World, fresh: Actions, actions: Actions) -> World:
     """Do what is done at once: gravity, velocities, releases; the world after it."""
     acting.set_velocities(world, [a for a in fresh if isinstance(a, Throw | Spin)])
     for a in fresh:
@@ -160,7 +179,7 @@ def _begin(scene: Scene, world: World, fresh: Actions, drags: list[Drag]) -> Wor
     released = {a.body for a in fresh if isinstance(a, Release)}
     if released:
         bodies = [replace(b, fixed=False) if b.name in released else b for b in world.bodies]
-        new = compile_world(scene, bodies, drags, world.step_s)
+        new = compile_world(scene, bodies, actions, world.step_s)
         carry_over(world, new)
         return new
     return world
@@ -212,7 +231,7 @@ def _break(
     scene: Scene,
     world: World,
     blows: dict[str, Blow],
-    drags: list[Drag],
+    actions: Actions,
     tracks: list[_Track],
     frame: int,
     random: np.random.Generator,
@@ -239,7 +258,7 @@ def _break(
         shards += pieces
         blow = blows[body.name]
         events.append(Event(kind="break", time=world.time, body=body.name, other=blow.other, impulse=blow.impulse))
-    new = compile_world(scene, [*bodies, *shards], drags, world.step_s)
+    new = compile_world(scene, [*bodies, *shards], actions, world.step_s)
     carry_over(world, new)
     _start_velocities(new, shards)
     return new
@@ -252,7 +271,9 @@ def _shard(shard: Body, parent: Part, rest: Floats) -> Part:
 def _record(world: World, tracks: list[_Track], frame: int) -> None:
     world.refresh()
     for track in tracks:
-        if (i := world.number(track.part.name)) is not None:
+        if track.link is not None:
+            track.poses.append(link_pose(world, track.link))
+        elif (i := world.number(track.part.name)) is not None:
             track.poses.append(track.part.rest if frame == 0 else world.pose(i) @ track.offset)
 
 
