@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vdit.world.actions import Actuate, Drag, Push, Release, Throw, Wind
+from vdit.world.actions import Actuate, Break, Drag, Push, Release, Throw, Wind
 from vdit.world.dynamics import compile_world
 from vdit.world.fracture import Blow, Moving, shatter
 from vdit.world.meshes import (
@@ -133,6 +133,13 @@ def test_a_fall_breaks_what_is_less_tough_than_its_impact():
         motion = simulate(scene(falling, material=MATERIALS["wood"]), seconds=0.3, fps=24)
         broken.append([x.kind for x in motion.events if x.kind == "break"])
     assert broken == [[], ["break"]]
+
+
+def test_a_body_made_brittle_breaks_where_it_hits_and_not_before():
+    falling = body(SHAPES[1], (0, 0, 0.65), material=MATERIALS["wood"])
+    brittle = (Break(body="body", time=0.1, toughness=1.0),)
+    breaks = [e for e in simulate(scene(falling), brittle, seconds=0.6, fps=24).events if e.kind == "break"]
+    assert len(breaks) == 1 and breaks[0].time == pytest.approx(math.sqrt(2 * 0.5 / G), abs=0.01)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.kind)

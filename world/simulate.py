@@ -100,7 +100,8 @@ def _moved(
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
         fresh = tuple(a for a in actions if getattr(a, "time", None) == begin)
         world = _begin(scene, world, fresh, actions)
-        blows = {a.body: Blow() for a in fresh if isinstance(a, Break) and world.number(a.body) is not None}
+        broken = [a.body for a in fresh if isinstance(a, Break) and a.toughness is None]
+        blows = {name: Blow() for name in broken if world.number(name) is not None}
         world = _break(scene, world, blows, actions, tracks, frame, random, events)
         while world.time < stop - 1e-9:
             if check is not None and world.time >= checked_at:
@@ -171,7 +172,9 @@ def _start_velocities(world: World, bodies: Sequence[Body]) -> None:
 
 
 def _begin(scene: Scene, world: World, fresh: Actions, actions: Actions) -> World:
-    """Do what is done at once: gravity, velocities, releases; the world after it."""
+    """Do what is done at once: gravity, velocities, toughness, releases; the world after it."""
+    brittle = {a.body: a.toughness for a in fresh if isinstance(a, Break) and a.toughness is not None}
+    world = replace(world, bodies=tuple(_as_tough(b, brittle.get(b.name)) for b in world.bodies))
     acting.set_velocities(world, [a for a in fresh if isinstance(a, Throw | Spin)])
     for a in fresh:
         if isinstance(a, Gravity):
@@ -183,6 +186,11 @@ def _begin(scene: Scene, world: World, fresh: Actions, actions: Actions) -> Worl
         carry_over(world, new)
         return new
     return world
+
+
+def _as_tough(body: Body, toughness: float | None) -> Body:
+    """The body with a new toughness in J/kg; None: with its own."""
+    return body if toughness is None else replace(body, material=replace(body.material, toughness=toughness))
 
 
 def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
