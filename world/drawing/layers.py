@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .raster import Hits, Samples, Triangles, chosen, keep, nearest, select, spans, triangles
-from .shading import opacity_within, shade
+from .shading import meet_within, shade
 from .stage import Stage, coordinates, set_stage
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ BEHIND = 1e-4  # relative step of depth from which a surface is another one, beh
 CENTRE = (0.0, 0.0)
 SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 HIDING = 0.01  # relative depth over which what the picture shows goes from not hiding a part to hiding it
+FAINT = 0.05  # opacity up to which a part may end at once: at a soft outline its cut-out fades out before its mesh
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 CREASE = 0.05  # step of brightness within a lit part that is smoothed as an edge
 
@@ -28,7 +29,8 @@ class Layers(NamedTuple):
     """What n samples see of the parts, in front of the background.
 
     rgb [n, 3] premultiplied; through [n]: light let through from the background; mask [n]: share of movable parts;
-    part [n]: that which covers at least half, -1 where none; depth [n]: its depth in metres.
+    part [n]: that which covers at least half, -1 where none; depth [n]: its depth in metres. front [n]: the nearest
+    part, -1 where none, and its opacity [n].
     """
 
     rgb: Floats
@@ -36,6 +38,8 @@ class Layers(NamedTuple):
     mask: Floats
     part: Ints
     depth: Floats
+    front: Ints
+    opacity: Floats
 
 
 def draw_parts(stage: Stage, hides: Floats | None) -> tuple[Layers, Ints]:
@@ -105,6 +109,7 @@ def _over(stage: Stage, hits: Hits, back: Triangles, grid: Grid, hides: Floats |
     n = len(x)
     rgb, mask = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
     through, part, depth = np.ones(n, np.float32), np.full(n, -1, np.int16), np.full(n, np.inf, np.float32)
+    front, opacity = np.full(n, -1, np.int16), np.zeros(n, np.float32)
     movable = np.array([s.part.movable for s in stage.surfaces.parts], np.float32)
     for layer in range(LAYERS):
         top, z = nearest(hits, n)
@@ -115,15 +120,16 @@ def _over(stage: Stage, hits: Hits, back: Triangles, grid: Grid, hides: Floats |
             leaves = _exits(stage, top, soft, back, grid)
             ask = np.flatnonzero(leaves > top.depth)
             if len(ask):
-                within = opacity_within(stage, keep(top, ask), x[s[ask]], y[s[ask]], leaves[ask])
-                alpha[ask] = np.maximum(alpha[ask], within)
+                met, at = keep(top, ask), s[ask]
+                colors[ask], alpha[ask] = meet_within(stage, met, x[at], y[at], leaves[ask], colors[ask], alpha[ask])
         if hidden_from is not None:
             behind = top.depth / hidden_from[s] - 1
             alpha *= np.clip(1 - behind / HIDING, 0, 1)
         share = through[s] * alpha
         colors *= share[:, None]
         if layer == 0:
-            rgb[s] = colors
+            rgb[s], opacity[s] = colors, alpha
+            front[s] = stage.surfaces.part[top.face]
         else:
             rgb[s] += colors
         which = stage.surfaces.part[top.face]
@@ -137,7 +143,7 @@ def _over(stage: Stage, hits: Hits, back: Triangles, grid: Grid, hides: Floats |
         hits = keep(hits, (through[hits.sample] > THROUGH) & (hits.depth > z[hits.sample] * (1 + BEHIND)))
         if not len(hits.sample):
             break
-    return Layers(rgb, through, mask, part, depth)
+    return Layers(rgb, through, mask, part, depth, front, opacity)
 
 
 def _exits(stage: Stage, top: Hits, soft: Ints, back: Triangles, grid: Grid) -> Floats:
@@ -179,18 +185,18 @@ def _edges(stage: Stage, layers: Layers, at: Ints, shape: tuple[int, int]) -> Bo
     wide = edges[box].shape[1]
     inside = ((rows - top) * wide + columns - left).astype(np.int64)
     label = np.full(edges[box].size, -1, np.int16)
-    label[inside] = layers.part
+    label[inside] = layers.front
     cover = np.zeros(label.size, np.float32)
-    cover[inside] = 1 - layers.through
+    cover[inside] = layers.opacity
     light = np.zeros(label.size, np.float32)
     lit = np.array([s.cutout is None for s in stage.surfaces.parts] + [False])
-    light[inside] = np.where(lit[layers.part], layers.rgb @ LUMA, 0)
+    light[inside] = np.where(lit[layers.front], layers.rgb @ LUMA, 0)
     label, cover, light = (a.reshape(-1, wide) for a in (label, cover, light))
     region = edges[box]
     for axis in (0, 1):
         a, b = (slice(None, -1), slice(1, None))
         one, two = ((a, slice(None)), (b, slice(None))) if axis == 0 else ((slice(None), a), (slice(None), b))
-        differs = (label[one] != label[two]) & (np.maximum(cover[one], cover[two]) > 0.55)
+        differs = (label[one] != label[two]) & (np.maximum(cover[one], cover[two]) > FAINT)
         differs |= np.abs(light[one] - light[two]) > CREASE
         region[one] |= differs
         region[two] |= differs
@@ -217,6 +223,8 @@ def _refine(
         np.zeros(len(union), np.float32),
         np.full(len(union), -1, np.int16),
         np.full(len(union), np.inf, np.float32),
+        np.full(len(union), -1, np.int16),
+        np.zeros(len(union), np.float32),
     )
     for new, old in zip(out, layers, strict=True):
         new[number[at]] = old

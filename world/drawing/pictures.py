@@ -31,7 +31,7 @@ class Picture:
         import cv2
 
         count = len(u)
-        rows = -(-count // ROW)
+        rows = max(-(-count // ROW), 1)
         maps = np.zeros((2, rows * ROW), np.float32)
         maps[0, :count] = u * self.scale[0] - 0.5
         maps[1, :count] = v * self.scale[1] - 0.5
@@ -56,7 +56,7 @@ def lookup(image: Floats, u: Floats, v: Floats) -> Floats:
     import cv2
 
     count = len(u)
-    rows = -(-count // ROW)
+    rows = max(-(-count // ROW), 1)
     maps = np.zeros((2, rows * ROW), np.float32)
     maps[0, :count] = u - np.float32(0.5)
     maps[1, :count] = v - np.float32(0.5)

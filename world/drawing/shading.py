@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STRETCH = (2.0, 5.0)  # magnification of a picture from which, and by which, sides take the rim's colour instead
 GLOSS, SHININESS = 0.12, 30.0  # height and exponent of the highlight of a lit body
 CHORD_STEPS = 3  # points between entry and exit of a ray at which a soft edge looks for the body
+RIM_GAIN = 4.0  # a rim seen from the side that is 1/4 more opaque than the cut-out has all its colour from within
 
 
 def shade(stage: Stage, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -34,22 +35,30 @@ def shade(stage: Stage, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Float
     return rgb, alpha
 
 
-def opacity_within(stage: Stage, hits: Hits, x: Floats, y: Floats, leaves: Floats) -> Floats:
-    """Greatest opacity [n] that rays meet between their hits on projected pictures and depth leaves [n].
+def meet_within(
+    stage: Stage, hits: Hits, x: Floats, y: Floats, leaves: Floats, rgb: Floats, alpha: Floats
+) -> tuple[Floats, Floats]:
+    """Colours [n, 3] and opacities [n] of hits with rgb, alpha, whose rays leave their part again at depth leaves [n].
 
-    A ray that enters at the soft rim of a body seen from the side still meets the body within.
+    A ray that enters at the soft rim of a body seen from the side still meets the body within: the greatest opacity on
+    its way counts, and what it has more than the rim has the colour of the rim's surroundings within the outline.
     """
-    alpha = np.zeros(len(x), np.float32)
+    rgb, alpha = np.array(rgb), np.array(alpha)
     for parts, counts, s in _runs(stage.surfaces, hits):
         cut = stage.surfaces.parts[parts[0]].cutout
         if cut is not None:
             opacity = Picture(cut.sharp.image[..., 3:], cut.sharp.scale)
-            steps = np.arange(1, CHORD_STEPS + 2, dtype=np.float32)[:, None] / (CHORD_STEPS + 1)
+            steps = np.linspace(0, 1, CHORD_STEPS + 2, dtype=np.float32)[:, None]
             z = hits.depth[s] + (leaves[s] - hits.depth[s]) * steps
             a, b, c = transform(stage.to_picture[parts], counts, x[s], y[s], z)
-            found = opacity.at((a / c).ravel(), (b / c).ravel()).reshape(z.shape)
-            alpha[s] = found.max(0) * np.float32(1 / 255)
-    return alpha
+            u, v = a / c, b / c
+            found = opacity.at(u.ravel(), v.ravel()).reshape(z.shape).max(0) * np.float32(1 / 255)
+            more = np.clip(RIM_GAIN * (1 - alpha[s] / np.maximum(found, 1e-3)), 0, 1)
+            gain = np.flatnonzero(more > 0)
+            rim = cut.rim.at(u[0, gain], v[0, gain]) * np.float32(1 / 255)
+            rgb[s][gain] += more[gain, None] * (rim - rgb[s][gain])
+            alpha[s] = np.maximum(alpha[s], found)
+    return rgb, alpha
 
 
 def _runs(surfaces: Surfaces, hits: Hits) -> list[tuple[list[int], Ints, slice]]:
