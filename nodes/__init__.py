@@ -19,6 +19,7 @@ from .physics import VDiTActions, VDiTSimulate
 from .picture import VDiTSceneFromPicture
 from .preview import VDiTDistillPreview
 from .sample import VDiTSample
+from .scene_file import VDiTSceneFile
 from .score import VDiTScoreVideo
 from .simulate import VDiTSimulateScene
 
@@ -38,6 +39,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTActions,
     VDiTSimulate,
     VDiTSimulateScene,
+    VDiTSceneFile,
     VDiTScoreVideo,
     VDiTPhysicsBenchmark,
     VDiTAttentionPatch,

@@ -1,4 +1,4 @@
-"""Example pictures and videos for the shipped workflows, offered where Load Image and Load Video find them.
+"""Example pictures, videos and scenes for the shipped workflows, offered where nodes find their files.
 
 Those list ComfyUI's input folder only, so the examples are copied into it. A file of that name is never overwritten.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from .comfy import input_folder
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "workflows" / "inputs"
-KINDS = ("png", "jpg", "mp4", "xml")
+KINDS = ("png", "jpg", "mp4", "xml", "json")
 
 
 def offer() -> None:

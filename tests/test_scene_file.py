@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from vdit.world import actions, checks, scene
-from vdit.world.records import ACTIONS, APPEARANCES, actions_from_json, to_json
+from vdit.world.records import ACTIONS, APPEARANCES, actions_from_json
 from vdit.world.scene import (
     MATERIALS,
     Body,
@@ -27,7 +27,7 @@ from vdit.world.scene import (
     Textured,
     View,
 )
-from vdit.world.scene_file import dumps, loads
+from vdit.world.scene_file import dumps, dumps_actions, loads, loads_actions
 
 RNG = np.random.default_rng(4)
 TURN = (math.cos(0.3), 0.0, math.sin(0.3), 0.0)
@@ -63,7 +63,8 @@ def full_scene() -> Scene:
         Body(name="b", shapes=(Shape(kind="sphere", size=(0.2,)),), position=(5.0, 0.0, 0.0), appearance=blue),
     )
     colors = ((0.0, 0.0, 0.5), (1.0, 1.0, 1.0))
-    plane = Plane(normal=(0.0, 0.6, 0.8), offset=-0.3, material=MATERIALS["rubber"], colors=colors, tile=0.25)
+    own = dict(colors=colors, tile=0.25, solid=False)
+    plane = Plane(normal=(0.0, 0.6, 0.8), offset=-0.3, material=MATERIALS["rubber"], **own)
     plate = Plate(pixels(6, 8, 3), pixels(6, 8, 3), RNG.random((6, 8)) < 0.5, RNG.random((6, 8), dtype=np.float32) + 1)
     return Scene(
         **dict(bodies=bodies, view=view, width=640, height=360, ground=plane, backdrop=plane, plate=plate),
@@ -143,7 +144,7 @@ def test_actions_come_back():
         actions.Actuate(actuator="elbow", targets=((0.0, 0.1), (1.0, 0.2))),
         actions.Drag(body="a", path=((0.0, 0.0, 0.0), (1.0, 0.0, 0.0))),
     )
-    assert actions_from_json(json.loads(json.dumps(to_json(given)))) == given
+    assert loads_actions(dumps_actions(given)) == given
     with pytest.raises(SceneError, match=r"actions\[0\]: the type 'pusch'; did you mean 'push'"):
         actions_from_json([{"type": "pusch"}])
 

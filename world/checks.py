@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .arrays import Floats
+from .mjcf_files import check_closed
 from .scene import Body, Joint, Light, Mesh, Plane, Plate, Projected, Scene, SceneError, Shape, View
 
 MOST_BODIES = 1000
@@ -38,6 +39,8 @@ def check(scene: Scene) -> None:
     if scene.plate is not None:
         _plate(scene.plate)
     _light(scene.light)
+    if scene.mechanism is not None:
+        check_closed(scene.mechanism)
 
 
 def _require(true: bool, where: str, found: str) -> None:

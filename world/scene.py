@@ -153,7 +153,8 @@ class Body:
 @dataclass(frozen=True, kw_only=True)
 class Plane:
     """A fixed plane: the ground, or a backdrop. normal: unit vector towards the free side; offset: point on the plane
-    dot normal, metres. colors: of a checker with tiles of `tile` metres, where no plate is given.
+    dot normal, metres. colors: of a checker with tiles of `tile` metres, where no plate is given. solid False: drawn
+    only; the mechanism has a plane of its own there to collide with.
     """
 
     normal: Vector = (0.0, 0.0, 1.0)
@@ -161,6 +162,7 @@ class Plane:
     material: Material = MATERIALS["wood"]
     colors: tuple[Vector, Vector] = ((0.62, 0.62, 0.63), (0.52, 0.52, 0.54))
     tile: float = 0.5
+    solid: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,22 +1,23 @@
-"""Scenes as JSON text: one file with everything in it, and back to the last bit."""
+"""Scenes and actions as JSON text: one file with everything in it, and back to the last bit."""
 
 from __future__ import annotations
 
 import json
 from typing import NoReturn, cast
 
+from .actions import Actions
 from .checks import check
-from .records import Json, from_json, nearest, to_json
+from .records import Json, actions_from_json, from_json, nearest, to_json
 from .scene import Scene, SceneError
 
 VERSION = 1  # of the layout; a file of a later one is refused
-KEY = "vdit_scene"
+SCENE, ACTIONS = "vdit_scene", "vdit_actions"  # the key of the version, which marks a file
 LARGEST_FILE = 256_000_000  # bytes; a plate of 1920x1080 with its picture and depth is about 20 MB
 
 
 def dumps(scene: Scene) -> str:
     """The scene as JSON: pictures are PNG inside it, arrays are lists of numbers. `loads` gives the same scene."""
-    return json.dumps({KEY: VERSION, **cast("dict[str, Json]", to_json(scene))}, indent=1, allow_nan=False)
+    return _text({SCENE: VERSION, **cast("dict[str, Json]", to_json(scene))})
 
 
 def loads(text: str, name: str = "scene") -> Scene:
@@ -24,25 +25,50 @@ def loads(text: str, name: str = "scene") -> Scene:
 
     Raises SceneError: no JSON, a later version, an unknown or missing field, values of another type, size or range.
     """
-    if len(text) > LARGEST_FILE:
-        raise SceneError(f"{name}: {len(text):,} characters; a scene of at most {LARGEST_FILE:,} is read")
-    try:
-        found = cast(object, json.loads(text, parse_constant=_no_constant))
-    except (ValueError, RecursionError) as reason:
-        raise SceneError(f"{name}: this is no JSON ({reason})") from reason
-    if not isinstance(found, dict) or KEY not in found:
-        keys = cast("dict[str, object]", found) if isinstance(found, dict) else {}
-        raise SceneError(f'{name}: no "{KEY}" in it, so it is no scene of VDiT; {nearest(KEY, keys)}')
-    fields = cast("dict[str, object]", found)
-    version = fields.pop(KEY)
-    if version != VERSION:
-        raise SceneError(f"{name}: the layout has version {version!r:.40}; this VDiT reads {VERSION}")
+    fields = _loaded(text, name, SCENE)
     try:
         scene = from_json(Scene, fields)
         check(scene)
     except SceneError as reason:
         raise SceneError(f"{name}: {reason}") from reason
     return scene
+
+
+def dumps_actions(actions: Actions) -> str:
+    """Actions as JSON; `loads_actions` gives the same."""
+    return _text({ACTIONS: VERSION, "actions": to_json(actions)})
+
+
+def loads_actions(text: str, name: str = "actions") -> Actions:
+    """Actions from JSON; `name` is what errors call the file. Raises SceneError as loads does."""
+    fields = _loaded(text, name, ACTIONS)
+    try:
+        if fields.keys() != {"actions"}:
+            raise SceneError(f"fields {', '.join(fields) or 'none'}; expected actions")
+        return actions_from_json(fields["actions"])
+    except SceneError as reason:
+        raise SceneError(f"{name}: {reason}") from reason
+
+
+def _text(fields: dict[str, Json]) -> str:
+    return json.dumps(fields, indent=1, allow_nan=False)
+
+
+def _loaded(text: str, name: str, key: str) -> dict[str, object]:
+    """The fields of the JSON object that `key` marks, without it."""
+    if len(text) > LARGEST_FILE:
+        raise SceneError(f"{name}: {len(text):,} characters; at most {LARGEST_FILE:,} are read")
+    try:
+        found = cast(object, json.loads(text, parse_constant=_no_constant))
+    except (ValueError, RecursionError) as reason:
+        raise SceneError(f"{name}: this is no JSON ({reason})") from reason
+    fields = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    if key not in fields:
+        raise SceneError(f'{name}: no "{key}" in it, so it is none of VDiT; {nearest(key, fields)}')
+    version = fields.pop(key)
+    if version != VERSION:
+        raise SceneError(f"{name}: the layout has version {version!r:.40}; this VDiT reads {VERSION}")
+    return fields
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -1,0 +1,93 @@
+"""Scene File: a scene kept as JSON, or a robot as MuJoCo's MJCF, and what it is told to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .comfy import file_marks, input_file, io
+from .types import VDiTActionList, VDiTScene, node_schema, reported
+
+if TYPE_CHECKING:
+    from ..world.actions import Actions
+    from ..world.scene import Scene
+
+TOOLTIPS = {
+    "file": "In ComfyUI's input folder, or a folder in it: a scene as VDiT Save Scene writes it (.json), or a model of "
+    "MuJoCo (MJCF, .xml) with the meshes, textures and other files that it names beside or below it.",
+    "actions_file": 'What happens, as JSON in the input folder: {"vdit_actions": 1, "actions": [{"type": "actuate", '
+    '"actuator": a name, "targets": [[seconds, value], ...]}, {"type": "push", "body", "impulse", "time"}, ...]}. '
+    "Empty: nothing.",
+    "-> scene": "For VDiT Actions and VDiT Simulate.",
+    "-> actions": "Of actions_file, for VDiT Simulate.",
+    "-> remarks": "What is in the scene, a line each: bodies, joints, actuators with the range of their targets, "
+    "sensors.",
+}
+
+
+class VDiTSceneFile(io.ComfyNode):
+    """Opens a scene from a file: bodies as JSON, or a robot as an MJCF file of MuJoCo, with its joint targets."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.String.Input("file", default="vdit-robot-arm.xml"), io.String.Input("actions_file", default="")]
+        outputs = {"scene": VDiTScene, "actions": VDiTActionList, "remarks": io.String}
+        return node_schema(cls, "VDiT Scene File", inputs, outputs, TOOLTIPS)
+
+    @classmethod
+    def execute(cls, file: str, actions_file: str) -> io.NodeOutput:
+        from ..world.mjcf import described
+
+        scene, actions = _scene(file.strip()), _actions(actions_file.strip())
+        bodies = [f"{b.name}: {b.material.name}{', fixed' if b.fixed else ''}" for b in scene.bodies]
+        lines = [*bodies, *(described(scene.mechanism) if scene.mechanism else ())]
+        return io.NodeOutput(scene, actions, "\n".join(lines), ui=reported(lines))
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str = "", actions_file: str = "", **other: object):
+        return file_marks(lambda: [path for name in (file, actions_file) for path in _files(name.strip())])
+
+
+def _files(name: str) -> list[Path]:
+    """The input file and, of an MJCF file, all that it names."""
+    if not name:
+        return []
+    path = input_file(name)
+    if path.suffix.lower() != ".xml":
+        return [path]
+    from ..world.mjcf_files import files_of
+
+    return files_of(path)
+
+
+def _scene(name: str) -> Scene:
+    from ..world.mjcf import read_mjcf
+    from ..world.scene import SceneError
+    from ..world.scene_file import loads
+
+    if not name:
+        raise SceneError("file is empty; name a scene (.json) or an MJCF file (.xml) in ComfyUI's input folder")
+    path = input_file(name)
+    if path.suffix.lower() == ".xml":
+        return read_mjcf(path)
+    if path.suffix.lower() != ".json":
+        raise SceneError(f"{name}: expected a scene (.json) or an MJCF file of MuJoCo (.xml)")
+    return loads(_text(path), name)
+
+
+def _actions(name: str) -> Actions:
+    from ..world.scene_file import loads_actions
+
+    return loads_actions(_text(input_file(name)), name) if name else ()
+
+
+def _text(path: Path) -> str:
+    from ..world.scene import SceneError
+    from ..world.scene_file import LARGEST_FILE
+
+    if (size := path.stat().st_size) > LARGEST_FILE:
+        raise SceneError(f"{path}: {size:,} bytes; at most {LARGEST_FILE:,} are read")
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        raise SceneError(f"{path}: this is no text file ({reason}); expected JSON") from reason
