@@ -45,6 +45,7 @@ def full_scene() -> Scene:
     hull = Shape(kind="hull", vertices=RNG.normal(size=(9, 3)), position=(0.1, 0.2, 1 / 7), rotation=TURN)
     surface = Mesh(RNG.normal(size=(5, 3)), np.array([[0, 1, 2], [2, 3, 4]]), RNG.random((5, 2)))
     moves = dict(velocity=(1.0, 2.0, 3.0), spin=(0.1, 0.2, 0.3))
+    ball = Shape(kind="sphere", size=(0.2,))
     photo, blue = Projected(pixels(4, 6, 4), view), Colored((0.1, 0.0, 1.0))
     bodies = (
         Body(name="cup", shapes=(hull,), position=(1.0, 2.0, 3.0), rotation=TURN, appearance=photo),
@@ -59,8 +60,15 @@ def full_scene() -> Scene:
             joint=Joint(kind="slide", anchor=(1.0, 0.0, 0.0), axis=(0.0, 1.0, 0.0), range=(-0.1, 0.2), damping=0.7),
             **moves,
         ),
-        Body(name="table", shapes=(), position=(0.0, 0.0, 0.0), material=MATERIALS["ice"], appearance=None, fixed=True),
-        Body(name="b", shapes=(Shape(kind="sphere", size=(0.2,)),), position=(5.0, 0.0, 0.0), appearance=blue),
+        Body(
+            name="table",
+            shapes=(ball,),
+            position=(0.0, 0.0, 0.0),
+            material=MATERIALS["ice"],
+            appearance=None,
+            fixed=True,
+        ),
+        Body(name="b", shapes=(ball,), position=(5.0, 0.0, 0.0), appearance=blue),
     )
     colors = ((0.0, 0.0, 0.5), (1.0, 1.0, 1.0))
     own = dict(colors=colors, tile=0.25, solid=False)
@@ -119,7 +127,8 @@ def test_the_full_scene_leaves_no_field_at_its_default():
 
 def test_large_arrays_come_back_to_the_last_bit():
     mesh = Mesh(RNG.normal(size=(30_000, 3)), RNG.integers(0, 30_000, (40_000, 3)))
-    body = Body(name="a", shapes=(), position=(0.0, 0.0, 0.0), fixed=True, surface=mesh)
+    ball = Shape(kind="sphere", size=(0.2,))
+    body = Body(name="a", shapes=(ball,), position=(0.0, 0.0, 0.0), fixed=True, surface=mesh)
     before = dataclasses.replace(full_scene(), bodies=(body,))
     same(before, loads(dumps(before)))
 

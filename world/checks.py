@@ -12,7 +12,7 @@ from .arrays import Floats
 from .mjcf_files import check_closed
 from .scene import Body, Joint, Light, Mesh, Plane, Plate, Projected, Scene, SceneError, Shape, View
 
-MOST_BODIES = 1000
+MOST_BODIES = 200
 SMALLEST = 1e-4  # metres: of a radius or an extent; below it contacts of MuJoCo are numerical noise
 LARGEST = 1e5  # metres, metres per second and so on: beyond it float32 rays lose centimetres
 UNIT = 0.01  # how far the length of a quaternion, a normal or an axis may be from 1
@@ -60,7 +60,7 @@ def _unit(vector: Sequence[float], where: str) -> None:
 
 def _body(body: Body) -> None:
     where = f"body {body.name!r}"
-    _require(bool(body.shapes) or body.fixed, where, "no shapes; a body that moves needs one to collide with")
+    _require(bool(body.shapes), where, "no shapes; expected at least one to collide with")
     for i, shape in enumerate(body.shapes):
         _shape(shape, f"{where}, shape {i}")
     _numbers(body.position, f"{where}, position")

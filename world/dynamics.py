@@ -116,7 +116,7 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
     _set_options(spec, scene, step_s)
     surfaces: list[tuple[str, int, bool, float, Body | Plane]] = []  # geom, owner, still, radius if round, whose
     for name, plane in (("ground", scene.ground), ("backdrop", scene.backdrop)):
-        if plane is not None:
+        if plane is not None and plane.solid:
             _add_plane(spec, f"plane/{name}", plane)
             surfaces.append((f"plane/{name}", NOBODY, True, 0.0, plane))
     centers = np.array([body_center(b) for b in bodies]).reshape(-1, 3)

@@ -1,5 +1,6 @@
 """MuJoCo models as scenes: any MJCF file in, with its ground, camera and light; and what it has to command."""
-# pyright: reportAttributeAccessIssue=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 # MuJoCo's Python module has no type stubs.
 
 from __future__ import annotations
