@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .comfy import io
+from .comfy import check_interrupted, io
 from .types import VDiTCamera, VDiTFlow, VDiTScene, needs, node_schema
 
 if TYPE_CHECKING:
     from ..control.camera import CameraPath
-    from ..world.families.scene import Scene
+    from ..world.arrays import Floats
 
 # As world.families.scene has them; written out, because importing that costs numpy.
 FAMILIES = ["fall", "throw", "roll", "behind", "arc", "wall", "collide", "stack", "slope", "push", "look"]
+# As world.families.objects has them.
+OBJECT_FAMILIES = ["topple", "slide", "spin", "barrel", "swing", "dominoes", "tumble", "strike"]
 SPLITS = ["train", "validation", "test", "ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera"]
 CAMERAS = ["still", "as drawn"]
 TOOLTIPS = {
     "family": "What happens. fall, throw, roll; behind, arc, wall: out of sight behind a box, rolling, flying, or "
-    "bouncing off a wall there; collide, stack, slope, push; look: only the camera moves.",
+    "bouncing off a wall there; collide, stack, slope, push; look: only the camera moves. Of "
+    "boxes, cylinders, capsules, cones and other hulls, plain or with a pattern: topple, slide, spin, barrel, swing, "
+    "dominoes, tumble, strike. The bundled model was trained on balls and boxes only.",
     "seed": "Picks the scene, 0 to 2,147,483,647: colours, sizes, speeds, light. The same seed, the same pixels.",
     "split": "Which scenes to draw from. test: like those that models are trained on, but none of them. ood-...: "
     "gravity, speed, size, colours or a camera that no training saw.",
@@ -36,9 +40,9 @@ TOOLTIPS = {
     "-> start_images": "Its first frames, for VDiT Encode Conditioning.",
     "-> depth": "Inverse depth [T,H,W,3], nearest percent of the clip white, for VDiT Depth Control.",
     "-> flow": "Exact motion in pixels a frame [T-1,H,W,2].",
-    "-> masks": "[T,H,W], 1 where a ball or a movable box shows.",
+    "-> masks": "[T,H,W], 1 where something that can move shows.",
     "-> camera": "Where the camera is in every frame, in metres.",
-    "-> caption": "What happens, in words that the bundled model knows.",
+    "-> caption": "What happens; of scenes of balls and boxes, in words that the bundled model knows.",
     "-> fps": "Frames per second, for Create Video.",
     "-> scene": "The scene with all its truth, for VDiT Score Video.",
 }
@@ -50,7 +54,7 @@ class VDiTSimulateScene(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         inputs = [
-            io.Combo.Input("family", options=FAMILIES, default="arc"),
+            io.Combo.Input("family", options=FAMILIES + OBJECT_FAMILIES, default="arc"),
             io.Int.Input("seed", default=1, min=0, max=0x7FFFFFFF, control_after_generate=True),
             io.Combo.Input("split", options=SPLITS, default="test"),
             io.Int.Input("frames", default=41, min=5, max=401, step=4),
@@ -93,12 +97,11 @@ class VDiTSimulateScene(io.ComfyNode):
 
         if start_frames > frames:
             raise ValueError(f"start_frames is {start_frames}, but the scene has only {frames} frames")
+        if family in OBJECT_FAMILIES:
+            return _objects(seed, family, split, frames, fps, (width, height), start_frames, camera_move, camera)
         scene = sample_scene(seed, family, split=split, frames=frames, fps=fps)
-        if camera is not None:
-            scene = _along(scene, camera)
-        elif camera_move == "still":
-            c2w, fov_deg = scene.c2w[:1].repeat(frames, 0), scene.fov_deg[:1].repeat(frames)
-            scene = replace(scene, camera_move="still", c2w=c2w, fov_deg=fov_deg)
+        move, c2w, fov_deg = _camera(scene.camera_move, scene.c2w, scene.fov_deg, camera_move, camera)
+        scene = replace(scene, camera_move=move, c2w=c2w, fov_deg=fov_deg)
         clip = render_scene(scene, width, height)
         images, instance = clip.render.rgb, clip.render.instance
         movable = [FIRST_BOX_ID + i for i, box in enumerate(scene.boxes) if box.mass is not None]
@@ -119,12 +122,56 @@ class VDiTSimulateScene(io.ComfyNode):
         )
 
 
-def _along(scene: Scene, camera: CameraPath) -> Scene:
-    """The scene with its first pose moved along a camera path."""
-    frames = scene.frames
+def _objects(
+    seed: int,
+    family: str,
+    split: str,
+    frames: int,
+    fps: float,
+    size: tuple[int, int],
+    start_frames: int,
+    camera_move: str,
+    camera: CameraPath | None,
+) -> io.NodeOutput:
+    """The outputs for a family of objects."""
+    import torch
+
+    from ..control.camera import CameraPath
+    from ..control.depth import depth_from_metres
+    from ..control.flow import FlowField
+    from ..world.families.objects import play, stage
+
+    staged = stage(seed, family, split=split, width=size[0], height=size[1], frames=frames, fps=fps)
+    move, c2w, fov_deg = _camera(staged.camera_move, staged.c2w, staged.fov_deg, camera_move, camera)
+    clip = play(replace(staged, camera_move=move, c2w=c2w, fov_deg=fov_deg), check_interrupted)
+    seen = clip.footage
+    return io.NodeOutput(
+        seen.rgb,
+        seen.rgb[:start_frames].clone(),
+        depth_from_metres(seen.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous(),
+        FlowField(seen.flow),
+        seen.mask,
+        CameraPath(torch.as_tensor(c2w), torch.as_tensor(fov_deg)),
+        staged.caption,
+        float(fps),
+        staged.scene,
+    )
+
+
+def _camera(
+    move: str, c2w: Floats, fov_deg: Floats, wanted: str, camera: CameraPath | None
+) -> tuple[str, Floats, Floats]:
+    """The scene's camera, standing still where that is wanted, or its first pose moved along a camera path."""
+    frames = len(c2w)
+    if camera is None:
+        return (
+            (move, c2w, fov_deg)
+            if wanted != "still"
+            else ("still", c2w[:1].repeat(frames, 0), fov_deg[:1].repeat(frames))
+        )
     if camera.frames != frames and not camera.stretch:
         raise ValueError(
             f"the camera path has {camera.frames} poses, the scene {frames} frames; make one of the other's length"
         )
     path = camera.resampled(frames).relative()
-    return replace(scene, camera_move="free", c2w=scene.c2w[0] @ path.c2w.numpy(), fov_deg=path.fov_deg.numpy())
+    return "free", c2w[0] @ path.c2w.numpy(), path.fov_deg.numpy()

@@ -44,14 +44,15 @@ _MORE_WORDS = (
 SMALL, LARGE = 0.39, 0.48  # metres: radii of balls below and above which their size may be said
 
 
-def _choose(rng: np.random.Generator, ways: str) -> str:
+def choose(rng: np.random.Generator, ways: str) -> str:
+    """One of the ways to say a thing, which bars separate."""
     return str(rng.choice(ways.split("|")))
 
 
 def _noun(b: Ball, rng: np.random.Generator) -> str:
     size = ""
     if rng.random() < 0.4 and not SMALL <= b.radius <= LARGE:
-        size = _choose(rng, _SIZE["small" if b.radius < SMALL else "large"]) + " "
+        size = choose(rng, _SIZE["small" if b.radius < SMALL else "large"]) + " "
     return f"{'an' if not size and b.color == 'orange' else 'a'} {size}{b.color} ball"
 
 
@@ -69,24 +70,28 @@ def caption(scene: Scene, wording: int = 0) -> str:
         )
         other = nouns[1] if len(nouns) > 1 else ""
         words = dict(side=side, box=box, wall=wall.replace(" box", " wall"), other=other)
-        text = f"{nouns[0]} {_choose(rng, _VERBS[scene.family]).format(**words)}"
+        text = f"{nouns[0]} {choose(rng, _VERBS[scene.family]).format(**words)}"
         if other and scene.family == "fall":
             text += f", {other} falls too"
         if box and scene.family == "throw":
             text += f" off {box}" if "bounces" in text else f" near {box}"
-    move = scene.camera_move
-    key = move if move in _CAMERA else move.split()[0]
-    camera = _choose(rng, _CAMERA[key]).format(side=move.split()[-1])
+    camera = camera_words(scene.camera_move, rng)
     if rng.random() < 0.35:
         text += f", on a {scene.floor.color} floor"
     return f"{text}, {camera}" if camera else text
 
 
+def camera_words(move: str, rng: np.random.Generator) -> str:
+    """What the camera does, in words; may be none."""
+    key = move if move in _CAMERA else move.split()[0]
+    return choose(rng, _CAMERA[key]).format(side=move.split()[-1])
+
+
 def _still_life(nouns: list[str], box: str, rng: np.random.Generator) -> str:
     """Words for a scene in which nothing moves but the camera."""
     if not nouns:
-        return f"{box} on an empty floor" if box else _choose(rng, "an empty floor|an empty room")
-    verb = _choose(rng, _VERBS["look"])
+        return f"{box} on an empty floor" if box else choose(rng, "an empty floor|an empty room")
+    verb = choose(rng, _VERBS["look"])
     if len(nouns) > 1:
         verb = verb.replace("lies", "lie").replace("rests", "rest").replace("stays", "stay")
     subject = ", ".join(nouns[:-1]) + " and " + nouns[-1] if len(nouns) > 1 else nouns[0]

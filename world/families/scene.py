@@ -128,8 +128,8 @@ def _vector(v: Vector) -> Vector:
     return float(v[0]), float(v[1]), float(v[2])
 
 
-class _Draw:
-    """A scene that is being drawn: its generator, the bodies so far, and what the families share."""
+class Draw:
+    """A random scene that is being drawn: its generator, the bodies so far, and what the families share."""
 
     def __init__(self, rng: np.random.Generator, split: str):
         self.rng, self.split = rng, split
@@ -147,17 +147,21 @@ class _Draw:
         return float(self.rng.uniform(low, high))
 
     def choice(self, *options: float) -> float:
+        """One of these, all as likely."""
         return float(self.rng.choice(options))
 
     def chance(self, p: float) -> bool:
+        """True with probability p."""
         return bool(self.rng.random() < p)
 
     def pick(self, names: Iterable[str]) -> str:
+        """One of these names, all as likely."""
         return str(self.rng.choice(list(names)))
 
     def box(
         self, center: Vector, half: Vector, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0, mass: float | None = None
     ) -> Box:
+        """A box of a random colour."""
         color = self.pick(BOX_COLORS)
         self.boxes.append(Box(color, _vector(center), _vector(half), yaw_deg, pitch_deg, mass))
         return self.boxes[-1]
@@ -185,34 +189,34 @@ class _Draw:
         return self.box((self(-0.3, 0.3), self(-0.6, -0.2), half[2]), half, yaw_deg=self(-8, 8))
 
 
-def _fall(d: _Draw) -> None:
+def _fall(d: Draw) -> None:
     d.ball((d(-1.6, 1.6), d(-0.5, 1.0), d(1.8, 3.2)), (d(-0.4, 0.4), 0.0, 0.0))
     if d.chance(0.3):
         other = -np.sign(d.balls[0].position[0]) * d(0.7, 1.7)
         d.ball((other, d(-0.5, 1.0), d(1.2, 3.2)), (0.0, 0.0, 0.0), d(0.34, 0.54))
 
 
-def _throw(d: _Draw) -> None:
+def _throw(d: Draw) -> None:
     if d.chance(0.4):  # a wall to bounce off
         d.box((d.side * 2.1, 0.3, 0.8), (0.15, 1.1, 0.8))
     d.ball((-d.side * d(1.5, 2.2), d(-0.4, 0.8), d(0.5, 1.6)), (d.side * d(0.8, 1.7), 0.0, d(1.5, 3.6)))
 
 
-def _roll(d: _Draw) -> None:
+def _roll(d: Draw) -> None:
     d.ball((-d.side * d(1.3, 2.2), d(-0.7, 0.9), d.radius), (d.side * d(0.6, 1.5), 0.0, 0.0))
 
 
-def _behind(d: _Draw) -> None:
+def _behind(d: Draw) -> None:
     d.occluder(0.6, 0.85)
     d.ball((-d.side * d(1.7, 2.3), d(0.75, 1.1), d.radius), (d.side * d(0.85, 1.5), 0.0, 0.0))
 
 
-def _arc(d: _Draw) -> None:
+def _arc(d: Draw) -> None:
     d.occluder(0.7, 1.05)
     d.ball((-d.side * d(1.7, 2.3), d(0.75, 1.1), d(0.5, 1.2)), (d.side * d(0.9, 1.5), 0.0, d(1.8, 3.4)))
 
 
-def _wall(d: _Draw) -> None:
+def _wall(d: Draw) -> None:
     """The ball meets a wall while it is hidden; the wall itself is seen above the box."""
     front = d.occluder(0.55, 0.75)
     depth = d(0.75, 1.0)
@@ -222,14 +226,14 @@ def _wall(d: _Draw) -> None:
     d.ball((-d.side * d(1.8, 2.3), depth, d.radius), (d.side * d(1.1, 1.9), 0.0, 0.0))
 
 
-def _collide(d: _Draw) -> None:
+def _collide(d: Draw) -> None:
     depth, other = d(-0.5, 0.8), d(0.36, 0.5)
     d.ball((-d.side * d(1.4, 2.2), depth, d.radius), (d.side * d(0.9, 1.6), 0.0, 0.0))
     meet = -d.side * d(0.5, 1.4) if d.chance(0.4) else 0.0  # head-on, or the other one rests
     d.ball((d.side * d(0.3, 1.5), depth + d(-0.12, 0.12), other), (meet, 0.0, 0.0), other)
 
 
-def _stack(d: _Draw) -> None:
+def _stack(d: Draw) -> None:
     half, count = d(0.24, 0.34), int(d.rng.integers(2, 4))
     x, y = d.side * d(0.1, 0.7), d(-0.3, 0.6)
     for i in range(count):
@@ -242,7 +246,7 @@ def _stack(d: _Draw) -> None:
     d.ball((-d.side * d(1.6, 2.2), y, d.radius), (d.side * d(1.8, 2.8), 0.0, 0.0))
 
 
-def _slope(d: _Draw) -> None:
+def _slope(d: Draw) -> None:
     pitch, length = d(14, 26), d(0.8, 1.1)
     x, y = -d.side * d(0.7, 1.0), d(-0.2, 0.8)
     rise = length * np.sin(np.radians(pitch))
@@ -253,13 +257,13 @@ def _slope(d: _Draw) -> None:
     d.ball((x - d.side * along * cos + d.side * lift * sin, y, rise + along * sin + lift * cos), (0.0, 0.0, 0.0))
 
 
-def _push(d: _Draw) -> None:
+def _push(d: Draw) -> None:
     half, y = (d(0.25, 0.4), d(0.3, 0.45), d(0.25, 0.45)), d(-0.4, 0.6)
     d.box((d.side * d(0.0, 0.6), y, half[2]), half, yaw_deg=d(-10, 10), mass=d(0.1, 0.3))
     d.ball((-d.side * d(1.5, 2.2), y, d.radius), (d.side * d(1.6, 2.6), 0.0, 0.0))
 
 
-def _look(d: _Draw) -> None:
+def _look(d: Draw) -> None:
     """Nothing moves but the camera; the scene may be empty."""
     if d.chance(0.5):
         half = (d(0.3, 0.6), d(0.3, 0.5), d(0.3, 0.8))
@@ -286,7 +290,7 @@ _FAMILIES = {  # how often a seed draws the family, and what builds it
 FAMILIES = tuple(_FAMILIES)
 
 
-def _camera(d: _Draw, family: str, frames: int) -> tuple[str, Floats, Floats]:
+def draw_camera(d: Draw, family: str, frames: int) -> tuple[str, Floats, Floats]:
     """Name of the move, poses [T, 4, 4] and fields of view [T]."""
     eye = np.array([d(-0.6, 0.6), d(-7.2, -6.2), d(1.5, 2.8)])
     if d.split == "ood-camera":
@@ -316,9 +320,9 @@ def sample_scene(
     rng = rng_for(seed, split)
     drawn = rng.choice(FAMILIES, p=[share for share, _ in _FAMILIES.values()])
     family = family or str(drawn)
-    d = _Draw(rng, split)
+    d = Draw(rng, split)
     _FAMILIES[family][1](d)
-    move, c2w, fov_deg = _camera(d, family, frames)
+    move, c2w, fov_deg = draw_camera(d, family, frames)
     azimuth, height = d(-2.4, -0.7), d(0.9, 1.25)  # from the viewer's side and above, so that faces are lit
     light = (np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height))
     late = d(0.5, 5.0) if split == "train" and d.chance(0.15) else 0.0  # for videos that go on beyond five seconds
