@@ -26,14 +26,14 @@ HAZE = 60.0  # metres after which the ground has two thirds of the horizon's col
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """rgb float32 [H, W, 3]; depth float32 [H, W] in metres; world points [3, H, W] of its pixels.
+    """rgb float32 [H, W, 3] and depth float32 [H, W] in metres, as a camera sees them.
 
     hides float32 [H, W]: depth from which on parts are hidden by what the picture shows; None: by nothing.
     """
 
     rgb: Floats
     depth: Floats
-    points: Floats
+    camera: Camera
     hides: Floats | None
 
 
@@ -75,18 +75,17 @@ class Backgrounds:
             else:
                 u, v = framed_positions(plate.depth.shape[1], plate.depth.shape[0], camera.width, camera.height)
                 depth = plate.depth[v.astype(int)[:, None], u.astype(int)].astype(np.float32)
-            return Background(rgb, depth, world_points(camera, depth), depth * np.float32(1 + DEPTH_SLACK))
+            return Background(rgb, depth, camera, depth * np.float32(1 + DEPTH_SLACK))
         depth, ground = plane_depths(self.scene, camera)
         solid = self._solid_depth(camera)
         if solid is not None:
             depth = np.minimum(depth, solid)
-        points = world_points(camera, depth)
         if self.plate is not None and self.source is not None:
-            rgb = plate_colors(self.plate, self.source, points) if rgb is None else rgb
+            rgb = plate_colors(self.plate, self.source, camera, depth) if rgb is None else rgb
         else:
-            rgb = self._planes(camera, depth, ground, points)
+            rgb = self._planes(camera, depth, ground)
         hides = None if solid is None else solid * np.float32(1 + SOLID_SLACK)
-        return Background(rgb, np.minimum(depth, FAR).astype(np.float32), points, hides)
+        return Background(rgb, np.minimum(depth, np.float32(FAR)), camera, hides)
 
     def _solid_depth(self, camera: Camera) -> Floats | None:
         """Depth [H, W] of the parts that are not drawn, infinite where there is none; None: there are no such parts."""
@@ -101,55 +100,60 @@ class Backgrounds:
         hits = spans(ready, camera.width, camera.height)
         return nearest(hits, camera.width * camera.height)[1].reshape(camera.height, camera.width)
 
-    def _planes(self, camera: Camera, depth: Floats, ground: Bools, points: Floats) -> Floats:
+    def _planes(self, camera: Camera, depth: Floats, ground: Bools) -> Floats:
         """Checkered planes in haze below a sky."""
-        direction = points - camera.c2w[:3, 3][:, None, None]
-        length = np.linalg.norm(direction, axis=0)
+        direction = pixel_map(to_world(camera), camera)
+        points = direction * depth + camera.c2w[:3, 3].astype(np.float32)[:, None, None]
+        length = np.linalg.norm(direction, axis=0)  # of a way of 1 m along the axis
         rise = np.clip(direction[2] / length, 0, 1)[..., None] ** 0.6
         rgb: Floats = np.asarray(SKY[0]) * (1 - rise) + np.asarray(SKY[1]) * rise
         for plane, here in ((self.scene.ground, ground), (self.scene.backdrop, ~ground)):
             if plane is not None:
                 seen = here & (depth < FAR)
-                haze = np.exp(-length / HAZE)[..., None]
+                haze = np.exp(-length * depth / HAZE)[..., None]
                 color = _checker(plane, points, depth / camera.focal, direction / length)
                 np.copyto(rgb, color * haze + np.asarray(SKY[0]) * (1 - haze), where=seen[..., None])
         return rgb.astype(np.float32)
 
 
-def rays(camera: Camera) -> Floats:
-    """World directions [3, H, W], of depth 1, through a camera's pixels."""
-    x, y = np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5
-    turn = camera.c2w[:3, :3] @ np.linalg.inv(camera.to_pixels)
-    return (turn[:, 0, None, None] * x[None, None] + turn[:, 1, None, None] * y[None, :, None]) + turn[:, 2, None, None]
+def to_world(camera: Camera) -> Floats:
+    """[3, 3]: homogeneous pixel positions to world directions of depth 1."""
+    return camera.c2w[:3, :3] @ np.linalg.inv(camera.to_pixels)
 
 
-def world_points(camera: Camera, depth: Floats) -> Floats:
-    """World points [3, H, W] at depth [H, W] in metres."""
-    return camera.c2w[:3, 3][:, None, None] + rays(camera) * depth
+def pixel_map(matrix: Floats, camera: Camera) -> Floats:
+    """Matrix [K, 3] times (x, y, 1) at each pixel of a camera, float32 [K, H, W]."""
+    m = matrix.astype(np.float32)[:, :, None, None]
+    x = np.arange(camera.width, dtype=np.float32) + np.float32(0.5)
+    y = np.arange(camera.height, dtype=np.float32)[:, None] + np.float32(0.5)
+    return m[:, 0] * x + (m[:, 1] * y + m[:, 2])
 
 
 def plane_depths(scene: Scene, camera: Camera) -> tuple[Floats, Bools]:
     """Depth [H, W] of ground and backdrop, FAR where neither is met, and where it is the ground's, bool [H, W]."""
-    direction, eye = rays(camera), camera.c2w[:3, 3]
+    eye = camera.c2w[:3, 3]
     depths: list[Floats] = []
     for plane in (scene.ground, scene.backdrop):
-        depth = np.full(direction.shape[1:], FAR)
+        depth = np.full((camera.height, camera.width), FAR, np.float32)
         if plane is not None:
             normal = np.asarray(plane.normal)
-            toward = np.tensordot(normal, direction, 1)
+            toward = pixel_map((normal @ to_world(camera))[None], camera)[0]
             with np.errstate(divide="ignore", invalid="ignore"):
-                z = (plane.offset - normal @ eye) / toward
-            depth = np.where((z > 0) & (z < FAR), z, FAR)
+                z = np.float32(plane.offset - normal @ eye) / toward
+            depth = np.where((z > 0) & (z < FAR), z, depth)
         depths.append(depth)
     return np.minimum(*depths), depths[0] <= depths[1]
 
 
-def plate_colors(plate: Extended, source: Camera, points: Floats) -> Floats:
-    """Colours float32 [H, W, 3] of world points [3, H, W] in a plate that `source` sees."""
+def plate_colors(plate: Extended, source: Camera, camera: Camera, depth: Floats) -> Floats:
+    """Colours float32 [H, W, 3] of what a camera sees at depth [H, W], in a plate that `source` sees."""
     matrix = source.to_pixels @ source.w2c[:3]
-    q = np.tensordot(matrix[:, :3], points, 1) + matrix[:, 3][:, None, None]
-    z = np.maximum(q[2], 1e-6)
-    return plate.at(q[0] / z * plate.scale[0], q[1] / z * plate.scale[1])
+    eye = matrix[:, :3] @ camera.c2w[:3, 3] + matrix[:, 3]
+    q = pixel_map(matrix[:, :3] @ to_world(camera), camera)
+    q *= depth
+    q += eye.astype(np.float32)[:, None, None]
+    z = np.maximum(q[2], np.float32(1e-6))
+    return plate.at(q[0] / z * np.float32(plate.scale[0]), q[1] / z * np.float32(plate.scale[1]))
 
 
 def _focal(scene: Scene) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..footage import FAR
+from .background import pixel_map, to_world
 
 if TYPE_CHECKING:
     from ..arrays import Floats
@@ -52,7 +53,9 @@ class Shadows:
             return
         grid, origin, cell = picture
         if self.seen is None or self.seen[0] is not background:
-            flat = np.tensordot(self.plane, background.points, 1).astype(np.float32)
+            camera = background.camera
+            flat = pixel_map(self.plane @ to_world(camera), camera) * background.depth
+            flat += (self.plane @ camera.c2w[:3, 3]).astype(np.float32)[:, None, None]
             flat[:, background.depth >= FAR] = np.inf
             self.seen = background, flat
         flat = self.seen[1]
