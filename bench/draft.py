@@ -1,11 +1,11 @@
 """How fast a motion is drawn with all outputs, in how much memory, and where the time goes.
 
-    python bench/draft.py            832x480, 81 frames: three bodies cut from a photograph, sixty shards; 416x240
+    python bench/draft.py            81 frames: three bodies lifted from a photograph, three fine meshes, shards
     python bench/draft.py --busy     the same beside a process that keeps one core busy
     python bench/draft.py --profile  the functions that take the time
 
 Aims on two cores: 13.2 frames a second (RealWonder, 2603.05449, on an H200), peak memory 1.5 GB with torch imported,
-the draft at 416x240 within 1 s, sixty shards at most twice as slow. Each case runs in a process of its own.
+the draft at 416x240 within 1 s, some sixty shards at most twice as slow. Each case runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -26,21 +26,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 FRAMES = 81
 BODIES = ((300, 200, 90, 70), (560, 230, 80, 100), (420, 350, 70, 60))  # x, y and radii in pixels of 832x480
 CASES = {
-    "three bodies, 832x480": dict(width=832, height=480),
-    "three bodies, 416x240": dict(width=416, height=240),
-    "three bodies, 832x480, moving camera": dict(width=832, height=480, orbit=True),
-    "sixty shards, 832x480": dict(width=832, height=480, shards=60),
+    "three lifted bodies, 832x480": dict(width=832, height=480, lifted=True),
+    "three lifted bodies, 416x240": dict(width=416, height=240, lifted=True),
+    "three lifted bodies, 832x480, moving camera": dict(width=832, height=480, lifted=True, orbit=True),
+    "three fine meshes, 832x480": dict(width=832, height=480),
+    "three fine meshes, 416x240": dict(width=416, height=240),
+    "the lifted bodies broken, 832x480": dict(width=832, height=480, lifted=True, broken=True),
 }
 
 
-def motion(shards: int = 0):
-    """Three bodies that tumble; or one that breaks in the first frame into a grid of shards that fly apart."""
-    from pictured import moved, picture_scene, shattered, translation, turned
+def motion(lifted: bool = False, broken: bool = False):
+    """Three bodies that tumble, or that break at once into some sixty shards in all."""
+    from pictured import ellipse, moved, photograph, picture_scene, translation, turned
+    from vdit.lift.objects import PictureObject
+    from vdit.lift.scene import scene_from_picture
+    from vdit.world.actions import Break
+    from vdit.world.simulate import simulate
 
-    if shards:
-        scene = picture_scene(bodies=((416, 240, 120, 110),), thickness=0.3)
-        return shattered(scene, shards, FRAMES)
-    scene, axes = picture_scene(bodies=BODIES), ((0, 1, 0), (0, 0, 1), (1, 0, 0))
+    scene = picture_scene(bodies=BODIES)
+    if lifted:
+        masks = [ellipse(832, 480, *body, 1.5).astype(np.float32) / 255 for body in BODIES]
+        picture = photograph("coffee.png", 832, 480).astype(np.float32) / 255
+        objects = [PictureObject(name=f"{i}", mask=m, material="ceramic") for i, m in enumerate(masks)]
+        scene = scene_from_picture(picture, objects).scene
+    if broken:
+        breaks = tuple(Break(body=b.name, time=0.1) for b in scene.bodies)
+        return simulate(scene, breaks, seconds=FRAMES / 16.0, fps=16.0)
+    axes = ((0, 1, 0), (0, 0, 1), (1, 0, 0))
     steps = [
         [
             translation(0.5 * s * (1 - i), 0, 0.5 * np.sin(np.pi * s)) @ turned(axes[i], 1.8 * s, b.position)
@@ -59,7 +71,7 @@ def measure(name: str, profile: bool) -> None:
 
     case = dict(CASES[name])
     width, height = case["width"], case["height"]
-    made = motion(case.get("shards", 0))
+    made = motion(case.get("lifted", False), case.get("broken", False))
     c2w = orbit(made.scene, FRAMES, 10.0) if case.get("orbit") else None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     profiler = cProfile.Profile(time.process_time)
@@ -73,7 +85,8 @@ def measure(name: str, profile: bool) -> None:
     triangles = sum(len(p.surface.faces) for p in made.parts)
     print(
         f"{name}: {FRAMES / seconds:.1f} frames/s ({seconds:.2f} s, {cpu:.2f} s of processor), "
-        f"first frame after {first[0]:.2f} s, {triangles} triangles, peak {peak:.2f} GB ({before:.2f} GB before)",
+        f"first frame after {first[0]:.2f} s, "
+        f"{len(made.parts)} parts, {triangles} triangles, peak {peak:.2f} GB ({before:.2f} GB before)",
         flush=True,
     )
     if profile:

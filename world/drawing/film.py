@@ -17,7 +17,7 @@ from .rest import RestPicture, shadow_weights
 from .shadows import Shadows
 from .stage import Stage, set_stage
 from .surfaces import surfaces
-from .tracks import follow, spread
+from .tracks import carriers, follow, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,6 +159,8 @@ class _Run:
     def frames(self, check: Callable[[], None] | None) -> Iterator[Frame]:
         """Each frame, when the one after it is drawn: flow needs both."""
         total = len(self.poses)
+        present: tuple[int, ...] | None = None
+        carrier = np.zeros(0, np.int64)
         before: tuple[Seen, Floats, Bools] | None = None
         for t in range(total + 1):
             if check is not None:
@@ -168,7 +170,10 @@ class _Run:
                 seen = self._draw(t)
                 if t == 0:
                     self.points: Points = spread(seen)
-                now = (seen, *follow(self.points, seen))
+                if present != seen.stage.present:
+                    present = seen.stage.present
+                    carrier = carriers(self.points, self.surfaces, present)
+                now = (seen, *follow(self.points, carrier, seen))
             if before is not None:
                 yield self._finish(t - 1, before, now[0] if now else None)
             before = now

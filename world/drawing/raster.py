@@ -54,29 +54,28 @@ def chosen(mask: Bools) -> Samples:
 
 def triangles(points: Floats, faces: Ints, numbers: Ints, width: int, height: int) -> Triangles:
     """Set up triangles faces [F, 3], numbered numbers [F], of homogeneous pixel positions [3, N] (u z, v z, z)."""
-    in_front = (points[2] > NEAR)[faces]
-    some = in_front.any(1)
-    if not some.all():
-        faces, numbers, in_front = faces[some], numbers[some], in_front[some]
-    x, y, z = (np.ascontiguousarray(c[np.transpose(faces)]) for c in points)  # [3, F] each
-    columns, rows = _bounds(x, y, z, in_front)
+    corners = np.ascontiguousarray(np.transpose(faces))
+    x, y, z = points[0][corners], points[1][corners], points[2][corners]  # [3, F] each
+    columns, rows = _bounds(x, y, z)
     wanted = (columns[1] > 0) & (columns[0] < width) & (rows[1] > 0) & (rows[0] < height)
-    x, y, z, numbers = x[:, wanted], y[:, wanted], z[:, wanted], numbers[wanted]
+    if not wanted.all():
+        x, y, z, numbers = x[:, wanted], y[:, wanted], z[:, wanted], numbers[wanted]
+        columns, rows = columns[:, wanted], rows[:, wanted]
     nx, ny, nz = x[[1, 2, 0]], y[[1, 2, 0]], z[[1, 2, 0]]  # next vertex
     px, py, pz = x[[2, 0, 1]], y[[2, 0, 1]], z[[2, 0, 1]]  # the one after it
-    a, b, c = ny * pz - nz * py, nz * px - nx * pz, nx * py - ny * px
-    determinant = x[0] * a[0] + y[0] * b[0] + z[0] * c[0]
+    edges: Floats = np.stack((ny * pz - nz * py, nz * px - nx * pz, nx * py - ny * px))
+    determinant = x[0] * edges[0, 0] + y[0] * edges[1, 0] + z[0] * edges[2, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(determinant == 0, 0.0, 1 / determinant)
-        a, b, c = a * scale, b * scale, c * scale
-        inverse_depth = np.stack((a.sum(0), b.sum(0), c.sum(0)))
-        least = np.abs(b) * PARALLEL + np.finfo(np.float64).tiny
-        a = np.where(np.abs(a) < least, np.where(a < 0, -least, least), a)
-        start, slope = -c / a, -b / a
-    left = a > 0
+        edges *= scale
+        inverse_depth = edges.sum(1)
+        least = np.abs(edges[1]) * PARALLEL + np.finfo(np.float64).tiny
+        across = np.copysign(np.maximum(np.abs(edges[0]), least), edges[0])
+        start, slope = edges[2] / (0 - across), edges[1] / (0 - across)
+    left = across > 0
     sides = np.stack((left.argmax(0), 2 - left[::-1].argmax(0), left.argmin(0), 2 - left[::-1].argmin(0)))
     start, slope = np.take_along_axis(start, sides, 0), np.take_along_axis(slope, sides, 0)
-    return Triangles(start, slope, inverse_depth, np.clip(rows[:, wanted], 0, height), columns[:, wanted], numbers)
+    return Triangles(start, slope, inverse_depth, np.clip(rows, 0, height), columns, numbers)
 
 
 def select(of: Triangles, which: Bools) -> Triangles:
@@ -146,26 +145,27 @@ def keep(hits: Hits, which: Bools | Ints) -> Hits:
     return Hits(hits.sample[which], hits.depth[which], hits.face[which])
 
 
-def _bounds(x: Floats, y: Floats, z: Floats, in_front: Bools) -> tuple[Floats, Floats]:
+def _bounds(x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
     """Extents in x and in y, [2, F] each, of triangles [3, F], of what lies in front of the camera."""
-    front: Bools = np.transpose(in_front)
+    front = z > NEAR
+    if front.all():
+        u, v = x / z, y / z
+        low_u, low_v = (np.minimum(np.minimum(c[0], c[1]), c[2]) for c in (u, v))
+        high_u, high_v = (np.maximum(np.maximum(c[0], c[1]), c[2]) for c in (u, v))
+        return np.stack((low_u, high_u)), np.stack((low_v, high_v))
     safe = np.where(front, z, 1.0)
     u: Floats = x / safe
     v: Floats = y / safe
-    crossing = ~front.all(0)
-    if crossing.any():
-        u, v = np.concatenate((u, u)), np.concatenate((v, v))
-        for i in range(3):
-            j = (i + 1) % 3
-            # The edge from vertex i to j meets the near plane at share s; one that does not adds no new point.
-            step = z[j] - z[i]
-            s = np.clip((NEAR - z[i]) / np.where(step == 0, 1.0, step), 0.0, 1.0)
-            meets: Bools = front[i] != front[j]
-            u[3 + i] = np.where(meets, (x[i] + s * (x[j] - x[i])) / NEAR, u[i])
-            v[3 + i] = np.where(meets, (y[i] + s * (y[j] - y[i])) / NEAR, v[i])
-        front = np.concatenate((front, front | (front != front[[1, 2, 0]])))
-        low_u, high_u = np.where(front, u, np.inf).min(0), np.where(front, u, -np.inf).max(0)
-        low_v, high_v = np.where(front, v, np.inf).min(0), np.where(front, v, -np.inf).max(0)
-    else:
-        low_u, high_u, low_v, high_v = u.min(0), u.max(0), v.min(0), v.max(0)
+    u, v = np.concatenate((u, u)), np.concatenate((v, v))
+    for i in range(3):
+        j = (i + 1) % 3
+        # The edge from vertex i to j meets the near plane at share s; one that does not adds no new point.
+        step = z[j] - z[i]
+        s = np.clip((NEAR - z[i]) / np.where(step == 0, 1.0, step), 0.0, 1.0)
+        meets: Bools = front[i] != front[j]
+        u[3 + i] = np.where(meets, (x[i] + s * (x[j] - x[i])) / NEAR, u[i])
+        v[3 + i] = np.where(meets, (y[i] + s * (y[j] - y[i])) / NEAR, v[i])
+    front = np.concatenate((front, front | (front != front[[1, 2, 0]])))
+    low_u, high_u = np.where(front, u, np.inf).min(0), np.where(front, u, -np.inf).max(0)
+    low_v, high_v = np.where(front, v, np.inf).min(0), np.where(front, v, -np.inf).max(0)
     return np.stack((low_u, high_u)), np.stack((low_v, high_v))

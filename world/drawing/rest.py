@@ -53,13 +53,13 @@ class RestPicture:
 def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], in_picture: bool) -> Floats:
     """How much of each part's shadow is drawn [P]; a picture shows the shadow of what is projected from it at rest."""
     out = np.zeros(len(surfaces.parts))
-    for p in present:
-        surface = surfaces.parts[p]
-        out[p] = 1.0
-        if in_picture and surface.cutout is not None:
-            corners = np.stack((surface.low, surface.high, (surface.low + surface.high) / 2))
-            change = poses[p] - np.asarray(surface.part.rest, np.float64)
-            moved = float(np.linalg.norm(corners @ np.transpose(change[:3, :3]) + change[:3, 3], axis=1).max())
-            share = min(moved / max(SHADOW_SHARE * surface.size, 1e-9), 1.0)
-            out[p] = share * share * (3 - 2 * share)
+    out[list(present)] = 1.0
+    cut = [p for p in present if in_picture and surfaces.parts[p].cutout is not None]
+    if cut:
+        some = [surfaces.parts[p] for p in cut]
+        ends = np.stack([(s.low, s.high, (s.low + s.high) / 2) for s in some])  # [K, 3, 3]
+        change = poses[cut] - np.stack([np.asarray(s.part.rest, np.float64) for s in some])
+        moved = np.linalg.norm(ends @ np.swapaxes(change[:, :3, :3], 1, 2) + change[:, None, :3, 3], axis=2).max(1)
+        share = np.clip(moved / np.maximum(SHADOW_SHARE * np.array([s.size for s in some]), 1e-9), 0, 1)
+        out[cut] = share * share * (3 - 2 * share)
     return out

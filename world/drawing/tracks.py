@@ -58,10 +58,9 @@ def spread(seen: Seen) -> Points:
     return Points(np.concatenate(places), np.array(numbers, np.int64))
 
 
-def follow(points: Points, seen: Seen) -> tuple[Floats, Bools]:
-    """Pixel positions [N, 2] of the points in a frame, and whether each is seen [N]."""
+def follow(points: Points, carrier: Ints, seen: Seen) -> tuple[Floats, Bools]:
+    """Pixel positions [N, 2] of the points, on carriers [N], in a frame, and whether each is seen [N]."""
     stage = seen.stage
-    carrier = _carriers(points, stage.surfaces, stage.present)
     moved = np.tile(np.eye(4), (len(stage.surfaces.parts) + 1, 1, 1))  # the last one is the background's
     for p in stage.present:
         moved[p] = stage.poses[p] @ inverse(np.asarray(stage.surfaces.parts[p].part.rest, np.float64))
@@ -76,7 +75,7 @@ def follow(points: Points, seen: Seen) -> tuple[Floats, Bools]:
     return at, visible
 
 
-def _carriers(points: Points, surfaces: Surfaces, present: tuple[int, ...]) -> Ints:
+def carriers(points: Points, surfaces: Surfaces, present: tuple[int, ...]) -> Ints:
     """The part [N] that carries each point now: its own, or the shard of its body that holds it; -2: none is there."""
     carrier = np.array(points.part)
     for p in np.unique(points.part):
