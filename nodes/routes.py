@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +15,8 @@ from .comfy import file_marks, picture, picture_path
 from .types import needs
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from aiohttp import web
 
     from ..lift.objects import GroundHint, Marked
@@ -50,6 +50,12 @@ class Refused(ValueError):
         self.status = status
 
 
+def _one_thread() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, "vdit-select")
+
+
 @dataclass
 class Selecting:
     """POST /vdit/select: {"image": {filename, subfolder, type}, "objects": the widget's JSON, "client": whose widget}.
@@ -61,11 +67,13 @@ class Selecting:
     newest: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
     found: OrderedDict[Key, Outline] = field(default_factory=OrderedDict[Key, Outline])
     horizons: OrderedDict[Key, float] = field(default_factory=OrderedDict[Key, float])
-    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vdit-select"))
+    thread: ThreadPoolExecutor = field(default_factory=_one_thread)
     count: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
         """Handles one request."""
+        import asyncio
+
         from aiohttp import web
 
         try:
