@@ -233,3 +233,89 @@ def test_the_arm_lifts_the_box_and_knocks_the_can_over():
     assert highest > 0.2, "the box was not lifted"
     assert abs(data.body("can").xmat[8]) < 0.2, "the can still stands"
     assert not data.warning.number.any()
+
+
+def scene_of_bodies(**changes):
+    from vdit.world.scene import MATERIALS, Body, Colored, Joint, Scene, Shape, View
+
+    c2w = np.array([[1, 0, 0, 0], [0, 0, 1, -4], [0, -1, 0, 1], [0, 0, 0, 1.0]])
+    gem = np.random.default_rng(2).normal(size=(14, 3)) * 0.1
+    head = Shape(kind="box", size=(0.1, 0.05, 0.04), position=(0.0, 0.0, 0.2))
+    turned = (np.cos(1 / 3), 0.0, np.sin(1 / 3), 0.0)
+    bodies = (
+        Body(name="gem", shapes=(Shape(kind="hull", vertices=gem),), position=(0.01, 0.0, 0.7), rotation=turned),
+        Body(
+            **dict(name="hammer", position=(0.6, 0.0, 1 / 3), velocity=(1.0, 0.2, 0.0), spin=(0.0, 2.0, 1.0)),
+            shapes=(Shape(kind="capsule", size=(0.03, 0.2)), head),
+            appearance=Colored((1.0, 0.5, 0.0)),
+            material=MATERIALS["steel"],
+        ),
+        Body(
+            **dict(name="door", position=(-0.6, 0.0, 0.5), shapes=(Shape(kind="box", size=(0.2, 0.02, 0.3)),)),
+            joint=Joint(kind="hinge", anchor=(-0.8, 0.0, 0.5), axis=(0.0, 0.1, 1.0), range=(-1.0, 1.0)),
+            spin=(0.0, 0.0, 1.0),
+        ),
+    )
+    return Scene(**{"bodies": bodies, "view": View(c2w, 40.0), "gravity": (0.0, 0.0, -9.81), **changes})
+
+
+def test_a_scene_moves_in_mujoco_as_it_does_here():
+    from vdit.world.acting import set_velocities
+    from vdit.world.actions import Spin, Throw
+    from vdit.world.dynamics import compile_world
+    from vdit.world.mjcf_out import to_mjcf
+    from vdit.world.simulate import step_for
+
+    scene = scene_of_bodies()
+    world = compile_world(scene, scene.bodies, (), step_for(scene.bodies))
+    for b in scene.bodies:
+        set_velocities(world, [Throw(body=b.name, velocity=b.velocity)] if any(b.velocity) else [])
+        set_velocities(world, [Spin(body=b.name, spin=b.spin)] if any(b.spin) else [])
+    out = to_mjcf(scene)
+    model = compiled(out)
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, 0)
+    for steps in (50, 100):
+        mujoco.mj_step(model, data, nstep=steps)
+        mujoco.mj_step(world.model, world.data, nstep=steps)
+        np.testing.assert_allclose(data.qpos, world.data.qpos, atol=1e-9)
+    assert read_back(out) == {"body/gem", "body/hammer", "body/door"}
+
+
+def read_back(mechanism):
+    from vdit.world.simulate import simulate
+
+    motion = simulate(scene_of(mechanism), seconds=0.3, fps=10)
+    return {p.body for p in motion.parts}
+
+
+def test_a_mechanism_alone_is_given_as_it_is_and_beside_bodies_it_keeps_its_names(tmp_path):
+    from vdit.world.mjcf_out import to_mjcf
+
+    scene = read_mjcf(robot(tmp_path))
+    assert to_mjcf(scene) is scene.mechanism
+    both = to_mjcf(scene_of_bodies(mechanism=scene.mechanism))
+    model = compiled(both)
+    assert model.actuator(0).name == "mechanism/push" and model.body("body/gem").id > 0
+
+
+def test_a_robots_pictures_depth_segmentation_and_flow_agree_with_its_joints():
+    from vdit.geometry.camera_numpy import project
+    from vdit.world.filming import Filming, filmed
+
+    scene = read_mjcf(INPUTS / "vdit-robot-arm.xml")
+    actions = loads_actions((INPUTS / "vdit-robot-arm.json").read_text())
+    motion, seen = filmed(scene, actions, Filming(seconds=1.0, fps=8.0, width=208, height=120))
+    assert {"upper arm", "hand", "left finger", "box", "can"} <= set(seen.names)
+    assert seen.rgb.shape == (9, 120, 208, 3) and seen.rgb.std() > 0.05
+    # The centre of the wrist's capsule, half its radius under what is seen of it.
+    wrist = next(i for i, p in enumerate(motion.parts) if p.body == "wrist")
+    u, v, z = project(motion.poses[:, wrist, :3, 3], seen.c2w, seen.fov_deg, 208, 120)
+    number = seen.names.index("wrist") + 1
+    at = (np.arange(9), v.astype(int), u.astype(int))
+    assert (seen.instance.numpy()[at] == number).all()
+    assert np.abs(seen.depth.numpy()[at] - z + 0.03).max() < 0.03
+    flow = seen.flow.numpy()[at[0][:-1], at[1][:-1], at[2][:-1]]
+    way = np.stack((np.diff(u), np.diff(v)), 1)
+    assert np.abs(flow - way).max() < 1.5 and np.abs(way).max() > 3
+    assert not (seen.instance.numpy()[0] == 0).all() and (seen.flow.numpy()[seen.instance.numpy()[:-1] == 0] == 0).all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -36,6 +36,10 @@ OWN_BIT = 1 << 30  # contact bit of bodies: they meet each other through explici
 DRAG_TIME_S = 0.02  # time constant of the weld that drags: a hand's reaction; a jerk of the path is smoothed by it
 COARSE = 24  # segments around a round body whose cross-section the wind meets
 ROUND = ("sphere", "ellipsoid", "cylinder", "capsule")
+
+
+# Name of a geom, number of its body or NOBODY, whether it stands still, its radius if it is round, whose it is.
+Surface: TypeAlias = "tuple[str, int, bool, float, Body | Plane]"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -108,31 +112,10 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
 
     Raises SceneError where MuJoCo refuses it.
     """
-    import mujoco
-
     drags = [a for a in actions if isinstance(a, Drag)]
     windy = any(isinstance(a, Wind) for a in actions)
-    spec = mujoco.MjSpec()
-    _set_options(spec, scene, step_s)
-    surfaces: list[tuple[str, int, bool, float, Body | Plane]] = []  # geom, owner, still, radius if round, whose
-    for name, plane in (("ground", scene.ground), ("backdrop", scene.backdrop)):
-        if plane is not None and plane.solid:
-            _add_plane(spec, f"plane/{name}", plane)
-            surfaces.append((f"plane/{name}", NOBODY, True, 0.0, plane))
     centers = np.array([body_center(b) for b in bodies]).reshape(-1, 3)
-    for i, body in enumerate(bodies):
-        names = _add_body(spec, body, centers[i])
-        for name, shape in zip(names, body.shapes, strict=True):
-            radius = min(shape.size) if shape.kind in ROUND else 0.0
-            surfaces.append((name, i, body.fixed, radius, body))
-    for k, a in enumerate(surfaces):
-        for b in surfaces[:k]:
-            if a[1] != b[1] and not (a[2] and b[2]):
-                _add_pair(spec, a[0], b[0], math.sqrt(a[4].material.friction * b[4].material.friction), max(a[3], b[3]))
-    for k, drag in enumerate(drags):
-        _add_drag(spec, f"drag/{k}", drag)
-    if scene.mechanism is not None:
-        _attach(spec, scene.mechanism)
+    spec, surfaces = world_spec(scene, bodies, drags, step_s)
     try:
         model = spec.compile()
     except ValueError as e:
@@ -154,6 +137,35 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         drags=tuple((model.body(f"drag/{k}").id, model.equality(f"drag/{k}").id) for k in range(len(drags))),
         sides=tuple(_sides(b) for b in bodies) if windy else (),
     )
+
+
+def world_spec(
+    scene: Scene, bodies: Sequence[Body], drags: Sequence[Drag], step_s: float
+) -> tuple[mujoco.MjSpec, list[Surface]]:
+    """The model before it is compiled; and of each geom of bodies and planes its name, owner and so on."""
+    import mujoco
+
+    spec = mujoco.MjSpec()
+    _set_options(spec, scene, step_s)
+    surfaces: list[Surface] = []
+    for name, plane in (("ground", scene.ground), ("backdrop", scene.backdrop)):
+        if plane is not None and plane.solid:
+            _add_plane(spec, f"plane/{name}", plane)
+            surfaces.append((f"plane/{name}", NOBODY, True, 0.0, plane))
+    for i, body in enumerate(bodies):
+        names = _add_body(spec, body, body_center(body))
+        for name, shape in zip(names, body.shapes, strict=True):
+            radius = min(shape.size) if shape.kind in ROUND else 0.0
+            surfaces.append((name, i, body.fixed, radius, body))
+    for k, a in enumerate(surfaces):
+        for b in surfaces[:k]:
+            if a[1] != b[1] and not (a[2] and b[2]):
+                _add_pair(spec, a[0], b[0], math.sqrt(a[4].material.friction * b[4].material.friction), max(a[3], b[3]))
+    for k, drag in enumerate(drags):
+        _add_drag(spec, f"drag/{k}", drag)
+    if scene.mechanism is not None:
+        _attach(spec, scene.mechanism)
+    return spec, surfaces
 
 
 @contextmanager
