@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..world.scene import Mesh, Shape
-from .images import convex_hull
 from .outline import Outline, convex_parts, outline
 
 if TYPE_CHECKING:
@@ -16,11 +15,13 @@ if TYPE_CHECKING:
     from .camera import Camera
 
 STEEP = np.radians(50)  # rays steeper than this to the body's mid plane would stretch it, so the plane leans with them
-LIES = 0.9  # share of the way to where its top would lie on the ground: the farthest that a body leans back
+LIES = 0.95  # share of the way to where its top would lie on the ground: the farthest that a body leans back
 FLAT = 1.3  # times the height in the picture of a disc that lies: from here on a thing stands
 SLAB, BEVEL = 0.35, 0.7  # colliding parts: full outline to 35% of the thickness, shrunk by 30% to half of it
 FOOT = 0.04  # share of the height above the lowest point that counts as foot
 FOOT_ARC = 0.15  # share of the thickness, times the sine of the view's angle: a round foot's far side is seen higher
+HIGHEST_FOOT = 0.4  # share of the height up to which a foot is looked for
+BALANCE = 0.1  # share of the width by which the foot reaches beyond the middle of the body's area, to both sides
 ROUND_FIT, ROUND_ASPECT = 0.94, 0.1  # a ball: overlap with the disc of its size, and how far from square its box is
 
 
@@ -106,7 +107,7 @@ class _Frame:
         lies = min(1.0, max(0.0, (FLAT - (bottom - top) / wide / max(sine, 1e-6)) / (FLAT - 1)))
         deep = thickness or pixel * (2 * shape.radius * (1 - lies) + wide * lies)
         ground = float(camera.on_ground(head, level)) * float(camera.rays(head) @ facing)
-        back = deep * (sine + (1 - sine) * lies) if lean is None else lean
+        back = deep * (sine + (1 - sine) * lies) if lean is None else min(lean, deep)
         back = max(0.0, min(back, LIES * (ground - start) if distance is None else deep))
         return cls(camera, facing, start, start + back, bottom, top, deep, sine, lies)
 
@@ -175,10 +176,31 @@ def _shapes(mask: Bools, shape: Outline, frame: _Frame) -> tuple[Shape, ...]:
     up = np.array([0.0, 0.0, 1.0])
     up = up - (up @ frame.facing) * frame.facing
     up /= np.linalg.norm(up)
-    heights = np.concatenate(parts) @ up
-    low = float(heights.min())
-    band = low + FOOT * float(np.ptp(heights)) + FOOT_ARC * frame.thickness * frame.sine
-    return tuple(Shape(kind="hull", vertices=_slab(part, frame, up, low, band)) for part in parts)
+    corners = np.concatenate(parts)
+    low, tallness = float((corners @ up).min()), float(np.ptp(corners @ up))
+    across = np.cross(frame.facing, up)
+    pixels = np.stack((columns, rows), -1)[:: max(1, len(rows) // 2000)] + 0.5
+    weight = float((frame.points(pixels, frame.sheet(pixels)) @ across).mean())
+    band = FOOT * tallness + FOOT_ARC * frame.thickness * frame.sine
+    if frame.lies > 0.5:
+        return tuple(Shape(kind="hull", vertices=_plate(part, up, low, low + tallness)) for part in parts)
+    # What stands in a picture stands: its foot grows upwards until it is under the middle of the body.
+    while band < HIGHEST_FOOT * tallness and not _carries(corners, across, up, low + band, weight):
+        band += 0.02 * tallness
+    return tuple(Shape(kind="hull", vertices=_slab(part, frame, up, low, low + band)) for part in parts)
+
+
+def _plate(part: Floats, up: Floats, low: float, high: float) -> Floats:
+    """Corners of a flat part [2 K, 3] that lies: its outline, at two heights."""
+    level = part - (part @ up)[:, None] * up
+    return np.concatenate((level + low * up, level + high * up))
+
+
+def _carries(corners: Floats, across: Floats, up: Floats, band: float, weight: float) -> bool:
+    """Whether the corners [N, 3] under a height reach to both sides of where the body's weight is, with a margin."""
+    foot, wide = corners[corners @ up <= band] @ across, float(np.ptp(corners @ across))
+    margin = BALANCE * wide
+    return float(foot.min()) <= weight - margin and float(foot.max()) >= weight + margin
 
 
 def _slab(part: Floats, frame: _Frame, up: Floats, low: float, band: float) -> Floats:
@@ -229,14 +251,3 @@ def _lowest(shape: Shape) -> float:
 
 def _centre(shape: Shape) -> Floats:
     return np.array(shape.position) if shape.vertices is None else shape.vertices.mean(0)
-
-
-def footprint(shapes: tuple[Shape, ...], origin: Floats) -> Floats:
-    """Convex hull [K, 2] on the ground of shapes posed at `origin`."""
-    points = [
-        np.array(s.position) + s.size[0] * np.eye(3)[[0, 1]].repeat(2, 0) * [[1], [-1], [1], [-1]]
-        if s.vertices is None
-        else s.vertices
-        for s in shapes
-    ]
-    return convex_hull((np.concatenate(points) + origin)[:, :2])

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ..world.arrays import Bools, Floats, Ints
 
 RADIUS = 3  # pixels: patches of 7 x 7, as in Wexler et al. (2007)
-FEATURES = 12  # principal components by which patches are compared; 7 x 7 x 3 numbers say little more
 SYNTHESIS_SIDE = 280  # pixels of the longer side at which patches are searched; finer levels copy what was found
 COARSEST_HOLE = 3.0  # pixels: radius of the hole at the coarsest level, under a patch's own
 EXHAUSTIVE = 3_000_000  # pairs of target and source up to which all are compared
@@ -32,7 +31,6 @@ def exemplar_fill(values: Floats, hole: Bools, sides: Ints, generator: np.random
     Sources: Wexler, Shechtman, Irani, "Space-time completion of video" (2007); Barnes et al., "PatchMatch" (2009).
     """
     h, w = hole.shape
-    start = membrane(values, hole)
     radius = float(distance_inside(hole).max())
     finest = max(0, int(np.ceil(np.log2(max(h, w) / SYNTHESIS_SIDE))))
     coarsest = max(finest, int(np.ceil(np.log2(max(1.0, radius / COARSEST_HOLE)))))
@@ -40,16 +38,18 @@ def exemplar_fill(values: Floats, hole: Bools, sides: Ints, generator: np.random
         coarsest -= 1
     sources: Ints | None = None
     current: Floats | None = None
+    start, gap = _reduced(values, hole, _size(w, h, finest))
+    start, basis = membrane(start, gap), _basis()
     for number, level in enumerate(range(coarsest, finest - 1, -1)):
-        size = max(2 * RADIUS + 2, -(-w // 2**level)), max(2 * RADIUS + 2, -(-h // 2**level))
-        image, gap = _reduced(start, hole, size)
+        size = _size(w, h, level)
+        image, gap = np.array(resized(start, *size)), _covered(hole, size)
         side = sides[_nearest(h, size[1])][:, _nearest(w, size[0])]
         if current is not None:
             image[gap] = resized(current, *size)[gap]
         sources = None if sources is None else _grown(sources, size)
-        current, sources = _synthesised(image, gap, side, sources, ROUNDS.get(number, LATER), generator)
+        current, sources = _synthesised(image, gap, side, sources, basis, ROUNDS.get(number, LATER), generator)
     if sources is None:
-        return start
+        return membrane(values, hole)
     return _copied(values, hole, sources)
 
 
@@ -79,7 +79,13 @@ class _Round(NamedTuple):
 
 
 def _synthesised(
-    image: Floats, hole: Bools, side: Ints, sources: Ints | None, rounds: int, generator: np.random.Generator
+    image: Floats,
+    hole: Bools,
+    side: Ints,
+    sources: Ints | None,
+    basis: Floats,
+    rounds: int,
+    generator: np.random.Generator,
 ) -> tuple[Floats, Ints]:
     """The filled level [h, w, 3] and, for each pixel [h, w, 2], the middle (row, column) of the patch it looks like."""
     h, w = hole.shape
@@ -92,7 +98,6 @@ def _synthesised(
     found = field[targets[:, 0], targets[:, 1]]
     wrong = ~valid[found[:, 0], found[:, 1]]
     found[wrong] = pool[generator.integers(len(pool), size=int(wrong.sum()))]
-    basis = _basis(image, pool, generator)
     for _ in range(rounds):
         search = _Round(_features(image, basis), targets, valid, side)
         if len(pool) * len(targets) <= EXHAUSTIVE:
@@ -172,12 +177,17 @@ def _copied(values: Floats, hole: Bools, sources: Ints) -> Floats:
     return membrane(out, lost & hole)
 
 
-def _basis(image: Floats, pool: Ints, generator: np.random.Generator) -> Floats:
-    """Principal components [D, FEATURES] of known patches."""
-    few = pool[generator.integers(len(pool), size=min(len(pool), 1000))]
-    patches = _patches(image)[few[:, 0], few[:, 1]].reshape(len(few), -1)
-    _, vectors = np.linalg.eigh(np.cov(patches - patches.mean(0), rowvar=False))
-    return vectors[:, ::-1][:, :FEATURES].astype(np.float32)
+def _basis() -> Floats:
+    """Weights [3 * 49, F] of a patch's low frequencies: ten cosines of its brightness, three of each colour axis."""
+    size = 2 * RADIUS + 1
+    at = (np.arange(size) + 0.5) * np.pi / size
+    pairs = sorted(((u, v) for u in range(4) for v in range(4 - u)), key=sum)
+    waves = [np.outer(np.cos(u * at), np.cos(v * at)) for u, v in pairs]
+    waves = [wave / np.linalg.norm(wave) for wave in waves]
+    axes = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+    columns = [np.multiply.outer(axes[0], wave).ravel() for wave in waves]
+    columns += [np.multiply.outer(axis, wave).ravel() for axis in axes[1:] for wave in waves[:3]]
+    return np.stack(columns, -1).astype(np.float32)
 
 
 def _features(image: Floats, basis: Floats) -> Floats:
@@ -191,9 +201,21 @@ def _patches(image: Floats) -> Floats:
     return sliding_window_view(padded, (2 * RADIUS + 1, 2 * RADIUS + 1), axis=(0, 1))
 
 
-def _reduced(image: Floats, hole: Bools, size: tuple[int, int]) -> tuple[Floats, Bools]:
-    """An image and its hole at another size; a pixel that holds any of the hole belongs to it."""
-    return np.array(resized(image, *size)), resized(hole.astype(np.float32), *size) > 1e-3
+def _size(w: int, h: int, level: int) -> tuple[int, int]:
+    """Width and height of a level: halved so many times, but with room for a patch."""
+    return max(2 * RADIUS + 2, -(-w // 2**level)), max(2 * RADIUS + 2, -(-h // 2**level))
+
+
+def _reduced(values: Floats, hole: Bools, size: tuple[int, int]) -> tuple[Floats, Bools]:
+    """An image of another size, averaged over what is known, and its hole."""
+    known = (~hole)[..., None].astype(np.float32)
+    share = np.atleast_3d(resized(known[..., 0], *size))
+    return resized(values * known, *size) / np.maximum(share, 1e-6), _covered(hole, size)
+
+
+def _covered(hole: Bools, size: tuple[int, int]) -> Bools:
+    """A hole at another size; a pixel that holds any of it belongs to it."""
+    return resized(hole.astype(np.float32), *size) > 1e-3
 
 
 def _nearest(full: int, few: int) -> Ints:

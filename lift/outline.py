@@ -152,17 +152,31 @@ def _hull_area(pixels: Ints) -> float:
     return polygon_area(_hull(pixels))
 
 
+def _boundary(pixels: Ints) -> Ints:
+    """The first and last of each row and of each column of pixels [N, 2]: they have the same convex hull."""
+    ends: list[Ints] = []
+    for axis in (0, 1):
+        order = pixels[np.lexsort((pixels[:, 1 - axis], pixels[:, axis]))]
+        new = np.flatnonzero(np.diff(order[:, axis]))
+        ends += [order[np.concatenate(([0], new + 1))], order[np.concatenate((new, [len(order) - 1]))]]
+    return np.unique(np.concatenate(ends), axis=0)
+
+
 def _best_cut(pixels: Ints) -> list[Ints] | None:
     """Two sides of the straight line for which the sum of the sides' hulls is smallest; None: no line helps."""
+    rim = _boundary(pixels)
     best, cut = 0.98 * _hull_area(pixels), cast("list[Ints] | None", None)
     for angle in np.arange(CUT_ANGLES) * np.pi / CUT_ANGLES:
-        along = pixels @ np.array([np.cos(angle), np.sin(angle)])
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        along, rim_along = pixels @ direction, rim @ direction
         low, high = float(along.min()), float(along.max())
         for i in range(1, CUT_OFFSETS + 1):
-            side: Bools = along < low + (high - low) * i / (CUT_OFFSETS + 1)
-            if 4 <= side.sum() <= len(side) - 4:
-                area = _hull_area(pixels[side]) + _hull_area(pixels[~side])
-                if area < best:
+            at = low + (high - low) * i / (CUT_OFFSETS + 1)
+            near = rim_along < at
+            if 2 <= near.sum() <= len(near) - 2:
+                area = _hull_area(rim[near]) + _hull_area(rim[~near])
+                side: Bools = along < at
+                if area < best and 4 <= side.sum() <= len(side) - 4:
                     best, cut = area, [pixels[side], pixels[~side]]
     return cut
 

@@ -20,6 +20,7 @@ from .masks import Layer, checked, layers
 from .membrane import membrane
 from .objects import GroundHint, LightHint, PictureObject
 from .plate import filled
+from .shadow import contact_shadow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,7 @@ def scene_from_picture(
         remarks = [*sounded.remarks, *small]
     parts = layers(masks, remarks, None if sounded is None else 1 / sounded.metres)
     forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
-    hole = dilated(np.max([part.seen for part in parts], axis=0) > 0, max(2, round(RIM * image.shape[1])))
+    hole = _hole(image, parts)
     sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
     behind = filled(image, hole, sides) if plate is None else _same_size(_bytes(plate, "the plate"), image)
     bodies = tuple(
@@ -97,6 +98,17 @@ def scene_from_picture(
         light=light_of(image, [part.seen for part in parts], light),
     )
     return Lifted(scene, tuple(remarks), np.stack([part.seen for part in parts]))
+
+
+def _hole(image: Bytes, parts: tuple[Layer, ...]) -> Bools:
+    """Pixels [H, W] to be filled: bodies, the blur of their rims, and the shadows at their feet."""
+    masks = [part.seen > 0 for part in parts]
+    hole = dilated(np.any(masks, axis=0), max(2, round(RIM * image.shape[1])))
+    for i, part in enumerate(parts):
+        if part.on is None and not part.object.fixed:
+            others = np.any([np.zeros_like(hole), *masks[:i], *masks[i + 1 :]], axis=0)
+            hole |= contact_shadow(image, masks[i], others)
+    return hole
 
 
 def _depth_behind(metres: Floats, hole: Bools) -> Floats:

@@ -372,3 +372,27 @@ def test_a_membrane_continues_a_plane_exactly():
     hole = np.hypot(x - 70, y - 60) < 35
     done = membrane(np.where(hole[..., None], 9, plane), hole)
     assert np.abs(done - plane).max() < 0.01
+
+
+def test_the_shadow_at_a_foot_is_filled_too_and_dark_ground_is_not():
+    picture = np.full((200, 320, 3), 150.0)
+    picture += np.arange(200)[:, None, None] * 0.2
+    y, x = np.mgrid[:200, :320] + 0.5
+    shade = np.hypot((x - 170) / 32, (y - 140) / 10) < 1
+    picture[shade] *= 0.5
+    mask = boxes((140, 60, 180, 140))
+    picture[mask > 0] = (200, 60, 40)
+    filled = scene_from_picture(picture / 255, [marked(mask)]).scene.plate
+    assert (filled.filled & shade & (mask == 0)).sum() > 0.9 * (shade & (mask == 0)).sum()
+    assert np.abs(filled.image[shade] - (150 + 0.2 * 140)).mean() < 8
+    assert filled.filled[:50].sum() == 0 and filled.filled.mean() < 0.15
+
+
+def test_a_dish_is_a_flat_plate_on_which_a_cup_stands():
+    y, x = np.mgrid[:200, :320] + 0.5
+    dish = (((x - 160) / 90) ** 2 + ((y - 120) / 50) ** 2 < 1).astype(np.float32)
+    scene = lift(disc()[0] / 255, [marked(dish, "dish"), marked(boxes((130, 40, 190, 120)), "cup")]).scene
+    points = np.concatenate([shape.vertices for shape in scene.body("dish").shapes])
+    assert len(np.unique(points[:, 2].round(6))) == 2
+    top = points[:, 2].max() + scene.body("dish").position[2]
+    assert lowest(scene.body("cup")) == pytest.approx(top, abs=0.005)
