@@ -103,8 +103,9 @@ def depth_from_metres(metres: Tensor, near: float | None = None, far: float | No
     ends = _ends(inverse)
     near, far = near or 1.0 / ends[1], far or 1.0 / max(ends[0], 1e-6)
     _check_range(near, far)
-    scaled = (inverse - 1.0 / far) / (1.0 / near - 1.0 / far)
-    return DepthMaps(scaled.clamp(0, 1), near=near, far=far)
+    # In place: of 81 frames at 832x480 each copy takes 129 MB.
+    scaled = inverse.sub_(1.0 / far).div_(1.0 / near - 1.0 / far).clamp_(0, 1)
+    return DepthMaps(scaled, near=near, far=far)
 
 
 def depth_from_pictures(

@@ -133,7 +133,9 @@ class VDiTSimulate(io.ComfyNode):
             bodies, actions, filming, c2w=c2w, fov_deg=fov_deg, check=check_interrupted, on_frame=shows
         )
         remarks = (*motion.remarks, *footage.remarks)
-        depth = depth_from_metres(footage.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous()
+        # Views rather than copies: of 81 frames at 832x480 they save 650 MB.
+        depth = depth_from_metres(footage.depth).inverse[..., None].expand(-1, -1, -1, 3)
+        flow = FlowField(footage.flow, torch.ones(()).expand(footage.flow.shape[:3]))
         tracks = {"track_path": footage.tracks.at, "track_visibility": footage.tracks.visible}
         path = CameraPath(torch.as_tensor(footage.c2w), torch.as_tensor(footage.fov_deg))
         messages = (
@@ -142,7 +144,7 @@ class VDiTSimulate(io.ComfyNode):
         return io.NodeOutput(
             footage.rgb,
             depth,
-            FlowField(footage.flow),
+            flow,
             mask_named(footage, mask_of.strip()),
             tracks,
             bodies,

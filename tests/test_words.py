@@ -111,6 +111,7 @@ def test_then_comes_later_and_sentences_are_simultaneous():
     assert [(a.body, a.time) for a in actions] == [("cup", 0.0), ("bottle", 1.0), ("red ball 1", 0.0)]
     assert [a.time for a in understood("The cup jumps, and half a second later it jumps")] == [0.0, 0.5]
     assert one("The cup is pushed left after 2 s", Push).time == 2.0
+    assert [a.time for a in understood("After a second the cup jumps and the bottle jumps")] == [1.0, 1.0]
 
 
 def test_one_thing_is_sent_at_another():

@@ -102,6 +102,10 @@ class World:
         """Gravity becomes this, m/s^2."""
         self.model.opt.gravity[:] = gravity
 
+    def mass(self, i: int) -> float:
+        """Kilograms of body i."""
+        return float(self.model.body_mass[self.ids[i]])
+
     def number(self, name: str) -> int | None:
         """Which of the bodies has that name; None: none has it now."""
         return next((i for i, b in enumerate(self.bodies) if b.name == name), None)

@@ -17,7 +17,7 @@ from .contacts import advance
 from .dynamics import carry_over, compile_world, warnings_of_mujoco
 from .fracture import Blow, Moving, shatter
 from .links import link_parts, link_pose
-from .meshes import body_mass, body_volume, pose_matrix, surface_of, transformed
+from .meshes import body_volume, pose_matrix, surface_of, transformed
 from .motion import Event, Motion, Part
 from .scene import SceneError
 from .settle import settle
@@ -198,7 +198,7 @@ def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
     if not len(hits.impulse):
         return
     names = [b.name for b in world.bodies]
-    masses = [math.inf if b.fixed else body_mass(b) for b in world.bodies]
+    masses = [math.inf if b.fixed else world.mass(i) for i, b in enumerate(world.bodies)]
     total: dict[tuple[int, int], float] = {}
     for pair, impulse in zip(hits.owners.tolist(), hits.impulse.tolist(), strict=True):
         key = (max(pair), min(pair))
@@ -226,7 +226,7 @@ def _blows(world: World, events: list[Event], hits: Hits, moment: float) -> dict
             continue
         met = [e for e in events if body.name in (e.body, e.other) and moment - e.time < EPISODE_S]
         hit = max(met, key=lambda e: e.impulse, default=None)
-        energy = 0.0 if hit is None else (hit.impulse / body_mass(body)) ** 2 / 2
+        energy = 0.0 if hit is None else (hit.impulse / world.mass(i)) ** 2 / 2
         if hit is not None and energy > toughness:
             at = np.average(hits.at[touched], axis=0, weights=hits.impulse[touched] + 1e-12)
             local = transformed(at[None], np.linalg.inv(world.pose(i)))[0]

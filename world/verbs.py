@@ -29,7 +29,7 @@ TILT = 0.2  # how obliquely the foot of a body is sought: its edge, where the wa
 # Impact energy per kilogram, as a share of gravity times size, from which a body breaks that is said to break. A body
 # that tips over hits the ground with about a third of it.
 BRITTLE = 0.05
-SETTLED = 0.05  # seconds after which the start of a motion is over and an impact is one
+SETTLED = 0.15  # seconds after which the start of a motion is over and an impact is one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -221,7 +221,7 @@ def actions_from_words(text: str, scene: Scene) -> tuple[Actions, tuple[str, ...
     """Actions that the words say, and remarks on what they left out. Raises SceneError for too long a text.
 
     Directions are the picture's; towards and away go along the ground. Magnitudes follow from each body's size, mass
-    and friction (verbs.py); clauses are simultaneous unless a time or "then" is said.
+    and friction (verbs.py). A sentence begins at once, its clauses together, unless a time or "then" is said.
     """
     if len(text) > LONGEST:
         raise SceneError(f"words: {len(text):,} characters; expected at most {LONGEST:,}")
@@ -240,7 +240,7 @@ def actions_from_words(text: str, scene: Scene) -> tuple[Actions, tuple[str, ...
         if follows and not clause.new_sentence:
             clause.impact, time = True, started
         elif time is None:
-            time = started if not clause.new_sentence and clause.verb == "break" and clause.impact else 0.0
+            time = 0.0 if clause.new_sentence else started  # "after a second the cup falls and the ball rolls"
         done, more = _done(clause, scene, time)
         actions += done
         remarks += [remark for remark in more if remark not in remarks]
