@@ -380,3 +380,23 @@ def test_a_simulation_can_be_cancelled():
 
     with pytest.raises(Cancelled):
         simulate(scene(box(0.1, made_of())), seconds=1, fps=10, check=stop)
+
+
+@pytest.mark.parametrize("option", ['timestep="0.005" integrator="RK4"', 'timestep="0.001" integrator="Euler"', ""])
+def test_a_mechanism_alone_moves_as_mujoco_moves_it(option):
+    import mujoco
+
+    joint = '<joint type="hinge" axis="0 1 0" damping="0.01"/>'
+    link = f'<body pos="0 0 -0.3">{joint}<geom size="0.03" fromto="0 0 0 0 0 -0.3" type="capsule"/>'
+    bodies = f'<body name="root" pos="0 0 2">{link}{link}</body></body></body>'
+    xml = f"<mujoco><option {option}/><worldbody>{bodies}</worldbody>"
+    xml += '<keyframe><key qpos="1.2 0.7"/></keyframe></mujoco>'
+    motion = simulate(scene(mechanism=Mechanism(xml), ground=None, material=MATERIALS["wood"]), seconds=2.0, fps=20)
+    model = mujoco.MjModel.from_xml_string(xml)
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, 0)
+    for _ in range(round((len(motion.poses) - 1) / 20 / model.opt.timestep)):
+        mujoco.mj_step(model, data)
+    mujoco.mj_kinematics(model, data)
+    moved = [p for p, part in enumerate(motion.parts) if part.movable][-1]
+    assert motion.poses[-1, moved, :3, 3] == pytest.approx(data.xpos[-1], abs=1e-9)

@@ -50,6 +50,12 @@ def advance(world: World, seconds: float, load: Callable[[float], None] | None =
 
     model, data = world.model, world.data
     model.opt.timestep = seconds
+    if not world.bodies:  # a mechanism alone moves as MuJoCo itself moves it
+        if load is not None:
+            load(seconds)
+        mujoco.mj_step(model, data)
+        _check_state(world)
+        return Hits(np.zeros((0, 2), np.int64), np.zeros(0), np.zeros((0, 3)))
     model.pair_gap[:] = LOOK_AHEAD * seconds * _fastest(world)
     mujoco.mj_step1(model, data)
     contact = data.contact

@@ -131,7 +131,7 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
     return World(
         model=model,
         data=_start(model),
-        step_s=step_s,
+        step_s=float(model.opt.timestep),
         bodies=tuple(bodies),
         ids=ids,
         centers=centers,
@@ -168,7 +168,7 @@ def world_spec(
     for k, drag in enumerate(drags):
         _add_drag(spec, f"drag/{k}", drag)
     if scene.mechanism is not None:
-        _attach(spec, scene.mechanism)
+        _attach(spec, scene.mechanism, alone=not bodies)
     return spec, surfaces
 
 
@@ -324,16 +324,25 @@ def _add_drag(spec: mujoco.MjSpec, name: str, drag: Drag) -> None:
     weld.data[:11] = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
 
 
-def _attach(spec: mujoco.MjSpec, mechanism: Mechanism) -> None:
+def _attach(spec: mujoco.MjSpec, mechanism: Mechanism, alone: bool) -> None:
+    """Add a mechanism. Alone it keeps its file's options but gravity; beside bodies the scene's options count."""
     import mujoco
 
     try:
         child = mujoco.MjSpec.from_string(mechanism.xml, assets=mechanism.assets)
     except ValueError as e:
         raise SceneError(f"MuJoCo cannot read the mechanism: {e}") from e
-    for name in (n for n in dir(spec.option) if not n.startswith("_")):
-        setattr(child.option, name, getattr(spec.option, name))  # the scene's options count, and MuJoCo need not warn
+    if alone:
+        gravity, kept = spec.option.gravity.copy(), spec.option.disableflags
+        _copy_options(child, spec)
+        spec.option.gravity, spec.option.disableflags = gravity, spec.option.disableflags | kept
+    _copy_options(spec, child)  # so that MuJoCo need not warn that they differ
     spec.attach(child, prefix=PREFIX, frame=spec.worldbody.add_frame())
+
+
+def _copy_options(of: mujoco.MjSpec, to: mujoco.MjSpec) -> None:
+    for name in (n for n in dir(of.option) if not n.startswith("_")):
+        setattr(to.option, name, getattr(of.option, name))
 
 
 def _start(model: mujoco.MjModel) -> mujoco.MjData:

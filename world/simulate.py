@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -56,6 +57,14 @@ def step_for(bodies: tuple[Body, ...]) -> float:
     return float(np.clip(STEP_S * math.sqrt(size / STEP_SIZE_M), *STEP_RANGE_S))
 
 
+def _step_of(scene: Scene) -> float:
+    """Seconds of a step: for bodies by their size, for a mechanism alone its file's."""
+    if scene.bodies or scene.mechanism is None:
+        return step_for(scene.bodies)
+    given = [float(o.get("timestep", STEP_S)) for o in ElementTree.fromstring(scene.mechanism.xml).iter("option")]
+    return given[-1] if given else STEP_S
+
+
 def simulate(
     scene: Scene,
     actions: Actions = (),
@@ -72,7 +81,7 @@ def simulate(
     """
     checks.check(scene)
     acting.checked(scene, actions)
-    frames = frames_of(scene, seconds, fps, step_for(scene.bodies))
+    frames = frames_of(scene, seconds, fps, _step_of(scene))
     with warnings_of_mujoco() as warnings:
         motion = _moved(scene, actions, frames, fps, seed, check)
     return replace(motion, remarks=(*motion.remarks, *dict.fromkeys(warnings)))
