@@ -22,7 +22,15 @@ def own_folders(monkeypatch):
 
 
 def test_all_of_them_are_shipped():
-    named = {"drop-it", "push-and-topple", "shatter", "words-to-motion", "orbit-a-photo", "scene-from-sam3-moge"}
+    named = {
+        "drop-it",
+        "push-and-topple",
+        "shatter",
+        "words-to-motion",
+        "orbit-a-photo",
+        "robot-arm",
+        "scene-from-sam3-moge",
+    }
     assert named <= {path.stem for path in SCENES}
 
 
