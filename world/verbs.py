@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from .actions import Action, Actions, Break, Drag, Push, Release, Spin, Throw, Wind
+from .actions import Actions, Break, Drag, Push, Release, Spin, Throw, Wind
 from .arrays import Floats
 from .extent import center_of_mass, farthest, size
 from .meshes import body_mass
@@ -298,11 +298,12 @@ def strike(do: Doing) -> Done:
         turn = start / max(height, 1e-6) * np.cross(up(do.scene), heading) if is_round else None
         moving, seconds = _moving(do, start * heading, turn), 2 * gap / (start + arriving)
     hit = replace(do, body=target, target=None, direction=heading, time=do.time + seconds)
+    arrival = f"“{target.name}” {{}} when “{do.body.name}” arrives, as the words say, however hard it is hit"
     if do.outcome == "topple":
         done, remarks = topple(hit)
-        return (*moving, *done), remarks
+        return (*moving, *done), (*remarks, arrival.format("topples"))
     if do.outcome == "break":
-        return (*moving, Break(body=target.name, time=hit.time)), ()
+        return (*moving, Break(body=target.name, time=hit.time)), (arrival.format("breaks"),)
     masses = body_mass(do.body), body_mass(target)
     bounce = 1 + (do.body.material.restitution + target.material.restitution) / 2
     given = bounce * masses[0] * masses[1] / sum(masses) * arriving
@@ -324,7 +325,7 @@ def break_at_impact(do: Doing) -> Done:
     return (Break(body=do.body.name, time=do.time + SETTLED, toughness=toughness),), ()
 
 
-def blow(scene: Scene, direction: Floats | None, strength: float, time: float, duration: float | None) -> Action:
+def blow(scene: Scene, direction: Floats | None, strength: float, time: float, duration: float | None) -> Done:
     """Wind over the whole scene: a fresh breeze, or as much as it takes to move the body that moves most easily."""
     heading = along(scene, np.zeros(3)) if direction is None else direction
     needed = [
@@ -334,7 +335,9 @@ def blow(scene: Scene, direction: Floats | None, strength: float, time: float, d
     ]
     speed = strength * max(BREEZE, MOVES * min(needed, default=0.0))
     end = 1e9 if duration is None else time + duration
-    return Wind(velocity=_vector(speed * heading), start=time, end=end)
+    stronger = speed > strength * BREEZE
+    remarks = (f"a wind of {speed:.3g} m/s blows: a weaker one would move nothing here",) if stronger else ()
+    return (Wind(velocity=_vector(speed * heading), start=time, end=end),), remarks
 
 
 _DOES: dict[str, Callable[[Doing], Done]] = {

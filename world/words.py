@@ -284,7 +284,8 @@ def _done(clause: _Clause, scene: Scene, time: float) -> tuple[list[Action], lis
     given = clause.direction
     direction = in_world(scene, given) if given is not None and np.any(given) else None
     if clause.verb == "blow":
-        return [blow(scene, direction, clause.strength, time, clause.duration)], []
+        done, more = blow(scene, direction, clause.strength, time, clause.duration)
+        return [*done], [*more]
     if not clause.subject:
         return [], [f"“{clause.verb}” is said of nothing; the scene has {quoted([b.name for b in scene.bodies])}"]
     verb = "break at impact" if clause.verb == "break" and clause.impact else clause.verb
