@@ -201,7 +201,8 @@ class _Run:
         rgb, depth = b.rgb[k], b.depth[k]
         rgb[...] = background.rgb
         depth[...] = background.depth
-        in_picture = self.motion.scene.plate is not None
+        # From elsewhere the plate is seen, from which the shadows at the feet of the bodies were taken.
+        in_picture = self.motion.scene.plate is not None and stage.camera.same(self.background.still)
         weights = shadow_weights(self.surfaces, stage.poses, stage.present, in_picture)
         self.shadows.darken(rgb, background, stage.poses, weights)
         at, part, z, mask = self._compose(stage, rgb)
