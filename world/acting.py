@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 AIR_DENSITY = 1.2  # kg/m^3, at sea level and 20 degrees
 DRAG_COEFFICIENT = 1.0  # of blunt bodies: a sphere has 0.5, a cube 1.05, a plate 1.2
+SIDES = {  # of what an action is given, where it is no single number; -1: any but 0
+    **dict.fromkeys(("impulse", "at", "force", "velocity", "spin", "gravity"), (3,)),
+    **{"path": (-1, 3), "targets": (-1, 2)},
+}
 HOLD_S = 0.12  # a dragged body's path ends this long before its drag, so that it arrives before it is let go
 
 
@@ -33,9 +37,11 @@ def checked(scene: Scene, actions: Actions) -> None:
             value = getattr(action, f.name)
             if f.name in ("body", "actuator") or value is None:
                 continue
-            numbers = np.asarray(value, float)
-            if numbers.size == 0 or not np.isfinite(numbers).all():
-                raise SceneError(f"{kind}.{f.name} is {value!r}; expected finite numbers")
+            numbers = _finite(value, SIDES.get(f.name, ()))
+            if numbers is None:
+                each = {(): "a finite number", (3,): "3 finite numbers"}.get(SIDES.get(f.name, ()))
+                each = each or f"rows of {SIDES[f.name][-1]} finite numbers"
+                raise SceneError(f"{kind}.{f.name} is {value!r:.100}; expected {each}")
             if f.name in ("time", "start", "end") and numbers < 0:
                 raise SceneError(f"{kind}.{f.name} is {value} s; expected 0 or later")
         if isinstance(action, Force | Drag | Wind) and action.end <= action.start:
@@ -46,6 +52,35 @@ def checked(scene: Scene, actions: Actions) -> None:
                 raise SceneError(f"the targets of actuator {action.actuator!r} are at {times} s; expected rising times")
         elif not isinstance(action, Wind | Gravity):
             _check_body(scene, actions, action)
+
+
+def _finite(value: object, sides: tuple[int, ...]) -> Floats | None:
+    """The numbers of a value of these sides (-1: any but 0); None where it has others, or some are not finite."""
+    try:
+        numbers = np.asarray(value, float)
+    except (TypeError, ValueError):
+        return None
+    fits = len(sides) == numbers.ndim and all(
+        n == side or side < 0 < n for n, side in zip(numbers.shape, sides, strict=True)
+    )
+    return numbers if fits and np.isfinite(numbers).all() else None
+
+
+def idle(scene: Scene, actions: Actions, broken: dict[str, float], end: float) -> list[str]:
+    """Remarks on actions that did nothing. broken: when bodies broke, end: when the last frame is, in seconds."""
+    free = {body.name for body in scene.bodies if not body.fixed}
+    remarks: list[str] = []
+    for action in sorted(actions, key=begin):
+        time, name = begin(action), "" if isinstance(action, Wind | Gravity | Actuate) else action.body
+        what = f"{type(action).__name__} at {time:g} s"
+        if time >= end:
+            remarks.append(f"{what} comes after the last frame, at {end:.3g} s")
+        elif time > broken.get(name, end):
+            remarks.append(f"{what} does nothing: {name!r} breaks at {broken[name]:.3g} s")
+        elif isinstance(action, Release):
+            remarks += [f"{what} does nothing: {name!r} is free by then"] if name in free else []
+            free.add(name)
+    return remarks
 
 
 def _check_body(scene: Scene, actions: Actions, action: Push | Force | Throw | Spin | Drag | Break | Release) -> None:

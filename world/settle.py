@@ -65,7 +65,7 @@ def settle(world: World, moved: set[str], check: Callable[[], None] | None) -> t
     world.refresh()
     offsets = np.array([np.linalg.inv(world.pose(i)) @ p for i, p in enumerate(given)]).reshape(-1, 4, 4)
     remarks = [
-        f"{b.name!r} overlaps another body: it was moved by {np.linalg.norm(o[:3, 3]):.3g} m before time began"
+        f"{b.name!r} overlaps a body or the ground: it was moved by {np.linalg.norm(o[:3, 3]):.3g} m before time began"
         for b, o, size in zip(world.bodies, offsets, sizes, strict=True)
         if np.linalg.norm(o[:3, 3]) > FAR_APART * size
     ]

@@ -37,6 +37,7 @@ STEP_SIZE_M = 0.1
 STEP_RANGE_S = (0.0005, 0.004)
 IMPACT_SPEED = 0.1  # m/s that an impact takes from the lighter body, from which it is an event
 EPISODE_S = 0.05  # impacts of the same two bodies within this time are one event
+SAME_TIME_S = 1e-9  # times less apart than this are one: of an action, written in decimals, and of a frame
 CHECK_S = 0.02  # simulated seconds between two calls of `check`
 
 
@@ -101,18 +102,17 @@ def _moved(
     _start_velocities(world, scene.bodies)
     events: list[Event] = []
     end = (frames - 1) / fps
-    remarks += [f"{type(a).__name__} at {t:g} s comes after the end" for a in actions if (t := acting.begin(a)) > end]
-    stops = sorted({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
+    stops = _apart({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
     random = np.random.default_rng(seed)
     _record(world, tracks, 0)
     frame, checked_at = 1, 0.0
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
-        fresh = tuple(a for a in actions if getattr(a, "time", None) == begin)
+        fresh = tuple(a for a in actions if 0 <= begin - getattr(a, "time", math.inf) < SAME_TIME_S)
         world = _begin(scene, world, fresh, actions)
         broken = [a.body for a in fresh if isinstance(a, Break) and a.toughness is None]
         blows = {name: Blow() for name in broken if world.number(name) is not None}
         world = _break(scene, world, blows, actions, tracks, frame, random, events)
-        while world.time < stop - 1e-9:
+        while world.time < stop - SAME_TIME_S:
             if check is not None and world.time >= checked_at:
                 check()
                 checked_at = world.time + CHECK_S
@@ -128,10 +128,13 @@ def _moved(
                 world.restore(before)
                 world = _break(scene, world, blows, actions, tracks, frame, random, events)
         world.set_time(stop)
-        if frame < frames and abs(stop - frame / fps) < 1e-9:
+        if frame < frames and abs(stop - frame / fps) < SAME_TIME_S:
             _record(world, tracks, frame)
             frame += 1
     poses, present = _gathered(tracks, frames)
+    broken = {e.body: e.time for e in events if e.kind == "break"}
+    if frames > 1:
+        remarks += acting.idle(scene, actions, broken, end)
     return Motion(
         scene=scene,
         fps=fps,
@@ -141,6 +144,12 @@ def _moved(
         events=tuple(events),
         remarks=tuple(remarks),
     )
+
+
+def _apart(times: set[float]) -> list[float]:
+    """The times in order; of those that are one, the last."""
+    order = sorted(times)
+    return [t for t, after in zip(order, [*order[1:], math.inf], strict=True) if after - t >= SAME_TIME_S]
 
 
 def _part(body: Body, of: str) -> Part:
