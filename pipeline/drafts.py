@@ -106,7 +106,7 @@ def given_draft(model: WorldModel, conditioning: Conditioning, clip: ClipSpec) -
         frames = torch.cat((cover(start[: clip.frames], clip.width, clip.height), frames[len(start) :]))
     coverage = None if mask is None else cover_masks(evenly(mask, clip.frames), clip.width, clip.height)
     remarks: list[str] = []
-    if not knows(model, frames[:1]):
+    if not knows(model, frames[[0, -1]]):
         coverage = torch.ones(frames.shape[:3])
         blurs = "; below draft_strength 1 it blurs what it does not know" * (conditioning.draft_strength < 1)
         remarks.append(f"the draft is not of the simulated world that this model knows: it keeps it as it is{blurs}")

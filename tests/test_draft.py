@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fakes import random_world_model, small_config
-from runs import encoded, latent_of, long_video, run
+from runs import encoded, latent_of, long_video, run, run_of
 from vdit.drafting.draft import Draft, agreement
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
@@ -11,6 +11,7 @@ from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.pipeline import ClipSpec, Continuation, Hooks, LatentPreview, Progress, RunContext, family_of
 from vdit.pipeline.decode import decode_frames
+from vdit.pipeline.external_sampler import ExternalShot
 from vdit.pipeline.previews import predicted_video
 
 SIZE = dict(frames=9, width=64, height=64)
@@ -198,6 +199,18 @@ def test_a_long_video_follows_its_draft_from_window_to_window():
     shot = given(model, frames=17, draft_mask=torch.ones(1, 64, 64))
     video = long_video(model, shot, seed=1, steps=1, guidance=1.0, window=9, **{**SIZE, "frames": 17})
     assert torch.allclose(video, shot.draft, atol=1e-5)
+
+
+def test_samplers_of_others_follow_a_draft_as_far_as_its_strength_says():
+    model = drafted_model()
+    model.transformer.draft_trust.bias.data.fill_(9.0)
+    shot = ExternalShot(run_of(model, given(model, 0.5), **SIZE))
+    assert shot.expected.strength == 0.5 and shot.remarks == []
+    x, context = torch.randn(1, 8, 3, 4, 4), torch.zeros(1, 4, 32)
+    of = lambda shot, s: shot.velocity(model.transformer, x, torch.full((1, 3), s), context, [0.9, s, 0.0])  # noqa: E731
+    whole, none = (ExternalShot(run_of(model, given(model, s), **SIZE)) for s in (1.0, 0.01))
+    assert torch.equal(of(shot, 0.6), of(whole, 0.6)) and torch.equal(of(shot, 0.4), of(none, 0.4))
+    assert not torch.equal(of(shot, 0.4), of(whole, 0.4))
 
 
 def test_a_draft_that_cannot_be_followed_is_refused_with_what_to_do():

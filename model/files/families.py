@@ -12,7 +12,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Family(NamedTuple):
     """What a file of weights is."""
 
-    role: str  # "transformer", "codec", "preview codec", "text encoder", "vision encoder", "lora", "bundle", "other"
+    # "transformer", "codec", "preview codec", "text encoder", "vision encoder", "lora", "bundle", "gate", "other"
+    role: str
     title: str  # as in "this is ..."
 
 
@@ -70,7 +71,7 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
             else "a model of VDiT's own, all parts in one file",
         )
     if "vdit_gate" in metadata:
-        return Family("other", "a picture gate of VDiT's own, which is read with the model's file that it lies beside")
+        return Family("gate", "a picture gate of VDiT's own")
     joined = "\n".join(names)
     if any(mark in joined for mark in LORA_MARKS) or (
         names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)
