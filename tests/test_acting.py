@@ -17,6 +17,11 @@ def test_a_push_acts_once_at_a_frames_time_as_decimals_write_it(written):
     assert motion.poses[2, 0, 0, 3] == pytest.approx(0.5 / 3, rel=1e-3)
 
 
+def test_a_motion_of_one_frame_is_the_scene_as_given():
+    motion = simulate(scene(body(SHAPES[0], (0.0, 0.0, 0.1))), (), seconds=0.1, fps=1.0)
+    assert motion.poses.shape[0] == 1 and not motion.remarks
+
+
 def test_actions_that_do_nothing_are_remarked():
     actions = (
         Release(body="body", time=0.1),

@@ -149,7 +149,7 @@ def _moved(
 def _apart(times: set[float]) -> list[float]:
     """The times in order; of those that are one, the last."""
     order = sorted(times)
-    return [t for t, after in zip(order, [*order[1:], math.inf], strict=True) if after - t >= SAME_TIME_S]
+    return [t for t, after in zip(order, [*order[1:], math.inf], strict=False) if after - t >= SAME_TIME_S]
 
 
 def _part(body: Body, of: str) -> Part:
