@@ -27,7 +27,7 @@ STICKING = 1e-4  # m/s of slip times friction, below which there is no lift to s
 LIFT = 0.5  # m/s^2 to which the lift is solved: a twentieth of gravity
 FASTEST = 1000.0  # m/s: three times the speed of sound is no rigid body's in a picture
 LOOK_AHEAD = 1.5  # steps within which approaching surfaces are looked for
-PASSES = 4  # of the friction correction; after 4, a sliding box hops by less than 0.02 mm (bench/scene.py)
+PASSES = 4  # of the friction correction; after 4, a sliding box hops by less than 0.02 mm (bench/simulation.py)
 
 
 @dataclass(frozen=True, eq=False)
