@@ -9,7 +9,7 @@ from ..control.pictures import as_masks, as_pictures, cover
 from ..world.scene import MATERIALS, SceneError
 from .objects import PictureObject, Selection
 from .scene import Lifted, scene_from_picture
-from .select import picture_objects
+from .select import doubts, picture_objects
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,9 @@ def lift(given: Given) -> Lifted:
         remarks.append(f"the picture of {width}x{height} pixels was reduced to {size[0]}x{size[1]}")
     picture = cover(image, *size)
     pixels = (picture[0] * 255).round().byte().numpy()
-    found = (*picture_objects(pixels, given.selection), *_masked(given, (width, height), size))
+    marked = picture_objects(pixels, given.selection)
+    remarks += doubts(given.selection, marked)
+    found = (*marked, *_masked(given, (width, height), size))
     lifted = scene_from_picture(
         picture[0],
         found,

@@ -74,6 +74,10 @@ def scene_from_picture(
     parts = layers(masks, remarks, None if sounded is None else 1 / sounded.metres)
     forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
     hole = _hole(image, parts)
+    if hole.all():
+        raise SceneError(
+            "with their blurred rims the masks leave no pixel to fill what they hide from: mask less, or with fewer specks"
+        )
     sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
     behind = filled(image, hole, sides) if plate is None else _same_size(_bytes(plate, "the plate"), image)
     bodies = tuple(

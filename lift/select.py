@@ -20,6 +20,7 @@ BOX_MARGIN = 0.12  # of the box's sides: what is shown to GrabCut around it, as 
 STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where the object ends
 CLICK_MARGIN = 0.22  # picture widths around a click
 SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
+LITTLE = 0.35  # share of its box below which an object may have been missed; a disc has 0.79, an upright bar 0.2 to 1
 PINHOLE = 0.002  # of the object's area: smaller holes are closed
 MIN_AREA = 12  # pixels: a smaller object cannot be told from noise
 RADIUS = 0.006  # picture widths: radius of the guided filter, about the width of a photograph's blurred edges
@@ -52,9 +53,9 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
     found = _grab_cut(np.ascontiguousarray(small), labels)
     found = _main_pieces((found | add) & ~erase, add)
     if found.sum() < MIN_AREA * min(1.0, scale * scale) or found.all():
-        what = "the whole of it" if found.any() else "nothing in it"
+        what = "all of it looks alike" if found.any() else "nothing in it differs from what is around"
         raise NothingFound(
-            f"no object stands out where you marked ({what} looks alike): paint over the object with a brush stroke, "
+            f"no object stands out where you marked ({what}): paint over the object with a brush stroke, "
             "or draw the box a little larger than the object"
         )
     hard = resized(found.astype(np.float32), crop.shape[1], crop.shape[0])
@@ -71,6 +72,22 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
 def picture_objects(picture: Bytes, selection: Selection) -> tuple[PictureObject, ...]:
     """The marked objects of a picture uint8 [H, W, 3], each with its mask. Raises ControlError naming it."""
     return tuple(_selected(picture, marked) for marked in selection.objects)
+
+
+def doubts(selection: Selection, objects: Sequence[PictureObject]) -> list[str]:
+    """Remarks on objects that fill little of their box: of a cat's head, the box alone may give only the eyes."""
+    remarks: list[str] = []
+    for marked, found in zip(selection.objects, objects, strict=True):
+        if marked.box is None or any(not s.erase for s in marked.strokes):
+            continue
+        sides = np.clip(marked.box[2:], 0, 1) - np.clip(marked.box[:2], 0, 1)
+        share = float((found.mask > 0.5).mean() / sides.prod())
+        if share < LITTLE:
+            remarks.append(
+                f"only {share:.0%} of the box around {marked.name!r} is taken: if the outline misses parts, paint over "
+                "them; if the box is wide, all is well"
+            )
+    return remarks
 
 
 def soften(picture: Bytes, mask: Floats, radius: int) -> Floats:

@@ -197,6 +197,38 @@ def test_an_unknown_thing_does_not_hand_its_verb_to_another():
     assert actions_from_words("the teapot falls and the cup jumps", SCENE)[0][0].body == "cup"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the cup does not fall",
+        "don’t push the cup",
+        "the cup never moves or breaks",
+        "the cup isn't pushed and does not fall",
+        "nothing falls",
+        "nothing happens",
+        "without breaking the cup",
+    ],
+)
+def test_what_is_said_not_to_happen_is_not_done_and_said(text):
+    actions, remarks = actions_from_words(text, ALONE)
+    assert actions == () and remarks
+
+
+@pytest.mark.parametrize(
+    "text, same",
+    [
+        ("the cup slides but does not break", "the cup slides"),
+        ("the cup slides without breaking", "the cup slides"),
+        ("the cup does not fall but slides", "the cup slides"),
+        ("the cup slides but the bottle does not", "the cup slides"),
+        ("the bottle doesn't move. The cup slides", "the cup slides"),
+        ("the bottle doesn't move and the cup slides", "the cup slides"),
+    ],
+)
+def test_a_negation_reaches_to_the_end_of_its_clause(text, same):
+    assert actions_from_words(text, SCENE)[0] == actions_from_words(same, SCENE)[0]
+
+
 def test_words_beyond_measure_are_refused():
     with pytest.raises(SceneError, match="2,001 characters"):
         actions_from_words("a" * 2001, SCENE)

@@ -45,7 +45,7 @@ UNITS = {"second": 1.0, "seconds": 1.0, "sec": 1.0, "s": 1.0, "ms": 0.001, "minu
 EVERYTHING = {"everything", "all", "everyone", "objects", "things", "bodies"}
 PRONOUNS = {"it", "they", "them", "itself", "both"}
 AT = {"towards", "toward", "to", "at", "into", "against", "on", "onto"}
-AND = {"and", "while", "but", "so", "also", "plus"}
+AND = {"and", "or", "while", "but", "so", "also", "plus"}
 THEN_WORDS = {"then", "afterwards", "next", "finally", "later"}
 PASSIVE = {"is", "are", "was", "were", "be", "being", "been", "get", "gets", "got"}
 ARTICLES = {"the", "a", "an", "of"}
@@ -55,10 +55,13 @@ FILLERS = (
     | set(
         "its their has have in out off there with which that "
         "pieces apart side ground floor wind viewer camera us me direction immediately now suddenly simultaneously "
-        "together meanwhile again start beginning".split()
+        "together meanwhile again start beginning "
+        "do does did will would shall should can could must happen happens".split()
     )
 )
 GRAMMAR = {"by", "from", "after", "for", "very", "impact"} | AT | AND | THEN_WORDS | PRONOUNS | EVERYTHING | {"over"}
+# The verb that follows does not happen; so do words that end in "n't".
+NEGATIONS = set("not never no nothing nobody none cannot without neither nor".split())
 IMPACT = re.compile(
     r"\b(?:when|once|as)\b[^.,;]*?\b(?:hits?|lands?|strikes?|touches)\b(?:\s+(?:on\s+)?(?:the\s+)?(?:ground|floor))?"
     r"|\b(?:on|upon|at)\s+(?:impact|landing)\b"
@@ -93,7 +96,7 @@ def quoted(names: Sequence[str]) -> str:
 
 def split(text: str) -> list[str]:
     """Words in lower case, numbers and punctuation."""
-    joined = IMPACT.sub(" onimpact ", text.lower().replace("-", " ").replace("_", " "))
+    joined = IMPACT.sub(" onimpact ", text.lower().replace("’", "'").replace("-", " ").replace("_", " "))
     return re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)?|[.,;:!?\n]", joined)
 
 

@@ -19,6 +19,7 @@ from .vocabulary import (
     FILLERS,
     GRAMMAR,
     KNOWN,
+    NEGATIONS,
     PASSIVE,
     PRONOUNS,
     THEN_WORDS,
@@ -57,6 +58,7 @@ class _Clause:
     unclear: bool = False  # it names bodies that are not clear, which was remarked
     stranger: bool = False  # an unknown word stands where its subject may be
     new_sentence: bool = False
+    negated: bool = False  # it is said not to happen
 
 
 @dataclass
@@ -70,6 +72,8 @@ class _Reader:
     now: _Clause = field(default_factory=lambda: _Clause(new_sentence=True))
     mentioned: tuple[str, ...] = ()
     at: int = 0
+    negative: bool = False  # "not" was said, and no verb since
+    still_not: bool = False  # the clause before was negated: "does not fall or break"
 
     def read(self) -> list[_Clause]:
         while self.at < len(self.words):
@@ -85,9 +89,12 @@ class _Reader:
 
     def _close(self, sentence: bool) -> None:
         """Ends a clause, or hands what has no verb yet to its neighbour."""
-        now = self.now
+        now, negative, self.negative = self.now, self.negative, False
+        self.still_not = now.negated and not sentence
         if now.verb:
             self.clauses.append(now)
+            self.now = _Clause(new_sentence=sentence)
+        elif negative:  # "but the spoon does not"
             self.now = _Clause(new_sentence=sentence)
         elif sentence:
             if self.clauses and not now.new_sentence:
@@ -171,6 +178,9 @@ class _Reader:
             self._close(sentence=True)
         elif word == "," or word in AND:
             self._close(sentence=False)
+            self.still_not &= word != "but"
+        elif word in NEGATIONS or word.endswith("n't"):
+            self.negative = True
         elif word == "onimpact":
             now.impact = True
         elif word == "over":
@@ -179,10 +189,13 @@ class _Reader:
             self._close(sentence=False)
             self.now.later = THEN
         elif kind == "verb":
+            negative = self.negative
             if now.verb:  # "the cup falls breaks", or a noun that is also a verb
                 self._close(sentence=False)
                 now = self.now
             now.verb, now.passive = str(value), before in PASSIVE
+            now.negated = negative or (self.still_not and not now.subject)
+            self.negative = False
         elif kind == "direction":
             vector = np.asarray(value, float) * (-1 if self._just_said("from") else 1)
             now.direction = vector if now.direction is None else now.direction + vector
@@ -234,6 +247,11 @@ def actions_from_words(text: str, scene: Scene) -> tuple[Actions, tuple[str, ...
     for clause in clauses:
         clause = _with_subject(clause, previous, scene)
         if clause.unclear:
+            continue
+        if clause.negated:
+            who = f" to {quoted(clause.subject)}" if clause.subject else ""
+            remarks.append(f"“{clause.verb}” is said not to happen{who}, and not done; gravity and blows still act")
+            previous = replace(clause, verb="")
             continue
         time = clause.time if clause.time is not None else started + clause.later if clause.later is not None else None
         follows = clause.verb == "break" and clause.time is None and _sets_going(previous, clause.subject)

@@ -1,0 +1,29 @@
+"""What Scene From Picture says of marks and masks that are probably not what was meant."""
+
+import numpy as np
+import pytest
+import torch
+from test_lift import disc
+from vdit.lift.objects import Marked, Selection, Stroke
+from vdit.lift.picture import Given, lift
+from vdit.world.scene import SceneError
+
+WIDE, CLOSE = (0.05, 0.05, 0.95, 0.98), (0.28, 0.15, 0.66, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("box", "strokes", "doubted"),
+    [(WIDE, (), True), (CLOSE, (), False), (WIDE, (Stroke(((0.47, 0.45),), 0.04),), False)],
+)
+def test_a_box_of_which_little_is_taken_is_remarked(box, strokes, doubted):
+    picture = torch.from_numpy(disc()[0])[None].float() / 255
+    selection = Selection((Marked(name="ball", box=box, strokes=strokes),))
+    remarks = lift(Given(image=picture, selection=selection)).remarks
+    assert any("of the box around 'ball' is taken" in remark for remark in remarks) == doubted
+
+
+def test_a_mask_of_specks_everywhere_is_refused():
+    specks = torch.from_numpy((np.random.default_rng(0).random((1, 200, 320)) < 0.5).astype(np.float32))
+    picture = torch.from_numpy(disc()[0])[None].float() / 255
+    with pytest.raises(SceneError, match="no pixel to fill"):
+        lift(Given(image=picture, masks=specks))
