@@ -43,6 +43,8 @@ def exemplar_fill(values: Floats, hole: Bools, sides: Ints, generator: np.random
     for number, level in enumerate(range(coarsest, finest - 1, -1)):
         size = _size(w, h, level)
         image, gap = np.array(resized(start, *size)), _covered(hole, size)
+        if gap.all():  # so coarse that nothing is left to copy from
+            continue
         side = sides[_nearest(h, size[1])][:, _nearest(w, size[0])]
         if current is not None:
             image[gap] = resized(current, *size)[gap]

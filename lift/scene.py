@@ -76,7 +76,7 @@ def scene_from_picture(
     hole = _hole(image, parts)
     if hole.all():
         raise SceneError(
-            "with their blurred rims the masks leave no pixel to fill what they hide from: mask less, or with fewer specks"
+            "with their rims the masks leave no pixel from which to fill what they hide: mask less, without specks"
         )
     sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
     behind = filled(image, hole, sides) if plate is None else _same_size(_bytes(plate, "the plate"), image)

@@ -22,8 +22,15 @@ def test_a_box_of_which_little_is_taken_is_remarked(box, strokes, doubted):
     assert any("of the box around 'ball' is taken" in remark for remark in remarks) == doubted
 
 
-def test_a_mask_of_specks_everywhere_is_refused():
-    specks = torch.from_numpy((np.random.default_rng(0).random((1, 200, 320)) < 0.5).astype(np.float32))
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
+def test_a_mask_of_specks_is_lifted_while_pixels_are_left_around_them(share):
+    specks = torch.from_numpy((np.random.default_rng(0).random((1, 200, 320)) < share).astype(np.float32))
     picture = torch.from_numpy(disc()[0])[None].float() / 255
-    with pytest.raises(SceneError, match="no pixel to fill"):
+    assert lift(Given(image=picture, masks=specks)).scene.bodies
+
+
+def test_a_mask_of_specks_everywhere_is_refused():
+    specks = torch.from_numpy((np.random.default_rng(0).random((1, 200, 320)) < 0.9).astype(np.float32))
+    picture = torch.from_numpy(disc()[0])[None].float() / 255
+    with pytest.raises(SceneError, match="no pixel from which"):
         lift(Given(image=picture, masks=specks))

@@ -116,6 +116,8 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
 
     Raises SceneError where MuJoCo refuses it.
     """
+    import mujoco
+
     drags = [a for a in actions if isinstance(a, Drag)]
     windy = any(isinstance(a, Wind) for a in actions)
     centers = np.array([body_center(b) for b in bodies]).reshape(-1, 3)
@@ -124,6 +126,8 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         model = spec.compile()
     except ValueError as e:
         raise SceneError(f"MuJoCo cannot compile the scene: {e}") from e
+    # Of a mechanism too: steps end where something touches, and stiff actuators explode in MuJoCo's explicit ones.
+    model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     owners = {name: (owner, thing.material.restitution) for name, owner, _, _, thing in surfaces}
     owner = [owners.get(model.geom(g).name, (LINK, 0.0)) for g in range(model.ngeom)]
     ids = np.array([model.body(f"body/{b.name}").id for b in bodies], np.int64)
