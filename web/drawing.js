@@ -58,9 +58,8 @@ export class Drawing {
       hideOnZoom: false,
       hideInPanel: true,
     });
-    this.watchNode();
+    watch(this);
     new ResizeObserver(() => this.render()).observe(this.root);
-    drawings.add(new WeakRef(this));
     this.made = { widget: this.widget, minWidth, minHeight };
   }
 
@@ -175,44 +174,48 @@ export class Drawing {
     this.render();
   }
 
-  watchNode() {
-    const node = this.node;
-    const configured = node.onConfigure;
-    node.onConfigure = (...given) => {
-      configured?.apply(node, given);
-      for (const wait of [0, 100, 500]) setTimeout(() => this.attach(), wait);
-    };
-    const removed = node.onRemoved;
-    node.onRemoved = (...given) => {
-      removed?.apply(node, given);
-      this.gone = true;
-    };
-    const added = node.onAdded;
-    node.onAdded = (...given) => {
-      added?.apply(node, given);
-      this.gone = false;
-    };
-  }
-
-  /** After an undo Nodes 2.0 keeps the old node's element mounted: this replaces it. */
   attach() {
-    if (!this.gone && !this.root.isConnected) {
-      const place = document.querySelector(`[data-node-id="${this.node.id}"]`);
-      const stale = place?.querySelector(`.vdit-drawing[data-widget="${this.name}"]`);
-      if (stale && stale !== this.root) stale.replaceWith(this.root);
-    }
-    this.render();
+    mount(this.root, this.node, `.vdit-drawing[data-widget="${this.name}"]`);
   }
 }
 
-// What a drawing shows beside its value (the background picture, the preset) changes without an event, differently in
-// each front end. Every drawing therefore polls with look() twice a second, which reads a few widgets.
-const drawings = new Set();
+/** Nodes 2.0 mounts the element of the node from before an undo, at once or when it draws the nodes anew: this replaces it. */
+export function mount(root, node, selector) {
+  if (root.isConnected || app.canvas.graph?.id !== node.graph?.id) return;
+  const stale = document.querySelector(`[data-node-id="${node.id}"] ${selector}`);
+  if (stale && stale !== root) stale.replaceWith(root);
+}
+
+/** Keeps a drawing (root, attach(), perhaps look() and render()) on its node for as long as that is in the graph. */
+export function watch(drawing) {
+  const { node } = drawing;
+  const after = (name, then) => {
+    const before = node[name];
+    node[name] = (...given) => {
+      before?.apply(node, given);
+      then();
+    };
+  };
+  const show = () => {
+    if (!drawing.gone) drawing.attach();
+    drawing.render?.();
+  };
+  after("onConfigure", () => [0, 100, 500].forEach((wait) => setTimeout(show, wait)));
+  after("onRemoved", () => (drawing.gone = true));
+  after("onAdded", () => (drawing.gone = false));
+  watched.add(new WeakRef(drawing));
+}
+
+// What a drawing shows beside its value (the background picture, the preset), and what is mounted, changes without an
+// event, differently in each front end. So both are looked at twice a second, which reads a few widgets.
+const watched = new Set();
 setInterval(() => {
-  for (const ref of drawings) {
+  for (const ref of watched) {
     const drawing = ref.deref();
-    if (!drawing) drawings.delete(ref);
-    else if (!document.hidden && drawing.root.isConnected) drawing.look?.();
+    if (!drawing) watched.delete(ref);
+    if (!drawing || drawing.gone || document.hidden) continue;
+    drawing.attach();
+    if (drawing.root.isConnected) drawing.look?.();
   }
 }, 500);
 

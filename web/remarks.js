@@ -6,6 +6,7 @@ const REMARKS = { name: "vdit_remarks", color: "#f0d9a0", background: "#3a2f12" 
 const REPORT = { name: "vdit_report", color: "#cfd8e3", background: "#1d2733" };
 
 const heightOf = (element) => 20 + 32 * element.textContent.split("\n").length; // px, if each line is broken once
+const SHORT = 120; // px: more may grow with the node
 
 function show(node, text, { name, color, background }) {
   let widget = node.widgets?.find((w) => w.name === name);
@@ -27,11 +28,15 @@ function show(node, text, { name, color, background }) {
       serialize: false, // neither in the prompt
       hideOnZoom: false,
       getMinHeight: () => Math.min(180, heightOf(element)),
-      getMaxHeight: () => heightOf(element), // a drawing or a picture on the same node has better use for it
       getValue: () => element.textContent,
       setValue: () => {},
     });
     widget.serialize = false; // nor in the saved workflow: it belongs to a run
+    if (heightOf(element) <= SHORT) {
+      // A few lines take their own height and no more: a drawing or a picture on the same node has better use for it.
+      widget.computeSize = (width) => [width, heightOf(element)];
+      widget.computeLayoutSize = undefined;
+    }
     const [width, height] = node.computeSize();
     node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
   }

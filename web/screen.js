@@ -1,7 +1,7 @@
 // A screen on a node: the pictures of what forms while it runs, then what it has made; kept over undo and changes of tab.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addStyle, html } from "./drawing.js";
+import { addStyle, html, mount, watch } from "./drawing.js";
 import { outputOf } from "./picture.js";
 
 /** A subclass gives show(output): it fills `stage` with what the node sent, and `line` with what is said of it. */
@@ -23,6 +23,11 @@ export class Screen {
     this.widget.serialize = false; // nor in the saved workflow: it belongs to a run
   }
 
+  /** The node begins to run. */
+  begin() {
+    this.done = false;
+  }
+
   /** A picture of what forms; show() puts the finished thing in its place. */
   forming(blob) {
     if (this.image) URL.revokeObjectURL(this.image.src);
@@ -33,15 +38,14 @@ export class Screen {
     this.line.textContent = "";
   }
 
+  attach() {
+    mount(this.root, this.node, ".vdit-screen");
+  }
+
   /** After a change of tab or an undo: what the node showed last, if the front end still knows. */
-  restore() {
+  render() {
     const output = outputOf(this.node);
     if (output && output !== this.output) this.receive(output);
-    // Nodes 2.0 keeps the element of the node from before an undo mounted: put this one in its place.
-    if (!this.root.isConnected) {
-      const stale = document.querySelector(`[data-node-id="${this.node.id}"] .vdit-screen`);
-      if (stale && stale !== this.root) stale.replaceWith(this.root);
-    }
   }
 
   receive(output) {
@@ -78,13 +82,10 @@ export function giveScreen(extension, nodeType, make) {
       const executed = node.onExecuted;
       node.onExecuted = function (output) {
         executed?.apply(this, arguments);
+        screen.done = true;
         screen.receive(output);
       };
-      const configured = node.onConfigure;
-      node.onConfigure = function () {
-        configured?.apply(this, arguments);
-        for (const wait of [0, 100, 500]) setTimeout(() => screen.restore(), wait);
-      };
+      watch(screen);
       const [width, height] = node.computeSize();
       node.setSize([Math.max(width, 340, node.size[0]), Math.max(height, node.size[1])]);
     },
@@ -94,8 +95,10 @@ export function giveScreen(extension, nodeType, make) {
 app.registerExtension({
   name: "VDiT.Screens",
   setup() {
+    api.addEventListener("executing", ({ detail }) => screenOf(detail)?.begin());
     api.addEventListener("b_preview_with_metadata", ({ detail }) => {
-      screenOf(detail.displayNodeId ?? detail.nodeId)?.forming(detail.blob);
+      const screen = screenOf(detail.displayNodeId ?? detail.nodeId);
+      if (screen && !screen.done) screen.forming(detail.blob); // a late one would hide what has been made
     });
   },
 });
