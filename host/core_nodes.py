@@ -222,7 +222,9 @@ VIDEO_PARTS = [
 )
 def _get_video_components(cls, video):
     parts = video.get_components()
-    return io.NodeOutput(parts.images, parts.audio, float(parts.frame_rate))
+    remarks = getattr(parts, "remarks", ())
+    shown = ui.PreviewText("\n".join(remarks)) if remarks else None
+    return io.NodeOutput(parts.images, parts.audio, float(parts.frame_rate), ui=shown)
 
 
 @core_node(

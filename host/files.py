@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from . import folders
+from . import bodies, folders, images
 from .safe_write import CannotSave, written
 
 routes = web.RouteTableDef()
@@ -46,9 +46,31 @@ def refuse(status: int, message: str) -> web.HTTPException:
     return REFUSALS[status](reason=line, text=line)
 
 
+async def _json(request: web.Request) -> object:
+    text = await request.text()
+    try:
+        return json.loads(text) if text.strip() else {}
+    except (json.JSONDecodeError, RecursionError) as reason:
+        raise refuse(400, f"the request is not JSON ({reason})") from None
+
+
+async def json_body(request: web.Request, fields: Mapping[str, bodies.Kinds] | None = None) -> dict:
+    """The request's JSON object; {} for an empty body. fields: their types, see bodies.py."""
+    body = await _json(request)
+    if not isinstance(body, dict):
+        raise refuse(400, "the request is not a JSON object")
+    try:
+        bodies.check(body, fields or {})
+    except bodies.BadBody as reason:
+        raise refuse(400, str(reason)) from None
+    return body
+
+
 def _inside(folder: Path, name: str) -> Path:
     try:
         return folders.confined(folder, name)
+    except folders.BadName as reason:
+        raise refuse(400, str(reason)) from None
     except folders.OutsideFolder as reason:
         raise refuse(403, str(reason)) from None
 
@@ -102,6 +124,8 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
 
     with Image.open(path) as image:
         image.load()
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = images.viewable(image)
     if channel == "a":
         alpha = image.convert("RGBA").getchannel("A")
         image = Image.new("RGBA", image.size)
@@ -274,9 +298,9 @@ async def _get_setting(request: web.Request) -> web.Response:
 
 @routes.post("/settings")
 async def _put_settings(request: web.Request) -> web.Response:
-    return _write_settings({**_read_settings(), **await request.json()})
+    return _write_settings({**_read_settings(), **await json_body(request)})
 
 
 @routes.post("/settings/{id}")
 async def _put_setting(request: web.Request) -> web.Response:
-    return _write_settings({**_read_settings(), request.match_info["id"]: await request.json()})
+    return _write_settings({**_read_settings(), request.match_info["id"]: await _json(request)})

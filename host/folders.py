@@ -15,11 +15,16 @@ from pathlib import Path
 PACK = Path(__file__).resolve().parent.parent
 KINDS = ("input", "output", "temp", "user", "models")
 EARLY_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".webm": "video/webm"}  # not in every system's list
+NAME_BYTES = 240  # file systems take 255; the rest is for "name (1)" and for the part that is written first
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")
 
 
 class OutsideFolder(ValueError):  # noqa: N818
     """A name leads out of the folder it has to stay in."""
+
+
+class BadName(OutsideFolder):
+    """A name that no file can have."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ def confined(folder: Path, name: str) -> Path:
     """folder/name with links and ".." resolved. Raises OutsideFolder when that lies outside the folder."""
     if "\0" in name:
         raise OutsideFolder(f"{name!r} holds a NUL character; give a plain file name")
+    longest = max((len(part.encode("utf-8", "replace")) for part in re.split(r"[/\\]", name)), default=0)
+    if longest > NAME_BYTES:
+        raise BadName(f"'{name[:40]}...' has {longest} bytes in one name, at most {NAME_BYTES}; give a shorter name")
     root = os.path.realpath(folder)
     path = os.path.realpath(os.path.join(root, name))
     try:

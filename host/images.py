@@ -11,6 +11,7 @@ def load(path: Path, most: int | None = None):
     """(IMAGE [B, H, W, 3], MASK [B, H, W]): B frames of an animated file, else 1, turned as its EXIF data says.
     most: frames to read; None: all.
 
+    White is 1 in float pictures and 65535 in those of 16 or 32 bit integers; values outside of that are refused.
     The mask is 1 where the picture is transparent; without an alpha channel it is [B, 64, 64] of zeros.
     Raises ValueError, naming the file, when it is no picture, is cut short or is empty.
     """
@@ -50,12 +51,30 @@ def load(path: Path, most: int | None = None):
 
 
 def _rgb(page):
+    """float32 [H, W, 3] in 0..1; ValueError with the range of values where that does not say what is white."""
     import numpy as np
 
-    if page.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip them to 8
-        grey = np.asarray(page).astype(np.float32) / 65535
-        return np.repeat(grey.clip(0, 1)[..., None], 3, axis=-1)
+    if page.mode == "F" or page.mode.startswith("I"):  # Pillow would clip these to 8 bits
+        values = np.asarray(page).astype(np.float64)
+        low, high = float(values.min()), float(values.max())
+        white = 1.0 if page.mode == "F" else 65535.0
+        if not (0 <= low and high <= white):
+            kind = "float" if page.mode == "F" else "integer"
+            raise ValueError(
+                f"its {kind} values reach from {low:g} to {high:g}, expected 0 to {white:g}; scale them to that range"
+            )
+        return np.repeat((values / white).astype(np.float32)[..., None], 3, axis=-1)
     return np.asarray(page.convert("RGB")).astype(np.float32) / 255
+
+
+def viewable(page):
+    """A grey picture of floats or deep integers as 8 bits, for a browser."""
+    from PIL import Image
+
+    try:
+        return Image.fromarray((_rgb(page) * 255).round().astype("uint8"))
+    except ValueError:  # the node that loads it says why
+        return page.convert("L")
 
 
 def _transparency(page):

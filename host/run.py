@@ -18,6 +18,7 @@ from .command import Refused, add_base
 from .executor import Executor, NodeFailed, RunResult
 from .running import Interrupted
 from .validation import Checked, InvalidPrompt, title, validate
+from .video import VideoFromFile
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,9 @@ def media_facts(path: Path) -> dict:
             if container.format.name.startswith(("mov", "matroska", "webm", "avi")):
                 frames = stream.frames or sum(1 for _ in container.decode(stream))
                 fps = float(stream.average_rate or 0)
-                facts = {"frames": frames, "fps": fps, "seconds": round(frames / fps, 3) if fps else None, **facts}
+                width, height = VideoFromFile(path).get_dimensions()
+                seconds = round(frames / fps, 3) if fps else None
+                return {"frames": frames, "fps": fps, "seconds": seconds, "width": width, "height": height}
             return facts
     except (FFmpegError, IndexError):
         return {}

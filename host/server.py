@@ -17,12 +17,12 @@ from aiohttp import WSMsgType, web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..nodes.routes import routes as pack_routes
-from . import files, folders, frontend
+from . import bodies, files, folders, frontend
 from .catalog import load_nodes, object_infos
 from .executor import Executor, NodeTypes, inference_mode
 from .jobs import Job, JobQueue
 from .previews import PreviewPlayer
-from .validation import InvalidPrompt, validate
+from .validation import InvalidPrompt, error, validate
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +99,10 @@ class Studio:
             return
         if event in ("executing", "execution_success", "execution_error", "execution_interrupted"):
             self.previews.clear()
-        self._post(json.dumps({"type": event, "data": data}), job.client_id)
+        self._post(json.dumps({"type": event, "data": data}), job.client_id or "")
 
     def _send_preview(self, message: bytes, data: dict) -> None:
-        self._post(message, data["client_id"])
+        self._post(message, data["client_id"] or "")
 
     def _queue_changed(self) -> None:
         self._post(json.dumps({"type": "status", "data": {"status": self._status()}}), None)
@@ -111,13 +111,14 @@ class Studio:
         return {"exec_info": {"queue_remaining": self.queue.remaining()}}
 
     def _post(self, message: str | bytes, client_id: str | None) -> None:
-        """To that client if it is connected, else to all; from any thread."""
+        """To that client if it is connected, or to all (None); from any thread."""
         loop = self.loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(lambda: loop.create_task(self._send(message, client_id)))
 
     async def _send(self, message: str | bytes, client_id: str | None) -> None:
-        sockets = [self.sockets[client_id]] if client_id in self.sockets else list(self.sockets.values())
+        ws = self.sockets.get(client_id)
+        sockets = list(self.sockets.values()) if client_id is None else [] if ws is None else [ws]
         for ws in sockets:
             try:
                 await (ws.send_bytes(message) if isinstance(message, bytes) else ws.send_str(message))
@@ -152,10 +153,13 @@ class Studio:
         return web.json_response(self._status())
 
     async def _post_prompt(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
+        body = await files.json_body(request)
         targets = body.get("partial_execution_targets")
         try:
+            bodies.check(body, bodies.PROMPT)
             checked = await asyncio.to_thread(validate, body.get("prompt") or {}, self.nodes, targets)
+        except bodies.BadBody as reason:
+            return web.json_response({"error": error("invalid_request", str(reason)), "node_errors": {}}, status=400)
         except InvalidPrompt as refused:
             log.warning("%s", refused)
             return web.json_response({"error": refused.error, "node_errors": refused.node_errors}, status=400)
@@ -165,7 +169,7 @@ class Studio:
         return web.json_response({"prompt_id": job.id, "number": job.number, "node_errors": checked.node_errors})
 
     async def _interrupt(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
+        body = await files.json_body(request, bodies.INTERRUPT)
         self.queue.cancel(body.get("prompt_id"))
         return web.Response()
 
@@ -193,7 +197,7 @@ class Studio:
         """Handles {"clear": true} or {"delete": [job ids]}."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
-            body = await _json_body(request)
+            body = await files.json_body(request, bodies.REMOVE)
             if body.get("clear"):
                 clear()
             for job_id in body.get("delete") or []:
@@ -223,24 +227,12 @@ class Studio:
 
     async def _cancel_jobs(self, request: web.Request) -> web.Response:
         one = request.match_info.get("id")
-        wanted = [one] if one else (await _json_body(request)).get("job_ids") or []
+        wanted = [one] if one else (await files.json_body(request, bodies.CANCEL)).get("job_ids") or []
         return web.json_response({"cancelled": [job_id for job_id in wanted if self.queue.cancel(job_id)]})
 
     async def _free(self, request: web.Request) -> web.Response:
         await asyncio.to_thread(self.queue.executor.forget)
         return web.Response()
-
-
-async def _json_body(request: web.Request) -> dict:
-    """The request's JSON object; {} for an empty body."""
-    text = await request.text()
-    try:
-        body = json.loads(text) if text.strip() else {}
-    except json.JSONDecodeError as reason:
-        raise files.refuse(400, f"the request is not JSON ({reason})") from None
-    if not isinstance(body, dict):
-        raise files.refuse(400, "the request is not a JSON object")
-    return body
 
 
 def _count(request: web.Request, name: str, default: int) -> int:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import bodies
+
 Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
+UPLOADS = ("image_upload", "video_upload", "audio_upload")
 IoType = str | list  # an input's type by name, or the choices of a combo in its older form
 
 MISSING_NODE_HELP = (
@@ -92,13 +95,19 @@ def validate(prompt: Prompt, nodes: dict[str, type], targets: list[str] | None =
     """
     if not isinstance(prompt, dict) or not prompt:
         raise InvalidPrompt(error("no_prompt", "No prompt provided", "The prompt holds no node."))
+    for node_id, node in prompt.items():
+        try:
+            bodies.check({"node": node}, {"node": dict})
+            bodies.check(node or {}, bodies.NODE)
+        except bodies.BadBody as reason:
+            raise InvalidPrompt(error("invalid_prompt", f"Node {node_id}: {reason}", f"Node ID '#{node_id}'")) from None
     return _Validation(prompt, nodes, targets).check()
 
 
 class _Validation:
     def __init__(self, prompt: Prompt, nodes: dict[str, type], targets: list[str] | None):
         self.prompt = {
-            node_id: dict(node, inputs=dict(node.get("inputs") or {})) if isinstance(node, dict) else {}
+            node_id: dict(node, inputs=dict(node.get("inputs") or {})) if node else {}
             for node_id, node in prompt.items()
         }
         self.nodes, self.targets = nodes, targets
@@ -178,7 +187,7 @@ class _Validation:
             if node_id not in self.reasons:
                 self.reasons[node_id] = self._check_node(node_id)
             for name, value in self.prompt[node_id]["inputs"].items():
-                if not (is_link(value) and len(value) == 2 and value[0] in self.prompt):
+                if not (is_link(value) and len(value) == 2 and isinstance(value[0], str) and value[0] in self.prompt):
                     continue
                 if state.get(value[0]) == 1:
                     self._add_cycle(node_id, name, value)
@@ -208,6 +217,13 @@ class _Validation:
             if is_link(value):
                 errors += self._check_link(name, value, kind, options)
                 continue
+            if isinstance(value, str | int | float) and not takes_constants(kind, options):
+                message, details = f"Needs a link from a node that gives {kind}", f"{name}: {value!r} is no link"
+                errors.append(error("invalid_input_type", message, details, input_name=name, received_value=value))
+                continue
+            if not isinstance(value, str) and any(options.get(upload) for upload in UPLOADS):
+                errors.append(not_converted(name, value, "file name", "expected a string", input_name=name))
+                continue
             try:
                 value = inputs[name] = convert(value, kind)
             except (TypeError, ValueError, OverflowError) as reason:
@@ -230,7 +246,7 @@ class _Validation:
         def bad(message: str, details: str) -> list[dict]:
             return [error("bad_linked_input", message, details, received_value=link, **where)]
 
-        if len(link) != 2 or not isinstance(link[1], int):
+        if len(link) != 2 or not isinstance(link[0], str) or not isinstance(link[1], int):
             return bad("Bad linked input, must be a length-2 list of [node_id, slot_index]", name)
         source, slot = link
         if source not in self.prompt:
@@ -249,6 +265,11 @@ class _Validation:
 
 
 CONVERTERS: dict[str, Callable[[Any], object]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+
+
+def takes_constants(kind: IoType, options: dict) -> bool:
+    """Whether an input may hold a plain value; the others are fed by a link alone."""
+    return not isinstance(kind, str) or kind in {*CONVERTERS, "COMBO", "*"} or "," in kind or "widgetType" in options
 
 
 def convert(value: object, kind: IoType) -> object:

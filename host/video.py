@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import frames
 from .safe_write import written
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer, OutputContainer
     from torch import Tensor
+
+
+log = logging.getLogger(__name__)
 
 
 class VideoContainer(str, Enum):
@@ -45,6 +50,7 @@ class VideoComponents:
     frame_rate: Fraction
     audio: dict | None = None
     metadata: dict | None = None
+    remarks: tuple[str, ...] = ()  # what was changed in reading a file
 
 
 class VideoInput:
@@ -127,10 +133,17 @@ class VideoFromFile(VideoInput):
         return container
 
     def get_dimensions(self) -> tuple[int, int]:
-        """(width, height) from the file's head."""
+        """(width, height) of the upright picture, from the file's head and first frame."""
+        from av.error import FFmpegError
+
         with self._open() as container:
             stream = container.streams.video[0]
-            return stream.width, stream.height
+            width, height = stream.width, stream.height
+            try:
+                turned = frames.turns(next(container.decode(stream)))[0]
+            except (FFmpegError, StopIteration):  # decoding all of it says what is wrong
+                turned = False
+            return (height, width) if turned else (width, height)
 
     def get_frame_rate(self) -> Fraction:
         """Frames per second from the file's head."""
@@ -143,25 +156,35 @@ class VideoFromFile(VideoInput):
             return container.streams.video[0].frames or sum(1 for _ in container.decode(video=0))
 
     def get_components(self) -> VideoComponents:
-        """All frames and the sound, decoded."""
+        """All frames, upright and at a constant rate, and the sound."""
         import av
         import numpy as np
         import torch
         from av.error import FFmpegError
 
-        frames = []
+        pictures, times = [], []
         with self._open() as container:
             stream = container.streams.video[0]
             rate = Fraction(stream.average_rate or 1)
             try:
                 for frame in container.decode(stream):
-                    frames.append(frame.to_ndarray(format="rgb24"))
+                    pictures.append(frames.upright(frame.to_ndarray(format="rgb24"), frames.turns(frame)))
+                    times.append(frame.time)
             except FFmpegError as reason:
-                message = f"{self}: broken after {len(frames)} frames ({reason.strerror}); re-export it"
+                message = f"{self}: broken after {len(pictures)} frames ({reason.strerror}); re-export it"
                 raise ValueError(message) from reason
-            if not frames:
+            if not pictures:
                 raise ValueError(f"{self}: holds no frames")
-            images = torch.from_numpy(np.stack(frames)).float() / 255
+            remarks: tuple[str, ...] = ()
+            if frames.uneven(times, rate):
+                shown = frames.at_constant_rate(times, rate)
+                remarks = (
+                    f"{self}: the frames have uneven times; {len(shown)} frames at {float(rate):.4g} frames/s "
+                    f"were taken from its {len(pictures)}",
+                )
+                log.warning("%s", remarks[0])
+                pictures = [pictures[index] for index in shown]
+            images = torch.from_numpy(np.stack(pictures)).float() / 255
             metadata, audio = dict(container.metadata), None
             if container.streams.audio:
                 container.seek(0)
@@ -171,7 +194,7 @@ class VideoFromFile(VideoInput):
                 if pieces:
                     waveform = torch.from_numpy(np.concatenate(pieces, axis=1))[None]
                     audio = {"waveform": waveform, "sample_rate": int(container.streams.audio[0].sample_rate)}
-        return VideoComponents(images=images, frame_rate=rate, audio=audio, metadata=metadata)
+        return VideoComponents(images, rate, audio, metadata, remarks)
 
     def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None):
         """Copies an H.264 mp4 packet by packet; anything else is encoded anew."""

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from . import text_replacements
-from .validation import MISSING_NODE_HELP, Prompt
+from .validation import MISSING_NODE_HELP, UPLOADS, Prompt
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
 MUTED, BYPASSED = 2, 4
 SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = -10, -20  # ids of a subgraph's own in- and output panels
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-UPLOADS = ("image_upload", "video_upload", "audio_upload")
 NO_VALUE = object()
 
 

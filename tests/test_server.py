@@ -265,6 +265,101 @@ def test_a_bad_prompt_is_answered_with_the_nodes_errors(studio):
     assert queue(studio, {"1": {"class_type": "KSampler", "inputs": {}}})[1]["error"]["type"] == "missing_node_type"
 
 
+def preview(text="hello"):
+    return {"1": {"class_type": "PreviewAny", "inputs": {"source": text}}}
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"extra_data": "x"}, 'extra_data must be an object, found "x"'),
+        ({"extra_data": {"extra_pnginfo": [1]}}, "extra_data.extra_pnginfo must be an object, found [1]"),
+        ({"extra_data": {"extra_pnginfo": {"workflow": "w"}}}, "extra_data.extra_pnginfo.workflow must be an object"),
+        ({"client_id": ["a"]}, 'client_id must be a string, found ["a"]'),
+        ({"prompt_id": {"a": 1}}, "prompt_id must be a string"),
+        ({"front": "yes"}, 'front must be true or false, found "yes"'),
+        ({"number": True}, "number must be a number, found true"),
+        ({"partial_execution_targets": [5]}, "partial_execution_targets must be a string, found 5"),
+        ({"prompt": [1]}, "prompt must be an object, found [1]"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named_with_what_it_must_be(studio, fields, words):
+    status, _, body = ask(studio, "POST", "/prompt", json={"prompt": preview(), **fields})
+    answer = json.loads(body)
+    assert status == 400 and words in answer["error"]["message"]
+    assert ask(studio, "GET", "/api/jobs")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "prompt, words",
+    [
+        ({"1": {"class_type": 5, "inputs": {}}}, "class_type must be a string, found 5"),
+        ({"1": {"class_type": "PreviewAny", "inputs": [1]}}, "inputs must be an object, found [1]"),
+        ({"1": [1]}, "node must be an object, found [1]"),
+        ({"1": {**preview()["1"], "_meta": {"title": 5}}}, "_meta.title must be a string"),
+        (preview([[], 0]), "must be a length-2 list of [node_id, slot_index]"),
+        ({"1": {"class_type": "PreviewImage", "inputs": {"images": "hello"}}}, "Needs a link from a node that gives"),
+        (
+            {
+                "1": {"class_type": "LoadImage", "inputs": {"image": 5}},
+                "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+            },
+            "expected a string",
+        ),
+    ],
+)
+def test_a_prompt_of_the_wrong_shape_is_refused_with_its_node(studio, prompt, words):
+    status, answer = queue(studio, prompt)
+    assert status == 400 and words in json.dumps(answer)
+
+
+@pytest.mark.parametrize(
+    "path, body",
+    [
+        ("/interrupt", {"prompt_id": [1]}),
+        ("/jobs/cancel", {"job_ids": [[1]]}),
+        ("/queue", {"delete": 5}),
+        ("/history", {"delete": [{}]}),
+        ("/settings", [1]),
+    ],
+)
+def test_other_bodies_are_checked_too(studio, path, body):
+    assert ask(studio, "POST", f"/api{path}", json=body)[0] == 400
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "é" * 150 + ".png", "b/" + "c" * 5000 + ".png"])
+def test_a_name_too_long_for_a_file_is_refused(studio, name):
+    status, _, body = upload(studio, name, png())
+    assert status == 400 and b"bytes in one name" in body
+    assert ask(studio, "GET", f"/api/view?filename={name}")[0] == 400
+
+
+def test_what_a_job_says_reaches_its_own_client_alone(studio):
+    heard = {"one": [], "two": []}
+
+    async def listen(name):
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{studio}ws?clientId={name}") as ws:
+            async for message in ws:
+                heard[name].append(json.loads(message.data)["type"])
+                if heard[name][-1] == "execution_success":
+                    return
+
+    async def go():
+        listeners = [asyncio.create_task(listen(name)) for name in heard]
+        while not all(heard.values()):
+            await asyncio.sleep(0.01)
+        async with aiohttp.ClientSession() as session:
+            for client in ({"client_id": "absent"}, {}, {"client_id": "one"}):
+                body = {"prompt": preview(f"for {client}"), **client}
+                async with session.post(studio + "prompt", json=body) as response:
+                    assert response.status == 200
+        await asyncio.wait_for(listeners[0], 20)
+        listeners[1].cancel()
+
+    asyncio.run(go())
+    assert heard["one"].count("execution_start") == 1 and set(heard["two"]) == {"status"}
+
+
 def test_a_failing_node_is_reported_on_its_job(studio):
     job = finished(studio, queue(studio, quick_prompt(seconds=1.13))[1]["prompt_id"])  # no length the codec can make
     assert job["status"] == "failed" and job["execution_error"]["node_type"] == "VDiTSample"
