@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .dynamics import LINK, PREFIX, World
-from .meshes import joined, pose_matrix, shape_mesh, transformed
+from .meshes import SEGMENTS, joined, pose_matrix, shape_mesh, transformed
 from .motion import Part
 from .scene import Colored, Mesh, Shape
 
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
 
     from .arrays import Floats
 
+FULL, COARSEST = 40, 8  # geoms up to which all are as round as a body; segments around each of very many
 SHOWN_GROUPS = 3  # MuJoCo's viewers show geoms of groups 0, 1, 2; higher ones are what collides
 
 
 def link_parts(world: World) -> list[tuple[int, Part]]:
     """MuJoCo's body and a part, for each colour of each link, as they stand now; without planes and height fields."""
     model = world.model
+    # Faces grow with the square of the segments: of many geoms together they stay as many.
+    segments = max(COARSEST, min(SEGMENTS, round(SEGMENTS * math.sqrt(FULL / max(1, model.ngeom)))))
     parts: list[tuple[int, Part]] = []
     for number, link in enumerate(world.links):
         name = model.body(link).name.removeprefix(PREFIX) or f"link {number}"
         name = "static" if link == 0 else name
         colors: dict[tuple[float, ...], list[Mesh]] = {}
         for g in _shown(world, link):
-            mesh = _geom_mesh(model, g)
+            mesh = _geom_mesh(model, g, segments)
             if mesh is not None:
                 colors.setdefault(_color(model, g), []).append(mesh)
         pose = link_pose(world, link)
@@ -47,6 +51,15 @@ def link_parts(world: World) -> list[tuple[int, Part]]:
             )
             parts.append((link, part))
     return parts
+
+
+def undrawn(world: World) -> list[str]:
+    """Remarks on what a mechanism has that moves or carries, and is not drawn."""
+    import mujoco
+
+    fields = int((np.asarray(world.model.geom_type) == mujoco.mjtGeom.mjGEOM_HFIELD).sum())
+    kinds = {"height field": fields, "soft body": int(world.model.nflex), "skin": int(world.model.nskin)}
+    return [f"{n} {kind}{'s' * (n > 1)} of the mechanism acts, but is not drawn" for kind, n in kinds.items() if n]
 
 
 def link_pose(world: World, link: int) -> Floats:
@@ -75,7 +88,7 @@ def _color(model: mujoco.MjModel, g: int) -> tuple[float, ...]:
     return tuple(float(c) for c in _rgba(model, g)[:3])
 
 
-def _geom_mesh(model: mujoco.MjModel, g: int) -> Mesh | None:
+def _geom_mesh(model: mujoco.MjModel, g: int, segments: int) -> Mesh | None:
     """A geom's surface in its link's axes."""
     import mujoco
 
@@ -87,15 +100,15 @@ def _geom_mesh(model: mujoco.MjModel, g: int) -> Mesh | None:
         vertices = np.array(model.mesh_vert[first : first + count], float)
         mesh = Mesh(vertices, np.array(model.mesh_face[face : face + faces], np.int64))
     elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        mesh = shape_mesh(Shape(kind="sphere", size=(size[0],)))
+        mesh = shape_mesh(Shape(kind="sphere", size=(size[0],)), segments)
     elif kind == mujoco.mjtGeom.mjGEOM_BOX:
-        mesh = shape_mesh(Shape(kind="box", size=(size[0], size[1], size[2])))
+        mesh = shape_mesh(Shape(kind="box", size=(size[0], size[1], size[2])), segments)
     elif kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
-        mesh = shape_mesh(Shape(kind="ellipsoid", size=(size[0], size[1], size[2])))
+        mesh = shape_mesh(Shape(kind="ellipsoid", size=(size[0], size[1], size[2])), segments)
     elif kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        mesh = shape_mesh(Shape(kind="cylinder", size=(size[0], size[1])))
+        mesh = shape_mesh(Shape(kind="cylinder", size=(size[0], size[1])), segments)
     elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        mesh = shape_mesh(Shape(kind="capsule", size=(size[0], size[1])))
+        mesh = shape_mesh(Shape(kind="capsule", size=(size[0], size[1])), segments)
     else:
         return None
     return Mesh(transformed(mesh.vertices, pose_matrix(model.geom_pos[g], model.geom_quat[g])), mesh.faces)

@@ -17,7 +17,7 @@ from .budget import frames_of
 from .contacts import advance
 from .dynamics import carry_over, compile_world, warnings_of_mujoco
 from .fracture import Blow, Moving, shatter
-from .links import link_parts, link_pose
+from .links import link_parts, link_pose, undrawn
 from .meshes import body_volume, pose_matrix, surface_of, transformed
 from .motion import Event, Motion, Part
 from .scene import SceneError
@@ -98,6 +98,7 @@ def _moved(
     offsets, remarks = settle(world, _moved_at_start(actions), check)
     tracks = [_Track(_part(b, b.name), o, 0) for b, o in zip(scene.bodies, offsets, strict=True)]
     tracks += [_Track(part, np.eye(4), 0, link=link) for link, part in link_parts(world)]
+    remarks += undrawn(world)
     _check_names([t.part.body for t in tracks if t.link is not None], scene)
     _start_velocities(world, scene.bodies)
     events: list[Event] = []
