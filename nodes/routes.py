@@ -27,7 +27,7 @@ log = logging.getLogger("vdit")
 MAX_BODY = 2**20  # bytes of a request: some 60 long brush strokes for each of 64 objects take less
 MAX_SIDE = 1280  # pixels: larger pictures are reduced, because the answer is only looked at
 TOLERANCE = 0.6  # pixels between a mask's edge and its polygon: less than is seen at the mask's own size
-CLIENTS, ANSWERS = 256, 512  # of the newest that are remembered: widgets, and outlines of single objects
+CLIENTS, ANSWERS, PICTURES = 256, 512, 4  # of the newest that are remembered: widgets, outlines of objects, pictures
 
 
 class Outline(TypedDict):
@@ -66,6 +66,7 @@ class Selecting:
 
     newest: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
     found: OrderedDict[Key, Outline] = field(default_factory=OrderedDict[Key, Outline])
+    pictures: OrderedDict[Key, Bytes] = field(default_factory=OrderedDict[Key, "Bytes"])
     horizons: OrderedDict[Key, float] = field(default_factory=OrderedDict[Key, float])
     thread: ThreadPoolExecutor = field(default_factory=_one_thread)
     count: int = 0
@@ -108,7 +109,7 @@ class Selecting:
         except (ControlError, OSError, ValueError, ImportError) as reason:
             raise Refused(400, str(reason)) from None
         mark = file_marks(lambda: [path])
-        pixels = cache(lambda: _pixels(path))
+        pixels = cache(lambda: _kept(self.pictures, (path, mark), lambda: _pixels(path), PICTURES))
         keys: list[Key] = [(path, mark, marked.box, marked.strokes) for marked in selection.objects]
         answers: list[Outline] = []
         for key, marked in zip(keys, selection.objects, strict=True):
@@ -120,9 +121,9 @@ class Selecting:
         return {"objects": answers, "horizon": horizon}
 
 
-def _kept(kept: OrderedDict[K, V], key: K, make: Callable[[], V]) -> V:
+def _kept(kept: OrderedDict[K, V], key: K, make: Callable[[], V], most: int = ANSWERS) -> V:
     value = kept[key] if key in kept else make()
-    _keep(kept, key, value, ANSWERS)
+    _keep(kept, key, value, most)
     return value
 
 
