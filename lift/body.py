@@ -52,8 +52,10 @@ def form(
     """
     shape = outline(alpha)
     frame = _Frame.of(alpha > 0, shape, camera, level, distance, thickness, lean)
-    surface = _surface(shape, frame)
-    shapes = _shapes(alpha >= min(0.5, float(alpha.max())), shape, frame)
+    solid = alpha >= min(0.5, float(alpha.max()))
+    ball = _ball(solid, frame)
+    surface = _surface(shape, frame, ball)
+    shapes = (ball.shape,) if ball else _shapes(solid, frame)
     if distance is None:
         surface, shapes = _standing(surface, shapes, camera, level)
     lowest = min(_lowest(s) for s in shapes)
@@ -143,15 +145,59 @@ class _Frame:
         return np.maximum(nearest, 0.2 * self.first), farthest
 
 
-def _surface(shape: Outline, frame: _Frame) -> Mesh:
-    """A closed surface: front and back meet at the rim; in between they are apart like the halves of a circle."""
-    share = np.where(shape.rim, 0.0, np.clip(shape.inset / max(shape.radius, 1e-6), 0, 1))
-    bulge = np.sqrt(1 - (1 - share) ** 2)
-    middle = frame.sheet(shape.points) * (1 - bulge) + frame.middle * bulge
-    reach = bulge * frame.thickness / 2
-    nearest, farthest = frame.between(shape)
-    front = frame.points(shape.points, np.minimum(np.maximum(middle - reach, nearest), middle))
-    back = frame.points(shape.points, np.maximum(np.minimum(middle + reach, farthest), middle))
+@dataclass(frozen=True, eq=False)
+class _Ball:
+    """A ball about a world point, as wide as its outline and `thickness` metres deep."""
+
+    centre: Floats  # [3]
+    radius: float  # metres
+    thickness: float
+
+    @property
+    def shape(self) -> Shape:
+        x, y, z = (float(v) for v in self.centre)
+        return Shape(kind="sphere", size=(self.thickness / 2,), position=(x, y, z))
+
+    def ends(self, rays: Floats, eye: Floats) -> tuple[Floats, Floats, Floats]:
+        """Multiples [N] of rays [N, 3] where they come nearest to the centre, enter, and leave."""
+        length = np.linalg.norm(rays, axis=1)
+        along = rays @ (self.centre - eye) / length
+        apart2 = ((self.centre - eye) ** 2).sum() - along**2
+        reach = np.sqrt(np.maximum(self.radius**2 - apart2, 0)) * self.thickness / (2 * self.radius)
+        return along / length, (along - reach) / length, (along + reach) / length
+
+
+def _ball(mask: Bools, frame: _Frame) -> _Ball | None:
+    """The ball whose outline the mask is; None where it is no disc."""
+    rows, columns = np.nonzero(mask)
+    tall, wide = float(rows.max() - rows.min()) + 1, float(columns.max() - columns.min()) + 1
+    middle = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
+    radius = (tall + wide) / 4
+    inside = int((np.hypot(columns + 0.5 - middle[0], rows + 0.5 - middle[1]) <= radius).sum())
+    overlap = inside / (np.pi * radius**2 + len(rows) - inside)
+    if overlap <= ROUND_FIT or abs(tall / wide - 1) >= ROUND_ASPECT or len(rows) <= 50:
+        return None
+    centre = frame.points(middle[None], np.array([frame.middle]))[0]
+    away = frame.camera.rays(middle[None] + np.array([[radius, 0.0]]))[0]
+    along = float((centre - frame.camera.eye) @ away / (away @ away))
+    apart = float(np.linalg.norm(centre - frame.camera.eye - along * away))
+    return _Ball(centre, apart, frame.thickness)
+
+
+def _surface(shape: Outline, frame: _Frame, ball: _Ball | None) -> Mesh:
+    """A closed surface: front and back meet at the rim; between them are the balls that fill the outline."""
+    if ball is None:
+        bulge = np.where(shape.rim, 0.0, np.clip(shape.height / max(shape.radius, 1e-6), 0, 1))
+        middle = frame.sheet(shape.points) * (1 - bulge) + frame.middle * bulge
+        reach = bulge * frame.thickness / 2
+        nearest, farthest = frame.between(shape)
+        front = frame.points(shape.points, np.minimum(np.maximum(middle - reach, nearest), middle))
+        back = frame.points(shape.points, np.maximum(np.minimum(middle + reach, farthest), middle))
+    else:
+        rays = frame.camera.rays(shape.points)
+        closest, enters, leaves = ball.ends(rays, frame.camera.eye)
+        front = frame.camera.eye + rays * np.where(shape.rim, closest, enters)[:, None]
+        back = frame.camera.eye + rays * leaves[:, None]
     inner = np.flatnonzero(~shape.rim)
     behind = np.arange(len(front))
     behind[inner] = len(front) + np.arange(len(inner))
@@ -160,18 +206,9 @@ def _surface(shape: Outline, frame: _Frame) -> Mesh:
     return Mesh(np.concatenate((front, back[inner])), faces)
 
 
-def _shapes(mask: Bools, shape: Outline, frame: _Frame) -> tuple[Shape, ...]:
-    """World shapes: a ball where the outline is a disc as deep as wide, otherwise slabs over the convex parts."""
+def _shapes(mask: Bools, frame: _Frame) -> tuple[Shape, ...]:
+    """World shapes: slabs over the convex parts of an outline."""
     rows, columns = np.nonzero(mask)
-    tall, wide = float(rows.max() - rows.min()) + 1, float(columns.max() - columns.min()) + 1
-    middle = np.array([[columns.mean() + 0.5, rows.mean() + 0.5]])
-    radius = (tall + wide) / 4
-    from_middle = np.hypot(columns + 0.5 - middle[0, 0], rows + 0.5 - middle[0, 1])
-    inside = int((from_middle <= radius).sum())
-    overlap = inside / (np.pi * radius**2 + len(rows) - inside)
-    if overlap > ROUND_FIT and abs(tall / wide - 1) < ROUND_ASPECT and len(rows) > 50:
-        at = frame.points(middle, np.array([frame.middle]))[0]
-        return (Shape(kind="sphere", size=(frame.thickness / 2,), position=(float(at[0]), float(at[1]), float(at[2]))),)
     parts = [frame.points(part, frame.sheet(part)) for part in convex_parts(mask)]
     up = np.array([0.0, 0.0, 1.0])
     up = up - (up @ frame.facing) * frame.facing

@@ -12,8 +12,14 @@ from .images import convex_hull, dilated, distance_inside, eroded, outlines, pol
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Floats, Ints
 
-MAX_RIM = 110  # corners of the outline before edges are divided: with the interior, 300 to 800 triangles a body
-INTERIOR = 60  # points inside, about
+MAX_RIM = 110  # corners of the outline before edges are divided: with the interior, 500 to 1,200 triangles a body
+INTERIOR = 60  # points inside, were they as far apart everywhere as in the middle
+NEAR_RIM = (
+    0.3,
+    0.6,
+)  # spacing near the rim over that in the middle, and inset over radius from which it is the middle's
+CANDIDATES = 5  # places a spacing, along each axis, at which a point may lie
+MOST_BALLS = 2000  # of which a body's height is made
 BAND = 4  # pixels along the soft edge: each of them lies in a triangle that is kept
 MARGIN = 1.0  # pixels between the soft edge and the rim, beyond what simplifying the outline may cut off
 PART_SIDE = 96  # pixels of the longer side at which parts are searched
@@ -26,14 +32,15 @@ CUT_ANGLES, CUT_OFFSETS = 12, 13  # cuts tried: directions over 180 degrees, off
 class Outline:
     """Triangles of a mask: points [N, 2] in pixels (x, y), faces [F, 3] counter-clockwise as the viewer sees them.
 
-    rim [N]: on the boundary, just outside the soft edge. inset [N]: distance in pixels from the mask's edge, 0 outside.
-    radius: the largest such distance of any pixel. Every pixel of the mask lies in a triangle.
+    rim [N]: on the boundary, just outside the soft edge. height [N]: pixels by which the body rises there over the
+    outline's sheet: that of all balls whose discs fit into the mask; 0 outside. radius: of the largest such ball.
+    Every pixel of the mask lies in a triangle.
     """
 
     points: Floats
     faces: Ints
     rim: Bools
-    inset: Floats
+    height: Floats
     radius: float
 
 
@@ -48,11 +55,8 @@ def outline(alpha: Floats) -> Outline:
     step = max(2.0, float(np.sqrt(seen.sum() / INTERIOR)))
     rim = np.concatenate([_divided(polygon, step) for polygon in rims])
     h, w = seen.shape
-    x, y = np.meshgrid(np.arange(step / 2, w, step), np.arange(step / 2, h, step))
-    grid = np.stack((x.ravel(), y.ravel()), -1)
-    deep = inside[grid[:, 1].astype(int), grid[:, 0].astype(int)] > min(0.45 * step, 0.8 * float(inside.max()))
     core = np.array(np.unravel_index(int(inside.argmax()), inside.shape))[::-1] + 0.5
-    points = _distinct(np.concatenate((rim, grid[deep], core[None])))
+    points = _distinct(np.concatenate((rim, _spaced(inside, step), core[None])))
     mesh = Delaunay(points, qhull_options="QJ")
     triangles = cast("Ints", mesh.simplices)
     middle = np.clip(points[triangles].mean(1).astype(int), 0, (w - 1, h - 1))
@@ -65,9 +69,44 @@ def outline(alpha: Floats) -> Outline:
     faces = np.where((turn > 0)[:, None], faces[:, ::-1], faces)[turn != 0]  # y runs down
     used, flat = np.unique(faces, return_inverse=True)
     points, faces = points[used], flat.reshape(-1, 3)
-    column = np.clip(points.astype(int), 0, (w - 1, h - 1))
-    inset = inside[column[:, 1], column[:, 0]].astype(np.float64)
-    return Outline(points + (left, top), faces, _on_boundary(faces, len(points)), inset, float(inside.max()))
+    height = _height(inside, points)
+    return Outline(points + (left, top), faces, _on_boundary(faces, len(points)), height, float(inside.max()))
+
+
+def _spaced(inside: Floats, step: float) -> Floats:
+    """Points [K, 2] in a mask with distances `inside` from its edge: `step` apart, closer near the rim, where a round
+    body turns away; the middle line of a narrow place comes first.
+    """
+    closest, middle = NEAR_RIM
+    radius = max(float(inside.max()), 1e-6)
+    fine = max(1.0, step * closest * 2 / CANDIDATES)
+    h, w = inside.shape
+    x, y = np.meshgrid(np.arange(fine / 2, w, fine), np.arange(fine / 2, h, fine))
+    deep = inside[y.astype(int), x.astype(int)]
+    spacing = np.maximum(step * (closest + (1 - closest) * np.clip(deep / (middle * radius), 0, 1)), 2.0)
+    free = deep > np.minimum(0.45 * spacing, 0.8 * radius)
+    points: list[tuple[float, float]] = []
+    order = np.argsort(-deep, axis=None, kind="stable")
+    for i in order[free.ravel()[order]].tolist():
+        if free.ravel()[i]:
+            px, py, reach = x.ravel()[i], y.ravel()[i], spacing.ravel()[i]
+            points.append((px, py))
+            k = int(reach / fine) + 1
+            r, c = divmod(i, x.shape[1])
+            box = slice(max(r - k, 0), r + k + 1), slice(max(c - k, 0), c + k + 1)
+            free[box] &= np.hypot(x[box] - px, y[box] - py) >= reach
+    return np.array(points).reshape(-1, 2)
+
+
+def _height(inside: Floats, points: Floats) -> Floats:
+    """Height [N] at points of the union of balls, one about each pixel of the mask, as large as fits into the mask."""
+    rows, columns = np.nonzero(inside > 0)
+    some = slice(None, None, max(1, len(rows) // MOST_BALLS))
+    centre = np.stack((columns, rows), -1)[some] + 0.5
+    radius = inside[rows, columns][some].astype(np.float64)
+    # (r^2 - |c|^2) - |p|^2 + 2 p.c, whose maximum over the balls is the squared height.
+    squared = (radius**2 - (centre**2).sum(1) + 2 * points @ np.transpose(centre)).max(1) - (points**2).sum(1)
+    return np.sqrt(np.maximum(squared, 0))
 
 
 def convex_parts(mask: Bools) -> list[Floats]:

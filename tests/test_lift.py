@@ -334,7 +334,23 @@ def test_a_flat_round_thing_tells_how_far_the_camera_looks_down():
     forward = lifted.scene.view.c2w[:3, 2]
     assert np.degrees(np.arcsin(-forward[2])) == pytest.approx(30, abs=2)
     size = np.ptp(lifted.scene.bodies[0].surface.vertices, axis=0)
-    assert size[1] == pytest.approx(size[0], rel=0.35) and size[2] < 0.3 * size[0]
+    assert size[1] == pytest.approx(size[0], rel=0.35) and size[2] < 0.31 * size[0]
+
+
+def test_a_ball_is_as_round_from_every_side_and_a_neck_as_thin_as_it_is_wide():
+    y, x = np.mgrid[:200, :320] + 0.5
+    ball = np.clip(41 - np.hypot(x - 160, y - 110), 0, 1).astype(np.float32)
+    body = lift(disc()[0] / 255, [marked(ball, "ball")]).scene.bodies[0]
+    far = np.linalg.norm(body.surface.vertices, axis=1)
+    radius = body.shapes[0].size[0]
+    assert body.shapes[0].kind == "sphere" and np.abs(far / radius - 1).max() < 0.12  # the rim is beyond the soft edge
+    assert np.abs(np.median(far) / radius - 1) < 0.02
+
+    bottle = np.maximum(np.hypot(x - 160, y - 140) < 40, (np.abs(x - 160) < 10) & (y > 40) & (y < 140))
+    body = lift(disc()[0] / 255, [marked(bottle.astype(np.float32), "bottle")]).scene.bodies[0]
+    at = body.surface.vertices
+    neck = at[:, 2] > at[:, 2].min() + 0.7 * np.ptp(at[:, 2])
+    assert np.ptp(at[neck, 1]) < 0.45 * np.ptp(at[:, 1])
 
 
 def test_straight_lines_that_meet_give_the_horizon():

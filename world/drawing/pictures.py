@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROW = 1024  # points in a row of the maps that OpenCV reads: its maps are two-dimensional
 BEYOND_BLUR, BEYOND_FADE = 0.04, 0.12  # beyond a picture: width of the blur, and way to it, shares of the height
+RIM_INSET = 3.0  # pixels of the outline whose colours may hold some of what was behind; sides take none of them
 RIM_BLUR = 0.012  # width of the blur from which sides take their colour, as a share of the picture's height
 
 
@@ -42,9 +43,12 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """A body's picture: sharp, and blurred along its rim for its sides; to_picture [3, 4]: world to its pixels."""
+    """A body's picture: sharp; with the colours along its outline taken from within, for what turns away; and these
+    blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels.
+    """
 
     sharp: Picture
+    within: Picture
     rim: Picture
     to_picture: Floats
     eye: Floats  # [3]
@@ -143,15 +147,37 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
     focal = float(focal_length(look.view.fov_deg, height))
     view = Camera(np.asarray(look.view.c2w, np.float64), focal, look.image.shape[1], height)
     sharp = at_resolution(look.image, camera.focal / focal)
-    # Colours of the sides come from within the outline, mean over the neighbourhood, weighted by what is inside.
-    inside = sharp.image[..., 3:].astype(np.float32) / 255
+    within, core = _within(sharp.image)
+    # Colours of the sides are means over the neighbourhood, weighted by what is inside.
+    inside = core[..., None].astype(np.float32)
     sigma = max(RIM_BLUR * sharp.image.shape[0], 1.0)
-    weighted = np.concatenate((sharp.image[..., :3] * inside, inside), -1)
-    blurred = np.asarray(cv2.GaussianBlur(weighted, (0, 0), sigma))
+    blurred = np.asarray(cv2.GaussianBlur(np.concatenate((within * inside, inside), -1), (0, 0), sigma))
     color = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
-    outside = blurred[..., 3:] < 1e-3
-    rim = np.where(outside, sharp.image[..., :3], color).clip(0, 255).astype(np.uint8)
+    rim = np.where(blurred[..., 3:] < 1e-3, within, color).clip(0, 255).astype(np.uint8)
     to_picture = view.to_pixels @ inverse(view.c2w)[:3]
     return Cutout(
-        sharp, Picture(rim, sharp.scale), to_picture, view.c2w[:3, 3], bool((look.image[..., 3] == 255).all())
+        sharp,
+        Picture(within, sharp.scale),
+        Picture(rim, sharp.scale),
+        to_picture,
+        view.c2w[:3, 3],
+        bool((look.image[..., 3] == 255).all()),
     )
+
+
+def _within(image: Bytes) -> tuple[Bytes, Bools]:
+    """Colours [h, w, 3] of a cut-out [h, w, 4], those near its outline and beyond taken from within; and the inside.
+
+    Narrow places lend the colours of their middle line.
+    """
+    import cv2
+
+    solid = image[..., 3] >= min(250, int(image[..., 3].max()))
+    if solid.all():
+        return np.ascontiguousarray(image[..., :3]), solid
+    padded = np.pad(solid, 1, mode="edge").astype(np.uint8)
+    deep = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5))[1:-1, 1:-1]
+    core = solid & (deep >= np.minimum(RIM_INSET, np.asarray(cv2.dilate(deep, np.ones((5, 5), np.uint8)))))
+    source = nearest_known(core)
+    spread = np.asarray(cv2.GaussianBlur(image.reshape(-1, image.shape[2])[source][..., :3], (0, 0), 1.0))
+    return np.where(core[..., None], image[..., :3], spread), core

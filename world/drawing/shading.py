@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .stage import Stage
     from .surfaces import Surfaces
 
+TURNED = (1.15, 1.5)  # magnification of a picture from which, and by which, its outline takes its colours from within
 STRETCH = (2.0, 5.0)  # magnification of a picture from which, and by which, sides take the rim's colour instead
 GLOSS, SHININESS = 0.12, 30.0  # height and exponent of the highlight of a lit body
 CHORD_STEPS = 3  # points between entry and exit of a ray at which a soft edge looks for the body
@@ -91,10 +92,13 @@ def _projected(
     # How much wider a face appears now than from where the picture saw it.
     nearer = c / hits.depth
     stretch = np.abs(stage.toward[hits.face] / stage.surfaces.from_picture[hits.face]) * nearer
-    side = np.flatnonzero(stretch > STRETCH[0])
-    if len(side):
-        share = np.clip((stretch[side] - STRETCH[0]) / (STRETCH[1] - STRETCH[0]), 0, 1)[:, None].astype(np.float32)
-        rgb[side] += share * (cut.rim.at(u[side], v[side]) * np.float32(1 / 255) - rgb[side])
+    # What the picture did not see goes on as its mirror image.
+    stretch = np.maximum(stretch, np.where(stage.surfaces.from_picture[hits.face] > 0, 0, TURNED[1]))
+    for picture, (low, high) in ((cut.within, TURNED), (cut.rim, STRETCH)):
+        side = np.flatnonzero(stretch > low)
+        if len(side):
+            share = np.clip((stretch[side] - low) / (high - low), 0, 1)[:, None].astype(np.float32)
+            rgb[side] += share * (picture.at(u[side], v[side]) * np.float32(1 / 255) - rgb[side])
 
 
 def _lit(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> Floats:
