@@ -29,7 +29,11 @@ def parser() -> argparse.ArgumentParser:
         prog="vdit run",
         description="Runs a workflow without a browser: progress to stderr, one line per output file to stdout.",
     )
-    options.add_argument("workflow", metavar="WORKFLOW", help="a workflow .json, as saved or as exported for the API")
+    options.add_argument(
+        "workflow",
+        metavar="WORKFLOW",
+        help="a workflow .json, as saved or as exported for the API, or a video or picture that holds one",
+    )
     options.add_argument(
         "--set",
         action="append",

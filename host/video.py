@@ -121,7 +121,9 @@ class VideoFromFile(VideoInput):
         if isinstance(self._file, io.BytesIO):
             self._file.seek(0)
         try:
-            container = av.open(self._file if isinstance(self._file, io.BytesIO) else str(self._file), "r")
+            container = av.open(
+                self._file if isinstance(self._file, io.BytesIO) else str(self._file), "r", metadata_errors="replace"
+            )
         except FileNotFoundError:
             raise
         except FFmpegError as reason:

@@ -6,17 +6,18 @@ Gives what the front end's app.graphToPrompt() gives: muted and bypassed nodes, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import text_replacements
+from . import bodies, embedded, text_replacements
+from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, links_of, without_groups
 from .validation import MISSING_NODE_HELP, UPLOADS, Prompt
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
 MUTED, BYPASSED = 2, 4
-SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = -10, -20  # ids of a subgraph's own in- and output panels
+MOST_NODES = 100_000  # subgraphs opened up; the largest that people share have some thousands
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 NO_VALUE = object()
 
@@ -34,20 +35,38 @@ class Workflow:
 
 
 def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
-    """Reads a workflow or prompt JSON file. infos: object_info by node type. Raises WorkflowError."""
+    """Reads a workflow or prompt from JSON, or from a picture or video that holds one. Raises WorkflowError.
+
+    infos: object_info by node type.
+    """
     path = Path(path)
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = _in_media(path) if path.suffix.lower() in embedded.MEDIA else json.loads(path.read_text("utf-8-sig"))
     except OSError as reason:
         raise WorkflowError(
             f"{path}: cannot be read ({reason.strerror}). Give the path of a workflow .json file."
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as reason:
         raise WorkflowError(f"{path}: is not JSON ({reason}). Save the workflow again from the graph editor.") from None
+    except RecursionError:
+        raise WorkflowError(f"{path}: is nested too deeply to be a workflow.") from None
     try:
         return read(data, infos)
     except WorkflowError as reason:
         raise WorkflowError(f"{path}: {reason}") from None
+
+
+def _in_media(path: Path) -> dict:
+    path.open("rb").close()  # a missing file is said as such
+    try:
+        found = embedded.graph(path)
+    except ValueError as reason:
+        raise WorkflowError(f"{path}: cannot be read ({reason}). Give the file as it was saved.") from None
+    if found is None:
+        raise WorkflowError(
+            f"{path}: holds no workflow. It was saved without one, or lost it when another program saved it."
+        )
+    return found
 
 
 def read(data: object, infos: dict[str, dict]) -> Workflow:
@@ -55,9 +74,12 @@ def read(data: object, infos: dict[str, dict]) -> Workflow:
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
         return Workflow(to_prompt(data, infos), data)
     if isinstance(data, dict) and isinstance(data.get("prompt"), dict):
+        _check_shape(data, bodies.PROMPT)
+        _check_nodes(data["prompt"])
         pnginfo = (data.get("extra_data") or {}).get("extra_pnginfo") or {}
         return Workflow(data["prompt"], pnginfo.get("workflow"))
     if isinstance(data, dict) and data and all(isinstance(n, dict) and "class_type" in n for n in data.values()):
+        _check_nodes(data)
         return Workflow(data, None)
     raise WorkflowError(
         "holds neither a workflow (it has no list 'nodes') nor a prompt (nodes with 'class_type'). "
@@ -65,10 +87,23 @@ def read(data: object, infos: dict[str, dict]) -> Workflow:
     )
 
 
+def _check_nodes(prompt: dict) -> None:
+    for node_id, node in prompt.items():
+        _check_shape({"node": node}, {"node": dict}, f"node {node_id}: ")
+        _check_shape(node, bodies.NODE, f"node {node_id}: ")
+
+
+def _check_shape(value: dict, fields: Mapping[str, bodies.Kinds], where: str = "") -> None:
+    try:
+        bodies.check(value, fields)
+    except bodies.BadBody as reason:
+        raise WorkflowError(f"{where}{reason}. Export it again from the graph editor.") from None
+
+
 def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
     """UI workflow -> {node id: {"class_type", "inputs", "_meta"}}. Raises WorkflowError naming missing node types."""
-    definitions = {d["id"]: d for d in (workflow.get("definitions") or {}).get("subgraphs") or []}
     try:
+        workflow, definitions = _opened(workflow, infos)
         root = _Graph(workflow, definitions)
         nodes = list(root.executable())
         missing = [node for node in nodes if node.type not in infos]
@@ -105,6 +140,38 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
     return prompt
 
 
+def _opened(workflow: dict, infos: dict[str, dict]) -> tuple[dict, dict[str, dict]]:
+    """(the root graph, subgraphs by their id) with group nodes as subgraphs. Raises WorkflowError if they hold no end
+    of nodes."""
+
+    def slots(kind: str) -> int | None:
+        return sum(1 for _ in _widgets(infos[kind])) if kind in infos else None
+
+    groups = (workflow.get("extra") or {}).get("groupNodes") or {}
+    workflow, definitions = without_groups(workflow, groups, slots)
+    for definition in (workflow.get("definitions") or {}).get("subgraphs") or []:
+        definitions[definition["id"]], more = without_groups(definition, groups, slots)
+        definitions |= more
+    sizes: dict[str, int] = {}
+
+    def size(graph: dict, around: tuple[str, ...]) -> int:
+        return sum(1 + inner(node, around) for node in graph["nodes"])
+
+    def inner(node: dict, around: tuple[str, ...]) -> int:
+        kind = node["type"]
+        if kind in around:
+            where = f"node {node['id']}"
+            raise WorkflowError(f"has a subgraph that holds itself ({where}). Take one of them out.")
+        if kind in definitions and kind not in sizes:
+            sizes[kind] = size(definitions[kind], (*around, kind))
+        return sizes.get(kind, 0)
+
+    count = size(workflow, ())
+    if count > MOST_NODES:
+        raise WorkflowError(f"holds {count} nodes once its subgraphs are opened, at most {MOST_NODES} are read.")
+    return workflow, definitions
+
+
 def _missing_message(missing: list[_Node]) -> str:
     places: dict[str, list[str]] = {}
     for node in missing:
@@ -119,8 +186,8 @@ class _Graph:
 
     def __init__(self, data: dict, definitions: dict[str, dict], instance: _Node | None = None):
         self.data, self.definitions, self.instance = data, definitions, instance
-        self.links = dict(_link(link) for link in data.get("links") or [])
-        self.nodes = {node["id"]: _Node(node, self) for node in data["nodes"]}
+        self.links = links_of(data)
+        self.nodes = {str(node["id"]): _Node(node, self) for node in data["nodes"]}
         self.primitives = dict(self._primitive_values())
 
     def executable(self) -> Iterator[_Node]:
@@ -147,20 +214,13 @@ class _Graph:
                 return None if isinstance(value, list) else value
         return None
 
-    def _primitive_values(self) -> Iterator[tuple[tuple[Any, int], Any]]:
+    def _primitive_values(self) -> Iterator[tuple[tuple[str, int], Any]]:
         """A primitive writes its value into the widgets it is wired to: ((node id, input slot), value)."""
         for node in self.nodes.values():
             values = node.data.get("widgets_values")
             if node.type == "PrimitiveNode" and values:
-                for _, _, target, slot in (link for link in self.links.values() if link[0] == node.data["id"]):
+                for _, _, target, slot in (link for link in self.links.values() if link[0] == str(node.data["id"])):
                     yield (target, slot), values[0]
-
-
-def _link(link: list | dict) -> tuple[Any, tuple]:
-    """Either written form -> (id, (source node, output slot, target node, input slot))."""
-    if isinstance(link, dict):
-        return link["id"], (link["origin_id"], link["origin_slot"], link["target_id"], link["target_slot"])
-    return link[0], (link[1], link[2], link[3], link[4])
 
 
 class _Node:
@@ -173,12 +233,7 @@ class _Node:
         around = graph.instance
         self.path: str = f"{around.path}:{data['id']}" if around else str(data["id"])
         definition = graph.definitions.get(self.type)
-        if definition is not None and self._depth() > 50:
-            raise WorkflowError(f"has a subgraph that holds itself (node {self.path}). Take one of them out.")
         self.inner = _Graph(definition, graph.definitions, self) if definition is not None else None
-
-    def _depth(self) -> int:
-        return self.path.count(":")
 
     def meta(self, infos: dict[str, dict]) -> dict[str, str]:
         """What labels the node in a prompt: its title, and the pack and version it was saved with."""
@@ -189,7 +244,7 @@ class _Node:
     def prompt_inputs(self, info: dict) -> dict[str, Any]:
         inputs = {name: _wrapped(value) for name, value in widget_values(self.data.get("widgets_values"), info)}
         for slot, entry in enumerate(self.inputs):
-            primitive = self.graph.primitives.get((self.data["id"], slot), NO_VALUE)
+            primitive = self.graph.primitives.get((str(self.data["id"]), slot), NO_VALUE)
             if primitive is not NO_VALUE:
                 inputs[entry["name"]] = _wrapped(primitive)
                 continue
@@ -205,20 +260,25 @@ class _Node:
         if slot >= len(self.inputs) or self.inputs[slot].get("link") is None:
             return None
         kind = kind or self.inputs[slot].get("type", "*")
-        origin, out, _, _ = self.graph.links[self.inputs[slot]["link"]]
-        if origin == SUBGRAPH_INPUTS and self.graph.instance is not None:
+        link = self.graph.links.get(str(self.inputs[slot]["link"]))
+        if link is None:
+            return None
+        origin, out, _, _ = link
+        if origin == str(SUBGRAPH_INPUTS) and self.graph.instance is not None:
             return self.graph.instance.promoted(out)
         return self.graph.nodes[origin].output(out, kind)
 
     def output(self, slot: int, kind: str) -> tuple[_Node, int] | _Value | None:
         """The node behind an output: this one, or what a reroute, a bypass or a subgraph passes on."""
+        if self.mode == MUTED:
+            return None
         if self.mode == BYPASSED:
             through = self._bypass_slot(slot, kind)
             return None if through is None else self.source(through)
         if self.inner is not None:
             for origin, out, target, target_slot in self.inner.links.values():
-                if target == SUBGRAPH_OUTPUTS and target_slot == slot:
-                    if origin == SUBGRAPH_INPUTS:
+                if target == str(SUBGRAPH_OUTPUTS) and target_slot == slot:
+                    if origin == str(SUBGRAPH_INPUTS):
                         return self.source(out, kind)
                     return self.inner.nodes[origin].output(out, kind)
             return None

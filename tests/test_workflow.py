@@ -160,7 +160,7 @@ def test_links_that_go_round_in_a_circle_are_refused():
         (b"[1, 2]", "neither a workflow"),
         (b"{}", "neither a workflow"),
         (b'{"nodes": [{"id": 1}], "links": []}', "damaged"),
-        (b'{"nodes": [{"id": 1, "type": "Save", "inputs": [{"name": "image", "link": 9}]}], "links": []}', "damaged"),
+        (b'{"nodes": [{"id": 1, "type": "Save", "inputs": [{"name": "image", "link": 9}]}], "links": [5]}', "damaged"),
     ],
 )
 def test_a_file_that_is_no_workflow_is_named(tmp_path, content, words):
@@ -236,7 +236,8 @@ def test_set_takes_a_picture_from_anywhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_workflows_convert_and_hold_no_unknown_value(path):
-    infos = object_infos(load_nodes())
+    others = json.loads((Path(__file__).parent / "object_info_0_33.json").read_text("utf-8"))
+    infos = others | object_infos(load_nodes())
     workflow = load(path, infos)
     assert json.loads(path.read_text("utf-8"))["version"] == 0.4
     assert any(infos[node["class_type"]]["output_node"] for node in workflow.prompt.values())
