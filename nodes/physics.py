@@ -119,7 +119,7 @@ class VDiTSimulate(io.ComfyNode):
         from ..control.camera import CameraPath
         from ..control.depth import depth_from_metres
         from ..control.flow import FlowField
-        from ..world.filming import Filming, filmed
+        from ..world.filming import Filming, filmed, fitted
         from .moving import MovingPicture
         from .scenes import as_scene, cameras_along, mask_named, summary
 
@@ -127,7 +127,7 @@ class VDiTSimulate(io.ComfyNode):
         filming = Filming(seconds=seconds, fps=fps, width=width, height=height, seed=seed)
         if mask_of.strip() and bodies.mechanism is None:
             bodies.body(mask_of.strip())  # raises for a name that is none, before the work
-        c2w, fov_deg = cameras_along(bodies, camera, filming.frames)
+        c2w, fov_deg = cameras_along(bodies, camera, filming.frames, fitted(bodies, filming))
         shows = MovingPicture(filming.frames, progress(filming.frames))
         motion, footage = filmed(
             bodies, actions, filming, c2w=c2w, fov_deg=fov_deg, check=check_interrupted, on_frame=shows

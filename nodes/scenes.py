@@ -38,10 +38,13 @@ def picture_of(scene: Scene) -> list:
     return ui.ImageSaveHelper.save_images(picture, "vdit_scene", io.FolderType.temp, None, 1)
 
 
-def cameras_along(scene: Scene, path: CameraPath | None, frames: int) -> tuple[Floats | None, Floats | None]:
+def cameras_along(
+    scene: Scene, path: CameraPath | None, frames: int, size: tuple[int, int]
+) -> tuple[Floats | None, Floats | None]:
     """Poses [T, 4, 4] and fields of view [T] of the scene's own view moved along a path; None without one.
 
-    The path's zoom counts, not its field of view. Raises ValueError for a path of another length.
+    size: width and height of the video, which crops the view as without a path. The path's zoom counts, not its field
+    of view. Raises ValueError for a path of another length.
     """
     if path is None:
         return None, None
@@ -52,11 +55,12 @@ def cameras_along(scene: Scene, path: CameraPath | None, frames: int) -> tuple[F
     import torch
 
     from ..geometry.camera import focal_length, fov_from_focal
+    from ..world.drawing.camera import scene_camera
 
     moved = path.resampled(frames).relative()
     focal = focal_length(moved.fov_deg)
-    zoomed = focal / focal[0] * focal_length(torch.as_tensor(scene.view.fov_deg, dtype=torch.float64))
-    return scene.view.c2w @ moved.c2w.numpy(), fov_from_focal(zoomed).numpy()
+    zoomed = focal / focal[0] * scene_camera(scene, *size)[0].focal
+    return scene.view.c2w @ moved.c2w.numpy(), fov_from_focal(zoomed, size[1]).numpy()
 
 
 def mask_named(footage: Footage, name: str) -> Tensor:

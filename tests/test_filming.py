@@ -54,11 +54,21 @@ def test_a_run_can_be_cancelled():
 
 def test_a_camera_path_starts_at_the_scene_s_own_view():
     path = move("orbit", 1.0, "linear", 41, 60.0, 1.0)
-    c2w, fov_deg = cameras_along(SCENE, path, 9)
+    c2w, fov_deg = cameras_along(SCENE, path, 9, (SCENE.width, SCENE.height))
     assert c2w is not None and fov_deg is not None and len(c2w) == 9
     assert np.allclose(c2w[0], VIEW.c2w) and np.allclose(fov_deg, VIEW.fov_deg)
     assert np.allclose(np.linalg.inv(c2w[0]) @ c2w[-1], path.relative().c2w[-1].numpy())
-    assert cameras_along(SCENE, None, 9) == (None, None)
+    assert cameras_along(SCENE, None, 9, (64, 48)) == (None, None)
+
+
+@pytest.mark.parametrize("size", [(160, 32), (48, 96), (83, 48)])
+def test_the_first_frame_of_a_camera_path_is_cropped_as_without_one(size):
+    path = move("orbit", 1.0, "linear", 41, 60.0, 1.0)
+    filming = Filming(seconds=0.1, fps=10, width=size[0], height=size[1])
+    c2w, fov_deg = cameras_along(SCENE, path, filming.frames, size)
+    still, moving = filmed(SCENE, (), filming)[1], filmed(SCENE, (), filming, c2w=c2w, fov_deg=fov_deg)[1]
+    assert torch.allclose(moving.depth[0], still.depth[0], rtol=1e-4)
+    assert (moving.rgb[0] - still.rgb[0]).abs().mean() < 1e-3
 
 
 def test_a_clip_of_the_families_goes_on_as_a_scene_of_bodies():
