@@ -148,23 +148,30 @@ def _ground(inverse: Floats, unknown: Bools, masks: list[Bools], focal: float) -
     weight = 0.05 + near
     trio = generator.choice(POINTS, size=(TRIES, 3), p=weight / weight.sum())
     planes = _solved(rays[trio], depth[trio])
-    length = np.linalg.norm(planes, axis=1)
-    floor = planes[:, 1] > np.cos(np.radians(STEEPEST_DEG)) * np.maximum(length, 1e-12)
+    floor = _is_floor(planes)
     agrees = (
         np.abs(np.einsum("ni,ki->nk", rays, planes) - depth[:, None]) < TOLERANCE * np.maximum(depth, 1e-9)[:, None]
     )
-    votes = np.where(floor & np.isfinite(length), (agrees * weight[:, None]).sum(0), -1)
-    best = int(votes.argmax())
-    if votes[best] < SUPPORT * weight.sum():
-        share = max(0.0, float(votes[best])) / float(weight.sum())
-        raise SceneError(
-            f"the depth shows no ground: the best plane holds {share:.0%} of what is around the objects; expected "
-            f"{SUPPORT:.0%}. Check that larger values are farther (metres) or nearer (inverse), or leave the depth out"
-        )
-    plane = np.asarray(planes[best])
-    for _ in range(3):
-        plane = _refined(plane, rays, depth, weight)
-    return plane
+    votes = np.where(floor, (agrees * weight[:, None]).sum(0), -1)
+    for best in np.argsort(-votes):
+        if votes[best] < SUPPORT * weight.sum():
+            break
+        plane = np.asarray(planes[best])
+        for _ in range(3):
+            plane = _refined(plane, rays, depth, weight)
+        if _is_floor(plane):  # a steep one that holds a part of a wall becomes that wall
+            return plane
+    share = max(0.0, float(votes.max())) / float(weight.sum())
+    raise SceneError(
+        f"the depth shows no ground: the best plane holds {share:.0%} of what is around the objects; expected "
+        f"{SUPPORT:.0%}. Check that larger values are farther (metres) or nearer (inverse), or leave the depth out"
+    )
+
+
+def _is_floor(planes: Floats) -> Bools:
+    """Which planes [..., 3] are not too steep to stand on."""
+    length = np.maximum(np.linalg.norm(planes, axis=-1), 1e-12)
+    return np.asarray(planes[..., 1] > np.cos(np.radians(STEEPEST_DEG)) * length)
 
 
 def _refined(plane: Floats, rays: Floats, depth: Floats, weight: Floats) -> Floats:

@@ -52,8 +52,6 @@ def cameras_along(
         raise ValueError(
             f"the camera path has {path.frames} poses, the simulation {frames} frames; make one of the other's length"
         )
-    import torch
-
     from ..geometry.camera import focal_length, fov_from_focal
     from ..world.drawing.camera import scene_camera
 
