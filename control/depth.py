@@ -49,7 +49,7 @@ class DepthMaps:
             )
         check_span("depth", self.strength, self.start, self.end)
         _check_range(self.near, self.far)
-        object.__setattr__(self, "inverse", inverse.clamp(0, 1))
+        object.__setattr__(self, "inverse", inverse if 0 <= low and high <= 1 else inverse.clamp(0, 1))
 
     @property
     def frames(self) -> int:
@@ -91,7 +91,7 @@ def depth_from_metres(metres: Tensor, near: float | None = None, far: float | No
     NaN, depth that is not positive, and depth that is the same everywhere.
     """
     metres = torch.as_tensor(metres).detach().cpu().float()
-    _check_maps(torch.where(torch.isposinf(metres), 1.0, metres), "depth")
+    _check_shape(metres, "depth")
     low = metres.min().item()
     if low <= 0:
         t = int((metres <= 0).flatten(1).any(1).nonzero()[0])
@@ -99,6 +99,7 @@ def depth_from_metres(metres: Tensor, near: float | None = None, far: float | No
             f"depth, frame {t}: the smallest value is {low:.4g} m; expected more than 0: fill pixels without depth"
         )
     inverse = 1.0 / metres
+    _check_maps(inverse, "depth")
     _check_varies(inverse, f"{low:.4g} m everywhere")
     ends = _ends(inverse)
     near, far = near or 1.0 / ends[1], far or 1.0 / max(ends[0], 1e-6)
@@ -211,12 +212,16 @@ def check_same_shape(name: str, w: int, h: int, width: int, height: int) -> None
         )
 
 
-def _check_maps(maps: Tensor, name: str) -> None:
+def _check_shape(maps: Tensor, name: str) -> None:
     if maps.ndim != 3 or 0 in maps.shape:
         raise ControlError(f"{name}: the maps are {list(maps.shape)}; expected [frames, height, width]")
     if min(maps.shape[1:]) < POOL:
         raise ControlError(f"{name} is {maps.shape[2]}x{maps.shape[1]} pixels; expected at least {POOL}x{POOL}")
-    bad = ~torch.isfinite(maps).flatten(1).all(1)
+
+
+def _check_maps(maps: Tensor, name: str) -> None:
+    _check_shape(maps, name)
+    bad = torch.stack([~torch.isfinite(m).all() for m in maps])  # frame by frame: the test makes copies
     if bad.any():
         t = int(bad.nonzero()[0])
         count = int((~torch.isfinite(maps[t])).sum())

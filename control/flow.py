@@ -39,7 +39,7 @@ class FlowField:
             )
         if min(flow.shape[1:3]) < POOL:
             raise ControlError(f"flow is {flow.shape[2]}x{flow.shape[1]} pixels; expected at least {POOL}x{POOL}")
-        bad = ~torch.isfinite(flow).flatten(1).all(1)
+        bad = torch.stack([~torch.isfinite(f).all() for f in flow])  # frame by frame: the test makes copies
         if bad.any():
             t = int(bad.nonzero()[0])
             raise ControlError(
