@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 from . import folders
-from .validation import is_link, title
-from .workflow import UPLOADS, Workflow, WorkflowError, is_widget, widget_position
+from .validation import UPLOADS, is_link, title
+from .widgets import is_widget, widget_position
+from .workflow import Workflow, WorkflowError
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from . import bodies, embedded, text_replacements
 from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, links_of, without_groups
-from .validation import MISSING_NODE_HELP, UPLOADS, Prompt
+from .validation import MISSING_NODE_HELP, Prompt
+from .widgets import choices, stored_widgets, widget_values
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
 MUTED, BYPASSED = 2, 4
 MOST_NODES = 100_000  # subgraphs opened up; the largest that people share have some thousands
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 NO_VALUE = object()
 
 
@@ -145,7 +145,7 @@ def _opened(workflow: dict, infos: dict[str, dict]) -> tuple[dict, dict[str, dic
     of nodes."""
 
     def slots(kind: str) -> int | None:
-        return sum(1 for _ in _widgets(infos[kind])) if kind in infos else None
+        return sum(1 for _ in stored_widgets(infos[kind])) if kind in infos else None
 
     groups = (workflow.get("extra") or {}).get("groupNodes") or {}
     workflow, definitions = without_groups(workflow, groups, slots)
@@ -186,6 +186,7 @@ class _Graph:
 
     def __init__(self, data: dict, definitions: dict[str, dict], instance: _Node | None = None):
         self.data, self.definitions, self.instance = data, definitions, instance
+        self.overrides: dict[tuple[str, str], Any] = {}  # (node id, widget) -> what the instance around gives it
         self.links = links_of(data)
         self.nodes = {str(node["id"]): _Node(node, self) for node in data["nodes"]}
         self.primitives = dict(self._primitive_values())
@@ -234,6 +235,37 @@ class _Node:
         self.path: str = f"{around.path}:{data['id']}" if around else str(data["id"])
         definition = graph.definitions.get(self.type)
         self.inner = _Graph(definition, graph.definitions, self) if definition is not None else None
+        self.promoted_values = dict(self._promoted_values(self.inner)) if self.inner is not None else {}
+
+    def _promoted_values(self, inner: _Graph) -> Iterator[tuple[int, Any]]:
+        """(input slot, value) of a subgraph's instance, later ones over earlier, as the front end reads them.
+
+        First by the order of the inputs, then by that of `proxyWidgets`, which also names widgets of inner nodes:
+        those are put into inner.overrides. A list with an entry that is no pair of texts is not read at all.
+        """
+        values = self.data.get("widgets_values")
+        if not isinstance(values, list):
+            return
+        yield from zip((slot for slot, entry in enumerate(self.inputs) if entry.get("widget")), values, strict=False)
+        proxies = (self.data.get("properties") or {}).get("proxyWidgets") or []
+        if not all(
+            isinstance(p, list) and len(p) >= 2 and all(isinstance(part, str) for part in p[:2]) for p in proxies
+        ):
+            return
+        for (node_id, name, *_), value in zip(proxies, values, strict=False):
+            slot = self._promoted_slot(inner, node_id, name)
+            if slot is not None:
+                yield slot, value
+            else:
+                inner.overrides[node_id, name] = value
+
+    def _promoted_slot(self, inner: _Graph, node_id: str, name: str) -> int | None:
+        """The input of this instance that holds that widget; -1 stands for the instance itself."""
+        if node_id == "-1":
+            return next((slot for slot, entry in enumerate(self.inputs) if entry["name"] == name), None)
+        entries = inner.nodes[node_id].inputs if node_id in inner.nodes else []
+        link = next((inner.links.get(str(entry.get("link"))) for entry in entries if entry["name"] == name), None)
+        return link[1] if link is not None and link[0] == str(SUBGRAPH_INPUTS) else None
 
     def meta(self, infos: dict[str, dict]) -> dict[str, str]:
         """What labels the node in a prompt: its title, and the pack and version it was saved with."""
@@ -242,7 +274,11 @@ class _Node:
         return {"title": title, **{key: properties[key] for key in ("cnr_id", "aux_id", "ver") if properties.get(key)}}
 
     def prompt_inputs(self, info: dict) -> dict[str, Any]:
-        inputs = {name: _wrapped(value) for name, value in widget_values(self.data.get("widgets_values"), info)}
+        specs = {name: spec for name, spec in stored_widgets(info) if spec is not None}
+        inputs = {
+            name: _wrapped(self._override(name, value))
+            for name, value in widget_values(self.data.get("widgets_values"), info)
+        }
         for slot, entry in enumerate(self.inputs):
             primitive = self.graph.primitives.get((str(self.data["id"]), slot), NO_VALUE)
             if primitive is not NO_VALUE:
@@ -250,10 +286,16 @@ class _Node:
                 continue
             source = self.source(slot)
             if isinstance(source, _Value):
-                inputs[entry["name"]] = _wrapped(source.value)
+                value, offered = source.value, choices(specs.get(entry["name"], [""]))
+                if value is None and offered:  # the editor chooses the first
+                    value = offered[0]
+                inputs[entry["name"]] = _wrapped(value)
             elif source is not None:
                 inputs[entry["name"]] = [source[0].path, source[1]]
         return inputs
+
+    def _override(self, name: str, value: object) -> object:
+        return self.graph.overrides.get((str(self.data["id"]), name), value)
 
     def source(self, slot: int, kind: str | None = None) -> tuple[_Node, int] | _Value | None:
         """What feeds an input: a node's output, a value set on the subgraph around, or nothing."""
@@ -292,11 +334,8 @@ class _Node:
             return None
         if self.inputs[slot].get("link") is not None:
             return self.source(slot)
-        values = self.data.get("widgets_values")
-        if not self.inputs[slot].get("widget") or not isinstance(values, list):
-            return None
-        position = sum(1 for entry in self.inputs[:slot] if entry.get("widget"))
-        return _Value(values[position]) if position < len(values) else None
+        value = self._override(self.inputs[slot]["name"], self.promoted_values.get(slot, NO_VALUE))
+        return None if value is NO_VALUE else _Value(value)
 
     def _bypass_slot(self, slot: int, kind: str) -> int | None:
         """The input that a bypassed node passes to its output: same slot, else same type, else one that fits."""
@@ -325,63 +364,3 @@ def _connects(a: str, b: str) -> bool:
 def _wrapped(value: object) -> object:
     """A bare list in a prompt would be read as a link."""
     return {"__value__": value} if isinstance(value, list) else value
-
-
-def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str, Any]]:
-    """(input name, value) for each widget of a node; stored by position, with slots that are the editor's own:
-
-    one after a seed (what happens to it after a run), one for an upload button after the required inputs.
-    """
-    if isinstance(values, dict):
-        for name, spec in _widgets(info):
-            if spec is not None:
-                yield name, values.get(name, default_value(spec))
-        return
-    values = list(values or [])
-    for position, (name, spec) in enumerate(_widgets(info)):
-        if spec is not None:
-            yield name, values[position] if position < len(values) else default_value(spec)
-
-
-def _widgets(info: dict) -> Iterator[tuple[str, list | None]]:
-    """(name, spec) of each widget in stored order; spec None for a slot that is the editor's own."""
-    for group in ("required", "optional"):
-        specs = info["input"].get(group, {})
-        uploads = False
-        for name in info.get("input_order", {}).get(group, specs):
-            spec = specs[name]
-            options = spec[1] if len(spec) > 1 else {}
-            if not is_widget(spec):
-                continue
-            yield name, spec
-            if options.get("control_after_generate", spec[0] == "INT" and name in ("seed", "noise_seed")):
-                yield "control_after_generate", None
-                if spec[0] != "INT":
-                    yield "control_filter_list", None
-            uploads = uploads or any(options.get(kind) for kind in UPLOADS)
-        if uploads:
-            yield "upload", None
-
-
-def widget_position(name: str, info: dict) -> int:
-    """Where in a node's stored values the widget `name` is."""
-    return next(
-        position for position, (widget, spec) in enumerate(_widgets(info)) if widget == name and spec is not None
-    )
-
-
-def is_widget(spec: list | tuple) -> bool:
-    """Whether a person may type or choose the value, so that it is stored with the node."""
-    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
-    return (isinstance(kind, list) or kind in WIDGET_TYPES or "widgetType" in options) and not options.get("forceInput")
-
-
-def default_value(spec: list | tuple) -> object:
-    """What a new widget holds."""
-    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
-    if "default" in options:
-        return options["default"]
-    choices = kind if isinstance(kind, list) else options.get("options")
-    if choices is not None:
-        return choices[0] if choices else None
-    return {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False}.get(str(kind))

@@ -1,0 +1,92 @@
+"""Promoted widgets of a subgraph's instance hold what the front end's own prompt holds (1.58.1, app.graphToPrompt)."""
+
+import json
+
+import pytest
+from test_workflow import ui_node
+from vdit.host.workflow import to_prompt
+
+INFOS = {
+    "Sample": {
+        "display_name": "Sample",
+        "input": {
+            "required": {
+                "seed": ["INT", {"control_after_generate": True}],
+                "steps": ["INT", {}],
+                "guidance": ["FLOAT", {}],
+                "solver": [["model's own", "euler", "unipc"], {}],
+            }
+        },
+        "output": ["LATENT"],
+    }
+}
+STORED = {"seed": 2, "steps": 20, "guidance": 1.0, "solver": "unipc"}
+S, T, O, PREVIEW = ["-1", "seed"], ["-1", "steps"], ["-1", "solver"], ["6", "$$canvas-image-preview"]
+INNER = {name: ["5", name] for name in ("seed", "steps", "guidance", "control_after_generate", "none")}
+BY_INPUTS = ["steps", "seed", "solver"]
+
+
+def with_subgraph(proxies, values):
+    """An instance with the inputs steps, seed and solver, in another order than the inner node's."""
+    inner = ui_node(
+        5, "Sample", [(n, "INT", i) for i, n in enumerate(STORED)], ["LATENT"], [2, "fixed", 20, 1.0, "unipc"]
+    )
+    inner["inputs"][2]["link"] = None
+    links = [[i, -10, BY_INPUTS.index(name), 5, i, "INT"] for i, name in enumerate(STORED) if name in BY_INPUTS]
+    instance = ui_node(40, "sub", [(name, "INT", None) for name in BY_INPUTS], [], [])
+    for entry in instance["inputs"]:
+        entry["widget"] = {"name": entry["name"]}
+    properties = {} if proxies is None else {"proxyWidgets": proxies}
+    nodes = [{**instance, "widgets_values": values, "properties": properties}]
+    return {
+        "nodes": nodes,
+        "links": [],
+        "definitions": {"subgraphs": [{"id": "sub", "nodes": [inner], "links": links}]},
+    }
+
+
+@pytest.mark.parametrize(
+    "proxies, values, changed",
+    [
+        ([S, T, O], [7, 4, "euler"], {"seed": 7, "steps": 4, "solver": "euler"}),
+        ([O, S, T], ["euler", 4321, 13], {"seed": 4321, "steps": 13, "solver": "euler"}),
+        (None, [4, 7, "euler"], {"seed": 7, "steps": 4, "solver": "euler"}),
+        ([], [4, 7, "euler"], {"seed": 7, "steps": 4, "solver": "euler"}),
+        ([S], [7], {"seed": 7, "steps": 7}),
+        ([O, T], ["euler", 4], {"seed": 4, "steps": 4, "solver": "euler"}),
+        ([PREVIEW, S, T, O], [None, 7, 4, "euler"], {"seed": 7, "steps": 4, "solver": "euler"}),
+        ([S, PREVIEW, T, O], [7, 4, "euler"], {"seed": 7, "steps": "euler", "solver": "euler"}),
+        (
+            [INNER["guidance"], S, T, O],
+            [3.5, 7, 4, "euler"],
+            {"seed": 7, "steps": 4, "guidance": 3.5, "solver": "euler"},
+        ),
+        ([INNER["seed"], INNER["steps"]], [7, 4], {"seed": 7, "steps": 4}),
+        (
+            [INNER["seed"], INNER["guidance"], INNER["steps"]],
+            [7, 3.5, "euler"],
+            {"seed": 7, "guidance": 3.5, "steps": "euler", "solver": "euler"},
+        ),
+        ([S, T, O], [None, 4, None], {"seed": None, "steps": 4, "solver": "model's own"}),
+        ([S, T, O], [7], {"seed": 7, "steps": 7}),
+        ([INNER["seed"], INNER["control_after_generate"], INNER["steps"]], [7, "fixed", 4], None),
+        ([[5, "guidance"], S, T], [3, 7, "euler"], {"steps": 3, "seed": 7, "solver": "euler"}),
+        ([INNER["none"], S, ["99", "seed"], T], [1, 7, "euler", 4], {"seed": 7, "steps": 4, "solver": "euler"}),
+        ([S, T, O], {"seed": 7, "steps": 4}, {}),
+        ([S, T, O], [], {}),
+    ],
+)
+def test_promoted_widgets_have_the_front_ends_own_values(proxies, values, changed):
+    changed = {"seed": 7, "steps": 4, "solver": 4} if changed is None else changed
+    assert to_prompt(with_subgraph(proxies, values), INFOS)["40:5"]["inputs"] == {**STORED, **changed}
+
+
+def test_widgets_promoted_through_two_subgraphs_take_the_outer_value():
+    workflow = with_subgraph([S, T, O], [7, 4, "euler"])
+    (middle,) = json.loads(json.dumps(workflow["nodes"]))
+    for slot, entry in enumerate(middle["inputs"]):
+        entry["link"] = slot
+    links = [[slot, -10, slot, 40, slot, "INT"] for slot in range(3)]
+    workflow["definitions"]["subgraphs"].append({"id": "outer", "nodes": [middle], "links": links})
+    workflow["nodes"][0].update(type="outer", id=1, widgets_values=[9, 3, "unipc"])
+    assert to_prompt(workflow, INFOS)["1:40:5"]["inputs"] == {**STORED, "seed": 9, "steps": 3, "solver": "unipc"}
