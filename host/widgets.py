@@ -7,7 +7,8 @@ from typing import Any
 
 from .validation import UPLOADS
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # each option brings inputs of its own, named combo.input in a prompt
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
 
 
 def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str, Any]]:
@@ -15,35 +16,50 @@ def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str,
 
     one after a seed (what happens to it after a run), one for an upload button after the required inputs.
     """
-    if isinstance(values, dict):
-        for name, spec in stored_widgets(info):
-            if spec is not None:
-                yield name, values.get(name, default_value(spec))
-        return
-    values = list(values or [])
-    for position, (name, spec) in enumerate(stored_widgets(info)):
+    kept = values if isinstance(values, dict) else list(values or [])
+    for position, (name, spec) in enumerate(stored_widgets(info, kept)):
         if spec is not None:
-            yield name, values[position] if position < len(values) else default_value(spec)
+            yield name, _kept(kept, position, name, spec)
 
 
-def stored_widgets(info: dict) -> Iterator[tuple[str, list | None]]:
-    """(name, spec) of each widget in stored order; spec None for a slot that is the editor's own."""
+def _kept(values: list | dict, position: int, name: str, spec: list | tuple) -> object:
+    if isinstance(values, dict):
+        return values.get(name, default_value(spec))
+    return values[position] if position < len(values) else default_value(spec)
+
+
+def stored_widgets(info: dict, values: list | dict | None = None) -> Iterator[tuple[str, list | None]]:
+    """(name, spec) of each widget in stored order; spec None for a slot that is the editor's own.
+
+    values: as stored. They say which option of a dynamic combo is chosen, and so which widgets follow it.
+    """
+    return iter(_stored(info["input"], info.get("input_order", {}), values or [], "", 0))
+
+
+def _stored(inputs: dict, order: dict, values: list | dict, prefix: str, start: int) -> list[tuple[str, list | None]]:
+    """start: the position of the first; prefix: the combo's name and a point, where these are of a chosen option."""
+    found: list[tuple[str, list | None]] = []
     for group in ("required", "optional"):
-        specs = info["input"].get(group, {})
+        specs = inputs.get(group) or {}
         uploads = False
-        for name in info.get("input_order", {}).get(group, specs):
+        for name in order.get(group, specs):
             spec = specs[name]
             options = spec[1] if len(spec) > 1 else {}
             if not is_widget(spec):
                 continue
-            yield name, spec
+            found.append((prefix + name, spec))
+            if spec[0] == DYNAMIC_COMBO:
+                chosen = _kept(values, start + len(found) - 1, prefix + name, spec)
+                option = next((o for o in options.get("options") or [] if o["key"] == chosen), {"inputs": {}})
+                found += _stored(option.get("inputs") or {}, {}, values, f"{prefix}{name}.", start + len(found))
             if options.get("control_after_generate", spec[0] == "INT" and name in ("seed", "noise_seed")):
-                yield "control_after_generate", None
+                found.append(("control_after_generate", None))
                 if spec[0] != "INT":
-                    yield "control_filter_list", None
+                    found.append(("control_filter_list", None))
             uploads = uploads or any(options.get(kind) for kind in UPLOADS)
         if uploads:
-            yield "upload", None
+            found.append(("upload", None))
+    return found
 
 
 def widget_position(name: str, info: dict) -> int:
@@ -72,4 +88,5 @@ def default_value(spec: list | tuple) -> object:
 
 def choices(spec: list | tuple) -> list | None:
     """What a combo offers, in either form; None for another type."""
-    return spec[0] if isinstance(spec[0], list) else (spec[1] if len(spec) > 1 else {}).get("options")
+    offered = spec[0] if isinstance(spec[0], list) else (spec[1] if len(spec) > 1 else {}).get("options")
+    return [option["key"] for option in offered or []] if spec[0] == DYNAMIC_COMBO else offered

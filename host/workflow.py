@@ -274,7 +274,7 @@ class _Node:
         return {"title": title, **{key: properties[key] for key in ("cnr_id", "aux_id", "ver") if properties.get(key)}}
 
     def prompt_inputs(self, info: dict) -> dict[str, Any]:
-        specs = {name: spec for name, spec in stored_widgets(info) if spec is not None}
+        specs = {name: spec for name, spec in stored_widgets(info, self.data.get("widgets_values")) if spec is not None}
         inputs = {
             name: _wrapped(self._override(name, value))
             for name, value in widget_values(self.data.get("widgets_values"), info)

@@ -90,3 +90,25 @@ def test_widgets_promoted_through_two_subgraphs_take_the_outer_value():
     workflow["definitions"]["subgraphs"].append({"id": "outer", "nodes": [middle], "links": links})
     workflow["nodes"][0].update(type="outer", id=1, widgets_values=[9, 3, "unipc"])
     assert to_prompt(workflow, INFOS)["1:40:5"]["inputs"] == {**STORED, "seed": 9, "steps": 3, "solver": "unipc"}
+
+
+def test_the_widgets_of_a_dynamic_combos_chosen_option_follow_it():
+    codec, quality = ["COMBO", {"options": ["h264", "av1"]}], ["INT", {"default": 80}]
+    deep = ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "a", "inputs": {"required": {"seed": ["INT", {}]}}}]}]
+    options = [
+        {"key": "auto", "inputs": {"required": {}}},
+        {"key": "mp4", "inputs": {"required": {"codec": codec}, "optional": {"quality": quality}}},
+        {"key": "deep", "inputs": {"required": {"inner": deep}}},
+    ]
+    required = {"prefix": ["STRING", {}], "format": ["COMFY_DYNAMICCOMBO_V3", {"options": options}], "last": quality}
+    infos = {"Save": {"display_name": "Save", "input": {"required": required}, "output": []}}
+
+    def read(values):
+        return to_prompt({"nodes": [ui_node(1, "Save", values=values)], "links": []}, infos)["1"]["inputs"]
+
+    assert read(["p", "auto", 5]) == {"prefix": "p", "format": "auto", "last": 5}
+    mp4 = {"prefix": "p", "format": "mp4", "format.codec": "av1", "format.quality": 70, "last": 5}
+    assert read(["p", "mp4", "av1", 70, 5]) == mp4
+    deep = {"prefix": "p", "format": "deep", "format.inner": "a", "format.inner.seed": 3, "last": 5}
+    assert read(["p", "deep", "a", 3, "fixed", 5]) == deep
+    assert read([]) == {"prefix": "", "format": "auto", "last": 80}
