@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .raster import Hits, Samples, Triangles, chosen, keep, nearest, select, spans, triangles
+from .raster import Hits, Samples, Triangles, chosen, keep, lines_near, nearest, select, spans, triangles
 from .shading import meet_within, shade
 from .stage import Stage, coordinates, set_stage
 
@@ -77,7 +77,9 @@ class Grid(NamedTuple):
         """What triangles cover of the samples, of those triangles that come near the pixels of mask [H, W]."""
         camera, count = stage.camera, len(self.pixels.pixel)
         near = select(of, _touching(of, mask))
-        each = [spans(near, camera.width, camera.height, offset, self.pixels) for offset in self.offsets]
+        size = camera.width, camera.height
+        lines = lines_near(near, *size, self.pixels)
+        each = [spans(near, *size, offset, self.pixels, lines) for offset in self.offsets]
         sample = np.concatenate([h.sample + i * count for i, h in enumerate(each)])
         depth, face = np.concatenate([h.depth for h in each]), np.concatenate([h.face for h in each])
         if len(each) > 1:

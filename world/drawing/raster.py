@@ -90,16 +90,37 @@ def select(of: Triangles, which: Bools) -> Triangles:
     )
 
 
+def lines_near(of: Triangles, width: int, height: int, samples: Samples) -> tuple[Ints, Ints]:
+    """Triangles [L] and rows [L] that can cover samples: of the rows of each one's box, those that hold some."""
+    top, bottom = np.maximum(np.floor(of.rows[0] - 1), 0), np.minimum(np.ceil(of.rows[1]), height - 1)
+    t, row = _lines(top.astype(np.int64), bottom.astype(np.int64))
+    left, right = (np.clip(of.columns[i] + (2 * i - 1), 0, width).astype(np.int64) for i in (0, 1))
+    start = row * width
+    some = np.flatnonzero(samples.before[start + right[t]] > samples.before[start + left[t]])
+    return t[some], row[some]
+
+
 def spans(
-    of: Triangles, width: int, height: int, offset: tuple[float, float] = (0.0, 0.0), samples: Samples | None = None
+    of: Triangles,
+    width: int,
+    height: int,
+    offset: tuple[float, float] = (0.0, 0.0),
+    samples: Samples | None = None,
+    lines: tuple[Ints, Ints] | None = None,
 ) -> Hits:
-    """What the triangles cover of all pixels, or of `samples`, sampled at the pixels' centres plus offset (x, y)."""
+    """What the triangles cover of all pixels, or of `samples`, sampled at the pixels' centres plus offset (x, y).
+
+    lines: of lines_near, where more than one offset is asked for.
+    """
     top = np.ceil(of.rows[0] - (0.5 + offset[1] + INCLUSIVE)).astype(np.int64)
     bottom = np.floor(of.rows[1] - (0.5 + offset[1] - INCLUSIVE)).astype(np.int64)
     top, bottom = np.maximum(top, 0), np.minimum(bottom, height - 1)
-    rows = np.maximum(bottom - top + 1, 0)
-    t = np.repeat(np.arange(len(rows)), rows)
-    row = np.arange(len(t)) + np.repeat(top - np.cumsum(rows) + rows, rows)
+    if lines is None:
+        t, row = _lines(top, bottom)
+    else:
+        t, row = lines
+        some = np.flatnonzero((row >= top[t]) & (row <= bottom[t]))
+        t, row = t[some], row[some]
     y = row + (0.5 + offset[1])
     crossing = of.slope[:, t]
     crossing *= y
@@ -127,6 +148,13 @@ def spans(
     if not good.all():
         sample, depth, face = sample[good], depth[good], face[good]
     return Hits(sample, depth.astype(np.float32), face)
+
+
+def _lines(top: Ints, bottom: Ints) -> tuple[Ints, Ints]:
+    """Number of the triangle and row of each line from top [F] to bottom [F], both included."""
+    rows = np.maximum(bottom - top + 1, 0)
+    t = np.repeat(np.arange(len(rows)), rows)
+    return t, np.arange(len(t)) + np.repeat(top - np.cumsum(rows) + rows, rows)
 
 
 def nearest(hits: Hits, samples: int) -> tuple[Hits, Floats]:

@@ -94,8 +94,8 @@ def _projected(
     stretch = np.abs(stage.toward[hits.face] / stage.surfaces.from_picture[hits.face]) * nearer
     # What the picture did not see goes on as its mirror image.
     stretch = np.maximum(stretch, np.where(stage.surfaces.from_picture[hits.face] > 0, 0, TURNED[1]))
-    for picture, (low, high) in ((cut.within, TURNED), (cut.rim, STRETCH)):
-        side = np.flatnonzero(stretch > low)
+    for picture, (low, high), covered in ((cut.within, TURNED, STRETCH[1]), (cut.rim, STRETCH, np.inf)):
+        side = np.flatnonzero((stretch > low) & (stretch < covered))
         if len(side):
             share = np.clip((stretch[side] - low) / (high - low), 0, 1)[:, None].astype(np.float32)
             rgb[side] += share * (picture.at(u[side], v[side]) * np.float32(1 / 255) - rgb[side])
