@@ -11,7 +11,12 @@ from front_end import nodes_2, overlapping, prompt_of, set_widgets, widget_value
 from vdit.host.workflow import load, to_prompt
 
 pytestmark = pytest.mark.slow
-WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
+# But the one whose nodes only newer cores have: tests/workflows/test_scenes.py checks it against a core's schemas.
+WORKFLOWS = sorted(
+    path
+    for path in (Path(__file__).resolve().parent.parent / "workflows").glob("*.json")
+    if path.stem != "scene-from-sam3-moge"
+)
 
 KEEP_EVENTS = """() => {
     window.seen = [];
@@ -41,7 +46,7 @@ def page(opened):
 
 
 def wait_for_graph(page):
-    page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type === 'VDiTLoadModel')")
+    page.wait_for_function("window.app?.graph?.nodes?.some((node) => node.type?.startsWith('VDiT'))")
     page.evaluate(KEEP_EVENTS)
 
 
