@@ -11,7 +11,7 @@ from .images import resized
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Floats
 
-SWEEPS = 16  # Jacobi iterations a level; after the coarser levels the error left is under one grey value of 255
+SWEEPS = 16  # Jacobi iterations a level; chosen by eye, the error left is not measured
 SMALLEST = 4  # pixels of the shorter side of the coarsest level
 
 

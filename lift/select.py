@@ -14,8 +14,8 @@ from .objects import Marked, PictureObject, Selection, Stroke
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
-SIDE = 200  # pixels of the longer side at which GrabCut labels; .25 s at 832 wide (bench/lift.py select)
-ITERATIONS = 3  # of GrabCut; more change less than one pixel in a hundred on the photographs of bench/lift.py
+SIDE = 200  # pixels of the longer side at which GrabCut labels; a guess, not measured
+ITERATIONS = 3  # of GrabCut; a guess, not measured
 BOX_MARGIN = 0.12  # of the box's sides: what is shown to GrabCut around it, as background
 STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where the object ends
 CLICK_MARGIN = 0.22  # picture widths around a click
@@ -24,7 +24,7 @@ LITTLE = 0.35  # share of its box below which an object may have been missed; a 
 PINHOLE = 0.002  # of the object's area: smaller holes are closed
 MIN_AREA = 12  # pixels: a smaller object cannot be told from noise
 RADIUS = 0.006  # picture widths: radius of the guided filter, about the width of a photograph's blurred edges
-LEAK = 0.08  # share of the guided filter's answer that bleeds from the other side, at the edges of bench/lift.py
+LEAK = 0.08  # share of the guided filter's answer that bleeds from the other side; chosen by eye
 EPSILON = 2e-4  # guided filter: variance of colour (0..1) below which a window counts as flat
 
 
