@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import av
     import numpy as np
+    from av.sidedata.sidedata import SideData
 
 Turns = tuple[bool, bool, bool]  # transpose first, then mirror top to bottom, then left to right
 
@@ -17,10 +18,13 @@ def turns(frame: av.VideoFrame) -> Turns:
     """How to make a decoded frame upright, by its display matrix (ISO 14496-12, 8.3.2), to the nearest quarter turn."""
     import numpy as np
 
-    matrix = next((side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"), None)
+    sides = cast("Iterable[SideData]", frame.side_data)  # PyAV's types say that names are iterated
+    matrix = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()  # shown x = a x + c y, y = b x + d y
+    a, b, _, c, d = np.frombuffer(bytes(cast(bytes, matrix)), np.int32)[
+        :5
+    ].tolist()  # shown x = a x + c y, y = b x + d y
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, b < 0, c < 0
     return False, d < 0, a < 0

@@ -117,9 +117,8 @@ class Studio:
             loop.call_soon_threadsafe(lambda: loop.create_task(self._send(message, client_id)))
 
     async def _send(self, message: str | bytes, client_id: str | None) -> None:
-        ws = self.sockets.get(client_id)
-        sockets = list(self.sockets.values()) if client_id is None else [] if ws is None else [ws]
-        for ws in sockets:
+        chosen = [ws for client, ws in self.sockets.items() if client_id in (None, client)]
+        for ws in chosen:
             try:
                 await (ws.send_bytes(message) if isinstance(message, bytes) else ws.send_str(message))
             except (ConnectionError, RuntimeError):

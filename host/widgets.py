@@ -88,5 +88,6 @@ def default_value(spec: list | tuple) -> object:
 
 def choices(spec: list | tuple) -> list | None:
     """What a combo offers, in either form; None for another type."""
-    offered = spec[0] if isinstance(spec[0], list) else (spec[1] if len(spec) > 1 else {}).get("options")
-    return [option["key"] for option in offered or []] if spec[0] == DYNAMIC_COMBO else offered
+    kind, *options = spec
+    offered = kind if isinstance(kind, list) else (options[0] if options else {}).get("options")
+    return [option["key"] for option in offered or []] if kind == DYNAMIC_COMBO else offered

@@ -90,7 +90,7 @@ def _spaced(inside: Floats, step: float) -> Floats:
     for i in order[free.ravel()[order]].tolist():
         if free.ravel()[i]:
             px, py, reach = x.ravel()[i], y.ravel()[i], spacing.ravel()[i]
-            points.append((px, py))
+            points.append((float(px), float(py)))
             k = int(reach / fine) + 1
             r, c = divmod(i, x.shape[1])
             box = slice(max(r - k, 0), r + k + 1), slice(max(c - k, 0), c + k + 1)

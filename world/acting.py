@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AIR_DENSITY = 1.2  # kg/m^3, at sea level and 20 degrees
 DRAG_COEFFICIENT = 1.0  # of blunt bodies: a sphere has 0.5, a cube 1.05, a plate 1.2
-SIDES = {  # of what an action is given, where it is no single number; -1: any but 0
+SIDES: dict[str, tuple[int, ...]] = {  # of what an action is given, where it is no single number; -1: any but 0
     **dict.fromkeys(("impulse", "at", "force", "velocity", "spin", "gravity"), (3,)),
     **{"path": (-1, 3), "targets": (-1, 2)},
 }
@@ -37,10 +37,11 @@ def checked(scene: Scene, actions: Actions) -> None:
             value = getattr(action, f.name)
             if f.name in ("body", "actuator") or value is None:
                 continue
-            numbers = _finite(value, SIDES.get(f.name, ()))
+            sides = SIDES.get(f.name, ())
+            numbers = _finite(value, sides)
             if numbers is None:
-                each = {(): "a finite number", (3,): "3 finite numbers"}.get(SIDES.get(f.name, ()))
-                each = each or f"rows of {SIDES[f.name][-1]} finite numbers"
+                each = "3 finite numbers" if len(sides) == 1 else f"rows of {sides[-1]} finite numbers" if sides else ""
+                each = each or "a finite number"
                 raise SceneError(f"{kind}.{f.name} is {value!r:.100}; expected {each}")
             if f.name in ("time", "start", "end") and numbers < 0:
                 raise SceneError(f"{kind}.{f.name} is {value} s; expected 0 or later")

@@ -1,5 +1,8 @@
 """Arrows drawn over the scene's picture become actions: pixels go to metres at the depth of the body they touch."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# NumPy's annotations leave products of arrays of any float type without a type.
+
 from __future__ import annotations
 
 import json
