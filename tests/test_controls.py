@@ -280,10 +280,11 @@ def test_a_preset_stretches_to_any_video_and_a_file_does_not(model, tmp_path, mo
     video(model, camera=path)
     (tmp_path / "mine.txt").write_text("\n".join(decimals(torch.linalg.inv(p)[:3].flatten()) for p in path.c2w))
     (tmp_path / "mine.json").write_text(text)
-    for name in ("mine.txt", "mine.json"):
-        read = VDiTCameraPath.execute(**defaults(VDiTCameraPath, file=name, strength=0.5))[0]
+    towards_camera = {"file": "mine.txt", "direction": "world to camera"}
+    for given in (towards_camera, {"file": "mine.json"}):
+        read = VDiTCameraPath.execute(**defaults(VDiTCameraPath, **given, strength=0.5))[0]
         assert torch.allclose(read.c2w, path.c2w, atol=1e-6) and read.strength == 0.5
-    read = VDiTCameraPath.execute(**defaults(VDiTCameraPath, file="mine.txt"))[0]
+    read = VDiTCameraPath.execute(**defaults(VDiTCameraPath, **towards_camera))[0]
     with pytest.raises(ControlError, match="41 frames, more than the video's 9"):
         video(model, camera=read)
 
@@ -396,6 +397,7 @@ def test_controls_go_from_node_to_node_to_a_video(model):
 
 
 def test_a_workflow_saved_before_controls_came_still_means_the_same():
-    """Widgets are stored by position: the controls of Encode Conditioning are sockets, behind all widgets."""
+    """Widgets are stored by position: controls of Encode Conditioning are sockets, and later widgets come last."""
     inputs = VDiTEncodeConditioning.GET_SCHEMA().inputs
-    assert [i.id for i in inputs if hasattr(i, "default")] == ["prompt", "negative_prompt", "strength"]
+    widgets = ["prompt", "negative_prompt", "strength", "draft_strength"]
+    assert [i.id for i in inputs if hasattr(i, "default")] == widgets and inputs[-1].id == widgets[-1]
