@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FITTED_PIXELS = 832 * 480  # of a frame whose size is left open: what video models of this size make at once
 CELL = 16  # pixels: sides are multiples of it, as most video models want them
 BYTES_PER_PIXEL = 30  # of Footage: colour 12, depth 4, instance 1, mask 4, flow 8, visible 1
-COPIES = 1.8  # depth as pictures, masks, the preview: measured peak memory over the footage's (bench/scene.py)
+COPIES = 1.8  # a guess of what depth as pictures, masks and the preview add, as a factor of the footage's own memory
 MOST_BYTES = 12e9
 
 
