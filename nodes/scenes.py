@@ -79,7 +79,8 @@ def summary(motion: Motion, footage: Footage) -> list[str]:
     scene, (frames, height, width) = motion.scene, footage.depth.shape
     view = np.asarray(scene.view.c2w, float)
     depths = [float((np.asarray(body.position) - view[:3, 3]) @ view[:3, 2]) for body in scene.bodies]
-    away = f"; bodies are {min(depths):.2g} to {max(depths):.2g} m away" if depths else ""
+    ends = list(dict.fromkeys(f"{depth:.2g}" for depth in (min(depths), max(depths)))) if depths else []
+    away = f"; bodies are {' to '.join(ends)} m away" if ends else ""
     lines = [f"{frames} frames of {width}x{height} at {motion.fps:g} fps{away}"]
     broken = [f"{event.body} breaks at {event.time:.2f} s" for event in motion.events if event.kind == "break"]
     hits = [event for event in motion.events if event.kind == "impact"]
