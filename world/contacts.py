@@ -50,7 +50,7 @@ def advance(world: World, seconds: float, load: Callable[[float], None] | None =
 
     model, data = world.model, world.data
     model.opt.timestep = seconds
-    if not world.bodies:  # a mechanism alone moves as MuJoCo itself moves it
+    if not world.bodies:  # a mechanism alone moves as MuJoCo itself moves it in implicit steps
         if load is not None:
             load(seconds)
         mujoco.mj_step(model, data)

@@ -329,7 +329,7 @@ def _add_drag(spec: mujoco.MjSpec, name: str, drag: Drag) -> None:
 
 
 def _attach(spec: mujoco.MjSpec, mechanism: Mechanism, alone: bool) -> None:
-    """Add a mechanism. Alone it keeps its file's options but gravity; beside bodies the scene's options count."""
+    """Add a mechanism. Alone it keeps its options but gravity and integrator; beside bodies the scene's count."""
     import mujoco
 
     try:

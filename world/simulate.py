@@ -13,6 +13,7 @@ import numpy as np
 from . import acting, checks
 from .actions import Break, Gravity, Push, Release, Spin, Throw
 from .arrays import Floats
+from .asleep import Sleepers
 from .budget import frames_of
 from .contacts import advance
 from .dynamics import carry_over, compile_world, warnings_of_mujoco
@@ -101,6 +102,7 @@ def _moved(
     remarks += undrawn(world)
     _check_names([t.part.body for t in tracks if t.link is not None], scene)
     _start_velocities(world, scene.bodies)
+    sleepers = Sleepers(world)
     events: list[Event] = []
     end = (frames - 1) / fps
     stops = _apart({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
@@ -109,6 +111,7 @@ def _moved(
     frame, checked_at = 1, 0.0
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
         fresh = tuple(a for a in actions if 0 <= begin - getattr(a, "time", math.inf) < SAME_TIME_S)
+        sleepers.wake_for(world, actions, begin + SAME_TIME_S)
         world = _begin(scene, world, fresh, actions)
         broken = [a.body for a in fresh if isinstance(a, Break) and a.toughness is None]
         blows = {name: Blow() for name in broken if world.number(name) is not None}
@@ -123,6 +126,7 @@ def _moved(
             moment, before = world.time, world.state()
             hits = advance(world, step, partial(acting.apply_forces, world, scene, actions, fresh))
             fresh = ()
+            hits = sleepers.hold(world, hits, world.time - moment)
             _note(world, events, hits, moment)
             if blows := _blows(world, events, hits, moment):
                 # It breaks as it moved before the impact: each shard then meets what the body met.
