@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import shutil
 import threading
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_inputs_added_to_a_node_come_last():
     assert names[4:9] == ["start_image", "end_image", "camera", "depth", "flow"]
     assert names[9:] == [
         "positive", "negative", "clip_vision_output", "clip_vision_output_end", "control_video", "control_mask",
-        "reference_image",
+        "reference_image", "draft", "draft_mask", "draft_strength",
     ]  # fmt: skip
     assert [i.id for i in VDiTSample.GET_SCHEMA().inputs][-3:] == ["promote", "scheduler", "guidance_low"]
 
@@ -86,7 +87,7 @@ def test_an_input_folder_that_cannot_be_written_is_no_failure(monkeypatch, caplo
         raise PermissionError("read-only")
 
     monkeypatch.setattr(examples, "input_folder", lambda: Path("/nonexistent"))
-    monkeypatch.setattr(examples.shutil, "copyfile", refuse)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
     examples.offer()
     assert "could not be offered" in caplog.text
 
