@@ -235,7 +235,22 @@ class _Node:
         self.path: str = f"{around.path}:{data['id']}" if around else str(data["id"])
         definition = graph.definitions.get(self.type)
         self.inner = _Graph(definition, graph.definitions, self) if definition is not None else None
+        if self.inner is not None:
+            self.inputs = self._declared_inputs(self.inner)
         self.promoted_values = dict(self._promoted_values(self.inner)) if self.inner is not None else {}
+
+    def _declared_inputs(self, inner: _Graph) -> list[dict]:
+        """The inputs in the subgraph's own order: an instance may have been saved with fewer, or in another order."""
+        if not inner.data.get("inputs"):
+            return self.inputs
+        saved = {entry["name"]: entry for entry in self.inputs}
+        declared = []
+        for slot, entry in enumerate(inner.data["inputs"]):
+            fed = [ends[2:] for ends in inner.links.values() if ends[:2] == (str(SUBGRAPH_INPUTS), slot)]
+            targets = [inner.nodes[node].inputs[at] for node, at in fed if at < len(inner.nodes[node].inputs)]
+            widget = {"widget": {"name": entry["name"]}} if any(target.get("widget") for target in targets) else {}
+            declared.append({"type": "*", "link": None, **widget, **entry, **saved.get(entry["name"], {})})
+        return declared
 
     def _promoted_values(self, inner: _Graph) -> Iterator[tuple[int, Any]]:
         """(input slot, value) of a subgraph's instance, later ones over earlier, as the front end reads them.

@@ -112,3 +112,15 @@ def test_the_widgets_of_a_dynamic_combos_chosen_option_follow_it():
     deep = {"prefix": "p", "format": "deep", "format.inner": "a", "format.inner.seed": 3, "last": 5}
     assert read(["p", "deep", "a", 3, "fixed", 5]) == deep
     assert read([]) == {"prefix": "", "format": "auto", "last": 80}
+
+
+@pytest.mark.parametrize("kept", [["solver", "steps"], ["seed"], [], ["solver", "seed", "steps"]])
+def test_an_instance_saved_with_fewer_or_reordered_inputs_follows_its_subgraph(kept):
+    workflow = with_subgraph([], [4, 7, "euler"])
+    inner, instance = workflow["definitions"]["subgraphs"][0], workflow["nodes"][0]
+    inner["inputs"] = [{"name": name, "type": "INT"} for name in BY_INPUTS]
+    for entry in inner["nodes"][0]["inputs"]:
+        entry["widget"] = {"name": entry["name"]}
+    instance["inputs"] = [next(e for e in instance["inputs"] if e["name"] == name) for name in kept]
+    expected = {**STORED, "steps": 4, "seed": 7, "solver": "euler"}
+    assert to_prompt(workflow, INFOS)["40:5"]["inputs"] == expected
