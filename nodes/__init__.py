@@ -19,7 +19,7 @@ from .physics import VDiTActions, VDiTSimulate
 from .picture import VDiTSceneFromPicture
 from .preview import VDiTDistillPreview
 from .sample import VDiTSample
-from .scene_file import VDiTSceneFile
+from .scene_file import VDiTSaveScene, VDiTSceneFile
 from .score import VDiTScoreVideo
 from .simulate import VDiTSimulateScene
 
@@ -40,6 +40,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTSimulate,
     VDiTSimulateScene,
     VDiTSceneFile,
+    VDiTSaveScene,
     VDiTScoreVideo,
     VDiTPhysicsBenchmark,
     VDiTAttentionPatch,

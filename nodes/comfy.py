@@ -10,6 +10,7 @@ picture_path(name, sub, type)   a file of the input, output or temp folder; rais
 picture(path)                   its first frame [H, W, 3] as Load Image gives it; raises ValueError
 serve(method, path, handler)    adds a route to ComfyUI's server; the studio adds them itself
 temp_folder()                   where files lie that only a node shows
+save_text(text, prefix, suffix) a new numbered file in the output folder, whole or not at all
 file_marks(find)                changes when one of the files does, for fingerprint_inputs
 torch_device()                  where models run
 use_model(module, device)       the module, loaded there under ComfyUI's memory management
@@ -65,6 +66,7 @@ __all__ = [
     "picture",
     "picture_path",
     "progress",
+    "save_text",
     "serve",
     "temp_folder",
     "torch_device",
@@ -169,6 +171,22 @@ def temp_folder() -> Path:
     else:
         path = folders.directory("temp")
     path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save_text(text: str, prefix: str, suffix: str) -> Path:
+    """Write text as prefix_00001_suffix, numbered on, in the output folder. Raises ValueError where that leads out."""
+    from ..host.safe_write import written
+
+    if IN_COMFYUI:
+        import folder_paths
+
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    else:
+        folder, name, counter, _ = folders.save_slot(prefix, "output", 0, 0)
+    path = Path(folder) / f"{name}_{counter:05}_{suffix}"
+    with written(path) as beside:
+        beside.write_text(text, "utf-8")
     return path
 
 

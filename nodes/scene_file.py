@@ -1,17 +1,22 @@
-"""Scene File: a scene kept as JSON, or a robot as MuJoCo's MJCF, and what it is told to do."""
+"""Scene File and Save Scene: a scene kept as JSON, or a robot as MuJoCo's MJCF, and what it is told to do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .comfy import file_marks, input_file, io
+from .comfy import file_marks, input_file, io, save_text
 from .types import VDiTActionList, VDiTScene, node_schema, reported
 
 if TYPE_CHECKING:
     from ..world.actions import Actions
+    from ..world.families.clip import Clip
     from ..world.scene import Scene
 
+SAVE_TOOLTIPS = {
+    "scene": "From VDiT Scene From Picture, VDiT Simulate Scene or VDiT Scene File.",
+    "filename_prefix": "Name in the output folder, with folders before slashes; numbers are put behind it.",
+}
 TOOLTIPS = {
     "file": "In ComfyUI's input folder, or a folder in it: a scene as VDiT Save Scene writes it (.json), or a model of "
     "MuJoCo (MJCF, .xml) with the meshes, textures and other files that it names beside or below it.",
@@ -46,6 +51,23 @@ class VDiTSceneFile(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str = "", actions_file: str = "", **other: object):
         return file_marks(lambda: [path for name in (file, actions_file) for path in _files(name.strip())])
+
+
+class VDiTSaveScene(io.ComfyNode):
+    """Keeps a scene as one JSON file, with its pictures inside. VDiT Scene File opens it from the input folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [VDiTScene.Input("scene"), io.String.Input("filename_prefix", default="scenes/VDiT")]
+        return node_schema(cls, "VDiT Save Scene", inputs, {}, SAVE_TOOLTIPS, is_output_node=True)
+
+    @classmethod
+    def execute(cls, scene: Scene | Clip, filename_prefix: str) -> io.NodeOutput:
+        from ..world.scene_file import dumps
+        from .scenes import as_scene
+
+        path = save_text(dumps(as_scene(scene)), filename_prefix, ".json")
+        return io.NodeOutput(ui=reported([f"saved as {path.name} in {path.parent}"]))
 
 
 def _files(name: str) -> list[Path]:

@@ -6,7 +6,7 @@ import os
 import pytest
 from vdit.host import folders
 from vdit.nodes import examples
-from vdit.nodes.scene_file import VDiTSceneFile
+from vdit.nodes.scene_file import VDiTSaveScene, VDiTSceneFile
 from vdit.world.scene import SceneError
 
 
@@ -50,3 +50,17 @@ def test_what_is_no_scene_is_refused(inputs, file, error, message):
     (inputs.parent / "secret.json").write_text(json.dumps({"vdit_scene": 1}))
     with pytest.raises(error, match=message):
         VDiTSceneFile.execute(file, "")
+
+
+def test_a_saved_scene_opens_again(inputs):
+    from vdit.world.scene_file import dumps
+
+    scene = VDiTSceneFile.execute("vdit-robot-arm.xml", "").args[0]
+    for _ in range(2):
+        VDiTSaveScene.execute(scene, "scenes/arm")
+    saved = sorted((inputs.parent / "output" / "scenes").iterdir())
+    assert [path.name for path in saved] == ["arm_00001_.json", "arm_00002_.json"]
+    os.replace(saved[0], inputs / "arm.json")
+    assert dumps(VDiTSceneFile.execute("arm.json", "").args[0]) == dumps(scene)
+    with pytest.raises(ValueError, match="outside|leads|folder"):
+        VDiTSaveScene.execute(scene, "../../scene")
