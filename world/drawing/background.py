@@ -60,9 +60,10 @@ class Backgrounds:
 
     def seen_by(self, camera: Camera) -> Background:
         """The background in one camera."""
-        if self.last is None or not camera.same(self.last[0]):
-            self.last = camera, self._draw(camera)
-        return self.last[1]
+        last = self.last  # read once: frames are drawn in several threads
+        if last is None or not camera.same(last[0]):
+            last = self.last = camera, self._draw(camera)
+        return last[1]
 
     def _draw(self, camera: Camera) -> Background:
         plate, home = self.scene.plate, camera.same(self.still)

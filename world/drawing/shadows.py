@@ -52,13 +52,14 @@ class Shadows:
         if picture is None:
             return
         grid, origin, cell = picture
-        if self.seen is None or self.seen[0] is not background:
+        seen = self.seen  # read once: frames are drawn in several threads
+        if seen is None or seen[0] is not background:
             camera = background.camera
             flat = pixel_map(self.plane @ to_world(camera), camera) * background.depth
             flat += (self.plane @ camera.c2w[:3, 3]).astype(np.float32)[:, None, None]
             flat[:, background.depth >= FAR] = np.inf
-            self.seen = background, flat
-        flat = self.seen[1]
+            seen = self.seen = background, flat
+        flat = seen[1]
         extent = np.array(grid.shape[::-1]) * cell
         inside = (flat[0] > origin[0]) & (flat[0] < origin[0] + extent[0])
         inside &= (flat[1] > origin[1]) & (flat[1] < origin[1] + extent[1])
