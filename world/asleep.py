@@ -16,7 +16,7 @@ import numpy as np
 
 from .actions import Gravity, Wind
 from .contacts import Hits
-from .meshes import body_mass, body_volume
+from .meshes import body_volume
 from .scene import Projected
 
 if TYPE_CHECKING:
@@ -69,13 +69,9 @@ class Sleepers:
         held = np.array([b.name in self.start for b in world.bodies] + [False, False])  # -2: a link, -1: planes
         asleep = held[hits.owners]  # [N, 2]
         one = asleep.any(1) & ~asleep.all(1) & (hits.owners != -1).all(1)
-        weight = float(np.linalg.norm(world.model.opt.gravity)) * np.array(
-            [body_mass(b) for b in world.bodies] + [0, 0]
-        )
-        hitting, hit = (
-            np.where(asleep, 0.0, weight[hits.owners]).max(1),
-            np.where(asleep, weight[hits.owners], 0).max(1),
-        )
+        masses = np.array([world.mass(i) for i in range(len(world.bodies))] + [0.0, 0.0])
+        weight = float(np.linalg.norm(world.model.opt.gravity)) * masses[hits.owners]  # [N, 2]
+        hitting, hit = np.where(asleep, 0.0, weight).max(1), np.where(asleep, weight, 0.0).max(1)
         blow = one & (hits.impulse / seconds > np.maximum(BLOW * hitting, SHARE * hit))
         woken = {world.bodies[i].name for i in hits.owners[blow][asleep[blow]].tolist()}
         self.wake(world, woken)  # before the others are put back, so that what was hit keeps its new velocity
