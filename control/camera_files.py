@@ -6,9 +6,11 @@ import json
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..geometry.camera import FOV_RANGE_DEG
+from ..geometry.camera_numpy import quaternion_rotation
 from .camera import CameraPath
 from .camera_json import from_nerfstudio, from_recammaster, is_nerfstudio, is_recammaster
 from .json_text import Json, is_number, number_in, parse_json
@@ -151,14 +153,8 @@ def _pose(values: list[float], place: str) -> torch.Tensor:
         length = math.hypot(*values[3:])
         if abs(length - 1) > MAX_QUATERNION_ERROR:
             raise ControlError(f"{place}: the quaternion has length {length:g}; expected 1")
-        x, y, z, w = (value / length for value in values[3:])
-        pose[:3, :3] = torch.tensor(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
+        x, y, z, w = values[3:]
+        pose[:3, :3] = torch.from_numpy(quaternion_rotation(np.array([w, x, y, z]) / length))
         return pose
     matrix = torch.tensor(values, dtype=torch.float64).view(-1, 4)
     pose[: len(matrix)] = matrix

@@ -47,6 +47,17 @@ def axis_rotation(axis: int, degrees: Floats) -> Floats:
     return out
 
 
+def quaternion_rotation(quaternion: Floats) -> Floats:
+    """Rotation matrices [..., 3, 3] of unit quaternions [..., 4], w first."""
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(r, -1) for r in rows], -2)
+
+
 def project(
     points: Floats, c2w: Floats, fov_deg: Floats | float, width: int, height: int
 ) -> tuple[Floats, Floats, Floats]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry.camera_numpy import quaternion_rotation
 from .scene import Mesh, SceneError
 
 if TYPE_CHECKING:
@@ -26,14 +27,7 @@ def rotation_matrix(quaternion: Quaternion | Floats) -> Floats:
     length = np.linalg.norm(q)
     if not (np.isfinite(length) and length > 1e-9):
         raise SceneError(f"the rotation {tuple(q)} is no quaternion: its length is {length}, expected 1")
-    w, x, y, z = q / length
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    return quaternion_rotation(q / length)
 
 
 def pose_matrix(position: Vector | Floats, rotation: Quaternion | Floats) -> Floats:

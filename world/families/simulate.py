@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...geometry.camera_numpy import axis_rotation
+from ...geometry.camera_numpy import axis_rotation, quaternion_rotation
 from ..arrays import Floats
 from .scene import Ball, Box, Scene
 
@@ -66,17 +66,6 @@ def _box_xml(b: Box) -> str:
     return f"<body {pose}><freejoint/>{geom}</body>"
 
 
-def _rotation(quat: Floats) -> Floats:
-    """Matrices [..., 3, 3] of unit quaternions [..., 4], w first."""
-    w, x, y, z = np.moveaxis(quat, -1, 0)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return np.stack([np.stack(r, -1) for r in rows], -2)
-
-
 def simulate(scene: Scene) -> Motion:
     """Integrate a scene; frame 0 is the scene as given, or `start_s` seconds later."""
     import mujoco
@@ -107,5 +96,5 @@ def simulate(scene: Scene) -> Motion:
     for i, b in enumerate(scene.boxes):
         poses[:, i, :3, 3], poses[:, i, :3, :3] = b.center, box_rotation(b)
     for row, i in enumerate(movable, start=balls):
-        poses[:, i, :3, 3], poses[:, i, :3, :3] = states[:, row, :3], _rotation(states[:, row, 3:])
+        poses[:, i, :3, 3], poses[:, i, :3, :3] = states[:, row, :3], quaternion_rotation(states[:, row, 3:])
     return Motion(states[:, :balls, :3], poses)
