@@ -41,6 +41,8 @@ for package in importlib.metadata.distributions():
 """
 # What a command needs; everything needs "standalone".
 EXTRAS = {"test": "test", "kernels": "kernels"}
+# Files of tests run on all cores, at most four at once (about 2 GB each); `-n 0` runs them in one process, for --pdb.
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 
 
 class CannotInstall(Exception):
@@ -62,7 +64,7 @@ def main(arguments):
         return 130
     if arguments[0] == "test":
         chosen = [word for one in arguments[1:] for word in (["-m", "not slow"] if one == "--fast" else [one])]
-        return hand_over(["-m", "pytest", *chosen], ROOT)
+        return hand_over(["-m", "pytest", *SIDE_BY_SIDE, *chosen], ROOT)
     return hand_over(["-m", "vdit.host", *arguments], None)
 
 

@@ -13,6 +13,10 @@ import pytest
 from comfy_core import core  # noqa: F401  a real ComfyUI
 from front_end import Visits
 
+# Processes of tests that run side by side share the cores; more threads than cores wait for each other.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

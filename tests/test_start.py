@@ -50,12 +50,12 @@ def test_a_command_that_needs_more_installs_more_and_keeps_the_rest(start):
     start.main(["test", "-k", "x"])
     start.main(["studio"])
     assert [did for did in start.did if did[0] != "-m"] == [["standalone"], ["standalone", "test"]]
-    assert ["-m", "pytest", "-k", "x"] in start.did
+    assert ["-m", "pytest", *start.SIDE_BY_SIDE, "-k", "x"] in start.did
 
 
 def test_the_fast_tests_leave_out_the_slow_ones(start):
     start.main(["test", "--fast", "-k", "x"])
-    assert start.did[-1] == ["-m", "pytest", "-m", "not slow", "-k", "x"]
+    assert start.did[-1] == ["-m", "pytest", *start.SIDE_BY_SIDE, "-m", "not slow", "-k", "x"]
     assert any(line.startswith("slow:") for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"])
 
 
