@@ -235,3 +235,21 @@ def test_words_beyond_measure_are_refused():
     with pytest.raises(SceneError, match="99999"):
         actions_from_words("the cup falls after 99999 seconds", SCENE)
     assert actions_from_words("", SCENE) == ((), ())
+
+
+@pytest.mark.parametrize("said, seconds", [(".5", 0.5), ("0,5", 0.5), ("1.25", 1.25), ("half a", 0.5), ("2-", 2.0)])
+def test_numbers_are_read_as_they_are_written(said, seconds):
+    assert one(f"after {said} seconds the cup is pushed", Push).time == seconds
+
+
+@pytest.mark.parametrize("sign", ["-", "−"])
+def test_a_time_before_the_beginning_is_refused(sign):
+    with pytest.raises(SceneError, match="-2 seconds; expected 0"):
+        actions_from_words(f"after {sign}2 seconds the cup falls", SCENE)
+
+
+def test_another_language_gets_one_remark():
+    understood(
+        "der Becher zerbricht links", SCENE, "“der”, “becher”, “zerbricht”, “links” are not known; write plain E"
+    )
+    understood("after ² seconds the cup falls", SCENE, "the word “²” is not", "the word “seconds” is not")

@@ -86,7 +86,7 @@ VERBS = tuple(VERB_FORMS)
 
 def number(word: str) -> float | None:
     """The value of digits or of a number in words; None for any other word."""
-    return float(word) if word[:1].isdigit() else NUMBERS.get(word)
+    return float(word) if word[-1:].isdecimal() else NUMBERS.get(word)
 
 
 def quoted(names: Sequence[str]) -> str:
@@ -95,9 +95,12 @@ def quoted(names: Sequence[str]) -> str:
 
 
 def split(text: str) -> list[str]:
-    """Words in lower case, numbers and punctuation."""
-    joined = IMPACT.sub(" onimpact ", text.lower().replace("’", "'").replace("-", " ").replace("_", " "))
-    return re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)?|[.,;:!?\n]", joined)
+    """Words in lower case, numbers ("2", ".5", "0,5", "-2") and punctuation."""
+    joined = IMPACT.sub(" onimpact ", text.lower().replace("’", "'").replace("−", "-").replace("_", " "))
+    joined = re.sub(r"(?<!\S)-(?=[\d.])", " −", joined).replace("-", " ")  # the sign of a number, and hyphens
+    joined = re.sub(r"(?<=\d),(?=\d{1,2}(?!\d))", ".", joined)
+    words = re.findall(r"−?\d*\.?\d+|[^\W\d_]+(?:'[^\W\d_]+)?|[.,;:!?\n]", joined)
+    return [word.replace("−", "-") for word in words]
 
 
 def _singular(word: str) -> str:

@@ -68,6 +68,7 @@ class _Reader:
     scene: Scene
     words: list[str]
     remarks: list[str] = field(default_factory=list[str])
+    unknown: dict[str, str] = field(default_factory=dict[str, str])  # word -> remark
     clauses: list[_Clause] = field(default_factory=list[_Clause])
     now: _Clause = field(default_factory=lambda: _Clause(new_sentence=True))
     mentioned: tuple[str, ...] = ()
@@ -85,6 +86,14 @@ class _Reader:
                 self._word(self.words[self.at], before)
                 self.at += 1
         self._close(sentence=True)
+        said = set(filter(str.isalpha, self.words))
+        if not self.clauses and len(self.unknown) > max(2, len(said) / 2):  # another language: one remark
+            example = (
+                f"the {self.scene.bodies[0].name} falls to the left" if self.scene.bodies else "wind from the left"
+            )
+            self.remarks.append(f"{quoted([*self.unknown])} are not known; write plain English, like “{example}”")
+        else:
+            self.remarks += self.unknown.values()
         return self.clauses
 
     def _close(self, sentence: bool) -> None:
@@ -157,8 +166,8 @@ class _Reader:
             return False
         self.at += self.words[self.at :].index(words[0]) + 1
         seconds = value * UNITS[words[0]]
-        if seconds > LATEST:
-            raise SceneError(f"words: {seconds:g} seconds; expected at most {LATEST:g}")
+        if not 0 <= seconds <= LATEST:
+            raise SceneError(f"words: {seconds:g} seconds; expected 0 to {LATEST:g}")
         if before == "for":
             self.now.duration = seconds
         elif self.at < len(self.words) and self.words[self.at] == "later":
@@ -203,8 +212,7 @@ class _Reader:
             assert isinstance(value, float)
             now.strength *= value ** (1.5 if before == "very" else 1.0)
         elif word not in FILLERS and word not in GRAMMAR:
-            remark = nearest(word, self.scene)
-            self.remarks += [] if remark in self.remarks else [remark]
+            self.unknown[word] = nearest(word, self.scene)
             now.stranger |= not now.verb and not now.subject
         elif word in ("towards", "toward") and not self._body_follows():
             toward = np.array([0.0, 0.0, 1.0])
