@@ -172,6 +172,14 @@ def momentum(bodies):
     return total
 
 
+def test_a_body_that_breaks_while_it_is_dragged_is_let_go():
+    falling = box(0.05, MATERIALS["glass"], position=(0, 0, 0.4))
+    actions = (Drag(body="body", path=((0, 0, 0.6),), start=0.1, end=0.5), Break(body="body", time=0.3))
+    motion = simulate(scene(falling), actions, seconds=1, fps=20)
+    assert [e.kind for e in motion.events][0] == "break" and len(motion.parts) > 3
+    assert np.all(motion.poses[-1, motion.present[-1], 2, 3] < 0.2)
+
+
 def test_shards_take_the_place_of_what_breaks_and_carry_its_picture():
     picture = Projected(np.zeros((4, 4, 4), np.uint8), View(np.eye(4), 40.0))
     motion = simulate(

@@ -167,7 +167,9 @@ def steer(world: World, actions: Actions) -> None:
             data.ctrl[actuator_number(world, action.actuator)] = np.interp(now, times, values)
     drags = [a for a in actions if isinstance(a, Drag)]
     for drag, (mocap, weld) in zip(drags, world.drags, strict=True):
-        if (i := world.number(drag.body)) is None or not drag.start <= now < drag.end:
+        if weld is None or (i := world.number(drag.body)) is None:
+            continue
+        if not drag.start <= now < drag.end:
             data.eq_active[weld] = 0
             continue
         m = model.body_mocapid[mocap]

@@ -55,7 +55,7 @@ class World:
     owner: Ints  # [G] body of each geom; NOBODY, LINK
     restitution: Floats  # [G]
     links: tuple[int, ...]  # MuJoCo's bodies of the mechanism, its world first where that carries geoms
-    drags: tuple[tuple[int, int], ...]  # (mocap body, equality) of each drag
+    drags: tuple[tuple[int, int | None], ...]  # (mocap body, equality) of each drag; None: its body has broken
     sides: tuple[Floats, ...]  # [F, 3] area vectors of the convex hull of each body, if there is wind
 
     def refresh(self) -> None:
@@ -131,6 +131,7 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
     owners = {name: (owner, thing.material.restitution) for name, owner, _, _, thing in surfaces}
     owner = [owners.get(model.geom(g).name, (LINK, 0.0)) for g in range(model.ngeom)]
     ids = np.array([model.body(f"body/{b.name}").id for b in bodies], np.int64)
+    welds = {model.equality(e).name: e for e in range(model.neq)}
     links = sorted({int(b) for b, (o, _) in zip(model.geom_bodyid, owner, strict=True) if o == LINK})
     return World(
         model=model,
@@ -142,7 +143,7 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         owner=np.array([o for o, _ in owner], np.int64),
         restitution=np.array([r for _, r in owner]),
         links=tuple(links),
-        drags=tuple((model.body(f"drag/{k}").id, model.equality(f"drag/{k}").id) for k in range(len(drags))),
+        drags=tuple((model.body(f"drag/{k}").id, welds.get(f"drag/{k}")) for k in range(len(drags))),
         sides=tuple(_sides(b) for b in bodies) if windy else (),
     )
 
@@ -170,7 +171,7 @@ def world_spec(
             if a[1] != b[1] and not (a[2] and b[2]):
                 _add_pair(spec, a[0], b[0], math.sqrt(a[4].material.friction * b[4].material.friction), max(a[3], b[3]))
     for k, drag in enumerate(drags):
-        _add_drag(spec, f"drag/{k}", drag)
+        _add_drag(spec, f"drag/{k}", drag, welded=any(body.name == drag.body for body in bodies))
     if scene.mechanism is not None:
         _attach(spec, scene.mechanism, alone=not bodies)
     return spec, surfaces
@@ -210,7 +211,8 @@ def carry_over(old: World, new: World) -> None:
     new.data.mocap_pos[:], new.data.mocap_quat[:] = old.data.mocap_pos, old.data.mocap_quat
     for (mine, weld), (theirs, was) in zip(new.drags, old.drags, strict=True):
         new.model.body_pos[mine] = old.model.body_pos[theirs]
-        new.data.eq_active[weld] = old.data.eq_active[was]
+        if weld is not None:
+            new.data.eq_active[weld] = old.data.eq_active[was]
     mujoco.mj_forward(new.model, new.data)
 
 
@@ -317,10 +319,12 @@ def _add_pair(spec: mujoco.MjSpec, a: str, b: str, friction: float, radius: floa
     pair.solimp = [IMPEDANCE, IMPEDANCE, 0.001, 0.5, 2.0]
 
 
-def _add_drag(spec: mujoco.MjSpec, name: str, drag: Drag) -> None:
+def _add_drag(spec: mujoco.MjSpec, name: str, drag: Drag, welded: bool) -> None:
     import mujoco
 
     spec.worldbody.add_body(name=name, mocap=True)
+    if not welded:
+        return
     weld = spec.add_equality(name=name, type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY)
     weld.name1, weld.name2, weld.active = name, f"body/{drag.body}", False
     weld.solref = [DRAG_TIME_S, 1.0]
