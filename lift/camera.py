@@ -81,7 +81,7 @@ def camera_over_ground(
     horizon = hint.horizon
     if horizon is None:
         horizon, how = _guessed_horizon(picture, masks, float(focal_length(fov, height)))
-        remarks.append(f"the horizon is guessed from {how}: at {horizon:.0%} of the picture's height")
+        remarks.append(f"the horizon is guessed from {how}: at {round(100 * horizon)}% of the picture's height")
     focal = float(focal_length(fov, height))
     pitch = float(np.arctan((0.5 - horizon) * height / focal))
     metres = hint.camera_height

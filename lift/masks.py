@@ -26,6 +26,7 @@ OVERLAP = 0.02  # share of the smaller mask from which an overlap is worth a rem
 UNDER = 0.012  # picture heights under a foot in which what carries it is looked for
 CARRIES = 0.4  # share of the pixels under a foot that show what carries it
 CONVEX = 0.85  # share of its convex hull that an object must fill before its hidden part is completed by the hull
+BOXED = 0.99  # share of its bounding box that an upright box fills, with what hides it; a disc fills .79
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +94,13 @@ def layers(
 def _nearest_first(
     kept: list[tuple[PictureObject, Floats]], nearness: Floats | None
 ) -> list[tuple[PictureObject, Floats]]:
-    """By nearness; but what lies inside the mask of another, as a cup on its saucer, is before it."""
-    left = sorted(kept, key=lambda pair: -_near(pair[1], nearness))
+    """By nearness; but what stands on another is as near as that, and what lies inside its mask is before it."""
+    masks = [mask for _, mask in kept]
+    on = [_carrier(i, masks) for i in range(len(masks))]
+    near = [_near(mask, nearness) for mask in masks]
+    for _ in masks if nearness is None else ():  # piles, from their lowest upwards
+        near = [n if (j := on[i]) is None else max(n, near[j]) for i, n in enumerate(near)]
+    left = [kept[i] for i in sorted(range(len(kept)), key=lambda i: -near[i])]
     out: list[tuple[PictureObject, Floats]] = []
     while left:
         inner = (
@@ -201,13 +207,17 @@ def _carrier(i: int, seen: list[Floats]) -> int | None:
 
 
 def _completed(seen: Floats, front: list[Floats]) -> Floats:
-    """A nearly convex object's alpha, continued behind what hides it."""
+    """An upright box's or a nearly convex object's alpha, continued behind what hides it."""
     if not front:
         return seen
-    hiding = np.max(front, axis=0)
-    hull = _hull(seen)
-    whole = np.where(hull, np.maximum(seen, np.minimum(1, seen + hiding)), seen)
-    return whole if (whole[hull] > OPAQUE).mean() >= CONVEX else seen
+    allowed = np.maximum(seen, np.minimum(1, seen + np.max(front, axis=0)))
+    rows, columns = np.nonzero(seen >= min(OPAQUE, float(seen.max())))
+    box = np.zeros(seen.shape, bool)
+    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    for outline, filled in ((box, BOXED), (_hull(seen), CONVEX)):
+        if (allowed[outline] > OPAQUE).mean() >= filled:
+            return np.where(outline, allowed, seen)
+    return seen
 
 
 def _edges(mask: Floats) -> tuple[str, ...]:

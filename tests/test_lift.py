@@ -221,6 +221,19 @@ def test_an_object_on_another_stands_on_it_and_is_in_front():
     assert scene.body("cup").appearance.image[105, 160, 3] == 255
 
 
+def test_a_box_is_whole_behind_a_pile_that_hides_its_corner():
+    """What stands on a nearer thing is as near; a disc's bounding box is not filled."""
+    book, tin, lid = boxes((60, 60, 160, 150)), boxes((130, 110, 220, 180)), boxes((140, 80, 210, 110))
+    book = book * (1 - np.maximum(tin, lid))
+    round_one = disc()[1] * (1 - np.maximum(tin, lid))
+    scene = lift(disc()[0] / 255, [marked(book, "book"), marked(tin, "tin"), marked(lid, "lid")]).scene
+    assert (scene.body("book").appearance.image[105:150, 125:160, 3] > 127).mean() > 0.97
+    scene = lift(disc()[0] / 255, [marked(round_one, "ball"), marked(tin, "tin"), marked(lid, "lid")]).scene
+    alpha = scene.body("ball").appearance.image[..., 3]
+    rows, columns = np.nonzero(alpha > 127)
+    assert (alpha[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] > 127).mean() < 0.85
+
+
 def test_what_floats_touches_the_border_or_is_tiny_is_named():
     objects = [
         marked(boxes((100, 10, 140, 40)), "bird"),

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from vdit.geometry.camera_numpy import look_at
+from vdit.geometry.camera_numpy import look_at, project
 from vdit.world.actions import Break, Drag, Push, Release, Spin, Throw, Wind
 from vdit.world.extent import center_of_mass, size
 from vdit.world.meshes import body_mass
 from vdit.world.scene import MATERIALS, Body, Scene, SceneError, Shape, View
+from vdit.world.simulate import simulate
 from vdit.world.words import actions_from_words
 
 VIEW = View(look_at(np.array([0.0, -0.8, 0.5]), np.array([0.0, 0.0, 0.05])), 40.0)
@@ -90,7 +91,23 @@ def test_what_stands_falls_by_toppling_just_beyond_its_tipping_point(scale):
 def test_what_floats_falls_by_itself_and_is_held_until_then():
     assert understood("the blue ball falls") == ()
     drag = one("the blue ball drops after 2 seconds", Drag)
-    assert drag.path == (BLUE.position, BLUE.position) and (drag.start, drag.end) == (0.0, 2.0)
+    assert drag.path == ((0, 0, 0),) and drag.relative and (drag.start, drag.end) == (0.0, 2.0)
+
+
+def test_what_is_lifted_stays_in_the_picture_and_is_whole_until_it_is_dropped():
+    """The origin of this body's axes is not its centre of mass, and its picture ends not far above it."""
+    shape = Shape(kind="box", size=(0.1, 0.1, 0.1), position=(0.0, 0.0, 0.06))
+    crate = Body(name="crate", shapes=(shape,), position=(0.0, 0.0, 0.04), material=MATERIALS["glass"])
+    view = View(look_at(np.array([0.0, -1.5, 0.3]), np.array([0.0, 0.0, 0.2])), 25.0)
+    scene = Scene(bodies=(crate,), view=view)
+    actions = understood("the crate is pushed, after 1 second it is lifted", scene)
+    motion = simulate(scene, actions, seconds=2.5, fps=25)
+    lifted = motion.poses[:, 0, 2, 3] - 0.04
+    assert 0.05 < lifted.max() and not any(e.time < 1.6 and e.kind == "break" for e in motion.events)
+    top = project(motion.poses[:, 0, :3, 3] + (0, 0, 0.16), view.c2w, view.fov_deg, 832, 480)[1]
+    assert -2 < top.min() < 40
+    across = motion.poses[24:38, 0, 0, 3]
+    assert np.ptp(across) < 0.02 < across[0], "it is lifted where the push has taken it"
 
 
 def test_what_is_fixed_is_let_go_and_cannot_be_pushed():

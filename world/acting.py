@@ -183,7 +183,8 @@ def steer(world: World, actions: Actions) -> None:
 
 def _on_path(drag: Drag, taken: Floats, now: float) -> Floats:
     """Where on the way from where it was taken along the path it is now, at even speed."""
-    points = np.vstack((taken, np.asarray(drag.path, float)))
+    path = np.asarray(drag.path, float)
+    points = np.vstack((taken, path + taken if drag.relative else path))
     way = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))))
     moving = max(drag.end - drag.start - HOLD_S, 0.5 * (drag.end - drag.start))
     done = min((now - drag.start) / moving, 1.0) * way[-1]

@@ -54,12 +54,16 @@ class Spin:
 
 @dataclass(frozen=True, kw_only=True)
 class Drag:
-    """The body's centre is pulled along a path [K] of world points at even speed, by a soft weld; then it is let go."""
+    """The body's centre of mass is pulled along a path [K] of points at even speed, by a soft weld; then it is let go.
+
+    relative: the points are measured from where it is taken, not from the world's origin.
+    """
 
     body: str
     path: Path
     start: float = 0.0
     end: float = 1.0
+    relative: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ def _action(arrow: Arrow, scene: Scene, name: str) -> Action:
     if arrow.kind == "spin":
         return Spin(body=body.name, spin=_vector(np.cross(toward_viewer(scene), speed) / (size(body) / 2)), time=start)
     along = np.linspace(0, 1, len(points))[:, None] * arrow.toward * np.linalg.norm(points[-1] - points[0])
-    moved = points - points[0] + np.asarray(body.position, float) + along * toward_viewer(scene)
+    moved = points - points[0] + center_of_mass(body) + along * toward_viewer(scene)
     path = tuple(_vector(point) for point in moved)
     return Drag(body=body.name, path=path, start=start, end=start + seconds / max(arrow.strength, 0.01))
 

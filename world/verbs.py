@@ -20,6 +20,7 @@ SLIDE = 1.0
 THROW = 6.0
 JUMP = 1.5
 LIFT = 1.5
+LEAST_LIFT = 0.4  # also out of the picture
 MOVE = 2.0
 BREEZE = 10.0  # m/s: a fresh breeze, Beaufort 5
 AIR = 1.2  # kg/m^3
@@ -175,8 +176,7 @@ def fall(do: Doing) -> Done:
         return (*release, *done), remarks
     held: Actions = ()
     if not do.body.fixed and do.time > 0:
-        here = do.body.position
-        held = (Drag(body=do.body.name, path=(here, here), start=0.0, end=do.time),)
+        held = (Drag(body=do.body.name, path=((0.0, 0.0, 0.0),), start=0.0, end=do.time, relative=True),)
     aside: Actions = ()
     if do.direction is not None or do.target is not None:
         aside = _moving(do, do.strength * 0.5 * math.sqrt(gravity_of(do.scene) * size(do.body)) * _heading(do))
@@ -192,10 +192,23 @@ def drop(do: Doing) -> Done:
 
 
 def lift(do: Doing) -> Done:
-    """It is carried up, and let go there."""
-    start = np.asarray(do.body.position, float)
-    way = LIFT * do.strength * size(do.body) * up(do.scene)
-    return _dragged(do, start + way, RAISING), ()
+    """It is carried up, as far as the picture shows it, and let go there."""
+    least, most = (share * do.strength * size(do.body) for share in (LEAST_LIFT, LIFT))
+    return _dragged(do, min(most, max(least, _room_above(do))) * up(do.scene), RAISING), ()
+
+
+def _room_above(do: Doing) -> float:
+    """Metres by which the body can rise before its top leaves the scene's picture; infinite where it is not in it."""
+    view, above = do.scene.view, up(do.scene)
+    top = farthest(do.body, above[None])[0]
+    c2w = np.asarray(view.c2w, float)
+    down, forward = c2w[:3, 1], c2w[:3, 2]
+    y, z = float(down @ (top - c2w[:3, 3])), float(forward @ (top - c2w[:3, 3]))
+    dy, dz = float(down @ above), float(forward @ above)
+    edge = math.tan(math.radians(view.fov_deg) / 2)
+    # The picture's upper edge is the plane y + edge * z = 0 of camera axes.
+    over, loss = y + edge * z, -(dy + edge * dz)
+    return over / loss if z > 0 and over > 0 and loss > 1e-9 else math.inf
 
 
 def move(do: Doing) -> Done:
@@ -203,12 +216,12 @@ def move(do: Doing) -> Done:
     way = MOVE * do.strength * size(do.body)
     if do.target is not None:
         way = float(np.linalg.norm(center_of_mass(do.target) - center_of_mass(do.body)))
-    return _dragged(do, np.asarray(do.body.position, float) + way * _said(do), 1.0), ()
+    return _dragged(do, way * _said(do), 1.0), ()
 
 
-def _dragged(do: Doing, end: Floats, seconds: float) -> Actions:
-    path = (_vector(np.asarray(do.body.position, float)), _vector(end))
-    return (Drag(body=do.body.name, path=path, start=do.time, end=do.time + (do.duration or seconds)),)
+def _dragged(do: Doing, way: Floats, seconds: float) -> Actions:
+    end = do.time + (do.duration or seconds)
+    return (Drag(body=do.body.name, path=(_vector(way),), start=do.time, end=end, relative=True),)
 
 
 def push(do: Doing) -> Done:
@@ -232,7 +245,7 @@ def slide(do: Doing) -> Done:
     base, height, _ = _foot(do, heading)
     if _friction(do) * height < 0.9 * base:
         return _moving(do, _slide_speed(do, way) * heading), ()
-    return _dragged(do, np.asarray(do.body.position, float) + way * heading, 1.0 / do.strength), ()
+    return _dragged(do, way * heading, 1.0 / do.strength), ()
 
 
 def roll(do: Doing) -> Done:
