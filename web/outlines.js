@@ -1,7 +1,7 @@
 // The outlines of objects drawn over a picture, as the server finds them; shared by all widgets that show them.
 import { api } from "../../scripts/api.js";
 import { svg } from "./drawing.js";
-import { distance } from "./lines.js";
+import { under } from "./under.js";
 
 // Okabe and Ito's colours, which stay apart for colour-blind eyes; numbers and names say the same.
 export const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2"];
@@ -77,10 +77,9 @@ export class Outlines {
     return this.found.get(marksOf(object)) ?? this.before.get(object.name) ?? this.bodies.get(object.name);
   }
 
-  /** The number of the smallest object at a place, which is mostly the nearest; -1: none. */
-  at(objects, place) {
-    const found = objects.map((object, i) => ({ i, area: areaOf(object, this.of(object)), hit: covers(object, this.of(object), place) }));
-    return found.filter(({ hit }) => hit).sort((a, b) => a.area - b.area)[0]?.i ?? -1;
+  /** The number of the object that is meant by a place; -1: none. beside: as in `under`. */
+  at(objects, place, beside) {
+    return under(objects.map((object) => ({ ...object, outlines: this.of(object)?.outlines })), place, beside);
   }
 
   /** One sentence on what cannot be shown; "" where all is well. */
@@ -131,31 +130,6 @@ export function tag(text, x, y, color, frame) {
   return svg("g", { class: "vdit-tag" },
     svg("rect", { x: left, y: top, width, height: 17, rx: 3, fill: "#000b", stroke: color }),
     svg("text", { x: left + width / 2, y: top + 12.5, "text-anchor": "middle", style: "fill:#fff" }, text));
-}
-
-/** Whether a place is within an object: in its outline, else in its box, else on one of its strokes. */
-function covers(object, found, [x, y]) {
-  if (found?.outlines) return found.outlines.reduce((inside, line) => inside !== within(line, x, y), false);
-  const { box, strokes } = object;
-  if (box && x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3]) return true;
-  const line = (points) => points.map(([px, py]) => ({ x: px, y: py }));
-  return strokes.some((stroke) => !stroke.erase && distance({ x, y }, line(stroke.points)) <= Math.max(stroke.size, 0.01));
-}
-
-function within(line, x, y) {
-  let inside = false;
-  for (let i = 0, j = line.length - 1; i < line.length; j = i++) {
-    const [[ax, ay], [bx, by]] = [line[i], line[j]];
-    if (ay > y !== by > y && x < ax + ((y - ay) / (by - ay)) * (bx - ax)) inside = !inside;
-  }
-  return inside;
-}
-
-/** Share of the picture that an object takes, roughly. */
-function areaOf({ box }, found) {
-  if (!found?.outlines) return box ? (box[2] - box[0]) * (box[3] - box[1]) : 0;
-  const twice = (line) => line.reduce((sum, [x, y], i) => sum + x * line.at(i - 1)[1] - y * line.at(i - 1)[0], 0);
-  return Math.max(0, ...found.outlines.map((line) => Math.abs(twice(line)) / 2));
 }
 
 /** The top and the middle of an object, where its name is written: [x, y] in shares. */

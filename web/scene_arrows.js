@@ -193,7 +193,8 @@ class SceneArrows extends PictureDrawing {
     const { objects } = this.marked;
     if (body) return objects.find(({ name }) => name === body) ?? { name: body };
     const movable = objects.filter(({ fixed }) => !fixed);
-    return movable[this.outlines.at(movable, points[0])] ?? objects[this.outlines.at(objects, points[0])];
+    const at = (some) => some[this.outlines.at(some, points[0], this.aspect())];
+    return at(movable) ?? at(objects);
   }
 
   // The scene below the arrows

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -31,8 +30,8 @@ _AROUND = np.linspace(0, 2 * np.pi, 64, endpoint=False)  # directions in which a
 
 @dataclass(frozen=True, kw_only=True)
 class Arrow:
-    """points [(x, y), ...] in shares of the picture, from where it starts. body: whom it acts on; "": what lies under
-    its start. strength multiplies; time: seconds from the start; toward: how much of its length it comes towards the
+    """points [(x, y), ...] in shares of the picture, from where it starts. body: whom it acts on; "": as in
+    body_under. strength multiplies; time: seconds from the start; toward: how much of its length it comes towards the
     viewer, -1 to 1. duration: seconds of a force or a drag.
     """
 
@@ -156,12 +155,15 @@ def _in_world(scene: Scene, body: Body, pixels: Floats) -> Floats:
 
 
 def body_under(scene: Scene, pixel: Floats, name: str) -> Body:
-    """The nearest body whose outline holds a pixel, else the one beside it. Raises SceneError naming the arrow."""
+    """The body with the smallest outline that holds a pixel, else the nearest beside it; those that can move first.
+
+    The same rule as the widget's (web/under.js). Raises SceneError naming the arrow where no body is near.
+    """
     found: list[tuple[float, float, Body]] = []
     for body in scene.bodies:
-        distance, depth = _beside(scene, body, pixel)
-        if depth > 0 and distance <= NEAR * scene.width:
-            found.append((max(distance, 0.0), depth, body))
+        seen = _outline(scene, body)
+        if seen is not None and (distance := _beside(seen, pixel)) <= NEAR * scene.width:
+            found.append((distance, _area(seen), body))
     movable = [each for each in found if not each[2].fixed]
     if not found:
         names = ", ".join(repr(b.name) for b in scene.bodies) or "none"
@@ -170,12 +172,20 @@ def body_under(scene: Scene, pixel: Floats, name: str) -> Body:
     return min(movable or found, key=lambda each: each[:2])[2]
 
 
-def _beside(scene: Scene, body: Body, pixel: Floats) -> tuple[float, float]:
-    """Pixels from the body's outline to a pixel, negative inside, and the depth of its centre in metres."""
+def _outline(scene: Scene, body: Body) -> Floats | None:
+    """Pixels [64, 2] of the body's convex outline, those farthest along each of _AROUND; None behind the camera."""
     pose = np.asarray(scene.view.c2w, float)
     across = np.cos(_AROUND)[:, None] * pose[:3, 0] + np.sin(_AROUND)[:, None] * pose[:3, 1]
-    points = farthest(body, across)
-    u, v, depth = project(points, pose, scene.view.fov_deg, scene.width, scene.height)
-    outline = np.stack((np.cos(_AROUND), np.sin(_AROUND)))  # [2, 64]
-    reach = (np.stack((u, v), 1) @ outline).max(0)
-    return float((pixel @ outline - reach).max()), float(depth.mean()) if (depth > 0).all() else -math.inf
+    u, v, depth = project(farthest(body, across), pose, scene.view.fov_deg, scene.width, scene.height)
+    return np.stack((u, v), 1) if (depth > 0).all() else None
+
+
+def _beside(outline: Floats, pixel: Floats) -> float:
+    """Pixels from a convex outline to a pixel; 0 inside."""
+    directions = np.stack((np.cos(_AROUND), np.sin(_AROUND)))  # [2, 64]
+    return max(0.0, float((pixel @ directions - (outline @ directions).max(0)).max()))
+
+
+def _area(outline: Floats) -> float:
+    x, y = outline.T
+    return float(abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2)
