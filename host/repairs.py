@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 
@@ -36,6 +37,49 @@ def _link(link: list | dict) -> tuple[str, Ends]:
     if isinstance(link, dict):
         link = [link[key] for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
     return str(link[0]), (str(link[1]), link[2], str(link[3]), link[4])
+
+
+def with_unique_ids(workflow: dict) -> dict:
+    """The workflow with no node id twice among its subgraphs and root: later ones get the next free number, as the
+    editor numbers them. `proxyWidgets` follow."""
+    subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
+    if not subgraphs:
+        return workflow
+    used = {str(node["id"]) for node in workflow["nodes"] if isinstance(node["id"], int)}
+    last = workflow.get("last_node_id") or (workflow.get("state") or {}).get("lastNodeId") or 0
+    renumbered, new_ids = [], {}
+    for subgraph in subgraphs:
+        nodes, fresh = [], {}
+        for node in subgraph["nodes"]:
+            number = str(node["id"])
+            if number in used:
+                last = next(n for n in itertools.count(last + 1) if str(n) not in used)
+                fresh[number], node = last, {**node, "id": last}
+            elif number.isdecimal():
+                last = max(last, int(number))
+            used.add(str(node["id"]))
+            nodes.append(node)
+        links = [_relinked(link, fresh) for link in subgraph.get("links") or []]
+        renumbered.append({**subgraph, "nodes": nodes, "links": links})
+        new_ids[subgraph["id"]] = fresh
+    for graph in renumbered:
+        graph["nodes"] = [_reproxied(node, new_ids.get(node["type"]) or {}) for node in graph["nodes"]]
+    nodes = [_reproxied(node, new_ids.get(node["type"]) or {}) for node in workflow["nodes"]]
+    return {**workflow, "nodes": nodes, "definitions": {**workflow["definitions"], "subgraphs": renumbered}}
+
+
+def _relinked(link: list | dict, fresh: dict[str, int]) -> list | dict:
+    number, (origin, out, target, slot) = _link(link)
+    ends = fresh.get(origin, origin), out, fresh.get(target, target), slot
+    return [number, *ends] if fresh else link
+
+
+def _reproxied(node: dict, fresh: dict[str, int]) -> dict:
+    proxies = (node.get("properties") or {}).get("proxyWidgets")
+    if not fresh or not isinstance(proxies, list):
+        return node
+    moved = [[str(fresh.get(str(p[0]), p[0])), *p[1:]] if isinstance(p, list) and p else p for p in proxies]
+    return {**node, "properties": {**node["properties"], "proxyWidgets": moved}}
 
 
 def without_groups(graph: dict, groups: dict[str, dict], slots: Slots) -> tuple[dict, dict[str, dict]]:

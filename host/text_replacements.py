@@ -1,4 +1,4 @@
-"""%date:yyyy-MM-dd% and %Node.widget% in a file name prefix, filled in as the front end does before sending."""
+"""What the front end replaces in texts before it sends them: %date:yyyy% and %Node.widget% in file names, {a|b}."""
 
 from __future__ import annotations
 
@@ -34,3 +34,18 @@ def date(pattern: str, now: time.struct_time) -> str:
         return f"{now.tm_year}"[4 - len(token) :] if token[0] == "y" else f"{parts[token[0]]:0{len(token)}}"
 
     return re.sub(r"dd?|MM?|hh?|mm?|ss?|yyy?y?", replace, pattern)
+
+
+COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+INNERMOST_CHOICE = re.compile(r"(?<!\\)\{((?:\\.|[^{}\\])*)(?<!\\)\}")
+
+
+def chosen(text: object) -> object:
+    """A prompt without comments and with the first of {one|other}, where the front end draws one at random: the same
+    graph gives the same video. Braces behind a backslash stay braces."""
+    if not isinstance(text, str):
+        return text
+    text, count = COMMENT.sub("", text), 1
+    while count:
+        text, count = INNERMOST_CHOICE.subn(lambda match: re.split(r"(?<!\\)\|", match[1])[0], text)
+    return re.sub(r"\\([{}|])", r"\1", text)

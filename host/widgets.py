@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from .validation import UPLOADS
 
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # each option brings inputs of its own, named combo.input in a prompt
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
+COMBOS = {"COMBO", DYNAMIC_COMBO}
+PLAIN = {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False, "PREVIEW_3D": "", "LOAD_3D": "", "COLOR": "#000000"}
+DRAWN = {"BOUNDING_BOX", "BOUNDING_BOXES", "COLORS", "COMPOSITOR", "CURVE"}  # values are objects, edited on a canvas
+COMPARED = "IMAGECOMPARE"  # in a prompt, but never stored
+WIDGET_TYPES = {*PLAIN, *COMBOS, *DRAWN, COMPARED}
+
+# What the editor's own scripts add to nodes: inputs after the required ones, and buttons whose labels are stored.
+ADDED_INPUTS = dict.fromkeys(("Preview3D", "SaveGLB"), {"image": ["PREVIEW_3D"]})
+LOAD_3D_BUTTONS = {
+    "upload 3d model": "upload3dmodel",
+    "upload extra resources": "uploadExtraResources",
+    "clear": "clear",
+}
+OPTION_LIST = "CustomCombo"  # a combo whose options are texts that the user adds to the node
+
+
+class Widget(NamedTuple):
+    """A widget, or a slot among the stored values that is the editor's own."""
+
+    name: str
+    spec: list | tuple | None  # as object_info has it; None for the editor's own
+    position: int | None  # among the stored values; None for one that is not stored
 
 
 def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str, Any]]:
@@ -16,50 +37,139 @@ def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str,
 
     one after a seed (what happens to it after a run), one for an upload button after the required inputs.
     """
-    kept = values if isinstance(values, dict) else list(values or [])
-    for position, (name, spec) in enumerate(stored_widgets(info, kept)):
-        if spec is not None:
-            yield name, _kept(kept, position, name, spec)
+    kept = values if isinstance(values, dict) else _without_sockets(list(values or []), info)
+    found = {w.name: _kept(kept, w) for w in _widgets(info, kept) if w.spec is not None}
+    if info.get("name") == OPTION_LIST and isinstance(kept, list):
+        options = [text for name, text in found.items() if name.startswith("option")]
+        found["index"] = options.index(found["choice"]) if found["choice"] in options else -1
+    yield from found.items()
 
 
-def _kept(values: list | dict, position: int, name: str, spec: list | tuple) -> object:
+def _without_sockets(values: list, info: dict) -> list:
+    """Drops values of inputs that were widgets when the node was saved and take links alone by now."""
+    specs = [spec for group in ("required", "optional") for spec in (info["input"].get(group) or {}).values()]
+    sockets: list[bool] = []
+    for spec in specs:
+        options = spec[1] if len(spec) > 1 else {}
+        if is_widget(spec) or options.get("forceInput"):
+            sockets += [bool(options.get("forceInput")), *([False] if options.get("control_after_generate") else [])]
+    if any(sockets) and len(sockets) == len(values):
+        return [value for value, socket in zip(values, sockets, strict=True) if not socket]
+    return values
+
+
+def _kept(values: list | dict, widget: Widget) -> object:
+    """What is stored for a widget, else its default; a combo without a value takes its first option."""
+    assert widget.spec is not None
     if isinstance(values, dict):
-        return values.get(name, default_value(spec))
-    return values[position] if position < len(values) else default_value(spec)
+        value = values.get(widget.name, default_value(widget.spec))
+    elif widget.position is not None and widget.position < len(values):
+        value = values[widget.position]
+    else:
+        value = default_value(widget.spec)
+    offered = choices(widget.spec)
+    return offered[0] if value is None and offered else value
 
 
-def stored_widgets(info: dict, values: list | dict | None = None) -> Iterator[tuple[str, list | None]]:
+def stored_widgets(info: dict, values: list | dict | None = None) -> Iterator[tuple[str, list | tuple | None]]:
     """(name, spec) of each widget in stored order; spec None for a slot that is the editor's own.
 
     values: as stored. They say which option of a dynamic combo is chosen, and so which widgets follow it.
     """
-    return iter(_stored(info["input"], info.get("input_order", {}), values or [], "", 0))
+    return ((w.name, w.spec) for w in _widgets(info, values or []) if w.position is not None)
 
 
-def _stored(inputs: dict, order: dict, values: list | dict, prefix: str, start: int) -> list[tuple[str, list | None]]:
-    """start: the position of the first; prefix: the combo's name and a point, where these are of a chosen option."""
-    found: list[tuple[str, list | None]] = []
+def _widgets(info: dict, values: list | dict) -> list[Widget]:
+    found: list[Widget] = []
+    inputs = dict(info["input"])
+    inputs["required"] = {**(inputs.get("required") or {}), **ADDED_INPUTS.get(info.get("name", ""), {})}
+    _collect(found, inputs, info.get("input_order") or {}, values, "")
+    if info.get("name") == OPTION_LIST:
+        _append(found, "index", ["INT"])
+        texts = values[2:] if isinstance(values, list) else []
+        for number, text in enumerate([*texts, ""], start=1):
+            _append(found, f"option{number}", ["STRING"])
+            if not text:  # the last option is an empty one, to be filled in
+                break
+    return found
+
+
+def _append(found: list[Widget], name: str, spec: list | tuple | None, stored: bool = True) -> None:
+    found.append(Widget(name, spec, sum(w.position is not None for w in found) if stored else None))
+
+
+def _collect(found: list[Widget], inputs: dict, order: dict, values: list | dict, prefix: str) -> None:
+    """prefix: the combo's name and a point, where these inputs are of a dynamic combo's chosen option."""
     for group in ("required", "optional"):
         specs = inputs.get(group) or {}
         uploads = False
-        for name in order.get(group, specs):
+        for name in dict.fromkeys([*order.get(group, []), *specs]):
             spec = specs[name]
             options = spec[1] if len(spec) > 1 else {}
             if not is_widget(spec):
                 continue
-            found.append((prefix + name, spec))
+            if spec[0] == "LOAD_3D" and name == "image":
+                for label, value in LOAD_3D_BUTTONS.items():
+                    _append(found, label, ["BUTTON", {"default": value}])
+            _append(found, prefix + name, spec, stored=spec[0] != COMPARED)
             if spec[0] == DYNAMIC_COMBO:
-                chosen = _kept(values, start + len(found) - 1, prefix + name, spec)
-                option = next((o for o in options.get("options") or [] if o["key"] == chosen), {"inputs": {}})
-                found += _stored(option.get("inputs") or {}, {}, values, f"{prefix}{name}.", start + len(found))
-            if options.get("control_after_generate", spec[0] == "INT" and name in ("seed", "noise_seed")):
-                found.append(("control_after_generate", None))
-                if spec[0] != "INT":
-                    found.append(("control_filter_list", None))
-            uploads = uploads or any(options.get(kind) for kind in UPLOADS)
+                chosen = _kept(values, found[-1])
+                _collect(found, _option(spec, chosen), {}, values, f"{prefix}{name}.")
+            for own in _own_slots(prefix + name, spec, options):
+                _append(found, *own)
+            uploads = uploads or (choices(spec) is not None and any(options.get(kind) for kind in UPLOADS))
         if uploads:
-            found.append(("upload", None))
-    return found
+            _append(found, "upload", None)
+
+
+def _own_slots(name: str, spec: list | tuple, options: dict) -> list[tuple[str, list | None]]:
+    """What the editor puts after a widget."""
+    if spec[0] == "BOUNDING_BOX":
+        return [("x", None), ("y", None), ("width", None), ("height", None)]
+    remote, slots = options.get("remote") or {}, []
+    if remote.get("control_after_refresh"):
+        slots.append(("refresh after a run", None))
+    if remote.get("refresh_button"):
+        slots.append(("refresh", ["BUTTON", {"default": "refresh"}]))
+    if options.get("control_after_generate", spec[0] == "INT" and name in ("seed", "noise_seed")):
+        slots.append(("control_after_generate", None))
+        if spec[0] != "INT":
+            slots.append(("control_filter_list", None))
+    return slots
+
+
+def specs_of(info: dict, values: list | dict | None) -> dict[str, list | tuple]:
+    """The specification of each widget by name, those of dynamic combos' chosen options among them."""
+    return {w.name: w.spec for w in _widgets(info, values or []) if w.spec is not None} if info else {}
+
+
+def chosen_options(info: dict, widgets: dict[str, Any]) -> dict[str, set[str]]:
+    """Dynamic combo -> the inputs that its chosen option brings; none for a value that is no option."""
+    return {
+        name: {entry for group in ("required", "optional") for entry in _option(spec, widgets[name]).get(group) or {}}
+        for name, spec in specs_of(info, widgets).items()
+        if spec[0] == DYNAMIC_COMBO
+    }
+
+
+def _option(spec: list | tuple, key: object) -> dict:
+    """The inputs of a dynamic combo's option."""
+    return next((option.get("inputs") or {} for option in spec[1].get("options") or [] if option["key"] == key), {})
+
+
+def input_order(info: dict) -> list[tuple[str, str]]:
+    """(name, type) of a node's inputs as the editor orders them: sockets first, then widgets.
+
+    Inputs that come and go (autogrow, options of dynamic combos) are not among them.
+    """
+    found: list[tuple[str, str, bool]] = []
+    for group in ("required", "optional"):
+        specs = info.get("input", {}).get(group) or {}
+        for name in dict.fromkeys([*(info.get("input_order") or {}).get(group, []), *specs]):
+            kind, options = specs[name][0], specs[name][1] if len(specs[name]) > 1 else {}
+            if not options.get("socketless") and not str(kind).startswith("COMFY_"):
+                found.append((name, "COMBO" if isinstance(kind, list) else kind, is_widget(specs[name])))
+    return [(name, kind) for name, kind, _ in sorted(found, key=lambda entry: entry[2])]
 
 
 def widget_position(name: str, info: dict) -> int:
@@ -83,7 +193,7 @@ def default_value(spec: list | tuple) -> object:
     offered = choices(spec)
     if offered is not None:
         return offered[0] if offered else None
-    return {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False}.get(str(kind))
+    return ["", ""] if kind == COMPARED else PLAIN.get(str(kind))
 
 
 def choices(spec: list | tuple) -> list | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from front_end import overlapping
 from shipped import frames_of, nodes_of, psnr, run, run_command
-from vdit.host import catalog, folders, workflow
+from vdit.host import catalog, folders, widgets, workflow
 from vdit.model.files import bundle
 
 pytestmark = pytest.mark.slow
@@ -110,7 +110,7 @@ def test_widget_values_are_in_the_schema_s_order(path):
     for node in json.loads(path.read_text("utf-8"))["nodes"]:
         if node["type"] == "MarkdownNote":
             continue
-        given = dict(workflow.widget_values(node.get("widgets_values"), infos[node["type"]]))
+        given = dict(widgets.widget_values(node.get("widgets_values"), infos[node["type"]]))
         groups = infos[node["type"]]["input"]
         for name, value in given.items():
             kind, options = {**groups["required"], **groups.get("optional", {})}[name]
@@ -119,6 +119,6 @@ def test_widget_values_are_in_the_schema_s_order(path):
                 kind, object
             )
             assert isinstance(value, expected), f"{node['type']}.{name} holds {value!r}"
-        widgets = [i for i in node["inputs"] if "widget" in i and i["type"] != "IMAGEUPLOAD"]
+        held = [i for i in node["inputs"] if "widget" in i and i["type"] != "IMAGEUPLOAD"]
         # what was saved before an input came has its default
-        assert set(given) >= {i["name"] for i in widgets}, node["type"]
+        assert set(given) >= {i["name"] for i in held}, node["type"]

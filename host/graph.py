@@ -1,0 +1,276 @@
+"""A workflow's graphs opened up as the editor opens them: where each node's inputs come from, what its widgets hold.
+
+Subgraphs are opened once for each instance, so that every instance has values of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from . import text_replacements
+from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, links_of
+from .widgets import choices, chosen_options, input_order, specs_of, widget_values
+
+VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
+MUTED, BYPASSED = 2, 4
+NO_VALUE = object()
+OWN = "-1"  # stands for the instance itself in `proxyWidgets`
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What the nodes of a workflow may be: object_info by type, and subgraphs by their id."""
+
+    infos: dict[str, dict]
+    subgraphs: dict[str, dict]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A widget's value that an input takes from the subgraph's instance around it."""
+
+    value: Any
+
+
+class Graph:
+    """The root graph or one instance of a subgraph: its nodes and links, and the instance in the graph around it."""
+
+    def __init__(self, data: dict, kinds: Kinds, instance: Node | None = None):
+        self.data, self.kinds, self.instance = data, kinds, instance
+        self.promoted: dict[tuple[str, str], Any] = {}  # (node id, widget) -> what the instance around gives it
+        self.links = links_of(data)
+        self.nodes = {str(node["id"]): Node(node, self) for node in data["nodes"]}
+
+    def executable(self) -> Iterator[Node]:
+        """Nodes that go into the prompt, subgraphs opened up.
+
+        The front end leaves out what is inside a muted or bypassed subgraph only where that stands in the root graph.
+        """
+        for node in self.nodes.values():
+            off = node.mode in (MUTED, BYPASSED)
+            if node.inner is not None and not (off and self.instance is None):
+                yield from node.inner.executable()
+            elif node.inner is None and not off and node.type not in VIRTUAL:
+                yield node
+
+    def every(self) -> Iterator[Node]:
+        """All nodes, those inside subgraphs too."""
+        for node in self.nodes.values():
+            yield node
+            if node.inner is not None:
+                yield from node.inner.every()
+
+    def value(self, title: str, name: str) -> object:
+        """A widget's value by its node's title, whether that node runs or not; None where there is none."""
+        for node in self.every():
+            if node.info and node.meta()["title"] == title:
+                value = node.prompt_inputs().get(name)
+                return None if isinstance(value, list) else value
+        return None
+
+    @cached_property
+    def primitives(self) -> dict[str, Any]:
+        """A primitive writes its value into the widgets it is wired to: link -> value."""
+        values = {
+            key: self.promoted.get((key, "value"), node.widgets["value"])
+            for key, node in self.nodes.items()
+            if node.type == "PrimitiveNode" and node.widgets
+        }
+        return {number: values[ends[0]] for number, ends in self.links.items() if ends[0] in values}
+
+
+class Node:
+    """One node in its graph: where its inputs really come from, and what its widgets hold."""
+
+    def __init__(self, data: dict, graph: Graph):
+        self.data, self.graph, self.id = data, graph, str(data["id"])
+        self.type, self.mode = data["type"], data.get("mode", 0)
+        around = graph.instance
+        self.path: str = f"{around.path}:{self.id}" if around else self.id
+        self.info = graph.kinds.infos.get(self.type, {})
+        subgraph = graph.kinds.subgraphs.get(self.type)
+        self.inner = Graph(subgraph, graph.kinds, self) if subgraph is not None else None
+        self.inputs = self._all_inputs()
+        self.widgets = self._instance_widgets(self.inner) if self.inner is not None else self._own_widgets()
+
+    def _all_inputs(self) -> list[dict]:
+        """The inputs in their definition's order: a node may have been saved with fewer, or in another order."""
+        saved = self.data.get("inputs") or []
+        if self.inner is not None and self.inner.data.get("inputs"):
+            declared = [{"type": "*", "link": None, **entry} for entry in self.inner.data["inputs"]]
+        else:
+            declared = [{"name": name, "type": kind, "link": None} for name, kind in input_order(self.info)]
+        by_name = {entry["name"]: entry for entry in saved}
+        names = {entry["name"] for entry in declared}
+        found = [{**by_name.get(e["name"], {}), "name": e["name"], "type": e["type"]} for e in declared]
+        return found if self.inner is not None and names else found + [e for e in saved if e["name"] not in names]
+
+    def _own_widgets(self) -> dict[str, Any]:
+        values = self.data.get("widgets_values")
+        if self.type == "PrimitiveNode":
+            return {"value": values[0]} if values else {}
+        return dict(widget_values(values, self.info)) if self.info else {}
+
+    def _instance_widgets(self, inner: Graph) -> dict[str, Any]:
+        """Input name -> value of a subgraph's instance, later ones over earlier, as the front end reads them.
+
+        An input has a widget where an inner node that it feeds has one. Stored values come first by the order of these
+        inputs, then by that of `proxyWidgets`, which also names widgets of inner nodes: those are put into
+        inner.promoted. A list with an entry that is no pair or triple of texts is not read at all.
+        """
+        values = self.data.get("widgets_values")
+        values = values if isinstance(values, list) else []
+        sources = {entry["name"]: self._source(inner, slot) for slot, entry in enumerate(self.inputs)}
+        held = {name: source for name, source in sources.items() if source is not None}
+        widgets = {name: node.widgets[widget] for name, (node, widget) in held.items()}
+        widgets |= zip(widgets, values, strict=False)
+        proxies = (self.data.get("properties") or {}).get("proxyWidgets") or []
+        if not all(isinstance(p, list) and len(p) in (2, 3) and all(isinstance(t, str) for t in p) for p in proxies):
+            return widgets
+        for (node_id, name, *_), value in zip(proxies, values, strict=False):
+            node = inner.nodes.get(node_id)
+            name = name if node is None else node.widget_named(name)
+            own = name if node_id == OWN else next((n for n, source in held.items() if source == (node, name)), None)
+            if own in widgets:
+                widgets[own] = value
+            elif node is not None and name in node.widgets:
+                inner.promoted[node_id, name] = value
+        return widgets
+
+    def _source(self, inner: Graph, slot: int) -> tuple[Node, str] | None:
+        """The first widget inside that this instance's input feeds: (inner node, its widget)."""
+        declared = (inner.data.get("inputs") or [])[slot : slot + 1]
+        numbers = [str(number) for entry in declared for number in entry.get("linkIds") or []] or list(inner.links)
+        for number in numbers:
+            origin, out, target, at = inner.links.get(number, ("", 0, "", 0))
+            if (origin, out) == (str(SUBGRAPH_INPUTS), slot) and target in inner.nodes:
+                node = inner.nodes[target]
+                entry = next((e for e in node.inputs if str(e.get("link")) == number), None)
+                if entry is not None and entry["name"] in node.widgets:
+                    return node, entry["name"]
+        return None
+
+    def widget_named(self, name: str) -> str:
+        """The widget by a name as `proxyWidgets` has it: ids of deeper nodes may stand before it, "5: seed"; an
+        instance may be asked by the name of the widget inside."""
+        if name not in self.widgets:
+            name = re.sub(r"^(\s*\d+\s*:\s*)+", "", name)
+        if self.inner is not None and name not in self.widgets:
+            sources = {entry["name"]: self._source(self.inner, slot) for slot, entry in enumerate(self.inputs)}
+            return next((own for own, source in sources.items() if source is not None and source[1] == name), name)
+        return name
+
+    def meta(self) -> dict[str, str]:
+        """What labels the node in a prompt: its title, and the pack and version it was saved with."""
+        properties = self.data.get("properties") or {}
+        title = self.data.get("title") or self.info.get("display_name") or self.type
+        return {"title": title, **{key: properties[key] for key in ("cnr_id", "aux_id", "ver") if properties.get(key)}}
+
+    def prompt_inputs(self) -> dict[str, Any]:
+        """Input name -> a value, or [node id, output slot]."""
+        specs = specs_of(self.info, self.data.get("widgets_values"))
+        inputs = {
+            name: _wrapped(text_replacements.chosen(value) if _has_alternatives(specs.get(name)) else value)
+            for name, value in self.widgets.items()
+        }
+        chosen = chosen_options(self.info, self.widgets)
+        for slot, entry in enumerate(self.inputs):
+            name = entry["name"]
+            source = self._given(slot, entry) if _is_offered(name, chosen) else None
+            if isinstance(source, Value):
+                value, offered = source.value, choices(specs.get(name) or [""])
+                inputs[name] = _wrapped(offered[0] if value is None and offered else value)
+            elif source is not None:
+                inputs[name] = [source[0].path, source[1]]
+        return inputs
+
+    def _given(self, slot: int, entry: dict) -> tuple[Node, int] | Value | None:
+        name, link = entry["name"], str(entry.get("link"))
+        if (self.id, name) in self.graph.promoted:
+            return Value(self.graph.promoted[self.id, name])
+        if name in self.widgets and link in self.graph.primitives:
+            return Value(self.graph.primitives[link])
+        return self.source(slot)
+
+    def source(self, slot: int, kind: str | None = None) -> tuple[Node, int] | Value | None:
+        """What feeds an input: a node's output, a value set on the subgraph around, or nothing."""
+        if slot >= len(self.inputs) or self.inputs[slot].get("link") is None:
+            return None
+        kind = kind or self.inputs[slot].get("type", "*")
+        link = self.graph.links.get(str(self.inputs[slot]["link"]))
+        if link is None:
+            return None
+        origin, out, _, _ = link
+        if origin == str(SUBGRAPH_INPUTS) and self.graph.instance is not None:
+            return self.graph.instance.passed_in(out)
+        return self.graph.nodes[origin].output(out, kind)
+
+    def output(self, slot: int, kind: str) -> tuple[Node, int] | Value | None:
+        """The node behind an output: this one, or what a reroute, a bypass or a subgraph passes on."""
+        if self.mode == MUTED:
+            return None
+        if self.mode == BYPASSED:
+            through = self._bypass_slot(slot, kind)
+            return None if through is None else self.source(through)
+        if self.inner is not None:
+            for origin, out, target, target_slot in self.inner.links.values():
+                if target == str(SUBGRAPH_OUTPUTS) and target_slot == slot:
+                    if origin == str(SUBGRAPH_INPUTS):
+                        return self.source(out, kind)
+                    return self.inner.nodes[origin].output(out, kind)
+            return None
+        if self.type in VIRTUAL:
+            return self.source(slot, kind)
+        return self, slot
+
+    def passed_in(self, slot: int) -> tuple[Node, int] | Value | None:
+        """What the outside of a subgraph gives its input `slot`: a link, or a widget's value on the instance."""
+        if slot >= len(self.inputs):
+            return None
+        name = self.inputs[slot]["name"]
+        if (self.id, name) in self.graph.promoted:
+            return Value(self.graph.promoted[self.id, name])
+        if self.inputs[slot].get("link") is not None:
+            return self.source(slot)
+        return Value(self.widgets[name]) if name in self.widgets else None
+
+    def _bypass_slot(self, slot: int, kind: str) -> int | None:
+        """The input that a bypassed node passes to its output: same slot, else same type, else one that fits."""
+        if kind in ("*", ""):
+            return slot if slot < len(self.inputs) else 0
+        outputs = self.data.get("outputs") or []
+        sent, kinds = outputs[slot].get("type", "*"), [entry.get("type", "*") for entry in self.inputs]
+        fits = [_connects(k, sent) and _connects(k, kind) for k in kinds]
+        if slot < len(kinds) and fits[slot]:
+            return slot
+        if kind in kinds:
+            return kinds.index(kind)
+        return fits.index(True) if True in fits else None
+
+
+def _has_alternatives(spec: list | tuple | None) -> bool:
+    return bool(spec) and len(spec) > 1 and bool(spec[1].get("dynamicPrompts"))
+
+
+def _is_offered(name: str, chosen: dict[str, set[str]]) -> bool:
+    """Whether an input `combo.input` is one of the combo's chosen option; the editor takes others off the node."""
+    return all(
+        name.removeprefix(f"{combo}.").partition(".")[0] in inputs
+        for combo, inputs in chosen.items()
+        if name.startswith(f"{combo}.")
+    )
+
+
+def _connects(a: str, b: str) -> bool:
+    if "*" in (a, b) or "" in (a, b):
+        return True
+    return bool(set(str(a).lower().split(",")) & set(str(b).lower().split(",")))
+
+
+def _wrapped(value: object) -> object:
+    """A bare list in a prompt would be read as a link."""
+    return {"__value__": value} if isinstance(value, list) else value
