@@ -136,8 +136,6 @@ def test_requirements_are_pinned_and_torch_is_never_forced_on_comfyui():
     extras = PROJECT["project"]["optional-dependencies"]
     assert all("==" in line or line.startswith("vdit[") for lines in extras.values() for line in lines)
     assert not any(line.startswith("torch") for line in PROJECT["project"]["dependencies"])
-    theirs = {line.split(">")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
-    assert not theirs & {"torch", "numpy", "opencv-python", "opencv-python-headless"}  # OpenCV 5 brings NumPy 2
 
 
 def tool(*arguments, **options):

@@ -138,7 +138,7 @@ class Gguf:
         except ImportError as e:
             raise CheckpointError(
                 f"{path}: GGUF files are read through a package that is not installed: run `pip install "
-                "gguf==0.19.0` with the Python that runs this, or use the model's .safetensors file"
+                "gguf` with the Python that runs this, or use the model's .safetensors file"
             ) from e
         self.metadata: dict[str, str] = {}
         self.stored: dict[str, Stored] = {}
