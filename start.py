@@ -3,6 +3,7 @@
     python start.py run WORKFLOW [...]    a workflow to a video file
     python start.py studio                the node graph in the browser
     python start.py test [--fast] [...]   the tests, or those of a minute and a half (arguments go to pytest)
+    python start.py test --soak           kills, parallel runs and other long trials; figures in output/soak/*.json
     python start.py COMMAND --help        options; any other `vdit` command works the same way
 
 The first run downloads one to four gigabytes, nearly all of it PyTorch; later runs change and download nothing.
@@ -63,7 +64,8 @@ def main(arguments):
         print("start.py: interrupted; run it again to go on with the install.", file=sys.stderr)
         return 130
     if arguments[0] == "test":
-        chosen = [word for one in arguments[1:] for word in (["-m", "not slow"] if one == "--fast" else [one])]
+        meant = {"--fast": ["-m", "not slow"], "--soak": ["-s", "-o", "python_files=soak_*.py", "tests/soak"]}
+        chosen = [word for one in arguments[1:] for word in meant.get(one, [one])]
         return hand_over(["-m", "pytest", *SIDE_BY_SIDE, *chosen], ROOT)
     return hand_over(["-m", "vdit.host", *arguments], None)
 

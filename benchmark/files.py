@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..machine.writing import written
 from ..world.arrays import Floats
 from ..world.video import write_h264
 
@@ -55,12 +55,8 @@ def write_json(path: Path, value: object, indent: int | None = None) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write beside, then rename: an interrupted run leaves no half file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(beside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with written(path) as beside:
+        beside.write_bytes(data)
 
 
 def write_video(path: Path, frames: Tensor | Floats, fps: float) -> None:
@@ -68,7 +64,6 @@ def write_video(path: Path, frames: Tensor | Floats, fps: float) -> None:
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
     pixels = np.minimum(np.maximum(np.asarray(frames, np.float32), 0), 1) * 255
-    write_h264(beside, np.round(pixels).astype(np.uint8), max(1, round(fps)), CRF)
-    beside.replace(path)
+    with written(path) as beside:
+        write_h264(beside, np.round(pixels).astype(np.uint8), max(1, round(fps)), CRF)

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from ..machine.writing import written
 from ..world.arrays import Bytes
 from ..world.video import read_video
 from .report import Scores, Share
@@ -47,7 +48,8 @@ def pixels(figure: Figure) -> Bytes:
 
 def save(picture: Bytes, path: Path) -> None:
     """Write uint8 [H, W, 3] as an image."""
-    Image.fromarray(picture).save(path)
+    with written(path) as beside:
+        Image.fromarray(picture).save(beside, "PNG")
 
 
 def bars(scores: Scores) -> Figure:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 from . import folders, images, video
 from .api import io, ui
@@ -190,10 +191,10 @@ SAVE_VIDEO = [
     io.Schema("SaveVideo", "Save Video", "image/video", SAVE_VIDEO, description=SAVE_HELP, is_output_node=True),
 )
 def _save_video(cls, video, filename_prefix, format="auto", codec="auto"):
-    folder, name, counter, subfolder = folders.save_slot(filename_prefix, "output", *video.get_dimensions())
-    file = f"{name}_{counter:05}_.mp4"
-    video.save_to(folder / file, format, codec, metadata=ui.embedded(cls))
-    return io.NodeOutput(ui=ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)]))
+    save = partial(video.save_to, format=format, codec=codec, metadata=ui.embedded(cls))
+    with folders.save_slot(filename_prefix, "output", *video.get_dimensions()) as slot:
+        file = ui.saved(slot.save(".mp4", save), io.FolderType.output)
+    return io.NodeOutput(ui=ui.PreviewVideo([file]))
 
 
 @core_node(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from ..machine.writing import CannotSave, claim, created, written
 from . import bodies, folders, images
-from .safe_write import CannotSave, written
 
 routes = web.RouteTableDef()
 
@@ -83,12 +83,13 @@ def _kind_of(given: Mapping[str, object], default: str) -> str:
 
 
 @contextlib.contextmanager
-def _saved(path: Path) -> Iterator[Path]:
-    """safe_write.written, with its failure as an answer."""
+def _saving(path: Path) -> Iterator[None]:
+    """A failure to write the file as an answer. Makes its folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written(path) as part:
-            yield part
+        yield
+    except FileExistsError:
+        raise refuse(409, "File already exists") from None
     except CannotSave as reason:
         raise refuse(507, str(reason)) from None
     except OSError as reason:
@@ -146,24 +147,29 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
 async def _upload(request: web.Request) -> web.Response:
     """Saves a picture or video in the input folder: the same content once, other content of that name numbered."""
     form = await request.post()
-    part = form.get("image")
-    if not isinstance(part, web.FileField) or not part.filename:
+    given = form.get("image")
+    if not isinstance(given, web.FileField) or not given.filename:
         raise refuse(400, "no file in the field 'image'")
-    name = Path(part.filename.replace("\\", "/")).name
+    name = Path(given.filename.replace("\\", "/")).name
     suffix = Path(name).suffix.lower()
     if suffix not in PICTURES | VIDEOS:
         raise refuse(415, f"{name}: not a picture or video; take one of {', '.join(sorted(PICTURES | VIDEOS))}")
-    content = await asyncio.to_thread(part.file.read)
+    content = await asyncio.to_thread(given.file.read)
     if suffix in PICTURES and not await asyncio.to_thread(_is_picture, content):
         raise refuse(415, f"{name}: not a picture that can be read, or a damaged one")
     kind, subfolder = _kind_of(form, "input"), str(form.get("subfolder") or "")
     folder = _inside(folders.directory(kind), subfolder)
     path = _inside(folder, name)
-    if form.get("overwrite") not in ("true", "1"):
-        path = folders.free_name(path, content)
-    if not (path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content):
-        with _saved(path) as target:
-            target.write_bytes(content)
+
+    def same(there: Path) -> bool:
+        return there.is_file() and there.stat().st_size == len(content) and there.read_bytes() == content
+
+    with _saving(path):
+        if form.get("overwrite") not in ("true", "1"):
+            path = folders.kept(path, same, lambda part: part.write_bytes(content))
+        elif not same(path):
+            with written(path) as part:
+                part.write_bytes(content)
     return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
 
 
@@ -204,11 +210,6 @@ def _is_on(query: Mapping[str, str], name: str) -> bool:
     return query.get(name, "").lower() == "true"
 
 
-def _keep_existing(path: Path, query: Mapping[str, str]) -> None:
-    if query.get("overwrite") == "false" and path.exists():
-        raise refuse(409, "File already exists")
-
-
 def _file_info(path: Path, root: Path) -> dict:
     facts = path.stat()
     return {
@@ -246,9 +247,8 @@ async def _get_user_file(request: web.Request) -> web.StreamResponse:
 @routes.post("/userdata/{file}")
 async def _put_user_file(request: web.Request) -> web.Response:
     path, query = _user_file(request), request.rel_url.query
-    _keep_existing(path, query)
     content = await request.read()
-    with _saved(path) as part:
+    with _saving(path), (created if query.get("overwrite") == "false" else written)(path) as part:
         part.write_bytes(content)
     return _described(path, query)
 
@@ -262,9 +262,12 @@ async def _delete_user_file(request: web.Request) -> web.Response:
 @routes.post("/userdata/{file}/move/{dest}")
 async def _move_user_file(request: web.Request) -> web.Response:
     source, target, query = _user_file(request, must_exist=True), _user_file(request, "dest"), request.rel_url.query
-    _keep_existing(target, query)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
+    with _saving(target):
+        if query.get("overwrite") == "false":
+            claim(source, target)
+            source.unlink(missing_ok=True)
+        else:
+            source.replace(target)
     return _described(target, query)
 
 
@@ -280,8 +283,10 @@ def _read_settings() -> dict:
         return dict(USUAL_SETTINGS)
 
 
-def _write_settings(settings: dict) -> web.Response:
-    with _saved(user_folder() / SETTINGS) as part:
+def write_settings(settings: dict) -> web.Response:
+    """Keep the one user's settings."""
+    path = user_folder() / SETTINGS
+    with _saving(path), written(path) as part:
         part.write_text(json.dumps(settings, indent=4), "utf-8")
     return web.Response()
 
@@ -298,9 +303,9 @@ async def _get_setting(request: web.Request) -> web.Response:
 
 @routes.post("/settings")
 async def _put_settings(request: web.Request) -> web.Response:
-    return _write_settings({**_read_settings(), **await json_body(request)})
+    return write_settings({**_read_settings(), **await json_body(request)})
 
 
 @routes.post("/settings/{id}")
 async def _put_setting(request: web.Request) -> web.Response:
-    return _write_settings({**_read_settings(), request.match_info["id"]: await _json(request)})
+    return write_settings({**_read_settings(), request.match_info["id"]: await _json(request)})

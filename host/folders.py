@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..machine.slots import Slot, reserved
+from ..machine.writing import created
 
 PACK = Path(__file__).resolve().parent.parent
 KINDS = ("input", "output", "temp", "user", "models")
@@ -91,13 +95,22 @@ def resolve(name: str, kind: str = "input") -> Path:
     return confined(directory(kind), name)
 
 
-def free_name(path: Path, content: bytes) -> Path:
-    """`path`, or "name (1).png" and so on until one is free or holds this very content already."""
+def kept(path: Path, same: Callable[[Path], bool], write: Callable[[Path], object]) -> Path:
+    """Have `write` make a file at `path`, or at "name (1).png" and so on where that is another one -> where it is.
+
+    same: whether a file has this content already; it is left as it is. Raises CannotSave.
+    """
     candidate, count = path, 0
-    while candidate.exists() and candidate.read_bytes() != content:
+    while True:
+        if not candidate.exists():
+            with suppress(FileExistsError):
+                with created(candidate) as part:
+                    write(part)
+                return candidate
+        if candidate.is_file() and same(candidate):
+            return candidate
         count += 1
         candidate = path.with_name(f"{path.stem} ({count}){path.suffix}")
-    return candidate
 
 
 def listing(kind: str, content: str) -> list[str]:
@@ -111,10 +124,10 @@ def listing(kind: str, content: str) -> list[str]:
     return sorted(path.name for path in files if type_of(path).startswith(content + "/"))
 
 
-def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, str, int, str]:
-    """Where the next file of a series goes: (folder, name, counter, subfolder), as ComfyUI numbers `name_00001_.ext`.
+def save_slot(prefix: str, kind: str, width: int, height: int, count: int = 1) -> AbstractContextManager[Slot]:
+    """The next `count` numbers of a series, reserved for the block: ComfyUI's `name_00001_.ext`.
 
-    %width%, %height%, %year% ... %second% in the prefix are filled in. Raises OutsideFolder.
+    %width%, %height%, %year% ... %second% in the prefix are filled in. Raises OutsideFolder, CannotSave.
     """
     parts = dict(zip(("year", "month", "day", "hour", "minute", "second"), time.localtime(), strict=False))
     values = {"width": str(width), "height": str(height), **{name: f"{part:02}" for name, part in parts.items()}}
@@ -123,12 +136,13 @@ def save_slot(prefix: str, kind: str, width: int, height: int) -> tuple[Path, st
     target = confined(root, os.path.normpath(prefix))
     if target == root:
         raise OutsideFolder(f"{prefix!r} names no file; give a prefix such as video/VDiT")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    numbered = re.compile(re.escape(target.name) + r"_(\d+)_?", re.IGNORECASE if os.name == "nt" else 0)
-    taken = (numbered.match(path.name) for path in target.parent.iterdir())
-    counter = max((int(match[1]) for match in taken if match), default=0) + 1
-    subfolder = target.parent.relative_to(root).as_posix()
-    return target.parent, target.name, counter, "" if subfolder == "." else subfolder
+    return reserved(target.parent, target.name, count)
+
+
+def subfolder(path: Path, kind: str) -> str:
+    """The folder of a file, relative to the folder `kind`, as the front end names it: "" for that folder itself."""
+    name = path.parent.relative_to(directory(kind)).as_posix()
+    return "" if name == "." else name
 
 
 def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list[str]:

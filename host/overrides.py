@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 from pathlib import Path
 
 from . import folders
@@ -91,10 +91,14 @@ def copied_to_input(text: str, change: str) -> str:
             f"--set {change!r}: there is no file {path.absolute()}, and none of that name in "
             f"{folders.directory('input')}"
         )
-    target = folders.free_name(folders.directory("input") / path.name, path.read_bytes())
-    if not target.exists():
-        shutil.copyfile(path, target)
-    return target.name
+    import filecmp
+    import shutil
+
+    try:
+        target = folders.directory("input") / path.name
+        return folders.kept(target, partial(filecmp.cmp, path, shallow=False), partial(shutil.copyfile, path)).name
+    except OSError as reason:
+        raise WorkflowError(f"--set {change!r}: {path} cannot be copied into the input folder ({reason})") from None
 
 
 def write_widget(ui: dict | None, node_id: str, position: int, name: str, value: object) -> None:

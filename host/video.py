@@ -16,8 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..machine.writing import written
 from . import frames
-from .safe_write import written
 
 if TYPE_CHECKING:
     import av

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
 
+from ..machine.writing import written
 from .aot import TARGETS, VARIANTS, compile_one, default_config
 from .triton.configs import Config, launch_options
 
@@ -70,9 +71,8 @@ def report(
             for pair, path, result in work:
                 rows[pair] = result.result() | {"triton": triton.__version__}
                 folder.mkdir(parents=True, exist_ok=True)
-                beside = path.with_suffix(f".{os.getpid()}")
-                beside.write_text(json.dumps(rows[pair]), "utf-8")
-                os.replace(beside, path)
+                with written(path) as beside:
+                    beside.write_text(json.dumps(rows[pair]), "utf-8")
                 each(rows[pair])
         os.environ.update(env)
     return [rows[pair] for pair in pairs]
@@ -139,11 +139,13 @@ def main(argv: list[str] | None = None) -> int:
 
     rows = report(a.kernel, a.target, a.jobs, not a.no_cache, override, show)
     if a.json:
-        a.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+        with written(a.json) as beside:
+            beside.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     if a.write_baseline:
         kept = {f"{row['kernel']} @ {row['target']}": row["registers"] for row in rows}
         baseline = {"triton": rows[0]["triton"], "registers": kept}
-        BASELINE.write_text(json.dumps(baseline, indent=1) + "\n", "utf-8")
+        with written(BASELINE) as beside:
+            beside.write_text(json.dumps(baseline, indent=1) + "\n", "utf-8")
     bad = [row for row in rows if faults(row, baseline)]
     print(f"{len(rows)} compiled with triton {rows[0]['triton']}, {len(bad)} miss a gate", file=sys.stderr)
     return 1 if bad else 0

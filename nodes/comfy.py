@@ -176,18 +176,17 @@ def temp_folder() -> Path:
 
 def save_text(text: str, prefix: str, suffix: str) -> Path:
     """Write text as prefix_00001_suffix, numbered on, in the output folder. Raises ValueError where that leads out."""
-    from ..host.safe_write import written
+    from ..machine.slots import reserved
 
     if IN_COMFYUI:
         import folder_paths
 
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+        folder, name, _, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+        numbers = reserved(Path(folder), name)
     else:
-        folder, name, counter, _ = folders.save_slot(prefix, "output", 0, 0)
-    path = Path(folder) / f"{name}_{counter:05}_{suffix}"
-    with written(path) as beside:
-        beside.write_text(text, "utf-8")
-    return path
+        numbers = folders.save_slot(prefix, "output", 0, 0)
+    with numbers as slot:
+        return slot.save(suffix, lambda part: part.write_text(text, "utf-8"))
 
 
 def file_marks(find: Callable[[], Iterable[Path]]) -> tuple | str:

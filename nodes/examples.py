@@ -6,9 +6,9 @@ Those list ComfyUI's input folder only, so the examples are copied into it. A fi
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
+from ..machine.writing import created
 from .comfy import input_folder
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "workflows" / "inputs"
@@ -22,8 +22,9 @@ def offer() -> None:
             target = input_folder() / example.name
             if target.exists():
                 continue
-            part = target.with_name(f".{example.name}.{os.getpid()}")
-            part.write_bytes(example.read_bytes())
-            os.replace(part, target)
+            with created(target) as part:
+                part.write_bytes(example.read_bytes())
+        except FileExistsError:  # another process has offered it meanwhile
+            continue
         except OSError as error:
             logging.getLogger("vdit").warning("the example %s could not be offered: %s", example.name, error)

@@ -14,21 +14,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BELOW_PIPELINE = {"drafting", "model", "control", "geometry", "sampling", "kernels", "world"}
+BELOW_PIPELINE = {"machine", "drafting", "model", "control", "geometry", "sampling", "kernels", "world"}
 MAY = {
+    "machine": set(),
     "geometry": set(),
-    "kernels": set(),
-    "world": {"geometry"},
-    "control": {"geometry"},
-    "model": {"kernels", "geometry"},
+    "kernels": {"machine"},
+    "world": {"geometry", "machine"},
+    "control": {"geometry", "machine"},
+    "model": {"kernels", "geometry", "machine"},
     "sampling": set(),
     "lift": {"world", "control", "geometry"},
     "drafting": {"model", "control", "geometry"},
     "pipeline": BELOW_PIPELINE,
-    "benchmark": {"world", "control", "geometry"},
+    "benchmark": {"world", "control", "geometry", "machine"},
     "training": BELOW_PIPELINE | {"pipeline"},
     "nodes": BELOW_PIPELINE | {"pipeline", "lift", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
-    "host": {"nodes"},  # host/cli.py starts other rooms' commands by the name of their module
+    "host": {"nodes", "machine"},  # host/cli.py starts other rooms' commands by the name of their module
 }
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vdit.host import core_nodes, folders, safe_write, video
+from vdit.host import core_nodes, folders, video
 from vdit.host.api import call, io
+from vdit.machine import writing
 from vdit.nodes import NODES, comfy
 
 CORE = {cls.GET_SCHEMA().node_id: cls for cls in core_nodes.NODES}
@@ -349,7 +350,7 @@ call(nodes[{save!r}], inputs | {{"filename_prefix": "x"}})
 def test_a_failed_save_leaves_the_old_file_alone(base):
     target = base / "kept.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), safe_write.written(target) as beside:
+    with pytest.raises(RuntimeError), writing.written(target) as beside:
         beside.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old" and os.listdir(base) == ["kept.txt"]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from ..machine.writing import written
+
 
 def save_atomic(state: dict, path: Path) -> None:
     """torch.save beside, fsync, rename: a killed run never leaves half a file."""
-    partial = path.with_suffix(".tmp")
-    with open(partial, "wb") as f:
-        torch.save(state, f)
-        f.flush()
-        os.fsync(f.fileno())
-    partial.replace(path)
+    with written(path) as partial, open(partial, "wb") as file:
+        torch.save(state, file)
 
 
 def load_state(folder: Path) -> dict | None:
@@ -30,8 +28,11 @@ def load_state(folder: Path) -> dict | None:
 
 def last_logged(folder: Path, key: str) -> float | None:
     """The newest value of `key` in a run's log."""
-    rows = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
-    return next((row[key] for row in reversed(rows) if key in row), None)
+    for line in reversed((Path(folder) / "log.jsonl").read_text().splitlines()):
+        with suppress(json.JSONDecodeError):  # the last line of a run that was killed while it wrote
+            if key in (row := json.loads(line)):
+                return row[key]
+    return None
 
 
 @dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import folders, provenance
-from ..safe_write import written
 from .io import ComfyNode
 from .types import FolderType
 
@@ -89,14 +90,18 @@ def save_images(
     for key, text in embedded(cls).items():
         info.add_text(key, text)
     pictures = _pil_images(images)
-    path, name, counter, subfolder = folders.save_slot(filename_prefix, folder_type.value, *pictures[0].size)
     results = []
-    for i, picture in enumerate(pictures):
-        file = f"{name.replace('%batch_num%', str(i))}_{counter + i:05}_.png"
-        with written(path / file) as part:
-            picture.save(part, format="PNG", pnginfo=info, compress_level=compress_level)
-        results.append(SavedResult(file, subfolder, folder_type))
+    with folders.save_slot(filename_prefix, folder_type.value, *pictures[0].size, count=len(pictures)) as slot:
+        for i, picture in enumerate(pictures):
+            save = partial(picture.save, format="PNG", pnginfo=info, compress_level=compress_level)
+            path = slot.save(".png", save, i, slot.name.replace("%batch_num%", str(i)))
+            results.append(saved(path, folder_type))
     return results
+
+
+def saved(path: Path, folder_type: FolderType) -> SavedResult:
+    """A file in one of the folders, as the front end names it."""
+    return SavedResult(path.name, folders.subfolder(path, FolderType(folder_type).value), folder_type)
 
 
 class ImageSaveHelper:
@@ -119,12 +124,10 @@ def save_animated_webp(
         exif[0x0110] = "prompt:" + texts.pop("prompt")
     for i, (key, text) in enumerate(texts.items()):
         exif[0x010F - i] = f"{key}:{text}"
-    path, name, counter, subfolder = folders.save_slot(prefix, "output", *pictures[0].size)
-    file = f"{name}_{counter:05}_.webp"
     form = {"save_all": True, "append_images": pictures[1:], "duration": int(1000 / fps), "exif": exif}
-    with written(path / file) as part:
-        pictures[0].save(part, format="WEBP", **form, lossless=lossless, quality=quality, method=method)
-    return SavedResult(file, subfolder, FolderType.output)
+    save = partial(pictures[0].save, format="WEBP", **form, lossless=lossless, quality=quality, method=method)
+    with folders.save_slot(prefix, "output", *pictures[0].size) as slot:
+        return saved(slot.save(".webp", save), FolderType.output)
 
 
 def _pil_images(images: Tensor) -> list[Image]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ...machine.writing import written
 from ..codec.tiny import TinyCodec, TinyCodecConfig
 from ..config import VDiTConfig
 from ..defaults import DEFAULTS
@@ -79,11 +79,8 @@ def save_world_model(
     if beside is not None:
         header["beside"] = {"file": beside, "parts": _digest(base, rank is not None), "rank": rank}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(quantise_rows(tensors) if int8 else tensors, partial, metadata={"vdit": json.dumps(header)})
-    with open(partial, "rb+") as f:
-        os.fsync(f.fileno())
-    partial.replace(path)
+    with written(path) as partial:
+        save_file(quantise_rows(tensors) if int8 else tensors, partial, metadata={"vdit": json.dumps(header)})
     return path
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from ...machine.writing import written
 from ..errors import CheckpointError
 from ..picture_gate import GateConfig, PictureGate
 from .fill import check_names
@@ -29,11 +29,8 @@ def save_gate(gate: PictureGate, path: Path, facts: dict[str, object]) -> Path:
     header = {"format": FORMAT, "widths": asdict(gate.config)["widths"], "facts": facts}
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in gate.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={HEADER: json.dumps(header)})
-    with open(partial, "rb+") as f:
-        os.fsync(f.fileno())
-    partial.replace(path)
+    with written(path) as partial:
+        save_file(tensors, partial, metadata={HEADER: json.dumps(header)})
     return path
 
 

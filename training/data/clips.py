@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...machine.writing import written
 from ...world.families.clip import make_clip
 from ..recipes import ClipsRecipe
 from .shards import missing
@@ -50,8 +50,7 @@ def write_clips(recipe: ClipsRecipe, form: ClipFormat = ClipFormat()) -> None:
         made = [make(seed, frames=form.frames, fps=form.fps) for seed in seeds]
         rgb = np.stack([c.render.rgb_uint8() for c in made])
         notes = [{"seed": c.scene.seed, "family": c.scene.family, "caption": c.caption} for c in made]
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        with open(beside, "wb") as f:
-            np.save(f, rgb)
-        path.with_suffix(".json").write_text(json.dumps(notes))
-        beside.rename(path)
+        with written(path.with_suffix(".json")) as beside:
+            beside.write_text(json.dumps(notes))
+        with written(path) as beside, open(beside, "wb") as file:  # last: a shard that is there has its captions
+            np.save(file, rgb)

@@ -7,7 +7,6 @@ sigmas gives a student's exact target, (x_t - x_r) / (t - r), with no further ca
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...machine.writing import written
 from ...sampling import SampleOptions, guided, sample, schedule
 from ...sampling.frame_levels import frame_levels as levels
 from ..finished_runs import Teacher, load_teacher
@@ -149,9 +149,8 @@ def _claim(folder: Path, teacher: Teacher, recipe: TrajectoriesRecipe | StudentR
             raise ValueError(f"{folder} holds other trajectories ({what}); delete the folder or name another one")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = note.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_text(json.dumps(made_by))
-    partial.replace(note)
+    with written(note) as partial:
+        partial.write_text(json.dumps(made_by))
 
 
 class Trajectories(Shards):

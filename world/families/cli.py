@@ -25,19 +25,21 @@ LAYOUT = (
 def write_clip(folder: Path, name: str, clip: Clip) -> None:
     """Write one clip in the layout named by LAYOUT."""
     from ...geometry.camera_numpy import focal_length
+    from ...machine.writing import written
     from ..video import write_h264
     from .render import FIRST_BALL_ID, FIRST_BOX_ID, FLOOR_ID, WALL_ID
 
     rgb = clip.render.rgb_uint8()
     height, width = rgb.shape[1:3]
-    np.savez_compressed(
-        folder / f"{name}.npz",
-        rgb=rgb,
-        depth=clip.render.depth.numpy().astype(np.float16),
-        instance=clip.render.instance.numpy(),
-        flow=clip.flow.numpy().astype(np.float16),
-        visible=clip.visible.numpy(),
-    )
+    with written(folder / f"{name}.npz") as part, open(part, "wb") as file:
+        np.savez_compressed(
+            file,
+            rgb=rgb,
+            depth=clip.render.depth.numpy().astype(np.float16),
+            instance=clip.render.instance.numpy(),
+            flow=clip.flow.numpy().astype(np.float16),
+            visible=clip.visible.numpy(),
+        )
     s = clip.scene
     focal_px = focal_length(s.fov_deg, height)
     camera = {
@@ -63,8 +65,10 @@ def write_clip(folder: Path, name: str, clip: Clip) -> None:
         "balls": balls,
         "boxes": boxes,
     }
-    (folder / f"{name}.json").write_text(json.dumps(labels))
-    write_h264(folder / f"{name}.mp4", rgb, s.fps, crf=12)
+    with written(folder / f"{name}.json") as part:
+        part.write_text(json.dumps(labels))
+    with written(folder / f"{name}.mp4") as part:
+        write_h264(part, rgb, s.fps, crf=12)
 
 
 def _rounded(x: Floats, digits: int) -> list[Any]:
