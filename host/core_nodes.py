@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 from . import folders, images, video
 from .api import io, ui
+from .images import batched
 
 PREFIX_HELP = (
     "The prefix for the file to save. This may include formatting information such as %date:yyyy-MM-dd% or "
@@ -92,6 +94,7 @@ def _load_image(cls, image):
     return io.NodeOutput(*images.load(folders.resolve(image)))
 
 
+SAVED_IMAGES = [io.Image.Output(display_name="images")]  # as they came, for nodes that follow
 SAVE_IMAGE = [
     io.Image.Input("images", tooltip="The images to save."),
     io.String.Input("filename_prefix", default="ComfyUI", tooltip=PREFIX_HELP),
@@ -99,10 +102,11 @@ SAVE_IMAGE = [
 
 
 @core_node(
-    "nodes", io.Schema("SaveImage", "Save Image", "image", SAVE_IMAGE, description=SAVE_HELP, is_output_node=True)
+    "nodes",
+    io.Schema("SaveImage", "Save Image", "image", SAVE_IMAGE, SAVED_IMAGES, description=SAVE_HELP, is_output_node=True),
 )
 def _save_image(cls, images, filename_prefix="ComfyUI"):
-    return io.NodeOutput(ui=ui.SavedImages(ui.save_images(images, filename_prefix, io.FolderType.output, cls)))
+    return io.NodeOutput(images, ui=ui.SavedImages(ui.save_images(images, filename_prefix, io.FolderType.output, cls)))
 
 
 PREVIEW_IMAGE = [io.Image.Input("images")]
@@ -110,10 +114,18 @@ PREVIEW_IMAGE = [io.Image.Input("images")]
 
 @core_node(
     "nodes",
-    io.Schema("PreviewImage", "Preview Image", "image", PREVIEW_IMAGE, description=SAVE_HELP, is_output_node=True),
+    io.Schema(
+        "PreviewImage",
+        "Preview Image",
+        "image",
+        PREVIEW_IMAGE,
+        SAVED_IMAGES,
+        description=SAVE_HELP,
+        is_output_node=True,
+    ),
 )
 def _preview_image(cls, images):
-    return io.NodeOutput(ui=ui.PreviewImage(images, cls=cls))
+    return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))
 
 
 SCALE = [
@@ -131,17 +143,30 @@ def _image_scale(cls, image, upscale_method, width, height, crop):
 
 FROM_BATCH = [
     io.Image.Input("image"),
-    io.Int.Input("batch_index", default=0, min=0, max=4095),
+    io.Int.Input("batch_index", default=0, min=-MAX_SIDE, max=MAX_SIDE),
     io.Int.Input("length", default=1, min=1, max=4096),
 ]
 
 
 @core_node(
-    "comfy_extras.nodes_images", io.Schema("ImageFromBatch", None, "image/batch", FROM_BATCH, [io.Image.Output()])
+    "comfy_extras.nodes_images",
+    io.Schema("ImageFromBatch", "Get Image from Batch", "image/batch", FROM_BATCH, [io.Image.Output()]),
 )
 def _image_from_batch(cls, image, batch_index, length):
-    first = min(batch_index, image.shape[0] - 1)
+    first = batch_index + image.shape[0] if batch_index < 0 else batch_index  # counted from the end
+    first = max(0, min(first, image.shape[0] - 1))
     return io.NodeOutput(image[first : first + length].clone())
+
+
+BATCHED = [io.Autogrow.Input("images", template=io.Autogrow.TemplatePrefix(io.Image.Input("image"), "image", 1, 50))]
+
+
+@core_node(
+    "comfy_extras.nodes_post_processing",
+    io.Schema("BatchImagesNode", "Batch Images", "image/batch", BATCHED, [io.Image.Output()]),
+)
+def _batch_images(cls, images):
+    return io.NodeOutput(batched(list(images.values())))
 
 
 SAVE_WEBP = [
@@ -159,14 +184,16 @@ SAVE_WEBP = [
 )
 def _save_animated_webp(cls, images, filename_prefix, fps, lossless, quality, method):
     saved = ui.save_animated_webp(images, filename_prefix, cls, fps, lossless, quality, WEBP_METHODS[method])
-    return io.NodeOutput(ui=ui.SavedImages([saved], is_animated=len(images) > 1))
+    return io.NodeOutput(images, ui=ui.SavedImages([saved], is_animated=len(images) > 1))
 
 
+BITS_HELP = "Bits of each colour in the saved file. 10 keeps gradients smooth, but some players cannot show it."
 CREATE_HELP = "Create a video from images."
 CREATE_VIDEO = [
     io.Image.Input("images", tooltip="The images to create a video from."),
     io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
     io.Audio.Input("audio", optional=True, tooltip="The audio to add to the video."),
+    io.Int.Input("bit_depth", default=8, min=8, max=10, step=2, optional=True, tooltip=BITS_HELP),
 ]
 
 
@@ -174,27 +201,54 @@ CREATE_VIDEO = [
     VIDEO_NODES,
     io.Schema("CreateVideo", "Create Video", "image/video", CREATE_VIDEO, [io.Video.Output()], description=CREATE_HELP),
 )
-def _create_video(cls, images, fps, audio=None):
-    return io.NodeOutput(video.VideoFromComponents(video.VideoComponents(images, Fraction(fps), audio)))
+def _create_video(cls, images, fps, audio=None, bit_depth=8):
+    parts = video.VideoComponents(images, Fraction(fps), audio, bit_depth=bit_depth)
+    return io.NodeOutput(video.VideoFromComponents(parts))
 
 
+Option = io.DynamicCombo.Option
+
+
+def _re_encoding(crf: float, worst: float) -> io.DynamicCombo.Input:
+    color_space = io.Combo.Input("color_space", ["auto", "sRGB"], default="auto", display_name="color space")
+    quality = io.Float.Input("crf", default=crf, min=0.0, max=worst, step=1.0, tooltip="Lower is better, and larger.")
+    choices = [Option("auto"), Option("re-encode", [quality, color_space])]
+    return io.DynamicCombo.Input("encoding", choices, display_name="encoding mode", optional=True)
+
+
+H264, AV1 = Option("h264", [_re_encoding(23.0, 51.0)]), Option("av1", [_re_encoding(30.0, 63.0)])
+
+
+def _codec(*options: io.DynamicCombo.Option, **more: Any) -> io.DynamicCombo.Input:  # noqa: ANN401  passed on
+    help = "The output video codec. Auto keeps a stream that fits as it is."
+    return io.DynamicCombo.Input("codec", [Option("auto"), *options], tooltip=help, **more)
+
+
+FORMATS = [Option(key, [_codec(H264, AV1)]) for key in ("auto", "mp4", "mkv")] + [Option("webm", [_codec(AV1)])]
 SAVE_VIDEO = [
     io.Video.Input("video", tooltip="The video to save."),
     io.String.Input("filename_prefix", default="video/ComfyUI", tooltip=PREFIX_HELP),
-    io.Combo.Input("format", video.VideoContainer, default="auto", tooltip="The format to save the video as."),
-    io.Combo.Input("codec", video.VideoCodec, default="auto", tooltip="The codec to use for the video."),
+    io.DynamicCombo.Input("format", FORMATS, tooltip="The format to save the video as; auto is mp4."),
+    _codec(H264, AV1, optional=True, extra_dict={"hidden": True}),  # where prompts of ComfyUI up to 0.28 have it
 ]
+SAVED_VIDEO = [io.Video.Output(display_name="video")]
 
 
 @core_node(
     VIDEO_NODES,
-    io.Schema("SaveVideo", "Save Video", "image/video", SAVE_VIDEO, description=SAVE_HELP, is_output_node=True),
+    io.Schema(
+        "SaveVideo", "Save Video", "image/video", SAVE_VIDEO, SAVED_VIDEO, description=SAVE_HELP, is_output_node=True
+    ),
 )
-def _save_video(cls, video, filename_prefix, format="auto", codec="auto"):
-    save = partial(video.save_to, format=format, codec=codec, metadata=ui.embedded(cls))
+def _save_video(cls, video, filename_prefix, format=None, codec=None):
+    chosen = format or {"format": "auto"}
+    kind, codec = chosen["format"], chosen.get("codec") or codec or {"codec": "auto"}
+    quality = codec.get("encoding") or {}
+    how = {"crf": quality.get("crf"), "color_space": quality.get("color_space")}
+    save = partial(video.save_to, format=kind, codec=codec["codec"], metadata=ui.embedded(cls), **how)
     with folders.save_slot(filename_prefix, "output", *video.get_dimensions()) as slot:
-        file = ui.saved(slot.save(".mp4", save), io.FolderType.output)
-    return io.NodeOutput(ui=ui.PreviewVideo([file]))
+        file = ui.saved(slot.save(".mp4" if kind == "auto" else f".{kind}", save), io.FolderType.output)
+    return io.NodeOutput(video, ui=ui.PreviewVideo([file]))
 
 
 @core_node(
@@ -214,6 +268,8 @@ VIDEO_PARTS = [
     io.Image.Output(display_name="images"),
     io.Audio.Output(display_name="audio"),
     io.Float.Output(display_name="fps"),
+    io.Int.Output(display_name="bit_depth"),
+    io.Combo.Output(display_name="color_space"),
 ]
 
 
@@ -225,17 +281,24 @@ def _get_video_components(cls, video):
     parts = video.get_components()
     remarks = getattr(parts, "remarks", ())
     shown = ui.PreviewText("\n".join(remarks)) if remarks else None
-    return io.NodeOutput(parts.images, parts.audio, float(parts.frame_rate), ui=shown)
+    return io.NodeOutput(parts.images, parts.audio, float(parts.frame_rate), parts.bit_depth, "auto", ui=shown)
 
 
 @core_node(
     "comfy_extras.nodes_preview_any",
-    io.Schema("PreviewAny", "Preview as Text", "utils", [io.AnyType.Input("source")], is_output_node=True),
+    io.Schema(
+        "PreviewAny",
+        "Preview as Text",
+        "utils",
+        [io.AnyType.Input("source")],
+        [io.String.Output()],
+        is_output_node=True,
+    ),
     object_info=without_hidden,
 )
 def _preview_any(cls, source=None):
     text = source if isinstance(source, str) else json.dumps(source, indent=4, default=str)
-    return io.NodeOutput(ui=ui.PreviewText(text))
+    return io.NodeOutput(text, ui=ui.PreviewText(text))
 
 
 def _primitive(name: str, title: str, entry: io.WidgetInput, output: io.SocketOutput) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
 
-from . import api
+from . import api, dynamic
 from .running import Interrupted, Running, current
 from .validation import Checked, Prompt, accepted, is_link, overrides, title
 
@@ -131,7 +131,8 @@ class _Run:
             inputs = self._inputs(node)
             if any(isinstance(value, api.io.ExecutionBlocker) for value in inputs.values()):
                 return self._blocked(node_id, cls)
-            output = api.call(cls, accepted(cls.execute, inputs), self._hidden(node_id))
+            arguments = dynamic.nested(cls.object_info()["input"], inputs)
+            output = api.call(cls, accepted(cls.execute, arguments), self._hidden(node_id))
             outputs = self._outputs(cls, output)
             self._raise_if_stopped()
         except Interrupted:
@@ -261,7 +262,8 @@ def fingerprint(cls: type[api.ComfyNode], inputs: dict[str, Any]) -> object:
         return None
     constants = {name: value for name, value in inputs.items() if not is_link(value)}
     try:
-        mark = cls.fingerprint_inputs(**accepted(cls.fingerprint_inputs, constants))
+        arguments = dynamic.nested(cls.object_info()["input"], constants)
+        mark = cls.fingerprint_inputs(**accepted(cls.fingerprint_inputs, arguments))
     except Exception as reason:
         log.warning("%s: fingerprint_inputs failed (%s); the node runs again", cls.__name__, reason)
         mark = math.nan

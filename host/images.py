@@ -105,6 +105,20 @@ def scaled(images, width: int, height: int, method: str, crop: bool):
     return torch.nn.functional.interpolate(images.movedim(-1, 1), size=(height, width), mode=method).movedim(1, -1)
 
 
+def batched(images: list):
+    """[B, H, W, C] of several, one after the other: the others scaled to the first one's size, cut to its shape.
+
+    Where one has an alpha channel, the others get an opaque one.
+    """
+    import torch
+
+    height, width, channels = images[0].shape[1], images[0].shape[2], max(each.shape[-1] for each in images)
+    fitted = [scaled(each, width, height, "bilinear", True) if each.shape[1:3] != (height, width) else each
+              for each in images]  # fmt: skip
+    opaque = [torch.nn.functional.pad(each, (0, channels - each.shape[-1]), value=1.0) for each in fitted]
+    return torch.cat([each.to(opaque[0]) for each in opaque])
+
+
 def _lanczos(images, width: int, height: int):
     import numpy as np
     import torch

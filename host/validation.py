@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import bodies
+from . import bodies, dynamic
 
 Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
@@ -56,15 +56,6 @@ def title(node: dict) -> str:
 def error(kind: str, message: str, details: str = "", **extra: object) -> dict:
     """An error as ComfyUI's POST /prompt answers it."""
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
-
-
-def input_specs(info: dict) -> dict[str, tuple[IoType, dict, bool]]:
-    """object_info's entry -> {input name: (type, options, required)}."""
-    specs = {}
-    for group in ("required", "optional"):
-        for name, spec in info["input"].get(group, {}).items():
-            specs[name] = (spec[0], spec[1] if len(spec) > 1 else {}, group == "required")
-    return specs
 
 
 def types_fit(sent: str, wanted: str) -> bool:
@@ -203,12 +194,14 @@ class _Validation:
 
     def _check_node(self, node_id: str) -> list[dict]:
         node = self.prompt[node_id]
-        cls, specs = self.nodes[node["class_type"]], input_specs(self.infos[node["class_type"]])
-        inputs: dict = {name: value for name, value in node["inputs"].items() if name in specs}
+        cls, groups = self.nodes[node["class_type"]], self.infos[node["class_type"]]["input"]
+        specs = list(dynamic.expanded(groups, node["inputs"]))
+        known = {path for path, *_ in specs}
+        inputs: dict = {name: value for name, value in node["inputs"].items() if name in known}
         node["inputs"] = inputs  # without the front end's own widgets, which it sends along
         errors: list[dict] = []
         own_checks = inspect.signature(cls.validate_inputs).parameters if overrides(cls, "validate_inputs") else {}
-        for name, (kind, options, required) in specs.items():
+        for name, kind, options, required in specs:
             if name not in inputs:
                 if required:
                     errors.append(error("required_input_missing", "Required input is missing", name, input_name=name))
@@ -234,7 +227,7 @@ class _Validation:
                 errors += check_range(name, value, kind, options)
         if own_checks and not errors:
             constants = {name: value for name, value in inputs.items() if not is_link(value)}
-            verdict = cls.validate_inputs(**accepted(cls.validate_inputs, constants))
+            verdict = cls.validate_inputs(**accepted(cls.validate_inputs, dynamic.nested(groups, constants)))
             if verdict is not True:
                 details = "" if verdict is False else str(verdict)
                 errors.append(error("custom_validation_failed", "Custom validation failed for node", details))
@@ -266,10 +259,17 @@ class _Validation:
 
 CONVERTERS: dict[str, Callable[[Any], object]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
+TYPED = {*CONVERTERS, "COMBO", dynamic.COMBO, "*"}
+
 
 def takes_constants(kind: IoType, options: dict) -> bool:
     """Whether an input may hold a plain value; the others are fed by a link alone."""
-    return not isinstance(kind, str) or kind in {*CONVERTERS, "COMBO", "*"} or "," in kind or "widgetType" in options
+    return (
+        not isinstance(kind, str)
+        or kind in {*CONVERTERS, "COMBO", dynamic.COMBO, "*"}
+        or "," in kind
+        or "widgetType" in options
+    )
 
 
 def convert(value: object, kind: IoType) -> object:
@@ -298,6 +298,8 @@ def check_range(name: str, value: Any, kind: IoType, options: dict) -> list[dict
         if "max" in options and value > options["max"]:
             return [error("value_bigger_than_max", f"Value {value} bigger than max of {options['max']}", name, **where)]
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
+    if kind == dynamic.COMBO:
+        choices = [option["key"] for option in options["options"]]
     if choices is not None and not options.get("multiselect") and not options.get("remote") and value not in choices:
         shown = str(choices) if len(choices) <= 20 else f"(list of length {len(choices)})"
         return [error("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}", **where)]

@@ -1,4 +1,4 @@
-"""Video values on VIDEO wires: frames in memory or a file, saved as H.264 mp4 with the graph embedded.
+"""Video values on VIDEO wires: frames in memory or a file, saved with the graph embedded (H.264 mp4 by default).
 
 The same names and methods as ComfyUI's VideoInput family, so that nodes of either kind take either.
 """
@@ -31,15 +31,46 @@ log = logging.getLogger(__name__)
 class VideoContainer(str, Enum):
     """File formats that are written."""
 
-    AUTO = "auto"
+    AUTO = "auto"  # mp4
     MP4 = "mp4"
+    MKV = "mkv"
+    WEBM = "webm"
 
 
 class VideoCodec(str, Enum):
     """Codecs that are written."""
 
-    AUTO = "auto"
+    AUTO = "auto"  # AV1 in a webm, else H.264
     H264 = "h264"
+    AV1 = "av1"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a video is written: "mp4", "matroska" or "webm"; "h264" or "av1"; its quality; BT.709 colours or BT.601's."""
+
+    muxer: str = "mp4"
+    codec: str = "h264"
+    crf: float = 18  # 37 dB on smooth 128x128 frames in 30 kB for 5 s; H.264's default 23 shows blocks at this size
+    bt709: bool = False
+
+
+MUXERS = {"auto": "mp4", "mp4": "mp4", "mkv": "matroska", "webm": "webm"}
+ENCODERS = {"h264": "h264", "av1": "libsvtav1"}
+AV1_CRF = 30  # ComfyUI's default
+
+
+def encoding(format: str, codec: str, crf: float | None = None, color_space: str | None = None) -> Encoding:
+    """What a format and codec, by ComfyUI's names, stand for. Raises ValueError for what does not go together."""
+    container, kind = VideoContainer(format).value, VideoCodec(codec).value  # ValueError names the unknown one
+    if container == "webm" and kind == "h264":
+        raise ValueError("a webm file cannot hold H.264: choose the codec av1 (or auto), or the format mp4")
+    if kind == "auto":
+        kind = "av1" if container == "webm" else "h264"
+    if color_space not in (None, "auto", "sRGB"):
+        raise ValueError(f"the color space {color_space!r} is not written here: choose auto or sRGB")
+    quality = crf if crf is not None else AV1_CRF if kind == "av1" else Encoding.crf
+    return Encoding(MUXERS[container], kind, quality, color_space == "sRGB")
 
 
 @dataclass
@@ -51,6 +82,7 @@ class VideoComponents:
     audio: dict | None = None
     metadata: dict | None = None
     remarks: tuple[str, ...] = ()  # what was changed in reading a file
+    bit_depth: int = 8  # of the colours in a saved file: 8 or 10
 
 
 class VideoInput:
@@ -66,8 +98,10 @@ class VideoInput:
         format: str = VideoContainer.AUTO,
         codec: str = VideoCodec.AUTO,
         metadata: Mapping[str, Any] | None = None,
+        crf: float | None = None,
+        color_space: str | None = None,
     ) -> None:
-        """Write the video to a path, whole or not at all, with `metadata` (str, or JSON-able) as mp4 tags."""
+        """Write the video to a path, whole or not at all, with `metadata` (str, or JSON-able) as the file's tags."""
         raise NotImplementedError
 
     def get_dimensions(self) -> tuple[int, int]:
@@ -98,11 +132,13 @@ class VideoFromComponents(VideoInput):
         """As given."""
         return self._components
 
-    def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None):
-        """Encodes an mp4."""
-        VideoContainer(format), VideoCodec(codec)  # ValueError names the unknown one
+    def save_to(
+        self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None, crf=None, color_space=None
+    ):
+        """Encodes the frames."""
+        how = encoding(format, codec, crf, color_space)
         with written(Path(path)) as part:
-            encode_mp4(part, self._components, metadata or {})
+            encode(part, self._components, metadata or {}, how)
 
 
 class VideoFromFile(VideoInput):
@@ -198,26 +234,33 @@ class VideoFromFile(VideoInput):
                     audio = {"waveform": waveform, "sample_rate": int(container.streams.audio[0].sample_rate)}
         return VideoComponents(images, rate, audio, metadata, remarks)
 
-    def save_to(self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None):
-        """Copies an H.264 mp4 packet by packet; anything else is encoded anew."""
-        VideoContainer(format), VideoCodec(codec)
+    def save_to(
+        self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None, crf=None, color_space=None
+    ):
+        """Copies packet by packet what is already in that format and codec; anything else is encoded anew."""
+        how = encoding(format, codec, crf, color_space)
         with self._open() as source:
-            if "mp4" in source.format.name.split(",") and source.streams.video[0].codec.name == "h264":
+            same = (
+                how.muxer in source.format.name.split(",") and source.streams.video[0].codec.canonical_name == how.codec
+            )
+            # a webm takes fewer kinds of sound than the Matroska file that it may come from
+            if same and how.muxer != "webm" and crf is None and not how.bt709:
                 with written(Path(path)) as part:
-                    _remux(source, part, {**source.metadata, **(metadata or {})})
+                    _remux(source, part, {**source.metadata, **(metadata or {})}, how.muxer)
                 return
         components = self.get_components()
         VideoFromComponents(components).save_to(
-            path, format, codec, {**(components.metadata or {}), **(metadata or {})}
+            path, format, codec, {**(components.metadata or {}), **(metadata or {})}, crf, color_space
         )
 
 
-def _create(path: Path) -> OutputContainer:
-    """An mp4 for writing: free-named tags (where ComfyUI's front end looks for the graph), index before the data."""
+def _create(path: Path, muxer: str) -> OutputContainer:
+    """A file for writing. Of mp4: free-named tags (where ComfyUI's front end looks for the graph), index first."""
     import av
 
     # faststart: editors and browsers read only the file's beginning
-    return av.open(str(path), "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"})
+    options = {"movflags": "use_metadata_tags+faststart"} if muxer == "mp4" else {}
+    return av.open(str(path), "w", format=muxer, options=options)
 
 
 def _tag(output: OutputContainer, metadata: Mapping[str, Any]) -> None:
@@ -225,12 +268,11 @@ def _tag(output: OutputContainer, metadata: Mapping[str, Any]) -> None:
         output.metadata[key] = value if isinstance(value, str) else json.dumps(value)
 
 
-def encode_mp4(path: Path, video: VideoComponents, metadata: Mapping[str, Any]) -> None:
-    """H.264, yuv420p, AAC sound if there is any.
+def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how: Encoding) -> None:
+    """4:2:0 colours of 8 or 10 bits, sound as AAC (Opus in a webm) if there is any.
 
-    Raises ValueError for frames that H.264 cannot hold, OSError when the disk is full.
+    Raises ValueError for frames that the codec cannot hold, OSError when the disk is full.
     """
-    import av
     from av.error import FFmpegError
 
     images = video.images
@@ -247,18 +289,22 @@ def encode_mp4(path: Path, video: VideoComponents, metadata: Mapping[str, Any]) 
     if not 0 < rate <= 1000:
         raise ValueError(f"the frame rate is {float(video.frame_rate)} frames/s, expected more than 0 and at most 1000")
     try:
-        with _create(path) as output:
+        with _create(path, how.muxer) as output:
             _tag(output, metadata)
-            # crf 18: 37 dB on smooth 128x128 frames in 30 kB for 5 s; the default 23 shows blocks at this size
-            stream = output.add_stream("h264", rate=rate, options={"crf": "18"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream = output.add_stream(ENCODERS[how.codec], rate=rate, options={"crf": f"{how.crf:g}"})
+            stream.width, stream.height = width, height
+            stream.pix_fmt = pixel_format = "yuv420p10le" if video.bit_depth > 8 else "yuv420p"
             # set in the file, since players guess BT.709 for large pictures and libswscale converts with BT.601
-            stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1
-            sound = output.add_stream("aac", rate=int(video.audio["sample_rate"])) if video.audio else None
+            matrix = BT709 if how.bt709 else BT601
+            stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 1
+            sound = None
+            if video.audio:
+                sound_codec, sound_rate = _sound_of(how, int(video.audio["sample_rate"]))
+                sound = output.add_stream(sound_codec, rate=sound_rate)
             for image in images:
-                values = image[..., :3].detach().float().cpu() * 255
-                pixels = values.round().clamp(0, 255).nan_to_num(0).byte().numpy()
-                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+                frame = _frame(image, video.bit_depth).reformat(
+                    format=pixel_format, dst_colorspace=matrix if how.bt709 else None
+                )
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
             if video.audio and sound:
@@ -269,6 +315,24 @@ def encode_mp4(path: Path, video: VideoComponents, metadata: Mapping[str, Any]) 
         raise
 
 
+BT709, BT601 = 1, 6  # ffmpeg's numbers of the two colour matrices
+
+
+def _frame(image: Tensor, bit_depth: int) -> av.VideoFrame:
+    """[H, W, 3] in 0..1 -> RGB of 8 bits, or of 16 for more than 8."""
+    import av
+    import numpy as np
+
+    most, kind, name = (65535, np.uint16, "rgb48le") if bit_depth > 8 else (255, np.uint8, "rgb24")
+    values = image[..., :3].detach().float().cpu() * most
+    return av.VideoFrame.from_ndarray(values.round().clamp(0, most).nan_to_num(0).numpy().astype(kind), format=name)
+
+
+def _sound_of(how: Encoding, rate: int) -> tuple[str, int]:
+    """Codec and sample rate of the sound; Opus has rates of its own."""
+    return ("libopus", 48_000) if how.muxer == "webm" else ("aac", rate)
+
+
 def _encode_sound(output: OutputContainer, stream: av.AudioStream, audio: dict, seconds: Fraction) -> None:
     import av
     import numpy as np
@@ -277,13 +341,14 @@ def _encode_sound(output: OutputContainer, stream: av.AudioStream, audio: dict, 
     layout = "stereo" if len(waveform) > 1 else "mono"
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform), "fltp", layout)
     frame.sample_rate, frame.pts = int(audio["sample_rate"]), 0
-    output.mux(stream.encode(frame))
-    output.mux(stream.encode(None))
+    resampler = av.AudioResampler(format=stream.format, layout=layout, rate=stream.rate)
+    for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+        output.mux(stream.encode(piece))
 
 
-def _remux(source: InputContainer, path: Path, metadata: Mapping[str, Any]) -> None:
+def _remux(source: InputContainer, path: Path, metadata: Mapping[str, Any], muxer: str) -> None:
     """Copies picture and sound packet by packet."""
-    with _create(path) as output:
+    with _create(path, muxer) as output:
         _tag(output, metadata)
         streams = (stream for stream in source.streams if stream.type in ("video", "audio"))
         copies = {stream: output.add_stream_from_template(stream) for stream in streams}

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from .types import *  # noqa: F403  io.Int, io.Image ... are this module's public face, as in ComfyUI
-from .types import SocketInput, SocketOutput
+from .types import SocketInput, SocketOutput, grouped
 
 
 class Hidden(str, Enum):
@@ -66,9 +66,7 @@ class Schema:
 
     def object_info(self, python_module: str) -> dict:
         """The node's entry in ComfyUI's GET /object_info (its V1 form, which the front end reads)."""
-        inputs: dict[str, dict] = {"required": {}}
-        for i in self.inputs:
-            inputs.setdefault("optional" if i.optional else "required", {})[i.id] = i.entry()
+        inputs = grouped(self.inputs)
         for h in self.hidden:
             inputs.setdefault("hidden", {})[h.name] = (h.value,)
         return {

@@ -6,6 +6,7 @@ Its dataclasses have no __eq__ and __repr__: nobody asks, and making them is 2 o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, ClassVar
@@ -125,6 +126,62 @@ class ComboInput(WidgetInput):
 
 
 @dataclass(eq=False, repr=False)
+class Option:
+    """One choice of a dynamic combo, with the inputs that it brings."""
+
+    key: str
+    inputs: Sequence[SocketInput] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As /object_info carries it."""
+        return {"key": self.key, "inputs": grouped(self.inputs)}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DynamicComboInput(SocketInput):
+    """A combo whose chosen option brings inputs; execute gets {id: key, inner id: value, ...}."""
+
+    options: Sequence[Option] = field(default=(), kw_only=False)
+
+    def widget_options(self) -> dict[str, Any]:
+        """The options with their inputs."""
+        return {"options": [option.as_dict() for option in self.options]}
+
+
+@dataclass(eq=False, repr=False)
+class TemplatePrefix:
+    """Inputs like `input`, named prefix0, prefix1 ...; at least `min` of them are needed."""
+
+    input: SocketInput
+    prefix: str
+    min: int = 1
+    max: int = 10
+
+    def as_dict(self) -> dict[str, Any]:
+        """As /object_info carries it."""
+        return {"input": grouped([self.input]), "prefix": self.prefix, "min": self.min, "max": self.max}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AutogrowInput(SocketInput):
+    """Sockets of which another appears when the last one is linked; execute gets {name: value, ...}."""
+
+    template: TemplatePrefix
+
+    def widget_options(self) -> dict[str, Any]:
+        """The template."""
+        return {"template": self.template.as_dict()}
+
+
+def grouped(inputs: Iterable[SocketInput]) -> dict[str, dict]:
+    """Inputs as /object_info carries them, {"required": {id: (type, options)}, "optional": ...}."""
+    groups: dict[str, dict] = {"required": {}}
+    for i in inputs:
+        groups.setdefault("optional" if i.optional else "required", {})[i.id] = i.entry()
+    return groups
+
+
+@dataclass(eq=False, repr=False)
 class SocketOutput:
     """An output socket; its name on the node is display_name, else id, else the type."""
 
@@ -188,6 +245,22 @@ class Combo(ComfyType):
 
     io_type = "COMBO"
     Input: type[ComboInput] = ComboInput
+
+
+class DynamicCombo(ComfyType):
+    """A dict: the chosen option's key and the values of its inputs."""
+
+    io_type = "COMFY_DYNAMICCOMBO_V3"
+    Input: type[DynamicComboInput] = DynamicComboInput
+    Option = Option
+
+
+class Autogrow(ComfyType):
+    """A dict of as many values as came in."""
+
+    io_type = "COMFY_AUTOGROW_V3"
+    Input: type[AutogrowInput] = AutogrowInput
+    TemplatePrefix = TemplatePrefix
 
 
 class Image(ComfyType):
