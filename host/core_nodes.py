@@ -231,6 +231,7 @@ SAVE_VIDEO = [
     io.DynamicCombo.Input("format", FORMATS, tooltip="The format to save the video as; auto is mp4."),
     _codec(H264, AV1, optional=True, extra_dict={"hidden": True}),  # where prompts of ComfyUI up to 0.28 have it
 ]
+AUTO_FORMAT = {"format": "auto"}
 SAVED_VIDEO = [io.Video.Output(display_name="video")]
 
 

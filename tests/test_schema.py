@@ -41,9 +41,7 @@ def clip(frames=9, height=32, width=48):
 
 def save_video(frames, prefix="video/test", fps=8.0, **kwargs) -> Path:
     made = call(CORE["CreateVideo"], {"images": frames, "fps": fps, **kwargs})[0]
-    output = call(
-        CORE["SaveVideo"], {"video": made, "filename_prefix": prefix, "format": "auto", "codec": "auto"}, HIDDEN
-    )
+    output = call(CORE["SaveVideo"], {"video": made, "filename_prefix": prefix, "format": {"format": "auto"}}, HIDDEN)
     (entry,) = output.ui_dict()["images"]
     return folders.directory(entry["type"]) / entry["subfolder"] / entry["filename"]
 
@@ -72,18 +70,13 @@ def test_every_node_is_explained(cls):
 
 
 def test_object_info_is_json_and_has_comfyuis_fields():
+    scale = json.loads(json.dumps(CORE["ImageScale"].object_info()))
+    assert scale["input"]["required"]["crop"] == ["COMBO", {"multiselect": False, "options": ["disabled", "center"]}]
     info = json.loads(json.dumps(CORE["SaveVideo"].object_info()))
-    assert info["input"]["required"]["format"] == [
-        "COMBO",
-        {
-            "tooltip": "The format to save the video as.",
-            "default": "auto",
-            "multiselect": False,
-            "options": ["auto", "mp4"],
-        },
-    ]
+    kind, options = info["input"]["required"]["format"]
+    assert kind == "COMFY_DYNAMICCOMBO_V3" and [option["key"] for option in options["options"]][:2] == ["auto", "mp4"]
     assert info["input"]["hidden"] == {"prompt": ["PROMPT"], "extra_pnginfo": ["EXTRA_PNGINFO"]}
-    assert info["input_order"]["required"] == ["video", "filename_prefix", "format", "codec"]
+    assert info["input_order"]["required"] == ["video", "filename_prefix", "format"]
     assert info["output_node"] is True and info["python_module"] == "comfy_extras.nodes_video"
 
 
@@ -311,8 +304,8 @@ def test_a_loaded_video_is_copied_without_loss_and_keeps_its_graph():
 def test_sound_is_saved_with_the_video():
     tone = torch.sin(torch.arange(16000) / 16000 * 440 * 2 * torch.pi)[None, None]
     path = save_video(clip(17), audio={"waveform": tone, "sample_rate": 16000})
-    images, audio, fps = call(CORE["GetVideoComponents"], {"video": video.VideoFromFile(path)}).result
-    assert images.shape[0] == 17 and fps == 8.0 and audio["sample_rate"] == 16000
+    images, audio, fps, bits, colours = call(CORE["GetVideoComponents"], {"video": video.VideoFromFile(path)}).result
+    assert images.shape[0] == 17 and (fps, bits, colours) == (8.0, 8, "auto") and audio["sample_rate"] == 16000
     assert audio["waveform"].shape[2] == pytest.approx(16000, abs=2048) and audio["waveform"].abs().max() > 0.5
 
 
