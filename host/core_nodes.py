@@ -209,7 +209,7 @@ def _create_video(cls, images, fps, audio=None, bit_depth=8):
 Option = io.DynamicCombo.Option
 
 
-def _re_encoding(crf: float, worst: float) -> io.DynamicCombo.Input:
+def _re_encoding(crf: float, worst: float) -> io.SocketInput:
     color_space = io.Combo.Input("color_space", ["auto", "sRGB"], default="auto", display_name="color space")
     quality = io.Float.Input("crf", default=crf, min=0.0, max=worst, step=1.0, tooltip="Lower is better, and larger.")
     choices = [Option("auto"), Option("re-encode", [quality, color_space])]
@@ -219,7 +219,7 @@ def _re_encoding(crf: float, worst: float) -> io.DynamicCombo.Input:
 H264, AV1 = Option("h264", [_re_encoding(23.0, 51.0)]), Option("av1", [_re_encoding(30.0, 63.0)])
 
 
-def _codec(*options: io.DynamicCombo.Option, **more: Any) -> io.DynamicCombo.Input:  # noqa: ANN401  passed on
+def _codec(*options: io.Option, **more: Any) -> io.SocketInput:  # noqa: ANN401  passed on
     help = "The output video codec. Auto keeps a stream that fits as it is."
     return io.DynamicCombo.Input("codec", [Option("auto"), *options], tooltip=help, **more)
 
@@ -231,7 +231,6 @@ SAVE_VIDEO = [
     io.DynamicCombo.Input("format", FORMATS, tooltip="The format to save the video as; auto is mp4."),
     _codec(H264, AV1, optional=True, extra_dict={"hidden": True}),  # where prompts of ComfyUI up to 0.28 have it
 ]
-AUTO_FORMAT = {"format": "auto"}
 SAVED_VIDEO = [io.Video.Output(display_name="video")]
 
 
@@ -242,11 +241,12 @@ SAVED_VIDEO = [io.Video.Output(display_name="video")]
     ),
 )
 def _save_video(cls, video, filename_prefix, format=None, codec=None):
-    chosen = format or {"format": "auto"}
-    kind, codec = chosen["format"], chosen.get("codec") or codec or {"codec": "auto"}
-    quality = codec.get("encoding") or {}
+    chosen: dict[str, Any] = format or {"format": "auto"}
+    kind: str = chosen["format"]
+    coded: dict[str, Any] = chosen.get("codec") or codec or {"codec": "auto"}
+    quality: dict[str, Any] = coded.get("encoding") or {}
     how = {"crf": quality.get("crf"), "color_space": quality.get("color_space")}
-    save = partial(video.save_to, format=kind, codec=codec["codec"], metadata=ui.embedded(cls), **how)
+    save = partial(video.save_to, format=kind, codec=coded["codec"], metadata=ui.embedded(cls), **how)
     with folders.save_slot(filename_prefix, "output", *video.get_dimensions()) as slot:
         file = ui.saved(slot.save(".mp4" if kind == "auto" else f".{kind}", save), io.FolderType.output)
     return io.NodeOutput(video, ui=ui.PreviewVideo([file]))

@@ -323,9 +323,10 @@ def _frame(image: Tensor, bit_depth: int) -> av.VideoFrame:
     import av
     import numpy as np
 
-    most, kind, name = (65535, np.uint16, "rgb48le") if bit_depth > 8 else (255, np.uint8, "rgb24")
-    values = image[..., :3].detach().float().cpu() * most
-    return av.VideoFrame.from_ndarray(values.round().clamp(0, most).nan_to_num(0).numpy().astype(kind), format=name)
+    values = image[..., :3].detach().float().cpu().clamp(0, 1).nan_to_num(0)
+    if bit_depth > 8:
+        return av.VideoFrame.from_ndarray((values * 65535).round().numpy().astype(np.uint16), format="rgb48le")
+    return av.VideoFrame.from_ndarray((values * 255).round().byte().numpy(), format="rgb24")
 
 
 def _sound_of(how: Encoding, rate: int) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Schema, node and node output, under the names of ComfyUI's V3 API (`from comfy_api.latest import io`).
 
-Only what this project's nodes use; `object_info` is what ComfyUI answers for the same schema, from 0.3.64 to 0.33, as far as both have a field.
+Only what this project's nodes use; `object_info` is what ComfyUI (0.3.64 to 0.33) answers for the
+same schema, in the fields that both have.
 """
 
 from __future__ import annotations
