@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from vdit.world.mjcf import compiled, described, read_mjcf, scene_of
 from vdit.world.mjcf_files import MOST_GEOMS, read_mechanism
+from vdit.world.mjcf_out import to_mjcf
 from vdit.world.scene import Mechanism, SceneError
 from vdit.world.scene_file import dumps, loads, loads_actions
+from vdit.world.simulate import simulate
 
 INPUTS = Path(__file__).parent.parent / "workflows" / "inputs"
 CUBE = "".join(f"v {x} {y} {z}\n" for x in (0, 1) for y in (0, 1) for z in (0, 1)) + "f 1 2 4\nf 5 7 8\nf 1 5 6\n"
@@ -319,3 +321,18 @@ def test_a_robots_pictures_depth_segmentation_and_flow_agree_with_its_joints():
     way = np.stack((np.diff(u), np.diff(v)), 1)
     assert np.abs(flow - way).max() < 1.5 and np.abs(way).max() > 3
     assert not (seen.instance.numpy()[0] == 0).all() and (seen.flow.numpy()[seen.instance.numpy()[:-1] == 0] == 0).all()
+
+
+def test_warnings_of_mujoco_are_written_nowhere(tmp_path, monkeypatch):
+    """MuJoCo's own handler writes MUJOCO_LOG.TXT into the current folder; a simulation says them as values."""
+    monkeypatch.chdir(tmp_path)
+    body = '<body pos="0 0 1"><freejoint/><geom size=".1" mass="1"/></body>'
+    nan = Mechanism(f'<mujoco><option wind="NaN 0 0" density="1"/><worldbody>{body}</worldbody></mujoco>')
+    made = scene_of(nan)
+    to_mjcf(made)
+    with pytest.raises(SceneError, match="explodes|fails"):
+        simulate(made, seconds=0.5, fps=10)
+    start = '<keyframe><key qvel="1e12 0 0 0 0 0"/></keyframe>'
+    with pytest.raises(SceneError, match="explodes|fails"):
+        simulate(scene_of(Mechanism(f"<mujoco><worldbody>{body}</worldbody>{start}</mujoco>")), seconds=0.5, fps=10)
+    assert not list(tmp_path.iterdir())

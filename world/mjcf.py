@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry.camera_numpy import look_at
+from .dynamics import warnings_of_mujoco
 from .mjcf_files import check_closed, read_mechanism
 from .scene import Light, Material, Mechanism, Plane, Scene, SceneError, Vector, View
 
@@ -35,6 +36,7 @@ def read_mjcf(path: Path, width: int = 832, height: int = 480) -> Scene:
     return scene_of(read_mechanism(path), Path(path).name, width, height)
 
 
+@warnings_of_mujoco()  # a simulation says them again, as remarks
 def scene_of(mechanism: Mechanism, name: str = "mechanism", width: int = 832, height: int = 480) -> Scene:
     """As read_mjcf, of a mechanism in memory."""
     import mujoco
@@ -56,6 +58,7 @@ def scene_of(mechanism: Mechanism, name: str = "mechanism", width: int = 832, he
     )
 
 
+@warnings_of_mujoco()
 def compiled(mechanism: Mechanism, name: str = "mechanism") -> mujoco.MjModel:
     """The mechanism alone as MuJoCo's model. Raises SceneError with MuJoCo's reason."""
     import mujoco

@@ -14,7 +14,7 @@ import numpy as np
 from . import checks
 from .acting import set_velocities
 from .actions import Spin, Throw
-from .dynamics import PREFIX, compile_world, world_spec
+from .dynamics import PREFIX, compile_world, warnings_of_mujoco, world_spec
 from .scene import Colored, Mechanism, Scene
 from .simulate import step_for
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .arrays import Floats
 
 
+@warnings_of_mujoco()
 def to_mjcf(scene: Scene) -> Mechanism:
     """The scene as MJCF text and the files it names: bodies, planes, joints, contacts, velocities as a keyframe.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...geometry.camera_numpy import axis_rotation, quaternion_rotation
 from ..arrays import Floats
+from ..dynamics import warnings_of_mujoco
 from .scene import Ball, Box, Scene
 
 STEP_S = 0.002  # seconds of one integration step
@@ -66,6 +67,7 @@ def _box_xml(b: Box) -> str:
     return f"<body {pose}><freejoint/>{geom}</body>"
 
 
+@warnings_of_mujoco()
 def simulate(scene: Scene) -> Motion:
     """Integrate a scene; frame 0 is the scene as given, or `start_s` seconds later."""
     import mujoco
