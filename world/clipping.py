@@ -12,6 +12,7 @@ from .arrays import Bools, Floats, Ints
 from .scene import Mesh
 
 SAME_PLACE = 1e-9  # of a cut's width: ends of its segments nearer than this are one
+SAME_AREA = 1e-9  # of a cut's area: a fan that covers so much more reaches beyond the outline
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,25 @@ def _clip_outline(outline: Floats, along: Floats, depth: Floats) -> tuple[Floats
 def _fill(segments: Floats, normal: Floats) -> Floats:
     """Triangles [K, 3, D] that fill the outline made of segments [S, 2, D], facing along the normal.
 
-    The even-odd rule between parallel lines through all ends: trapezoids, whatever the outline's loops and holes.
+    A fan about the middle where that covers the same area: half as many, corner to corner with the skin.
     """
+    slabs = _slabs(segments, normal)
+    middle = np.broadcast_to(segments.mean((0, 1)), segments[:, 0].shape)
+    fan = np.stack((middle, segments[:, 0], segments[:, 1]), 1)
+    area = _areas(fan, normal)
+    if np.abs(area).sum() > _areas(slabs, normal).sum() * (1 + SAME_AREA):
+        return slabs
+    return np.where((area < 0)[:, None, None], fan[:, ::-1], fan)
+
+
+def _areas(corners: Floats, normal: Floats) -> Floats:
+    """Twice the areas [K] of triangles [K, 3, D]: positive where they face along the normal."""
+    a, b, c = (corners[:, i, :3] for i in range(3))
+    return np.cross(b - a, c - a) @ normal
+
+
+def _slabs(segments: Floats, normal: Floats) -> Floats:
+    """As _fill, by the even-odd rule between parallel lines through all ends: trapezoids, whatever loops and holes."""
     across = np.linalg.svd(normal[None])[2][1]
     up = np.cross(normal, across)
     u, w = segments[..., :3] @ across, segments[..., :3] @ up

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..motion import Motion, Part
     from ..scene import Mesh
 
+CLOSED = 1e-9  # of the length of all edges: what is left of their integrals by rounding
 CREASE_DEG = 40.0  # faces that meet at a sharper angle are shaded as separate faces
 
 
@@ -126,16 +127,25 @@ def face_normals(mesh: Mesh) -> Floats:
 
 
 def is_closed(mesh: Mesh) -> bool:
-    """Whether each edge of the mesh is shared by two faces that run through it in opposite directions.
+    """Whether the mesh has no rim: each edge is run through in opposite directions by two faces.
 
-    Vertices at one place count as one: a texture's seam does not open a mesh.
+    Vertices at one place count as one: a texture's seam does not open a mesh. Nor do corners that lie on an edge of
+    another face, as cuts leave them: the edges cancel if the line integrals of three plane waves along all of them do.
     """
-    _, same = np.unique(np.round(mesh.vertices, 9), axis=0, return_inverse=True)
+    at, same = np.unique(np.round(mesh.vertices, 9), axis=0, return_inverse=True)
     f = same.reshape(-1)[mesh.faces].astype(np.int64)
     f = f[(f[:, 0] != f[:, 1]) & (f[:, 1] != f[:, 2]) & (f[:, 2] != f[:, 0])]
     start, end = f.ravel(), f[:, [1, 2, 0]].ravel()
     count = int(f.max(initial=0)) + 1
-    return bool(np.array_equal(np.sort(start * count + end), np.sort(end * count + start)))
+    if np.array_equal(np.sort(start * count + end), np.sort(end * count + start)):
+        return True
+    size = float(np.ptp(at, axis=0).max())
+    waves, fields = np.random.default_rng(0).normal(size=(2, 3, 3))  # any will do, the same for each run
+    phase = (at / size) @ np.transpose(waves)  # [N, 3]
+    way, middle = at[end] - at[start], (phase[end] + phase[start]) / 2
+    along = way @ np.transpose(fields) * np.sinc((phase[end] - phase[start]) / (2 * np.pi))
+    total = np.abs((along * np.exp(1j * middle)).sum(0)).max()
+    return bool(total < CLOSED * np.linalg.norm(way, axis=1).sum())
 
 
 def corner_normals(mesh: Mesh, normals: Floats) -> Floats:
