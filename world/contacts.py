@@ -101,7 +101,9 @@ def _first_touch(world: World, off: Ints) -> float:
     bodies = world.model.geom_bodyid[contact.geom[off]]  # [N, 2]
     spatial = np.asarray(data.cvel)[bodies]
     arm = np.asarray(contact.pos)[off, None] - np.asarray(data.subtree_com)[world.model.body_rootid[bodies]]
-    point = spatial[..., 3:] + np.cross(spatial[..., :3], arm)
+    spin = spatial[..., :3]
+    turned = spin[..., [1, 2, 0]] * arm[..., [2, 0, 1]] - spin[..., [2, 0, 1]] * arm[..., [1, 2, 0]]  # cross product
+    point = spatial[..., 3:] + turned
     approach = ((point[:, 0] - point[:, 1]) * contact.frame[off, :3]).sum(1)
     dead = (world.restitution[contact.geom[off]] == 0.0).all(1) & (world.owner[contact.geom[off]] >= 0).all(1)
     fast = (approach > UNHURRIED) & ~dead

@@ -51,6 +51,7 @@ class World:
     step_s: float
     bodies: tuple[Body, ...]
     ids: Ints  # [B] MuJoCo's body of each
+    masses: Floats  # [B] kilograms, infinite of fixed ones
     centers: Floats  # [B, 3] centre of mass in the body's axes: MuJoCo's origin of the body
     owner: Ints  # [G] body of each geom; NOBODY, LINK
     restitution: Floats  # [G]
@@ -139,6 +140,7 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         step_s=float(model.opt.timestep),
         bodies=tuple(bodies),
         ids=ids,
+        masses=np.where([b.fixed for b in bodies], np.inf, model.body_mass[ids]),
         centers=centers,
         owner=np.array([o for o, _ in owner], np.int64),
         restitution=np.array([r for _, r in owner]),

@@ -220,32 +220,29 @@ def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
     """Add impacts to the events; further impacts of the same two bodies within an episode add to its impulse."""
     if not len(hits.impulse):
         return
-    names = [b.name for b in world.bodies]
-    masses = [math.inf if b.fixed else world.mass(i) for i, b in enumerate(world.bodies)]
-    total: dict[tuple[int, int], float] = {}
-    for pair, impulse in zip(hits.owners.tolist(), hits.impulse.tolist(), strict=True):
-        key = (max(pair), min(pair))
-        total[key] = total.get(key, 0.0) + impulse
-    for (a, b), impulse in total.items():
-        light = min(masses[k] for k in (a, b) if k >= 0) if a >= 0 else math.inf
-        if impulse < IMPACT_SPEED * light:
-            continue
-        other = names[b] if b >= 0 else ""
+    pairs = np.sort(hits.owners, 1)
+    _, first, number = np.unique(pairs @ (1, len(world.bodies) + 2), return_index=True, return_inverse=True)
+    total = np.bincount(number, hits.impulse)
+    masses = np.append(world.masses, (math.inf, math.inf))  # -2: a link, -1: planes
+    strong = np.flatnonzero(total >= IMPACT_SPEED * masses[pairs[first]].min(1))
+    for n in strong[np.argsort(first[strong])].tolist():
+        impulse, (low, high) = float(total[n]), pairs[first[n]].tolist()
+        body, other = world.bodies[high].name, world.bodies[low].name if low >= 0 else ""
         for k in range(len(events) - 1, -1, -1):
             e = events[k]
-            if (e.body, e.other) == (names[a], other) and moment - e.time < EPISODE_S:
+            if (e.body, e.other) == (body, other) and moment - e.time < EPISODE_S:
                 events[k] = replace(e, impulse=e.impulse + impulse)
                 break
         else:
-            events.append(Event(kind="impact", time=moment, body=names[a], other=other, impulse=impulse))
+            events.append(Event(kind="impact", time=moment, body=body, other=other, impulse=impulse))
 
 
 def _blows(world: World, events: list[Event], hits: Hits, moment: float) -> dict[str, Blow]:
     """What breaks now: bodies hit with more energy than their toughness, (impulse / mass)^2 / 2."""
     blows: dict[str, Blow] = {}
     for i, body in enumerate(world.bodies):
-        toughness, touched = body.material.toughness, (hits.owners == i).any(1)
-        if toughness is None or not touched.any():
+        toughness = body.material.toughness
+        if toughness is None or not (touched := (hits.owners == i).any(1)).any():
             continue
         met = [e for e in events if body.name in (e.body, e.other) and moment - e.time < EPISODE_S]
         hit = max(met, key=lambda e: e.impulse, default=None)

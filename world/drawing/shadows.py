@@ -58,16 +58,14 @@ class Shadows:
             flat = pixel_map(self.plane @ to_world(camera), camera) * background.depth
             flat += (self.plane @ camera.c2w[:3, 3]).astype(np.float32)[:, None, None]
             flat[:, background.depth >= FAR] = np.inf
-            seen = self.seen = background, flat
+            seen = self.seen = background, np.ascontiguousarray(np.moveaxis(flat, 0, -1))  # [H, W, 2]
         flat = seen[1]
-        extent = np.array(grid.shape[::-1]) * cell
-        inside = (flat[0] > origin[0]) & (flat[0] < origin[0] + extent[0])
-        inside &= (flat[1] > origin[1]) & (flat[1] < origin[1] + extent[1])
-        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-        if not len(rows):
+        inside = cv2.inRange(flat, origin, origin + np.array(grid.shape[::-1]) * cell)
+        left, top, columns, rows = cv2.boundingRect(inside)
+        if not rows:
             return
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        x, y = ((flat[i][box] - np.float32(origin[i])) * np.float32(1 / cell) - np.float32(0.5) for i in (0, 1))
+        box = slice(top, top + rows), slice(left, left + columns)
+        x, y = ((flat[box][..., i] - np.float32(origin[i])) * np.float32(1 / cell) - np.float32(0.5) for i in (0, 1))
         shade = cv2.remap(grid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         rgb[box] *= (1 - strength * np.asarray(shade))[..., None]
 
