@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vdit.world.actions import Actuate, Break, Drag, Push, Release, Throw, Wind
+from vdit.world.drawing.surfaces import is_closed
 from vdit.world.dynamics import compile_world
 from vdit.world.fracture import Blow, Moving, shatter
 from vdit.world.meshes import (
@@ -153,6 +154,7 @@ def test_shards_keep_mass_and_momentum(shape):
     mass = np.array([s.mass for s in shards])
     assert mass.sum() == pytest.approx(body_mass(whole), rel=1e-6)
     assert sum(volume(s.surface) for s in shards) == pytest.approx(volume(surface), rel=1e-9)
+    assert all(is_closed(s.surface) for s in shards), "the inner sides of shards are not drawn"
     assert mass @ np.array([s.velocity for s in shards]) == pytest.approx(mass.sum() * v, rel=0.01)
     assert momentum(shards) == pytest.approx(momentum([replace(whole, velocity=tuple(v), spin=tuple(spin))]), rel=0.01)
 
@@ -216,6 +218,8 @@ def test_a_cup_with_a_handle_breaks_within_its_outline():
     still = Moving(pose=np.eye(4), velocity=np.zeros(3), spin=np.zeros(3))
     shards = shatter(cup, ring, still, Blow(), np.random.default_rng(0))
     assert sum(volume(s.surface) for s in shards) == pytest.approx(volume(ring), rel=1e-9)
+    for s in shards:  # with corners on the edges of other faces, where the cut has a hole
+        assert is_closed(s.surface) and not is_closed(replace(s.surface, faces=s.surface.faces[1:]))
     for s in shards:
         inside = (s.surface.vertices + s.position)[s.surface.faces].mean(1)
         assert np.hypot(inside[:, 0], inside[:, 2]).min() > 0.1 * math.cos(math.pi / 24) - 1e-9
