@@ -1,4 +1,4 @@
-"""How fast the attention kernels are here, and how exact: on a GPU against what else there is, on a CPU the reference.
+"""How fast the attention kernels are here, and how exact: on a GPU against what else there is, on a CPU against SDPA.
 
     python bench/kernels.py [--grid 21x30x52] [--heads 12] [--dtype bf16] [--backward] [--json PATH]
     python bench/kernels.py --cpu
@@ -6,8 +6,8 @@
 Every time stands beside an error: relative, of 64 sampled queries, against fp64. TFLOP/s count visible pairs only and
 come with their share of a measured matrix product; GB/s with their share of a measured copy. On a GPU: SDPA (flash,
 cuDNN), FlexAttention with the same block lists, and SageAttention where it is installed, over plans of falling density;
-then the fused elementwise kernels against eager PyTorch and torch.compile. On a CPU: dense SDPA against the chunked
-reference at 4,096 tokens, and the fused elementwise operators as the reference computes them.
+then the fused elementwise kernels against eager PyTorch and torch.compile. On a CPU: sparse attention
+at 4,096 tokens as a multiple of density times dense SDPA, and the elementwise operators as the reference computes them.
 """
 
 # ruff: noqa: B023  (closures run within the iteration that makes them)
@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from vdit.kernels import cpu, reference
 from vdit.kernels import plan as plans
-from vdit.kernels import reference
 from vdit.kernels.grid import Grid, tile_order, to_tiles, unpack
 
 PATTERNS = {
@@ -253,31 +253,38 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
     return peak, copy
 
 
-def _reference(q: Tensor, k: Tensor, v: Tensor, plan: plans.BlockPlan) -> Tensor:
-    return reference.attention(q, k, v, plan.tensors, plan.block_q, plan.block_k, q.shape[-1] ** -0.5)[0]
-
-
 def cpu_attention(grid: Grid, heads: int, peak: float, rows: list[dict]) -> None:
+    """Forward and backward of each pattern, with their time as a multiple of density times dense SDPA's."""
     device, d = torch.device("cpu"), 128
-    for name, pattern in PATTERNS.items():
+    x = [torch.randn(1, heads, grid.tokens, d, requires_grad=True) for _ in range(3)]
+    out = F.scaled_dot_product_attention(*x)
+    dout = torch.randn_like(out)
+    dense = {
+        "forward": seconds(lambda: F.scaled_dot_product_attention(*(t.detach() for t in x)), device),
+        "backward": seconds(lambda: torch.autograd.grad(out, x, dout, retain_graph=True), device),
+    }
+    print("dense SDPA: " + ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in dense.items()), flush=True)
+    for name, pattern in {**PATTERNS, "tiles 2x2x3": plans.sliding_tiles(2, 2, 3)}.items():
         plan = plans.plan(grid, pattern)
         print(f"\n{name}: {plan.explain()}", flush=True)
-        x = [torch.randn(1, grid.tokens, heads, d) for _ in range(3)]
-        q, k, v = (to_tiles(t, plan.order_q) for t in x)
-        flop = 4.0 * plan.visible * d * heads
-        run = partial(_reference, q, k, v, plan)
-        wrong = error(run(), q, k, v, plan)
-        rows.append(show(name, "reference", seconds(run, device), wrong, plan.density, flop, peak))
-        if plan.is_full:
-            raster = [t.transpose(1, 2).contiguous() for t in x]
-            run = partial(F.scaled_dot_product_attention, *raster)
-            wrong = error(to_tiles(run().transpose(1, 2), plan.order_q), q, k, v, plan)
-            rows.append(show(name, "SDPA", seconds(run, device), wrong, plan.density, flop, peak))
+        q, k, v = (to_tiles(t.detach().transpose(1, 2), plan.order_q) for t in x)
+        listed = plan.tensors, plan.block_q, plan.block_k, d**-0.5
+        out_tiles, lse = cpu.attention(q, k, v, *listed)
+        dout_tiles = torch.randn_like(out_tiles)
+        runs = {
+            "forward": partial(cpu.attention, q, k, v, *listed),
+            "backward": partial(cpu.attention_backward, dout_tiles, q, k, v, out_tiles, lse, *listed),
+        }
+        for way, run in runs.items():
+            taken, flop = seconds(run, device), (4.0 if way == "forward" else 10.0) * plan.visible * d * heads
+            wrong = error(out_tiles, q, k, v, plan) if way == "forward" else None
+            rows.append(show(name, f"cpu {way}", taken, wrong, plan.density, flop, peak))
+            print(f"  {taken / plan.density / dense[way]:.2f} of density x dense", flush=True)
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--cpu", action="store_true", help="time the reference on this CPU (the default without a GPU)")
+    p.add_argument("--cpu", action="store_true", help="time this CPU (the default without a GPU)")
     p.add_argument("--grid", metavar="TxHxW", help="latent tokens; default 21x30x52 (480p, 81 frames), CPU 16x16x16")
     p.add_argument("--heads", type=int, help="default 12, as Wan 1.3B; CPU 2")
     p.add_argument("--dtype", choices=("bf16", "fp16"), default="bf16", help="GPU only; the CPU computes in fp32")

@@ -1,4 +1,6 @@
-"""Who computes: dense attention by PyTorch's SDPA, sparse by Triton on a capable GPU, else by the chunked reference.
+"""Who computes: dense attention by PyTorch's SDPA, sparse by Triton on a capable GPU, by its flash attention on a CPU.
+
+What neither can do, float64 and other devices, the chunked reference does.
 
 A choice comes with its reason. A back end that is asked for by name and cannot run raises; nothing quantised is ever
 chosen by itself. Importing this touches no driver and no triton: a missing or broken triton costs its kernels only.
@@ -14,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import ops
+from . import cpu, ops
 from .grid import Grid, TileOrder, raster_order, to_tiles
 from .plan import BlockPlan, describe
 
-BACKENDS = ("auto", "sdpa", "triton", "int8", "reference")  # int8: Triton with 8-bit q and k, for inference, on request
+# int8: Triton with 8-bit q and k, for inference, on request.
+BACKENDS = ("auto", "sdpa", "triton", "int8", "cpu", "reference")
 HEAD_DIMS = (64, 128)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -38,8 +41,10 @@ def choose(
     if backend == "auto":
         if full:
             return "sdpa", "every token sees every token: PyTorch's own dense attention is the fastest there is"
-        missing = _triton_misses(device, dtype, head_dim)
-        name, reason = ("reference", missing) if missing else ("triton", "sparse, on a GPU that the kernels serve")
+        name, reason = "triton", _triton_misses(device, dtype, head_dim)
+        if reason:
+            name = "reference" if cpu.misses(device, dtype) else "cpu"
+        reason = reason or "sparse, on a GPU that the kernels serve"
         if not torch.compiler.is_compiling():
             _say(plan, name, reason)
         return name, reason
@@ -51,8 +56,10 @@ def choose(
             missing = "it needs a plan"
         if missing:
             raise RuntimeError(f"attention back end {backend} cannot run: {missing}; choose auto")
-    if backend == "reference" and plan is None:
-        raise RuntimeError("attention back end reference cannot run: it needs a plan; choose auto")
+    if backend in ("cpu", "reference"):
+        missing = cpu.misses(device, dtype) if backend == "cpu" else ""
+        if missing or plan is None:
+            raise RuntimeError(f"attention back end {backend} cannot run: {missing or 'it needs a plan'}; choose auto")
     return backend, "asked for by name"
 
 

@@ -1,7 +1,8 @@
 """The kernels as PyTorch operators: fake shapes, closed-form gradients, fit for torch.compile(fullgraph=True).
 
-`backend` says who computes: "reference" anywhere; "triton" on a GPU, or on a CPU under TRITON_INTERPRET=1. Plans
-travel as a list of tensors in PlanTensors' order. Who is asked is dispatch.py's choice; nothing falls back in here.
+`backend` says who computes: "reference" anywhere; "cpu" on one; "triton" on a GPU, or on a CPU under
+TRITON_INTERPRET=1. Plans travel as a list of tensors in PlanTensors' order. Who is asked is dispatch.py's choice;
+nothing falls back in here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import reference
+from . import cpu, reference
 from .plan import PlanTensors
 
 
@@ -28,7 +29,8 @@ def block_attention(
 
         tokens = (p.slot_token, len(p.token_slot)) if raster else (None, 0)
         return attention_forward(q, k, v, p, block_q, block_k, scale, padded, *tokens)
-    out, lse = reference.attention(q, k, v, p, block_q, block_k, scale)
+    compute = cpu.attention if backend == "cpu" else reference.attention
+    out, lse = compute(q, k, v, p, block_q, block_k, scale)
     return (out.index_select(2, p.token_slot.long()).transpose(1, 2).contiguous() if raster else out), lse
 
 
@@ -52,6 +54,8 @@ def block_attention_backward(
         from .triton.attention_backward import attention_backward
 
         return attention_backward(dout, q, k, v, out, lse, p, block_q, block_k, scale, padded)
+    if backend == "cpu" and dlse is None:
+        return cpu.attention_backward(dout, q, k, v, out, lse, p, block_q, block_k, scale)
     return reference.attention_backward(dout, dlse, q, k, v, out, lse, p, block_q, block_k, scale)
 
 

@@ -155,7 +155,6 @@ def _chunks(
     """
     full, part = plan.full_ptr.diff(), plan.part_ptr.diff()
     kinds = torch.stack((full, part), 1)
-    columns = torch.arange(block_k, device=full.device)
     for n_full, n_part in torch.unique(kinds, dim=0).tolist():
         n = n_full + n_part
         if not n:
@@ -167,13 +166,22 @@ def _chunks(
                 for ptr, count in ((plan.full_ptr, n_full), (plan.part_ptr, n_part))
             ]
             whole, partial = plan.full_idx[of[0]].long(), plan.part_idx[of[1]].long()
-            hidden = (columns >= plan.kv_len[whole][..., None]).flatten(1)[:, None]  # [R, 1, n_full * block_k]
-            if n_part:
-                unseen = _unseen(plan, some, partial, block_q, block_k)
-                hidden = torch.cat((hidden.expand(-1, block_q, -1), unseen), 2) if n_full else unseen
-            elif not hidden.any():
-                hidden = None
-            yield some, torch.cat((whole, partial), 1), hidden
+            yield some, torch.cat((whole, partial), 1), hidden_keys(plan, some, whole, partial, block_q, block_k)
+
+
+def hidden_keys(
+    plan: PlanTensors, rows: Tensor, whole: Tensor, partial: Tensor, block_q: int, block_k: int
+) -> Tensor | None:
+    """bool [R, block_q or 1, N * block_k]: keys that query blocks `rows` [R] do not see; None: they see all.
+
+    whole [R, n], partial [R, m]: numbers of the listed key blocks, N = n + m.
+    """
+    columns = torch.arange(block_k, device=rows.device)
+    hidden = (columns >= plan.kv_len[whole][..., None]).flatten(1)[:, None]  # [R, 1, n * block_k]
+    if partial.shape[1]:
+        unseen = _unseen(plan, rows, partial, block_q, block_k)
+        return torch.cat((hidden.expand(-1, block_q, -1), unseen), 2) if whole.shape[1] else unseen
+    return hidden if hidden.any() else None
 
 
 def _unseen(plan: PlanTensors, rows: Tensor, keys: Tensor, block_q: int, block_k: int) -> Tensor:

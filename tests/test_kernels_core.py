@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from torch.nn import functional as F
-from vdit.kernels import dispatch, ops, reference
+from vdit.kernels import cpu, dispatch, ops, reference
 from vdit.kernels.grid import FAR, Grid, choose_tile, from_tiles, raster_order, tile_order, to_tiles, unpack
 from vdit.kernels.plan import FRAME_CAUSAL, FULL, SPATIAL, TEMPORAL, Box, Tiles, plan, sliding_tiles, window
 
@@ -248,9 +248,10 @@ def test_the_reference_is_masked_attention_forward_and_backward(pattern, grid, b
         assert not grad[:, :, p.order_k.slot_token < 0].any()
 
 
+@pytest.mark.parametrize("attention", [reference.attention, cpu.attention], ids=["reference", "cpu"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("pattern, size", [("full", 1), ("window", 1), ("window", 40), ("frame-causal", 6)])
-def test_the_references_error_is_at_most_twice_sdpas_own(pattern, size, dtype):
+def test_the_error_is_at_most_twice_sdpas_own(pattern, size, dtype, attention):
     grid = Grid(3, 5, 7)
     p = plan(grid, PATTERNS[pattern], tile=(2, 3, 4))
     mask = brute(grid, PATTERNS[pattern], (2, 3, 4))
@@ -258,21 +259,41 @@ def test_the_references_error_is_at_most_twice_sdpas_own(pattern, size, dtype):
     q, k, v = (raster(x, p.order_k) for x in tiles)
     exact, _ = dense(q.double(), k.double(), v.double(), mask, 0.125)
     theirs = (F.scaled_dot_product_attention(q, k, v, mask, scale=0.125).double() - exact).abs()
-    ours = (raster(reference.attention(*tiles, p.tensors, 64, 64, 0.125)[0], p.order_q).double() - exact).abs()
+    ours = (raster(attention(*tiles, p.tensors, 64, 64, 0.125)[0], p.order_q).double() - exact).abs()
     assert ours.max() <= 2 * theirs.max() + 3e-6 and ours.mean() <= 2 * theirs.mean() + 3e-6
 
 
-def test_query_blocks_without_keys_give_nothing_and_take_no_gradient():
+@pytest.mark.parametrize("grid, blocks", [("ragged", (64, 32)), ("many tiles", (64, 64)), ("line", (128, 64))], ids=str)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_flash_attention_on_a_cpu_computes_what_the_reference_does(pattern, grid, blocks):
+    sides, tile = GRIDS[grid]
+    p = plan(sides, PATTERNS[pattern], *blocks, tile=tile)
+    q, k, v = qkv(p, torch.float32)
+    out, lse = cpu.attention(q, k, v, p.tensors, *blocks, 0.25)
+    exact = [x.double() for x in (q, k, v)]
+    expected, expected_lse = reference.attention(*exact, p.tensors, *blocks, 0.25)
+    torch.testing.assert_close(out, expected.float(), atol=3e-6, rtol=1e-5)
+    torch.testing.assert_close(lse, expected_lse.float(), atol=3e-6, rtol=1e-5)
+    dout = torch.randn_like(out)
+    mine = cpu.attention_backward(dout, q, k, v, out, lse, p.tensors, *blocks, 0.25)
+    grads = reference.attention_backward(dout.double(), None, *exact, expected, expected_lse, p.tensors, *blocks, 0.25)
+    for grad, exact_grad in zip(mine, grads, strict=True):
+        torch.testing.assert_close(grad, exact_grad.float(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("compute", [reference, cpu], ids=["reference", "cpu"])
+def test_query_blocks_without_keys_give_nothing_and_take_no_gradient(compute):
     p = plan(Grid(3, 5, 7), SPATIAL, tile=(1, 5, 7))
     full_ptr, full_ptr_t = p.tensors.full_ptr.clone(), torch.tensor([0, 1, 2, 2], dtype=torch.int32)
     full_ptr[-1] -= 1  # the last frame's own block is struck off
     lists = p.tensors._replace(
         full_ptr=full_ptr, full_idx=p.tensors.full_idx[:-1], full_ptr_t=full_ptr_t, full_idx_t=p.tensors.full_idx_t[:-1]
     )
-    q, k, v = qkv(p)
-    out, lse = reference.attention(q, k, v, lists, 64, 64, 0.25)
+    q, k, v = qkv(p, torch.float32)
+    out, lse = compute.attention(q, k, v, lists, 64, 64, 0.25)
     assert not out[:, :, 128:].any() and (lse[:, :, 128:] == float("-inf")).all() and out[:, :, :35].any()
-    dq, dk, dv = reference.attention_backward(torch.ones_like(out), None, q, k, v, out, lse, lists, 64, 64, 0.25)
+    dlse = (None,) if compute is reference else ()
+    dq, dk, dv = compute.attention_backward(torch.ones_like(out), *dlse, q, k, v, out, lse, lists, 64, 64, 0.25)
     assert not any(x[:, :, 128:].any() for x in (dq, dk, dv)) and dv[:, :, :35].any()
 
 
@@ -356,25 +377,28 @@ def test_sparse_attention_compiles_into_one_graph(backend):
 
 
 def test_who_computes_and_why():
-    grid, cpu, gpu = Grid(3, 5, 7), torch.device("cpu"), torch.device("cuda")
+    grid, here, gpu = Grid(3, 5, 7), torch.device("cpu"), torch.device("cuda")
     sparse, full = plan(grid, SPATIAL), plan(grid, FULL)
-    assert dispatch.choose(None, cpu, torch.float32, 128)[0] == "sdpa"
+    assert dispatch.choose(None, here, torch.float32, 128)[0] == "sdpa"
     assert dispatch.choose(full, gpu, torch.bfloat16, 128)[0] == "sdpa"
-    name, reason = dispatch.choose(sparse, cpu, torch.float32, 128)
-    assert name == "reference" and "on cpu" in reason
-    assert dispatch.choose(full, cpu, torch.float32, 128, "reference")[0] == "reference"
+    name, reason = dispatch.choose(sparse, here, torch.float32, 128)
+    assert name == "cpu" and "on cpu" in reason
+    assert dispatch.choose(sparse, here, torch.float64, 128)[0] == "reference"
+    assert dispatch.choose(full, here, torch.float32, 128, "reference")[0] == "reference"
     for plan_, device, dtype, d, backend, says in (
-        (sparse, cpu, torch.float32, 128, "sdpa", "sees every token, the plan does not"),
-        (sparse, cpu, torch.float32, 128, "triton", "on cpu"),
-        (sparse, cpu, torch.float32, 128, "int8", "choose auto"),
+        (sparse, here, torch.float32, 128, "sdpa", "sees every token, the plan does not"),
+        (sparse, here, torch.float32, 128, "triton", "on cpu"),
+        (sparse, here, torch.float32, 128, "int8", "choose auto"),
         (sparse, gpu, torch.float32, 96, "triton", "heads of 64 and 128"),
         (sparse, gpu, torch.float64, 128, "triton", "float64"),
-        (None, cpu, torch.float32, 128, "reference", "needs a plan"),
+        (None, here, torch.float32, 128, "reference", "needs a plan"),
+        (sparse, here, torch.float64, 128, "cpu", "not torch.float64"),
+        (sparse, gpu, torch.float32, 128, "cpu", "on cuda"),
     ):
         with pytest.raises(RuntimeError, match=says):
             dispatch.choose(plan_, device, dtype, d, backend)
     with pytest.raises(ValueError, match="expected one of auto"):
-        dispatch.choose(sparse, cpu, torch.float32, 128, "flash")
+        dispatch.choose(sparse, here, torch.float32, 128, "flash")
     x = torch.zeros(1, 100, 2, 64)
     with pytest.raises(ValueError, match="100 queries .* 105"):
         dispatch.attention(x, x, x, sparse)
@@ -386,7 +410,7 @@ def test_attention_in_raster_order_is_the_same_whoever_computes():
     for pattern in (FULL, window(1, 1, 2), FRAME_CAUSAL):
         p = plan(grid, pattern, tile=(2, 3, 4))
         exact, _ = dense(*(x.double().transpose(1, 2) for x in (q, k, v)), brute(grid, pattern, (2, 3, 4)), 0.25)
-        for backend in ("auto", "reference"):
+        for backend in ("auto", "cpu", "reference"):
             got = dispatch.attention(q, k, v, p, backend=backend)
             torch.testing.assert_close(got, exact.transpose(1, 2).float(), atol=2e-6, rtol=1e-5)
 
