@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays import read_array
 from .pictures import cover
 from .signals import POOL, pool
 from .span import ControlError, check_span
@@ -20,8 +18,6 @@ from .span import ControlError, check_span
 PERCENTILES = (0.01, 0.99)  # of a clip's inverse depth: they become 0 and 1 when near and far are not given
 READINGS = ("brighter is nearer", "darker is nearer", "metres")
 MAX_SAMPLES = 1_000_000  # pixels from which the percentiles are taken
-MAX_FILE_BYTES = 4_000_000_000
-Numbers = NDArray[np.number[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,28 +159,8 @@ def depth_from_pictures(
 
 
 def read_depth(path: Path) -> Tensor:
-    """Depth in metres [T,H,W] from .npy, or from an .npz with an array named `depth`. Raises ControlError."""
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ControlError(f"{path}: {path.stat().st_size:,} bytes; expected at most {MAX_FILE_BYTES:,}")
-    try:
-        with open(path, "rb") as f:
-            content: NpzFile | Numbers = np.load(f, allow_pickle=False)
-            if isinstance(content, NpzFile):
-                if "depth" not in content.files:
-                    raise ControlError(
-                        f"{path}: holds {', '.join(content.files) or 'nothing'}; expected an array named depth"
-                    )
-                values: Numbers = content["depth"]
-            else:
-                values = content
-    except ControlError:
-        raise
-    except Exception as e:  # np.load raises whatever its parsers meet
-        raise ControlError(
-            f"{path}: cannot be read as an array ({e}); expected .npy or .npz without pickled objects"
-        ) from e
-    if values.dtype.kind not in "fiu":
-        raise ControlError(f"{path}: holds {values.dtype}; expected numbers, depth in metres")
+    """Depth in metres [T,H,W] from .npy, or from an .npz with an array `depth`. Raises ControlError, TooLarge."""
+    values = read_array(path, "depth")
     maps = torch.from_numpy(values.astype(np.float32))
     if maps.ndim == 4 and maps.shape[-1] == 1:
         maps = maps[..., 0]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from ..machine.limits import TooLarge, check_pixels
 from ..machine.writing import CannotSave, claim, created, written
 from . import bodies, folders, images
 
@@ -107,7 +108,12 @@ async def _view(request: web.Request) -> web.StreamResponse:
     if not path.is_file():
         raise refuse(404, f"{name}: no such file")
     if ("preview" in query or query.get("channel") in ("rgb", "a")) and path.suffix.lower() in PICTURES:
-        picture, kind = await asyncio.to_thread(_redrawn, path, query.get("preview", ""), query.get("channel", ""))
+        try:
+            picture, kind = await asyncio.to_thread(_redrawn, path, query.get("preview", ""), query.get("channel", ""))
+        except TooLarge as reason:
+            raise refuse(413, str(reason)) from None
+        except Exception as reason:  # Pillow's readers raise whatever their parsers meet
+            raise refuse(415, f"{name}: the picture cannot be read ({reason})") from None
         return web.Response(body=picture, content_type=kind)
     kind = mimetypes.guess_type(path.name)[0] or BYTES
     return _file(path, BYTES if kind in ACTIVE else kind)  # never run a file from these folders as a page of ours
@@ -124,6 +130,7 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
     from PIL import Image
 
     with Image.open(path) as image:
+        check_pixels(path.name, *image.size)
         image.load()
     if image.mode == "F" or image.mode.startswith("I"):
         image = images.viewable(image)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from ..machine.limits import TooLarge, check_pixels
+from . import running
 
 SCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 
@@ -22,7 +26,10 @@ def load(path: Path, most: int | None = None):
     frames, masks = [], []
     try:
         with Image.open(path) as picture:
+            count = 1 if picture.format == "MPO" else min(most or sys.maxsize, getattr(picture, "n_frames", 1))
+            check_pixels(str(path), *picture.size, count)
             for page in ImageSequence.Iterator(picture):
+                running.check_interrupted()
                 page = ImageOps.exif_transpose(page)
                 rgb = _rgb(page)
                 if frames and rgb.shape != frames[0].shape:
@@ -39,7 +46,9 @@ def load(path: Path, most: int | None = None):
         raise ValueError(
             f"{path}: found {found}, expected PNG, JPEG, WebP or another picture. Save it again as PNG"
         ) from reason
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
+    except (TooLarge, running.Interrupted):
+        raise
+    except Exception as reason:  # Pillow's readers raise whatever their parsers meet
         raise ValueError(f"{path}: the picture cannot be read ({reason}). Save it again as PNG") from reason
     if not frames:
         raise ValueError(f"{path}: holds no picture")
@@ -100,9 +109,15 @@ def scaled(images, width: int, height: int, method: str, crop: bool):
         left = round((wide - high * width / height) / 2) if wide * height > high * width else 0
         top = round((high - wide * height / width) / 2) if wide * height < high * width else 0
         images = images[:, top : high - top, left : wide - left]
+    check_pixels("the scaled images", width, height, len(images), "video")
     if method == "lanczos":
         return _lanczos(images, width, height)
-    return torch.nn.functional.interpolate(images.movedim(-1, 1), size=(height, width), mode=method).movedim(1, -1)
+    result = torch.empty(len(images), height, width, images.shape[-1], dtype=images.dtype, device=images.device)
+    for i, image in enumerate(images):
+        running.check_interrupted()
+        channels = image[None].movedim(-1, 1)
+        result[i] = torch.nn.functional.interpolate(channels, size=(height, width), mode=method)[0].movedim(0, -1)
+    return result
 
 
 def batched(images: list):
@@ -125,5 +140,8 @@ def _lanczos(images, width: int, height: int):
     from PIL import Image
 
     pixels = (images.float().cpu() * 255).clamp(0, 255).byte().numpy()
-    resized = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.LANCZOS)) for p in pixels]
-    return (torch.from_numpy(np.stack(resized)).float() / 255).to(images)
+    resized = np.empty((len(pixels), height, width, pixels.shape[-1]), np.uint8)
+    for i, picture in enumerate(pixels):
+        running.check_interrupted()
+        resized[i] = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+    return (torch.from_numpy(resized).float() / 255).to(images)

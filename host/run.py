@@ -196,7 +196,7 @@ def media_facts(path: Path) -> dict:
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             facts = {"width": stream.codec_context.width, "height": stream.codec_context.height}
             if container.format.name.startswith(("mov", "matroska", "webm", "avi")):

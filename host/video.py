@@ -16,14 +16,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..machine.limits import check_pixels
 from ..machine.writing import written
-from . import frames
+from . import frames, running, streams
 
 if TYPE_CHECKING:
     import av
+    import numpy as np
     from av.container import InputContainer, OutputContainer
     from torch import Tensor
 
+
+CHECKED_EVERY = 32  # frames, between two looks at the limits and the free memory
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +172,9 @@ class VideoFromFile(VideoInput):
         if not container.streams.video:
             container.close()
             raise ValueError(f"{self}: holds no video stream")
+        if container.streams.video[0].codec_context is None:
+            container.close()
+            raise ValueError(f"{self}: its codec is not known here; re-export it as mp4 (H.264)")
         return container
 
     def get_dimensions(self) -> tuple[int, int]:
@@ -190,24 +197,38 @@ class VideoFromFile(VideoInput):
 
     def get_frame_count(self) -> int:
         """From the file's head, or counted where that does not say."""
+        from av.error import FFmpegError
+
         with self._open() as container:
-            return container.streams.video[0].frames or sum(1 for _ in container.decode(video=0))
+            if promised := container.streams.video[0].frames:
+                return promised
+            count = 0
+            try:
+                for _ in container.decode(video=0):
+                    running.check_interrupted()
+                    count += 1
+            except FFmpegError as reason:
+                raise ValueError(f"{self}: broken after {count} frames ({reason.strerror}); re-export it") from reason
+            return count
 
     def get_components(self) -> VideoComponents:
         """All frames, upright and at a constant rate, and the sound."""
-        import av
         import numpy as np
         import torch
         from av.error import FFmpegError
 
-        pictures, times = [], []
+        pictures: list[np.ndarray] = []
+        times = []
         with self._open() as container:
             stream = container.streams.video[0]
             rate = Fraction(stream.average_rate or 1)
+            check_pixels(str(self), stream.width, stream.height, streams.promised(stream), "video")
             try:
                 for frame in container.decode(stream):
+                    running.check_interrupted()
                     pictures.append(frames.upright(frame.to_ndarray(format="rgb24"), frames.turns(frame)))
                     times.append(frame.time)
+                    self._check_size(pictures)
             except FFmpegError as reason:
                 message = f"{self}: broken after {len(pictures)} frames ({reason.strerror}); re-export it"
                 raise ValueError(message) from reason
@@ -223,16 +244,23 @@ class VideoFromFile(VideoInput):
                 log.warning("%s", remarks[0])
                 pictures = [pictures[index] for index in shown]
             images = torch.from_numpy(np.stack(pictures)).float() / 255
-            metadata, audio = dict(container.metadata), None
-            if container.streams.audio:
-                container.seek(0)
-                resampler = av.AudioResampler(format="fltp")
-                decoded = (piece for frame in container.decode(audio=0) for piece in resampler.resample(frame))
-                pieces = [piece.to_ndarray() for piece in decoded]
-                if pieces:
-                    waveform = torch.from_numpy(np.concatenate(pieces, axis=1))[None]
-                    audio = {"waveform": waveform, "sample_rate": int(container.streams.audio[0].sample_rate)}
+            metadata = dict(container.metadata)
+            audio, damage = streams.sound(container)
+        if damage:
+            remarks += (f"{self}: {damage}",)
+            log.warning("%s", remarks[-1])
         return VideoComponents(images, rate, audio, metadata, remarks)
+
+    def _check_size(self, pictures: list[np.ndarray]) -> None:
+        """Raises ValueError where the newest frame is of another size, TooLarge where there are too many."""
+        first, last = pictures[0].shape, pictures[-1].shape
+        if last != first:
+            raise ValueError(
+                f"{self}: frame {len(pictures)} is {last[1]}x{last[0]}, those before {first[1]}x{first[0]}: the size "
+                "changes midway. Re-export it at one size"
+            )
+        if len(pictures) % CHECKED_EVERY == 0:  # the head may say less than there is
+            check_pixels(str(self), first[1], first[0], len(pictures), "video")
 
     def save_to(
         self, path, format=VideoContainer.AUTO, codec=VideoCodec.AUTO, metadata=None, crf=None, color_space=None
@@ -302,6 +330,7 @@ def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how:
                 sound_codec, sound_rate = _sound_of(how, int(video.audio["sample_rate"]))
                 sound = output.add_stream(sound_codec, rate=sound_rate)
             for image in images:
+                running.check_interrupted()
                 frame = _frame(image, video.bit_depth).reformat(
                     format=pixel_format, dst_colorspace=matrix if how.bt709 else None
                 )
@@ -351,9 +380,10 @@ def _remux(source: InputContainer, path: Path, metadata: Mapping[str, Any], muxe
     """Copies picture and sound packet by packet."""
     with _create(path, muxer) as output:
         _tag(output, metadata)
-        streams = (stream for stream in source.streams if stream.type in ("video", "audio"))
-        copies = {stream: output.add_stream_from_template(stream) for stream in streams}
+        kept = (stream for stream in source.streams if stream.type in ("video", "audio"))
+        copies = {stream: output.add_stream_from_template(stream) for stream in kept}
         for packet in source.demux(*copies):
+            running.check_interrupted()
             if packet.dts is not None:
                 packet.stream = copies[packet.stream]
                 output.mux(packet)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...machine.writing import written
 from ..codec.tiny import TinyCodec, TinyCodecConfig
@@ -22,14 +23,17 @@ from ..student import added, additions, from_teacher, with_added
 from ..text import WordEncoder
 from ..vdit import VDiT
 from ..world_model import WorldModel
+from .checksums import check_card, check_tensors, checksums
 from .families import identify
 from .fill import check_names
 from .gate import gate_path, load_gate
+from .promises import on_paper
 from .weights import open_weights
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
 FLOATS, INT8, ADDITIONS = FORMATS = 1, 2, 3  # 2: int8_rows; 3: of a student, what it adds to its teacher (student.py)
 PREFIXES = {"transformer": "diffusion_model.", "codec": "codec.", "text": "text_encoder.", "dynamics": "dynamics."}
+Named = Mapping[str, Tensor]
 PREVIEW_MAP = PREFIXES["codec"] + "preview_map"  # optional
 
 
@@ -79,8 +83,10 @@ def save_world_model(
     if beside is not None:
         header["beside"] = {"file": beside, "parts": _digest(base, rank is not None), "rank": rank}
     path.parent.mkdir(parents=True, exist_ok=True)
+    stored = quantise_rows(tensors) if int8 else tensors
+    header["checksums"] = checksums(stored)
     with written(path) as partial:
-        save_file(quantise_rows(tensors) if int8 else tensors, partial, metadata={"vdit": json.dumps(header)})
+        save_file(stored, partial, metadata={"vdit": json.dumps(header)})
     return path
 
 
@@ -90,39 +96,26 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     Raises CheckpointError naming the file, what was found and what is expected.
     """
     path = Path(path)
-    header, tensors = _read(path)
+    header, stored, tensors = _read(path)
     rank = header.get("beside", {}).get("rank")
     teacher = _teacher(path, header["beside"], device) if "beside" in header else None
     try:
-        config = VDiTConfig(**header["transformer"])
-        if teacher is None or rank is None:
-            transformer = VDiT(config)
-        else:
-            transformer = from_teacher(_vdit(teacher), config.layers)
-        if transformer.config != config:
-            raise ValueError("its sizes are not those of its teacher")
-        defaults, facts = {**DEFAULTS, **header["defaults"]}, header["facts"]
-        if teacher is not None:
-            shared = teacher.codec, teacher.text, defaults, facts
-            model = WorldModel(config, transformer, *shared, dynamics=teacher.dynamics, teacher=teacher)
-            model.gate = teacher.gate
-        else:
-            codec = TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors)
-            text = WordEncoder(**header["text"], dim=config.text_dim)
-            dynamics = ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None
-            gate = load_gate(beside) if (beside := gate_path(path)).is_file() else None
-            model = WorldModel(config, transformer, codec, text, defaults, facts, dynamics=dynamics, gate=gate)
-    except (KeyError, TypeError, ValueError) as e:
+        if rank is None:  # the model's own sizes count: they must be those of the file before memory is taken for them
+            with on_paper(len(tensors)):
+                planned = _model(header, teacher, None, tensors)
+            _check_shapes(path, tensors, _own_parts(planned, teacher), None)
+        elif teacher is None or header["transformer"]["layers"] > teacher.config.layers:
+            raise ValueError(f"it has {header['transformer']['layers']} layers, more than its teacher")
+        model = _model(header, teacher, rank, tensors)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
-    _check_finite(path, tensors)
-    own = model.parts if teacher is None else {"transformer": model.transformer}
-    weights = {part: module.state_dict() for part, module in own.items()}
-    if rank is None:
-        wanted = {part: {name: tuple(v.shape) for name, v in values.items()} for part, values in weights.items()}
-    else:
-        wanted = {"transformer": additions(weights["transformer"], rank)}
-    shapes = {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()}
-    check_names(path, {name: tuple(v.shape) for name, v in tensors.items()}, shapes, "the model of its header")
+    if teacher is None and (beside := gate_path(path)).is_file():
+        model.gate = load_gate(beside)
+    own = _own_parts(model, teacher)
+    weights = _check_shapes(path, tensors, own, rank)
+    check_tensors(path, header.get("checksums"), stored)
     for part, module in own.items():
         prefix = PREFIXES[part]
         found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
@@ -132,6 +125,44 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     return model
 
 
+def _model(header: dict[str, Any], teacher: WorldModel | None, rank: int | None, tensors: Named) -> WorldModel:
+    """The model that a header describes, without the file's weights. Raises what wrong headers make its parts raise."""
+    config = VDiTConfig(**header["transformer"])
+    if teacher is None or rank is None:
+        transformer = VDiT(config)
+    else:
+        transformer = from_teacher(_vdit(teacher), config.layers)
+    if transformer.config != config:
+        raise ValueError("its sizes are not those of its teacher")
+    defaults, facts = {**DEFAULTS, **header["defaults"]}, header["facts"]
+    if teacher is not None:
+        shared = teacher.codec, teacher.text, defaults, facts
+        model = WorldModel(config, transformer, *shared, dynamics=teacher.dynamics, teacher=teacher)
+        model.gate = teacher.gate
+        return model
+    codec = TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors)
+    text = WordEncoder(**header["text"], dim=config.text_dim)
+    dynamics = ObjectDynamics(DynamicsConfig(**header["dynamics"])) if "dynamics" in header else None
+    return WorldModel(config, transformer, codec, text, defaults, facts, dynamics=dynamics)
+
+
+def _own_parts(model: WorldModel, teacher: WorldModel | None) -> Mapping[str, nn.Module]:
+    """The parts whose weights lie in the bundle itself."""
+    return model.parts if teacher is None else {"transformer": model.transformer}
+
+
+def _check_shapes(path: Path, tensors: Named, own: Mapping[str, nn.Module], rank: int | None) -> dict[str, dict]:
+    """The parts' state dicts. Raises CheckpointError unless the file has just the tensors that they need."""
+    weights = {part: module.state_dict() for part, module in own.items()}
+    if rank is None:
+        wanted = {part: {name: tuple(v.shape) for name, v in values.items()} for part, values in weights.items()}
+    else:
+        wanted = {"transformer": additions(weights["transformer"], rank)}
+    shapes = {PREFIXES[part] + name: shape for part, named in wanted.items() for name, shape in named.items()}
+    check_names(path, {name: tuple(v.shape) for name, v in tensors.items()}, shapes, "the model of its header")
+    return weights
+
+
 def _vdit(model: WorldModel) -> VDiT:
     """The transformer of a bundle's model, which is always a VDiT."""
     return cast(VDiT, model.transformer)
@@ -139,13 +170,21 @@ def _vdit(model: WorldModel) -> VDiT:
 
 def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) -> WorldModel:
     """The model whose parts a bundle shares; reference: the header's entry `beside`."""
-    other = path.with_name(Path(reference["file"]).name)
+    try:
+        other = path.with_name(Path(reference["file"]).name)
+        parts, rank = reference["parts"], reference.get("rank")
+        if rank is not None and (type(rank) is not int or rank < 1):
+            raise ValueError(f"rank {rank!r}")
+    except (KeyError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: what it says of its teacher cannot be used ({e}); get the file again") from e
     if not other.is_file():
         raise CheckpointError(
             f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it"
         )
+    if "beside" in _header(other, open_weights(other).metadata):
+        raise CheckpointError(f"{path}: {other.name} beside it is a student too, not its teacher; get both files again")
     model = load_world_model(other, device)
-    if _digest(model, reference.get("rank") is not None) != reference["parts"]:
+    if _digest(model, rank is not None) != parts:
         raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
     return model
 
@@ -159,24 +198,37 @@ def _digest(model: WorldModel, whole: bool = False) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """(header, tensors as stored, their values)."""
     weights = open_weights(path)
-    meta = weights.metadata.get("vdit")
-    if meta is None:
+    if "vdit" not in weights.metadata:
         title = identify(weights.shapes, weights.metadata).title
         raise CheckpointError(f"{path}: this is {title}; only bundles of VDiT's own are read here")
-    try:
-        header = json.loads(meta)
-    except json.JSONDecodeError as e:
-        raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
+    header = _header(path, weights.metadata)
     if header.get("format") not in FORMATS:
         raise CheckpointError(
             f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS}: update the pack"
         )
+    stored = weights.everything()
+    check_card(path)
     try:
-        return header, dequantise_rows(weights.everything())
+        tensors = dequantise_rows(stored)
     except (KeyError, RuntimeError) as e:
         raise CheckpointError(f"{path}: a matrix in 8 bits has no scales that fit ({e}); get the file again") from e
+    _check_finite(path, tensors)
+    return header, stored, tensors
+
+
+def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The VDiT header, a JSON object. Raises CheckpointError."""
+    try:
+        header = json.loads(metadata["vdit"])
+        beside = header.get("beside", {})
+        if not isinstance(beside, dict):
+            raise ValueError("its entry `beside` is no object")
+    except (KeyError, AttributeError, ValueError, RecursionError) as e:
+        raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
+    return header
 
 
 def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -1,0 +1,64 @@
+"""Whether the weights of VDiT's own files are those that were saved: one changed bit makes another model, silently."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+DIGITS = 16  # hex digits of SHA-256 that a header keeps for each tensor
+PIECE = 1 << 20  # bytes read at a time
+DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+def checksum(tensor: Tensor) -> str:
+    """Of its bytes as stored."""
+    return hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy()).hexdigest()[:DIGITS]
+
+
+def checksums(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """What a header keeps: one checksum a tensor."""
+    return {name: checksum(tensor) for name, tensor in tensors.items()}
+
+
+def check_tensors(path: Path, kept: object, tensors: Mapping[str, Tensor]) -> None:
+    """Compare tensors with the checksums that the header keeps; older files keep none. Raises CheckpointError."""
+    if kept is None:
+        return
+    if not isinstance(kept, dict):
+        raise CheckpointError(f"{path}: its checksums cannot be used; get the file again")
+    changed = [name for name, tensor in tensors.items() if kept.get(name) != checksum(tensor)]
+    if changed:
+        raise CheckpointError(
+            f"{path}: {len(changed)} of {len(tensors)} tensors are not those that were saved, first {changed[0]}: the "
+            "file is damaged, get it again"
+        )
+
+
+def check_card(path: Path) -> None:
+    """Compare a file with the SHA-256 that the model card beside it gives, if there is one. Raises CheckpointError."""
+    card = path.with_suffix(".md")
+    if card.is_file():
+        found, digests = path.stat(), DIGEST.findall(card.read_text("utf-8", "replace"))
+        if digests and _digest(path, found.st_size, found.st_mtime_ns) not in digests:
+            raise CheckpointError(
+                f"{path}: its SHA-256 is not the one that {card.name} gives: the file is damaged or of another "
+                "release, get both again"
+            )
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    """Worked out once for a file of this size and time."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
