@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .comfy import io
+from .discovery import SEARCH_ALIASES, fold_advanced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,8 @@ def node_schema(
     """
     for entry in inputs:
         entry.tooltip = entry.tooltip or tooltips[entry.id]
-    return io.Schema(
+    fold_advanced(cls.__name__, inputs)
+    schema = io.Schema(
         node_id=cls.__name__,
         display_name=display_name,
         category=CATEGORY,
@@ -52,6 +54,8 @@ def node_schema(
         outputs=[kind.Output(display_name=name, tooltip=tooltips[f"-> {name}"]) for name, kind in outputs.items()],
         is_output_node=is_output_node,
     )
+    schema.search_aliases = list(SEARCH_ALIASES.get(cls.__name__, ()))  # no argument of ComfyUI before 0.16
+    return schema
 
 
 def shown(node_id: str, remarks: Sequence[str]) -> dict | None:

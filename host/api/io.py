@@ -52,6 +52,7 @@ class Schema:
     is_output_node: bool = False
     is_deprecated: bool = False
     is_experimental: bool = False
+    search_aliases: list[str] = field(default_factory=list)
 
     def finalize(self) -> Schema:
         """Fills in what ComfyUI fills in: output nodes get the prompt, outputs without an id get one."""
@@ -70,6 +71,7 @@ class Schema:
         inputs = grouped(self.inputs)
         for h in self.hidden:
             inputs.setdefault("hidden", {})[h.name] = (h.value,)
+        found_by = {"search_aliases": self.search_aliases} if self.search_aliases else {}
         return {
             "input": inputs,
             "input_order": {group: list(entries) for group, entries in inputs.items()},
@@ -87,6 +89,7 @@ class Schema:
             "deprecated": self.is_deprecated,
             "experimental": self.is_experimental,
             "api_node": False,
+            **found_by,
         }
 
 

@@ -1,0 +1,64 @@
+"""How people find a node by other words, and how many of its inputs they see at first.
+
+Both are what newer ComfyUIs read; older ones show every input and search by name. Node ids, orders and values stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .comfy import io
+
+# What the same thing is called elsewhere: in other packs, in papers, by beginners.
+SEARCH_ALIASES = {
+    "VDiTLoadModel": ("wan", "checkpoint", "diffusion model", "unet loader", "gguf", "world model", "bundled"),
+    "VDiTLoadLoRA": ("lora", "lightx2v", "causvid", "4 steps"),
+    "VDiTEncodeConditioning": ("prompt", "text to video", "image to video", "t2v", "i2v", "vace", "first last frame"),
+    "VDiTDistillPreview": ("quick preview", "draft", "four seeds", "takes", "distilled", "few steps"),
+    "VDiTSample": ("ksampler", "generate", "render", "denoise"),
+    "VDiTDecode": ("vae decode", "latent to video"),
+    "VDiTCameraPath": ("camera control", "orbit", "pan", "dolly", "zoom", "trajectory", "recammaster", "fun camera"),
+    "VDiTDepthControl": ("depth map", "depth anything", "controlnet depth"),
+    "VDiTFlowControl": ("optical flow", "warped noise", "go with the flow"),
+    "VDiTMotionBrush": ("drag", "trajectory", "draw motion", "animate"),
+    "VDiTFlowFromVideo": ("optical flow", "motion transfer", "raft", "driving video"),
+    "VDiTSceneFromPicture": ("image to 3d", "segment", "physics", "cut out", "rigid bodies"),
+    "VDiTActions": ("push", "throw", "fall", "break", "force", "what happens"),
+    "VDiTSimulate": ("physics", "mujoco", "rigid body", "animate", "draft video"),
+    "VDiTSimulateScene": ("physics", "synthetic", "random scene", "ground truth"),
+    "VDiTSceneFile": ("mujoco", "mjcf", "robot", "load scene"),
+    "VDiTSaveScene": ("export scene", "json"),
+    "VDiTScoreVideo": ("evaluate", "metric", "physics score"),
+    "VDiTPhysicsBenchmark": ("evaluate", "metric", "object permanence"),
+    "VDiTAttentionPatch": ("sparse attention", "speed", "faster", "radial", "window attention"),
+    "VDiTAsModel": ("bridge", "ksampler", "to model"),
+    "VDiTAsVAE": ("bridge", "vae decode", "to vae"),
+    "VDiTAsConditioning": ("bridge", "ksampler", "to conditioning"),
+    "VDiTFromModel": ("bridge", "native", "unet", "gguf"),
+    "VDiTUseVAE": ("bridge", "native vae"),
+}
+
+# Inputs that are folded away: whoever makes a first video leaves them as they are.
+ADVANCED = {
+    "VDiTLoadModel": ("attention", "window", "low_noise_file", "text_encoder", "tokenizer", "dtype"),
+    "VDiTLoadLoRA": ("expert",),
+    "VDiTEncodeConditioning": ("strength", "draft_strength"),
+    "VDiTDistillPreview": ("fps", "width", "height", "shift"),
+    "VDiTSample": ("guidance", "shift", "solver", "fps", "scheduler", "guidance_low"),
+    "VDiTCameraPath": ("easing", "fov_deg", "look_down_deg", "file", "strength", "start", "end", "direction"),
+    "VDiTDepthControl": ("near", "far", "file", "strength", "start", "end"),
+    "VDiTFlowControl": ("join", "full_pixels", "start", "end"),
+    "VDiTFlowFromVideo": ("check",),
+    "VDiTSceneFromPicture": ("names", "depth_kind", "fov_deg"),
+    "VDiTSimulate": ("width", "height", "mask_of"),
+    "VDiTSimulateScene": ("split", "fps", "start_frames"),
+    "VDiTPhysicsBenchmark": ("split", "known_frames", "steps"),
+    "VDiTAttentionPatch": ("full_start",),
+}
+
+
+def fold_advanced(node_id: str, inputs: Sequence[io.SocketInput]) -> None:
+    """Marks the inputs of ADVANCED; in extra_dict, because ComfyUI before 0.16 knows no argument for it."""
+    for entry in inputs:
+        if entry.id in ADVANCED.get(node_id, ()):
+            entry.extra_dict = {**entry.extra_dict, "advanced": True}
