@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import sys
@@ -16,6 +17,8 @@ from .catalog import PACK_NAME
 
 WEB = folders.PACK / "web"
 WORKFLOWS = folders.PACK / "workflows"
+BLUEPRINTS = folders.PACK / "subgraphs"
+LOCALES = folders.PACK / "locales"
 NO_CACHE = {"Cache-Control": "no-cache"}
 MAX_UPLOAD_BYTES = 512 * 1024 * 1024
 FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD_BYTES}
@@ -23,11 +26,9 @@ FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD_BYT
 FIXED: dict[str, object] = {  # path -> answer; empty where this host has none of what is asked for
     "/features": FEATURES,
     "/users": {"storage": "server", "migrated": True},
-    "/i18n": {},
     "/embeddings": [],
     "/models": [],
     "/experiment/models": [],
-    "/global_subgraphs": {},
     "/node_replacements": {},
     "/internal/logs/raw": {"entries": [], "size": {"cols": 80, "rows": 24}},
     "/internal/logs": "",
@@ -74,6 +75,32 @@ async def _list_extensions(request: web.Request) -> web.Response:
 @routes.get("/workflow_templates")
 async def _list_templates(request: web.Request) -> web.Response:
     return web.json_response({PACK_NAME: [path.stem for path in sorted(WORKFLOWS.glob("*.json"))]})
+
+
+@routes.get("/global_subgraphs")
+async def _list_blueprints(request: web.Request) -> web.Response:
+    return web.json_response({path.stem: _blueprint(path) for path in sorted(BLUEPRINTS.glob("*.json"))})
+
+
+@routes.get("/global_subgraphs/{id}")
+async def _read_blueprint(request: web.Request) -> web.Response:
+    """One with its text in `data`; null where there is none of that name, as ComfyUI answers."""
+    found = {path.stem: path for path in BLUEPRINTS.glob("*.json")}.get(request.match_info["id"])
+    return web.json_response(found and {**_blueprint(found), "data": found.read_text("utf-8")})
+
+
+def _blueprint(path: Path) -> dict:
+    return {"source": "custom_node", "name": path.stem, "info": {"node_pack": f"custom_nodes.{PACK_NAME}"}}
+
+
+@routes.get("/i18n")
+async def _translations(request: web.Request) -> web.Response:
+    """{language: the content of its main.json, with that of nodeDefs.json under this name}, as ComfyUI merges them."""
+    answer = {}
+    for folder in sorted(path for path in LOCALES.glob("*/") if path.is_dir()):
+        texts = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
+        answer[folder.name] = texts.pop("main", {}) | texts
+    return web.json_response(answer)
 
 
 @routes.get("/user.css")
