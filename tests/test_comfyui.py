@@ -95,6 +95,18 @@ def test_templates_and_help_are_served(core):
         assert get(f"{core.url}/api/workflow_templates/vdit/{path.name}") == json.loads(path.read_text("utf-8"))
     for cls in NODES:
         assert fetch(f"{core.url}/extensions/vdit/docs/{cls.GET_SCHEMA().node_id}.md").startswith("# ")
+    assert get(f"{core.url}/i18n")["ja"]["nodeDefs"]["VDiTSample"]["inputs"]["seed"]["name"] == "シード"
+
+
+def test_blueprints_are_served(core):
+    if core.version < (0, 8):
+        pytest.skip("this core has no blueprints")
+    listed = get(f"{core.url}/global_subgraphs")
+    ours = {number: entry["name"] for number, entry in listed.items() if entry["info"]["node_pack"].endswith("vdit")}
+    assert set(ours.values()) == {path.stem for path in (PACK / "subgraphs").glob("*.json")}
+    for number, name in ours.items():
+        graph = json.loads(get(f"{core.url}/global_subgraphs/{number}")["data"])
+        assert workflow.to_prompt(graph, core.infos) and graph["nodes"][0]["title"] == name
 
 
 # --- runs

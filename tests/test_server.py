@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -110,6 +111,20 @@ def test_nodes_templates_help_and_scripts_of_the_pack_are_served(studio):
     )
     for script in json.loads(ask(studio, "GET", "/api/extensions")[2]):
         assert ask(studio, "GET", script)[0] == 200, script
+
+
+def test_blueprints_and_translations_of_the_pack_are_served(studio):
+    listed = json.loads(ask(studio, "GET", "/api/global_subgraphs")[2])
+    assert {entry["name"] for entry in listed.values()} == {"Picture to moving picture", "Preview, pick, render"}
+    for number, entry in listed.items():
+        assert entry["source"] == "custom_node" and entry["info"] == {"node_pack": "custom_nodes.vdit"}
+        data = json.loads(ask(studio, "GET", f"/api/global_subgraphs/{quote(number)}")[2])["data"]
+        assert json.loads(data)["nodes"][0]["title"] == entry["name"]
+    assert json.loads(ask(studio, "GET", "/api/global_subgraphs/..%2F..%2Fpyproject")[2]) is None
+    texts = json.loads(ask(studio, "GET", "/api/i18n")[2])
+    assert texts.keys() == {"ja", "ko", "zh"}
+    assert texts["zh"]["nodeDefs"]["VDiTSample"]["inputs"]["seed"]["name"] == "种子"
+    assert "drop-it" in texts["ko"]["templateWorkflows"]["template"]["vdit"]
 
 
 def test_a_studio_for_the_network_still_refuses_foreign_names_and_sites():
