@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .images import dilated, distance_inside, resized
+from .images import box_mean, dilated, distance_inside, resized
 from .membrane import membrane
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Floats, Ints
 
 RADIUS = 3  # pixels: patches of 7 x 7, as in Wexler et al. (2007)
-SYNTHESIS_SIDE = 280  # pixels of the longer side at which patches are searched; finer levels copy what was found
+SIZE = 2 * RADIUS + 1
+SYNTHESIS_SIDE = 280  # pixels of the longer side at which patches are searched; the full size copies what was found
 COARSEST_HOLE = 3.0  # pixels: radius of the hole at the coarsest level, under a patch's own
-EXHAUSTIVE = 3_000_000  # pairs of target and source up to which all are compared
-ROUNDS = {0: 8, 1: 6}  # of search and vote a level, coarsest first; later levels: LATER
-LATER = 3
+EXHAUSTIVE = 1_000_000  # pairs of target and source up to which all are compared
+ROUNDS = 6, 3  # of search and vote: at the coarsest level, at the others
+STEPS = 3, 1  # pixels between a target and the neighbours whose shifts it tries; no more than RADIUS
+RANDOM_TRIES = 3  # random sources a round, at shrinking distances
 OTHER_SIDE = 1e3  # cost of a source on another side: more than any difference of patches
+FAR_COST = 0.15, 0.6  # cost, in squared colour steps, of a source one picture width away, and above or below
+OFTEN = 0.2, 0.05  # cost of a source that is used as often as all are on average: at the coarsest level, at the others
+SEAM = 0.02  # cost of each neighbour, of four, with another shift: copies are of one piece
+TEXTURE = 1.0  # weight of the mean size of gradients beside colours: else blurred places look like all others
+GUIDED = 0.3  # weight of the difference between a source's colour and the guide's, beside that of patches
+AXES = np.array([[1, 1, 1, 0], [1, 0, -1, 0], [1, -2, 1, 0], [0, 0, 0, TEXTURE]]) / np.sqrt([[3], [2], [6], [1]])
 LIGHT_STEP = 0.12  # the largest difference in light, of 1, that is evened out at the hole's edge
-RANDOM_TRIES = 4  # random sources a round, at shrinking distances
-FAR_COST = 0.15  # cost, in squared colour steps, of a source one picture width away: near ones are likelier
 
 
-def exemplar_fill(values: Floats, hole: Bools, sides: Ints, generator: np.random.Generator) -> Floats:
+def exemplar_fill(values: Floats, hole: Bools, guide: Floats, sides: Ints, generator: np.random.Generator) -> Floats:
     """values [H, W, 3] float32 with `hole` [H, W] filled from patches on the same side (equal number in `sides`).
 
-    Sources: Wexler, Shechtman, Irani, "Space-time completion of video" (2007); Barnes et al., "PatchMatch" (2009).
+    guide [H, W, 3]: colours to be expected, in the hole too: patches come from where they are alike.
+    Sources: Wexler, Shechtman, Irani, "Space-time completion of video" (2007); Barnes et al., "PatchMatch" (2009);
+    Newson et al., "Video inpainting of complex scenes" (2014): start from the rim, texture features; Kaspar et al.,
+    "Self tuning texture optimization" (2015): no source is used too often.
     """
     h, w = hole.shape
     radius = float(distance_inside(hole).max())
@@ -36,110 +46,155 @@ def exemplar_fill(values: Floats, hole: Bools, sides: Ints, generator: np.random
     coarsest = max(finest, int(np.ceil(np.log2(max(1.0, radius / COARSEST_HOLE)))))
     while coarsest > finest and min(h, w) / 2**coarsest < 6 * RADIUS:
         coarsest -= 1
-    sources: Ints | None = None
-    current: Floats | None = None
-    start, gap = _reduced(values, hole, _size(w, h, finest))
-    start, basis = membrane(start, gap), _basis()
-    for number, level in enumerate(range(coarsest, finest - 1, -1)):
-        size = _size(w, h, level)
-        image, gap = np.array(resized(start, *size)), _covered(hole, size)
+    start, gap = _reduced(_with_texture(values, hole), hole, _size(w, h, finest))
+    start = membrane(start, gap)
+    level: _Level | None = None
+    for number in range(coarsest, finest - 1, -1):
+        size = _size(w, h, number)
+        gap = _covered(hole, size)
         if gap.all():  # so coarse that nothing is left to copy from
             continue
         side = sides[_nearest(h, size[1])][:, _nearest(w, size[0])]
-        if current is not None:
-            image[gap] = resized(current, *size)[gap]
-        sources = None if sources is None else _grown(sources, size)
-        current, sources = _synthesised(image, gap, side, sources, basis, ROUNDS.get(number, LATER), generator)
-    if sources is None:
-        return membrane(values, hole)
-    return _copied(values, hole, sources)
+        coarser, level = level, _Level.of(np.array(resized(start, *size)), gap, side, resized(guide, *size))
+        if coarser is None:
+            level.peel()
+        else:
+            level.grow(coarser)
+        later = coarser is not None
+        for _ in range(ROUNDS[later]):
+            level.search(generator, OFTEN[later])
+            level.vote()
+    return membrane(values, hole) if level is None else _copied(values, hole, level.sources())
 
 
-class _Round(NamedTuple):
-    """One round of search: features [h, w, F] of patches, targets [N, 2], and which middles may be copied."""
+@dataclass(eq=False)
+class _Level:
+    """The picture at one size. Pixels are numbered row by row; a target's source is its number plus its shift."""
 
-    features: Floats
-    targets: Ints
-    valid: Bools
-    side: Ints
+    image: Floats  # [h, w, C] colours and texture
+    gap: Bools  # [h, w] to be filled
+    side: Ints  # [h * w]
+    valid: Bools  # [h * w] middles of patches that may be copied
+    targets: Ints  # [N] middles of patches that touch the gap
+    shift: Ints  # [h * w]
+    guide: Floats  # [h * w, 3] colours to be expected, weighted as features are
+    depth: Floats  # [h * w] pixels from the gap's rim
 
-    def cost(self, sources: Ints) -> Floats:
-        """How unlike [N] the targets' patches the ones at sources [N, 2] are; other sides and far ones cost more."""
-        rows, columns = self.targets[:, 0], self.targets[:, 1]
-        difference = ((self.features[sources[:, 0], sources[:, 1]] - self.features[rows, columns]) ** 2).sum(1)
-        far = ((sources - self.targets) ** 2).sum(1) / max(self.valid.shape) ** 2
-        other = self.side[sources[:, 0], sources[:, 1]] != self.side[rows, columns]
-        return difference * (1 + far) + FAR_COST * far + OTHER_SIDE * other
+    @classmethod
+    def of(cls, image: Floats, gap: Bools, side: Ints, guide: Floats) -> _Level:
+        h, w = gap.shape
+        valid = ~dilated(gap, RADIUS + 1)
+        valid[:RADIUS], valid[h - RADIUS :], valid[:, :RADIUS], valid[:, w - RADIUS :] = False, False, False, False
+        if not valid.any():
+            valid = ~gap
+        targets = np.flatnonzero(dilated(gap, RADIUS))
+        shift = np.zeros(h * w, np.int64)
+        guide = np.sqrt(GUIDED) * SIZE * box_mean(guide, RADIUS).reshape(h * w, 3)
+        return cls(image, gap, side.ravel(), valid.ravel(), targets, shift, guide, distance_inside(gap).ravel())
 
-    def better(self, found: Ints, best: Floats, candidate: Ints) -> tuple[Ints, Floats]:
-        """For each target the cheaper of the source found and a candidate."""
-        h, w = self.valid.shape
-        candidate = np.clip(candidate, RADIUS, (h - 1 - RADIUS, w - 1 - RADIUS))
-        candidate = np.where(self.valid[candidate[:, 0], candidate[:, 1]][:, None], candidate, found)
-        price = self.cost(candidate)
-        return np.where((price < best)[:, None], candidate, found), np.minimum(price, best)
+    def peel(self) -> None:
+        """Fill from the rim inwards: each pixel is the middle of the patch that fits best to what is known around."""
+        h, w = self.gap.shape
+        pool, known = np.flatnonzero(self.valid), ~self.gap
+        sources = np.transpose(_patches(self.image).reshape(h * w, -1)[pool])
+        squared = sources**2
+        while not known.all():
+            ring = np.flatnonzero(dilated(known, 1) & ~known)
+            now = _patches(self.image).reshape(h * w, -1)[ring]
+            seen = _patches(known[..., None].astype(np.float32)).reshape(h * w, -1)[ring]
+            count = seen.sum(1, keepdims=True)
+            seen = np.tile(seen, self.image.shape[2])
+            cost = (seen @ squared - 2 * (seen * now) @ sources) * (SIZE**2 / count)
+            far = self.guide[ring][:, None] - self.guide[pool][None]
+            best = pool[(cost + (far**2).sum(-1) + self.away(ring[:, None], pool[None])).argmin(1)]
+            self.image.reshape(h * w, -1)[ring] = self.image.reshape(h * w, -1)[best]
+            self.shift[ring] = best - ring
+            known.ravel()[ring] = True
 
+    def grow(self, coarser: _Level) -> None:
+        """Begin with a coarser level's shifts and colours."""
+        h, w = self.gap.shape
+        few_h, few_w = coarser.gap.shape
+        rows, columns = _nearest(few_h, h), _nearest(few_w, w)
+        cell = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1)
+        here, move = _positions(h, w), coarser.sources()[rows][:, columns] - cell
+        to = np.clip(np.round(here + move * np.array((h / few_h, w / few_w))).astype(np.int64), 0, (h - 1, w - 1))
+        self.shift = ((to - here) @ np.array((w, 1))).ravel()
+        self.image[self.gap] = resized(coarser.image, w, h)[self.gap]
 
-def _synthesised(
-    image: Floats,
-    hole: Bools,
-    side: Ints,
-    sources: Ints | None,
-    basis: Floats,
-    rounds: int,
-    generator: np.random.Generator,
-) -> tuple[Floats, Ints]:
-    """The filled level [h, w, 3] and, for each pixel [h, w, 2], the middle (row, column) of the patch it looks like."""
-    h, w = hole.shape
-    valid = ~dilated(hole, RADIUS + 1)
-    valid[:RADIUS], valid[h - RADIUS :], valid[:, :RADIUS], valid[:, w - RADIUS :] = False, False, False, False
-    if not valid.any():
-        valid = ~hole
-    targets, gap, pool = np.argwhere(dilated(hole, RADIUS)), np.argwhere(hole), np.argwhere(valid)
-    field = _positions(h, w) if sources is None else np.array(sources)
-    found = field[targets[:, 0], targets[:, 1]]
-    wrong = ~valid[found[:, 0], found[:, 1]]
-    found[wrong] = pool[generator.integers(len(pool), size=int(wrong.sum()))]
-    for _ in range(rounds):
-        search = _Round(_features(image, basis), targets, valid, side)
+    def away(self, targets: Ints, sources: Ints) -> Floats:
+        """What sources cost for where they are, whatever they show."""
+        w = self.gap.shape[1]
+        across, down = (sources % w - targets % w) / w, (sources // w - targets // w) / w
+        other = self.side[sources] != self.side[targets]
+        return FAR_COST[0] * across**2 + FAR_COST[1] * down**2 + OTHER_SIDE * other
+
+    def search(self, generator: np.random.Generator, dearer: float) -> None:
+        """Find a source for each target: that of a neighbour, moved along, or a random one, where it costs less.
+
+        dearer: cost of a source for each average number of uses.
+        """
+        (h, w), targets = self.gap.shape, self.targets
+        features = _features(self.image)
+        wanted = np.concatenate((features[targets], self.guide[targets]), 1)
+        features = np.concatenate((features, self.guide), 1)
+        pool = np.flatnonzero(self.valid)
+        lost = ~self.valid[targets + self.shift[targets]]
+        fresh = pool[generator.integers(len(pool), size=len(targets))]
+        self.shift[targets] = np.where(lost, fresh - targets, self.shift[targets])
         if len(pool) * len(targets) <= EXHAUSTIVE:
-            found = _best_of_all(search, pool)
-        best = search.cost(found)
-        for step in (4, 1):
-            for move in ((0, step), (step, 0), (0, -step), (-step, 0)):
-                field[targets[:, 0], targets[:, 1]] = found
-                beside = np.clip(targets + move, 0, (h - 1, w - 1))
-                candidate = field[beside[:, 0], beside[:, 1]] - (beside - targets)
-                found, best = search.better(found, best, candidate)
+            cost = (features[pool] ** 2).sum(1) - 2 * wanted @ np.transpose(features[pool])
+            self.shift[targets] = pool[(cost + self.away(targets[:, None], pool[None])).argmin(1)] - targets
+        uses = np.bincount(targets + self.shift[targets], minlength=h * w).reshape(h, w).astype(np.float32)
+        often = (dearer * len(pool) / len(targets) * box_mean(uses, RADIUS)).ravel()
+        beside = [np.clip(targets + step, 0, h * w - 1) for step in (-1, 1, -w, w)]
+
+        def cost_of(shift: Ints) -> Floats:
+            source = targets + shift
+            unlike = ((features[source] - wanted) ** 2).sum(1) + often[source] + self.away(targets, source)
+            return unlike + SEAM * sum((self.shift[other] != shift).astype(np.float32) for other in beside)
+
+        def tried(shift: Ints) -> None:
+            nonlocal best
+            source = np.clip(targets + shift, 0, h * w - 1)
+            now = self.shift[targets]
+            shift = np.where(self.valid[source], source - targets, now)
+            price = cost_of(shift)
+            self.shift[targets] = np.where(price < best, shift, now)
+            best = np.minimum(price, best)
+
+        best = cost_of(self.shift[targets])
+        for step in STEPS:
+            for move in (1, w, -1, -w):
+                tried(self.shift[np.clip(targets + step * move, 0, h * w - 1)])
         for i in range(RANDOM_TRIES):
-            width = max(2.0, max(h, w) / 3.0**i)
-            move = np.round(generator.uniform(-width, width, found.shape)).astype(np.int64)
-            found, best = search.better(found, best, found + move)
-        field[targets[:, 0], targets[:, 1]] = found
-        image = np.array(image)
-        image[hole] = _votes(image, gap, field)
-    return image, field
+            width = max(2.0, max(h, w) / 4.0**i)
+            now = targets + self.shift[targets]
+            down, right = np.round(generator.uniform(-width, width, (2, len(targets)))).astype(int)
+            row, column = np.clip(now // w + down, 0, h - 1), np.clip(now % w + right, 0, w - 1)
+            tried(row * w + column - targets)
 
+    def vote(self) -> None:
+        """Each pixel of the gap becomes the mean of what the patches around it say; those near the rim count more."""
+        (h, w), targets = self.gap.shape, np.flatnonzero(self.gap)
+        flat = self.image.reshape(h * w, -1)
+        total, weights = np.zeros((len(targets), flat.shape[1]), np.float32), np.zeros((len(targets), 1), np.float32)
+        trust = (1.3 ** -np.minimum(self.depth, 30)).astype(np.float32)
+        rows, columns = targets // w, targets % w
+        for dy in range(-RADIUS, RADIUS + 1):
+            for dx in range(-RADIUS + (dy + RADIUS) % 2, RADIUS + 1, 2):  # every other patch: they overlap enough
+                beside = np.clip(rows + dy, 0, h - 1) * w + np.clip(columns + dx, 0, w - 1)
+                weight = trust[beside][:, None]
+                total += weight * np.take(flat, targets + self.shift[beside], axis=0, mode="clip")
+                weights += weight
+        self.image = np.array(self.image)
+        self.image[self.gap] = total / weights
 
-def _best_of_all(search: _Round, pool: Ints) -> Ints:
-    """For each target the source of the pool [M, 2] on its side that looks most like it."""
-    now = search.features[search.targets[:, 0], search.targets[:, 1]]
-    known = search.features[pool[:, 0], pool[:, 1]]
-    distance: Floats = (known**2).sum(1) - 2 * np.einsum("nf,mf->nm", now, known, optimize=True)
-    own, sides = search.side[search.targets[:, 0], search.targets[:, 1]], search.side[pool[:, 0], pool[:, 1]]
-    return pool[(distance + OTHER_SIDE * (own[:, None] != sides)).argmin(1)]
-
-
-def _votes(image: Floats, targets: Ints, field: Ints) -> Floats:
-    """Colours [N, 3]: the mean of what the patches around each target say of it."""
-    h, w = image.shape[:2]
-    total = np.zeros((len(targets), image.shape[2]), np.float32)
-    for dy in range(-RADIUS, RADIUS + 1):
-        for dx in range(-RADIUS, RADIUS + 1):
-            beside = np.clip(targets + (dy, dx), 0, (h - 1, w - 1))
-            source = np.clip(field[beside[:, 0], beside[:, 1]] + (targets - beside), 0, (h - 1, w - 1))
-            total += image[source[:, 0], source[:, 1]]
-    return total / (2 * RADIUS + 1) ** 2
+    def sources(self) -> Ints:
+        """[h, w, 2]: row and column that each pixel looks like."""
+        h, w = self.gap.shape
+        source = np.asarray(np.arange(h * w) + self.shift, np.int64)
+        return np.stack((source // w, source % w), -1).reshape(h, w, 2)
 
 
 def _positions(h: int, w: int) -> Ints:
@@ -153,22 +208,24 @@ def _copied(values: Floats, hole: Bools, sources: Ints) -> Floats:
     cells = np.array(sources.shape[:2])
     scale = np.array([h, w]) / cells
     ring = dilated(hole, 2) & ~hole
-    targets = np.argwhere(dilated(hole, 2))
-    at = (targets + 0.5) / scale - 0.5
+    rows, columns = np.nonzero(dilated(hole, 2))
+    targets, here, size = rows * w + columns, np.stack((rows, columns), -1), np.array((h, w))
+    at = (here + 0.5) / scale - 0.5
     low = np.floor(at).astype(np.int64)
+    moves = np.round((sources - _positions(*cells)) * scale).astype(np.int64)
     total, weights = np.zeros((len(targets), values.shape[2]), np.float32), np.zeros((len(targets), 1), np.float32)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            cell = np.clip(low + (dy, dx), 0, cells - 1)
-            share = np.prod(1 - np.abs(at - (low + (dy, dx))), axis=1, keepdims=True).astype(np.float32) + 1e-4
-            move = np.round((sources[cell[:, 0], cell[:, 1]] - cell) * scale).astype(np.int64)
-            source = np.clip(targets + move, 0, (h - 1, w - 1))
-            share = np.where(hole[source[:, 0], source[:, 1]][:, None], np.float32(0), share)
-            total += share * values[source[:, 0], source[:, 1]]
-            weights += share
+    flat, known = values.reshape(h * w, -1), (~hole).reshape(h * w, 1).astype(np.float32)
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        cell = np.clip(low + corner, 0, cells - 1)
+        source = np.clip(here + moves[cell[:, 0], cell[:, 1]], 0, size - 1)
+        source = source[:, 0] * w + source[:, 1]
+        share = np.prod(1 - np.abs(at - (low + corner)), axis=1, keepdims=True).astype(np.float32) + 1e-4
+        share *= known[source]
+        total += share * flat[source]
+        weights += share
     out, lost = np.array(values), np.zeros_like(hole)
-    out[targets[:, 0], targets[:, 1]] = total / np.maximum(weights, 1e-6)
-    lost[targets[:, 0], targets[:, 1]] = weights[:, 0] <= 0
+    out[rows, columns] = total / np.maximum(weights, 1e-6)
+    lost[rows, columns] = weights[:, 0] <= 0
     # What the patches say of known pixels around the hole is off by their difference in light: it is taken off inside.
     off = np.clip(values - out, -LIGHT_STEP, LIGHT_STEP)
     quarter = max(2, w // 4), max(2, h // 4)
@@ -179,28 +236,31 @@ def _copied(values: Floats, hole: Bools, sources: Ints) -> Floats:
     return membrane(out, lost & hole)
 
 
-def _basis() -> Floats:
-    """Weights [3 * 49, F] of a patch's low frequencies: ten cosines of its brightness, three of each colour axis."""
-    size = 2 * RADIUS + 1
-    at = (np.arange(size) + 0.5) * np.pi / size
-    pairs = sorted(((u, v) for u in range(4) for v in range(4 - u)), key=sum)
-    waves = [np.outer(np.cos(u * at), np.cos(v * at)) for u, v in pairs]
-    waves = [wave / np.linalg.norm(wave) for wave in waves]
-    axes = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-    columns = [np.multiply.outer(axes[0], wave).ravel() for wave in waves]
-    columns += [np.multiply.outer(axis, wave).ravel() for axis in axes[1:] for wave in waves[:3]]
-    return np.stack(columns, -1).astype(np.float32)
+def _with_texture(values: Floats, hole: Bools) -> Floats:
+    """[H, W, 4]: colours, and how much brightness changes from a pixel to the next, but for the edge of the hole."""
+    grey: Floats = values.mean(-1)
+    across, down = np.diff(grey, axis=1, append=grey[:, -1:]), np.diff(grey, axis=0, append=grey[-1:])
+    change = np.where(dilated(hole, 1), 0, np.abs(across) + np.abs(down))
+    return np.concatenate((values, change[..., None]), -1).astype(np.float32)
 
 
-def _features(image: Floats, basis: Floats) -> Floats:
-    h, w = image.shape[:2]
-    return (_patches(image).reshape(h * w, -1) @ basis).reshape(h, w, -1)
+def _features(image: Floats) -> Floats:
+    """[h * w, F] of each pixel's patch: six cosines of its brightness, three of each colour axis, its mean texture."""
+    import cv2
+
+    at = (np.arange(SIZE) + 0.5) * np.pi / SIZE
+    waves = [np.cos(k * at) / np.linalg.norm(np.cos(k * at)) for k in range(3)]
+    pairs = sorted(((u, v) for u in range(3) for v in range(3 - u)), key=sum)
+    planes = np.ascontiguousarray(np.moveaxis(image @ np.transpose(AXES), -1, 0), np.float32)
+    plans = [(plane, pairs[:count]) for plane, count in zip(planes, (6, 3, 3, 1), strict=True)]
+    found = [cv2.sepFilter2D(plane, -1, waves[v], waves[u]) for plane, some in plans for u, v in some]
+    return cast("Floats", np.stack(found, -1).reshape(image.shape[0] * image.shape[1], -1))
 
 
 def _patches(image: Floats) -> Floats:
     """[h, w, C, 7, 7]: the surroundings of each pixel; the border is reflected."""
     padded = np.pad(image, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")
-    return sliding_window_view(padded, (2 * RADIUS + 1, 2 * RADIUS + 1), axis=(0, 1))
+    return sliding_window_view(padded, (SIZE, SIZE), axis=(0, 1))
 
 
 def _size(w: int, h: int, level: int) -> tuple[int, int]:
@@ -222,13 +282,3 @@ def _covered(hole: Bools, size: tuple[int, int]) -> Bools:
 
 def _nearest(full: int, few: int) -> Ints:
     return np.minimum(((np.arange(few) + 0.5) * full / few).astype(np.int64), full - 1)
-
-
-def _grown(sources: Ints, size: tuple[int, int]) -> Ints:
-    """A coarser level's sources at a finer size."""
-    w, h = size
-    ratio = np.array([h / sources.shape[0], w / sources.shape[1]])
-    rows, columns = _nearest(sources.shape[0], h), _nearest(sources.shape[1], w)
-    coarse = sources[rows][:, columns]
-    cell = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1)
-    return np.clip(np.round(_positions(h, w) + (coarse - cell) * ratio).astype(np.int64), 0, (h - 1, w - 1))

@@ -57,6 +57,14 @@ def box_mean(image: Floats, radius: int) -> Floats:
     return cast(Floats, cv2.blur(np.ascontiguousarray(image), (2 * radius + 1, 2 * radius + 1)))
 
 
+def filtered(image: Floats, kernel: Floats) -> Floats:
+    """An image [H, W, C] with each pixel the sum of its neighbours, weighted by a kernel; border pixels repeat."""
+    import cv2
+
+    done = cv2.filter2D(np.ascontiguousarray(image), -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return cast(Floats, done).reshape(image.shape)
+
+
 def blurred(image: Floats, sigma: float) -> Floats:
     """Gaussian blur with a standard deviation in pixels."""
     import cv2

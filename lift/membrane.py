@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .images import resized
+from .images import filtered, resized
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Floats
@@ -15,10 +15,11 @@ SWEEPS = 16  # Jacobi iterations a level; chosen by eye, the error left is not m
 SMALLEST = 4  # pixels of the shorter side of the coarsest level
 
 
-def membrane(values: Floats, hole: Bools) -> Floats:
+def membrane(values: Floats, hole: Bools, across: float = 0.5) -> Floats:
     """values [H, W, C] float32 with the pixels of `hole` [H, W] such that each is the mean of its four neighbours.
 
     Inverse depth of a plane is linear in the picture, so such a hole is filled exactly. All hole: zeros.
+    across: share of the mean that its neighbours to the left and right have.
     """
     filled = np.where(hole[..., None], np.float32(0), values).astype(np.float32)
     if not hole.any() or hole.all():
@@ -28,17 +29,17 @@ def membrane(values: Floats, hole: Bools) -> Floats:
     else:
         weight = _halved((~hole)[..., None].astype(np.float32))
         coarse = _halved(filled) / np.maximum(weight, 1e-6)
-        coarse = membrane(coarse, weight[..., 0] <= 0)
+        coarse = membrane(coarse, weight[..., 0] <= 0, across)
         filled[hole] = np.atleast_3d(resized(coarse, 2 * coarse.shape[1], 2 * coarse.shape[0]))[
             : hole.shape[0], : hole.shape[1]
         ][hole]
-    rows, columns = np.nonzero(hole)
-    h, w = hole.shape
-    up, down = np.maximum(rows - 1, 0), np.minimum(rows + 1, h - 1)
-    left, right = np.maximum(columns - 1, 0), np.minimum(columns + 1, w - 1)
+    kernel = np.array([[0, (1 - across) / 2, 0], [across / 2, 0, across / 2], [0, (1 - across) / 2, 0]], np.float32)
+    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    around = slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
+    window, inside = filled[around], hole[around]
     for _ in range(SWEEPS):
-        total = filled[up, columns] + filled[down, columns] + filled[rows, left] + filled[rows, right]
-        filled[rows, columns] = total / 4
+        window = np.where(inside[..., None], filtered(window, kernel), window)
+    filled[around] = window
     return filled
 
 

@@ -13,6 +13,7 @@ from .images import blurred
 from .membrane import membrane
 
 SMOOTH = 0.01  # picture widths: standard deviation that parts a picture into its light and its detail
+LAYERED = 0.9  # share of the light in a hole that comes from its left and right: the world is layered, floor to sky
 SEED = 0
 
 
@@ -23,7 +24,7 @@ def filled(picture: Bytes, hole: Bools, sides: Ints | None = None) -> Bytes:
     """
     if not hole.any():
         return picture
-    return METHODS["exemplar"](picture, hole, np.zeros(hole.shape, np.int64) if sides is None else sides)
+    return _light_and_detail(picture, hole, np.zeros(hole.shape, np.int64) if sides is None else sides)
 
 
 def _telea(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
@@ -38,17 +39,18 @@ def _smooth(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
 
 def _exemplar(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
     values = picture.astype(np.float32) / 255
-    return _bytes(255 * exemplar_fill(values, hole, sides, np.random.default_rng(SEED)))
+    guide = membrane(values, hole, LAYERED)
+    return _bytes(255 * exemplar_fill(values, hole, guide, sides, np.random.default_rng(SEED)))
 
 
 def _light_and_detail(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
+    """Light is continued smoothly, so that no false thing stands in the hole; detail comes from where it is alike."""
     values = picture.astype(np.float32) / 255
     sigma = SMOOTH * picture.shape[1]
     known = (~hole)[..., None].astype(np.float32)
     share = np.atleast_3d(blurred(known, sigma))
-    light = blurred(values * known, sigma) / np.maximum(share, 1e-6)
-    light = membrane(light, hole)
-    detail = exemplar_fill(values - light, hole, sides, np.random.default_rng(SEED))
+    light = membrane(blurred(values * known, sigma) / np.maximum(share, 1e-6), hole, LAYERED)
+    detail = exemplar_fill(values - light, hole, light, sides, np.random.default_rng(SEED))
     return _bytes(255 * (light + detail))
 
 
