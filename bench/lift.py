@@ -21,7 +21,6 @@ from ..lift.images import dilated, distance_inside, eroded
 from ..lift.objects import Stroke
 from .outlined import HALVES, Truth, by_hand, composites
 
-
 MARKS = ("loose box", "tight box", "stroke", "1 click", "3 clicks", "box, corrected")
 COMPOSITES = 24  # of each half
 CLICK = 0.02  # diameter in shares of the width: half of the brush that the widget starts with
