@@ -9,16 +9,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from . import text_replacements
-from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, links_of
+from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, Ends, links_of
 from .widgets import choices, chosen_options, input_order, specs_of, widget_values
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
 MUTED, BYPASSED = 2, 4
 NO_VALUE = object()
 OWN = "-1"  # stands for the instance itself in `proxyWidgets`
+
+
+class WorkflowError(ValueError):
+    """A workflow that cannot become a prompt; says where and what to do."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Node:
 
     def _all_inputs(self) -> list[dict]:
         """The inputs in their definition's order: a node may have been saved with fewer, or in another order."""
-        saved = self.data.get("inputs") or []
+        saved = [{**entry, "saved_slot": slot} for slot, entry in enumerate(self.data.get("inputs") or [])]
         if self.inner is not None and self.inner.data.get("inputs"):
             declared = [{"type": "*", "link": None, **entry} for entry in self.inner.data["inputs"]]
         else:
@@ -131,14 +136,14 @@ class Node:
         proxies = (self.data.get("properties") or {}).get("proxyWidgets") or []
         if not all(isinstance(p, list) and len(p) in (2, 3) and all(isinstance(t, str) for t in p) for p in proxies):
             return widgets
-        for (node_id, name, *_), value in zip(proxies, values, strict=False):
+        for (node_id, name, *_), value in zip_longest(proxies, values[: len(proxies)], fillvalue=NO_VALUE):
             node = inner.nodes.get(node_id)
             name = name if node is None else node.widget_named(name)
             own = name if node_id == OWN else next((n for n, source in held.items() if source == (node, name)), None)
-            if own in widgets:
+            if own in widgets and value is not NO_VALUE:
                 widgets[own] = value
-            elif node is not None and name in node.widgets:
-                inner.promoted[node_id, name] = value
+            elif own is None and node is not None and name in node.widgets:
+                inner.promoted[node_id, name] = node.widgets[name] if value in (NO_VALUE, None) else value
         return widgets
 
     def _source(self, inner: Graph, slot: int) -> tuple[Node, str] | None:
@@ -150,8 +155,9 @@ class Node:
             if (origin, out) == (str(SUBGRAPH_INPUTS), slot) and target in inner.nodes:
                 node = inner.nodes[target]
                 entry = next((e for e in node.inputs if str(e.get("link")) == number), None)
-                if entry is not None and entry["name"] in node.widgets:
-                    return node, entry["name"]
+                names = [] if entry is None else [entry["name"], (entry.get("widget") or {}).get("name")]
+                for name in filter(node.widgets.__contains__, names):
+                    return node, name
         return None
 
     def widget_named(self, name: str) -> str:
@@ -201,13 +207,24 @@ class Node:
         if slot >= len(self.inputs) or self.inputs[slot].get("link") is None:
             return None
         kind = kind or self.inputs[slot].get("type", "*")
-        link = self.graph.links.get(str(self.inputs[slot]["link"]))
+        link = self._link(self.inputs[slot])
         if link is None:
             return None
         origin, out, _, _ = link
         if origin == str(SUBGRAPH_INPUTS) and self.graph.instance is not None:
             return self.graph.instance.passed_in(out)
+        if origin not in self.graph.nodes:
+            raise WorkflowError(
+                f"has a link from node {origin}, which is not in the file, to {self.inputs[slot]['name']!r} of "
+                f"node {self.path} ({self.type}). Open it in the graph editor and connect that input again."
+            )
         return self.graph.nodes[origin].output(out, kind)
+
+    def _link(self, entry: dict) -> Ends | None:
+        """The link that an input names, else the one that the table of links leads to its slot."""
+        found = self.graph.links.get(str(entry["link"]))
+        place = (self.id, entry.get("saved_slot"))
+        return found or next((ends for ends in self.graph.links.values() if ends[2:] == place), None)
 
     def output(self, slot: int, kind: str) -> tuple[Node, int] | Value | None:
         """The node behind an output: this one, or what a reroute, a bypass or a subgraph passes on."""
@@ -217,6 +234,9 @@ class Node:
             through = self._bypass_slot(slot, kind)
             return None if through is None else self.source(through)
         if self.inner is not None:
+            outputs = self.inner.data.get("outputs")
+            if outputs is not None and slot >= len(outputs):
+                raise self._no_output(slot, len(outputs))
             for origin, out, target, target_slot in self.inner.links.values():
                 if target == str(SUBGRAPH_OUTPUTS) and target_slot == slot:
                     if origin == str(SUBGRAPH_INPUTS):
@@ -226,6 +246,12 @@ class Node:
         if self.type in VIRTUAL:
             return self.source(slot, kind)
         return self, slot
+
+    def _no_output(self, slot: int, count: int) -> WorkflowError:
+        return WorkflowError(
+            f"has a link from output {slot} of node {self.path} ({self.type}), which has {count}, counted from 0. "
+            "Open it in the graph editor and connect it again."
+        )
 
     def passed_in(self, slot: int) -> tuple[Node, int] | Value | None:
         """What the outside of a subgraph gives its input `slot`: a link, or a widget's value on the instance."""
@@ -243,6 +269,8 @@ class Node:
         if kind in ("*", ""):
             return slot if slot < len(self.inputs) else 0
         outputs = self.data.get("outputs") or []
+        if slot >= len(outputs):
+            raise self._no_output(slot, len(outputs))
         sent, kinds = outputs[slot].get("type", "*"), [entry.get("type", "*") for entry in self.inputs]
         fits = [_connects(k, sent) and _connects(k, kind) for k in kinds]
         if slot < len(kinds) and fits[slot]:

@@ -16,12 +16,12 @@ PRIMITIVE_SLOTS = 2  # its value, and what happens to it after a run
 
 
 def links_of(graph: dict) -> dict[str, Ends]:
-    """A graph's links by their id, in either written form, those to nodes that are not there left out and said."""
+    """A graph's links by their id, in either written form; those to nodes that are not there are left out and said."""
     ids = {str(node["id"]) for node in graph["nodes"]} | {str(SUBGRAPH_INPUTS), str(SUBGRAPH_OUTPUTS)}
     links, dropped = {}, []
     for link in filter(None, graph.get("links") or []):
         number, ends = _link(link)
-        if ends[0] in ids and ends[2] in ids:
+        if ends[2] in ids:
             links[number] = ends
         else:
             dropped.append(number)
@@ -43,8 +43,6 @@ def with_unique_ids(workflow: dict) -> dict:
     """The workflow with no node id twice among its subgraphs and root: later ones get the next free number, as the
     editor numbers them. `proxyWidgets` follow."""
     subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
-    if not subgraphs:
-        return workflow
     used = {str(node["id"]) for node in workflow["nodes"] if isinstance(node["id"], int)}
     last = workflow.get("last_node_id") or (workflow.get("state") or {}).get("lastNodeId") or 0
     renumbered, new_ids = [], {}
@@ -64,8 +62,17 @@ def with_unique_ids(workflow: dict) -> dict:
         new_ids[subgraph["id"]] = fresh
     for graph in renumbered:
         graph["nodes"] = [_reproxied(node, new_ids.get(node["type"]) or {}) for node in graph["nodes"]]
-    nodes = [_reproxied(node, new_ids.get(node["type"]) or {}) for node in workflow["nodes"]]
-    return {**workflow, "nodes": nodes, "definitions": {**workflow["definitions"], "subgraphs": renumbered}}
+    nodes, seen = [], set[str]()
+    for node in workflow["nodes"]:
+        if str(node["id"]) in seen:
+            last = max(int(number) for number in [str(last), *used] if number.isdecimal()) + 1
+            log.warning("Two nodes have the id %s; the second, %s, becomes %s", node["id"], node["type"], last)
+            node = {**node, "id": last}
+        used.add(str(node["id"]))
+        seen.add(str(node["id"]))
+        nodes.append(_reproxied(node, new_ids.get(node["type"]) or {}))
+    definitions = {**(workflow.get("definitions") or {}), "subgraphs": renumbered}
+    return {**workflow, "nodes": nodes, "definitions": definitions}
 
 
 def _relinked(link: list | dict, fresh: dict[str, int]) -> list | dict:

@@ -21,6 +21,7 @@ LOAD_3D_BUTTONS = {
     "upload extra resources": "uploadExtraResources",
     "clear": "clear",
 }
+NOTHING = object()
 OPTION_LIST = "CustomCombo"  # a combo whose options are texts that the user adds to the node
 
 
@@ -37,8 +38,11 @@ def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str,
 
     one after a seed (what happens to it after a run), one for an upload button after the required inputs.
     """
+    if isinstance(values, dict) and not any(w.name in values for w in _widgets(info, values)):
+        values = list(values.values())
     kept = values if isinstance(values, dict) else _without_sockets(list(values or []), info)
     found = {w.name: _kept(kept, w) for w in _widgets(info, kept) if w.spec is not None}
+    found = {name: value for name, value in found.items() if value is not NOTHING}
     if info.get("name") == OPTION_LIST and isinstance(kept, list):
         options = [text for name, text in found.items() if name.startswith("option")]
         found["index"] = options.index(found["choice"]) if found["choice"] in options else -1
@@ -59,15 +63,21 @@ def _without_sockets(values: list, info: dict) -> list:
 
 
 def _kept(values: list | dict, widget: Widget) -> object:
-    """What is stored for a widget, else its default; a combo without a value takes its first option."""
+    """What is stored for a widget, else its default, NOTHING for a combo that offers nothing.
+
+    In place of null a combo has its first option, and a text of several lines is empty.
+    """
     assert widget.spec is not None
-    if isinstance(values, dict):
-        value = values.get(widget.name, default_value(widget.spec))
-    elif widget.position is not None and widget.position < len(values):
+    offered = choices(widget.spec)
+    if isinstance(values, dict) and widget.name in values:
+        value = values[widget.name]
+    elif isinstance(values, list) and widget.position is not None and widget.position < len(values):
         value = values[widget.position]
     else:
         value = default_value(widget.spec)
-    offered = choices(widget.spec)
+        return NOTHING if value is None and offered is not None else value
+    if value is None and len(widget.spec) > 1 and widget.spec[1].get("multiline"):
+        return ""
     return offered[0] if value is None and offered else value
 
 

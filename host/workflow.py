@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import bodies, embedded, text_replacements
-from .graph import Graph, Kinds, Node
+from .graph import Graph, Kinds, Node, WorkflowError
 from .repairs import with_unique_ids, without_groups
 from .validation import MISSING_NODE_HELP, Prompt
 from .widgets import stored_widgets
 
 MOST_NODES = 100_000  # subgraphs opened up; the largest that people share have some thousands
-
-
-class WorkflowError(ValueError):
-    """A workflow that cannot become a prompt; says where and what to do."""
 
 
 @dataclass
@@ -38,7 +34,7 @@ def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
     """
     path = Path(path)
     try:
-        data = _in_media(path) if path.suffix.lower() in embedded.MEDIA else json.loads(path.read_text("utf-8-sig"))
+        data = _in_media(path) if path.suffix.lower() in embedded.MEDIA else json.loads(path.read_bytes())
     except OSError as reason:
         raise WorkflowError(
             f"{path}: cannot be read ({reason.strerror}). Give the path of a workflow .json file."

@@ -124,3 +124,49 @@ def test_an_instance_saved_with_fewer_or_reordered_inputs_follows_its_subgraph(k
     instance["inputs"] = [next(e for e in instance["inputs"] if e["name"] == name) for name in kept]
     expected = {**STORED, "steps": 4, "seed": 7, "solver": "euler"}
     assert to_prompt(workflow, INFOS)["40:5"]["inputs"] == expected
+
+
+def test_an_input_without_a_widget_takes_the_value_that_its_subgraphs_input_shows():
+    show = {"display_name": "Show", "input": {"required": {"source": ["*", {}]}}}
+    workflow = with_subgraph(None, [])
+    subgraph = workflow["definitions"]["subgraphs"][0]
+    subgraph["nodes"].append(ui_node(6, "Show", [("source", "*", 9)]))
+    subgraph["links"].append([9, -10, 0, 6, 0, "*"])
+    assert to_prompt(workflow, INFOS | {"Show": show})["40:6"]["inputs"] == {"source": STORED["steps"]}
+
+
+@pytest.mark.parametrize("chosen, fed", [("one", {"combo.image": ["1", 0]}), ("none", {}), ("gone", {})])
+def test_an_input_of_an_option_that_is_not_chosen_is_not_on_the_node(chosen, fed):
+    one = {"key": "one", "inputs": {"required": {"image": ["IMAGE", {}]}}}
+    required = {"combo": ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "none", "inputs": {}}, one]}]}
+    infos = {"Made": {"input": {}}, "Take": {"input": {"required": required}}}
+    nodes = [ui_node(1, "Made", [], ["IMAGE"]), ui_node(2, "Take", [("combo.image", "IMAGE", 1)], [], [chosen])]
+    prompt = to_prompt({"nodes": nodes, "links": [[1, 1, 0, 2, 0, "IMAGE"]]}, infos)
+    assert prompt["2"]["inputs"] == {"combo": chosen, **fed}
+
+
+@pytest.mark.parametrize(
+    "kind, required, stored, inputs",
+    [
+        ("SaveGLB", {"mesh": ["MESH"], "prefix": ["STRING"]}, ["a", ""], {"prefix": "a", "image": ""}),
+        ("X", {"tint": ["COLOR", {"default": "#fff"}], "n": ["INT"]}, ["#123", 4], {"tint": "#123", "n": 4}),
+        ("X", {"box": ["BOUNDING_BOX", {}], "n": ["INT"]}, [{"x": 1}, 1, 2, 3, 4, 9], {"box": {"x": 1}, "n": 9}),
+        ("X", {"view": ["IMAGECOMPARE"], "n": ["INT"]}, [4], {"view": {"__value__": ["", ""]}, "n": 4}),
+        ("X", {"mask": ["STRING", {"widgetType": "PAINTER", "image_upload": True}]}, ["m"], {"mask": "m"}),
+        ("X", {"file": ["COMBO", {"options": []}], "n": ["INT"]}, [], {"n": 0}),  # nothing to choose from
+        ("X", {"text": ["STRING", {"multiline": True}], "n": ["INT"]}, [None, None], {"text": "", "n": None}),
+        ("X", {"was": ["INT", {"forceInput": True}], "n": ["INT"]}, [5, 6], {"n": 6}),  # was a widget when saved
+        ("X", {"n": ["INT"], "m": ["INT"]}, {"w0": 5, "w1": 6}, {"n": 5, "m": 6}),
+        ("X", {"n": ["INT"], "m": ["INT"]}, {"m": 6}, {"n": 0, "m": 6}),
+        ("CustomCombo", {"choice": ["COMBO", {"options": []}]}, ["b", 0, "a", "b", ""], None),
+        ("X", {"text": ["STRING", {"dynamicPrompts": True}]}, ["a {red|{big|small}} \\{x\\} ball // note"], None),
+    ],
+)
+def test_widgets_hold_what_the_editor_would_show(kind, required, stored, inputs):
+    others = {
+        "CustomCombo": {"choice": "b", "index": 1, "option1": "a", "option2": "b", "option3": ""},
+        "X": {"text": "a red {x} ball "},
+    }
+    infos = {kind: {"name": kind, "input": {"required": required}}}
+    node = {**ui_node(1, kind), "widgets_values": stored}
+    assert to_prompt({"nodes": [node], "links": []}, infos)["1"]["inputs"] == (inputs or others[kind])

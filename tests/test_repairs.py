@@ -19,7 +19,6 @@ WHOLE = {"image": ["1", 0], "seed": 7, "radius": 2.0, "note": "hello"}
     "links, wired, inputs",
     [
         ([[2, 2, 0, 3, 0, "IMAGE"]], 77, {"seed", "radius", "note"}),  # no such link
-        ([[1, 99, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]], 1, {"seed", "radius", "note"}),  # no such node
         ([[1, 1, 0, 2, 0, "IMAGE"], None, [2, 2, 0, 3, 0, "IMAGE"], [9, 2, 0, 55, 0, "IMAGE"]], 1, set(WHOLE)),
     ],
 )
@@ -30,6 +29,46 @@ def test_links_to_nothing_are_dropped_and_said(caplog, links, wired, inputs):
         prompt = to_prompt(workflow, INFOS)
     assert set(prompt["2"]["inputs"]) == inputs and "dropped" in caplog.text
     assert prompt["3"]["inputs"] == {"image": ["2", 0]}
+
+
+@pytest.mark.parametrize("named", [1, 77])
+def test_an_input_that_names_no_link_takes_the_one_that_leads_to_it(named):
+    workflow = chain()
+    workflow["nodes"][1]["inputs"][0]["link"] = named
+    assert to_prompt(workflow, INFOS)["2"]["inputs"] == WHOLE
+
+
+def test_a_link_from_nowhere_is_refused_by_node_and_input():
+    workflow = chain()
+    workflow["links"][0][1] = 99
+    with pytest.raises(WorkflowError, match=r"node 99, which is not in the file, to 'image' of node 2 \(Blur\)"):
+        to_prompt(workflow, INFOS)
+    workflow = chain(mode=4)
+    workflow["links"][1][2] = 7
+    with pytest.raises(WorkflowError, match=r"output 7 of node 2 \(Blur\), which has 1"):
+        to_prompt(workflow, INFOS)
+
+
+def test_two_nodes_of_one_id_are_told_apart_and_said(caplog):
+    workflow = chain()
+    workflow["nodes"].append(ui_node(1, "Sizes", values=["[5]"]))
+    with caplog.at_level(logging.WARNING):
+        prompt = to_prompt(workflow, INFOS)
+    assert prompt["2"]["inputs"] == WHOLE and prompt["4"]["inputs"] == {"sizes": "[5]"}
+    assert "Two nodes have the id 1; the second, Sizes, becomes 4" in caplog.text
+
+
+def test_ids_that_stand_twice_among_subgraphs_get_the_next_free_number():
+    inner = {
+        "id": "abc",
+        "nodes": [ui_node(1, "Blur", [("image", "IMAGE", 1)], ["IMAGE"], [7, "fixed", 2.0, "in"])],
+        "links": [[1, -10, 0, 1, 0, "IMAGE"], [2, 1, 0, -20, 0, "IMAGE"]],
+    }
+    workflow = chain(type="abc", widgets_values=[9], properties={"proxyWidgets": [["1", "seed"]]})
+    workflow |= {"definitions": {"subgraphs": [inner]}, "last_node_id": 3}
+    prompt = to_prompt(workflow, INFOS)
+    assert set(prompt) == {"1", "2:4", "3"} and prompt["3"]["inputs"] == {"image": ["2:4", 0]}
+    assert prompt["2:4"]["inputs"] == {"image": ["1", 0], "seed": 9, "radius": 2.0, "note": "in"}
 
 
 @pytest.mark.parametrize("nodes, ends", [(str, int), (int, str), (lambda n: f"n-{n}", lambda n: f"n-{n}")])
@@ -101,8 +140,16 @@ def test_two_instances_of_a_group_keep_their_own_values():
 
 @pytest.mark.parametrize("data", [chain(), to_prompt(chain(), INFOS), {"prompt": to_prompt(chain(), INFOS)}])
 def test_a_byte_order_mark_is_read(tmp_path, data):
-    (tmp_path / "a.json").write_text(json.dumps(data), "utf-8-sig")
-    assert load(tmp_path / "a.json", INFOS).prompt["2"]["inputs"] == WHOLE
+    for coding in ("utf-8-sig", "utf-16", "utf-16-le"):  # PowerShell's > writes UTF-16
+        (tmp_path / "a.json").write_text(json.dumps(data), coding)
+        assert load(tmp_path / "a.json", INFOS).prompt["2"]["inputs"] == WHOLE
+
+
+@pytest.mark.parametrize("text", [b'{"nodes": [],}', b"{'nodes': []}", b'{"nodes": []} // end', b"\xff\xfe{"])
+def test_what_only_looks_like_json_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(WorkflowError, match=r"a\.json: is not JSON"):
+        load(tmp_path / "a.json", INFOS)
 
 
 def video(path, tags):
