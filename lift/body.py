@@ -9,6 +9,7 @@ import numpy as np
 
 from ..world.scene import Mesh, Shape
 from .outline import Outline, convex_parts, outline
+from .prism import has_straight_sides, prism
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Floats
@@ -42,19 +43,26 @@ class Form:
 
 
 def form(
-    alpha: Floats, camera: Camera, level: float, distance: float | None, thickness: float | None, lean: float | None
+    alpha: Floats,
+    camera: Camera,
+    level: float,
+    distance: float | None,
+    thickness: float | None,
+    lean: float | None,
+    flat: bool = True,
 ) -> Form:
     """The form of the body with mask alpha [H, W]: its foot stands on the plane z = level.
 
     distance: depth of its foot in metres instead, where it floats or is known. thickness: metres; None: as deep as its
     widest place is wide. lean: how far its top is behind its foot, metres; None: guessed from how it is seen.
-    Whatever is chosen, each point of the surface lies on the ray of its own pixel.
+    flat: False where it is known to bulge. Straight sides make it a box: a front, a top as far as it is seen from
+    above, sides and a back. Whatever is chosen, each point that the picture shows lies on the ray of its own pixel.
     """
     shape = outline(alpha)
-    frame = _Frame.of(alpha > 0, shape, camera, level, distance, thickness, lean)
     solid = alpha >= min(0.5, float(alpha.max()))
+    frame = _Frame.of(alpha > 0, shape, camera, level, distance, thickness, lean, flat and has_straight_sides(solid))
     ball = _ball(solid, frame)
-    surface = _surface(shape, frame, ball)
+    surface = prism(shape, frame) if frame.box else _surface(shape, frame, ball)
     shapes = (ball.shape,) if ball else _shapes(solid, frame)
     if distance is None:
         surface, shapes = _standing(surface, shapes, camera, level)
@@ -77,6 +85,7 @@ class _Frame:
     thickness: float
     sine: float  # of the angle by which the body is seen from above
     lies: float  # 1 where it lies on the ground, 0 where it stands
+    box: bool  # an upright front at `first`, a level top from there to `last`
 
     @classmethod
     def of(
@@ -88,6 +97,7 @@ class _Frame:
         distance: float | None,
         thickness: float | None,
         lean: float | None,
+        straight: bool,
     ) -> _Frame:
         forward = camera.view.c2w[:3, 2]
         pitch = np.arcsin(np.clip(-forward[2], -1, 1))
@@ -108,19 +118,53 @@ class _Frame:
         wide = float(columns.max() - columns.min()) + 1
         lies = min(1.0, max(0.0, (FLAT - (bottom - top) / wide / max(sine, 1e-6)) / (FLAT - 1)))
         deep = thickness or pixel * (2 * shape.radius * (1 - lies) + wide * lies)
+        if straight and lies < 0.5:
+            return cls._box(camera, middle, foot, head, depth, deep, sine, lean)
         ground = float(camera.on_ground(head, level)) * float(camera.rays(head) @ facing)
         back = deep * (sine + (1 - sine) * lies) if lean is None else min(lean, deep)
         back = max(0.0, min(back, LIES * (ground - start) if distance is None else deep))
-        return cls(camera, facing, start, start + back, bottom, top, deep, sine, lies)
+        return cls(camera, facing, start, start + back, bottom, top, deep, sine, lies, False)
+
+    @classmethod
+    def _box(
+        cls,
+        camera: Camera,
+        middle: Floats,
+        foot: Floats,
+        head: Floats,
+        depth: float,
+        deep: float,
+        sine: float,
+        lean: float | None,
+    ) -> _Frame:
+        """It faces the viewer, and its top is seen whole where it is seen from above."""
+        facing = np.array([middle[0], middle[1], 0.0]) / np.hypot(middle[0], middle[1])
+        start = float(camera.rays(foot) @ facing) * depth
+        falls = float(camera.rays(head)[2]) < 0
+        top = (deep if lean is None else min(lean, deep)) if falls else 0.0
+        return cls(camera, facing, start, start + top, float(foot[1]), float(head[1]), deep, sine, 0.0, True)
 
     @property
     def middle(self) -> float:
-        return (self.first + self.last) / 2
+        return self.first + self.thickness / 2 if self.box else (self.first + self.last) / 2
 
     def sheet(self, at: Floats) -> Floats:
         """Metres along facing [N] of the outline's sheet at pixels [N, 2]."""
+        if self.box:
+            return self._front_or_top(at)
         share = (self.bottom - at[:, 1]) / max(self.bottom - self.top, 1.0)
         return self.first + np.clip(share, 0, 1) * (self.last - self.first)
+
+    def _front_or_top(self, at: Floats) -> Floats:
+        """The nearer of the front and of the level of the top, whose far edge is seen at row `top`, at `last`."""
+        head = np.array([[at[:, 0].mean(), self.top]])
+        level = float(self.points(head, np.array([self.last]))[0, 2] - self.camera.eye[2])
+        rays = self.camera.rays(at)
+        fall = rays[:, 2] / np.maximum(rays @ self.facing, 1e-3)
+        if self.last <= self.first or level >= 0:
+            return np.full(len(at), self.first)
+        reached = level / np.minimum(fall, -1e-6)
+        return np.where(fall < -1e-6, np.clip(reached, self.first, self.last), self.last)
 
     def points(self, at: Floats, along: Floats) -> Floats:
         """World points [N, 3] on the rays of pixels [N, 2] at `along` metres in the facing direction."""
@@ -245,12 +289,13 @@ def _slab(part: Floats, frame: _Frame, up: Floats, low: float, band: float) -> F
     flat = part - (part @ frame.facing - frame.middle)[:, None] * frame.facing
     deep = frame.thickness * frame.facing
     small = flat.mean(0) + BEVEL * (flat - flat.mean(0))
-    corners = [flat - SLAB * deep, flat + SLAB * deep, small - deep / 2, small + deep / 2]
+    slab = 0.5 if frame.box else SLAB
+    corners = [flat - slab * deep, flat + slab * deep, small - deep / 2, small + deep / 2]
     height = flat @ up
     if height.min() <= band:
         foot = flat[height <= band]
         foot = foot - ((foot @ up) - low)[:, None] * up
-        corners += [foot - SLAB * deep, foot + SLAB * deep]
+        corners += [foot - slab * deep, foot + slab * deep]
     return np.concatenate(corners)
 
 

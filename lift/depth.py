@@ -29,6 +29,7 @@ TOLERANCE = 0.03  # relative distance from the ground's inverse depth up to whic
 SUPPORT = 0.12  # share of the pixels around the objects that must lie on one plane for it to be the ground
 STEEPEST_DEG = 75.0  # between the ground's normal and the picture's upright
 NEAREST = 0.05  # metres
+BULGE = 0.3  # of half a body's width: a cylinder's middle is .6 nearer than its outer sixths on the mean, a box's 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,19 @@ class Sounded:
     camera: Camera
     metres: Floats
     remarks: tuple[str, ...]
+
+
+def bulges(mask: Bools, metres: Floats, focal: float) -> bool:
+    """Whether what a mask [H, W] shows is nearer in the middle than to its left and right, as round things are."""
+    rows, columns = np.nonzero(mask)
+    height, width = int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
+    across = np.abs((columns - columns.min() + 0.5) / width - 0.5)
+    belt = np.abs((rows - rows.min() + 0.5) / height - 0.5) < 0.25
+    middle, outer = (metres[rows[part], columns[part]] for part in (belt & (across < 1 / 6), belt & (across > 5 / 12)))
+    if not len(middle) or not len(outer):
+        return False
+    near = float(np.median(middle))
+    return float(np.median(outer)) - near > BULGE * width / 2 * near / focal
 
 
 def camera_over_depth(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..control.pictures import as_pictures
+from ..geometry.camera_numpy import focal_length
 from ..world.scene import MATERIALS, Body, Plane, Plate, Projected, Scene, SceneError
 from .body import Form, form
 from .camera import Camera, camera_over_ground
 from .cutout import cut_out
-from .depth import Reading, camera_over_depth
+from .depth import Reading, bulges, camera_over_depth
 from .images import dilated, eroded
 from .light import light_of
 from .masks import Layer, checked, layers
@@ -150,21 +151,23 @@ def _stood(
     foot = np.array([columns[rows == rows.max()].mean() + 0.5, rows.max() + 1.0])
     reached = float(camera.on_ground(foot, level))
     stands = np.isfinite(reached) and reached < FARTHEST * camera.eye[2]
-    lean, distance = None, None
+    lean, distance, flat = None, None, True
     if metres is not None:
         low, high = _measured(part, metres, 0.0, FOOT_BAND), _measured(part, metres, 1 - FOOT_BAND, 1.0)
         lean = max(0.0, high - low)
+        solid = part.seen >= min(0.9, float(part.seen.max()))
+        flat = not bulges(solid, metres, float(focal_length(camera.view.fov_deg, camera.height)))
         if abs(low - reached) < STANDS * reached or level > 0:
             stands = stands and True
         else:
             stands, distance = False, low
     if stands:
-        return form(part.whole, camera, level, None, thickness, lean)
+        return form(part.whole, camera, level, None, thickness, lean, flat)
     if distance is None:
         others = [float((f.origin - camera.eye) @ camera.view.c2w[:3, 2]) for f in forms.values()]
         lower = np.array([camera.width / 2, 0.75 * camera.height])
         distance = min(float(np.median(others)) if others else float(camera.on_ground(lower)), 20 * camera.eye[2])
-    shape = form(part.whole, camera, level, distance, thickness, lean)
+    shape = form(part.whole, camera, level, distance, thickness, lean, flat)
     if not part.object.fixed:
         remarks.append(
             f"{part.object.name!r} stands on nothing that is seen: it floats {shape.lowest:.2g} m over the ground, "
