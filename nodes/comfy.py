@@ -257,7 +257,9 @@ def held_back() -> object:
         from comfy_execution.graph_utils import ExecutionBlocker
 
         return ExecutionBlocker(None)
-    return io.ExecutionBlocker()
+    from ..host.api.io import ExecutionBlocker
+
+    return ExecutionBlocker()
 
 
 def check_interrupted() -> None:

@@ -76,6 +76,9 @@ def core(tmp_path_factory):
         (base / folder).mkdir(parents=True)
     (base / "custom_nodes" / "vdit").symlink_to(PACK, target_is_directory=True)
     (base / "custom_nodes" / "probe.py").write_text(PROBE)
+    from comfy_workflows import STAND_INS  # which asks this module where the pack is
+
+    (base / "custom_nodes" / "stand_ins.py").write_text(STAND_INS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
