@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vdit.world.actions import Actuate, Break, Drag, Push, Release, Throw, Wind
+from vdit.world.budget import estimate
 from vdit.world.drawing.surfaces import is_closed
 from vdit.world.dynamics import compile_world
 from vdit.world.fracture import Blow, Moving, shatter
@@ -381,6 +382,20 @@ def test_impossible_actions_are_refused_with_their_numbers(action, words):
 def test_what_would_compute_for_hours_is_refused_with_the_estimate():
     with pytest.raises(SceneError, match="would compute for about"):
         simulate(scene(box(0.1, made_of())), seconds=1e5, fps=0.1)
+
+
+def test_the_estimate_counts_shards_and_what_piles_up():
+    """bench/simulation.py measures it; here that what computes longer is said to."""
+    side = replace(box(0.1, made_of()), material=MATERIALS["glass"])
+    row = [replace(side, name=f"{k}", position=(float(k), 0.0, 0.1)) for k in range(20)]
+    heap = [replace(b, position=(0.2 * k, 0.0, 0.1)) for k, b in enumerate(row)]
+
+    def expected(bodies, *actions):
+        return estimate(Scene(bodies=tuple(bodies), view=View(np.eye(4), 40.0)), actions, 5.0, 0.002)
+
+    assert expected(row) < expected(heap) < expected(row, *(Break(body=b.name, time=0.1) for b in row)) / 10
+    dropped = [replace(b, position=(*b.position[:2], 5.0)) for b in row]
+    assert expected(dropped) > 10 * expected(row), "glass that falls from 5 m becomes shards"
 
 
 def test_a_simulation_can_be_cancelled():

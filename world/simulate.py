@@ -59,7 +59,7 @@ def step_for(bodies: tuple[Body, ...]) -> float:
     return float(np.clip(STEP_S * math.sqrt(size / STEP_SIZE_M), *STEP_RANGE_S))
 
 
-def _step_of(scene: Scene) -> float:
+def step_of(scene: Scene) -> float:
     """Seconds of a step: for bodies by their size, for a mechanism alone its file's."""
     if scene.bodies or scene.mechanism is None:
         return step_for(scene.bodies)
@@ -83,7 +83,7 @@ def simulate(
     """
     checks.check(scene)
     acting.checked(scene, actions)
-    frames = frames_of(scene, seconds, fps, _step_of(scene))
+    frames = frames_of(scene, actions, seconds, fps, step_of(scene))
     with warnings_of_mujoco() as warnings:
         motion = _moved(scene, actions, frames, fps, seed, check)
     return replace(motion, remarks=(*motion.remarks, *dict.fromkeys(warnings)))
