@@ -8,10 +8,10 @@ import pytest
 import torch
 from pictured import box, moved, orbit, picture_scene, shattered, still_view, translation, turned
 from scipy.ndimage import map_coordinates
-from vdit.geometry.camera_numpy import focal_length, project
+from vdit.geometry.camera_numpy import focal_length, look_at, project
 from vdit.geometry.reproject import rigid_flow
 from vdit.world.drawing.film import film, stream
-from vdit.world.scene import Body, Colored, Scene, SceneError
+from vdit.world.scene import Body, Colored, Mesh, Scene, SceneError, Textured, View
 
 SIZE = dict(width=208, height=120)
 BODIES = ((75, 55, 24, 20), (140, 65, 20, 26))
@@ -114,6 +114,47 @@ def test_flow_leads_each_point_to_itself_in_the_next_frame(name):
     assert np.median(np.concatenate(errors)) <= 1 / 255
     pixel = 3.0 * 2 * np.tan(np.radians(20)) / 240  # metres, at the bodies' distance
     assert np.median(np.concatenate(apart)) <= 1e-3 * pixel
+
+
+def test_far_textures_do_not_flicker():
+    """A fine board on a floor that runs away: as its 6 times finer picture, and the same in the next frame."""
+    y, x = np.mgrid[:512, :512]
+    board = np.where(((x // 8 + y // 8) % 2)[..., None], (230, 220, 200), (40, 60, 90)).astype(np.uint8)
+    corners = np.array([[-4, -5, 0], [4, -5, 0], [4, 21, 0], [-4, 21, 0]], float)
+    uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+    floor = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]), uv)
+    body = Body(name="floor", shapes=(), position=(0, 0, 0), appearance=Textured(board), surface=floor)
+    view = View(look_at(np.array([0.0, -6, 1.2]), np.array([0, 0, 0.2])), 40.0)
+    still = moved(Scene(bodies=(body,), view=view, ground=None, **SIZE), [[np.eye(4)]] * 2)
+    c2w = np.stack([view.c2w, view.c2w])
+    c2w[1, 0, 3] += 0.01
+    shot = film(still, **SIZE, c2w=c2w)
+    fine = film(still, width=6 * SIZE["width"], height=6 * SIZE["height"], c2w=c2w).rgb[0].numpy()
+    on = (shot.mask[0] > 0.999).numpy()
+    ideal = cv2.resize(fine, (SIZE["width"], SIZE["height"]), interpolation=cv2.INTER_AREA)
+    assert np.sqrt(np.mean((shot.rgb[0].numpy() - ideal)[on] ** 2)) < 7 / 255, "11 without filtering"
+    v, u = np.mgrid[: SIZE["height"], : SIZE["width"]].astype(np.float32)
+    flow = shot.flow[0].numpy()
+    there = cv2.remap(shot.rgb[1].numpy(), u + flow[..., 0], v + flow[..., 1], cv2.INTER_LINEAR)
+    seen = on & shot.visible[0].numpy()
+    assert np.sqrt(np.mean((there - shot.rgb[0].numpy())[seen] ** 2)) < 10 / 255, "12 without filtering"
+    # A cut-out that has gone far away is filtered alike.
+    far = picture_scene(width=416, height=240, bodies=((208, 120, 90, 80),), soft=1.0)
+    noise = np.random.default_rng(0).integers(0, 256, (240, 416, 3), np.uint8)
+    look = far.bodies[0].appearance
+    noisy = replace(look, image=np.concatenate((noise, look.image[..., 3:]), -1))
+    away = [translation(*(far.view.c2w[:3, 2] * 9.0))]  # three times as far again: four pixels in one
+    shot = film(moved(replace(far, bodies=(replace(far.bodies[0], appearance=noisy),)), [away]), width=416, height=240)
+    assert shot.rgb[0][shot.mask[0] > 0.999].std() < 0.15, "noise of 0.29, averaged"
+
+
+def test_a_plate_that_a_wide_view_shrinks_does_not_flicker():
+    scene = picture_scene(width=416, height=240, bodies=())
+    noise = np.random.default_rng(0).integers(0, 256, (240, 416, 3), np.uint8)
+    scene = replace(scene, plate=replace(scene.plate, image=noise, picture=noise))
+    wide = np.degrees(2 * np.arctan(4 * np.tan(np.radians(20))))  # a quarter of the size
+    shot = film(moved(scene, [[]]), width=416, height=240, fov_deg=np.array([wide]))
+    assert shot.rgb[0, 95:145, 165:250].std() < 0.15, "noise of 0.29, averaged"
 
 
 def local_points(shot, motion, t, p, x, y, z):

@@ -154,7 +154,7 @@ def plate_colors(plate: Extended, source: Camera, camera: Camera, depth: Floats)
     q *= depth
     q += eye.astype(np.float32)[:, None, None]
     z = np.maximum(q[2], np.float32(1e-6))
-    return plate.at(q[0] / z * np.float32(plate.scale[0]), q[1] / z * np.float32(plate.scale[1]))
+    return plate.seen(q[0] / z * np.float32(plate.scale[0]), q[1] / z * np.float32(plate.scale[1]))
 
 
 def _focal(scene: Scene) -> float:

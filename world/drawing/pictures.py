@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 ROW = 1024  # points in a row of the maps that OpenCV reads: its maps are two-dimensional
 BEYOND_BLUR, BEYOND_FADE = 0.04, 0.12  # beyond a picture: width of the blur, and way to it, shares of the height
+SHARP = 1.25  # pixels of a picture in one that is drawn, up to which a cubic alone does not flicker
+COARSE = 8  # pixels between those at which a view is asked how much it shrinks a picture
+ONE, NEXT = slice(None, -1, COARSE), slice(1, None, COARSE)
 RIM_INSET = 3.0  # pixels of the outline whose colours may hold some of what was behind; sides take none of them
 RIM_BLUR = 0.012  # width of the blur from which sides take their colour, as a share of the picture's height
 
@@ -41,18 +45,55 @@ class Picture:
         return np.asarray(out, np.uint8).reshape(rows * ROW, -1)[:count]
 
 
+def pyramid(picture: Picture) -> tuple[Picture, ...]:
+    """The picture, and it at half the size again and again, until one side is a pixel."""
+    import cv2
+
+    levels = [picture]
+    while min(levels[-1].image.shape[:2]) > 1:
+        height, width = levels[-1].image.shape[:2]
+        size = max(width // 2, 1), max(height // 2, 1)
+        small = np.asarray(cv2.resize(levels[-1].image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        scale = picture.scale[0] * size[0], picture.scale[1] * size[1]
+        whole = picture.image.shape
+        levels.append(Picture(small.reshape(*size[::-1], -1), (scale[0] / whole[1], scale[1] / whole[0])))
+    return tuple(levels)
+
+
+def filtered(levels: tuple[Picture, ...], u: Floats, v: Floats, footprint: Floats) -> Floats:
+    """Colours float32 [n, C] in 0..255 at u, v [n] of a pyramid, where a pixel that is drawn covers footprint [n] of
+    its first level's: trilinear between levels (Williams, "Pyramidal Parametrics", 1983), cubic within them.
+    """
+    out = levels[0].at(u, v).astype(np.float32)
+    if not (footprint > SHARP).any():
+        return out
+    level = np.log2(np.maximum(footprint / SHARP, 1)).clip(0, len(levels) - 1)
+    for k, (fine, coarse) in enumerate(itertools.pairwise(levels)):
+        at = np.flatnonzero((level > k) & (level <= k + 1))
+        if len(at):
+            share = (level[at] - k).astype(np.float32)[:, None]
+            out[at] = fine.at(u[at], v[at]) * (1 - share) + coarse.at(u[at], v[at]) * share
+    return out
+
+
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """A body's picture: sharp; with the colours along its outline taken from within, for what turns away; and these
-    blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels.
+    """A body's picture: sharp, as a pyramid; with the colours along its outline taken from within, for what turns away;
+    and these blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels.
     """
 
-    sharp: Picture
+    levels: tuple[Picture, ...]
     within: Picture
     rim: Picture
     to_picture: Floats
     eye: Floats  # [3]
     hard: bool  # no pixel of it is transparent
+    focal: float  # length in pixels of `sharp`
+
+    @property
+    def sharp(self) -> Picture:
+        """The picture at the resolution that is drawn."""
+        return self.levels[0]
 
 
 def lookup(image: Floats, u: Floats, v: Floats) -> Floats:
@@ -79,6 +120,7 @@ class Extended:
         import cv2
 
         self.image, self.scale = image, scale
+        self.levels = pyramid(Picture(image, scale))
         self.blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), BEYOND_BLUR * len(image)), np.uint8)
 
     def at(self, u: Floats, v: Floats) -> Floats:
@@ -95,6 +137,30 @@ class Extended:
             share = np.clip(out / (BEYOND_FADE * height), 0, 1)[..., None]
             soft = cv2.remap(self.blurred, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
             rgb += share * (np.asarray(soft).astype(np.float32) / 255 - rgb)
+        return rgb
+
+    def seen(self, u: Floats, v: Floats) -> Floats:
+        """As `at`, for neighbouring pixels of a view; averaged where it shrinks the picture in both directions."""
+        import cv2
+
+        rgb = self.at(u, v)
+        height, width = u.shape
+        if min(height, width) <= COARSE:
+            return rgb
+        here, right, below = (
+            np.stack((u[rows, columns] * self.scale[0], v[rows, columns] * self.scale[1]))
+            for rows, columns in ((ONE, ONE), (ONE, NEXT), (NEXT, ONE))
+        )
+        steps = [np.linalg.norm(there - here, axis=0) for there in (right, below)]
+        # A median leaves out the steps across edges of what is nearer.
+        shrunk = np.asarray(cv2.medianBlur(np.minimum(*steps).astype(np.float32), 3))
+        if shrunk.max() > SHARP:
+            footprint = np.asarray(cv2.resize(shrunk, (width, height)), np.float32)
+            inside = (u >= 0) & (v >= 0) & (u < self.image.shape[1] / self.scale[0])
+            inside &= v < self.image.shape[0] / self.scale[1]
+            at = np.flatnonzero(inside & (footprint > SHARP))
+            found = filtered(self.levels, u.ravel()[at], v.ravel()[at], footprint.ravel()[at])
+            rgb.reshape(-1, 3)[at] = found * np.float32(1 / 255)
         return rgb
 
 
@@ -156,12 +222,13 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
     rim = np.where(blurred[..., 3:] < 1e-3, within, color).clip(0, 255).astype(np.uint8)
     to_picture = view.to_pixels @ inverse(view.c2w)[:3]
     return Cutout(
-        sharp,
+        pyramid(sharp),
         Picture(within, sharp.scale),
         Picture(rim, sharp.scale),
         to_picture,
         view.c2w[:3, 3],
         bool((look.image[..., 3] == 255).all()),
+        focal * sharp.scale[0],
     )
 
 

@@ -61,7 +61,7 @@ class DepthPlate:
         hidden = open_[~again]
         start = np.maximum(z[hidden], farthest.ravel()[hidden])
         z[hidden], u[hidden], v[hidden], _ = _search(forth, back, x[hidden], y[hidden], start, self.inverse_behind)
-        rgb = self.image.at(u.reshape(height, width), v.reshape(height, width))
+        rgb = self.image.seen(u.reshape(height, width), v.reshape(height, width))
         if len(hidden):
             rows = -(-len(hidden) // width)  # maps are two-dimensional
             maps = np.zeros((2, rows * width), np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..scene import Colored, Textured
 from .camera import inverse
-from .pictures import Picture
+from .pictures import Picture, filtered
 from .raster import Hits
 from .stage import parts_hit, transform
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TURNED = (1.15, 1.5)  # magnification of a picture from which, and by which, its outline takes its colours from within
 STRETCH = (2.0, 5.0)  # magnification of a picture from which, and by which, sides take the rim's colour instead
+SLANT = 0.2  # cosine of view and normal from which a slant filters a texture: earlier it blurs, later it flickers
 GLOSS, SHININESS = 0.12, 30.0  # height and exponent of the highlight of a lit body
 CHORD_STEPS = 3  # points between entry and exit of a ray at which a soft edge looks for the body
 RIM_GAIN = 4.0  # a rim seen from the side that is 1/4 more opaque than the cut-out has all its colour from within
@@ -85,12 +86,12 @@ def _projected(
     assert cut is not None
     a, b, c = transform(stage.to_picture[parts], counts, x, y, hits.depth)
     u, v = a / c, b / c
-    found = cut.sharp.at(u, v)
+    nearer = c / hits.depth
+    found = filtered(cut.levels, u, v, cut.focal / stage.camera.focal / nearer)
     np.multiply(found[:, :3], np.float32(1 / 255), out=rgb)
     if not cut.hard:
         np.multiply(found[:, 3], np.float32(1 / 255), out=alpha)
     # How much wider a face appears now than from where the picture saw it.
-    nearer = c / hits.depth
     stretch = np.abs(stage.toward[hits.face] / stage.surfaces.from_picture[hits.face]) * nearer
     # What the picture did not see goes on as its mirror image.
     stretch = np.maximum(stretch, np.where(stage.surfaces.from_picture[hits.face] > 0, 0, TURNED[1]))
@@ -131,7 +132,10 @@ def _lit(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> Floats:
         corner_uv = np.asarray(uv)[surface.part.surface.faces[face - surface.faces.start]]
         u, v = np.einsum("in,nij->jn", weights, corner_uv)
         height, width = look.image.shape[:2]
-        albedo = Picture(look.image, (1.0, 1.0)).at(u * width, v * height).astype(np.float32) / 255
+        slant = np.maximum(np.abs((to_eye * np.transpose(stage.surfaces.normals[face])).sum(0)), 1e-3)
+        metres = hits.depth / stage.camera.focal * np.maximum(1, SLANT / slant)
+        footprint = surface.density[face - surface.faces.start] * metres
+        albedo = filtered(surface.texture, u * width, v * height, footprint) / 255
     else:
         albedo = np.asarray(look.rgb if isinstance(look, Colored) else (0.6, 0.6, 0.6), np.float32)[None]
     return np.clip(albedo * shade[:, None] + highlight[:, None], 0, 1).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..scene import Projected, SceneError, Textured
 from .camera import Camera, inverse
-from .pictures import Cutout, cutout
+from .pictures import Cutout, Picture, cutout, pyramid
 
 if TYPE_CHECKING:
     from ..arrays import Bools, Floats, Ints
@@ -24,7 +24,8 @@ CREASE_DEG = 40.0  # faces that meet at a sharper angle are shaded as separate f
 class Surface:
     """One part: the slices of faces and vertices that are its own.
 
-    corner_normals [F, 3, 3]: of lit parts, in the part's axes. cutout: of a Projected part. size: metres, its extent.
+    corner_normals [F, 3, 3]: of lit parts, in the part's axes. cutout: of a Projected part; texture: of a Textured one,
+    with density [F], its pixels per metre of each face.
     """
 
     part: Part
@@ -34,6 +35,8 @@ class Surface:
     high: Floats
     corner_normals: Floats | None
     cutout: Cutout | None
+    texture: tuple[Picture, ...]
+    density: Floats
 
     @property
     def size(self) -> float:
@@ -71,6 +74,7 @@ def surfaces(motion: Motion, camera: Camera) -> Surfaces:
     normals: list[Floats] = []
     two_sided: list[Bools] = []
     cutouts: dict[int, Cutout] = {}
+    textures: dict[int, tuple[Picture, ...]] = {}
     first_vertex = first_face = 0
     for part in motion.parts:
         mesh = part.surface
@@ -87,7 +91,12 @@ def surfaces(motion: Motion, camera: Camera) -> Surfaces:
         corners = corner_normals(mesh, normal) if lit else None
         face_end, vertex_end = first_face + len(mesh.faces), first_vertex + len(at)
         own = slice(first_face, face_end), slice(first_vertex, vertex_end)
-        parts.append(Surface(part, *own, at.min(0), at.max(0), corners, picture))
+        texture, density = (), np.zeros(0)
+        if isinstance(look, Textured):
+            if id(look) not in textures:
+                textures[id(look)] = pyramid(Picture(look.image, (1.0, 1.0)))
+            texture, density = textures[id(look)], _density(mesh, look)
+        parts.append(Surface(part, *own, at.min(0), at.max(0), corners, picture, texture, density))
         vertices.append(at)
         faces.append(np.asarray(mesh.faces, np.int64) + first_vertex)
         normals.append(normal)
@@ -117,6 +126,22 @@ def surfaces(motion: Motion, camera: Camera) -> Surfaces:
         to_picture,
         from_picture,
     )
+
+
+def _density(mesh: Mesh, look: Textured) -> Floats:
+    """Pixels of the texture per metre of each face [F], where they are densest: the mapping's larger singular value."""
+    assert mesh.uv is not None
+    a, b, c = (np.asarray(mesh.vertices, np.float64)[mesh.faces[:, i]] for i in range(3))
+    texel = np.asarray(mesh.uv, np.float64) * look.image.shape[1::-1]
+    d, e, f = (texel[mesh.faces[:, i]] for i in range(3))
+    one, two = b - a, c - a
+    length = np.maximum(np.linalg.norm(one, axis=1), 1e-12)
+    along = (one * two).sum(1) / length
+    across = np.maximum(np.sqrt(np.maximum((two * two).sum(1) - along**2, 0)), 1e-12)
+    x = (e - d) / length[:, None]  # change of texel over a metre along the first edge, and square to it
+    y = ((f - d) - x * along[:, None]) / across[:, None]
+    total, skew = (x * x + y * y).sum(1), x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]
+    return np.sqrt((total + np.sqrt(np.maximum(total**2 - 4 * skew**2, 0))) / 2)
 
 
 def face_normals(mesh: Mesh) -> Floats:
