@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .images import box_mean, dilated, distance_inside, resized
+from .images import box_mean, dilated, distance_inside, product, resized
 from .membrane import membrane
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Level:
         """Fill from the rim inwards: each pixel is the middle of the patch that fits best to what is known around."""
         h, w = self.gap.shape
         pool, known = np.flatnonzero(self.valid), ~self.gap
-        sources = np.transpose(_patches(self.image).reshape(h * w, -1)[pool])
+        sources = _patches(self.image).reshape(h * w, -1)[pool]
         squared = sources**2
         while not known.all():
             ring = np.flatnonzero(dilated(known, 1) & ~known)
@@ -104,7 +104,7 @@ class _Level:
             seen = _patches(known[..., None].astype(np.float32)).reshape(h * w, -1)[ring]
             count = seen.sum(1, keepdims=True)
             seen = np.tile(seen, self.image.shape[2])
-            cost = (seen @ squared - 2 * (seen * now) @ sources) * (SIZE**2 / count)
+            cost = (product(seen, squared) - 2 * product(seen * now, sources)) * (SIZE**2 / count)
             far = self.guide[ring][:, None] - self.guide[pool][None]
             best = pool[(cost + (far**2).sum(-1) + self.away(ring[:, None], pool[None])).argmin(1)]
             self.image.reshape(h * w, -1)[ring] = self.image.reshape(h * w, -1)[best]
@@ -143,7 +143,7 @@ class _Level:
         fresh = pool[generator.integers(len(pool), size=len(targets))]
         self.shift[targets] = np.where(lost, fresh - targets, self.shift[targets])
         if len(pool) * len(targets) <= EXHAUSTIVE:
-            cost = (features[pool] ** 2).sum(1) - 2 * wanted @ np.transpose(features[pool])
+            cost = (features[pool] ** 2).sum(1) - 2 * product(wanted, features[pool])
             self.shift[targets] = pool[(cost + self.away(targets[:, None], pool[None])).argmin(1)] - targets
         uses = np.bincount(targets + self.shift[targets], minlength=h * w).reshape(h, w).astype(np.float32)
         often = (dearer * len(pool) / len(targets) * box_mean(uses, RADIUS)).ravel()
@@ -251,7 +251,7 @@ def _features(image: Floats) -> Floats:
     at = (np.arange(SIZE) + 0.5) * np.pi / SIZE
     waves = [np.cos(k * at) / np.linalg.norm(np.cos(k * at)) for k in range(3)]
     pairs = sorted(((u, v) for u in range(3) for v in range(3 - u)), key=sum)
-    planes = np.ascontiguousarray(np.moveaxis(image @ np.transpose(AXES), -1, 0), np.float32)
+    planes = cv2.split(cv2.transform(image, AXES))
     plans = [(plane, pairs[:count]) for plane, count in zip(planes, (6, 3, 3, 1), strict=True)]
     found = [cv2.sepFilter2D(plane, -1, waves[v], waves[u]) for plane, some in plans for u, v in some]
     return cast("Floats", np.stack(found, -1).reshape(image.shape[0] * image.shape[1], -1))
