@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from .dynamic import COMBO as DYNAMIC_COMBO
 from .validation import UPLOADS
 
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # each option brings inputs of its own, named combo.input in a prompt
 COMBOS = {"COMBO", DYNAMIC_COMBO}
 PLAIN = {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False, "PREVIEW_3D": "", "LOAD_3D": "", "COLOR": "#000000"}
 DRAWN = {"BOUNDING_BOX", "BOUNDING_BOXES", "COLORS", "COMPOSITOR", "CURVE"}  # values are objects, edited on a canvas
@@ -182,11 +182,10 @@ def input_order(info: dict) -> list[tuple[str, str]]:
     return [(name, kind) for name, kind, _ in sorted(found, key=lambda entry: entry[2])]
 
 
-def widget_position(name: str, info: dict) -> int:
-    """Where in a node's stored values the widget `name` is."""
-    return next(
-        position for position, (widget, spec) in enumerate(stored_widgets(info)) if widget == name and spec is not None
-    )
+def widget_position(name: str, info: dict, values: list | None = None) -> int | None:
+    """Where in a node's stored values the widget `name` is; None where the options chosen in them do not bring it."""
+    names = [widget if spec is not None else None for widget, spec in stored_widgets(info, values)]
+    return names.index(name) if name in names else None
 
 
 def is_widget(spec: list | tuple) -> bool:

@@ -185,3 +185,43 @@ def test_what_is_not_written_here_is_said_before_encoding(how, words):
 
     with pytest.raises(ValueError, match=words):
         video.encoding(*how)
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "value"),
+    [
+        ("Save Video.format=webm", "format", "webm"),
+        ("Save Video.format.codec=h264", "format.codec", "h264"),
+        ("SaveVideo.codec=av1", "format.codec", "av1"),
+        ("Mr. Save.codec=av1", "format.codec", "av1"),
+    ],
+)
+def test_set_reaches_inputs_of_a_chosen_option(change, path, value):
+    from vdit.host import overrides, workflow
+    from vdit.host.catalog import object_infos
+
+    infos, title = object_infos(load_nodes()), "Mr. Save" if "Mr." in change else "Save Video"
+    saved = {"id": 1, "type": "SaveVideo", "title": title, "inputs": [], "widgets_values": ["x", "auto", "auto"]}
+    read = workflow.read({"nodes": [saved], "links": []}, infos)
+    assert read.prompt["1"]["inputs"] == {
+        "filename_prefix": "x",
+        "format": "auto",
+        "format.codec": "auto",
+        "codec": "auto",
+    }
+    overrides.apply(read, change, infos)
+    assert read.prompt["1"]["inputs"][path] == value and read.prompt["1"]["inputs"]["codec"] == "auto"
+    assert workflow.to_prompt(read.ui, infos)["1"]["inputs"][path] == value  # and the saved graph agrees
+
+
+def test_set_says_what_an_option_offers():
+    from vdit.host import overrides, workflow
+    from vdit.host.catalog import object_infos
+
+    infos = object_infos(load_nodes())
+    saved = {"id": 1, "type": "SaveVideo", "inputs": [], "widgets_values": ["x", "webm", "auto"]}
+    read = workflow.read({"nodes": [saved], "links": []}, infos)
+    with pytest.raises(workflow.WorkflowError, match="'h264' is not one of auto, av1"):
+        overrides.apply(read, "Save Video.codec=h264", infos)
+    with pytest.raises(workflow.WorkflowError, match="it has filename_prefix, format, format.codec$"):
+        overrides.apply(read, "Save Video.quality=3", infos)
