@@ -72,7 +72,12 @@ def product(a: Floats, b: Floats) -> Floats:
     """
     import cv2
 
-    return cast(Floats, cv2.gemm(np.ascontiguousarray(a), np.ascontiguousarray(b), 1.0, None, 0.0, flags=cv2.GEMM_2_T))
+    return cast(
+        Floats,
+        cv2.gemm(
+            np.ascontiguousarray(a), np.ascontiguousarray(b), 1.0, np.empty(0, np.float32), 0.0, flags=cv2.GEMM_2_T
+        ),
+    )
 
 
 def blurred(image: Floats, sigma: float) -> Floats:
@@ -131,8 +136,9 @@ def convex_hull(points: Floats) -> Floats:
 
 def polygon_area(corners: Floats) -> float:
     """Area of a polygon [K, 2]."""
-    x, y = corners[:, 0], corners[:, 1]
-    return float(abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2)
+    import cv2
+
+    return float(cv2.contourArea(corners.astype(np.float32)))
 
 
 def painted(polygon: Floats, width: int, height: int) -> Bools:
