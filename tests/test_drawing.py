@@ -10,8 +10,10 @@ from pictured import box, moved, orbit, picture_scene, shattered, still_view, tr
 from scipy.ndimage import map_coordinates
 from vdit.geometry.camera_numpy import focal_length, look_at, project
 from vdit.geometry.reproject import rigid_flow
+from vdit.world.drawing.background import plane_depths
+from vdit.world.drawing.camera import scene_camera
 from vdit.world.drawing.film import film, stream
-from vdit.world.scene import Body, Colored, Mesh, Scene, SceneError, Textured, View
+from vdit.world.scene import Body, Colored, Mesh, Plane, Plate, Scene, SceneError, Textured, View
 
 SIZE = dict(width=208, height=120)
 BODIES = ((75, 55, 24, 20), (140, 65, 20, 26))
@@ -230,6 +232,19 @@ def test_a_plate_with_depth_moves_with_parallax_and_is_itself_at_home():
         there = cv2.remap(shot.rgb[1].numpy(), u - 0.5 - shift[z], v - 0.5, cv2.INTER_CUBIC)
         assert np.median(np.abs(there - shot.rgb[0].numpy()[place])) < 2 / 255
     assert torch.isfinite(shot.rgb).all()
+
+
+@pytest.mark.parametrize(("height", "darkened"), [(0.1, True), (0.6, False)])
+def test_a_shadow_falls_on_what_the_plate_shows_below_a_body_and_not_above_it(height, darkened):
+    grey = np.full((120, 208, 3), 170, np.uint8)
+    scene = boxes((0.4, 0.0, 0.4), half=0.1, ground=Plane(offset=-0.3), backdrop=None)
+    camera, _ = scene_camera(scene, **SIZE)
+    depth, _ = plane_depths(replace(scene, ground=Plane(offset=height)), camera)
+    shown = np.zeros((120, 208), bool)
+    scene = replace(scene, plate=Plate(grey, grey, shown, np.minimum(depth, 50.0)))
+    shot = film(moved(scene, [[np.eye(4)]]), **SIZE)
+    darkest = shot.rgb[0].numpy()[(shot.mask[0] == 0).numpy()].min()
+    assert (darkest < 0.5) == darkened
 
 
 def test_outlines_are_smooth():

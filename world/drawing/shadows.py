@@ -12,6 +12,7 @@ import numpy as np
 
 from ..footage import FAR
 from .background import pixel_map, to_world
+from .pictures import nearest_known
 
 if TYPE_CHECKING:
     from ..arrays import Floats
@@ -36,7 +37,9 @@ class Shadows:
         self.toward = light / np.linalg.norm(light)
         side = np.cross(self.toward, (0.0, 1.0, 0.0) if abs(self.toward[1]) < 0.9 else (1.0, 0.0, 0.0))
         side /= np.linalg.norm(side)
-        self.plane = np.stack((side, np.cross(self.toward, side)))  # [2, 3] axes square to the light
+        # [3, 3] two axes square to the light, and the way towards it.
+        self.axes = np.stack((side, np.cross(self.toward, side), self.toward))
+        self.deep = scene.plate is not None and scene.plate.depth is not None
         sizes = [s.size for s in surfaces.parts if s.part.appearance is not None]
         # A broken body's shards do not make the cells finer: the largest parts say how fine a shadow is.
         self.cell = max(sizes, default=1.0) / CELLS_A_BODY
@@ -51,26 +54,32 @@ class Shadows:
         picture = self._picture(poses, weights) if strength > 0 else None
         if picture is None:
             return
-        grid, origin, cell = picture
+        grid, origin, cell, highest = picture
         seen = self.seen  # read once: frames are drawn in several threads
         if seen is None or seen[0] is not background:
             camera = background.camera
-            flat = pixel_map(self.plane @ to_world(camera), camera) * background.depth
-            flat += (self.plane @ camera.c2w[:3, 3]).astype(np.float32)[:, None, None]
+            flat = pixel_map(self.axes @ to_world(camera), camera) * background.depth
+            flat += (self.axes @ camera.c2w[:3, 3]).astype(np.float32)[:, None, None]
             flat[:, background.depth >= FAR] = np.inf
-            seen = self.seen = background, np.ascontiguousarray(np.moveaxis(flat, 0, -1))  # [H, W, 2]
+            seen = self.seen = background, np.ascontiguousarray(np.moveaxis(flat, 0, -1))  # [H, W, 3]
         flat = seen[1]
-        inside = cv2.inRange(flat, origin, origin + np.array(grid.shape[::-1]) * cell)
+        end = origin + np.array(grid.shape[::-1]) * cell
+        inside = cv2.inRange(flat, np.append(origin, -FAR), np.append(end, FAR))
         left, top, columns, rows = cv2.boundingRect(inside)
         if not rows:
             return
         box = slice(top, top + rows), slice(left, left + columns)
         x, y = ((flat[box][..., i] - np.float32(origin[i])) * np.float32(1 / cell) - np.float32(0.5) for i in (0, 1))
         shade = cv2.remap(grid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        if highest is not None:  # what a picture shows between a body and the light is not in its shadow
+            least = cv2.remap(highest, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            shade = np.where(flat[box][..., 2] < np.asarray(least) + cell, shade, 0)
         rgb[box] *= (1 - strength * np.asarray(shade))[..., None]
 
-    def _picture(self, poses: Floats, weights: Floats) -> tuple[Floats, Floats, float] | None:
-        """The shadows [h, w] as the light sees them, the origin [2] and the size of a cell in metres."""
+    def _picture(self, poses: Floats, weights: Floats) -> tuple[Floats, Floats, float, Floats | None] | None:
+        """The shadows [h, w] as the light sees them, the origin [2] and the size of a cell in metres; and before a
+        plate with depth how far towards the light what casts them reaches [h, w], metres.
+        """
         import cv2
 
         flat: list[Floats] = []
@@ -81,7 +90,7 @@ class Shadows:
             if weights[p] > 0 and len(self.points[p]):
                 at: Floats = self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3]
                 reach = self._reach(at)
-                flat.append(at @ np.transpose(self.plane))
+                flat.append(at @ np.transpose(self.axes))
                 height.append(reach)
                 weight.append(np.full(len(at), float(weights[p]), np.float32))
         if not flat:
@@ -90,7 +99,7 @@ class Shadows:
         falls = np.isfinite(reach)
         if not falls.any():
             return None
-        at, reach, value = at[falls], reach[falls], value[falls]
+        (at, toward), reach, value = np.split(at[falls], (2,), 1), reach[falls], value[falls]
         spread = self.scene.light.softness * reach * 0.5  # the rim is two standard deviations wide
         cell = self.cell
         while np.ptp(at, axis=0).max() / cell > MOST_CELLS:
@@ -112,7 +121,12 @@ class Shadows:
             sigma = max(float(blur[here].mean()), LEAST_BLUR)
             # Bands meet where a body crosses from one to the next: the darker one counts, so that no seam is seen.
             clear = np.minimum(clear, 1 - np.asarray(cv2.GaussianBlur(band, (0, 0), sigma)))
-        return 1 - clear, origin, cell
+        if not self.deep:
+            return 1 - clear, origin, cell, None
+        highest = np.full(rows * columns, -FAR, np.float32)
+        np.maximum.at(highest, flat_index, toward[:, 0].astype(np.float32))
+        highest = highest[nearest_known(highest.reshape(rows, columns) > -FAR)]  # beyond its points a shadow is blurred
+        return 1 - clear, origin, cell, np.asarray(cv2.dilate(highest, np.ones((5, 5), np.uint8)), np.float32)
 
     def _reach(self, at: Floats) -> Floats:
         """Way along the light from points [n, 3] to the plane that they shade, metres; infinite where there is none."""
