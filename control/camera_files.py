@@ -108,7 +108,7 @@ def _from_poses(data: Json, name: str) -> CameraPath:
     try:
         c2w = torch.tensor(data["c2w"], dtype=torch.float64)
         fov = torch.tensor(data.get("fov_deg", 40.0), dtype=torch.float64)
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as e:
         raise ControlError(f"{name}: c2w or fov_deg holds something that is no number ({e})") from e
     _check_length(len(c2w), name)
     return CameraPath(c2w, fov, strength, start, end, bool(data.get("stretch", False)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .arrays import read_array
+from .depth_holes import without_holes
 from .pictures import cover
 from .signals import POOL, pool
 from .span import ControlError, check_span
@@ -24,7 +25,8 @@ MAX_SAMPLES = 1_000_000  # pixels from which the percentiles are taken
 class DepthMaps:
     """inverse [T,H,W] float32 in 0..1, 1 nearest; near, far: the metres that 1 and 0 stand for, None when unknown.
 
-    strength, start, end: see span.py. Raises ControlError for another shape, NaN, and values outside 0..1.
+    strength, start, end: see span.py. remarks: what was changed in reading it. Raises ControlError for another shape,
+    NaN, and values outside 0..1.
     """
 
     inverse: Tensor
@@ -33,6 +35,7 @@ class DepthMaps:
     end: float = 1.0
     near: float | None = None
     far: float | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         inverse = torch.as_tensor(self.inverse, dtype=torch.float32).detach().cpu()
@@ -116,7 +119,8 @@ def depth_from_pictures(
     """IMAGE [T,H,W,C] as DepthMaps. reading: one of READINGS; colour channels must agree (a grey picture).
 
     "brighter is nearer": inverse depth; stretched to the clip's percentiles unless near and far say what white and
-    black are. "darker is nearer": distance, black at `near`, white at `far`, both needed. "metres": values are metres.
+    black are. "darker is nearer": distance, black at `near`, white at `far`, both needed. "metres": metres; pixels of
+    0 or NaN have none: they are filled from their neighbours, with a remark.
     With width and height the maps are fitted as start pictures are: resized to cover, cropped to the centre.
     """
     if reading not in READINGS:
@@ -132,12 +136,14 @@ def depth_from_pictures(
             f"depth: the pictures are coloured (channels differ by up to {spread.max():.2g}); expected grey depth "
             "maps: turn off the colour map in the node that made them"
         )
-    maps = color.mean(-1)
+    maps, holes = color.mean(-1), ""
+    if reading == "metres":  # before resizing, which would mix holes with depth
+        maps, holes = without_holes(maps)
     _check_maps(torch.where(torch.isposinf(maps), 1.0, maps) if reading == "metres" else maps, "depth")
     if width is not None and height is not None and tuple(maps.shape[1:]) != (height, width):
         maps = cover_maps(maps, width, height, inverse=reading == "metres")
     if reading == "metres":
-        return depth_from_metres(maps, near, far)
+        return replace(depth_from_metres(maps, near, far), remarks=(holes,) if holes else ())
     low, high = maps.min().item(), maps.max().item()
     if low < 0 or high > 1 + 1e-3:
         raise ControlError(

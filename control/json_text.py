@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from typing import TYPE_CHECKING, Union
 
 from .span import ControlError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
+
+LARGEST = sys.float_info.max
 
 Json = Union[dict[str, "Json"], list["Json"], str, float, bool, None]  # noqa: UP007 (Python 3.10 evaluates it)
 
@@ -18,13 +20,15 @@ def parse_json(text: str, name: str, remedy: str) -> Json:
     """The value of a JSON text. Raises ControlError that names the text and says what to do."""
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:  # ValueError: a number of more than 4,300 digits too
         raise ControlError(f"{name} is no JSON ({e}); {remedy}") from e
 
 
 def is_number(value: Json) -> TypeIs[float]:
     """Whether a value is a finite number; true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -LARGEST <= value <= LARGEST  # a whole number may be larger than any float
 
 
 def number_in(row: dict[str, Json], key: str, default: float, low: float, high: float, name: str) -> float:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import mimetypes
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -145,7 +146,9 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
     if kind == "JPEG":
         image = image.convert("RGB")
     out = io.BytesIO()
-    options = {} if kind == "PNG" else {"quality": min(100, int(quality)) if quality.isdigit() else 90}
+    options = (
+        {} if kind == "PNG" else {"quality": min(100, int(quality)) if re.fullmatch("[0-9]{1,3}", quality) else 90}
+    )
     image.save(out, format=kind, **options)
     return out.getvalue(), f"image/{kind.lower()}"
 

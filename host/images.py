@@ -27,7 +27,8 @@ def load(path: Path, most: int | None = None):
     try:
         with Image.open(path) as picture:
             count = 1 if picture.format == "MPO" else min(most or sys.maxsize, getattr(picture, "n_frames", 1))
-            check_pixels(str(path), *picture.size, count)
+            width, height = picture.size
+            check_pixels(str(path), width, height, count)
             for page in ImageSequence.Iterator(picture):
                 running.check_interrupted()
                 page = ImageOps.exif_transpose(page)

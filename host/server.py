@@ -236,7 +236,7 @@ class Studio:
 
 def _count(request: web.Request, name: str, default: int) -> int:
     text = request.rel_url.query.get(name, "")
-    return int(text) if text.isdigit() else default
+    return int(text) if text.isascii() and text.isdigit() else default
 
 
 def same_origin_only(public: bool) -> Middleware:

@@ -13,12 +13,19 @@ from . import folders
 from .command import Refused, add_base
 
 
+def port(text: str) -> int:
+    """A port's number; 0: any that is free."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port; expected 0 to 65535")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = argparse.ArgumentParser(
         prog="vdit studio", description="Serves the ComfyUI front end with VDiT's nodes and workflows on this machine."
     )
-    options.add_argument("--port", type=int, metavar="NUMBER", help="default: 8189, or the next one free")
+    options.add_argument("--port", type=port, metavar="NUMBER", help="default: 8189, or the next one free")
     options.add_argument(
         "--listen",
         default="127.0.0.1",

@@ -9,7 +9,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def file_name(name: str, number: int, suffix: str) -> str:
 
 
 @contextmanager
-def reserved(folder: Path, name: str, count: int = 1) -> Iterator[Slot]:
+def reserved(folder: Path, name: str, count: int = 1) -> Generator[Slot]:
     """The next `count` numbers of a series, for the time of the block. Makes the folder. Raises CannotSave."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

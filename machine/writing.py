@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -30,11 +30,11 @@ class CannotSave(OSError):
     """A file could not be written; nothing of it was left behind."""
 
     def __str__(self):
-        return self.strerror  # the sentence, without "[Errno 28]"
+        return self.strerror or ""  # the sentence, without "[Errno 28]"
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
+def written(path: Path) -> Generator[Path]:
     """Yields the Path to write to; on success it becomes `path`, whatever was there, on any failure it is removed.
 
     Raises CannotSave for a full disk or a folder without write permission, naming the file and what to do.
@@ -46,7 +46,7 @@ def written(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def created(path: Path) -> Iterator[Path]:
+def created(path: Path) -> Generator[Path]:
     """As `written`, but a file that is there already is never replaced: raises FileExistsError at the end."""
     with beside(path) as part:
         yield part
@@ -55,7 +55,7 @@ def created(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def beside(path: Path) -> Generator[Path]:
     """Yields a Path of this process's own in the folder of `path`, and removes it in the end. Raises as `written`."""
     sweep(path.parent)
     part = path.with_name(own_name(path.name))

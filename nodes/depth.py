@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import file_mark, input_file, io
-from .types import VDiTDepth, node_schema, size_inputs, span_inputs
+from .types import VDiTDepth, node_schema, shown, size_inputs, span_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,8 @@ class VDiTDepthControl(io.ComfyNode):
         if images is None:
             raise ControlError("depth: neither pictures nor a file; connect images, or name a file of depth in metres")
         maps = depth_from_pictures(images, reading, near or None, far or None, width, height)
-        return io.NodeOutput(with_span(maps, strength, start, end), maps.preview())
+        messages = shown("VDiT Depth Control", maps.remarks)
+        return io.NodeOutput(with_span(maps, strength, start, end), maps.preview(), ui=messages or None)
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **other: object):

@@ -25,7 +25,7 @@ from ..vdit import VDiT
 from ..world_model import WorldModel
 from .checksums import check_card, check_tensors, checksums
 from .families import identify
-from .fill import check_names
+from .fill import check_names, check_varies
 from .gate import gate_path, load_gate
 from .promises import on_paper
 from .weights import open_weights
@@ -216,6 +216,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tens
     except (KeyError, RuntimeError) as e:
         raise CheckpointError(f"{path}: a matrix in 8 bits has no scales that fit ({e}); get the file again") from e
     _check_finite(path, tensors)
+    check_varies(path, tensors)
     return header, stored, tensors
 
 

@@ -20,7 +20,7 @@ DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 def checksum(tensor: Tensor) -> str:
     """Of its bytes as stored."""
-    return hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy()).hexdigest()[:DIGITS]
+    return hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()[:DIGITS]
 
 
 def checksums(tensors: Mapping[str, Tensor]) -> dict[str, str]:

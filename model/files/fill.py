@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -19,6 +19,8 @@ from .weights import WeightFile
 # Wan computes these in float32, whatever the dtype of the rest; rounding them changes the picture.
 FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder)(\.|$)")
 
+
+SAMPLE = 256  # values at each end of a matrix: a page or less
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -83,8 +85,28 @@ def fill(
                 filled[owner + ".scale"] = scale
         else:
             filled[name] = weights.tensor(renamed(name), wanted)
+    check_varies(weights.path, filled)
     module.load_state_dict(filled, assign=True)
     return module.requires_grad_(False).eval()
+
+
+def check_varies(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """CheckpointError for a file all of whose matrices hold one value each, by their first and last values.
+
+    A few matrices of zeros are usual: branches that begin without influence.
+    """
+    matrices = {name: value for name, value in tensors.items() if value.ndim > 1 and value.numel() > 1}
+    for value in matrices.values():
+        ends = value.detach().flatten()  # mapped: only these pages are read
+        ends = torch.cat((ends[:SAMPLE], ends[-SAMPLE:])).float()
+        if (ends != ends[0]).any():
+            return
+    if matrices:
+        name, value = next(iter(matrices.items()))
+        raise CheckpointError(
+            f"{path}: every one of its {len(matrices)} matrices holds a single value ({name}: "
+            f"{value.flatten()[0].item():g}): the file was written without its weights, get it again"
+        )
 
 
 def _stays(weights: WeightFile, name: str, wanted: torch.dtype) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -171,6 +172,8 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
         return "one of down and up is missing"
     if not shape.keys() - {"alpha", "up_bias"}:
         return "an alpha or a bias of nothing"
+    if prod(shape.get("alpha", ())) != 1:
+        return f"its alpha holds {prod(shape['alpha'])} values, expected one"
     wanted = _weight_shape(module)
     if "diff_m" in shape:
         own = getattr(module, "modulation", None)
@@ -180,6 +183,8 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
     if "down" in shape:
         (out, rank), down = (shape["up"] + (0,))[:2], shape["down"]
         ones = all(n == 1 for n in shape["up"][2:])  # a LoRA of a convolution: up is 1x1
+        if not rank:
+            return "its rank is 0"
         if (out, *down[1:]) != wanted or down[0] != rank or not ones:
             return f"made for a matrix {_by(out, *down[1:])}, the model's is {_by(*wanted)}"
     if "diff" in shape and shape["diff"] != wanted:

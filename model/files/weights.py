@@ -181,7 +181,7 @@ def _comfy_formats(weights: WeightFile, source: Safetensors | Gguf) -> set[str]:
 def _gguf_type(weights: WeightFile) -> str:
     """As the file says, else the type of most of its values."""
     noted = weights.metadata.get("general.file_type", "")
-    if noted.isdigit() and int(noted) in GGUF_FILE_TYPES:
+    if noted.isascii() and noted.isdigit() and len(noted) < 9 and int(noted) in GGUF_FILE_TYPES:
         return GGUF_FILE_TYPES[int(noted)]
     count = Counter()
     for s in weights.stored.values():

@@ -1,0 +1,44 @@
+"""Pixels without depth: sensors, stereo and many files write 0 or NaN there. They are a mask, never a distance."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from .span import ControlError
+
+MOST_HOLES = 0.5  # share of a frame; beyond it, what is filled is more than what is known
+
+
+def without_holes(metres: Tensor) -> tuple[Tensor, str]:
+    """Depth [T,H,W] whose pixels of 0 or NaN have the depth of the nearest known pixel, and a remark ("": none had).
+
+    Raises ControlError for a frame of which more than half is without depth.
+    """
+    holes = (metres == 0) | metres.isnan()
+    if not holes.any():
+        return metres, ""
+    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
+
+    shares = holes.flatten(1).double().mean(1)
+    worst = int(shares.argmax())
+    if shares[worst] > MOST_HOLES:
+        raise ControlError(
+            f"depth, frame {worst}: {100 * float(shares[worst]):.0f}% of its pixels have no depth (0 or NaN), at most "
+            f"{100 * MOST_HOLES:.0f}% are filled; check the file, or fill it where it was made"
+        )
+    filled = metres.clone()
+    for t in torch.nonzero(shares).flatten().tolist():
+        # The indices of the nearest pixel that is no hole, for every pixel: [2, H, W].
+        nearest = cast(Any, ndimage.distance_transform_edt)(
+            holes[t].numpy(), return_distances=False, return_indices=True
+        )
+        rows, columns = (torch.from_numpy(index).long() for index in nearest)
+        filled[t] = metres[t][rows, columns]
+    frames = int((shares > 0).sum())
+    return filled, (
+        f"depth: {int(holes.sum()):,} pixels in {frames} of {len(metres)} frames have no depth (0 or NaN); they were "
+        "filled with that of the nearest pixel"
+    )
