@@ -204,41 +204,47 @@ def _positions(h: int, w: int) -> Ints:
 
 def _copied(values: Floats, hole: Bools, sources: Ints) -> Floats:
     """The full-size picture: each pixel from where its cell of the searched level points, cells blended at seams."""
-    h, w = hole.shape
-    cells = np.array(sources.shape[:2])
-    scale = np.array([h, w]) / cells
-    ring = dilated(hole, 2) & ~hole
+    (h, w), (few_h, few_w) = hole.shape, sources.shape[:2]
     rows, columns = np.nonzero(dilated(hole, 2))
-    targets, here, size = rows * w + columns, np.stack((rows, columns), -1), np.array((h, w))
-    at = (here + 0.5) / scale - 0.5
-    low = np.floor(at).astype(np.int64)
-    moves = np.round((sources - _positions(*cells)) * scale).astype(np.int64)
-    total, weights = np.zeros((len(targets), values.shape[2]), np.float32), np.zeros((len(targets), 1), np.float32)
-    flat, known = values.reshape(h * w, -1), (~hole).reshape(h * w, 1).astype(np.float32)
-    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        cell = np.clip(low + corner, 0, cells - 1)
-        source = np.clip(here + moves[cell[:, 0], cell[:, 1]], 0, size - 1)
-        source = source[:, 0] * w + source[:, 1]
-        share = np.prod(1 - np.abs(at - (low + corner)), axis=1, keepdims=True).astype(np.float32) + 1e-4
-        share *= known[source]
-        total += share * flat[source]
-        weights += share
+    moves = np.round((sources - _positions(few_h, few_w)) * np.array((h / few_h, w / few_w))).astype(np.int32)
+    down, right = moves[..., 0].ravel(), moves[..., 1].ravel()
+    total, weights = np.zeros((len(rows), values.shape[2]), np.float32), np.zeros((len(rows), 1), np.float32)
+    flat, known = values.reshape(h * w, -1), (~hole).ravel()
+    for upper, row_share in _cells(h, few_h):
+        for left, column_share in _cells(w, few_w):
+            cell = upper[rows] * few_w + left[columns]
+            source = np.clip(rows + down[cell], 0, h - 1) * w + np.clip(columns + right[cell], 0, w - 1)
+            share = (row_share[rows] * column_share[columns] * known[source])[:, None]
+            total += share * flat[source]
+            weights += share
     out, lost = np.array(values), np.zeros_like(hole)
     out[rows, columns] = total / np.maximum(weights, 1e-6)
     lost[rows, columns] = weights[:, 0] <= 0
     # What the patches say of known pixels around the hole is off by their difference in light: it is taken off inside.
-    off = np.clip(values - out, -LIGHT_STEP, LIGHT_STEP)
-    quarter = max(2, w // 4), max(2, h // 4)
+    window = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    inside, ring = hole[window], dilated(hole, 2)[window] & ~hole[window]
+    off = np.clip(values[window] - out[window], -LIGHT_STEP, LIGHT_STEP) * ring[..., None]
+    quarter = max(2, inside.shape[1] // 4), max(2, inside.shape[0] // 4)
     share = np.atleast_3d(resized(ring.astype(np.float32), *quarter))
-    mean = resized(off * ring[..., None], *quarter) / np.maximum(share, 1e-6)
-    smooth = resized(membrane(mean, share[..., 0] <= 0), w, h)
-    out = np.where(hole[..., None], out + smooth, values)
+    mean = resized(off, *quarter) / np.maximum(share, 1e-6)
+    smooth = resized(membrane(mean, share[..., 0] <= 0), *inside.shape[::-1])
+    out[window] = np.where(inside[..., None], out[window] + smooth, values[window])
     return membrane(out, lost & hole)
+
+
+def _cells(full: int, few: int) -> list[tuple[Ints, Floats]]:
+    """For each pixel of a side the cell before and the one after its middle, and their shares."""
+    at = (np.arange(full) + 0.5) * few / full - 0.5
+    low = np.floor(at)
+    return [
+        (np.clip(low + i, 0, few - 1).astype(np.int32), (1 - np.abs(at - low - i) + 1e-4).astype(np.float32))
+        for i in (0, 1)
+    ]
 
 
 def _with_texture(values: Floats, hole: Bools) -> Floats:
     """[H, W, 4]: colours, and how much brightness changes from a pixel to the next, but for the edge of the hole."""
-    grey: Floats = values.mean(-1)
+    grey: Floats = values.sum(-1) / 3
     across, down = np.diff(grey, axis=1, append=grey[:, -1:]), np.diff(grey, axis=0, append=grey[-1:])
     change = np.where(dilated(hole, 1), 0, np.abs(across) + np.abs(down))
     return np.concatenate((values, change[..., None]), -1).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..world.arrays import Bools, Bytes, Floats, Ints
 from .exemplar import exemplar_fill
-from .images import blurred
+from .images import blurred, resized
 from .membrane import membrane
 
 SMOOTH = 0.01  # picture widths: standard deviation that parts a picture into its light and its detail
@@ -46,10 +46,14 @@ def _exemplar(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
 def _light_and_detail(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
     """Light is continued smoothly, so that no false thing stands in the hole; detail comes from where it is alike."""
     values = picture.astype(np.float32) / 255
-    sigma = SMOOTH * picture.shape[1]
+    height, width = hole.shape
+    sigma = SMOOTH * width
+    # Light is so smooth that it is worked out at a size at which its blur is two pixels.
+    small = max(1, round(2 / sigma * width)), max(1, round(2 / sigma * height))
     known = (~hole)[..., None].astype(np.float32)
-    share = np.atleast_3d(blurred(known, sigma))
-    light = membrane(blurred(values * known, sigma) / np.maximum(share, 1e-6), hole, LAYERED)
+    share = np.atleast_3d(blurred(resized(known, *small), 2.0))
+    mean = blurred(resized(values * known, *small), 2.0) / np.maximum(share, 1e-6)
+    light = resized(membrane(mean, np.atleast_3d(resized(known, *small))[..., 0] <= 0, LAYERED), width, height)
     detail = exemplar_fill(values - light, hole, light, sides, np.random.default_rng(SEED))
     return _bytes(255 * (light + detail))
 
