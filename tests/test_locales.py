@@ -7,6 +7,7 @@ import pytest
 from vdit.bench import locales
 from vdit.nodes import NODES, discovery
 
+HELP = locales.ROOT / "web" / "docs"
 TABLE = json.loads(locales.TABLE.read_text("utf-8"))
 SCRIPTS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff\u4e00-\u9fff]", "ko": r"[\uac00-\ud7af]"}
 
@@ -47,3 +48,14 @@ def test_what_is_folded_away_and_the_words_to_search_by_belong_to_inputs_and_nod
     for name, count in (("VDiTSample", 5), ("VDiTLoadModel", 2)):
         widgets = [entry for entry in schemas[name].inputs if hasattr(entry, "default")]
         assert sum("advanced" not in entry.as_dict() for entry in widgets) == count
+
+
+@pytest.mark.parametrize("page", sorted(HELP.glob("*/*.md")), ids=lambda page: f"{page.parent.name} {page.stem}")
+def test_a_translated_help_page_has_the_rows_headings_and_code_of_the_english_one(page):
+    """After a change of an English page: change its translations too."""
+    english, text = (path.read_text("utf-8") for path in (page.parent.with_suffix(".md"), page))
+    assert page.stem in locales.LANGUAGES and re.search(SCRIPTS[page.stem], text.splitlines()[0])
+    for pattern in (r"(?m)^\|", r"(?m)^#+ "):
+        assert len(re.findall(pattern, text)) == len(re.findall(pattern, english))
+    code = [" ".join(span.split()) for span in english.split("`")[1::2] if len(span) > 12]
+    assert [span for span in code if span not in " ".join(text.split())] == []
