@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,12 +93,18 @@ def profile(distance: Tensor, falloff: float) -> Tensor:
 
 
 def flow_from_strokes(
-    strokes: list[Stroke], frames: int, width: int, height: int, background: str = "free"
+    strokes: list[Stroke],
+    frames: int,
+    width: int,
+    height: int,
+    background: str = "free",
+    check: Callable[[], None] = lambda: None,
 ) -> FlowField:
     """Flow [T-1, height, width, 2]: at frame t each disc lies at its place on the stroke, and moves as a whole.
 
     background: "still" sets the rest to zero motion, "free" leaves it to the model. A stroke of one point pins what it
-    covers. Overlapping discs are averaged by weight. Raises ControlError.
+    covers. Overlapping discs are averaged by weight. check: called for each frame, may raise to cancel. Raises
+    ControlError.
     """
     if not 2 <= frames <= 1001:
         raise ControlError(f"motion brush: frames is {frames}; expected 2 to 1001")
@@ -113,6 +120,7 @@ def flow_from_strokes(
         for t in range(frames - 1):
             if time[t + 1] <= stroke.start or time[t] >= stroke.end:
                 continue
+            check()
             reach = stroke.radius * width
             corners = torch.cat((place[t] - (reach + 1), place[t] + (reach + 1)))
             left, top, right, bottom = (int(edge) for edge in corners)
@@ -122,7 +130,9 @@ def flow_from_strokes(
             total[t, rows, columns] += share[..., None] * (place[t + 1] - place[t]).float()
             weight[t, rows, columns] += share
             valid[t, rows, columns] = torch.maximum(valid[t, rows, columns], share)
-    flow = total / weight.clamp_min(1e-6)[..., None]
-    if background == "still":
-        flow, valid = flow * valid[..., None], torch.ones_like(valid)
-    return FlowField(flow, valid)
+    for t in range(frames - 1):
+        check()
+        total[t] /= weight[t].clamp_min(1e-6)[..., None]
+        if background == "still":
+            total[t] *= valid[t][..., None]
+    return FlowField(total, torch.ones_like(valid) if background == "still" else valid)

@@ -7,6 +7,7 @@ it and as VACE's flow control was trained on: 55 steps of hue of unequal width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -36,6 +37,23 @@ def to_colors(field: FlowField, full: float | None = None) -> Tensor:
     share = ((step - CORNERS[corner]) / (CORNERS[corner + 1] - CORNERS[corner]))[..., None]
     color = torch.lerp(RGB[corner], RGB[corner + 1], share)
     return torch.where(radius <= 1, 1 - radius * (1 - color), 0.75 * color)
+
+
+def over_picture(field: FlowField, picture: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
+    """IMAGE [T-1,H,W,3]: the colours of a field laid over a picture [1,H,W,3], as opaque as it is valid, at most 3/4.
+
+    check: called for each frame, may raise to cancel.
+    """
+    single = [FlowField(field.flow[t : t + 1], field.valid[t : t + 1]) for t in range(len(field.flow))]
+    full = 1e-6
+    for frame in single:
+        check()
+        full = max(full, max_speed(frame))
+    shown = torch.empty(len(single), *picture.shape[1:])
+    for t, frame in enumerate(single):
+        check()
+        shown[t] = torch.lerp(picture[0], to_colors(frame, full)[0], 0.75 * field.valid[t][..., None])
+    return shown
 
 
 def from_colors(images: Tensor, full: float) -> FlowField:

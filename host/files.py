@@ -24,7 +24,7 @@ VIEWABLE = ("input", "output", "temp")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".m4v", ".avi"}
 SCRIPTS = {"text/javascript", "application/javascript"}
-ACTIVE = {*SCRIPTS, "text/html", "text/css", "image/svg+xml", "application/xhtml+xml"}  # what a browser would run
+SHOWN = {"text/plain", "application/json"}  # served as what they are, beside pictures, video and sound
 REFUSALS: dict[int, type[web.HTTPException]] = {
     400: web.HTTPBadRequest,
     403: web.HTTPForbidden,
@@ -112,12 +112,13 @@ async def _view(request: web.Request) -> web.StreamResponse:
         try:
             picture, kind = await asyncio.to_thread(_redrawn, path, query.get("preview", ""), query.get("channel", ""))
         except TooLarge as reason:
-            raise refuse(413, str(reason)) from None
+            raise refuse(400, str(reason)) from None
         except Exception as reason:  # Pillow's readers raise whatever their parsers meet
             raise refuse(415, f"{name}: the picture cannot be read ({reason})") from None
         return web.Response(body=picture, content_type=kind)
     kind = mimetypes.guess_type(path.name)[0] or BYTES
-    return _file(path, BYTES if kind in ACTIVE else kind)  # never run a file from these folders as a page of ours
+    safe = kind in SHOWN or kind.startswith(("image/", "video/", "audio/")) and not kind.endswith("+xml")
+    return _file(path, kind if safe else BYTES)  # never run a file from these folders as a page of ours
 
 
 def _file(path: Path, kind: str) -> web.FileResponse:

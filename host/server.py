@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ..nodes.routes import routes as pack_routes
 from . import bodies, files, folders, frontend
+from .access import TOKEN, new_token, with_token_only
 from .catalog import load_nodes, object_infos
 from .executor import Executor, NodeTypes, inference_mode
 from .jobs import Job, JobQueue
@@ -49,9 +50,11 @@ class Studio:
         self.previews = PreviewPlayer(self._send_preview)
         self.queue = JobQueue(Executor(self.nodes), self._on_event, self._queue_changed)
 
-    def app(self, public: bool = False) -> web.Application:
-        """The aiohttp application. public: answers to this machine's name and to any address too."""
-        app = web.Application(client_max_size=frontend.MAX_UPLOAD_BYTES, middlewares=[same_origin_only(public)])
+    def app(self, public: bool = False, token: str | None = None) -> web.Application:
+        """The aiohttp application. public: answers to this machine's name and to any address too; token: to those who
+        have it alone."""
+        guards = [same_origin_only(public), *([with_token_only(token)] if token else [])]
+        app = web.Application(client_max_size=frontend.MAX_UPLOAD_BYTES, middlewares=guards)
         handlers = [
             web.get("/ws", self._websocket),
             web.get("/prompt", self._get_prompt),
@@ -313,7 +316,8 @@ async def serve(
     """Serves until cancelled; calls `ready` with the address once a browser may open it. Raises PortTaken."""
     sock = bind(listen, port)
     studio = await asyncio.to_thread(Studio)
-    app = studio.app(public=not is_loopback(listen))
+    token = None if is_loopback(listen) else new_token()
+    app = studio.app(public=token is not None, token=token)
     app.on_response_prepare.append(_add_safety_headers)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -321,7 +325,7 @@ async def serve(
         await web.SockSite(runner, sock).start()
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, f"[{listen}]" if ":" in listen else listen)
         clear_temp()
-        ready(f"http://{name}:{sock.getsockname()[1]}/")
+        ready(f"http://{name}:{sock.getsockname()[1]}/" + (f"?{TOKEN}={token}" if token else ""))
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

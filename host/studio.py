@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "--listen",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="default: 127.0.0.1, this machine only. Any other lets everyone on that network run graphs here",
+        help="default: 127.0.0.1, this machine only. Others on that network need the token that is printed",
     )
     options.add_argument("--no-browser", action="store_true", help="only print the address")
     options.add_argument("--verbose", action="store_true", help="log every run")
@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
     logging.getLogger(__package__).setLevel(logging.INFO if options.verbose else logging.WARNING)
     if not server.is_loopback(options.listen):
         print(
-            f"vdit: anyone who reaches {options.listen} can run graphs and read output/ here; there is no password.",
+            f"vdit: who reaches {options.listen} and has the token below can run graphs, upload, and read and change "
+            "what is in input/, output/, temp/ and user/ here. The connection is not encrypted.",
             file=sys.stderr,
         )
 

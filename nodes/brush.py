@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import drawn_by, io, ui
+from .comfy import check_interrupted, drawn_by, io, ui
 from .types import VDiTFlow, node_schema, shown, size_inputs
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ class VDiTMotionBrush(io.ComfyNode):
 
         from ..control import as_pictures, cover
         from ..control.brush import flow_from_strokes, read_strokes
-        from ..control.flow_colors import to_colors
+        from ..control.flow_colors import over_picture
 
         read = read_strokes(strokes)
-        field = flow_from_strokes(read, frames, width, height, background)
+        field = flow_from_strokes(read, frames, width, height, background, check_interrupted)
         messages = {}
         picture = torch.full((1, height, width, 3), 0.5)
         if start_image is not None:
@@ -58,8 +58,7 @@ class VDiTMotionBrush(io.ComfyNode):
             saved = ui.ImageSaveHelper.save_images(picture, "vdit_brush", io.FolderType.temp, None, 1)
             messages["vdit_picture"] = saved  # the drawing's backdrop (web/picture.js)
         assert field.valid is not None, "flow from strokes is defined only where they are"
-        share = 0.75 * field.valid[..., None]
-        preview = torch.lerp(picture.expand(frames - 1, -1, -1, -1), to_colors(field), share)
+        preview = over_picture(field, picture, check_interrupted)
         if not read:
             messages |= shown("VDiT Motion Brush", ["nothing is painted: the brush has no influence"]) or {}
         return io.NodeOutput(field, preview, ui=messages or None)

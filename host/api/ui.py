@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import folders, provenance
+from .. import folders, provenance, running
 from .io import ComfyNode
 from .types import FolderType
 
@@ -93,6 +93,7 @@ def save_images(
     results = []
     with folders.save_slot(filename_prefix, folder_type.value, *pictures[0].size, count=len(pictures)) as slot:
         for i, picture in enumerate(pictures):
+            running.check_interrupted()
             save = partial(picture.save, format="PNG", pnginfo=info, compress_level=compress_level)
             path = slot.save(".png", save, i, slot.name.replace("%batch_num%", str(i)))
             results.append(saved(path, folder_type))

@@ -105,7 +105,7 @@ def check_varies(path: Path, tensors: Mapping[str, Tensor]) -> None:
         name, value = next(iter(matrices.items()))
         raise CheckpointError(
             f"{path}: every one of its {len(matrices)} matrices holds a single value ({name}: "
-            f"{value.flatten()[0].item():g}): the file was written without its weights, get it again"
+            f"{value.flatten()[0].item() + 0.0:g}): the file was written without its weights, get it again"
         )
 
 
