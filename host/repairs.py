@@ -44,7 +44,8 @@ def with_unique_ids(workflow: dict) -> dict:
     editor numbers them. `proxyWidgets` follow."""
     subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
     used = {str(node["id"]) for node in workflow["nodes"] if isinstance(node["id"], int)}
-    last = workflow.get("last_node_id") or (workflow.get("state") or {}).get("lastNodeId") or 0
+    counters = (workflow.get("last_node_id"), (workflow.get("state") or {}).get("lastNodeId"))
+    last = next((number for number in counters if isinstance(number, int)), 0)
     renumbered, new_ids = [], {}
     for subgraph in subgraphs:
         nodes, fresh = [], {}
@@ -68,6 +69,8 @@ def with_unique_ids(workflow: dict) -> dict:
             last = max(int(number) for number in [str(last), *used] if number.isdecimal()) + 1
             log.warning("Two nodes have the id %s; the second, %s, becomes %s", node["id"], node["type"], last)
             node = {**node, "id": last}
+            if node["type"] in new_ids:  # links lead to the first of that id; the editor keeps those of plain nodes
+                node["inputs"] = [{**entry, "link": None} for entry in node.get("inputs") or []]
         used.add(str(node["id"]))
         seen.add(str(node["id"]))
         nodes.append(_reproxied(node, new_ids.get(node["type"]) or {}))
