@@ -2,7 +2,7 @@
 
 import sys
 
-from .cli import main
+from .cli import entry
 
 if __name__ == "__main__":  # processes that train together import this under another name
-    sys.exit(main())
+    sys.exit(entry())

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from .allocator import keep_freed_memory
 from .command import Refused
-
-INTERRUPTED = 130  # the shell's code for Ctrl+C
+from .leaving import INTERRUPTED, leaving_within
 
 
 class Command(NamedTuple):
@@ -67,6 +66,14 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def entry() -> int:
+    """The command as a process of its own: Ctrl+C ends it in time; training may take longer, to save its state."""
+    if sys.argv[1:2] == ["train"]:
+        return main()
+    with leaving_within():
+        return main()
 
 
 def parser() -> argparse.ArgumentParser:

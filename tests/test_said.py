@@ -1,6 +1,8 @@
 """What was wrong without a word is refused or remarked, with the numbers."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -91,3 +93,16 @@ def test_loras_with_three_alphas_or_without_rank_are_refused_by_the_reason(tmp_p
     save_file({f"{name}.{key}": value for key, value in tensors.items()}, tmp_path / "l.safetensors")
     with pytest.raises(CheckpointError, match=said):
         apply_loras(model, [(tmp_path / "l.safetensors", 1.0)])
+
+
+def test_ctrl_c_ends_a_process_that_does_not_listen():
+    code = (
+        "import signal, sys, time\n"
+        "from vdit.host.leaving import leaving_within\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "with leaving_within(0.1):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    time.sleep(30)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (130, "Cancelled.\n")

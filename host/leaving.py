@@ -1,0 +1,47 @@
+"""Ctrl+C ends a command in time, also while it imports or is inside one long library call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+INTERRUPTED = 130  # the shell's code for Ctrl+C
+PATIENCE_S = 0.5  # seconds that a command has to end by itself
+
+
+@contextmanager
+def leaving_within(seconds: float = PATIENCE_S) -> Generator[None]:
+    """In the block, a process that goes on for so long after Ctrl+C is ended by a thread that hears the signal at once.
+
+    Nothing is torn by that: files get their names when they are whole (machine/writing.py), and the next start removes
+    what is left unfinished.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    hears, tells = socket.socketpair()
+    tells.setblocking(False)
+    over = threading.Event()
+
+    def watch() -> None:
+        with suppress(OSError):
+            while heard := hears.recv(16):
+                if signal.SIGINT in heard and not over.wait(seconds):
+                    os.write(2, b"Cancelled.\n")
+                    os._exit(INTERRUPTED)
+
+    before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, name="vdit-leaving", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        tells.close()
+        watcher.join(1)
+        hears.close()
