@@ -226,7 +226,7 @@ def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
     masses = np.append(world.masses, (math.inf, math.inf))  # -2: a link, -1: planes
     strong = np.flatnonzero(total >= IMPACT_SPEED * masses[pairs[first]].min(1))
     for n in strong[np.argsort(first[strong])].tolist():
-        impulse, (low, high) = float(total[n]), pairs[first[n]].tolist()
+        impulse, low, high = float(total[n]), int(pairs[first[n], 0]), int(pairs[first[n], 1])
         body, other = world.bodies[high].name, world.bodies[low].name if low >= 0 else ""
         for k in range(len(events) - 1, -1, -1):
             e = events[k]

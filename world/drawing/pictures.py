@@ -151,9 +151,9 @@ class Extended:
             np.stack((u[rows, columns] * self.scale[0], v[rows, columns] * self.scale[1]))
             for rows, columns in ((ONE, ONE), (ONE, NEXT), (NEXT, ONE))
         )
-        steps = [np.linalg.norm(there - here, axis=0) for there in (right, below)]
+        across, down = (np.linalg.norm(there - here, axis=0).astype(np.float32) for there in (right, below))
         # A median leaves out the steps across edges of what is nearer.
-        shrunk = np.asarray(cv2.medianBlur(np.minimum(*steps).astype(np.float32), 3))
+        shrunk = np.asarray(cv2.medianBlur(np.minimum(across, down), 3), np.float32)
         if shrunk.max() > SHARP:
             footprint = np.asarray(cv2.resize(shrunk, (width, height)), np.float32)
             inside = (u >= 0) & (v >= 0) & (u < self.image.shape[1] / self.scale[0])
