@@ -72,9 +72,9 @@ def attention_backward(
     buffers = _buffers(k, v, longest=max((len(g.keys) for g in groups), default=0) * block_k)
     for g in groups:
         do, some_q, y, total = (_queries(x, g.rows) for x in queries[:4])
-        given = do, some_q, _gathered(ks, g.keys, buffers[0]), _gathered(vs, g.keys, buffers[1]), y, total
+        some_k, some_v = _gathered(ks, g.keys, buffers[0]), _gathered(vs, g.keys, buffers[1])
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        gq, gk, gv = backward(*given, 0.0, False, attn_mask=g.mask, scale=scale)
+        gq, gk, gv = backward(do, some_q, some_k, some_v, y, total, 0.0, False, attn_mask=g.mask, scale=scale)
         queries[4][:, :, g.rows] = gq.unflatten(2, (-1, block_q))
         dks.index_add_(2, g.keys, gk.unflatten(2, (-1, block_k)).float())
         dvs.index_add_(2, g.keys, gv.unflatten(2, (-1, block_k)).float())
@@ -90,8 +90,8 @@ def _groups(plan: PlanTensors, block_q: int, block_k: int, dtype: torch.dtype) -
             lists.setdefault(pair, []).append(row)
     for (full, part), shared in lists.items():
         rows, keys = torch.tensor(shared), torch.tensor((*full, *part))
-        every = (torch.tensor(x, dtype=torch.long).expand(len(shared), -1) for x in (full, part))
-        hidden = hidden_keys(plan, rows, *every, block_q, block_k)
+        whole_of, partial_of = (torch.tensor(x, dtype=torch.long).expand(len(shared), -1) for x in (full, part))
+        hidden = hidden_keys(plan, rows, whole_of, partial_of, block_q, block_k)
         if hidden is None:
             yield _Group(rows, keys, None, None)
             continue

@@ -33,13 +33,32 @@ def pattern_named(name: str, share: float, grid: Grid) -> Pattern | None:
     return {"full": None, "axial": SPATIAL + TEMPORAL, "frame-causal": FRAME_CAUSAL}[name]
 
 
+def near_frames(reach: int, grid: Grid) -> Pattern:
+    """Whole frames in the tiles of time around a tile's own, at least `reach` on either side; at an edge inwards.
+
+    The cost grows with a video's length, not with its square. A video of up to 2 * reach frames is seen whole.
+    """
+    t, h, w = choose_tile(grid)
+    return sliding_tiles(2 * math.ceil(reach / t) + 1, math.ceil(grid.h / h), math.ceil(grid.w / w))
+
+
 @torch.compiler.assume_constant_result
 def named_plan(
     name: str, share: float, sides: tuple[int, int, int], device: torch.device | str = "cpu"
 ) -> BlockPlan | None:
     """The plan of a named pattern on a grid (t, h, w), cached; None for full attention."""
     grid = Grid(*sides)
-    pattern = pattern_named(name, share, grid)
+    return _unless_full(grid, pattern_named(name, share, grid), device)
+
+
+@torch.compiler.assume_constant_result
+def near_frames_plan(reach: int, sides: tuple[int, int, int], device: torch.device | str = "cpu") -> BlockPlan | None:
+    """The plan of near_frames on a grid (t, h, w), cached; None where that is full attention."""
+    grid = Grid(*sides)
+    return _unless_full(grid, near_frames(reach, grid), device)
+
+
+def _unless_full(grid: Grid, pattern: Pattern | None, device: torch.device | str) -> BlockPlan | None:
     if pattern is None:
         return None
     found = plan(grid, pattern, device=device)

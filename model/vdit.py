@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.patterns import near_frames_plan
+from ..kernels.plan import BlockPlan
 from .config import VDiTConfig
 from .functional import Linear, add, patchify
 from .wan import TokenGrid, WanTransformer, init_weights
@@ -19,6 +21,9 @@ from .wan import TokenGrid, WanTransformer, init_weights
 __all__ = ["PlaceEmbedding", "VDiT", "draft_change", "follow_draft", "init_weights", "latest_known_frame"]
 
 MIN_SIGMA = 1e-3  # velocities (x - x0) / sigma are computed with at least this sigma
+# Latent frames on either side that a token sees: a little more than the 11 of a training clip, so that clips up to 13 s
+# are seen whole, and the cost of longer ones grows evenly (bench/long_videos.py).
+REACH = 12
 TRUST_BIAS = 2.0  # initial log-odds that a draft is right: trusted at 88% before training
 
 
@@ -64,6 +69,12 @@ class VDiT(WanTransformer):
             return velocity
         trust = self.draft_trust(F.layer_norm(tokens, tokens.shape[-1:]))  # log-odds [B, T, S, patch]
         return follow_draft(velocity, draft, self._unpatchify(trust, grid).to(x.dtype), x, sigma)
+
+    def _plan(self, grid: TokenGrid, device: torch.device) -> BlockPlan | None:
+        """As WanTransformer's; without a choice of the user, frames much farther away than in training are not seen."""
+        if self.attention == self.config.attention == ("full", 1.0):
+            return near_frames_plan(REACH, grid, device)
+        return super()._plan(grid, device)
 
     def _input_shapes(self, x: Tensor, sigma: Tensor) -> dict[str, tuple[object, tuple[int, ...]]]:
         c = self.config

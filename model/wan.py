@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..kernels.dispatch import fuses
 from ..kernels.grid import Grid
 from ..kernels.patterns import named_plan
+from ..kernels.plan import BlockPlan
 from .config import HEAD_DIM, VDiTConfig
 from .functional import Linear, add, patchify
 from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
@@ -164,7 +165,11 @@ class WanTransformer(Transformer):
     def _layout(self, grid: TokenGrid, tokens: Tensor) -> Layout:
         device = tokens.device
         axes = axis_tables(grid, HEAD_DIM, device) if fuses(tokens, HEAD_DIM) else None
-        return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, device), named_plan(*self.attention, grid, device), axes)
+        return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, device), self._plan(grid, device), axes)
+
+    def _plan(self, grid: TokenGrid, device: torch.device) -> BlockPlan | None:
+        """Which tokens attend to which; None: full attention."""
+        return named_plan(*self.attention, grid, device)
 
     def _first_hint(self, vace: Tensor, tokens: Tensor) -> Tensor:
         first = cast(VaceBlock, self.vace_blocks[0])

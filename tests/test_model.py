@@ -6,12 +6,12 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from diffusers_twins import diffusers_twin, relative
-from fakes import random_transformer, random_world_model
+from fakes import random_transformer, random_world_model, small_config
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig, UnshuffledConv, UnshufflePixels
 from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
 from vdit.model.files.bundle import load_world_model, save_world_model
-from vdit.model.vdit import VDiT, init_weights, latest_known_frame
+from vdit.model.vdit import REACH, VDiT, init_weights, latest_known_frame
 
 SIZES = [  # config, latent grid
     (VDiTConfig(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8), (5, 4, 6)),
@@ -316,3 +316,22 @@ def test_nan_weights_are_not_saved(tmp_path):
     with pytest.raises(CheckpointError, match="NaN"):
         save_world_model(model, tmp_path / "x.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_long_video_attends_to_near_frames_and_a_short_one_to_all():
+    """Two blocks reach twice as far as one; in a longer video the first frame changes nothing beyond that."""
+    model = random_transformer(small_config(patch=(1, 2, 2)))
+    text = torch.randn(1, 3, 32)
+
+    def changed(frames):
+        x = torch.randn(1, 8, frames, 4, 4, generator=torch.Generator().manual_seed(0))
+        other = x.clone()
+        other[:, :, 0] += 1
+        one, two = (model(y, torch.full((1,), 0.5), text) for y in (x, other))
+        return (one - two).abs().amax((0, 1, 3, 4)) > 0
+
+    assert changed(2 * REACH).all()
+    far = changed(6 * REACH)
+    assert far[: REACH + 1].all() and not far[4 * REACH + 8 :].any()
+    model.attention = ("full", 0.5)  # chosen by a user
+    assert changed(6 * REACH).all()
