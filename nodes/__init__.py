@@ -8,7 +8,7 @@ from .benchmark import VDiTPhysicsBenchmark
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
 from .comfy import ComfyExtension, io, serve
-from .decode import VDiTDecode
+from .decode import VDiTDecode, VDiTDecodeVideo
 from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
 from .flow import VDiTFlowControl, VDiTFlowFromVideo
@@ -30,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTDistillPreview,
     VDiTSample,
     VDiTDecode,
+    VDiTDecodeVideo,
     VDiTCameraPath,
     VDiTDepthControl,
     VDiTFlowControl,

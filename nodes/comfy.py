@@ -16,6 +16,7 @@ torch_device()                  where models run
 use_model(module, device)       the module, loaded there under ComfyUI's memory management
 use_models(modules, device)     several that are needed at the same time
 native(who)                     exchanges models with ComfyUI's own nodes; raises outside ComfyUI
+streamed_video(frames, fps, audio)  a VIDEO whose frames are decoded while it is saved
 progress(total)                 update(step, preview); raises when the run was cancelled
 check_interrupted()             raises when the run was cancelled
 held_back()                     an output's value that keeps the nodes wired to it from running
@@ -31,7 +32,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..host import folders
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     import torch
     from aiohttp import web
     from PIL.Image import Image
+
+    from ..host.video import VideoInput
+    from ..pipeline import StreamedFrames
 
 PICTURE_FOLDERS = ("input", "output", "temp")
 
@@ -68,6 +72,7 @@ __all__ = [
     "progress",
     "save_text",
     "serve",
+    "streamed_video",
     "temp_folder",
     "torch_device",
     "ui",
@@ -249,6 +254,55 @@ def native(who: str) -> ModuleType:
     from . import comfy_native
 
     return comfy_native
+
+
+def streamed_video(frames: StreamedFrames, fps: float, audio: dict | None = None) -> VideoInput:
+    """A VIDEO of frames that are decoded while it is saved, with sound, by this ComfyUI's own encoder."""
+    from fractions import Fraction
+
+    from ..machine.writing import written
+
+    if TYPE_CHECKING or not IN_COMFYUI:
+        from ..host.video import VideoComponents, VideoFromComponents
+    else:
+        from comfy_api.input_impl import VideoFromComponents
+        from comfy_api.util import VideoComponents
+    rate = Fraction(fps).limit_denominator(1001)
+
+    class StreamedVideo(VideoFromComponents):
+        """What is asked about size, length and rate is answered without decoding."""
+
+        def get_components(self) -> VideoComponents:
+            """All frames in memory."""
+            return VideoComponents(images=frames.whole(), frame_rate=rate, audio=audio)
+
+        def save_to(self, path: object, *options: object, **named: object) -> None:
+            """As the parent's; a file is written whole or not at all, also where the run is cancelled."""
+            save = cast("Callable[..., None]", super().save_to)  # each core has its own options
+            if not IN_COMFYUI or not isinstance(path, (str, Path)):
+                return save(path, *options, **named)
+            with written(Path(path)) as part:
+                ended = part.with_name(part.name + Path(path).suffix)  # by which cores know the format
+                try:
+                    save(str(ended), *options, **named)
+                    ended.replace(part)
+                finally:
+                    ended.unlink(missing_ok=True)
+
+        def get_dimensions(self) -> tuple[int, int]:
+            return frames.shape[2], frames.shape[1]
+
+        def get_frame_count(self) -> int:
+            return len(frames)
+
+        def get_frame_rate(self) -> Fraction:
+            return rate
+
+        def get_duration(self) -> float:
+            return float(len(frames) / rate)
+
+    # An encoder uses a tensor's shape, length and iteration, which these frames have.
+    return StreamedVideo(VideoComponents(images=cast("torch.Tensor", frames), frame_rate=rate, audio=audio))
 
 
 def held_back() -> object:

@@ -1,6 +1,6 @@
 """A model and a request become a video: the one place where model, controls, drafts and sampling meet."""
 
-from .decode import check_latent, decode_frames
+from .decode import StreamedFrames, check_latent, decode_frames, decode_stream, frames_shape
 from .encode import encode_shot
 from .family import family_of
 from .generate import generate
@@ -27,15 +27,18 @@ __all__ = [
     "RunContext",
     "RunSettings",
     "SamplerSettings",
+    "StreamedFrames",
     "TakeCache",
     "Windows",
     "check_clip",
     "check_latent",
     "clip_of",
     "decode_frames",
+    "decode_stream",
     "described",
     "encode_shot",
     "family_of",
+    "frames_shape",
     "generate",
     "lattice_of",
     "long_video",

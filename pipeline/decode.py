@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING
+
+import torch
 
 from ..drafting import Draft, agreement
 from .latent_preview import LatentPreview, resized
-from .values import ON_CPU, RunContext
+from .values import ON_CPU, RunContext, ignore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 # Latent frames decoded ahead of one whose predecessors were skipped: without them it is off by up to 0.5, with two by
 # 0.001.
 WARM_UP = 2
+# Latent frames that are compared with the expected ones at once: those of 15 s at 8 frames/s, 50 MB of small frames.
+COMPARED = 32
 
 
 def check_latent(space: Codec, latent: Tensor) -> None:
     """Raise ValueError unless this is one finite latent video [1,C,T,h,w] of the codec's kind."""
-    import torch
-
     shape = list(latent.shape)
     if latent.ndim != 5 or latent.shape[1] != space.channels or 0 in shape:
         raise ValueError(
@@ -35,68 +38,120 @@ def check_latent(space: Codec, latent: Tensor) -> None:
         raise ValueError("the latent holds NaN or infinity; the node that made it has failed")
 
 
-def decode_frames(codec: Codec, latent: Tensor, expected: Draft | None = None, context: RunContext = ON_CPU) -> Tensor:
-    """Raw-scale latent [1,C,T,h,w] -> frames [4T-3,H,W,3] fp32 in 0..1 on the CPU, one latent frame at a time.
+def frames_shape(codec: Codec, latent: Tensor) -> tuple[int, int, int, int]:
+    """[4T-3,H,W,3] of the video that a latent [1,C,T,h,w] decodes to."""
+    _, _, count, h, w = latent.shape
+    return (count - 1) * codec.temporal + 1, h * codec.spatial, w * codec.spatial, 3
+
+
+@torch.no_grad()
+def decode_stream(
+    codec: Codec, latent: Tensor, expected: Draft | None = None, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """Raw-scale latent [1,C,T,h,w] -> the frames [n,H,W,3] fp32 in 0..1, on the CPU, of one latent frame after another.
 
     expected: what the frames are expected to show; where the latent agrees they are taken from it, and latent frames
-    that agree throughout are not decoded. One of another size or length is not used. Memory beside the frames is
-    constant. context.hooks.on_frames(done, frames so far) may raise to stop. Raises ValueError, see check_latent.
+    that agree throughout are not decoded. One of another size or length is not used. Memory does not grow with the
+    length. Raises ValueError, see check_latent.
     """
-    import torch
-
     check_latent(codec, latent)
-    _, _, count, h, w = latent.shape
-    frames = torch.empty((count - 1) * codec.temporal + 1, h * codec.spatial, w * codec.spatial, 3)
-    at, latent = 0, latent.to(context.device)
-    if expected is not None and expected.frames.shape != frames.shape:
+    latent, shape = latent.to(device), frames_shape(codec, latent)
+    if expected is not None and expected.frames.shape != shape:
         expected = None
-    with torch.no_grad():
-        share = None if expected is None else _agreement(codec, latent, expected)
-        decode = [True] * count if share is None else _differs(share, codec.temporal)
-        for done, chunk in enumerate(_decoded(codec, latent, decode), start=1):
-            length = len(chunk) if chunk is not None else codec.temporal if at else 1
-            part = slice(at, at + length)
-            if expected is None or share is None:
-                assert chunk is not None
-                frames[part] = chunk
-            elif chunk is None:
-                frames[part] = expected.frames[part]
-            else:
-                weight = resized(share[part], frames.shape[1:3], "bilinear")
-                frames[part] = chunk.cpu().lerp(expected.frames[part].float(), weight)
-            at += length
-            context.hooks.on_frames(done, frames[:at])
-    if at != len(frames):
-        raise ValueError(f"the codec gave {at} frames for {count} latent frames; expected {len(frames)}")
+    decoded = _InOrder(codec, latent)
+    shares = repeat(None) if expected is None else _agreement(codec, latent, expected)
+    at = 0
+    for i, share in zip(range(latent.shape[2]), shares, strict=False):
+        part = slice(at, at + (codec.temporal if i else 1))
+        if expected is None or share is None:
+            frames = decoded(i).float().cpu()
+        elif (share < 1).any():
+            frames = decoded(i).cpu().lerp(expected.frames[part].float(), resized(share, shape[1:3], "bilinear"))
+        else:
+            frames = expected.frames[part].float()
+        at += len(frames)
+        yield frames
+    if at != shape[0]:
+        raise ValueError(f"the codec gave {at} frames for {latent.shape[2]} latent frames; expected {shape[0]}")
+
+
+def decode_frames(codec: Codec, latent: Tensor, expected: Draft | None = None, context: RunContext = ON_CPU) -> Tensor:
+    """All frames of decode_stream at once, [4T-3,H,W,3].
+
+    context.hooks.on_frames(latent frames done, frames so far) may raise to stop. Raises ValueError, see check_latent.
+    """
+    check_latent(codec, latent)
+    parts = decode_stream(codec, latent, expected, context.device)
+    return _gathered(frames_shape(codec, latent), parts, context.hooks.on_frames)
+
+
+class StreamedFrames:
+    """Frames [T,H,W,3] that are decoded while they are iterated, anew each time: in place of a tensor for an encoder.
+
+    parts: begins to decode and gives the frames piece by piece, [n,H,W,3] each.
+    """
+
+    ndim = 4
+
+    def __init__(self, shape: tuple[int, int, int, int], parts: Callable[[], Iterator[Tensor]]):
+        self.shape, self.parts = shape, parts
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for part in self.parts():
+            yield from part
+
+    def whole(self) -> Tensor:
+        """All frames in memory."""
+        return _gathered(self.shape, self.parts())
+
+
+def _gathered(
+    shape: tuple[int, ...], parts: Iterator[Tensor], on_frames: Callable[[int, Tensor], None] = ignore
+) -> Tensor:
+    """The parts as one tensor; on_frames(parts done, frames so far) after each."""
+    frames, at = torch.empty(shape), 0
+    for done, part in enumerate(parts, start=1):
+        frames[at : at + len(part)] = part
+        at += len(part)
+        on_frames(done, frames[:at])
     return frames
 
 
-def _agreement(codec: Codec, latent: Tensor, expected: Draft) -> Tensor:
-    """How far a latent shows the expected frames: [T,h,w,1] in 0..1, small, on the CPU."""
-    preview, own = LatentPreview(codec), expected.encoded(codec, latent.device).latent
-    assert own is not None
-    return agreement(preview(latent), preview(own.to(latent.dtype))).cpu()
+def _agreement(codec: Codec, latent: Tensor, expected: Draft) -> Iterator[Tensor]:
+    """How far each latent frame shows the expected frames: [n,h,w,1] in 0..1, small, on the CPU."""
+    preview, step, count = LatentPreview(codec), codec.temporal, latent.shape[2]
+    for first in range(0, count, COMPARED):
+        start, stop = max(0, first - WARM_UP), min(count, first + COMPARED)
+        if expected.latent is not None:
+            own = expected.latent[:, :, start:stop]
+        else:  # a latent frame's last frame has the number of a multiple of `step`
+            own = expected.window(start * step, (stop - 1 - start) * step + 1).encoded(codec, latent.device).latent
+        assert own is not None
+        own = own.to(latent.device, latent.dtype)
+        share = agreement(preview(latent[:, :, start:stop]), preview(own)).cpu()
+        if not first:
+            yield share[:1]
+        yield from share[1 + max(0, first - start - 1) * step :].split(step)
 
 
-def _differs(share: Tensor, temporal: int) -> list[bool]:
-    """Whether a latent frame shows anything but the expected frames."""
-    differs = (share < 1).flatten(1).any(1)
-    return [bool(differs[0]), *(bool(group.any()) for group in differs[1:].view(-1, temporal))]
+class _InOrder:
+    """The frames [n,H,W,3] of latent frames, asked for in rising order; after a gap decoding begins anew before it."""
 
+    def __init__(self, codec: Codec, latent: Tensor):
+        self.codec, self.latent = codec, latent
+        self.at = 0  # the stream's next latent frame
+        self.stream = codec.decode_stream(latent)
 
-def _decoded(codec: Codec, latent: Tensor, decode: list[bool]) -> Iterator[Tensor | None]:
-    """The frames [n,H,W,3] of each latent frame; None where they are not to be decoded."""
-    at = 0  # the stream's next latent frame
-    stream: Iterator[Tensor] = iter(())
-    for i, wanted in enumerate(decode):
-        if not wanted:
-            yield None
-            continue
-        if i - at > WARM_UP or not at:
-            at = max(0, i - WARM_UP)
-            stream = codec.decode_stream(latent[:, :, at:])
-        while at < i:
-            next(stream)
-            at += 1
-        yield next(stream)[0].clamp(0.0, 1.0)
-        at += 1
+    def __call__(self, i: int) -> Tensor:
+        """The frames of latent frame i."""
+        if i - self.at > WARM_UP:
+            self.at = i - WARM_UP
+            self.stream = self.codec.decode_stream(self.latent[:, :, self.at :])
+        while self.at < i:
+            next(self.stream)
+            self.at += 1
+        self.at += 1
+        return next(self.stream)[0].clamp(0.0, 1.0)

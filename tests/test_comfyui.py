@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from comfy_core import COMFYUI, MISSING, PACK, fetch, get, node_of, python_of, run
+from comfy_core import COMFYUI, MISSING, PACK, Graph, fetch, get, node_of, python_of, run
 from comfy_workflows import BENCHMARK, SHOTS, WAN, WORKFLOWS, shipped, small
 from vdit.host import core_nodes, workflow
 from vdit.host.api import call
@@ -195,6 +195,32 @@ def test_the_shipped_workflow_runs_to_a_video(core, path):
         for node in embedded.values():
             node.pop("is_changed", None)  # the core's own note of fingerprint_inputs
         assert embedded == prompt and json.loads(tags["workflow"]) == ui
+
+
+def test_a_video_is_decoded_while_the_cores_own_node_saves_it(core, random_model):
+    import av
+
+    graph = Graph(core)
+    model = graph.add("VDiTLoadModel", file=random_model)
+    shot = graph.add("VDiTEncodeConditioning", model=model, prompt="a red ball falls")
+    size = dict(seconds=2.0, fps=8.0, width=64, height=64, steps=1, guidance=1.0, solver="euler")
+    latent = graph.add("VDiTSample", model=model, conditioning=shot, **size)
+    video = graph.add("VDiTDecodeVideo", model=model, latent=latent)
+    form = {"format": "auto", "codec": "auto", "format.codec": "auto"}  # of older and of newer cores
+    save = graph.add("SaveVideo", video=video, filename_prefix="streamed", **form)
+    whole = graph.add("VDiTDecode", model=model, latent=latent)
+    graph.keep("parts", (graph.add("GetVideoComponents", video=video), 0))
+    graph.keep("images", (whole, 0))
+    done = run(core, graph.prompt)
+    assert done.status == "success", (done.messages[-1:], core.log.read_text()[-3000:])
+    (saved,) = done.outputs[save]["images"]
+    with av.open(str(core.base / "output" / saved["subfolder"] / saved["filename"])) as file:
+        assert file.streams.video[0].frames == 17 and file.streams.video[0].average_rate == 8
+        assert json.loads(file.metadata["prompt"])[video]["class_type"] == "VDiTDecodeVideo"
+    steps = [m["data"]["value"] for m in done.messages if m["type"] == "progress" and m["data"].get("node") == save]
+    assert steps == sorted(steps) and steps[-1] == 17, "the node that saves shows each frame"
+    parts, images = graph.run()
+    assert parts.equal(images)
 
 
 def test_a_preview_holds_the_render_back_until_a_take_is_picked(core, random_model):
