@@ -25,9 +25,12 @@ def links_of(graph: dict) -> dict[str, Ends]:
             links[number] = ends
         else:
             dropped.append(number)
+    led_to = {ends[2:] for ends in links.values()}
     for node in graph["nodes"]:
-        wired = (entry.get("link") for entry in node.get("inputs") or [])
-        dropped += [str(link) for link in wired if link is not None and str(link) not in links]
+        wired = {(str(node["id"]), slot): entry.get("link") for slot, entry in enumerate(node.get("inputs") or [])}
+        dropped += [
+            str(n) for place, n in wired.items() if n is not None and str(n) not in links and place not in led_to
+        ]
     if dropped:
         log.warning("Links that lead to nothing were dropped: %s", ", ".join(sorted(set(dropped))))
     return links

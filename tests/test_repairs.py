@@ -32,10 +32,10 @@ def test_links_to_nothing_are_dropped_and_said(caplog, links, wired, inputs):
 
 
 @pytest.mark.parametrize("named", [1, 77])
-def test_an_input_that_names_no_link_takes_the_one_that_leads_to_it(named):
+def test_an_input_that_names_no_link_takes_the_one_that_leads_to_it(named, caplog):
     workflow = chain()
     workflow["nodes"][1]["inputs"][0]["link"] = named
-    assert to_prompt(workflow, INFOS)["2"]["inputs"] == WHOLE
+    assert to_prompt(workflow, INFOS)["2"]["inputs"] == WHOLE and "dropped" not in caplog.text
 
 
 def test_a_link_from_nowhere_is_refused_by_node_and_input():
