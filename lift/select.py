@@ -1,4 +1,4 @@
-"""Selecting an object without a network: a box, brush strokes and clicks become a soft mask, by GrabCut."""
+"""Selecting an object without a network: a box, brush strokes and clicks become a soft mask, by graph cuts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from ..control.span import ControlError
 from .images import box_mean, dilated, eroded, pieces, resized, resized_bytes
 from .objects import Marked, PictureObject, Selection, Stroke
+from .segment import FINE, SIDE, place_in_box, segmented
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
-SIDE = 200  # pixels of the longer side at which GrabCut labels; a guess, not measured
-ITERATIONS = 3  # of GrabCut; a guess, not measured
-BOX_MARGIN = 0.12  # of the box's sides: what is shown to GrabCut around it, as background
+ITERATIONS = 3  # of GrabCut around strokes; a guess, not measured, as are the two margins of strokes
+BOX_MARGIN = 0.2  # of the box's sides: what is seen around it, as background; 0.1 and 0.35 were worse on the tuned half of bench/lift.py
 STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where the object ends
 CLICK_MARGIN = 0.22  # picture widths around a click
 SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
@@ -24,6 +24,7 @@ LITTLE = 0.35  # share of its box below which an object may have been missed; a 
 PINHOLE = 0.002  # of the object's area: smaller holes are closed
 MIN_AREA = 12  # pixels: a smaller object cannot be told from noise
 RADIUS = 0.006  # picture widths: radius of the guided filter, about the width of a photograph's blurred edges
+COARSEST = 8  # pixels of radius that are kept where slopes are worked out at a coarser size
 LEAK = 0.08  # share of the guided filter's answer that bleeds from the other side; chosen by eye
 EPSILON = 2e-4  # guided filter: variance of colour (0..1) below which a window counts as flat
 
@@ -35,8 +36,9 @@ class NothingFound(ControlError):
 def select(picture: Bytes, box: tuple[float, float, float, float] | None, strokes: Sequence[Stroke]) -> Floats:
     """Soft mask float32 [H, W] of the object in a picture uint8 [H, W, 3] that a box or strokes (shares) mark.
 
-    Erasing strokes take away. Labels come from GrabCut (Rother et al. 2004) on a reduced crop, the edge from a guided
-    filter (He et al. 2010) at full size. Raises NothingFound, or ControlError where nothing is marked.
+    Erasing strokes take away. In a box, graph cuts vote (segment.py); strokes alone go to GrabCut (Rother et al. 2004);
+    the edge comes from a guided filter (He et al. 2010) at full size. Raises NothingFound, or
+    ControlError where nothing is marked.
     """
     height, width = picture.shape[:2]
     drawn = [s for s in strokes if not s.erase]
@@ -44,13 +46,16 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
         raise ControlError("nothing is marked: draw a box around the object, paint over it, or click on it")
     x0, y0, x1, y1 = _window(box, drawn, width, height)
     crop = picture[y0:y1, x0:x1]
-    scale = min(1.0, SIDE / max(crop.shape[:2]))
+    scale = min(1.0, (SIDE if box is None else FINE) / max(crop.shape[:2]))
     small = resized_bytes(crop, max(2, round(crop.shape[1] * scale)), max(2, round(crop.shape[0] * scale)))
     shape = (small.shape[0], small.shape[1])
     place = _Placement(x0, y0, small.shape[1] / crop.shape[1], small.shape[0] / crop.shape[0], width, height)
     add, erase = place.painted(drawn, shape), place.painted([s for s in strokes if s.erase], shape)
-    labels = _seeds(place, box, add, shape)
-    found = _grab_cut(np.ascontiguousarray(small), labels)
+    if box is None:
+        found = _grab_cut(np.ascontiguousarray(small), _seeds(add))
+    else:
+        likely, outside = place_in_box(shape, (*place.at(*box[:2]), *place.at(*box[2:])))
+        found = segmented(np.ascontiguousarray(small), likely, outside | erase, add & ~erase)
     found = _main_pieces((found | add) & ~erase, add)
     if found.sum() < MIN_AREA * min(1.0, scale * scale) or found.all():
         what = "all of it looks alike" if found.any() else "nothing in it differs from what is around"
@@ -95,20 +100,42 @@ def soften(picture: Bytes, mask: Floats, radius: int) -> Floats:
 
     Only within `radius` of the mask's edge; float32 in 0..1. Source: He, Sun, Tang, "Guided image filtering" (2010).
     """
-    guide = picture.astype(np.float32) / 255
-    hard = mask.astype(np.float32)
+    solid = mask > 0.5
+    inner, outer = eroded(solid, radius), dilated(solid, radius)
+    rows, columns = (np.flatnonzero((outer & ~inner).any(axis)) for axis in (1, 0))
+    alpha = solid.astype(np.float32)
+    if not len(rows):
+        return alpha
+    # Only surroundings of the edge are worked on: what the filter's two windows reach from there.
+    top, left = max(0, int(rows[0]) - 2 * radius), max(0, int(columns[0]) - 2 * radius)
+    part = slice(top, int(rows[-1]) + 2 * radius + 1), slice(left, int(columns[-1]) + 2 * radius + 1)
+    inner, outer = inner[part], outer[part]
+    alpha[part] = np.where(inner, 1, np.where(outer, _guided(picture[part], mask[part], radius), 0))
+    return alpha
+
+
+def _guided(picture: Bytes, mask: Floats, radius: int) -> Floats:
+    """The guided filter's answer, its slopes worked out at a coarser size where the radius allows (He and Sun 2015)."""
+    height, width = mask.shape
+    coarser = max(1, radius // COARSEST)
+    size = max(2, round(width / coarser)), max(2, round(height / coarser))
+    guide = resized_bytes(picture, *size).astype(np.float32) / 255
+    hard = resized(mask.astype(np.float32), *size)
+    radius = max(1, round(radius / coarser))
     average, level = box_mean(guide, radius), box_mean(hard, radius)
     covariance = np.stack([box_mean(guide * guide[..., i, None], radius) for i in range(3)], -2)
     covariance -= average[..., :, None] * average[..., None, :]
     covariance += EPSILON * np.eye(3, dtype=np.float32)
     cross = box_mean(guide * hard[..., None], radius) - average * level[..., None]
-    slope = np.linalg.solve(covariance, cross[..., None])[..., 0].astype(np.float32)
+    # Where a window sees one side alone the slope is 0.
+    some = np.abs(level - 0.5) < 0.5 - 1e-6
+    slope = np.zeros_like(guide)
+    slope[some] = np.linalg.solve(covariance[some], cross[some][..., None])[..., 0]
     offset = level - (slope * average).sum(-1)
-    alpha = (box_mean(slope, radius) * guide).sum(-1) + box_mean(offset, radius)
+    slope, offset = resized(box_mean(slope, radius), width, height), resized(box_mean(offset, radius), width, height)
+    alpha = np.einsum("ijk,ijk->ij", slope, picture, dtype=np.float32) / 255 + offset
     # The filter leaks a few percent into both sides; they are cut off, and the rest is stretched over 0..1.
-    alpha = np.clip((alpha - LEAK) / (1 - 2 * LEAK), 0, 1)
-    inner, outer = eroded(hard > 0.5, radius), dilated(hard > 0.5, radius)
-    return np.where(inner, np.float32(1), np.where(outer, alpha, np.float32(0))).astype(np.float32)
+    return np.clip((alpha - LEAK) / (1 - 2 * LEAK), 0, 1).astype(np.float32)
 
 
 class _Placement:
@@ -148,7 +175,7 @@ def _selected(picture: Bytes, marked: Marked) -> PictureObject:
 def _window(
     box: tuple[float, float, float, float] | None, strokes: Sequence[Stroke], width: int, height: int
 ) -> tuple[int, int, int, int]:
-    """Pixels of the picture that GrabCut sees: what is marked, and background around it."""
+    """Pixels of the picture that the cuts see: what is marked, and background around it."""
     points = np.array([p for s in strokes for p in s.points] or [(0.5, 0.5)])
     if box is not None:
         low, high = np.array(box[:2]), np.array(box[2:])
@@ -165,25 +192,14 @@ def _window(
     return min(int(x0), width - 2), min(int(y0), height - 2), max(int(x1), int(x0) + 2), max(int(y1), int(y0) + 2)
 
 
-def _seeds(
-    place: _Placement, box: tuple[float, float, float, float] | None, add: Bools, shape: tuple[int, int]
-) -> Bytes:
-    """GrabCut's start: 0 background, 1 object, 2 probably background, 3 probably object."""
-    labels = np.zeros(shape, np.uint8)
-    if box is not None:
-        (left, top), (right, bottom) = place.at(*box[:2]), place.at(*box[2:])
-        labels[max(0, int(top)) : max(0, int(np.ceil(bottom))), max(0, int(left)) : max(0, int(np.ceil(right)))] = 3
-    else:
-        labels[:] = 2
-        rim = max(1, round(0.02 * max(shape)))
-        for edge in (labels[:rim], labels[-rim:], labels[:, :rim], labels[:, -rim:]):
-            edge[:] = 0
-        reach = max(3, round(0.06 * max(shape)))
-        labels[dilated(add, reach)] = 3
+def _seeds(add: Bools) -> Bytes:
+    """GrabCut's start around strokes: 0 background, 1 object, 2 probably background, 3 probably object."""
+    labels = np.full(add.shape, 2, np.uint8)
+    rim = max(1, round(0.02 * max(add.shape)))
+    for edge in (labels[:rim], labels[-rim:], labels[:, :rim], labels[:, -rim:]):
+        edge[:] = 0
+    labels[dilated(add, max(3, round(0.06 * max(add.shape))))] = 3
     labels[add] = 1
-    if not (labels == 0).any() and not (labels == 2).any():
-        for edge in (labels[0], labels[:, 0], labels[:, -1]):
-            edge[edge == 3] = 2
     return labels
 
 
