@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
 ITERATIONS = 3  # of GrabCut around strokes; a guess, not measured, as are the two margins of strokes
-BOX_MARGIN = 0.2  # of the box's sides: what is seen around it, as background; 0.1 and 0.35 were worse on the tuned half of bench/lift.py
+BOX_MARGIN = 0.2  # of the sides: what is seen around a box; by bench/lift.py select 0.1 did as well, 0.35 worse
 STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where the object ends
 CLICK_MARGIN = 0.22  # picture widths around a click
 SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
