@@ -115,9 +115,8 @@ def _colour_odds(scene: Scene, mask: Bools) -> Floats:
 
 
 def _cut_by_colours(scene: Scene, colour: float, place: float, leaning: float) -> Bools:
-    around = (
-        _density(scene.cells, scene.outside.astype(np.float64)) if scene.outside.any() else np.full(BINS**3, BINS**-3.0)
-    )
+    # The corners of a box mostly show what is around it, and are all that does where it covers the picture.
+    around = _density(scene.cells, np.where(scene.outside, 1, (-scene.place).clip(0)))
     inside = _density(scene.cells, np.where(scene.outside, 0, 0.5 + 0.5 * scene.place.clip(0)) + STROKE * scene.add)
     odds = _log_odds(scene, np.maximum(inside - SHARED * around, 0) / (1 - SHARED), around)
     mask = scene.add

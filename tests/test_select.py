@@ -92,3 +92,10 @@ def test_the_same_marks_give_the_same_mask():
     picture, _ = face()
     box = share(70, 10, 330, 290)
     assert np.array_equal(select(picture, box, ()), select(picture, box, ()))
+
+
+def test_a_box_around_the_whole_picture_still_finds_the_thing_in_its_middle():
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5
+    head = ((x - 200) / 150) ** 2 + ((y - 150) / 130) ** 2 < 1
+    picture = np.where(head[..., None], grain((190, 90, 60), 0), grain((120, 150, 170), 1)).clip(0, 255)
+    assert iou(select(picture.astype(np.uint8), (0.0, 0.0, 1.0, 1.0), ()) > 0.5, head) > 0.9
