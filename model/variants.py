@@ -179,6 +179,8 @@ VARIANTS: dict[str, Variant] = {v.name: v for v in (
              **_IMAGE, ref_channels=16),
     _variant("fun-control-14b", "Wan 2.1 Fun-Control V1.1 14B", "14B", 48, "control", _FUN | dict(shift=3.0),
              **_IMAGE, ref_channels=16),
+    *(_variant(f"fun-control-v1.0-{size.lower()}", f"Wan 2.1 Fun-Control V1.0 {size}", size, 48, "control",
+               _FUN | dict(shift=3.0), **_IMAGE) for size in ("1.3B", "14B")),
     _variant("fun-camera-1.3b", "Wan 2.1 Fun-Camera V1.1 1.3B", "1.3B", 32, "camera", _FUN | dict(shift=3.0),
              **_IMAGE, camera_rays=8),
     _variant("fun-camera-14b", "Wan 2.1 Fun-Camera V1.1 14B", "14B", 32, "camera", _FUN | dict(shift=3.0),

@@ -31,9 +31,37 @@ _LORA_FAMILIES = (
     ("img_mod", "Qwen-Image"),
     ("transformer_blocks", "LTX-Video, Qwen-Image or Stable Diffusion 3"),
 )
-_MODELS = (
+# Modules that others added to Wan, whether the file holds them alone or with the whole transformer.
+_ADDED_TO_WAN = (
     ("face_adapter.", "Wan 2.2 Animate, a variant that is not supported"),
     ("casual_audio_encoder.", "Wan 2.2 S2V, a variant that is not supported"),
+    (
+        ".audio_cross_attn.",
+        "MultiTalk or InfiniteTalk, speech for Wan 2.1 I2V-14B: it goes beside that model and is not supported",
+    ),
+    (
+        "cross_attn.processor.",
+        "FantasyTalking, speech for Wan 2.1 I2V-14B: it goes beside that model and is not supported",
+    ),
+    (
+        "controlnet_patch_embedding.",
+        "Uni3C, camera control for Wan 2.1 I2V-14B: it goes beside that model and is not supported. Camera paths are "
+        "read by the Fun-Camera models",
+    ),
+    (
+        ".cam_encoder.",
+        "ReCamMaster, Wan 2.1 T2V-1.3B with a camera encoder, a variant that is not supported. Camera paths are read "
+        "by the Fun-Camera models",
+    ),
+    ("fps_embedding.", "SkyReels-V2 Diffusion Forcing, Wan 2.1 with a frame rate, a variant that is not supported"),
+)
+_MODELS = (
+    *_ADDED_TO_WAN,
+    (
+        "vace_patch_embedding.",
+        "a VACE module alone: it goes beside Wan 2.1 T2V of its size, which is not supported. Load a whole VACE model "
+        "(wan2.1_vace_14B_fp16.safetensors)",
+    ),
     ("conditioner.embedders.", "an SDXL checkpoint, an image model of another family"),
     ("cond_stage_model.", "a Stable Diffusion checkpoint, an image model of another family"),
     ("control_model.", "a ControlNet of another family"),
@@ -90,7 +118,7 @@ def _lora_family(joined: str) -> str:
 def _by_part(shapes: Shapes, joined: str) -> Family | None:
     has = shapes.__contains__
     if has("patch_embedding.weight") and has("head.modulation"):
-        known = next((title for mark, title in _MODELS[:2] if mark in joined), None)
+        known = next((title for mark, title in _ADDED_TO_WAN if mark in joined), None)
         return Family("other" if known else "transformer", known or "a transformer of the Wan family")
     if has("conv2.weight") and has("decoder.conv1.weight") and len(shapes["conv2.weight"]) == 5:
         channels = shapes["conv2.weight"][0]

@@ -1,0 +1,72 @@
+"""What others added to Wan is named, alone or with the whole transformer: what it is, beside what, whether it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import wan_files as make
+from vdit.model.errors import CheckpointError
+from vdit.model.files.families import identify
+from vdit.model.files.inspect import inspect
+from vdit.model.files.load import load_model, on_meta, shapes_of
+from vdit.model.variants import VARIANTS, detect
+
+ADDED = {  # what a message says -> tensors of files whose marks are those of the released ones
+    "MultiTalk or InfiniteTalk": {
+        "blocks.0.audio_cross_attn.q_linear.weight": (5120, 5120),
+        "blocks.0.audio_cross_attn.kv_linear.weight": (10240, 768),
+        "audio_proj.proj1.weight": (512, 46080),
+    },
+    "FantasyTalking": {
+        "proj_model.proj.weight": (2048, 768),
+        "blocks.0.cross_attn.processor.k_proj.weight": (5120, 2048),
+    },
+    "Uni3C": {
+        "controlnet_patch_embedding.weight": (5120, 20, 1, 2, 2),
+        "controlnet_blocks.0.self_attn.q.weight": (1024, 1024),
+    },
+    "ReCamMaster": {"blocks.0.cam_encoder.weight": (1536, 12), "blocks.0.projector.weight": (1536, 1536)},
+    "SkyReels-V2 Diffusion Forcing": {"fps_embedding.weight": (2, 1536), "fps_projection.0.weight": (1536, 1536)},
+    "Wan 2.2 Animate": {"face_adapter.fuser_blocks.0.linear1_kv.weight": (10240, 5120)},
+    "Wan 2.2 S2V": {"casual_audio_encoder.weights": (1, 25, 1, 1)},
+}
+
+
+def told(path) -> str:
+    with pytest.raises(CheckpointError) as refused:
+        load_model(path)
+    assert inspect(path).problems
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("name", ADDED)
+def test_what_others_added_to_wan_is_named_and_refused(name, whole, prefix, tmp_path):
+    base = shapes_of(on_meta(make.tiny(VARIANTS["t2v-1.3b"]))) if whole else {}
+    tensors = {prefix + key: shape for key, shape in {**base, **ADDED[name]}.items()}
+    message = told(make.sparse(tmp_path / "any-name.safetensors", tensors))
+    assert name in message and "not supported" in message and "any-name" in message
+
+
+@pytest.mark.parametrize("variant", ["vace-1.3b", "vace-14b", "fun-vace-a14b"])
+def test_a_vace_module_without_its_transformer_says_what_to_load(variant, tmp_path):
+    whole = shapes_of(on_meta(VARIANTS[variant]))
+    alone = {name: shape for name, shape in whole.items() if name.startswith("vace_")}
+    message = told(make.sparse(tmp_path / "module.safetensors", alone))
+    assert "a VACE module alone" in message and "wan2.1_vace_14B" in message
+
+
+@pytest.mark.parametrize("name", ["vace-14b", "fun-camera-14b", "i2v-14b", "t2v-1.3b"])
+def test_supported_models_are_not_taken_for_additions(name):
+    assert identify(shapes_of(on_meta(VARIANTS[name]))).role == "transformer"
+
+
+@pytest.mark.parametrize("size, width", [("1.3b", None), ("14b", None), ("1.3b", 256)])
+def test_fun_control_of_the_first_version_is_a_control_model_without_a_reference(size, width):
+    variant = VARIANTS[f"fun-control-v1.0-{size}"]
+    config = variant.config if width is None else replace(variant.config, dim=width, layers=2)
+    found = detect(shapes_of(on_meta(replace(variant, config=config))))
+    assert found.task == "control" and found.config.in_channels == 48 and not found.config.ref_channels
+    assert "V1.0" in found.title
