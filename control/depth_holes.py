@@ -30,7 +30,7 @@ def without_holes(metres: Tensor) -> tuple[Tensor, str]:
             f"{100 * MOST_HOLES:.0f}% are filled; check the file, or fill it where it was made"
         )
     filled = metres.clone()
-    for t in torch.nonzero(shares).flatten().tolist():
+    for t in (t for t in range(len(metres)) if shares[t] > 0):
         # The indices of the nearest pixel that is no hole, for every pixel: [2, H, W].
         nearest = cast(Any, ndimage.distance_transform_edt)(
             holes[t].numpy(), return_distances=False, return_indices=True
