@@ -185,3 +185,21 @@ def test_a_video_that_promises_too_much_is_refused(tmp_path, monkeypatch):
 def test_scaled_images_that_cannot_be_held_are_refused_before_work():
     with pytest.raises(limits.TooLarge, match="the scaled images: 16384x16384"):
         images.scaled(torch.zeros(1, 8, 8, 3), 16384, 16384, "lanczos", False)
+
+
+@pytest.mark.parametrize("small", [True, False], ids=["read", "mapped"])
+def test_a_weights_file_that_is_cut_while_in_use_is_named_or_was_read_already(tmp_path, monkeypatch, small):
+    from vdit.model.files import sources
+
+    monkeypatch.setattr(sources, "SMALL_BYTES", 10**9 if small else 0)
+    values = torch.arange(50_000.0)
+    save_file({"a": values, "b": values + 1}, tmp_path / "w.safetensors")
+    source = sources.Safetensors([tmp_path / "w.safetensors"])
+    assert torch.equal(source.raw("a"), values)
+    with open(tmp_path / "w.safetensors", "r+b") as file:
+        file.truncate(4096)
+    if small:
+        assert torch.equal(source.raw("b"), values + 1)
+    else:
+        with pytest.raises(CheckpointError, match=r"w\.safetensors: it was cut to 4,096 bytes while it was in use"):
+            source.raw("b")

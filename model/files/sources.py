@@ -22,6 +22,7 @@ DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python 3.13 is the first to name Linux's number
+SMALL_BYTES = 64_000_000  # bundles and most LoRAs; a larger file is mapped
 SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.safetensors)$")
 
 
@@ -58,9 +59,18 @@ def check_start(path: Path) -> None:
 
 
 class Mapped:
-    """A file in memory that is read when it is touched. Writing changes this process's copy only."""
+    """A file in memory that is read when it is touched; a small one is read at once. Writing changes this process's
+    copy only.
+
+    To touch a mapped page that a truncation has taken away would end the process, so the size is looked at before use.
+    """
 
     def __init__(self, path: Path):
+        self.path = path
+        self.bytes: bytearray | mmap.mmap
+        if path.stat().st_size <= SMALL_BYTES:
+            self.bytes = bytearray(path.read_bytes())
+            return
         if sys.platform == "linux":  # which else refuses to map a file that is larger than the memory
             kind = dict(flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         else:
@@ -69,10 +79,15 @@ class Mapped:
             self.bytes = mmap.mmap(f.fileno(), 0, **kind)
 
     def tensor(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The tensor whose bytes begin at `start`; shares the mapping."""
+        """The tensor whose bytes begin at `start`; shares the mapping. CheckpointError where the file was cut since."""
         count = prod(shape)
         if not count:
             return torch.empty(shape, dtype=dtype)
+        there = len(self.bytes) if isinstance(self.bytes, bytearray) else self.path.stat().st_size
+        if there < start + count * dtype.itemsize:
+            raise CheckpointError(
+                f"{self.path}: it was cut to {there:,} bytes while it was in use; write it anew and load it again"
+            )
         return torch.frombuffer(self.bytes, dtype=dtype, count=count, offset=start).reshape(shape)
 
 
@@ -104,7 +119,10 @@ class Safetensors:
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
         """A copy in another dtype, from a mapping of its own that ends here: memory then holds the copy only."""
-        return self._view(Mapped(self._place[name][0]), name).to(dtype)
+        path = self._place[name][0]
+        if path.stat().st_size <= SMALL_BYTES:
+            return self.raw(name).to(dtype)
+        return self._view(Mapped(path), name).to(dtype)
 
     def _view(self, mapped: Mapped, name: str) -> Tensor:
         shape, dtype = self.stored[name]
