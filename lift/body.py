@@ -50,17 +50,19 @@ def form(
     thickness: float | None,
     lean: float | None,
     flat: bool = True,
+    room: float = np.inf,
 ) -> Form:
     """The form of the body with mask alpha [H, W]: its foot stands on the plane z = level.
 
     distance: depth of its foot in metres instead, where it floats or is known. thickness: metres; None: as deep as its
-    widest place is wide. lean: how far its top is behind its foot, metres; None: guessed from how it is seen.
-    flat: False where it is known to bulge. Straight sides make it a box: a front, a top as far as it is seen from
-    above, sides and a back. Whatever is chosen, each point that the picture shows lies on the ray of its own pixel.
+    widest place is wide, up to `room`, the metres to what it hides. lean: how far its top is behind its foot, metres;
+    None: guessed from how it is seen. flat: False where it is known to bulge. Straight sides make it a box: a front, a
+    top as far as it is seen from above, sides and a back. Each point that the picture shows lies on its pixel's ray.
     """
     shape = outline(alpha)
     solid = alpha >= min(0.5, float(alpha.max()))
-    frame = _Frame.of(alpha > 0, shape, camera, level, distance, thickness, lean, flat and has_straight_sides(solid))
+    straight = flat and has_straight_sides(solid)
+    frame = _Frame.of(alpha > 0, shape, camera, level, distance, thickness, lean, straight, room)
     ball = _ball(solid, frame)
     surface = prism(shape, frame) if frame.box else _surface(shape, frame, ball)
     shapes = (ball.shape,) if ball else _shapes(solid, frame)
@@ -98,6 +100,7 @@ class _Frame:
         thickness: float | None,
         lean: float | None,
         straight: bool,
+        room: float,
     ) -> _Frame:
         forward = camera.view.c2w[:3, 2]
         pitch = np.arcsin(np.clip(-forward[2], -1, 1))
@@ -117,7 +120,7 @@ class _Frame:
         # the line of sight, and what stands is taken to be like it.
         wide = float(columns.max() - columns.min()) + 1
         lies = min(1.0, max(0.0, (FLAT - (bottom - top) / wide / max(sine, 1e-6)) / (FLAT - 1)))
-        deep = thickness or pixel * (2 * shape.radius * (1 - lies) + wide * lies)
+        deep = thickness or min(room, pixel * (2 * shape.radius * (1 - lies) + wide * lies))
         if straight and lies < 0.5:
             return cls._box(camera, middle, foot, head, depth, deep, sine, lean)
         ground = float(camera.on_ground(head, level)) * float(camera.rays(head) @ facing)

@@ -47,6 +47,11 @@ class Layer:
         """Row below its lowest pixel."""
         return _foot(self.seen)
 
+    @property
+    def across(self) -> Bools:
+        """Columns [W] in which it is."""
+        return np.asarray((self.whole > 0).any(0))
+
 
 def checked(picture: Bytes, objects: Sequence[PictureObject]) -> tuple[list[tuple[PictureObject, Floats]], list[str]]:
     """The objects of a picture uint8 [H, W, 3] with soft masks, and remarks on those that are left out.

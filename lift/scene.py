@@ -32,6 +32,7 @@ RIM = 0.006  # picture widths around a body that are filled too: they hold its b
 FARTHEST = 60.0  # camera heights: a foot nearer to the horizon than this stands too far away to tell
 FOOT_BAND = 0.12  # share of an object's height in which the depth of its foot, and of its top, is looked at
 STANDS = 0.15  # relative difference between a foot's depth and the ground's there up to which it stands on the ground
+CLEAR = 0.9  # share of the way to what it hides that a guessed thickness may take
 MIN_GAP = 1e-3  # metres by which bodies that stand on each other are apart at the start
 
 
@@ -137,19 +138,37 @@ def _forms(parts: tuple[Layer, ...], camera: Camera, metres: Floats | None, rema
         part = parts[i]
         carrier = forms.get(part.on) if part.on is not None else None
         level = 0.0 if carrier is None else _top_under(part, carrier, camera)
-        forms[i] = _stood(part, camera, level, metres, forms, remarks)
+        forms[i] = _stood(part, camera, level, metres, forms, remarks, _room(i, parts, camera, level))
         if carrier is not None and part.on is not None:
             remarks.append(f"{part.object.name!r} stands on {parts[part.on].object.name!r}")
     return [forms[i] for i in range(len(parts))]
 
 
+def _foot(part: Layer) -> Floats:
+    rows, columns = np.nonzero(part.whole > 0)
+    return np.array([columns[rows == rows.max()].mean() + 0.5, rows.max() + 1.0])
+
+
+def _room(i: int, parts: tuple[Layer, ...], camera: Camera, level: float) -> float:
+    """Metres from a layer's foot to the nearest foot of what it hides on the ground; infinite without one."""
+    start = float(camera.on_ground(_foot(parts[i]), level))
+    own = parts[i].across
+    hidden = (p for k, p in enumerate(parts) if k not in (i, parts[i].on) and p.on is None and (own & p.across).any())
+    gaps = [float(camera.on_ground(_foot(p))) - start for p in hidden]
+    return min((CLEAR * gap for gap in gaps if gap > 0), default=np.inf)
+
+
 def _stood(
-    part: Layer, camera: Camera, level: float, metres: Floats | None, forms: dict[int, Form], remarks: list[str]
+    part: Layer,
+    camera: Camera,
+    level: float,
+    metres: Floats | None,
+    forms: dict[int, Form],
+    remarks: list[str],
+    room: float,
 ) -> Form:
     thickness = part.object.thickness
-    rows, columns = np.nonzero(part.whole > 0)
-    foot = np.array([columns[rows == rows.max()].mean() + 0.5, rows.max() + 1.0])
-    reached = float(camera.on_ground(foot, level))
+    reached = float(camera.on_ground(_foot(part), level))
     stands = np.isfinite(reached) and reached < FARTHEST * camera.eye[2]
     lean, distance, flat = None, None, True
     if metres is not None:
@@ -162,7 +181,7 @@ def _stood(
         else:
             stands, distance = False, low
     if stands:
-        return form(part.whole, camera, level, None, thickness, lean, flat)
+        return form(part.whole, camera, level, None, thickness, lean, flat, room)
     if distance is None:
         others = [float((f.origin - camera.eye) @ camera.view.c2w[:3, 2]) for f in forms.values()]
         lower = np.array([camera.width / 2, 0.75 * camera.height])

@@ -53,3 +53,14 @@ def test_depth_tells_a_can_from_a_box():
     can = 2 - np.sqrt(np.clip(0.4**2 - ((X - 160) * 0.01) ** 2, 0, None))
     assert bulges(CRATE, can, focal=200)
     assert not bulges(CRATE, 2 + 0.002 * (X - 160), focal=200)
+
+
+def test_a_box_is_not_so_deep_that_it_reaches_into_what_it_hides():
+    """The front box is as wide as it is far from the other, which stands right behind it."""
+    picture = np.full((200, 320, 3), 0.5)
+    front, back = np.zeros((200, 320)), np.zeros((200, 320))
+    front[90:180, 120:220], back[60:90, 60:200], back[90:160, 60:115] = 1, 1, 1
+    objects = [PictureObject(mask=front, name="front"), PictureObject(mask=back, name="back")]
+    scene = scene_from_picture(picture, objects, ground=GroundHint(horizon=0.2, camera_height=1.0, fov_deg=40)).scene
+    deep = [b.surface.vertices[:, 1] + b.position[1] for b in (scene.body("front"), scene.body("back"))]
+    assert deep[0].max() < deep[1].min()
