@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import av
 import pytest
@@ -225,3 +226,29 @@ def test_set_says_what_an_option_offers():
         overrides.apply(read, "Save Video.codec=h264", infos)
     with pytest.raises(workflow.WorkflowError, match="it has filename_prefix, format, format.codec$"):
         overrides.apply(read, "Save Video.quality=3", infos)
+
+
+def test_what_shipped_workflows_store_for_save_video_reads_alike_on_old_and_new_cores():
+    """Three values: the prefix, the format, and the codec, which is the format's own from ComfyUI 0.33 on."""
+    from vdit.host import workflow
+    from vdit.host.catalog import object_infos
+
+    combo = ["COMBO", {"options": ["auto", "mp4"]}]
+    old = {
+        "video": ["VIDEO", {}],
+        "filename_prefix": ["STRING", {}],
+        "format": combo,
+        "codec": ["COMBO", {"options": ["auto", "h264"]}],
+    }
+    infos = object_infos(load_nodes())
+    before = infos | {"SaveVideo": {"name": "SaveVideo", "input": {"required": old}, "output": []}}
+    seen = 0
+    for path in sorted((Path(__file__).parent.parent / "workflows").glob("*.json")):
+        for node in json.loads(path.read_text("utf-8"))["nodes"]:
+            if node["type"] == "SaveVideo":
+                graph = {"nodes": [node | {"inputs": []}], "links": []}
+                then, now = (workflow.to_prompt(graph, each)[str(node["id"])]["inputs"] for each in (before, infos))
+                assert then == {"filename_prefix": node["widgets_values"][0], "format": "auto", "codec": "auto"}
+                assert now == then | {"format.codec": "auto"}
+                seen += 1
+    assert seen >= 20
