@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from pathlib import Path
 
 from comfy_core import PACK, Core
@@ -17,11 +18,11 @@ OTHERS = json.loads((PACK / "tests/object_info_0_33.json").read_text("utf-8"))  
 STAND_IN = "StandIn"  # before the name of each of these nodes
 
 
-def opened(path: Path) -> dict:
-    """The graph with stand-ins for nodes whose models do not ship, which only newer cores have."""
+def opened(path: Path, known: Container[str] = ()) -> dict:
+    """The graph with stand-ins for nodes whose models do not ship and which only newer cores have, but `known` ones."""
     ui = json.loads(path.read_text("utf-8"))
     for node in ui["nodes"]:
-        if node["type"] in OTHERS:
+        if node["type"] in OTHERS and node["type"] not in known:
             node["type"] = STAND_IN + node["type"]
     return ui
 

@@ -86,7 +86,7 @@ def test_the_workflow_runs_from_the_front_end(core, page, path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_the_front_end_makes_the_same_prompt(core, page, path):
-    ui = json.loads(path.read_text("utf-8"))
+    ui = opened(path, core.infos)
     page.evaluate("async ui => { await app.loadGraphData(ui) }", ui)
     theirs = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
     ours = workflow.to_prompt(ui, core.infos)
