@@ -12,25 +12,64 @@ from vdit.model.files.inspect import inspect
 from vdit.model.files.load import load_model, on_meta, shapes_of
 from vdit.model.variants import VARIANTS, detect
 
-ADDED = {  # what a message says -> tensors of files whose marks are those of the released ones
+ADDED = {  # what a message says -> tensors named as in the code that model/files/families.py cites
     "MultiTalk or InfiniteTalk": {
         "blocks.0.audio_cross_attn.q_linear.weight": (5120, 5120),
         "blocks.0.audio_cross_attn.kv_linear.weight": (10240, 768),
+        "blocks.0.audio_cross_attn.proj.weight": (5120, 5120),
+        "blocks.0.norm_x.weight": (5120,),
         "audio_proj.proj1.weight": (512, 46080),
+        "audio_proj.proj1_vf.weight": (512, 73728),
+        "audio_proj.proj3.weight": (24576, 512),
+        "audio_proj.norm.weight": (768,),
     },
     "FantasyTalking": {
         "proj_model.proj.weight": (2048, 768),
+        "proj_model.norm.weight": (2048,),
         "blocks.0.cross_attn.processor.k_proj.weight": (5120, 2048),
+        "blocks.0.cross_attn.processor.v_proj.weight": (5120, 2048),
     },
+    "FantasyTalking, speech": {  # as WanVideoWrapper names the projections today
+        "proj_model.proj.weight": (2048, 768),
+        "blocks.0.cross_attn.k_proj.weight": (5120, 2048),
+        "blocks.0.cross_attn.v_proj.weight": (5120, 2048),
+    },
+    "FantasyPortrait": {
+        "ip_adapter.blocks.0.cross_attn.ip_adapter_single_stream_k_proj.weight": (5120, 2048),
+        "ip_adapter.blocks.0.cross_attn.ip_adapter_single_stream_v_proj.weight": (5120, 2048),
+    },
+    "Lynx": {"blocks.0.cross_attn.ip_adapter.to_v_ip.weight": (5120, 5120)},
+    "Lynx, a person": {"blocks.0.self_attn.ref_adapter.to_k_ref.weight": (5120, 5120)},
     "Uni3C": {
         "controlnet_patch_embedding.weight": (5120, 20, 1, 2, 2),
-        "controlnet_blocks.0.self_attn.q.weight": (1024, 1024),
+        "controlnet_mask_embedding.mask_proj.0.weight": (256, 7, 4, 8, 8),
+        "controlnet_blocks.0.norm1.linear.weight": (3072, 5120),
+        "controlnet_blocks.0.self_attn.to_q.weight": (1024, 1024),
+        "controlnet_blocks.0.ffn.0.bias": (8192,),
+        "proj_in.weight": (1024, 5120),
+        "proj_out.0.weight": (5120, 1024),
     },
-    "ReCamMaster": {"blocks.0.cam_encoder.weight": (1536, 12), "blocks.0.projector.weight": (1536, 1536)},
-    "SkyReels-V2 Diffusion Forcing": {"fps_embedding.weight": (2, 1536), "fps_projection.0.weight": (1536, 1536)},
-    "Wan 2.2 Animate": {"face_adapter.fuser_blocks.0.linear1_kv.weight": (10240, 5120)},
-    "Wan 2.2 S2V": {"casual_audio_encoder.weights": (1, 25, 1, 1)},
+    "ReCamMaster": {
+        "blocks.0.cam_encoder.weight": (1536, 12),
+        "blocks.0.cam_encoder.bias": (1536,),
+        "blocks.0.projector.weight": (1536, 1536),
+    },
+    "SkyReels-V2 Diffusion Forcing": {
+        "fps_embedding.weight": (2, 1536),
+        "fps_projection.0.weight": (1536, 1536),
+        "fps_projection.2.weight": (9216, 1536),
+    },
+    "HuMo": {"audio_proj.audio_proj_glob_1.layer.weight": (512, 49920)},
+    "Wan 2.2 Animate": {"face_adapter.fuser_blocks.0.k_norm.weight": (128,)},
+    "Wan 2.2 S2V": {"casual_audio_encoder.encoder.final_linear.weight": (5120, 2560)},
 }
+
+
+def test_a_file_of_longcat_avatar_is_not_taken_for_one_of_wan(tmp_path):
+    names = ("audio_cross_attn.q_linear", "audio_cross_attn.kv_linear", "cross_attn.kv_linear", "cross_attn.q_linear")
+    shapes = {f"blocks.0.{name}.weight": (8192 if "kv" in name else 4096, 4096) for name in names}
+    message = told(make.sparse(tmp_path / "m.safetensors", shapes))
+    assert "LongCat-Video" in message and "MultiTalk" not in message
 
 
 def told(path) -> str:

@@ -31,17 +31,31 @@ _LORA_FAMILIES = (
     ("img_mod", "Qwen-Image"),
     ("transformer_blocks", "LTX-Video, Qwen-Image or Stable Diffusion 3"),
 )
-# Modules that others added to Wan, whether the file holds them alone or with the whole transformer.
+# Modules that others added to Wan, whether the file holds them alone or with the whole transformer. The names are those
+# that published code looks for: ComfyUI's comfy/model_detection.py and comfy_extras/nodes_model_patch.py (Animate, S2V,
+# HuMo, MultiTalk, Uni3C), kijai/ComfyUI-WanVideoWrapper's nodes_model_loading.py (FantasyTalking, FantasyPortrait,
+# ReCamMaster, Lynx, SkyReels) and MeiGen-AI/MultiTalk's multitalk_model.py. Of SkyReels-V2 Diffusion Forcing only the
+# 1.3B file has a mark; the 14B ones hold the very tensors of Wan 2.1 T2V-14B (`inject_sample_info` is false in the
+# presets of diffusers' conversion).
 _ADDED_TO_WAN = (
     ("face_adapter.", "Wan 2.2 Animate, a variant that is not supported"),
     ("casual_audio_encoder.", "Wan 2.2 S2V, a variant that is not supported"),
+    ("audio_proj.audio_proj_glob_", "HuMo, Wan 2.1 T2V with sound, a variant that is not supported"),
     (
         ".audio_cross_attn.",
         "MultiTalk or InfiniteTalk, speech for Wan 2.1 I2V-14B: it goes beside that model and is not supported",
     ),
+    *(
+        (mark, "FantasyTalking, speech for Wan 2.1 I2V-14B: it goes beside that model and is not supported")
+        for mark in ("proj_model.proj.", "cross_attn.processor.")
+    ),
     (
-        "cross_attn.processor.",
-        "FantasyTalking, speech for Wan 2.1 I2V-14B: it goes beside that model and is not supported",
+        "ip_adapter_single_stream_",
+        "FantasyPortrait, faces for Wan 2.1 I2V-14B: it goes beside that model and is not supported",
+    ),
+    *(
+        (mark, "Lynx, a person's likeness for Wan 2.1 T2V-14B: it goes beside that model and is not supported")
+        for mark in ("cross_attn.ip_adapter.", "self_attn.ref_adapter.")
     ),
     (
         "controlnet_patch_embedding.",
@@ -56,6 +70,8 @@ _ADDED_TO_WAN = (
     ("fps_embedding.", "SkyReels-V2 Diffusion Forcing, Wan 2.1 with a frame rate, a variant that is not supported"),
 )
 _MODELS = (
+    # LongCat-Video-Avatar has audio_cross_attn too; its text attention makes keys and values in one matrix.
+    (".cross_attn.kv_linear.", "a LongCat-Video model"),
     *_ADDED_TO_WAN,
     (
         "vace_patch_embedding.",
