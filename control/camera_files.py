@@ -132,7 +132,7 @@ def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float, directio
             raise ControlError(f"{name}, {place}: holds NaN, infinity or something that is no number")
         poses.append(_pose(numbers[form.pose :], f"{name}, {place}"))
         fovs.append(fov_deg if form.lens is None else _fov(numbers[form.lens : form.lens + 4], f"{name}, {place}"))
-    path = CameraPath(torch.stack(poses), torch.tensor(fovs, dtype=torch.float64))  # names a matrix that is no rotation
+    path = CameraPath(_by_rows(torch.stack(poses)), torch.tensor(fovs, dtype=torch.float64))  # names a bad one
     if form.direction and direction not in (None, form.direction):
         raise ControlError(f"{name}: lines of {count} numbers are {form.direction}, not {direction}; leave it open")
     if not (form.direction or direction):
@@ -146,7 +146,7 @@ def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float, directio
 
 
 def _pose(values: list[float], place: str) -> torch.Tensor:
-    """A pose [4, 4] of position and quaternion (x y z w), or of a matrix 3x4 or 4x4, by rows or by columns."""
+    """A pose [4, 4] of position and quaternion (x y z w), or of a matrix 3x4 or 4x4."""
     pose = torch.eye(4, dtype=torch.float64)
     if len(values) == 7:
         pose[:3, 3] = torch.tensor(values[:3])
@@ -158,8 +158,14 @@ def _pose(values: list[float], place: str) -> torch.Tensor:
         return pose
     matrix = torch.tensor(values, dtype=torch.float64).view(-1, 4)
     pose[: len(matrix)] = matrix
-    by_columns = len(matrix) == 4 and bool((pose[3, :3] != 0).any()) and pose[:, 3].tolist() == [0, 0, 0, 1]
-    return pose.T.contiguous() if by_columns else pose
+    return pose
+
+
+def _by_rows(poses: torch.Tensor) -> torch.Tensor:
+    """Matrices [N, 4, 4] of a file, turned where it writes them by columns, as its positions tell."""
+    # Matrices without any position are taken by rows.
+    by_columns = (poses[:, 3, :3] != 0).any() and (poses[:, :, 3] == torch.eye(4, dtype=poses.dtype)[3]).all()
+    return poses.mT.contiguous() if by_columns else poses
 
 
 def _fov(lens: list[float], place: str) -> float:

@@ -135,9 +135,10 @@ def quaternion(rotation):
     return [*(axis[0] * (angle / 2).sin()).tolist(), float((angle / 2).cos())]
 
 
+@pytest.mark.parametrize("name", ["orbit", "handheld", "dolly"])
 @pytest.mark.parametrize("form", ["8", "12", "16", "16 by columns", "19", "22", "23", "json"])
-def test_lines_that_other_tools_write_are_read(form):
-    path = move("orbit", frames=5)
+def test_lines_that_other_tools_write_are_read(form, name):
+    path = move(name, frames=5)
     rows = []
     for t, c2w in enumerate(path.c2w):
         w2c = torch.linalg.inv(c2w)
@@ -162,9 +163,16 @@ def test_lines_that_other_tools_write_are_read(form):
     assert read.fov_deg[0] == pytest.approx(33.0 if form[:2] in ("8", "12", "16") else 50.0, abs=1e-6)
 
 
+def test_matrices_by_columns_are_turned_in_the_frames_without_a_position_too():
+    c2w = torch.cat([move("tilt", frames=3).c2w, move("orbit", frames=3).c2w])
+    text = "\n".join(decimals(pose.T.flatten().tolist()) for pose in c2w)
+    assert torch.allclose(from_text(text, direction="camera to world").c2w, c2w, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["orbit", "handheld", "tilt"])
 @pytest.mark.parametrize("count", [12, 16])
-def test_a_direction_that_a_file_does_not_say_is_asked_for(count):
-    path = move("orbit", frames=5)
+def test_a_direction_that_a_file_does_not_say_is_asked_for(count, name):
+    path = move(name, frames=5)
     text = "\n".join(decimals(c2w.flatten().tolist()[:count]) for c2w in path.c2w)
     with pytest.raises(ControlError, match=f"lines of {count} numbers.*camera to world or world to camera.*KITTI"):
         from_text(text, "kitti.txt")

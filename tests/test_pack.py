@@ -4,6 +4,7 @@ import ast
 import io
 import re
 import subprocess
+import sys
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,24 @@ def test_the_manager_installs_what_the_package_depends_on_and_nothing_that_repla
     names = {re.split(r"[<>=!~ ]", line)[0] for line in REQUIREMENTS}
     assert not names & {"torch", "torchvision", "torchaudio", "triton", "xformers", "transformers"}
     assert all("==" not in line for line in REQUIREMENTS), "a pinned package would be taken from another pack"
+
+
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-contrib-python-headless"}  # imported by another name
+# What ComfyUI from 0.3.64 to 0.33.0 is, or installs by its own requirements.txt (torch brings the last two).
+COMFYUI = {"comfy", "comfy_api", "comfy_execution", "execution", "folder_paths", "nodes", "server", "node_helpers"}
+COMFYUI |= {"torch", "torchvision", "aiohttp", "transformers", "sentencepiece", "triton", "typing_extensions"}
+
+
+def test_whatever_a_module_of_the_zip_imports_is_installed_with_it():
+    """Imports anywhere in a file count, as nodes import the heavy packages when they run."""
+    given = {re.split(r"[<>=!~ ]", line)[0].lower() for line in REQUIREMENTS} | COMFYUI | set(sys.stdlib_module_names)
+    wanted = {}
+    for name, path in packed().items():
+        for module in modules(path) if name.endswith(".py") else ():
+            if module and not module.startswith("./"):
+                wanted.setdefault(DISTRIBUTIONS.get(module, module), name)
+    assert {"mujoco", "matplotlib", "opencv-contrib-python-headless", "scipy"} <= set(wanted)
+    assert not {module: name for module, name in wanted.items() if module.lower() not in given}
 
 
 def test_addresses_name_one_owner():

@@ -329,6 +329,33 @@ def test_every_part_is_found_behind_a_prefix_and_in_a_merged_file(prefixes, part
                 assert torch.equal(model.parts[name].state_dict()[key].float(), value.float()), (name, key)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("form", ["apart", "matrices alone", "merged"])
+def test_a_plain_cast_to_fp8_loads_with_a_remark(form, dtype, parts, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    files, merged = dict(parts), {}
+    for key, prefix in (("path", "model.diffusion_model."), ("text_path", "text_encoders.umt5xxl.transformer.")):
+        cast = {
+            prefix + name: value.to(dtype) if value.ndim == 2 or form != "matrices alone" else value
+            for name, value in load_file(parts[key]).items()
+            if value.dtype.is_floating_point
+        }
+        files[key] = tmp_path / f"{key}.safetensors"
+        save_file(cast, files[key])
+        merged.update(cast)
+    if form == "merged":
+        save_file(merged, tmp_path / "merged.safetensors")
+        files |= dict.fromkeys(("path", "text_path"), tmp_path / "merged.safetensors")
+    model = load_wan(**files)
+    assert sum("is fp8 without scales" in line for line in model.facts["loaded"]) == 2
+    matrix = model.transformer.get_submodule("blocks.0.ffn.0").dense(torch.float32)
+    assert torch.equal(matrix, merged["model.diffusion_model.blocks.0.ffn.0.weight"].float())
+    assert model.text.encode(["ball"]).tokens.isfinite().all()
+    latent = model.transformer(torch.ones(1, 16, 1, 4, 4), torch.ones(1), torch.ones(1, 2, model.config.text_dim))
+    assert latent.isfinite().all()
+
+
 @pytest.mark.slow
 def test_the_tiny_codec_of_the_same_latents_makes_the_previews(parts, tmp_path):
     tiny = [make.single(tmp_path / f"tae{kind}.safetensors", TaeCodec(kind).state_dict()) for kind in ("2.2", "2.1")]

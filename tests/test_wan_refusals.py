@@ -139,6 +139,21 @@ def test_other_words_of_a_name_make_no_expert(name, files):
     assert loading.plan_wan(files("t2v-14b", name)).variant.name == "t2v-14b"
 
 
+@pytest.mark.parametrize("variant, name, says", [
+    ("t2v-14b", "my-t2v-merge", "if it is one of the two experts of Wan 2.2 T2V-A14B"),
+    ("t2v-14b", "Wan2_2-T2V-A14B_fp8", "if it is one of the two experts of Wan 2.2 T2V-A14B"),
+    ("vace-14b", "vace-fun-merge", "if it is one of the two experts of Wan 2.2"),
+    ("t2v-14b", "wan2.1_t2v_14B_fp16", None), ("t2v-14b", "Wan2_1-T2V-14B", None), ("t2v-1.3b", "my-merge", None),
+    ("t2v-14b", "Wan2_1-SkyReels-V2-DF-14B-540P_fp16", "SkyReels-V2 Diffusion Forcing: it runs as Wan 2.1 T2V-14B"),
+    ("t2v-14b", "skyreels_v2_df_14b", "SkyReels-V2 Diffusion Forcing"), ("t2v-14b", "SkyReels-V2-T2V-14B", None),
+])  # fmt: skip
+def test_what_tensors_cannot_tell_of_a_lone_transformer_is_remarked(variant, name, says, files):
+    path = files(variant, name)
+    for told in (loading.plan_wan(path).lines(), inspect(path).needs):
+        found = [line for line in told if "experts of" in line or "SkyReels" in line]
+        assert len(found) == (says is not None) and all(says in line for line in found)
+
+
 def test_experts_of_two_models(files):
     path = files("t2v-1.3b")
     refused(files("t2v-14b"), path, "T2V-1.3B", "T2V-14B", low_path=path)
@@ -147,7 +162,8 @@ def test_experts_of_two_models(files):
 def test_swapped_experts(files):
     low, high = files("t2v-14b", "wan2.2_t2v_low_noise_14B"), files("t2v-14b", "wan2.2_t2v_high_noise_14B")
     refused(low, low, "swapped", low_path=high)
-    refused(files("t2v-14b", "A14B-LOW-q8"), "swapped", low_path=files("t2v-14b", "A14B-HIGH-q8"))
+    for one, other in (("A14B-LOW-q8", "A14B-HIGH-q8"), ("LowNoise_t2v", "HighNoise_t2v")):
+        refused(files("t2v-14b", one), "swapped", low_path=files("t2v-14b", other))
 
 
 def test_a_second_expert_for_a_model_that_has_one(files):
@@ -326,8 +342,9 @@ def test_quantisations_that_are_not_read(noted, tiny, tmp_path):
     refused(tmp_path / "m.safetensors", json.loads(noted)["format"], "fp8 scaled", "GGUF")
 
 
-def test_gguf_blocks_that_are_not_read(tiny, tmp_path):
-    refused(make.gguf(tmp_path / "m.gguf", tiny, "IQ4_NL"), "IQ4_NL", "Q4_K_M")
+@pytest.mark.parametrize("kind", ["IQ4_NL", "IQ4_XS", "IQ3_S", "IQ2_XS"])
+def test_gguf_blocks_that_are_not_read(kind, tiny, tmp_path):
+    refused(make.gguf(tmp_path / "m.gguf", tiny, kind), kind, "Q4_K_M")
 
 
 def test_tensors_that_are_missing_too_many_or_of_another_shape(tiny, tmp_path):

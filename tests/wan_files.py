@@ -124,7 +124,7 @@ def random_state(config, seed: int = 0) -> State:
 
 GGUF_FILE_TYPES = {
     "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K": 12, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18,
-    "IQ4_NL": 25,
+    "IQ4_NL": 25, "IQ4_XS": 30, "IQ3_S": 26, "IQ2_XS": 20,
 }  # fmt: skip
 SCALES = {"Q4_0": [0], "Q5_0": [0], "Q8_0": [0], "Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108]}  # bytes of a block
 
@@ -190,6 +190,9 @@ LORA_NAMES = {  # how trainers name a matrix's LoRA: before the ends, and the en
     "model": ("model.{layer}", _AB),
     "peft of a pipeline": ("base_model.model.diffusion_model.{layer}", _AB),
     "with bias": ("diffusion_model.{layer}", _AB),
+    "kohya with bias": ("lora_unet__{flat}", _DOWN_UP),
+    "peft with bias": ("base_model.model.{layer}", ("lora_A.default.weight", "lora_B.default.weight")),
+    "diffusers with bias": ("transformer.{theirs}", _AB),
 }
 
 
@@ -223,8 +226,8 @@ def lora(
         out[f"{before}.{ends[0]}"], out[f"{before}.{ends[1]}"] = down, up
         if alpha:
             out[f"{before}.alpha"] = torch.tensor(alpha)
-        if naming == "with bias":
-            bias = out[f"{before}.lora_B.bias"] = random(rows)
+        if naming.endswith("with bias"):
+            bias = out[f"{before}.{ends[1].removesuffix('weight')}bias"] = random(rows)
             adds[layer + ".bias"] = (alpha / rank if alpha else 1.0) * bias
     save_file({n: v.contiguous() for n, v in out.items()}, path)
     return adds

@@ -13,7 +13,7 @@ from ..errors import CheckpointError, UnknownVariantError
 from ..variants import Variant, detect
 from .families import identify, teacher_of
 from .fill import compare
-from .load import WHERE, need_of, on_meta, released, shapes_of
+from .load import WHERE, doubts, need_of, on_meta, released, shapes_of
 from .weights import WeightFile, open_weights
 
 
@@ -76,6 +76,7 @@ def _transformer(seen: Inspection, weights: WeightFile) -> None:
     seen.missing, seen.unexpected, seen.misshapen = compare(weights.shapes, shapes_of(on_meta(variant)))
     if seen.missing or seen.unexpected or seen.misshapen:
         seen.problems.append("its tensors are not those of the model: it is incomplete or of another model")
+    seen.needs += doubts(variant, weights)
     if weights.beside:
         seen.needs.append(f"{len(weights.beside)} tensors of other models in the same file are left alone")
     seen.memory = _memory(variant, weights)

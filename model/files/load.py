@@ -68,6 +68,7 @@ class WanPlan:
             f"at that size it {self.need().cards()}",
             *(line for w in (self.weights, self.low, self.text) if w is not None for line in w.remarks),
             *([f"{others} tensors of other models in the file are left alone"] if others else []),
+            *(doubts(self.variant, self.weights) if self.low is None else []),
             *self.report.lines,
         ]
 
@@ -177,6 +178,20 @@ def released(variant: Variant) -> str:
         f"{d['steps']} steps of {d['solver']}, shift {d['shift']:g}, guidance {guidance}{experts}; {d['frames']} "
         f"frames of {d['width']}x{d['height']} at {d['fps']:g} fps"
     )
+
+
+def doubts(variant: Variant, weights: WeightFile) -> list[str]:
+    """What a transformer alone may be that its tensors cannot tell, by the file's name."""
+    name = weights.path.stem.lower()
+    if "skyreels" in name:
+        forced = re.search(r"(^|[^a-z])df([^a-z]|$)", name)
+        return [f"by its name, this is SkyReels-V2 Diffusion Forcing: it runs as {variant.title}, with one noise level "
+                "for all frames; its own way, a level for each frame, is not supported"] if forced else []  # fmt: skip
+    twin = next((other for other in VARIANTS.values() if other.experts and other.config == variant.config), None)
+    if twin is None or variant.experts or re.search(r"wan\W?2[._]?1", name):
+        return []
+    return [f"if it is one of the two experts of {twin.title}, whose network is the same, it makes half of the steps: "
+            "give the high-noise file as the model and the low-noise file as `low_noise_file`"]  # fmt: skip
 
 
 def need_of(variant: Variant, weights: WeightFile, frames: int = 0, width: int = 0, height: int = 0) -> Estimate:
