@@ -291,6 +291,8 @@ def preview(text="hello"):
         ({"extra_data": {"extra_pnginfo": [1]}}, "extra_data.extra_pnginfo must be an object, found [1]"),
         ({"extra_data": {"extra_pnginfo": {"workflow": "w"}}}, "extra_data.extra_pnginfo.workflow must be an object"),
         ({"client_id": ["a"]}, 'client_id must be a string, found ["a"]'),
+        ({"client_id": 5}, "client_id must be a string, found 5"),
+        ({"client_id": {"id": "a"}}, "client_id must be a string"),
         ({"prompt_id": {"a": 1}}, "prompt_id must be a string"),
         ({"front": "yes"}, 'front must be true or false, found "yes"'),
         ({"number": True}, "number must be a number, found true"),

@@ -329,6 +329,20 @@ def test_every_part_is_found_behind_a_prefix_and_in_a_merged_file(prefixes, part
                 assert torch.equal(model.parts[name].state_dict()[key].float(), value.float()), (name, key)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "module.", "net."])
+def test_each_part_is_found_behind_any_one_prefix(prefix, parts, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    files = dict(parts)
+    for key in ("path", "codec_path", "text_path"):
+        files[key] = tmp_path / f"{key}.safetensors"
+        save_file({prefix + name: value for name, value in load_file(parts[key]).items()}, files[key])
+    model, wanted = load_wan(**files), load_wan(**parts)
+    for name, module in wanted.parts.items():
+        for key, value in module.state_dict().items():
+            assert torch.equal(model.parts[name].state_dict()[key], value), (name, key)
+
+
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
 @pytest.mark.parametrize("form", ["apart", "matrices alone", "merged"])
 def test_a_plain_cast_to_fp8_loads_with_a_remark(form, dtype, parts, tmp_path):
