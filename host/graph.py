@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any
 
 from . import text_replacements
@@ -136,7 +135,8 @@ class Node:
         proxies = (self.data.get("properties") or {}).get("proxyWidgets") or []
         if not all(isinstance(p, list) and len(p) in (2, 3) and all(isinstance(t, str) for t in p) for p in proxies):
             return widgets
-        for (node_id, name, *_), value in zip_longest(proxies, values[: len(proxies)], fillvalue=NO_VALUE):
+        padded = [*values, *[NO_VALUE] * len(proxies)]  # more proxies than values: those have none
+        for (node_id, name, *_), value in zip(proxies, padded, strict=False):
             node = inner.nodes.get(node_id)
             name = name if node is None else node.widget_named(name)
             own = name if node_id == OWN else next((n for n, source in held.items() if source == (node, name)), None)

@@ -17,6 +17,7 @@ SEARCH_ALIASES = {
     "VDiTDistillPreview": ("quick preview", "draft", "four seeds", "takes", "distilled", "few steps"),
     "VDiTSample": ("ksampler", "generate", "render", "denoise"),
     "VDiTDecode": ("vae decode", "latent to video"),
+    "VDiTDecodeVideo": ("vae decode", "latent to video", "long video", "stream", "low memory"),
     "VDiTCameraPath": ("camera control", "orbit", "pan", "dolly", "zoom", "trajectory", "recammaster", "fun camera"),
     "VDiTDepthControl": ("depth map", "depth anything", "controlnet depth"),
     "VDiTFlowControl": ("optical flow", "warped noise", "go with the flow"),

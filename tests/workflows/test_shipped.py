@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from front_end import overlapping
 from shipped import frames_of, nodes_of, psnr, run, run_command
-from vdit.host import catalog, folders, widgets, workflow
+from vdit.host import catalog, dynamic, folders, widgets, workflow
 from vdit.model.files import bundle
 
 pytestmark = pytest.mark.slow
@@ -111,9 +111,9 @@ def test_widget_values_are_in_the_schema_s_order(path):
         if node["type"] == "MarkdownNote":
             continue
         given = dict(widgets.widget_values(node.get("widgets_values"), infos[node["type"]]))
-        groups = infos[node["type"]]["input"]
+        inputs = {i.path: i.kind for i in dynamic.expanded(infos[node["type"]]["input"], given)}
         for name, value in given.items():
-            kind, options = {**groups["required"], **groups.get("optional", {})}[name]
+            kind = inputs[name]
             kind = "COMBO" if isinstance(kind, list) else kind  # ComfyUI's older nodes list the choices there
             expected = {"INT": int, "BOOLEAN": bool, "FLOAT": (int, float), "STRING": str, "COMBO": str}.get(
                 kind, object
