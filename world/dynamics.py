@@ -235,6 +235,8 @@ def _set_options(spec: mujoco.MjSpec, scene: Scene, step_s: float) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     # DIAGEXACT: a contact's softness is a share of the true inertia it feels, so that restitution is exact.
+    if not hasattr(mujoco.mjtEnableBit, "mjENBL_DIAGEXACT"):
+        raise SceneError(f"MuJoCo {mujoco.__version__} is installed; expected 3.12 or newer: pip install -U mujoco")
     option.enableflags |= mujoco.mjtEnableBit.mjENBL_DIAGEXACT
     # Without this flag MuJoCo silently starts again from time 0 when a state is not finite.
     option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
