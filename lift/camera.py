@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -112,8 +112,10 @@ def vanishing_horizon(picture: Bytes, hidden: Bools | None = None) -> float | No
     edges = cv2.Canny(grey, 60, 160)
     if hidden is not None:
         edges[hidden] = 0
-    found = cv2.HoughLinesP(edges, 1, np.pi / 360, 40, minLineLength=MIN_SEGMENT * width, maxLineGap=3)
-    if found is None:  # OpenCV returns None where there is no segment, whatever its stubs say
+    # OpenCV returns None where there is no segment, whatever its stubs say.
+    segments = cv2.HoughLinesP(edges, 1, np.pi / 360, 40, minLineLength=MIN_SEGMENT * width, maxLineGap=3)
+    found = cast("Floats | None", segments)
+    if found is None:
         return None
     ends = np.asarray(found, np.float64).reshape(-1, 2, 2)
     ends = ends[np.argsort(-np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1))][:150]

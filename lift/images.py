@@ -146,7 +146,7 @@ def painted(polygon: Floats, width: int, height: int) -> Bools:
     import cv2
 
     canvas = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], (1.0,), shift=4)
     return canvas > 0
 
 

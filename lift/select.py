@@ -156,9 +156,9 @@ class _Placement:
             path = np.round(points).astype(np.int32)
             diameter = max(1, round(stroke.size * self.width * self.sx))
             for start, end in zip(path[:-1], path[1:], strict=True):
-                cv2.line(canvas, start.tolist(), end.tolist(), 1, diameter)
+                cv2.line(canvas, start.tolist(), end.tolist(), (1.0,), diameter)
             for point in (path[0], path[-1]):
-                cv2.circle(canvas, point.tolist(), diameter // 2, 1, -1)
+                cv2.circle(canvas, point.tolist(), diameter // 2, (1.0,), -1)
         return canvas > 0
 
 

@@ -93,8 +93,9 @@ def test_it_is_saved_like_the_same_frames_of_create_video(model, base):
     images = call(VDiTDecode, {"model": model, "latent": latent})[0]
     paths = [saved(value), saved(call(CORE["CreateVideo"], {"images": images, "fps": 8.0, "audio": tone})[0])]
     one, other = (video.VideoFromFile(path).get_components() for path in paths)
-    # Frames decoded in other portions may differ in the last bit, and a level after rounding.
-    assert (one.images - other.images).abs().mean() < 1e-3
+    # H.264 may choose otherwise for a last bit; a shift by one frame differs at least twice as much.
+    apart, shifted = (one.images - other.images).abs().mean(), (one.images[1:] - other.images[:-1]).abs().mean()
+    assert apart < shifted / 2 and torch.equal(value.get_components().images, images)
     assert torch.equal(one.audio["waveform"], other.audio["waveform"])
     assert one.metadata == other.metadata and json.loads(one.metadata["prompt"]) == PROMPT
     assert json.loads(one.metadata["workflow"]) == HIDDEN[io.Hidden.extra_pnginfo]["workflow"]
