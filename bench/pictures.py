@@ -14,8 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import skimage
 import torch
 
+from ..lift.images import nearest_outside
 from ..lift.objects import Marked, Selection, Stroke
 from ..lift.picture import Given, lift
 from ..world.drawing.film import film
@@ -23,8 +25,9 @@ from ..world.scene import Scene
 from ..world.simulate import simulate
 from ..world.words import actions_from_words
 from .drawn import drawn
+from .outlined import photograph
 
-WIDTH, SECONDS, FPS, SHOWN = 832, 2.5, 16, 6
+SECONDS, FPS, SHOWN = 2.5, 16, 6
 Strokes = tuple[Stroke, ...]
 
 
@@ -126,21 +129,13 @@ def given(name: str, case: Case) -> tuple[np.ndarray, Given]:
         image = torch.from_numpy(picture)[None] / 255
         objects = ", ".join(f"{n}: {case.materials[n]}" if n in case.materials else n for n in masks)
         return picture, Given(image=image, masks=torch.from_numpy(np.stack([*masks.values()])), names=objects)
-    import skimage
-
-    folder = Path(skimage.__file__).parent / "data"
-    picture = cv2.imread(str(folder / case.file))[..., ::-1]
-    size = (WIDTH, round(picture.shape[0] * WIDTH / picture.shape[1]))
-    picture = np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    picture = photograph(case.file)
     depth = None
     if case.disparity:
-        with np.load(folder / "motorcycle_disp.npz") as file:
+        with np.load(Path(skimage.__file__).parent / "data" / "motorcycle_disp.npz") as file:
             disparity = file["arr_0"].astype(np.float32)
-        known = np.isfinite(disparity) & (disparity > 0)
-        _, label = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=1)
-        value = np.zeros(label.max() + 1, np.float32)
-        value[label[known]] = disparity[known]
-        filled = cv2.resize(value[label], size, interpolation=cv2.INTER_LINEAR)
+        nearest = nearest_outside(~(np.isfinite(disparity) & (disparity > 0)))
+        filled = cv2.resize(disparity[nearest], picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         depth = torch.from_numpy(filled / filled.max())[None, ..., None].expand(-1, -1, -1, 3)
     image = torch.from_numpy(picture)[None] / 255
     return picture, Given(image=image, selection=Selection(case.marked), depth=depth)

@@ -40,7 +40,7 @@ def to_colors(field: FlowField, full: float | None = None) -> Tensor:
 
 
 def over_picture(field: FlowField, picture: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
-    """IMAGE [T-1,H,W,3]: the colours of a field laid over a picture [1,H,W,3], as opaque as it is valid, at most 3/4.
+    """IMAGE [T-1,H,W,3]: the flow in colours over a picture [1,H,W,3]; its opacity is 3/4 times its validity.
 
     check: called for each frame, may raise to cancel.
     """

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """The command as a process of its own: Ctrl+C ends it in time; training may take longer, to save its state."""
+    """Run the command as the whole process. Ctrl+C ends it soon, except `train`, which first saves its state."""
     if sys.argv[1:2] == ["train"]:
         return main()
     with leaving_within():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-COMBO = "COMFY_DYNAMICCOMBO_V3"  # options {"key", "inputs"}: each brings inputs of its own
+COMBO = "COMFY_DYNAMICCOMBO_V3"  # options {"key", "inputs"}: the chosen one adds its inputs to the node
 GROWING = "COMFY_AUTOGROW_V3"  # a template, repeated as often as links come in
 Groups = Mapping[str, Any]  # {"required": {name: [type, options]}, "optional": ...}, as object_info's "input"
 

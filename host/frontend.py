@@ -84,7 +84,7 @@ async def _list_blueprints(request: web.Request) -> web.Response:
 
 @routes.get("/global_subgraphs/{id}")
 async def _read_blueprint(request: web.Request) -> web.Response:
-    """One with its text in `data`; null where there is none of that name, as ComfyUI answers."""
+    """Answer with a blueprint and its text in `data`, or with null for an unknown name, as ComfyUI does."""
     found = {path.stem: path for path in BLUEPRINTS.glob("*.json")}.get(request.match_info["id"])
     return web.json_response(found and {**_blueprint(found), "data": found.read_text("utf-8")})
 

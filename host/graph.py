@@ -69,7 +69,7 @@ class Graph:
                 yield from node.inner.every()
 
     def value(self, title: str, name: str) -> object:
-        """A widget's value by its node's title, whether that node runs or not; None where there is none."""
+        """The value of a widget of the node with that title, muted nodes included; None where there is none."""
         for node in self.every():
             if node.info and node.meta()["title"] == title:
                 value = node.prompt_inputs().get(name)
@@ -285,7 +285,7 @@ def _has_alternatives(spec: list | tuple | None) -> bool:
 
 
 def _is_offered(name: str, chosen: dict[str, set[str]]) -> bool:
-    """Whether an input `combo.input` is one of the combo's chosen option; the editor takes others off the node."""
+    """Whether an input `combo.input` belongs to the combo's chosen option; the editor removes the others."""
     return all(
         name.removeprefix(f"{combo}.").partition(".")[0] in inputs
         for combo, inputs in chosen.items()

@@ -101,7 +101,7 @@ def without_groups(graph: dict, groups: dict[str, dict], slots: Slots) -> tuple[
     for node in graph["nodes"]:
         name = next((node["type"].removeprefix(p) for p in GROUP_PREFIXES if str(node["type"]).startswith(p)), None)
         if name in groups:
-            kind = f"{node['type']} {graph.get('id', '')} {node['id']}"  # each instance has values of its own
+            kind = f"{node['type']} {graph.get('id', '')} {node['id']}"  # each instance stores its own values
             definitions[kind] = _definition(node, groups[name], slots)
             node = {**node, "type": kind}
         nodes.append(node)

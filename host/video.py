@@ -359,7 +359,7 @@ def _frame(image: Tensor, bit_depth: int) -> av.VideoFrame:
 
 
 def _sound_of(how: Encoding, rate: int) -> tuple[str, int]:
-    """Codec and sample rate of the sound; Opus has rates of its own."""
+    """Codec and sample rate of the sound; Opus allows only some sample rates."""
     return ("libopus", 48_000) if how.muxer == "webm" else ("aac", rate)
 
 

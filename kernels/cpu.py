@@ -48,7 +48,7 @@ def attention(
     lse = q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     (qs, outs, lses), (ks, vs) = _blocked(block_q, q, out, lse), _blocked(block_k, k, v)
     groups = list(_groups(plan, block_q, block_k, q.dtype))
-    buffers = _buffers(k, v, longest=max((len(g.keys) for g in groups), default=0) * block_k)
+    buffers = _buffers(k, v, groups, block_k)
     for g in groups:
         given = _queries(qs, g.rows), _gathered(ks, g.keys, buffers[0]), _gathered(vs, g.keys, buffers[1])
         y, some = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*given, attn_mask=g.mask, scale=scale)
@@ -69,7 +69,7 @@ def attention_backward(
     queries = _blocked(block_q, dout, q, out, lse, dq)
     ks, vs, dks, dvs = _blocked(block_k, k, v, dk, dv)
     groups = list(_groups(plan, block_q, block_k, q.dtype))
-    buffers = _buffers(k, v, longest=max((len(g.keys) for g in groups), default=0) * block_k)
+    buffers = _buffers(k, v, groups, block_k)
     for g in groups:
         do, some_q, y, total = (_queries(x, g.rows) for x in queries[:4])
         some_k, some_v = _gathered(ks, g.keys, buffers[0]), _gathered(vs, g.keys, buffers[1])
@@ -114,9 +114,9 @@ def _queries(x: Tensor, rows: Tensor) -> Tensor:
     return x[:, :, rows].flatten(2, 3)
 
 
-def _buffers(k: Tensor, v: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Room for `longest` gathered keys and values."""
-    count = k.shape[0] * k.shape[1] * longest
+def _buffers(k: Tensor, v: Tensor, groups: list[_Group], block_k: int) -> tuple[Tensor, Tensor]:
+    """Room for the keys and the values of the group that sees most."""
+    count = k.shape[0] * k.shape[1] * block_k * max((len(g.keys) for g in groups), default=0)
     return k.new_empty(count * k.shape[-1]), v.new_empty(count * v.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Who computes: dense attention by PyTorch's SDPA, sparse by Triton on a capable GPU, by its flash attention on a CPU.
+"""Who computes: dense attention by PyTorch's SDPA, sparse by Triton on a capable GPU, else by cpu.py on a CPU.
 
 What neither can do, float64 and other devices, the chunked reference does.
 
@@ -41,10 +41,9 @@ def choose(
     if backend == "auto":
         if full:
             return "sdpa", "every token sees every token: PyTorch's own dense attention is the fastest there is"
-        name, reason = "triton", _triton_misses(device, dtype, head_dim)
-        if reason:
-            name = "reference" if cpu.misses(device, dtype) else "cpu"
-        reason = reason or "sparse, on a GPU that the kernels serve"
+        name, reason = "triton", "sparse, on a GPU that the kernels serve"
+        if missing := _triton_misses(device, dtype, head_dim):
+            name, reason = "reference" if cpu.misses(device, dtype) else "cpu", missing
         if not torch.compiler.is_compiling():
             _say(plan, name, reason)
         return name, reason

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..world.scene import Mesh, Shape
+from .images import foot
 from .outline import Outline, convex_parts, outline
 from .prism import has_straight_sides, prism
 
@@ -109,11 +110,11 @@ class _Frame:
         facing = np.array([np.sin(yaw) * np.cos(down), np.cos(yaw) * np.cos(down), -np.sin(down)])
         rows, columns = np.nonzero(mask)
         bottom, top = float(rows.max()) + 1, float(rows.min())
-        foot = np.array([columns[rows == rows.max()].mean() + 0.5, bottom])
+        lowest = foot(mask)
         head = np.array([columns[rows == rows.min()].mean() + 0.5, top])
         middle = camera.rays(np.array([columns.mean() + 0.5, rows.mean() + 0.5]))
-        depth = float(camera.on_ground(foot, level)) if distance is None else distance
-        start = float(camera.rays(foot) @ facing) * depth
+        depth = float(camera.on_ground(lowest, level)) if distance is None else distance
+        start = float(camera.rays(lowest) @ facing) * depth
         pixel = depth / (0.5 * camera.height / np.tan(np.radians(camera.view.fov_deg) / 2))
         sine = float(np.clip(-middle[2] / np.linalg.norm(middle), 0, 1))
         # A thing no higher in the picture than a disc that lies on the ground is one; a ball's outline is square to
@@ -122,7 +123,7 @@ class _Frame:
         lies = min(1.0, max(0.0, (FLAT - (bottom - top) / wide / max(sine, 1e-6)) / (FLAT - 1)))
         deep = thickness or min(room, pixel * (2 * shape.radius * (1 - lies) + wide * lies))
         if straight and lies < 0.5:
-            return cls._box(camera, middle, foot, head, depth, deep, sine, lean)
+            return cls._box(camera, middle, lowest, head, depth, deep, sine, lean)
         ground = float(camera.on_ground(head, level)) * float(camera.rays(head) @ facing)
         back = deep * (sine + (1 - sine) * lies) if lean is None else min(lean, deep)
         back = max(0.0, min(back, LIES * (ground - start) if distance is None else deep))

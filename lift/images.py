@@ -141,6 +141,12 @@ def polygon_area(corners: Floats) -> float:
     return float(cv2.contourArea(corners.astype(np.float32)))
 
 
+def foot(mask: Bools) -> Floats:
+    """Where a mask [H, W] stands, pixels (x, y): the middle of its lowest row, at that row's lower edge."""
+    rows, columns = np.nonzero(mask)
+    return np.array([columns[rows == rows.max()].mean() + 0.5, rows.max() + 1.0])
+
+
 def painted(polygon: Floats, width: int, height: int) -> Bools:
     """The pixels of a picture that a polygon [K, 2] covers, its rim included."""
     import cv2

@@ -15,7 +15,7 @@ from .body import Form, form
 from .camera import Camera, camera_over_ground
 from .cutout import cut_out
 from .depth import Reading, bulges, camera_over_depth
-from .images import dilated, eroded
+from .images import dilated, eroded, foot
 from .light import light_of
 from .masks import Layer, checked, layers
 from .membrane import membrane
@@ -144,17 +144,12 @@ def _forms(parts: tuple[Layer, ...], camera: Camera, metres: Floats | None, rema
     return [forms[i] for i in range(len(parts))]
 
 
-def _foot(part: Layer) -> Floats:
-    rows, columns = np.nonzero(part.whole > 0)
-    return np.array([columns[rows == rows.max()].mean() + 0.5, rows.max() + 1.0])
-
-
 def _room(i: int, parts: tuple[Layer, ...], camera: Camera, level: float) -> float:
     """Metres from a layer's foot to the nearest foot of what it hides on the ground; infinite without one."""
-    start = float(camera.on_ground(_foot(parts[i]), level))
+    start = float(camera.on_ground(foot(parts[i].whole > 0), level))
     own = parts[i].across
     hidden = (p for k, p in enumerate(parts) if k not in (i, parts[i].on) and p.on is None and (own & p.across).any())
-    gaps = [float(camera.on_ground(_foot(p))) - start for p in hidden]
+    gaps = [float(camera.on_ground(foot(p.whole > 0))) - start for p in hidden]
     return min((CLEAR * gap for gap in gaps if gap > 0), default=np.inf)
 
 
@@ -168,7 +163,7 @@ def _stood(
     room: float,
 ) -> Form:
     thickness = part.object.thickness
-    reached = float(camera.on_ground(_foot(part), level))
+    reached = float(camera.on_ground(foot(part.whole > 0), level))
     stands = np.isfinite(reached) and reached < FARTHEST * camera.eye[2]
     lean, distance, flat = None, None, True
     if metres is not None:

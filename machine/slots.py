@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .writing import SLOT, beside, claim, explained, flush, own_name, owner, sweep
+from .writing import SLOT, beside, claim, explained, flush, owner, sweep
 
 MOST_WAIT_S = 0.02  # seconds; about ten times as long as reserving takes on a local disk
 
@@ -80,15 +80,13 @@ def reserved(folder: Path, name: str, count: int = 1) -> Generator[Slot]:
 
 def _marked(path: Path, count: int) -> bool:
     """Whether the reservation was made; not where another save has made it first."""
-    part = path.with_name(own_name(path.name))
     try:
-        part.write_text(f"{count} {owner()}", "utf-8")
-        claim(part, path)
-        return True
+        with beside(path) as part:
+            part.write_text(f"{count} {owner()}", "utf-8")
+            claim(part, path)
     except FileExistsError:
         return False
-    finally:
-        part.unlink(missing_ok=True)
+    return True
 
 
 def _highest(folder: Path, name: str, besides: str = "") -> int:

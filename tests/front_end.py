@@ -102,6 +102,17 @@ def widget_values(page, node) -> dict:
     )
 
 
+def box_of(page, selector: str) -> list[float]:
+    """[x, y, width, height] of an element on the screen, in pixels of the page."""
+    return page.evaluate(
+        """(selector) => {
+        const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();
+        return [x, y, width, height];
+    }""",
+        selector,
+    )
+
+
 def prompt_of(page) -> dict:
     """As the front end would send it, less the player that it puts on a node once it shows a video."""
     prompt = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from front_end import Visits, nodes_2, prompt_of
+from front_end import Visits, box_of, nodes_2, prompt_of
 from PIL import Image
 from vdit.host import folders
 from vdit.lift.objects import read_selection
@@ -97,16 +97,6 @@ def value(page, which, test="true"):
     )
     text = page.evaluate(f"([type, name]) => {find}", arg)
     return json.loads(text) if text else None
-
-
-def box_of(page, selector):
-    return page.evaluate(
-        """(selector) => {
-        const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();
-        return [x, y, width, height];
-    }""",
-        selector,
-    )
 
 
 def places(page, selector, shares):

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from front_end import Visits, nodes_2, prompt_of, set_widgets, widget_values
+from front_end import Visits, box_of, nodes_2, prompt_of, set_widgets, widget_values
 from vdit.control.brush import read_strokes
 from vdit.control.moves import from_keys, keys_of, move
 from vdit.geometry.moves import EASINGS, PRESETS
@@ -135,23 +135,13 @@ def keys(page):
     return json.loads(text)["keys"] if text else []
 
 
-def box(page, selector):
-    return page.evaluate(
-        """(selector) => {
-        const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();
-        return [x, y, width, height];
-    }""",
-        selector,
-    )
-
-
 PICTURE = ".vdit-drawing[data-widget=strokes] svg.vdit-surface > svg"
 ABOVE, SIDE, TIME = (f".vdit-drawing[data-widget=path] svg[data-view={name}]" for name in ("above", "side", "time"))
 
 
 def drag(page, selector, *shares):
     """Presses at the first place, moves through the others, lets go; places in shares of the element's box."""
-    x, y, width, height = box(page, selector)
+    x, y, width, height = box_of(page, selector)
     places = [(x + a * width, y + b * height) for a, b in shares]
     page.mouse.move(*places[0])
     page.mouse.down()
@@ -161,7 +151,7 @@ def drag(page, selector, *shares):
 
 
 def click(page, selector, place, count=1):
-    x, y, width, height = box(page, selector)
+    x, y, width, height = box_of(page, selector)
     place = (x + place[0] * width, y + place[1] * height)
     page.mouse.dblclick(*place) if count == 2 else page.mouse.click(*place)
 
@@ -330,7 +320,7 @@ def test_the_pointer_draws_under_itself_at_any_zoom(page, scale):
 
 def test_fingers_draw_on_a_screen_of_high_density(touch_page):
     page = touch_page
-    x, y, width, height = box(page, PICTURE)
+    x, y, width, height = box_of(page, PICTURE)
     touch = page.context.new_cdp_session(page)
     for kind, share in (("touchStart", 0.2), ("touchMove", 0.4), ("touchMove", 0.6), ("touchEnd", None)):
         points = [] if share is None else [{"x": x + share * width, "y": y + 0.5 * height}]
