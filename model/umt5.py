@@ -121,7 +121,7 @@ def load_text_file(
         block.layer[1].DenseReluDense.wo = _WithoutWeight(block.layer[1].DenseReluDense.wo)
     shape, stored = named.stored[words]
     table = StoredEmbedding(named.tensor(words), stored, shape, named.scale(words), dtype)
-    return UMT5Text(encoder, table, tokenize).requires_grad_(False).eval()
+    return UMT5Text(encoder, weights.guarded(table), tokenize).requires_grad_(False).eval()
 
 
 def with_transformers_names(weights: WeightFile) -> WeightFile:

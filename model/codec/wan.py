@@ -82,7 +82,7 @@ def detect_codec(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def load_codec_file(weights: WeightFile, dtype: torch.dtype = torch.float32) -> WanCodec | TaeCodec:
-    """The codec in an opened weight file, in `dtype`; weights that have it already stay mapped, not copied.
+    """The codec in an opened weight file, in `dtype`; weights that have it already are not copied.
 
     Raises CheckpointError naming the file, what was found and what is needed, before any tensor is read.
     """

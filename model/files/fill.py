@@ -1,4 +1,4 @@
-"""Modules on the meta device, filled with a file's tensors: mapped where the form is right, else decoded."""
+"""Modules on the meta device, filled with a file's tensors: as stored where the form is right, else decoded."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def fill(
             filled[name] = weights.tensor(renamed(name), wanted)
     check_varies(weights.path, filled)
     module.load_state_dict(filled, assign=True)
-    return module.requires_grad_(False).eval()
+    return weights.guarded(module).requires_grad_(False).eval()
 
 
 def check_varies(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Files to a WorldModel: headers are checked first, then data is mapped; nothing heavy before it all fits."""
+"""Files to a WorldModel: headers are checked first, then data is read; nothing heavy before it all fits."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def plan_wan(
 
 
 def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
-    """The model of a plan: transformer mapped, LoRAs laid over it, codec and text encoder where the plan has them."""
+    """The model of a plan: transformer as stored, LoRAs over it, codec and text encoder where the plan has them."""
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     codec = load_codec_file(plan.codec) if plan.codec else None
     if codec and plan.preview:

@@ -1,11 +1,9 @@
-"""Raw readers: what tensors a safetensors file, its shards or a GGUF hold, and each of them mapped, not copied."""
+"""Raw readers: what tensors a safetensors file, its shards or a GGUF hold, and each of them as it is stored."""
 
 from __future__ import annotations
 
 import json
-import mmap
 import re
-import sys
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .data import Data
 
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 DTYPES = {
@@ -21,8 +20,6 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python 3.13 is the first to name Linux's number
-SMALL_BYTES = 64_000_000  # bundles and most LoRAs; a larger file is mapped
 SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.safetensors)$")
 
 
@@ -58,39 +55,6 @@ def check_start(path: Path) -> None:
         raise CheckpointError(f"{path}: this is a web page, not weights: the download needs another link, or a login")
 
 
-class Mapped:
-    """A file in memory that is read when it is touched; a small one is read at once. Writing changes this process's
-    copy only.
-
-    To touch a mapped page that a truncation has taken away would end the process, so the size is looked at before use.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.bytes: bytearray | mmap.mmap
-        if path.stat().st_size <= SMALL_BYTES:
-            self.bytes = bytearray(path.read_bytes())
-            return
-        if sys.platform == "linux":  # which else refuses to map a file that is larger than the memory
-            kind = dict(flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        else:
-            kind = dict(access=mmap.ACCESS_COPY)
-        with open(path, "rb") as f:
-            self.bytes = mmap.mmap(f.fileno(), 0, **kind)
-
-    def tensor(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The tensor whose bytes begin at `start`; shares the mapping. CheckpointError where the file was cut since."""
-        count = prod(shape)
-        if not count:
-            return torch.empty(shape, dtype=dtype)
-        there = len(self.bytes) if isinstance(self.bytes, bytearray) else self.path.stat().st_size
-        if there < start + count * dtype.itemsize:
-            raise CheckpointError(
-                f"{self.path}: it was cut to {there:,} bytes while it was in use; write it anew and load it again"
-            )
-        return torch.frombuffer(self.bytes, dtype=dtype, count=count, offset=start).reshape(shape)
-
-
 class Safetensors:
     """One file or several shards, read by name."""
 
@@ -98,7 +62,7 @@ class Safetensors:
         self.stored: dict[str, Stored] = {}
         self.metadata: dict[str, str] = {}
         self._place: dict[str, tuple[Path, int]] = {}  # file, where in it
-        self._maps: dict[Path, Mapped] = {}
+        self.data = Data(files)
         for path in files:
             check_start(path)
             header, data = _header(path)
@@ -111,22 +75,16 @@ class Safetensors:
                 self._place[name] = path, data + entry["data_offsets"][0]
 
     def raw(self, name: str) -> Tensor:
-        """As stored: a view of the mapped file."""
-        path = self._place[name][0]
-        if path not in self._maps:
-            self._maps[path] = Mapped(path)
-        return self._view(self._maps[path], name)
+        """As stored, to be kept."""
+        return self.data.kept(*self._place[name], *self._form(name))
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A copy in another dtype, from a mapping of its own that ends here: memory then holds the copy only."""
-        path = self._place[name][0]
-        if path.stat().st_size <= SMALL_BYTES:
-            return self.raw(name).to(dtype)
-        return self._view(Mapped(path), name).to(dtype)
+        """A copy in another dtype; memory then holds the copy only."""
+        return self.data.read(*self._place[name], *self._form(name)).to(dtype)
 
-    def _view(self, mapped: Mapped, name: str) -> Tensor:
+    def _form(self, name: str) -> tuple[tuple[int, ...], torch.dtype]:
         shape, dtype = self.stored[name]
-        return mapped.tensor(self._place[name][1], shape, DTYPES[dtype])
+        return shape, DTYPES[dtype]
 
 
 def _header(path: Path) -> tuple[dict, int]:
@@ -151,6 +109,7 @@ class Gguf:
 
     def __init__(self, path: Path):
         check_start(path)
+        self.path, self.data = path, Data([path])
         try:
             from gguf import GGUFReader, GGUFValueType
         except ImportError as e:
@@ -178,7 +137,6 @@ class Gguf:
                 f"{path}: not a whole GGUF file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
                 "short, get it again"
             ) from e
-        self._map = Mapped(path)
         self._restore_patch_embedding()
 
     def _restore_patch_embedding(self) -> None:
@@ -190,15 +148,16 @@ class Gguf:
                 self.stored[name] = Stored((dim, prod(shape) // (4 * dim), 1, 2, 2), dtype)
 
     def raw(self, name: str) -> Tensor:
-        """As stored, mapped: values in their shape, or the bytes of quantised blocks, one after another."""
-        (shape, dtype), (start, count) = self.stored[name], self._place[name]
-        if dtype in DTYPES:
-            return self._map.tensor(start, shape, DTYPES[dtype])
-        return self._map.tensor(start, (count,), torch.uint8)
+        """As stored, to be kept: values in their shape, or the bytes of quantised blocks, one after another."""
+        return self.data.kept(self.path, *self._form(name))
 
     def converted(self, name: str, dtype: torch.dtype) -> Tensor:
         """A copy in another dtype."""
-        return self.raw(name).to(dtype)
+        return self.data.read(self.path, *self._form(name)).to(dtype)
+
+    def _form(self, name: str) -> tuple[int, tuple[int, ...], torch.dtype]:
+        (shape, dtype), (start, count) = self.stored[name], self._place[name]
+        return (start, shape, DTYPES[dtype]) if dtype in DTYPES else (start, (count,), torch.uint8)
 
 
 def files_of(path: Path) -> tuple[str, list[Path]]:

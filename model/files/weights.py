@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from . import quantized
@@ -25,6 +26,7 @@ FP8 = ("F8_E4M3", "F8_E5M2")
 FLOATS = ("F64", "F32", "F16", "BF16", *FP8)
 LOSSY = "fp8 without scales"  # a plain cast, as merges and older files are
 OTHERS = "use the fp8 scaled file of the same model, fp16, bf16, or GGUF, for example Q8_0 or Q4_K_M"
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 GGUF_FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 32: "BF16",
@@ -33,7 +35,7 @@ GGUF_FILE_TYPES = {
 
 @dataclass
 class WeightFile:
-    """Tensors by native name. Only the header has been read; data is mapped when a tensor is asked for."""
+    """Tensors by native name. Only the header has been read; data is, when a tensor is asked for."""
 
     path: Path
     kind: str  # "safetensors", "sharded", "diffusers", "gguf"
@@ -67,13 +69,19 @@ class WeightFile:
         return sum(quantized.stored_bytes(s.shape, s.dtype) for s in self.stored.values())
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """As stored (fp8 without its scale, GGUF matrices as bytes): mapped. With a dtype: its values in it."""
+        """As stored (fp8 without its scale, GGUF matrices as bytes). With a dtype: its values in it."""
         dtype_now = self.stored[name].dtype
         if dtype is None or (DTYPES.get(dtype_now) == dtype and name not in self.scales):
             return self._source.raw(self._names[name])
         if dtype_now in DTYPES and name not in self.scales:
             return self._source.converted(self._names[name], dtype)
         return quantized.decode(self.tensor(name), dtype_now, self.stored[name].shape, self.scale(name), dtype)
+
+    def guarded(self, module: AnyModule) -> AnyModule:
+        """The module that holds this file's tensors; where they are mapped, each forward asks for the file first."""
+        if guard := self._source.data.guard:
+            module.register_forward_pre_hook(guard)
+        return module
 
     def everything(self) -> dict[str, Tensor]:
         """All tensors by their names in the file, as stored: of bundles, which hold several models."""
