@@ -1,4 +1,4 @@
-"""How the bundled model's time and memory grow with a video's length: python bench/long_videos.py [SECONDS ...]
+"""How the bundled model's time and memory grow with a video's length: python -m vdit.bench long_videos
 
 Each length is sampled in a process of its own, after a clip of 5 s: processor time per second of video, and the peak of
 memory over what the process had before. Aim, from 30 to 120 s: 1.15 times the time per second, 1.1 times the memory.
@@ -7,46 +7,38 @@ memory over what the process had before. Aim, from 30 to 120 s: 1.15 times the t
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from statistics import median
 
-CHILD = "--child"
+from vdit.bench.clips import sampler
+from vdit.bench.rows import Row, apart, runs, show
 
-
-def sample(seconds: float) -> None:
-    """Sample one video of 128x128 at 8 fps from words, and print what it took."""
-    from vdit.host import api
-    from vdit.nodes.encode import VDiTEncodeConditioning
-    from vdit.nodes.load import BUNDLED, VDiTLoadModel
-    from vdit.nodes.sample import VDiTSample
-
-    model = VDiTLoadModel.execute(BUNDLED)[0]
-    conditioning = VDiTEncodeConditioning.execute(model, "a red ball falls", "", 1.0)[0]
-    settings = dict(steps=20, guidance=1.0, shift=1.0, solver="unipc", fps=8.0, width=128, height=128)
-
-    def run(length: float) -> float:
-        start = time.process_time()
-        api.call(VDiTSample, dict(model=model, conditioning=conditioning, seed=1, seconds=length, **settings))
-        return time.process_time() - start
-
-    run(5.0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    taken = run(seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{seconds:g} s: {taken:.2f} s of processor, {1e3 * taken / seconds:.0f} ms for each second, "
-        f"peak {peak:.2f} GB ({before:.2f} GB before)"
-    )
+LENGTHS = (30.0, 60.0, 120.0)
 
 
-def main() -> None:
-    if sys.argv[1:2] == [CHILD]:
-        sample(float(sys.argv[2]))
-        return
-    for length in sys.argv[1:] or ["10", "30", "60", "120"]:
-        subprocess.run([sys.executable, "-P", __file__, CHILD, length], check=True)
+def sampled(seconds: float) -> tuple[float, float]:
+    """(Processor seconds of sampling one video, peak memory of the process in GB)."""
+    sample = sampler()
+    sample(5.0)
+    start = time.process_time()
+    sample(seconds)
+    return time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Time and memory of each length, and the ratios of the longest to the shortest."""
+    lengths = LENGTHS[:: len(LENGTHS) - 1] if quick else LENGTHS
+    found = {n: [apart(sampled, n) for _ in range(runs(quick))] for n in lengths}
+    per_second = {n: median(t / n for t, _ in each) for n, each in found.items()}
+    peak = {n: median(m for _, m in each) for n, each in found.items()}
+    for n in lengths:
+        yield Row(f"{n:g} s: processor for each second of video", 1e3 * per_second[n], "ms")
+        yield Row(f"{n:g} s: peak memory", peak[n], "GB")
+    first, last = lengths[0], lengths[-1]
+    yield Row(f"time per second, {last:g} s to {first:g} s", per_second[last] / per_second[first], target="<= 1.15")
+    yield Row(f"peak memory, {last:g} s to {first:g} s", peak[last] / peak[first], target="<= 1.1")
 
 
 if __name__ == "__main__":
-    main()
+    show(rows(quick=False))

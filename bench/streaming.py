@@ -1,27 +1,29 @@
 """Decoding a long video while it is saved, against a short one: peak memory of a process, and time for each frame.
 
-    python bench/streaming.py [--seconds 5 120] [--size 256] [--draft] [--runs 3]
+    python -m vdit.bench streaming
 
-Each clip is decoded and saved by a process of its own, by VDiT Decode Video and, for comparison, by VDiT Decode and
-Create Video. Aims: of the first, peak memory of the long clip at most 1.15 of the short one's, time a frame at most
-1.2. --draft: the latent carries a draft in half of which it agrees, whose frames are in memory before.
+Each clip, of random latents at 256x256, is decoded and saved by a process of its own, by VDiT Decode Video and, for
+comparison, by VDiT Decode and Create Video. Aims: of the first, peak memory of the long clip at most 1.15 of the short
+one's, time a frame at most 1.2; also where the latent carries a draft in half of which it agrees, whose frames are in
+memory before.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from statistics import median
 
-FPS = 8.0
+from vdit.bench.rows import Row, apart, runs, show
+from vdit.bench.wan_step import resident
+
+FPS, SIDE = 8.0, 256
+SHORT, LONG = 5.0, 120.0
 
 
-def save(streamed: bool, seconds: float, size: int, draft: bool) -> None:
-    """Saves one clip by the bundled codec and prints what it took as JSON."""
+def saved(streamed: bool, seconds: float, draft: bool) -> dict[str, float]:
+    """Saves one clip by the bundled codec: what it took."""
     import torch
     from vdit.drafting import Draft
     from vdit.host import folders
@@ -29,18 +31,17 @@ def save(streamed: bool, seconds: float, size: int, draft: bool) -> None:
     from vdit.host.core_nodes import NODES as CORE
     from vdit.nodes.decode import VDiTDecode, VDiTDecodeVideo
     from vdit.nodes.load import BUNDLED, VDiTLoadModel
-    from wan_step import resident
 
     core = {cls.GET_SCHEMA().node_id: cls for cls in CORE}
     model = call(VDiTLoadModel, {"file": BUNDLED})[0]
     count = round(seconds * FPS / 4) + 1
     generator = torch.Generator().manual_seed(0)
-    samples = torch.randn(1, model.codec.channels, count, size // 16, size // 16, generator=generator)
+    samples = torch.randn(1, model.codec.channels, count, SIDE // 16, SIDE // 16, generator=generator)
     latent = {"samples": samples, "fps": FPS}
     if draft:
-        frames = torch.rand(1, size, size, 3, generator=generator).repeat((count - 1) * 4 + 1, 1, 1, 1)
+        frames = torch.rand(1, SIDE, SIDE, 3, generator=generator).repeat((count - 1) * 4 + 1, 1, 1, 1)
         own = samples.clone()
-        own[:, :, ::2, : size // 32] += 1
+        own[:, :, ::2, : SIDE // 32] += 1
         latent["vdit_draft"] = Draft(frames, latent=own)
     with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         folders.use(base=base)
@@ -53,38 +54,31 @@ def save(streamed: bool, seconds: float, size: int, draft: bool) -> None:
         call(core["SaveVideo"], {"video": video, "filename_prefix": "clip", "format": {"format": "auto"}})
         taken = time.perf_counter() - clock, time.process_time() - processor
     frames = (count - 1) * 4 + 1
-    figures = {
-        "peak_mb": resident("VmHWM") / 1e6,
-        "rise_mb": (resident("VmHWM") - before) / 1e6,
-        "frame_ms": 1e3 * taken[0] / frames,
-        "frame_cpu_ms": 1e3 * taken[1] / frames,
+    return {
+        "peak memory": resident("VmHWM") / 1e6,
+        "memory over what the process had": (resident("VmHWM") - before) / 1e6,
+        "processor for each frame": 1e3 * taken[1] / frames,
+        "time for each frame": 1e3 * taken[0] / frames,
     }
-    print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
 
 
-def measured(way: str, seconds: float, size: int, draft: bool, runs: int) -> dict[str, float]:
-    """The least of some processes."""
-    command = [sys.executable, "-P", __file__, "--one", way, "--seconds", str(seconds), "--size", str(size)]
-    lines = [subprocess.check_output([*command, *["--draft"] * draft], text=True) for _ in range(runs)]
-    results = [json.loads(line.splitlines()[-1]) for line in lines]
-    return {name: min(result[name] for result in results) for name in results[0]}
+def rows(quick: bool) -> Iterator[Row]:
+    """The long clip's figures to the short one's, of Decode Video; and of the two nodes that hold all frames."""
+    aims = {"peak memory": "<= 1.15", "time for each frame": "<= 1.2"}
+    ways = (
+        (True, False, "Decode Video"),
+        (True, True, "Decode Video with a draft"),
+        (False, False, "Decode and Create Video"),
+    )
+    for streamed, draft, name in ways[:1] if quick else ways:
+        short, long = (
+            [apart(saved, streamed, seconds, draft) for _ in range(runs(quick))] for seconds in (SHORT, LONG)
+        )
+        for what in long[0]:
+            ratio = median(x[what] for x in long) / median(x[what] for x in short)
+            target = aims.get(what, "") if streamed and not draft else ""
+            yield Row(f"{name}: {what}, {LONG:g} s to {SHORT:g} s", ratio, target=target)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 120.0])
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--draft", action="store_true")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--one", choices=["streamed", "at once"], help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        sys.path.insert(0, str(Path(__file__).parent))
-        save(args.one == "streamed", args.seconds[0], args.size, args.draft)
-        sys.exit()
-    for way in ("streamed", "at once"):
-        results = [measured(way, seconds, args.size, args.draft, args.runs) for seconds in args.seconds]
-        for seconds, result in zip(args.seconds, results, strict=True):
-            print(f"{way:9} {seconds:6g} s  {result}")
-        ratios = {name: round(results[-1][name] / results[0][name], 3) for name in results[0]}
-        print(f"{way:9} last/first  {ratios}")
+    show(rows(quick=True))

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from vdit.bench.wan_step import rise
 from vdit.model.codec.wan import WanCodec, native_name
-from wan_step import rise
 
 RELEASED = {"2.1": (96, 96), "2.2": (160, 256)}
 

@@ -1,8 +1,9 @@
 """One step of the Wan transformer on a CPU against diffusers': the same random weights and inputs, in one run.
 
-    python bench/wan_step.py [--model t2v-1.3b] [--layers 2] [--video 17x256x256 33x256x256] [--prompt 60] [--json PATH]
+    python -m vdit.bench wan_step
+    python -m vdit.bench.wan_step [--model t2v-1.3b] [--layers 2] [--video 17x256x256] [--prompt 60] [--json PATH]
 
-Time: the two take turns, and each ratio is that of their least: seconds on the clock, and processor seconds, which
+Time: the two take turns, and each ratio is that of their medians: seconds on the clock, and processor seconds, which
 other programs on the machine disturb less. Memory: how far one step raises the process's resident memory above what it
 is with weights and inputs (VmHWM, Linux). Both use the same weights; a few layers stand for all, as all cost the same.
 """
@@ -13,13 +14,15 @@ import argparse
 import ctypes
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from vdit.bench.rows import Row, runs
 from vdit.model.config import VDiTConfig
 from vdit.model.variants import VARIANTS
 from vdit.model.wan import WanTransformer, init_weights
@@ -102,14 +105,23 @@ def compare(c: VDiTConfig, video: tuple[int, int, int], prompt: int, runs: int) 
                 run()
                 taken[who].append((time.perf_counter() - start[0], time.process_time() - start[1]))
         memory = {who: min(rise(run) for _ in range(2)) for who, run in both.items()}
-    seconds = {who: min(wall for wall, _ in times) for who, times in taken.items()}
-    processor = {who: min(cpu for _, cpu in times) for who, times in taken.items()}
+    seconds = {who: median(wall for wall, _ in times) for who, times in taken.items()}
+    processor = {who: median(cpu for _, cpu in times) for who, times in taken.items()}
     ratios = {
         f"{n} ratio": d["ours"] / d["diffusers"]
         for n, d in (("time", seconds), ("processor", processor), ("memory", memory))
     }
     asked = dict(dim=c.dim, layers=c.layers, video=video, prompt=prompt, threads=torch.get_num_threads())
     return {**asked, "seconds": seconds, "processor": processor, "memory": memory, **ratios, "error": error}
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Two layers of the 1.3B model, 17 frames of 256x256: ratios to diffusers."""
+    found = compare(replace(VARIANTS["t2v-1.3b"].config, layers=2), (17, 256, 256), 60, runs(quick))
+    yield Row("Wan 1.3B step: time to diffusers'", found["time ratio"], target="<= 0.9")
+    yield Row("Wan 1.3B step: processor time to diffusers'", found["processor ratio"])
+    yield Row("Wan 1.3B step: memory to diffusers'", found["memory ratio"])
+    yield Row("Wan 1.3B step: relative difference of outputs", found["error"], "", "<= 1e-5")
 
 
 def main() -> None:
@@ -122,12 +134,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = []
+    results = []
     print(f"{args.model}, {args.layers} layers, {torch.get_num_threads()} threads; the ratios are ours / diffusers'")
     for video in args.video:
         config = replace(VARIANTS[args.model].config, layers=args.layers)
         row = compare(config, tuple(map(int, video.split("x"))), args.prompt, args.runs)
-        rows.append(row)
+        results.append(row)
         s, m = row["seconds"], {who: n / 2**20 for who, n in row["memory"].items()}
         print(
             f"{video:>12}: {s['ours']:.2f} s against {s['diffusers']:.2f} s, {row['time ratio']:.3f} (processor time "
@@ -135,7 +147,7 @@ def main() -> None:
             f"{row['memory ratio']:.3f}; outputs differ by {row['error']:.1e}"
         )
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1))
+        args.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ MOST_MODULES_AT_IMPORT = {"ours": 40, "standard library": 30}  # 31 and 18 are; 
 
 
 def test_importing_the_nodes_needs_few_modules_and_no_package():
-    """So that it stays under a tenth of a second: python bench/latency.py measures it."""
+    """So that it stays under a tenth of a second: python -m vdit.bench latency measures it."""
     code = (
         "import asyncio, json, sys; before = set(sys.modules); import vdit;"  # ComfyUI has asyncio
         "asyncio.run(asyncio.run(vdit.comfy_entrypoint()).get_node_list());"
