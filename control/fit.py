@@ -69,12 +69,17 @@ def check_modules(config: ControlModules, controls: Controls) -> None:
     for name, control in controls._asdict().items():
         if control is None or control.strength == 0 or (name == "flow" and not control.by_branch):
             continue
-        module, size = MODULES[name]
-        if not getattr(config, size):
-            workaround = "set how to “warped noise” on VDiT Flow Control, which needs none, " if name == "flow" else ""
-            raise ControlError(
-                f"this checkpoint has no {module}: {workaround}load one that has, or remove the input `{name}`"
-            )
+        check_module(config, name)
+
+
+def check_module(config: ControlModules, name: str) -> None:
+    """Raise ControlError when the model (its config) has no module that reads the control of this name."""
+    module, size = MODULES[name]
+    if not getattr(config, size):
+        workaround = "set how to “warped noise” on VDiT Flow Control, which needs none, " if name == "flow" else ""
+        raise ControlError(
+            f"this checkpoint has no {module}: {workaround}load one that has, or remove the input `{name}`"
+        )
 
 
 def fitted(controls: Controls, frames: int, width: int, height: int) -> Controls:
@@ -90,17 +95,18 @@ def fitted(controls: Controls, frames: int, width: int, height: int) -> Controls
     if camera is not None:
         if camera.stretch:
             camera = camera.resampled(frames)
-        _check_length("the camera path", camera.frames, frames, "give a path with a pose for every frame")
+        check_length("the camera path", camera.frames, frames, "give a path with a pose for every frame")
     if depth is not None:
-        _check_length("the depth", depth.frames, frames, "give one map for every frame")
+        check_length("the depth", depth.frames, frames, "give one map for every frame")
         depth = depth.resized(width, height)
     if flow is not None:
-        _check_length("the flow", flow.frames, frames, f"give {frames - 1} steps")
+        check_length("the flow", flow.frames, frames, f"give {frames - 1} steps")
         flow = flow.resized(width, height)
     return Controls(camera, depth, flow)
 
 
-def _check_length(name: str, given: int, frames: int, what: str) -> None:
+def check_length(name: str, given: int, frames: int, what: str) -> None:
+    """Raise ControlError where a control is for another number of frames; what: how to make it fit."""
     if given == frames:
         return
     short = "fewer" if given < frames else "more"

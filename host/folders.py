@@ -124,18 +124,26 @@ def listing(kind: str, content: str) -> list[str]:
     return sorted(path.name for path in files if type_of(path).startswith(content + "/"))
 
 
-def save_slot(prefix: str, kind: str, width: int, height: int, count: int = 1) -> AbstractContextManager[Slot]:
-    """The next `count` numbers of a series, reserved for the block: ComfyUI's `name_00001_.ext`.
+def save_place(prefix: str, root: Path, width: int = 0, height: int = 0) -> Path:
+    """The folder below `root` and the name that a filename_prefix stands for, as folder/name.
 
-    %width%, %height%, %year% ... %second% in the prefix are filled in. Raises OutsideFolder, CannotSave.
+    %width%, %height%, %year% ... %second% in it are filled in. Raises OutsideFolder.
     """
     parts = dict(zip(("year", "month", "day", "hour", "minute", "second"), time.localtime(), strict=False))
     values = {"width": str(width), "height": str(height), **{name: f"{part:02}" for name, part in parts.items()}}
-    prefix = re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
-    root = directory(kind)
-    target = confined(root, os.path.normpath(prefix))
+    filled = re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
+    target = confined(root, os.path.normpath(filled))
     if target == root:
         raise OutsideFolder(f"{prefix!r} names no file; give a prefix such as video/VDiT")
+    return target
+
+
+def save_slot(prefix: str, kind: str, width: int, height: int, count: int = 1) -> AbstractContextManager[Slot]:
+    """The next `count` numbers of a series, reserved for the block: ComfyUI's `name_00001_.ext`.
+
+    Placeholders in the prefix are filled in as by save_place. Raises OutsideFolder, CannotSave.
+    """
+    target = save_place(prefix, directory(kind), width, height)
     return reserved(target.parent, target.name, count)
 
 

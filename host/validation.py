@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import bodies, dynamic
+from . import bodies, dynamic, preflight
 
 Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
@@ -110,6 +110,10 @@ class _Validation:
         if not outputs:
             advice = "Add a node that saves or shows something, such as Save Video."
             raise InvalidPrompt(error("prompt_no_outputs", "Prompt has no outputs", advice))
+        needed = {node_id for output in outputs for node_id in self._needed_by(output)}
+        if not any(self.reasons[node_id] for node_id in needed):  # else those come first
+            for fault in preflight.faults(self.prompt, needed):
+                self.reasons[fault.node_id].append(error("preflight", fault.message))
         node_errors: dict[str, dict] = {}
         good = []
         for output in outputs:

@@ -296,6 +296,16 @@ def _tag(output: OutputContainer, metadata: Mapping[str, Any]) -> None:
         output.metadata[key] = value if isinstance(value, str) else json.dumps(value)
 
 
+def check_frame(width: int, height: int) -> None:
+    """Raises ValueError, with a size that would do, for frames that no video can hold."""
+    if width % 2 or height % 2 or min(width, height) < 16:
+        fit = [max(16, side - side % 2) for side in (width, height)]
+        raise ValueError(
+            f"the frames are {width}x{height}; H.264 video needs even sides of at least 16 pixels. "
+            f"Scale or crop them (Upscale Image), for example to {fit[0]}x{fit[1]}"
+        )
+
+
 def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how: Encoding) -> None:
     """4:2:0 colours of 8 or 10 bits, sound as AAC (Opus in a webm) if there is any.
 
@@ -307,12 +317,7 @@ def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how:
     if images.ndim != 4 or images.shape[0] == 0 or images.shape[-1] not in (3, 4):
         raise ValueError(f"the frames have the shape {tuple(images.shape)}, expected [frames >= 1, height, width, 3]")
     height, width = images.shape[1:3]
-    if width % 2 or height % 2 or min(width, height) < 16:
-        fit = [max(16, side - side % 2) for side in (width, height)]
-        raise ValueError(
-            f"the frames are {width}x{height}; H.264 video needs even sides of at least 16 pixels. "
-            f"Scale or crop them (Upscale Image), for example to {fit[0]}x{fit[1]}"
-        )
+    check_frame(width, height)
     rate = Fraction(round(Fraction(video.frame_rate) * 1000), 1000)
     if not 0 < rate <= 1000:
         raise ValueError(f"the frame rate is {float(video.frame_rate)} frames/s, expected more than 0 and at most 1000")

@@ -79,6 +79,11 @@ class WorldModel:
     def require(self, part: str, who: str) -> Codec | TextEncoder:
         """The part "codec" or "text"; CheckpointError if it is missing, with what `who` needs and how to load it."""
         found = getattr(self, part)
-        if found is None:
-            raise CheckpointError(f"{who} needs {MISSING[part].format(title=self.title)}")
+        check_part(found is not None, part, who, self.title)
         return found
+
+
+def check_part(there: bool, part: str, who: str, title: str) -> None:
+    """Raise CheckpointError where the part "codec" or "text" that `who` needs is not there; title: of the model."""
+    if not there:
+        raise CheckpointError(f"{who} needs {MISSING[part].format(title=title)}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+
 from . import examples, routes
 from .attention import VDiTAttentionPatch
 from .benchmark import VDiTPhysicsBenchmark
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
-from .comfy import ComfyExtension, io, serve
+from .comfy import ComfyExtension, io, refusing, serve
 from .decode import VDiTDecode, VDiTDecodeVideo
 from .depth import VDiTDepthControl
 from .encode import VDiTEncodeConditioning
@@ -53,6 +56,15 @@ NODES: list[type[io.ComfyNode]] = [
 ]
 
 
+def told(prompt: Mapping[str, object]) -> dict[str, list[str]]:
+    """What is known to go wrong in a prompt, by the ids of the nodes that tell ComfyUI of it."""
+    from . import preflight
+
+    asked = {cls.__name__: cls.validate_inputs for cls in NODES if "validate_inputs" in vars(cls)}
+    named = {kind: next(iter(inspect.signature(check).parameters)) for kind, check in asked.items()}
+    return preflight.told(prompt, named)
+
+
 class VDiTExtension(ComfyExtension):
     """The pack, as ComfyUI and the host load it."""
 
@@ -60,6 +72,7 @@ class VDiTExtension(ComfyExtension):
         """Adds what the widgets ask for to ComfyUI's server."""
         for method, path, handler in routes.routes():
             serve(method, path, handler)
+        refusing(told)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes; first the examples go into the input folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, io, progress, torch_device, use_models
+from .comfy import check_interrupted, io, progress, torch_device, use_models, verdict
 from .simulate import SPLITS
 from .types import VDiTModel, needs, node_schema
 
@@ -53,6 +53,10 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         ]
         outputs = {"report": io.String, "plot": io.Image, "worst": io.Image, "json": io.String}
         return node_schema(cls, "VDiT Physics Benchmark", inputs, outputs, TOOLTIPS, is_output_node=True)
+
+    @classmethod
+    def validate_inputs(cls, count: int | None = None) -> bool | str:
+        return verdict(cls, count=count)
 
     @classmethod
     def execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, drawn_by, io, ui
+from .comfy import check_interrupted, drawn_by, io, ui, verdict
 from .types import VDiTFlow, node_schema, shown, size_inputs
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class VDiTMotionBrush(io.ComfyNode):
         ]
         outputs = {"flow": VDiTFlow, "preview": io.Image}
         return node_schema(cls, "VDiT Motion Brush", inputs, outputs, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, strokes: str | None = None) -> bool | str:
+        return verdict(cls, strokes=strokes)
 
     @classmethod
     def execute(

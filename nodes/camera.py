@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..geometry.moves import EASINGS, PRESETS
-from .comfy import drawn_by, file_mark, input_file, io
+from .comfy import drawn_by, file_mark, input_file, io, verdict
 from .types import VDiTCamera, node_schema, shown, span_inputs
 
 if TYPE_CHECKING:
     from ..control.camera import CameraPath
 
 DIRECTIONS = ("camera to world", "world to camera")  # as control.camera_files has them; importing that costs torch
+AS_IN_FILE = "as the file says"
 LARGEST_FILE = 20_000_000  # bytes; 1001 poses as JSON are 0.4 MB
 TOOLTIPS = {
     "preset": "The move, unless path or file gives another. Amount 1 of "
@@ -64,10 +65,14 @@ class VDiTCameraPath(io.ComfyNode):
             *span_inputs("How strongly the camera path steers"),
             VDiTCamera.Input("camera", optional=True),
             # Later additions come last: workflow files store widget values by position.
-            io.Combo.Input("direction", options=["as the file says", *DIRECTIONS], default="as the file says"),
+            io.Combo.Input("direction", options=[AS_IN_FILE, *DIRECTIONS], default=AS_IN_FILE),
         ]
         outputs = {"camera": VDiTCamera, "plot": io.Image, "json": io.String}
         return node_schema(cls, "VDiT Camera Path", inputs, outputs, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, amount: float | None = None) -> bool | str:
+        return verdict(cls, amount=amount)
 
     @classmethod
     def execute(
@@ -85,26 +90,17 @@ class VDiTCameraPath(io.ComfyNode):
         start: float,
         end: float,
         camera: CameraPath | None = None,
-        direction: str = "as the file says",
+        direction: str = AS_IN_FILE,
     ) -> io.NodeOutput:
         import torch
 
-        from ..control.camera_files import from_text, to_json
+        from ..control.camera_files import to_json
         from ..control.camera_plot import MISSING, plot
         from ..control.fit import with_span
-        from ..control.moves import from_keys, keys_of, move
-        from ..control.span import ControlError
+        from ..control.moves import move
 
-        keys = keys_of(path)
-        if keys and file.strip():
-            raise ControlError(f"both path and file ({file}) are set; clear one of them")
-        if file.strip():
-            name, _, one = file.strip().partition("#")
-            given = direction if direction in DIRECTIONS else None
-            made = from_text(_text(name), name, fov_deg, frames, given, one)
-        elif keys:
-            made = from_keys(keys, frames, fov_deg)
-        else:
+        made = path_of(path, file, direction, fov_deg, frames)
+        if made is None:
             made = move(preset, amount, easing, frames, fov_deg, distance, look_down_deg)
         made = with_span(made if camera is None else camera.then(made), strength, start, end)
         drawn = plot(made)
@@ -115,6 +111,22 @@ class VDiTCameraPath(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **other: object):
         return file_mark(file.partition("#")[0])
+
+
+def path_of(path: str, file: str, direction: str, fov_deg: float, frames: int) -> CameraPath | None:
+    """The path of drawn keys or of a file in the input folder; None: none. Raises ControlError, OSError."""
+    from ..control.camera_files import from_text
+    from ..control.moves import from_keys, keys_of
+    from ..control.span import ControlError
+
+    keys = keys_of(path)
+    if keys and file.strip():
+        raise ControlError(f"both path and file ({file}) are set; clear one of them")
+    if file.strip():
+        name, _, one = file.strip().partition("#")
+        given = direction if direction in DIRECTIONS else None
+        return from_text(_text(name), name, fov_deg, frames, given, one)
+    return from_keys(keys, frames, fov_deg) if keys else None
 
 
 def _text(name: str) -> str:

@@ -16,6 +16,10 @@ torch_device()                  where models run
 use_model(module, device)       the module, loaded there under ComfyUI's memory management
 use_models(modules, device)     several that are needed at the same time
 native(who)                     exchanges models with ComfyUI's own nodes; raises outside ComfyUI
+save_place(prefix)               folder/name in the output folder that a filename_prefix stands for
+device_room(), main_room()      memory that a run can have
+verdict(cls, **named)           what validate_inputs of a node answers
+refusing(told)                  has ComfyUI refuse prompts before they run
 streamed_video(frames, fps, audio)  a VIDEO whose frames are decoded while it is saved
 progress(total)                 update(step, preview); raises when the run was cancelled
 check_interrupted()             raises when the run was cancelled
@@ -27,8 +31,6 @@ held_back()                     an output's value that keeps the nodes wired to 
 from __future__ import annotations
 
 import importlib.util
-import threading
-import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +48,6 @@ else:
 if TYPE_CHECKING:
     import torch
     from aiohttp import web
-    from PIL.Image import Image
 
     from ..host.video import VideoInput
     from ..pipeline import StreamedFrames
@@ -57,6 +58,7 @@ __all__ = [
     "IN_COMFYUI",
     "ComfyExtension",
     "check_interrupted",
+    "device_room",
     "drawn_by",
     "file_mark",
     "file_marks",
@@ -64,12 +66,15 @@ __all__ = [
     "input_file",
     "input_folder",
     "io",
+    "main_room",
     "model_files",
     "model_path",
     "native",
     "picture",
     "picture_path",
     "progress",
+    "refusing",
+    "save_place",
     "save_text",
     "serve",
     "streamed_video",
@@ -78,6 +83,7 @@ __all__ = [
     "ui",
     "use_model",
     "use_models",
+    "verdict",
 ]
 
 
@@ -192,6 +198,58 @@ def save_text(text: str, prefix: str, suffix: str) -> Path:
         numbers = folders.save_slot(prefix, "output", 0, 0)
     with numbers as slot:
         return slot.save(suffix, lambda part: part.write_text(text, "utf-8"))
+
+
+def save_place(prefix: str) -> Path:
+    """The folder in the output folder, and the name, that a prefix stands for. Raises ValueError where it leads out."""
+    if not IN_COMFYUI:
+        return folders.save_place(prefix, folders.directory("output"))
+    import folder_paths
+
+    root = Path(folder_paths.get_output_directory())
+    return folders.save_place(prefix if prefix.strip("./") else "ComfyUI", root)  # a core saves without a name, too
+
+
+def main_room() -> float:
+    """Bytes of main memory that a run can have: what is free, and what this process holds; infinite if unknown."""
+    from ..machine.limits import free_memory, held_memory
+
+    free = free_memory()
+    return float("inf") if free is None else free + held_memory()
+
+
+def device_room() -> tuple[float, bool]:
+    """Bytes that a run can have where models run, and whether that is a GPU with a memory of its own."""
+    import torch
+
+    device = torch_device()
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device), True
+    return main_room(), False
+
+
+def verdict(cls: type[io.ComfyNode], **named: object) -> bool | str:
+    """What a node's validate_inputs answers for the inputs that it names, whose bounds ComfyUI then leaves to it.
+
+    In ComfyUI also for all that is known to be wrong with the prompt and told by this node; see nodes/preflight.py.
+    """
+    for entry in cls.define_schema().inputs:
+        value, low, high = named.get(entry.id), getattr(entry, "min", None), getattr(entry, "max", None)
+        if low is not None and high is not None and value is not None and not low <= cast("float", value) <= high:
+            return f"{entry.id} is {value}; expected {low} to {high}"
+    if not IN_COMFYUI:
+        return True  # host/validation.py asks for the whole prompt at once
+    from .comfy_prompts import told_here
+
+    return told_here() or True
+
+
+def refusing(told: Callable[[dict], dict[str, list[str]]]) -> None:
+    """Has nodes of ComfyUI refuse a prompt as it comes in, by what `told` says of it for their ids; see `verdict`."""
+    if IN_COMFYUI:
+        from .comfy_prompts import watch
+
+        watch(told)
 
 
 def file_marks(find: Callable[[], Iterable[Path]]) -> tuple | str:
@@ -338,61 +396,6 @@ def progress(total: int) -> Callable[..., None]:
         from ..host import running
 
         return running.progress(total)
-    import comfy.utils
+    from .comfy_progress import progress
 
-    bar = comfy.utils.ProgressBar(total)
-
-    frames: list[Image] = []
-    film = _Film()
-
-    def update(step: int, preview: Image | Sequence[Image] | None = None) -> None:
-        film.progress = (step, total)
-        if isinstance(preview, (list, tuple)):
-            frames[:] = preview
-            preview = None
-            film.show(list(frames))
-        if preview is None and frames:
-            preview = frames[min(len(frames) - 1, step * len(frames) // max(1, total))]
-        # the front end shows a preview at its own size and never enlarges it, so ComfyUI is asked for 512 pixels
-        bar.update_absolute(step, total, preview=("JPEG", preview, 512) if preview is not None else None)
-        check_interrupted()
-
-    weakref.finalize(update, film.end)  # the node is done with it, or has failed
-    check_interrupted()
-    return update
-
-
-class _Film:
-    """Plays the newest frames on the running node of ComfyUI, which by itself shows one picture a step."""
-
-    FRAMES_PER_SECOND = 8
-
-    def __init__(self):
-        from comfy_execution.utils import get_executing_context
-
-        self.context = get_executing_context()
-        self.frames, self.next, self.progress, self.over = [], 0, (0, 1), self.context is None
-        self.changed = threading.Condition()
-        self.thread: threading.Thread | None = None
-
-    def show(self, frames: list) -> None:
-        with self.changed:
-            self.frames = frames
-            if self.thread is None and not self.over:
-                self.thread = threading.Thread(target=self._play, name="vdit-film", daemon=True)
-                self.thread.start()
-
-    def end(self) -> None:
-        with self.changed:  # not while a frame is being sent: it would mark the finished node as running
-            self.over = True
-            self.changed.notify_all()
-
-    def _play(self) -> None:
-        from comfy_execution.progress import get_progress_state
-
-        with self.changed:
-            while not self.changed.wait_for(lambda: self.over, timeout=1 / self.FRAMES_PER_SECOND):
-                picture = ("JPEG", self.frames[self.next % len(self.frames)], 512)
-                # not by the bar's hook: that would take a cancellation away from the node
-                get_progress_state().update_progress(self.context.node_id, *self.progress, picture)
-                self.next += 1
+    return progress(total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import io, progress, streamed_video, torch_device, use_model
+from .comfy import io, progress, streamed_video, torch_device, use_model, verdict
 from .types import VDiTModel, node_schema
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class VDiTDecodeVideo(io.ComfyNode):
             io.Audio.Input("audio", optional=True),
         ]
         return node_schema(cls, "VDiT Decode Video", inputs, {"video": io.Video}, VIDEO_TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, fps: float | None = None) -> bool | str:
+        return verdict(cls, fps=fps)
 
     @classmethod
     def execute(cls, model: WorldModel, latent: dict, fps: float, audio: dict | None = None) -> io.NodeOutput:

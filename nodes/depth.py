@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import file_mark, input_file, io
+from .comfy import file_mark, input_file, io, verdict
 from .types import VDiTDepth, node_schema, shown, size_inputs, span_inputs
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class VDiTDepthControl(io.ComfyNode):
             io.Image.Input("images", optional=True),
         ]
         return node_schema(cls, "VDiT Depth Control", inputs, {"depth": VDiTDepth, "seen": io.Image}, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, near: float | None = None) -> bool | str:
+        return verdict(cls, near=near)
 
     @classmethod
     def execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .comfy import io, use_model
+from .comfy import io, use_model, verdict
 from .types import VDiTCamera, VDiTConditioning, VDiTDepth, VDiTFlow, VDiTModel, node_schema, shown
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class VDiTEncodeConditioning(io.ComfyNode):
         ]
         outputs = {"conditioning": VDiTConditioning}
         return node_schema(cls, "VDiT Encode Conditioning", inputs, outputs, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
+        return verdict(cls, strength=strength)
 
     @classmethod
     def execute(

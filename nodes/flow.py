@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import io, progress
+from .comfy import io, progress, verdict
 from .types import VDiTCamera, VDiTDepth, VDiTFlow, node_schema, size_inputs, span_inputs
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class VDiTFlowControl(io.ComfyNode):
         return node_schema(cls, "VDiT Flow Control", inputs, outputs, CONTROL_TOOLTIPS)
 
     @classmethod
+    def validate_inputs(cls, distance: float | None = None) -> bool | str:
+        return verdict(cls, distance=distance)
+
+    @classmethod
     def execute(
         cls,
         how: str,
@@ -88,18 +92,8 @@ class VDiTFlowControl(io.ComfyNode):
         from ..control.camera_motion import flow_from_camera
         from ..control.flow import carried_by_camera, over
         from ..control.flow_colors import from_colors, to_colors
-        from ..control.span import ControlError
 
-        if flow is None and camera is None and colors is None:
-            raise ControlError("flow: nothing is connected; connect flow, camera or colors")
-        if camera is not None and colors is not None:
-            raise ControlError(
-                "flow: camera and colors are both connected; disconnect one, each gives the motion of the scene"
-            )
-        if depth is not None and camera is None:
-            raise ControlError(
-                "flow: depth is connected without a camera, and has no effect alone; connect a camera too"
-            )
+        check_sources(*(given is not None for given in (flow, camera, depth, colors)))
         scene = None
         if colors is not None:
             scene = from_colors(colors, full_pixels)
@@ -116,6 +110,20 @@ class VDiTFlowControl(io.ComfyNode):
         return io.NodeOutput(made, to_colors(made))
 
 
+def check_sources(flow: bool, camera: bool, depth: bool, colors: bool) -> None:
+    """Raise ControlError unless what is connected to Flow Control gives one motion of the scene, or of things in it."""
+    from ..control.span import ControlError
+
+    if not (flow or camera or colors):
+        raise ControlError("flow: nothing is connected; connect flow, camera or colors")
+    if camera and colors:
+        raise ControlError(
+            "flow: camera and colors are both connected; disconnect one, each gives the motion of the scene"
+        )
+    if depth and not camera:
+        raise ControlError("flow: depth is connected without a camera, and has no effect alone; connect a camera too")
+
+
 class VDiTFlowFromVideo(io.ComfyNode):
     """Measures how a driving video moves, so that the shot moves like it."""
 
@@ -130,6 +138,10 @@ class VDiTFlowFromVideo(io.ComfyNode):
         ]
         outputs = {"flow": VDiTFlow, "colors": io.Image}
         return node_schema(cls, "VDiT Flow From Video", inputs, outputs, VIDEO_TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, frames: int | None = None) -> bool | str:
+        return verdict(cls, frames=frames)
 
     @classmethod
     def execute(cls, images: Tensor, frames: int, quality: str, check: bool, width: int, height: int) -> io.NodeOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import io, native, torch_device, use_model
+from .comfy import io, native, torch_device, use_model, verdict
 from .sessions import session_of
 from .types import VDiTConditioning, VDiTModel, clip_inputs, node_schema, reported, shift_input, shown, video_latent
 
@@ -89,6 +89,10 @@ class VDiTAsConditioning(io.ComfyNode):
         inputs = [VDiTModel.Input("model"), VDiTConditioning.Input("conditioning"), *clip_inputs()]
         outputs = {"positive": Conditioning, "negative": Conditioning, "latent": io.Latent, "trim_latent": io.Int}
         return node_schema(cls, "VDiT As Conditioning", inputs, outputs, AS_CONDITIONING_TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, seconds: float | None = None) -> bool | str:
+        return verdict(cls, seconds=seconds)
 
     @classmethod
     def execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .comfy import file_marks, io, model_files, model_path
+from .comfy import file_marks, io, model_files, model_path, verdict
 from .types import VDiTModel, node_schema, reported
 
 BUNDLED = "vdit-small (bundled)"
@@ -71,6 +71,10 @@ class VDiTLoadModel(io.ComfyNode):
         return node_schema(cls, "VDiT Load Model", inputs, {"model": VDiTModel}, TOOLTIPS)
 
     @classmethod
+    def validate_inputs(cls, window: float | None = None) -> bool | str:
+        return verdict(cls, window=window)
+
+    @classmethod
     def execute(
         cls,
         file: str,
@@ -112,12 +116,19 @@ class VDiTLoadModel(io.ComfyNode):
         def paths() -> list[Path]:
             from ..model.files.gate import gate_path
 
-            found = [_path(file), _optional(FOLDER, low_noise_file), _optional("vae", vae)]
-            found += [_optional("text_encoders", name) for name in (text_encoder, tokenizer)]
-            gate = gate_path(_path(file))
-            return [path for path in found if path] + [gate] * gate.exists()
+            model, *others = files_of(file, low_noise_file, vae, text_encoder, tokenizer)
+            gate = gate_path(model)
+            return [model, *filter(None, others)] + [gate] * gate.exists()
 
         return file_marks(paths)
+
+
+def files_of(
+    file: str, low_noise_file: str, vae: str, text_encoder: str, tokenizer: str
+) -> tuple[Path, Path | None, Path | None, Path | None, Path | None]:
+    """The files behind the widgets, in their order. Raises FileNotFoundError; ValueError for names that lead out."""
+    texts = (_optional("text_encoders", name) for name in (text_encoder, tokenizer))
+    return _path(file), _optional(FOLDER, low_noise_file), _optional("vae", vae), *texts
 
 
 def _file_input(name: str, files: list[str]) -> io.WidgetInput:

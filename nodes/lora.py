@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import file_marks, io, model_files, model_path
+from .comfy import file_marks, io, model_files, model_path, verdict
 from .types import VDiTModel, node_schema, reported
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class VDiTLoadLoRA(io.ComfyNode):
             io.Combo.Input("expert", options=list(EXPERTS), default="both", optional=True),
         ]
         return node_schema(cls, "VDiT Load LoRA", inputs, {"model": VDiTModel}, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
+        return verdict(cls, strength=strength)
 
     @classmethod
     def execute(cls, model: WorldModel, file: str, strength: float = 1.0, expert: str = "both") -> io.NodeOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, drawn_by, io, progress
+from .comfy import check_interrupted, drawn_by, io, progress, verdict
 from .types import VDiTActionList, VDiTCamera, VDiTFlow, VDiTScene, VDiTTracks, node_schema, reported, seed_input, shown
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class VDiTActions(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, words: str | None = None) -> bool | str:
+        return verdict(cls, words=words)
+
+    @classmethod
     def execute(cls, scene: Scene | Clip, words: str, arrows: str) -> io.NodeOutput:
         from ..world.arrows import actions_from_arrows
         from ..world.words import actions_from_words
@@ -100,6 +104,10 @@ class VDiTSimulate(io.ComfyNode):
             **{"scene": VDiTScene, "camera": VDiTCamera, "fps": io.Float, "remarks": io.String},
         }
         return node_schema(cls, "VDiT Simulate", inputs, outputs, SIMULATE_TOOLTIPS, is_output_node=True)
+
+    @classmethod
+    def validate_inputs(cls, seconds: float | None = None) -> bool | str:
+        return verdict(cls, seconds=seconds)
 
     @classmethod
     def execute(

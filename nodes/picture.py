@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import drawn_by, io, ui
+from .comfy import drawn_by, io, ui, verdict
 from .routes import polygons
 from .types import VDiTScene, needs, node_schema, shown
 
@@ -53,6 +53,10 @@ class VDiTSceneFromPicture(io.ComfyNode):
         ]
         outputs = {"scene": VDiTScene, "masks": io.Mask, "plate": io.Image, "remarks": io.String}
         return node_schema(cls, "VDiT Scene From Picture", inputs, outputs, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, fov_deg: float | None = None) -> bool | str:
+        return verdict(cls, fov_deg=fov_deg)
 
     @classmethod
     def execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models
+from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models, verdict
 from .sessions import session_of
 from .types import (
     MAX_SEED,
@@ -62,6 +62,10 @@ class VDiTDistillPreview(io.ComfyNode):
         ]
         outputs = {"images": io.Image, "latent": io.Latent, "seed": io.Int, "fps": io.Float}
         return node_schema(cls, "VDiT Distill Preview", inputs, outputs, TOOLTIPS, is_output_node=True)
+
+    @classmethod
+    def validate_inputs(cls, steps: int | None = None) -> bool | str:
+        return verdict(cls, steps=steps)
 
     @classmethod
     def execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, io, progress, torch_device, use_models
+from .comfy import check_interrupted, io, progress, torch_device, use_models, verdict
 from .sessions import session_of
 from .types import (
     VDiTConditioning,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..control import Conditioning
     from ..model.world_model import WorldModel
-    from ..pipeline import ClipSpec, LatentPreview
+    from ..pipeline import LatentPreview
 
 OWN = "model's own"  # of combos; of numbers 0
 SOLVERS = ("unipc", "euler", "heun", "lcm")
@@ -71,6 +71,10 @@ class VDiTSample(io.ComfyNode):
         return node_schema(cls, "VDiT Sample", inputs, {"latent": io.Latent}, TOOLTIPS)
 
     @classmethod
+    def validate_inputs(cls, steps: int | None = None) -> bool | str:
+        return verdict(cls, steps=steps)
+
+    @classmethod
     def execute(
         cls,
         model: WorldModel,
@@ -103,7 +107,8 @@ class VDiTSample(io.ComfyNode):
         use = pipeline.resolve(model, asked)
         remarks = pipeline.outside_training(model, clip) + pipeline.unused(conditioning.controls, use.steps)
         device, session = torch_device(), session_of(model)
-        room = _activation_bytes(model, clip, use.guidance != 1)
+        one = getattr(model.transformer, "high", model.transformer)
+        room = pipeline.sampling_bytes(model, clip, use.guidance != 1, one.dtype.itemsize)
         use_models([*model.transformers, model.codec], device, room)  # the codec draws the previews
         hooks = pipeline.Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
         context = session.context(device, hooks)
@@ -123,17 +128,6 @@ class VDiTSample(io.ComfyNode):
 
 def _given(choice: str) -> str | None:
     return None if choice == OWN else choice
-
-
-def _activation_bytes(model: WorldModel, clip: ClipSpec, guided: bool) -> int:
-    """Memory that one call of the transformer needs besides its weights."""
-    from ..model.memory import activation_bytes
-    from ..sampling.guidance import MAX_CELLS_IN_ONE_BATCH
-
-    one = getattr(model.transformer, "high", model.transformer)
-    grid = clip.latent_shape(model.space)[2:]
-    batch = 2 if guided and grid[0] * grid[1] * grid[2] <= MAX_CELLS_IN_ONE_BATCH else 1
-    return activation_bytes(model.config, grid, batch, one.dtype.itemsize)
 
 
 def _watcher(preview: LatentPreview | None, update: Callable[..., None]) -> Callable[..., None]:

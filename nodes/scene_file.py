@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .comfy import file_marks, input_file, io, save_text
+from .comfy import file_marks, input_file, io, save_text, verdict
 from .types import VDiTActionList, VDiTScene, node_schema, reported
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class VDiTSceneFile(io.ComfyNode):
         return node_schema(cls, "VDiT Scene File", inputs, outputs, TOOLTIPS)
 
     @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return verdict(cls, file=file)
+
+    @classmethod
     def execute(cls, file: str, actions_file: str) -> io.NodeOutput:
         from ..world.mjcf import described
 
@@ -62,6 +66,10 @@ class VDiTSaveScene(io.ComfyNode):
         return node_schema(cls, "VDiT Save Scene", inputs, {}, SAVE_TOOLTIPS, is_output_node=True)
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        return verdict(cls, filename_prefix=filename_prefix)
+
+    @classmethod
     def execute(cls, scene: Scene | Clip, filename_prefix: str) -> io.NodeOutput:
         from ..world.scene_file import dumps
         from .scenes import as_scene
@@ -82,19 +90,32 @@ def _files(name: str) -> list[Path]:
     return files_of(path)
 
 
-def _scene(name: str) -> Scene:
-    from ..world.mjcf import read_mjcf
+def check_files(name: str, actions: str) -> None:
+    """Raise SceneError or OSError for files that are missing, of another kind or damaged; MuJoCo is not asked."""
+    if _path(name).suffix.lower() == ".xml":
+        _files(name)
+    else:
+        _scene(name)
+    _actions(actions)
+
+
+def _path(name: str) -> Path:
     from ..world.scene import SceneError
-    from ..world.scene_file import loads
 
     if not name:
         raise SceneError("file is empty; name a scene (.json) or an MJCF file (.xml) in ComfyUI's input folder")
     path = input_file(name)
-    if path.suffix.lower() == ".xml":
-        return read_mjcf(path)
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() not in (".xml", ".json"):
         raise SceneError(f"{name}: expected a scene (.json) or an MJCF file of MuJoCo (.xml)")
-    return loads(_text(path), name)
+    return path
+
+
+def _scene(name: str) -> Scene:
+    from ..world.mjcf import read_mjcf
+    from ..world.scene_file import loads
+
+    path = _path(name)
+    return read_mjcf(path) if path.suffix.lower() == ".xml" else loads(_text(path), name)
 
 
 def _actions(name: str) -> Actions:

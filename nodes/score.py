@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import io
+from .comfy import io, verdict
 from .types import VDiTScene, needs, node_schema
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class VDiTScoreVideo(io.ComfyNode):
         ]
         outputs = {"score": io.Float, "report": io.String, "compare": io.Image}
         return node_schema(cls, "VDiT Score Video", inputs, outputs, TOOLTIPS, is_output_node=True)
+
+    @classmethod
+    def validate_inputs(cls, known_frames: int | None = None) -> bool | str:
+        return verdict(cls, known_frames=known_frames)
 
     @classmethod
     def execute(cls, scene: Clip, images: Tensor, measure: str, known_frames: int) -> io.NodeOutput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, io
+from .comfy import check_interrupted, io, verdict
 from .types import VDiTCamera, VDiTFlow, VDiTScene, needs, node_schema
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ class VDiTSimulateScene(io.ComfyNode):
             **{"camera": VDiTCamera, "caption": io.String, "fps": io.Float, "scene": VDiTScene},
         }
         return node_schema(cls, "VDiT Simulate Scene", inputs, outputs, TOOLTIPS)
+
+    @classmethod
+    def validate_inputs(cls, seed: int | None = None) -> bool | str:
+        return verdict(cls, seed=seed)
 
     @classmethod
     def execute(

@@ -2,13 +2,14 @@
 
 from .decode import StreamedFrames, check_latent, decode_frames, decode_stream, frames_shape
 from .encode import encode_shot
-from .family import family_of
+from .family import check_inputs, family_of
 from .generate import generate
 from .inputs import unused
 from .latent_preview import LatentPreview
 from .lattice import Lattice, LatticeError
 from .long_video import Windows, long_video
 from .previews import FormingVideo
+from .room import check_room, frames_bytes, reserve, sampling_bytes
 from .settings import check_clip, clip_of, described, lattice_of, outside_training, resolve
 from .takes import TakeCache, take
 from .values import ClipSpec, Continuation, Hooks, Progress, Result, Run, RunContext, RunSettings, SamplerSettings
@@ -31,19 +32,24 @@ __all__ = [
     "TakeCache",
     "Windows",
     "check_clip",
+    "check_inputs",
     "check_latent",
+    "check_room",
     "clip_of",
     "decode_frames",
     "decode_stream",
     "described",
     "encode_shot",
     "family_of",
+    "frames_bytes",
     "frames_shape",
     "generate",
     "lattice_of",
     "long_video",
     "outside_training",
+    "reserve",
     "resolve",
+    "sampling_bytes",
     "take",
     "unused",
 ]

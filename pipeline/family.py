@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..control.conditioning import Conditioning, Shot
-from ..control.fit import check_modules
+from ..control.fit import MODULES, check_module, check_modules
 from ..control.pictures import cover
 from ..control.span import ControlError
 from ..drafting import Draft
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..model.config import VDiTConfig
+    from ..model.variants import Variant
     from ..model.world_model import WorldModel
+
+
+class Described(Protocol):
+    """A model as far as it must be known to say what it reads: loaded, or by the facts of its files' headers."""
+
+    @property
+    def family(self) -> Literal["vdit", "wan"]:
+        """Whose strategy it follows."""
+        ...
+
+    @property
+    def config(self) -> VDiTConfig:
+        """Of its transformer."""
+        ...
+
+    @property
+    def variant(self) -> Variant | None:
+        """Of the Wan family."""
+        ...
 
 
 class BundledFamily:
@@ -32,8 +53,18 @@ class BundledFamily:
     def check(self, model: WorldModel, shot: Shot) -> None:
         """Raise ControlError naming an input that the model does not read, or cannot do without."""
         check_modules(model.config, shot.controls)
-        reads = {"start_image", "end_image", *shot.controls._fields, *["draft"] * model.config.draft}
-        for name, value in given_inputs(shot).items():
+        self._check_read(model.config, given_inputs(shot))
+
+    def check_given(self, model: Described, given: Mapping[str, object], strength: float) -> None:
+        """As `check`, of inputs that are known by name only, before there is a shot; strength: of the pictures."""
+        for name in MODULES:
+            if name in given:
+                check_module(model.config, name)
+        self._check_read(model.config, given)
+
+    def _check_read(self, config: VDiTConfig, given: Mapping[str, object]) -> None:
+        reads = {"start_image", "end_image", *MODULES, *["draft"] * config.draft}
+        for name, value in given.items():
             if value is not None and name not in reads:
                 raise ControlError(
                     f"this checkpoint does not read `{name}`: load {READERS[name]}, or remove that input"
@@ -80,6 +111,11 @@ class WanFamily(BundledFamily):
         assert model.variant is not None
         check_task(model.variant, model.config, given_inputs(shot), shot.strength)
 
+    def check_given(self, model: Described, given: Mapping[str, object], strength: float) -> None:
+        """Each variant reads what its task needs."""
+        assert model.variant is not None
+        check_task(model.variant, model.config, given, strength)
+
     def scheduler(self, config: VDiTConfig) -> str:
         """Wan's own solver comes with Wan's own schedule; models distilled for few steps learned the plain one."""
         return "simple" if config.flow_map else "wan"
@@ -107,6 +143,11 @@ FAMILIES: dict[str, BundledFamily] = {"vdit": BundledFamily(), "wan": WanFamily(
 def family_of(model: WorldModel) -> BundledFamily:
     """The strategy for a model."""
     return FAMILIES[model.family]
+
+
+def check_inputs(model: Described, given: Mapping[str, object], strength: float) -> None:
+    """Raise ControlError for inputs, by the names of given_inputs, that a model does not read or cannot do without."""
+    FAMILIES[model.family].check_given(model, given, strength)
 
 
 def given_inputs(shot: Shot) -> dict[str, object]:

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .family import family_of
 from .lattice import Lattice
 from .values import ClipSpec, RunSettings, SamplerSettings
 
 if TYPE_CHECKING:
+    from ..model.config import VDiTConfig
     from ..model.world_model import WorldModel
 
 
-def lattice_of(model: WorldModel) -> Lattice:
+class Cells(Protocol):
+    """How large the cells of a latent are."""
+
+    @property
+    def spatial(self) -> int:
+        """Pixels a side."""
+        ...
+
+    @property
+    def temporal(self) -> int:
+        """Frames."""
+        ...
+
+
+class Sized(Protocol):
+    """What says which clips a model makes: a loaded model, or the facts that headers give of one."""
+
+    @property
+    def config(self) -> VDiTConfig:
+        """Of its transformer."""
+        ...
+
+    @property
+    def space(self) -> Cells:
+        """Of its latents."""
+        ...
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Of sampling."""
+        ...
+
+
+def lattice_of(model: Sized) -> Lattice:
     """The lengths and sizes that this model's codec and patches can make."""
     return Lattice(model.space.temporal, model.space.spatial * model.config.patch[-1])
 
 
-def check_clip(model: WorldModel, clip: ClipSpec) -> None:
+def check_clip(model: Sized, clip: ClipSpec) -> None:
     """Raise LatticeError, with the nearest that fit, for a length or a size that the model cannot make."""
     lattice = lattice_of(model)
     lattice.check_frames(clip.frames, clip.fps)
     lattice.check_size(clip.width, clip.height)
 
 
-def clip_of(model: WorldModel, seconds: float = 0, fps: float = 0, width: int = 0, height: int = 0) -> ClipSpec:
+def clip_of(model: Sized, seconds: float = 0, fps: float = 0, width: int = 0, height: int = 0) -> ClipSpec:
     """The clip of these numbers; 0 for any of them is the model's own. Raises LatticeError."""
     own = model.defaults
     fps, width, height = fps or own["fps"], width or own["width"], height or own["height"]

@@ -62,6 +62,17 @@ def _cells(side: float) -> int:
     return max(1, round(side / CELL)) * CELL
 
 
+def check_size(filming: Filming, width: int, height: int) -> None:
+    """Raise SceneError, with the estimate, for frames of this size (pixels) that would not fit into memory."""
+    needed = filming.frames * width * height * BYTES_PER_PIXEL * COPIES
+    if needed > MOST_BYTES:
+        longest = max(0.0, (filming.frames * MOST_BYTES / needed - 1) / filming.fps)
+        raise SceneError(
+            f"{filming.frames:,} frames of {width}x{height} would take about {needed / 1e9:.0f} GB of memory; up to "
+            f"{MOST_BYTES / 1e9:.0f} GB are allowed: choose fewer seconds (at most {longest:.1f}) or a smaller size"
+        )
+
+
 def filmed(
     scene: Scene,
     actions: Actions,
@@ -78,12 +89,7 @@ def filmed(
     fit into memory, and as simulate and film do.
     """
     width, height = fitted(scene, filming)
-    needed = filming.frames * width * height * BYTES_PER_PIXEL * COPIES
-    if needed > MOST_BYTES:
-        raise SceneError(
-            f"{filming.frames:,} frames of {width}x{height} would take about {needed / 1e9:.0f} GB of memory; up to "
-            f"{MOST_BYTES / 1e9:.0f} GB are allowed: choose fewer seconds or a smaller size"
-        )
+    check_size(filming, width, height)
     # A frame more than seconds x fps, as video models count: the last one is shown too.
     seconds = filming.frames / filming.fps
     motion = simulate(scene, actions, seconds=seconds, fps=filming.fps, seed=filming.seed, check=check)

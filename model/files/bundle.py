@@ -181,7 +181,7 @@ def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) 
         raise CheckpointError(
             f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it"
         )
-    if "beside" in _header(other, open_weights(other).metadata):
+    if "beside" in header_of(other, open_weights(other).metadata):
         raise CheckpointError(f"{path}: {other.name} beside it is a student too, not its teacher; get both files again")
     model = load_world_model(other, device)
     if _digest(model, rank is not None) != parts:
@@ -204,7 +204,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tens
     if "vdit" not in weights.metadata:
         title = identify(weights.shapes, weights.metadata).title
         raise CheckpointError(f"{path}: this is {title}; only bundles of VDiT's own are read here")
-    header = _header(path, weights.metadata)
+    header = header_of(path, weights.metadata)
     if header.get("format") not in FORMATS:
         raise CheckpointError(
             f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS}: update the pack"
@@ -221,7 +221,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tens
     return header, stored, tensors
 
 
-def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def header_of(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """The VDiT header, a JSON object. Raises CheckpointError."""
     try:
         header = json.loads(metadata["vdit"])
