@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -70,8 +71,14 @@ def get(url: str):
 
 @pytest.fixture(scope="session")
 def core(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("comfyui")) as core:
+        yield core
+
+
+@contextmanager
+def started(base: Path):
+    """A Core on temporary folders below base, until the block ends."""
     path = Path(COMFYUI).resolve()
-    base = tmp_path_factory.mktemp("comfyui")
     for folder in ("custom_nodes", "input", "output", "temp", "user", "models/diffusion_models"):
         (base / folder).mkdir(parents=True)
     (base / "custom_nodes" / "vdit").symlink_to(PACK, target_is_directory=True)
