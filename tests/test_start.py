@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,34 @@ def test_every_file_is_formatted():
 def test_types_hold(mode):
     found = tool("basedpyright", *mode, "--pythonpath", sys.executable, "--level", "error")
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow  # ten seconds
+def test_no_call_is_one_that_bandit_knows_as_a_hole():
+    """But those that [tool.bandit] allows, with a reason each."""
+    found = tool("bandit", "-q", "-c", "pyproject.toml", "-r", ".")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "said"),
+    [
+        ([{"name": "a", "version": "1", "vulns": []}], 0, "1 packages audited"),
+        (
+            [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}],
+            1,
+            "a 1: CVE-1, fixed in 2",
+        ),
+        ([{"name": "a", "skip_reason": "not found"}], 0, "NOT AUDITED"),
+        (None, 0, "NOT AUDITED"),
+    ],
+)
+def test_the_audit_fails_for_known_holes_and_is_loud_where_it_could_not_ask(report, status, said, capsys):
+    audit = runpy.run_path(str(ROOT / ".ci" / "audit.py"))
+    audit["main"].__globals__["audited"] = lambda: (report, "no network" if report is None else "")
+    assert audit["main"]() == status
+    out, err = capsys.readouterr()
+    assert said in out + err
 
 
 def test_lint_refuses_what_the_oldest_python_lacks():
