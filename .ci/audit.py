@@ -34,6 +34,7 @@ def audited():
 
 
 def main():
+    """Prints what was found. Returns the exit status."""
     packages, reason = audited()
     asked = [one for one in packages or () if "skip_reason" not in one]
     if not asked:

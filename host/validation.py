@@ -227,7 +227,7 @@ class _Validation:
                 where = {"input_name": name, "input_config": [kind, options], "received_value": value}
                 errors.append(not_converted(name, value, kind, str(reason), **where, exception_message=str(reason)))
                 continue
-            if name not in own_checks:
+            if name not in own_checks or kind in ("INT", "FLOAT"):
                 errors += check_range(name, value, kind, options)
         if own_checks and not errors:
             constants = {name: value for name, value in inputs.items() if not is_link(value)}

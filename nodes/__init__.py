@@ -68,13 +68,12 @@ def told(prompt: Mapping[str, object]) -> dict[str, list[str]]:
 class VDiTExtension(ComfyExtension):
     """The pack, as ComfyUI and the host load it."""
 
-    async def on_load(self) -> None:
-        """Adds what the widgets ask for to ComfyUI's server."""
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes. First the examples go into the input folder, what the widgets ask for and the refusal of prompts
+        go to ComfyUI's server: here and not in on_load, which ComfyUI 0.3.64 and 0.8.0 do not call.
+        """
+        examples.offer()
         for method, path, handler in routes.routes():
             serve(method, path, handler)
         refusing(told)
-
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """The nodes; first the examples go into the input folder."""
-        examples.offer()
         return NODES

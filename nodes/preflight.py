@@ -20,6 +20,7 @@ Check = Callable[[Wired], None]  # raises one of REFUSALS where the node cannot 
 # Our own errors and those of files and packages; anything else is a fault of a check, which the node itself will meet.
 REFUSALS = (ValueError, OSError, ImportError)
 
+# Those that need no weights' header come first: without torch they answer in a fraction of a second.
 CHECKS: dict[str, tuple[Check, ...]] = {
     "SaveVideo": (files.save_prefix,),
     "SaveImage": (files.save_prefix,),
@@ -36,7 +37,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTSimulate": (files.packages("mujoco"), files.filming),
     "VDiTSimulateScene": (files.packages("mujoco"), files.simulated),
     "VDiTScoreVideo": (files.packages("cv2"), files.scored),
-    "VDiTPhysicsBenchmark": (files.packages("mujoco", "cv2", "matplotlib"), models.codec_for),
+    "VDiTPhysicsBenchmark": (files.packages("mujoco", "cv2", "matplotlib"),),
+    **dict.fromkeys(
+        ("VDiTAsModel", "VDiTAsVAE", "VDiTAsConditioning", "VDiTFromModel", "VDiTUseVAE"), (files.comfyui,)
+    ),
+}
+MODEL_CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTLoadModel": (models.loadable,),
     "VDiTLoadLoRA": (models.lora,),
     "VDiTEncodeConditioning": (models.readable,),
@@ -44,11 +50,9 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTDistillPreview": (models.clip, models.lengths, models.room, models.codec_for),
     "VDiTDecode": (models.codec_for, models.frames_room),
     "VDiTDecodeVideo": (models.codec_for,),
-    "VDiTAsModel": (files.comfyui,),
-    "VDiTAsVAE": (files.comfyui, models.codec_for),
-    "VDiTAsConditioning": (files.comfyui, models.clip),
-    "VDiTFromModel": (files.comfyui,),
-    "VDiTUseVAE": (files.comfyui,),
+    "VDiTAsVAE": (models.codec_for,),
+    "VDiTAsConditioning": (models.clip,),
+    "VDiTPhysicsBenchmark": (models.codec_for,),
 }
 
 
@@ -69,11 +73,16 @@ def faults_of(
     more: a host's own checks, by the type of node.
     """
     nodes = [node for node in wired(prompt) if wanted is None or node.id in wanted]
-    return [Fault(node.id, node.title, message) for node in nodes for message in _refusals(node, more or {})]
+    own = {kind: (check,) for kind, check in (more or {}).items()}
+    for checks in ((CHECKS, own), (MODEL_CHECKS,)):
+        found = [Fault(node.id, node.title, message) for node in nodes for message in _refusals(node, checks)]
+        if found:
+            return found
+    return []
 
 
-def _refusals(node: Wired, more: Mapping[str, Check]) -> Iterator[str]:
-    for check in (*CHECKS.get(node.kind, ()), *([more[node.kind]] if node.kind in more else ())):
+def _refusals(node: Wired, tables: Collection[Mapping[str, tuple[Check, ...]]]) -> Iterator[str]:
+    for check in (check for table in tables for check in table.get(node.kind, ())):
         try:
             check(node)
         except REFUSALS as reason:

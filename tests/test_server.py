@@ -378,9 +378,12 @@ def test_what_a_job_says_reaches_its_own_client_alone(studio):
 
 
 def test_a_failing_node_is_reported_on_its_job(studio):
-    job = finished(studio, queue(studio, quick_prompt(seconds=1.13))[1]["prompt_id"])  # no length the codec can make
-    assert job["status"] == "failed" and job["execution_error"]["node_type"] == "VDiTSample"
-    assert "frames" in job["execution_error"]["exception_message"]
+    prompt = quick_prompt()
+    (shot,) = (node for node in prompt.values() if node["class_type"] == "VDiTEncodeConditioning")
+    shot["inputs"]["prompt"] = "word " * 500  # longer than a prompt may be, which is known when it is encoded
+    job = finished(studio, queue(studio, prompt)[1]["prompt_id"])
+    assert job["status"] == "failed" and job["execution_error"]["node_type"] == "VDiTEncodeConditioning"
+    assert "characters" in job["execution_error"]["exception_message"]
 
 
 @pytest.fixture
