@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import random_world_model
-from runs import encoded, long_video
 from vdit.benchmark import cli, measure, runner
 from vdit.benchmark.contestant import Contestant
 from vdit.benchmark.controls import CONTROLS, Source
@@ -26,6 +25,8 @@ from vdit.nodes.score import VDiTScoreVideo
 from vdit.nodes.simulate import FAMILIES, SPLITS, VDiTSimulateScene
 from vdit.pipeline.long_video import window_starts
 from vdit.world.families import scene as world_scene
+
+from runs import encoded, long_video
 
 KNOWN = 5
 _drawn: dict = {}

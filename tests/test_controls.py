@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import clip_under_a_moving_camera, decimals, hide_package, model_calls, random_world_model
-from runs import encoded, latent_of
 from vdit.control import ControlError
 from vdit.control.brush import flow_from_strokes, read_strokes
 from vdit.control.camera import CameraPath
@@ -25,6 +24,8 @@ from vdit.nodes.sample import VDiTSample
 from vdit.pipeline import ClipSpec, Run, unused
 from vdit.pipeline.external_sampler import ExternalShot
 from vdit.sampling import noise_from_seed, schedule
+
+from runs import encoded, latent_of
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from fakes import random_world_model, small_config
-from runs import encoded, latent_of, long_video, run, run_of
 from vdit.drafting.draft import Draft, agreement
 from vdit.nodes.decode import VDiTDecode
 from vdit.nodes.encode import VDiTEncodeConditioning
@@ -13,6 +12,8 @@ from vdit.pipeline import ClipSpec, Continuation, Hooks, LatentPreview, Progress
 from vdit.pipeline.decode import decode_frames
 from vdit.pipeline.external_sampler import ExternalShot
 from vdit.pipeline.previews import predicted_video
+
+from runs import encoded, latent_of, long_video, run, run_of
 
 SIZE = dict(frames=9, width=64, height=64)
 

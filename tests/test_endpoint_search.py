@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from runs import encoded, predicted, run
 from vdit.control.camera import CameraPath
 from vdit.control.depth import depth_from_metres
 from vdit.control.flow import FlowField
@@ -27,6 +26,8 @@ from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.training.data.tracks import ball_tracks
 from vdit.world.families.clip import make_clip
+
+from runs import encoded, predicted, run
 
 SIZE = dict(frames=41, width=128, height=128)
 

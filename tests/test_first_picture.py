@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from fakes import random_world_model, small_config
-from runs import encoded, latent_of, long_video, run, run_of, take
 from vdit.control.camera import CameraPath
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.nodes.benchmark_models import preview_model
@@ -14,6 +13,8 @@ from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.pipeline import Continuation, decode_frames
 from vdit.pipeline.drafts import begun, predict
+
+from runs import encoded, latent_of, long_video, run, run_of, take
 
 SIZE = dict(frames=13, width=64, height=64)
 RUN = dict(**SIZE, seed=5, steps=2, guidance=1.0)

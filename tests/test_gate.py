@@ -9,7 +9,6 @@ import pytest
 import torch
 from fakes import random_world_model, small_config
 from PIL import Image
-from runs import encoded, predicted, run
 from vdit.drafting import PerceptionCache
 from vdit.model.errors import CheckpointError
 from vdit.model.files import bundle as bundle_file
@@ -25,6 +24,8 @@ from vdit.training.data.world_pictures import PictureFormat, rendered, write_pic
 from vdit.training.recipes import BundleRecipe, GateRecipe, PicturesRecipe
 from vdit.training.tasks import gate as gate_task
 from vdit.world.families.scene import FAMILIES, SPLITS, sample_scene
+
+from runs import encoded, predicted, run
 
 SHIPPED = Path(bundle_file.__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
 SIZE = dict(frames=13, width=64, height=64)

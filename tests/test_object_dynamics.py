@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import random_world_model, small_config
-from runs import encoded, latent_of, long_video, predicted
 from vdit.control.camera import CameraPath
 from vdit.control.conditioning import Controls
 from vdit.control.depth import depth_from_metres
@@ -36,6 +35,8 @@ from vdit.training.finished_runs import load_dynamics
 from vdit.training.recipes import DynamicsRecipe, ScenesRecipe
 from vdit.training.tasks import dynamics_losses, perception
 from vdit.world.families.clip import make_clip
+
+from runs import encoded, latent_of, long_video, predicted
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import hide_package, model_calls, random_world_model, small_config
-from runs import take
 from vdit.drafting.draft import Draft
 from vdit.host import api, folders, running
 from vdit.host.executor import Executor
@@ -22,6 +21,8 @@ from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.nodes.sessions import forget_sessions
 from vdit.pipeline import Continuation, LatentPreview, Progress, takes
+
+from runs import take
 
 SIZE = dict(seconds=1.0, fps=8.0, width=64, height=64, shift=1.0)
 SMALL = dict(seed=1, steps=2, grid=False, pick=-1, **SIZE)

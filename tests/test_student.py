@@ -10,7 +10,6 @@ import pytest
 import torch
 from diffusers_twins import anyflow_twin
 from fakes import random_transformer, random_world_model
-from runs import encoded, latent_of
 from torch.nn import functional as F
 from vdit.control.signals import context_channels
 from vdit.model.codec.tiny import TinyCodec, TinyCodecConfig
@@ -43,6 +42,8 @@ from vdit.training.tasks import teacher as teacher_module
 from vdit.training.tasks.student import draw_times, fewest_at
 from vdit.training.tasks.teacher import fresh
 from vdit.training.warm_start import warm_start
+
+from runs import encoded, latent_of
 
 SMALL = dict(dim=128, ffn_dim=192, layers=2, in_channels=4, out_channels=4, text_dim=16, text_len=8)
 WIDE = dict(dim=256, ffn_dim=320, layers=3, in_channels=16, out_channels=16, text_dim=24, text_len=12)

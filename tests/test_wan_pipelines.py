@@ -11,7 +11,6 @@ from torch.nn import functional as F
 pytest.importorskip("transformers")
 from diffusers_twins import BASE, anyflow_twin, diffusers_twin, draw, relative
 from fakes import random_transformer
-from runs import encoded, latent_of
 from vdit.model.codec.wan import load_codec_file
 from vdit.model.codec.wan_latents import STATISTICS
 from vdit.model.experts import Experts
@@ -20,6 +19,8 @@ from vdit.model.variants import VARIANTS
 from vdit.model.world_model import WorldModel
 from vdit.sampling import noise_from_seed, schedule
 from vdit.sampling.schedule import model_sigma
+
+from runs import encoded, latent_of
 
 pytestmark = pytest.mark.slow
 

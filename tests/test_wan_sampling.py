@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import wan_files as make
-from runs import encoded, latent_of
 from vdit.control import ControlError, PictureError
 from vdit.control.camera import CameraPath
 from vdit.control.depth import DepthMaps
@@ -22,6 +21,8 @@ from vdit.model.world_model import WorldModel
 from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, resolve
 from vdit.pipeline.wan_inputs import WanInputs, flow_pictures, folded_mask
 from vdit.sampling import SampleOptions, sample, schedule
+
+from runs import encoded, latent_of
 
 FRAMES, SIZE = 9, dict(width=64, height=64)
 CODECS: dict = {}

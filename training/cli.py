@@ -17,6 +17,8 @@ CARRIED_OUT_BY = {  # command -> module and function that takes its recipe; impo
     "scenes": (".data.scenes", "write_scenes"),
     "dynamics": (".tasks.perception", "train"),
     "motion": (".tasks.motion", "train"),
+    "bodies": (".data.bodies", "write_bodies"),
+    "perception": (".tasks.bodies", "train"),
     "pictures": (".data.world_pictures", "write_pictures"),
     "gate": (".tasks.gate", "train"),
     "teacher": (".tasks.teacher", "train"),

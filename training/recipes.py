@@ -139,6 +139,32 @@ class MotionRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class BodiesRecipe(Recipe):
+    """Draw starts of scenes of bodies of every shape, with what there is to perceive in them."""
+
+    out: Path = folder("runs/bodies")
+    first: int = first_shard()
+    shards: int = shard_count()
+    split: str = split_choice()
+    photographs: Path = option(Path("runs/photographs"), "a folder whose pictures lend textures; none: procedural ones")
+
+
+@dataclass(frozen=True)
+class PerceptionRecipe(Recipe):
+    """Train what sees bodies of every shape, ground, camera and light in one picture or five."""
+
+    bodies: Path = folder("runs/bodies")
+    held_out: Path = folder("runs/bodies-val")
+    photographs: Path = option(Path("runs/photographs"), "pictures in which nothing is to be found; none: left out")
+    out: Path = folder("runs/perception")
+    minutes: float = option(60.0, "time to train for; a resumed run goes on to the same total", unit="minutes")
+    batch: int = option(16, "starts a step")
+    peak: float = learning_rate(1e-3)
+    device: str = option("cpu", "where products are computed: cpu, cuda, cuda:1", unit="device")
+    seed: int = random_seed()
+
+
+@dataclass(frozen=True)
 class PicturesRecipe(Recipe):
     """Draw pictures of the simulated world, and what a model makes of it, for the gate."""
 

@@ -9,13 +9,13 @@ from typing import ClassVar, TypeVar
 
 import torch
 
-from ..recipes import ClipsRecipe, LatentsRecipe, PicturesRecipe, ScenesRecipe
+from ..recipes import BodiesRecipe, ClipsRecipe, LatentsRecipe, PicturesRecipe, ScenesRecipe
 
 AnyShards = TypeVar("AnyShards", bound="Shards")
 
 
 def missing(
-    recipe: ClipsRecipe | LatentsRecipe | ScenesRecipe | PicturesRecipe, name: str, suffix: str = ".pt"
+    recipe: BodiesRecipe | ClipsRecipe | LatentsRecipe | ScenesRecipe | PicturesRecipe, name: str, suffix: str = ".pt"
 ) -> Iterator[tuple[int, Path]]:
     """Number and path of those of a recipe's shards that are not there, with a bar: an interrupted run goes on where it
     stopped. Makes the folder."""

@@ -1,0 +1,333 @@
+"""Perception: one network reads bodies of any shape, the ground, the camera and the light off one picture or five.
+
+Instances are peaks of a map of centres (CenterNet, arXiv 1904.07850); each has its own small filters that draw its
+mask (CondInst, arXiv 2003.05664). Every cell is supervised from the first step, where networks that match sets of
+queries (DETR) need ten times the training. What a body is like is read from the features under its own mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..geometry.moments import line_of, rotation_of, symmetric
+from ..geometry.rotation import rotation_about
+from .ground import Residual, block, upsample
+
+KNOWN = 5  # frames
+CELL = 4  # pixels a side of a cell of the map of centres
+MASK_CELL = 2  # pixels a side of a cell of masks
+PIXELS, MULTIPLE = 128 * 128, 32  # about so many pixels are read, in sides that are multiples of so many
+MOST = 16  # bodies
+KINDS = ("sphere", "box", "cylinder", "capsule", "cone", "ellipsoid", "hull", "compound")
+ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last axis
+SURE = 0.3  # probability of a centre from which there is a body
+FIELDS = {  # numbers of a body, and how many
+    **{"kind": len(KINDS), "offset": 2, "distance": 1, "size": 1, "second": 6, "fourth": 15, "apex": 3, "velocity": 3},
+    **{"spin": 3, "fixed": 1, "hinged": 1, "anchor": 3, "hinge": 6, "quality": 1},
+}
+SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
+TOLD = 6  # numbers that a body's reading begins from: inverse depth and size under its mask, focal length, ground
+SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one of the network's answer means
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """Sizes of the network, as its file names them."""
+
+    widths: tuple[int, int, int, int] = (64, 112, 160, 208)  # features at 1/4, 1/8, 1/16 and 1/32 of the size
+    frame: int = 24  # features of each frame's difference from the last
+    mask: int = 8  # features that masks are drawn from, and of the filters that draw them
+    body: int = 256  # of what is known of a body
+
+
+class Features(NamedTuple):
+    """What the network makes of pictures [B] of H x W pixels."""
+
+    quarter: Tensor  # [B, C, H/4, W/4]
+    eighth: Tensor  # [B, C, H/8, W/8]
+    whole: Tensor  # [B, C]
+    masks: Tensor  # [B, mask, H/2, W/2]
+    centers: Tensor  # [B, H/4, W/4] log-odds of a body's centre
+    inverse_depth: Tensor  # [B, H/4, W/4] of everything, in 1 / heights of the eye
+    scene: dict[str, Tensor]  # of SCENE_FIELDS [B, n]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Perceived:
+    """What is seen in the last picture, in its camera's axes; lengths in heights of the eye over the ground, times in
+    frames. N bodies, the surest first.
+
+    masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; center, half (extents along the axes), velocity, spin [N, 3];
+    rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor, hinge [N, 3]: point and axis.
+    inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
+    frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
+    """
+
+    masks: Tensor
+    sure: Tensor
+    kind: tuple[str, ...]
+    center: Tensor
+    rotation: Tensor
+    half: Tensor
+    velocity: Tensor
+    spin: Tensor
+    fixed: Tensor
+    hinged: Tensor
+    anchor: Tensor
+    hinge: Tensor
+    inverse_depth: Tensor
+    ground: Tensor
+    fov_deg: float
+    light: Tensor
+    gravity: float
+    camera: Tensor
+    wall: Tensor | None
+
+
+class BodyPerception(nn.Module):
+    """A U-net of four levels over the last picture and the differences of those before; heads for cells and bodies."""
+
+    def __init__(self, config: PerceptionConfig = PerceptionConfig()):
+        super().__init__()
+        c = self.config = config
+        fine, middle, coarse, whole = c.widths
+        self.picture = nn.Sequential(nn.Conv2d(3 * CELL**2, fine, 1), nn.SiLU(), nn.Conv2d(fine, fine, 3, padding=1))
+        # Without bias: where nothing differs, nothing is added.
+        self.change = nn.Sequential(
+            nn.Conv2d(3 * CELL**2, c.frame, 3, padding=1, bias=False),
+            nn.SiLU(),
+            nn.Conv2d(c.frame, c.frame, 1, bias=False),
+        )
+        self.changes = nn.Conv2d((KNOWN - 1) * c.frame, fine, 1, bias=False)
+        self.where = nn.Linear(2, fine, bias=False)
+        self.quarter = nn.Sequential(nn.SiLU(), Residual(fine))
+        self.eighth = nn.Sequential(block(fine, middle, 2), Residual(middle))
+        self.sixteenth = nn.Sequential(block(middle, coarse, 2), Residual(coarse))
+        self.lowest = nn.Sequential(block(coarse, whole, 2), Residual(whole))
+        self.everywhere = nn.Linear(whole, whole)
+        self.up_sixteenth, self.join_sixteenth = nn.Conv2d(whole, coarse, 1), Residual(coarse)
+        self.up_eighth, self.join_eighth = nn.Conv2d(coarse, middle, 1), Residual(middle)
+        self.up_quarter, self.join_quarter = nn.Conv2d(middle, fine, 1), Residual(fine)
+        self.found = nn.Sequential(block(fine, fine), nn.Conv2d(fine, 1, 1))
+        nn.init.constant_(self.found[1].bias, -4.0)  # type: ignore[arg-type]  # few cells hold a centre
+        self.near = nn.Conv2d(fine, 1, 3, padding=1)
+        self.detail = nn.Conv2d(3 * MASK_CELL**2, 16, 3, padding=1)
+        self.outline = nn.Sequential(nn.SiLU(), block(16 + fine // 2, 24), nn.Conv2d(24, c.mask, 1))
+        self.to_outline = nn.Conv2d(fine, fine // 2, 1)
+        self.scene = _mlp(2 * whole, 192, sum(SCENE_FIELDS.values()))
+        filters = c.mask * (c.mask + 2) + c.mask + c.mask * c.mask + c.mask + c.mask + 1
+        self.filters = _mlp(fine + middle + 2, 128, filters)
+        self.body = nn.Sequential(
+            nn.Linear(2 * (fine + middle) + whole + 2 + TOLD, c.body),
+            nn.SiLU(),
+            nn.Linear(c.body, c.body),
+            nn.SiLU(),
+            nn.Linear(c.body, sum(FIELDS.values())),
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
+
+    def forward(self, frames: Tensor) -> Features:
+        """Read frames [B, K, H, W, 3] in 0..1, K one or KNOWN; H and W are multiples of MULTIPLE."""
+        b, count, height, width, _ = frames.shape
+        pictures = 2 * frames.permute(0, 1, 4, 2, 3) - 1
+        last = pictures[:, -1]
+        x = self.picture(F.pixel_unshuffle(last, CELL))
+        if count > 1:
+            changes = F.pixel_unshuffle((pictures[:, :-1] - last[:, None]).flatten(0, 1), CELL)
+            each = self.change(changes.contiguous(memory_format=torch.channels_last))
+            x = x + self.changes(each.unflatten(0, (b, count - 1)).flatten(1, 2))
+        places = cell_places(height, width, CELL, frames.device)
+        quarter = self.quarter(x + self.where(places).permute(2, 0, 1))
+        eighth = self.eighth(quarter)
+        sixteenth = self.sixteenth(eighth)
+        low = self.lowest(sixteenth)
+        low = F.silu(low + self.everywhere(low.mean((2, 3)))[:, :, None, None])
+        sixteenth = self.join_sixteenth(sixteenth + upsample(self.up_sixteenth(low)))
+        eighth = self.join_eighth(eighth + upsample(self.up_eighth(sixteenth)))
+        quarter = self.join_quarter(quarter + upsample(self.up_quarter(eighth)))
+        detail = self.detail(F.pixel_unshuffle(last, MASK_CELL))
+        masks = self.outline(torch.cat((detail, upsample(self.to_outline(quarter))), 1))
+        ends = torch.cat((low.mean((2, 3)), low.amax((2, 3))), 1)
+        scene = dict(zip(SCENE_FIELDS, self.scene(ends).float().split(list(SCENE_FIELDS.values()), 1), strict=True))
+        return Features(
+            quarter,
+            eighth,
+            low.mean((2, 3)),
+            masks,
+            self.found(quarter)[:, 0].float(),
+            (self.near(quarter)[:, 0].float() - 1).clamp(-8, 4).exp(),
+            scene,
+        )
+
+    def masks_of(self, features: Features, picture: Tensor, cell: Tensor) -> Tensor:
+        """Log-odds [K, H/2, W/2] of masks of bodies with centres in cells [K] (flat) of pictures [K] of the batch."""
+        c = self.config.mask
+        at, place = self._at(features, picture, cell)
+        filters = self.filters(torch.cat((at, place), 1)).float()
+        sizes = (c * c, c * 2, c, c * c, c, c, 1)
+        w1, w1_place, b1, w2, b2, w3, b3 = filters.split(sizes, 1)
+        height, width = features.masks.shape[2:]
+        places = cell_places(height * MASK_CELL, width * MASK_CELL, MASK_CELL, cell.device).flatten(0, 1)  # [P, 2]
+        relative = 4 * (places[None] - place[:, None].float())  # [K, P, 2]
+        x = features.masks.float().flatten(2)[picture]  # [K, c, P]
+        x = w1.view(-1, c, c) @ x + w1_place.view(-1, c, 2) @ relative.transpose(1, 2) + b1[..., None]
+        x = w2.view(-1, c, c) @ F.relu(x) + b2[..., None]
+        x = w3[:, None] @ F.relu(x) + b3[..., None]
+        return x.view(-1, height, width)
+
+    def bodies_of(self, features: Features, picture: Tensor, cell: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """FIELDS [K, n] of bodies with mask probabilities [K, H/2, W/2].
+
+        distance and size come as log(1 / depth) and log(half extent / depth), the geometric mean of three.
+        """
+        at, place = self._at(features, picture, cell)
+        share = F.avg_pool2d(masks[:, None], CELL // MASK_CELL)  # [K, 1, H/4, W/4]
+        pooled = [_under(features.quarter, picture, share), _under(features.eighth, picture, F.avg_pool2d(share, 2))]
+        near = _under(features.inverse_depth.detach()[:, None], picture, share).clamp_min(1e-3).log()
+        area = share.mean((1, 2, 3)).clamp_min(1e-5) * features.centers.shape[2] / features.centers.shape[1]
+        focal = features.scene["focal"].detach()[picture]
+        angular = 0.5 * area.log()[:, None] - focal - 0.6  # a sphere's radius is .56 of the root of its area
+        told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture]), 1)
+        x = torch.cat((at, *pooled, features.whole[picture], place, told.to(at.dtype)), 1)
+        out = dict(zip(FIELDS, self.body(x).float().split(list(FIELDS.values()), 1), strict=True))
+        out["distance"] = out["distance"] + near
+        out["size"] = out["size"] + angular
+        return out
+
+    def _at(self, features: Features, picture: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [K, C] at cells, and where these are [K, 2] in picture heights from the middle."""
+        height, width = features.centers.shape[1:]
+        row, column = cell // width, cell % width
+        fine = features.quarter[picture, :, row, column]
+        middle = features.eighth[picture, :, row // 2, column // 2]
+        place = cell_places(height * CELL, width * CELL, CELL, cell.device).flatten(0, 1)[cell]
+        return torch.cat((fine, middle), 1), place.to(fine.dtype)
+
+    @torch.no_grad()
+    def perceive(self, frames: Tensor, sure: float = SURE) -> Perceived:
+        """What is seen in pictures [K, H, W, 3] in 0..1 of any size: the last of them, K one or KNOWN."""
+        height, width = frames.shape[1:3]
+        features = self(resized(frames)[None])
+        cell, odds = peaks(features.centers[0], MOST)
+        kept = odds > sure
+        cell, odds = cell[kept], odds[kept]
+        picture = torch.zeros_like(cell)
+        masks = self.masks_of(features, picture, cell).sigmoid()
+        bodies = self.bodies_of(features, picture, cell, masks)
+        rows, columns = (n * CELL for n in features.centers.shape[1:])
+        place = cell_places(rows, columns, CELL, cell.device).flatten(0, 1)[cell]
+        return answer(features, place, odds, bodies, _sized(masks, height, width))
+
+
+def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Tensor], masks: Tensor) -> Perceived:
+    """The network's numbers for one picture as a value, with cells at places [N, 2]."""
+    scene = {name: value[0] for name, value in features.scene.items()}
+    focal = float(scene["focal"].exp())
+    depth = (-bodies["distance"]).exp()
+    at = place + bodies["offset"]
+    center = torch.cat((at / focal * depth, depth), 1)
+    kinds = tuple(KINDS[i] for i in bodies["kind"].argmax(1).tolist())
+    rotation, half = shapes_of(kinds, bodies)
+    hinge = torch.linalg.eigh(symmetric(bodies["hinge"]))[1][..., 2] if len(kinds) else bodies["apex"]
+    wall = torch.cat((F.normalize(scene["wall"], dim=0), scene["wall_near"].exp()))
+    return Perceived(
+        masks=masks,
+        sure=sure,
+        kind=kinds,
+        center=center,
+        rotation=rotation,
+        half=half * depth,
+        velocity=bodies["velocity"] * SPEED_UNIT * depth,
+        spin=bodies["spin"] * SPIN_UNIT,
+        fixed=bodies["fixed"][:, 0].sigmoid(),
+        hinged=bodies["hinged"][:, 0].sigmoid(),
+        anchor=center + bodies["anchor"] * depth,
+        hinge=hinge,
+        inverse_depth=features.inverse_depth[0],
+        ground=F.normalize(scene["ground"], dim=0),
+        fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),
+        light=F.normalize(scene["light"], dim=0),
+        gravity=float(scene["gravity"].exp()),
+        camera=scene["camera"] * CAMERA_UNIT,
+        wall=wall if float(scene["walled"]) > 0 else None,
+    )
+
+
+def shapes_of(kinds: tuple[str, ...], bodies: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Rotations [N, 3, 3] and half extents [N, 3], as shares of the depth, of bodies of these kinds."""
+    if not kinds:
+        return torch.zeros(0, 3, 3), torch.zeros(0, 3)
+    second = symmetric(bodies["second"])
+    values, rotation = torch.linalg.eigh(second)
+    rotation = rotation * torch.linalg.det(rotation)[:, None, None].sign()
+    boxes = torch.tensor([k == "box" for k in kinds])
+    if boxes.any():
+        rotation[boxes] = rotation_of(bodies["second"][boxes], bodies["fourth"][boxes])
+    lathe = torch.tensor([k in ROUND for k in kinds])
+    if lathe.any():
+        axis = line_of(bodies["fourth"][lathe])
+        apex = (axis * bodies["apex"][lathe]).sum(1, keepdim=True)
+        axis = torch.where(apex < 0, -axis, axis)
+        rotation[lathe] = _towards(axis)
+    values = (rotation.transpose(1, 2) @ second @ rotation).diagonal(dim1=1, dim2=2).clamp_min(0.05)
+    values[lathe, :2] = values[lathe, :2].mean(1, keepdim=True)
+    sphere = torch.tensor([k == "sphere" for k in kinds])
+    values[sphere] = 1.0
+    return rotation, values / values.log().mean(1, keepdim=True).exp() * bodies["size"].exp()
+
+
+def _towards(axis: Tensor) -> Tensor:
+    """Rotations [N, 3, 3] whose last columns are these unit vectors [N, 3]."""
+    up = torch.tensor([0.0, 0.0, 1.0]).expand_as(axis)
+    across = torch.linalg.cross(up, axis)
+    sin = across.norm(dim=1)
+    across = torch.where(sin[:, None] > 1e-6, across, torch.tensor([1.0, 0.0, 0.0]))
+    return rotation_about(F.normalize(across, dim=1), torch.atan2(sin, axis[:, 2]))
+
+
+def cell_places(height: int, width: int, cell: int, device: torch.device) -> Tensor:
+    """Middles [H/cell, W/cell, 2] (x, y) of cells, in picture heights from the picture's middle."""
+    y = (torch.arange(height // cell, device=device) + 0.5) * cell / height - 0.5
+    x = ((torch.arange(width // cell, device=device) + 0.5) * cell - width / 2) / height
+    return torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), -1)
+
+
+def peaks(centers: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Cells [N] (flat) of the likeliest centres of log-odds [h, w] that are the largest of 3x3, and probabilities."""
+    largest = F.max_pool2d(centers[None, None], 3, 1, 1)[0, 0]
+    odds = centers.where(centers == largest, -torch.inf).flatten()
+    value, cell = odds.topk(most)
+    return cell, value.sigmoid()
+
+
+def resized(frames: Tensor) -> Tensor:
+    """Pictures [K, H, W, 3] at about PIXELS pixels, in sides that are multiples of MULTIPLE."""
+    height, width = frames.shape[1:3]
+    scale = (PIXELS / (height * width)) ** 0.5
+    rows, columns = (max(2, round(n * scale / MULTIPLE)) * MULTIPLE for n in (height, width))
+    if (rows, columns) == (height, width):
+        return frames
+    x = F.interpolate(frames.permute(0, 3, 1, 2), (rows, columns), mode="bilinear", antialias=True)
+    return x.permute(0, 2, 3, 1)
+
+
+def _sized(masks: Tensor, height: int, width: int) -> Tensor:
+    if not len(masks):
+        return masks.new_zeros(0, height, width)
+    return F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0]
+
+
+def _under(maps: Tensor, picture: Tensor, share: Tensor) -> Tensor:
+    """Means [K, C] of maps [B, C, h, w] of pictures [K], weighted by shares [K, 1, h, w]."""
+    weight = share.flatten(1)
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-3)
+    return torch.einsum("kcp,kp->kc", maps.flatten(2)[picture].float(), weight).to(maps.dtype)
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))

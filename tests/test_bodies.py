@@ -1,0 +1,206 @@
+"""Perception of bodies: labels are what physics and geometry say, its numbers mean them, and its training resumes."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from vdit.geometry.moments import fourth_moments, line_of, rotation_of, second_moments
+from vdit.model.perception import KINDS, MASK_CELL, BodyPerception, PerceptionConfig, answer, cell_places, resized
+from vdit.training.data.bodies import Bodies, BodiesFormat, texture_pool, write_bodies
+from vdit.training.data.body_batches import BodyBatches, batch, mirrored
+from vdit.training.data.body_labels import FINE, KNOWN, principal, seen
+from vdit.training.recipes import BodiesRecipe, PerceptionRecipe
+from vdit.training.tasks import bodies as task
+from vdit.training.tasks.body_losses import cells_of, losses, targets, total
+from vdit.training.tasks.body_scores import average_precision, scores
+from vdit.world.families.varied import SHAPES, VARIED_FAMILIES, varied
+from vdit.world.scene import Shape
+from vdit.world.simulate import simulate
+
+SMALL = PerceptionConfig(widths=(16, 16, 16, 16), frame=8, body=32)
+TOY = BodiesFormat(starts=8, latest=6, sizes=((64, 64),), textures=4)
+
+
+def shown(family, seed, start=0, **changes):
+    made = varied(seed, family=family, frames=start + KNOWN + 1, plain=True)
+    made = replace(made, **changes)
+    seconds = ((start + KNOWN) * FINE + 1) / (made.fps * FINE)
+    return made, seen(made, simulate(made.scene, seconds=seconds, fps=made.fps * FINE), start)
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bodies")
+    write_bodies(BodiesRecipe(folder, shards=2, photographs=folder / "none"), TOY)
+    return folder
+
+
+@pytest.mark.parametrize("half", [(1.0, 1.0, 1.0), (0.5, 0.5, 1.2), (0.4, 0.7, 1.2)])
+def test_moments_tell_a_boxs_axes_even_where_sizes_are_equal(half):
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(200, 3, 3, generator=generator))[0]
+    found = rotation_of(second_moments(axes, torch.tensor(half).expand(200, 3)), fourth_moments(axes))
+    cos = (found.transpose(1, 2) @ axes).abs().amax(2)
+    assert torch.rad2deg(torch.arccos(cos.clamp(max=1))).max() < 0.2
+    assert torch.allclose(torch.linalg.det(found), torch.ones(200), atol=1e-4)
+
+
+def test_moments_are_the_same_for_all_rotations_that_look_the_same():
+    axes = torch.linalg.qr(torch.randn(20, 3, 3, generator=torch.Generator().manual_seed(1)))[0]
+    swapped = axes[..., [1, 2, 0]] * torch.tensor((-1.0, 1.0, -1.0))
+    assert torch.allclose(fourth_moments(axes), fourth_moments(swapped), atol=1e-6)
+    line = axes[..., :1]
+    assert ((line_of(fourth_moments(line)) * line[..., 0]).sum(-1).abs() > 0.9999).all()
+
+
+@pytest.mark.parametrize("family", VARIED_FAMILIES)
+def test_each_family_gives_the_same_labels_again(family):
+    (made, a), (_, b) = shown(family, 3), shown(family, 3)
+    assert made.family == family and a is not None and b is not None
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert (a["pixels"] > 0).sum() == a["instance"].max() and np.isfinite(a["center"]).all()
+
+
+def test_what_falls_freely_gains_gravity_times_the_time():
+    made = varied(5, family="fall", frames=KNOWN + 1, plain=True)
+    scene = replace(made.scene, gravity=(0.0, 0.0, -1.0))
+    thrown = [replace(b, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0)) for b in scene.bodies]
+    made = replace(made, scene=replace(scene, bodies=tuple(thrown)), fps=8.0)
+    labels = seen(made, simulate(made.scene, seconds=18 / 32, fps=32), 0)
+    falling = labels["pixels"] > 0
+    up = labels["velocity"][falling] @ labels["ground"]
+    assert falling.sum() and np.allclose(up, -labels["gravity"] * (KNOWN - 1), rtol=0.01)
+
+
+def test_centers_lie_in_their_masks_at_their_depth():
+    for seed in range(3):
+        _, labels = shown("roll", seed)
+        for i in np.flatnonzero(labels["pixels"] > 100):
+            x, y = labels["center"][i, :2] / labels["center"][i, 2] * labels["focal"] * 128 + 64
+            if 4 < x < 124 and 4 < y < 124 and KINDS[int(labels["kind"][i])] == "sphere":
+                assert labels["instance"][int(y), int(x)] == i + 1
+                near = labels["inverse_depth"][int(y) // 4, int(x) // 4]
+                assert 1 / near == pytest.approx(labels["center"][i, 2] - labels["half"][i, 0], rel=0.08)
+
+
+def test_the_box_of_equal_moments_of_a_box_is_itself():
+    parts = [Shape(kind="box", size=(0.1, 0.2, 0.15), position=(0, 0, z)) for z in (-0.15, 0.15)]
+    center, axes, half = principal(tuple(parts), "compound")
+    assert np.allclose(center, 0) and np.allclose(np.sort(half), (0.1, 0.2, 0.3))
+    assert abs(axes[:, np.argmax(half)]) == pytest.approx((0, 0, 1))
+
+
+def test_true_numbers_are_answered_as_the_true_bodies(starts):
+    """targets() and answer() are inverses, up to what looks the same."""
+    shard = next(iter(Bodies.load(starts).shards.values()))
+    labels = {k: v[:8].clone() for k, v in shard.items()}
+    made = batch(labels.pop("rgb").float() / 255, labels, torch.zeros(8, dtype=torch.bool))
+    cell = cells_of(made)
+    wanted = targets(made, cell)
+    with torch.no_grad():
+        features = BodyPerception(SMALL)(made.frames)
+    for i in range(8):
+        own = made.picture == i
+        kinds = made.of_bodies("kind").long()[own]
+        told = {name: value[own] for name, value in wanted.items()}
+        told["kind"] = torch.nn.functional.one_hot(kinds, len(KINDS)).float()
+        told |= {name: made.of_bodies(name)[own][:, None] for name in ("fixed", "hinged")}
+        scene = {name: value[i : i + 1] for name, value in features.scene.items()}
+        scene |= {"focal": made.labels["focal"][i : i + 1, None].log()}
+        place = cell_places(64, 64, 4, cell.device).flatten(0, 1)[cell[own]]
+        mine = features._replace(scene=scene, inverse_depth=features.inverse_depth[i : i + 1])
+        found = answer(mine, place, torch.ones(int(own.sum())), told, torch.zeros(int(own.sum()), 64, 64))
+        assert torch.allclose(found.center, made.of_bodies("center")[own], atol=1e-4)
+        assert torch.allclose(found.velocity, made.of_bodies("velocity")[own], atol=1e-4)
+        half, axes = made.of_bodies("half")[own], made.of_bodies("axes")[own]
+        for n, kind in enumerate(found.kind):
+            given = axes[n] @ torch.diag(half[n]) @ axes[n].T
+            again = found.rotation[n] @ torch.diag(found.half[n]) @ found.rotation[n].T
+            assert torch.allclose(again, given, atol=0.02 * float(half[n].max())), kind
+
+
+def test_a_mirror_shows_the_mirrored_bodies(starts):
+    shard = next(iter(Bodies.load(starts).shards.values()))
+    labels = {k: v[:4].clone() for k, v in shard.items()}
+    flips = torch.tensor([True, False, True, False])
+    once = mirrored(labels, flips)
+    assert torch.equal(once["center"][0, :, 0], -labels["center"][0, :, 0])
+    assert torch.equal(once["rgb"][1], labels["rgb"][1])
+    assert all(torch.equal(v, labels[k]) for k, v in mirrored(once, flips).items())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 200), (90, 400)])
+def test_pictures_of_any_size_are_answered_at_their_size(size):
+    model = BodyPerception(SMALL)
+    pictures = torch.rand(KNOWN, *size, 3)
+    found = model.perceive(pictures, sure=0.0)
+    assert found.masks.shape[1:] == size and len(found.kind) == len(found.center) <= 16
+    assert torch.isfinite(found.center).all() and torch.isfinite(found.rotation).all()
+    assert found.ground.norm() == pytest.approx(1)
+
+
+def test_five_equal_pictures_are_read_as_one():
+    model, picture = BodyPerception(SMALL), torch.rand(1, 1, 64, 96, 3)
+    one, five = model(picture), model(picture.expand(-1, KNOWN, -1, -1, -1))
+    assert torch.allclose(one.centers, five.centers, atol=1e-4)
+    assert resized(torch.rand(1, 128, 128, 3)).shape == (1, 128, 128, 3)
+
+
+def test_average_precision_is_the_area_under_the_curve():
+    assert average_precision([(0.9, True), (0.5, True)], 2) == 1.0
+    assert average_precision([(0.9, False), (0.5, True)], 1) == 0.5
+    assert average_precision([(0.9, True)], 2) == 0.5
+
+
+def test_masks_are_learned_from_a_few_pictures(starts):
+    """Loss and the network's masks agree on where a body is."""
+    torch.manual_seed(0)
+    model, shard = BodyPerception(SMALL), next(iter(Bodies.load(starts).shards.values()))
+    labels = {k: v[:2].clone() for k, v in shard.items()}
+    made = batch(labels.pop("rgb").float() / 255, labels, torch.zeros(2, dtype=torch.bool))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    first = None
+    for _ in range(40):
+        loss = total(losses(model, made))
+        first = first or float(loss.detach())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.5 * first
+    cell = cells_of(made)
+    with torch.no_grad():
+        found = model.masks_of(model(made.frames), made.picture, cell) > 0
+    true = made.masks()[:, ::MASK_CELL, ::MASK_CELL]
+    largest = made.of_bodies("pixels").argmax()
+    assert (found & true)[largest].sum() > 0.5 * (found | true)[largest].sum()
+
+
+def test_the_training_goes_on_where_it_stopped_and_is_scored_by_shape(starts, tmp_path):
+    none = tmp_path / "none"
+    recipe = PerceptionRecipe(starts, starts, none, tmp_path / "run", minutes=0.03, batch=4)
+    task.train(recipe, SMALL)
+    before = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    task.train(replace(recipe, minutes=0.05), SMALL)
+    after = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert after["step"] > before["step"] > 0 and after["seconds"] > before["seconds"]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    ends = [row for row in rows if row.get("event") == "end"]
+    assert len(ends) == 2 and {"iou", "ap50", "recall", "iou_single"} <= ends[-1].keys()
+    assert any(name.startswith("iou_") and name[4:] in SHAPES for name in ends[-1])
+
+
+def test_photographs_hold_no_bodies_to_be_found(starts, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    drawn = [BodyBatches(starts, tmp_path).draw(16, np.random.default_rng(seed)) for seed in range(6)]
+    assert any(b.empty.any() for b in drawn)
+    assert not any(b.empty[b.picture].any() for b in drawn)
+    assert len(texture_pool(tmp_path, 4, np.random.default_rng(0))) == 4
+
+
+def test_scores_of_a_network_that_knows_nothing_are_low(starts):
+    held_out = BodyBatches(starts, None).held_out(16)
+    assert scores(BodyPerception(SMALL), held_out)["iou"] < 0.3
