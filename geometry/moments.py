@@ -52,7 +52,8 @@ def line_of(fourth: Tensor) -> Tensor:
         for i in range(3)
     ]
     matrix = torch.stack([torch.stack([torch.as_tensor(v) for v in row], -1) for row in total], -2)
-    return torch.linalg.eigh(matrix)[1][..., :, 2]
+    vectors: Tensor = torch.linalg.eigh(matrix)[1]
+    return vectors[..., :, 2]
 
 
 def rotation_of(second: Tensor, fourth: Tensor) -> Tensor:
@@ -61,12 +62,13 @@ def rotation_of(second: Tensor, fourth: Tensor) -> Tensor:
     size = norm(matrix.flatten(1)).clamp_min(1e-9)[:, None, None]
     matrix = matrix / size
     generator = torch.Generator().manual_seed(0)
-    random = torch.linalg.qr(torch.randn(STARTS, 3, 3, generator=generator).to(fourth))[0]
-    own = torch.linalg.eigh(matrix)[1][:, None]
+    random: Tensor = torch.linalg.qr(torch.randn(STARTS, 3, 3, generator=generator).to(fourth))[0]
+    own: Tensor = torch.linalg.eigh(matrix)[1][:, None]
     tried = torch.cat((own, random.expand(len(fourth), -1, -1, -1)), 1)  # [N, S, 3, 3]
     best = _fit(tried, matrix[:, None], fourth[:, None]).argmax(1)
     rotation = tried[torch.arange(len(tried)), best]
-    rotation = rotation * torch.linalg.det(rotation)[:, None, None].sign()
+    turned: Tensor = torch.linalg.det(rotation)
+    rotation = rotation * turned[:, None, None].sign()
     for _ in range(STEPS):
         with torch.enable_grad():
             turn = torch.zeros(len(rotation), 3, dtype=rotation.dtype, requires_grad=True)
@@ -74,7 +76,7 @@ def rotation_of(second: Tensor, fourth: Tensor) -> Tensor:
             o = torch.zeros_like(x)
             skew = torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).view(-1, 3, 3)
             moved = rotation.detach() + skew @ rotation.detach()
-            (gradient,) = torch.autograd.grad(_fit(moved, matrix, fourth).sum(), turn)
+            gradient = torch.autograd.grad(_fit(moved, matrix, fourth).sum(), turn)[0]
         way = RATE * gradient
         angle = norm(way)
         rotation = rotation_about(way / angle.clamp_min(1e-12)[:, None], angle.clamp_max(0.3)) @ rotation.detach()

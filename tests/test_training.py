@@ -99,7 +99,7 @@ def test_a_recipe_is_its_command(recipe, tmp_path):
     assert parse(command_line(recipe())) == recipe()
     others = {
         "Path": tmp_path / "a folder", "Path | None": tmp_path / "it's one", "int": 7, "int | None": 3,
-        "float": 1.5e-05, "float | None": 0.1, "bool": True,
+        "float": 1.5e-05, "float | None": 0.1, "bool": True, "str": "cuda:1",
     }  # fmt: skip
     values = {f.name: (f.metadata["choices"] or [others.get(f.type)])[-1] for f in fields(recipe)}
     full = recipe(**values)

@@ -32,7 +32,10 @@ def surroundings(
     rng: np.random.Generator, textures: Sequence[Bytes], material: Material, width: int, height: int, frames: int
 ) -> Surroundings:
     """Random surroundings of bodies that stand around the origin, up to two metres from it."""
-    between = lambda low, high: float(rng.uniform(low, high))  # noqa: E731
+
+    def between(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
     fov = between(25.0, 65.0)
     c2w = _path(rng, fov, width / height, frames)
     tile = between(0.2, 1.5)

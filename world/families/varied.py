@@ -85,7 +85,8 @@ class _Stage:
         side = int(min(whole.shape[:2]) * self(0.3, 1.0))
         y, x = (int(self.rng.integers(n - side + 1)) for n in whole.shape[:2])
         tint = self.rng.uniform(0.5, 1.2, 3) if self.chance(0.5) else np.ones(3)
-        part: Bytes = np.clip(whole[y : y + side, x : x + side] * tint, 0, 255).astype(np.uint8)
+        tinted: Floats = np.minimum(whole[y : y + side, x : x + side] * tint, 255)
+        part: Bytes = tinted.astype(np.uint8)
         return Textured(part)
 
     def last(self, **changes: object) -> Body:
@@ -122,7 +123,10 @@ def _shapes(kind: str, width: float, height: float, rng: np.random.Generator) ->
 
 def _compound(w: float, h: float, rng: np.random.Generator) -> tuple[Shape, ...]:
     """A mug, a hammer, a dumbbell, a table, an L or a snowman."""
-    box = lambda x, y, z, at: Shape(kind="box", size=(x / 2, y / 2, z / 2), position=at)  # noqa: E731
+
+    def box(x: float, y: float, z: float, at: Vector) -> Shape:
+        return Shape(kind="box", size=(x / 2, y / 2, z / 2), position=at)
+
     i = int(rng.integers(6))
     if i == 0:
         cup = Shape(kind="cylinder", size=(w * 0.4, h / 2))
