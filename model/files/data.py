@@ -96,7 +96,7 @@ class Data:
         if size >= LARGE_BYTES:
             check_memory(str(path), size)
         tensor = torch.empty(shape, dtype=dtype)
-        there, done = memoryview(tensor.flatten().view(torch.uint8).numpy()), 0
+        there, done = tensor.flatten().view(torch.uint8).numpy().data, 0
         try:
             with open(path, "rb", buffering=0) as file:
                 file.seek(start)
