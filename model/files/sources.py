@@ -1,10 +1,9 @@
-"""Raw readers: what tensors a safetensors file, its shards or a GGUF hold, and each of them as it is stored."""
+"""Which files of weights belong together, and what tensors safetensors files hold, each of them as it is stored."""
 
 from __future__ import annotations
 
 import json
 import re
-from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,62 +101,6 @@ def _header(path: Path) -> tuple[dict, int]:
             f"{path}: not a whole safetensors file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
             "short, get it again"
         ) from e
-
-
-class Gguf:
-    """A GGUF file of a diffusion transformer, as ComfyUI-GGUF writes and reads it."""
-
-    def __init__(self, path: Path):
-        check_start(path)
-        self.path, self.data = path, Data([path])
-        try:
-            from gguf import GGUFReader, GGUFValueType
-        except ImportError as e:
-            raise CheckpointError(
-                f"{path}: GGUF files are read through a package that is not installed: run `pip install "
-                "gguf` with the Python that runs this, or use the model's .safetensors file"
-            ) from e
-        self.metadata: dict[str, str] = {}
-        self.stored: dict[str, Stored] = {}
-        self._place: dict[str, tuple[int, int]] = {}  # where in the file, how many bytes
-        try:
-            reader = GGUFReader(path)
-            shapes = {}
-            for key, field in reader.fields.items():
-                if key.startswith("comfy.gguf.orig_shape."):
-                    shapes[key.removeprefix("comfy.gguf.orig_shape.")] = tuple(int(n) for n in field.contents())
-                elif field.types and field.types[0] != GGUFValueType.ARRAY:
-                    self.metadata[key] = str(field.contents())
-            for tensor in reader.tensors:
-                shape = shapes.get(tensor.name, tuple(int(n) for n in reversed(tensor.shape)))
-                self.stored[tensor.name] = Stored(shape, tensor.tensor_type.name)
-                self._place[tensor.name] = int(tensor.data_offset), int(tensor.n_bytes)
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, OSError) as e:
-            raise CheckpointError(
-                f"{path}: not a whole GGUF file ({e}; {path.stat().st_size:,} bytes): it is damaged or was cut "
-                "short, get it again"
-            ) from e
-        self._restore_patch_embedding()
-
-    def _restore_patch_embedding(self) -> None:
-        """GGUF knows four dimensions: without a note of the shape, the bias tells how the kernel was flattened."""
-        for name, (shape, dtype) in list(self.stored.items()):
-            bias = self.stored.get(name.removesuffix("weight") + "bias")
-            if name.endswith("patch_embedding.weight") and bias and len(shape) != 5:
-                dim = bias.shape[0]
-                self.stored[name] = Stored((dim, prod(shape) // (4 * dim), 1, 2, 2), dtype)
-
-    def raw(self, name: str) -> Tensor:
-        """As stored, to be kept: values in their shape, or the bytes of quantised blocks, one after another."""
-        return self.data.kept(self.path, *self._form(name))
-
-    def converted(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A copy in another dtype."""
-        return self.data.read(self.path, *self._form(name)).to(dtype)
-
-    def _form(self, name: str) -> tuple[int, tuple[int, ...], torch.dtype]:
-        (shape, dtype), (start, count) = self.stored[name], self._place[name]
-        return (start, shape, DTYPES[dtype]) if dtype in DTYPES else (start, (count,), torch.uint8)
 
 
 def files_of(path: Path) -> tuple[str, list[Path]]:

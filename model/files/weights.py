@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from . import quantized
+from .gguf import Gguf
 from .names import is_diffusers, native_name, prefix_of
-from .sources import DTYPES, Gguf, Safetensors, Stored, files_of
+from .sources import DTYPES, Safetensors, Stored, files_of
 
 # Beside a layer's weight in quantised files, in the old layout and in ComfyUI's newer one. Input scales serve
 # products in fp8 only; here weights become the activations' type, so they have no use.
