@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..machine.limits import check_pixels
+
 PICTURES = {".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".gif"}
 MEDIA = PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".flac", ".mp3", ".ogg", ".opus"}
 KEYS = ("workflow", "prompt")  # the first that is there is opened
@@ -26,7 +28,7 @@ def _object(text: object) -> dict:
     try:
         value = json.loads(text) if isinstance(text, str) else None
         value = json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # ValueError: an integer of thousands of digits, too
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -52,11 +54,12 @@ def _picture_tags(path: Path) -> Iterator[tuple[str, str]]:
 
     try:
         with Image.open(path) as picture:
+            check_pixels(path.name, *picture.size)
             picture.load()  # text may follow the pixels
             exif = picture.getexif()
             entries = [*exif.values(), *exif.get_ifd(ExifTags.IFD.Exif).values()]
             yield from ((str(key).lower(), value) for key, value in picture.info.items() if isinstance(value, str))
-    except (OSError, SyntaxError, ValueError) as reason:
+    except Exception as reason:  # Pillow's readers raise whatever their parsers meet
         raise ValueError(reason) from None
     for entry in entries:  # ComfyUI writes "workflow:{...}" into WebP
         text = entry.decode("utf-8", "replace") if isinstance(entry, bytes) else str(entry)

@@ -29,6 +29,9 @@ def load(path: Path, most: int | None = None):
             count = 1 if picture.format == "MPO" else min(most or sys.maxsize, getattr(picture, "n_frames", 1))
             width, height = picture.size
             check_pixels(str(path), width, height, count)
+            if picture.format == "PNG":  # its check sums: Pillow draws damaged pixels without looking at them
+                with Image.open(path) as whole:
+                    whole.verify()
             for page in ImageSequence.Iterator(picture):
                 running.check_interrupted()
                 page = ImageOps.exif_transpose(page)
@@ -50,7 +53,9 @@ def load(path: Path, most: int | None = None):
     except (TooLarge, running.Interrupted):
         raise
     except Exception as reason:  # Pillow's readers raise whatever their parsers meet
-        raise ValueError(f"{path}: the picture cannot be read ({reason}). Save it again as PNG") from reason
+        raise ValueError(
+            f"{path}: the picture is damaged or of a kind that is not read ({reason}). Save it again as PNG"
+        ) from reason
     if not frames:
         raise ValueError(f"{path}: holds no picture")
     images = torch.from_numpy(np.stack(frames))

@@ -20,6 +20,16 @@ def promised(stream: av.VideoStream) -> int:
     return 1
 
 
+def lost(stream: av.VideoStream, there: int, damaged: int) -> list[str]:
+    """What is wrong with the frames of a stream that was decoded; there: how many came, damaged: of which so many."""
+    found = []
+    if there < stream.frames:
+        found.append(f"its head promises {stream.frames} frames, {there} are there: it was cut short or is damaged")
+    if damaged:
+        found.append(f"{damaged} of its {there} frames are damaged, and were guessed by the decoder")
+    return found
+
+
 def sound(container: InputContainer) -> tuple[dict | None, str]:
     """({"waveform" [1, C, S], "sample_rate"} or None, what is wrong with it). What comes before damage is kept."""
     import av

@@ -218,7 +218,7 @@ class VideoFromFile(VideoInput):
         from av.error import FFmpegError
 
         pictures: list[np.ndarray] = []
-        times = []
+        times, damaged = [], 0
         with self._open() as container:
             stream = container.streams.video[0]
             rate = Fraction(stream.average_rate or 1)
@@ -228,27 +228,28 @@ class VideoFromFile(VideoInput):
                     running.check_interrupted()
                     pictures.append(frames.upright(frame.to_ndarray(format="rgb24"), frames.turns(frame)))
                     times.append(frame.time)
+                    damaged += frame.is_corrupt
                     self._check_size(pictures)
             except FFmpegError as reason:
                 message = f"{self}: broken after {len(pictures)} frames ({reason.strerror}); re-export it"
                 raise ValueError(message) from reason
             if not pictures:
                 raise ValueError(f"{self}: holds no frames")
-            remarks: tuple[str, ...] = ()
+            remarks = tuple(f"{self}: {what}" for what in streams.lost(stream, len(pictures), damaged))
             if frames.uneven(times, rate):
                 shown = frames.at_constant_rate(times, rate)
-                remarks = (
+                remarks += (
                     f"{self}: the frames have uneven times; {len(shown)} frames at {float(rate):.4g} frames/s "
                     f"were taken from its {len(pictures)}",
                 )
-                log.warning("%s", remarks[0])
                 pictures = [pictures[index] for index in shown]
             images = torch.from_numpy(np.stack(pictures)).float() / 255
             metadata = dict(container.metadata)
             audio, damage = streams.sound(container)
         if damage:
             remarks += (f"{self}: {damage}",)
-            log.warning("%s", remarks[-1])
+        for remark in remarks:
+            log.warning("%s", remark)
         return VideoComponents(images, rate, audio, metadata, remarks)
 
     def _check_size(self, pictures: list[np.ndarray]) -> None:

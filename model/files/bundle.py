@@ -23,7 +23,7 @@ from ..student import added, additions, from_teacher, with_added
 from ..text import WordEncoder
 from ..vdit import VDiT
 from ..world_model import WorldModel
-from .checksums import check_card, check_tensors, checksums
+from .checksums import HEADER, KEY, check_card, check_tensors, checksums, header_checksum
 from .families import identify
 from .fill import check_names, check_varies
 from .gate import gate_path, load_gate
@@ -84,7 +84,7 @@ def save_world_model(
         header["beside"] = {"file": beside, "parts": _digest(base, rank is not None), "rank": rank}
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = quantise_rows(tensors) if int8 else tensors
-    header["checksums"] = checksums(stored)
+    header[KEY] = {**checksums(stored), HEADER: header_checksum(json.loads(json.dumps(header)))}
     with written(path) as partial:
         save_file(stored, partial, metadata={"vdit": json.dumps(header)})
     return path
@@ -115,7 +115,7 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
         model.gate = load_gate(beside)
     own = _own_parts(model, teacher)
     weights = _check_shapes(path, tensors, own, rank)
-    check_tensors(path, header.get("checksums"), stored)
+    check_tensors(path, header, stored)
     for part, module in own.items():
         prefix = PREFIXES[part]
         found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,6 +16,7 @@ from ..errors import CheckpointError
 
 DIGITS = 16  # hex digits of SHA-256 that a header keeps for each tensor
 PIECE = 1 << 20  # bytes read at a time
+KEY, HEADER = "checksums", "vdit header"  # where a header keeps them; under which name, beside tensors, its own
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -28,12 +30,26 @@ def checksums(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: checksum(tensor) for name, tensor in tensors.items()}
 
 
-def check_tensors(path: Path, kept: object, tensors: Mapping[str, Tensor]) -> None:
-    """Compare tensors with the checksums that the header keeps; older files keep none. Raises CheckpointError."""
+def header_checksum(header: Mapping[str, object]) -> str:
+    """Of all that a header says but for its checksums."""
+    said = json.dumps({key: value for key, value in header.items() if key != KEY}, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:DIGITS]
+
+
+def check_tensors(path: Path, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
+    """Compare tensors and header with the checksums that it keeps; older files keep none, or none of the header.
+
+    Raises CheckpointError.
+    """
+    kept = header.get(KEY)
     if kept is None:
         return
     if not isinstance(kept, dict):
         raise CheckpointError(f"{path}: its checksums cannot be used; get the file again")
+    if kept.get(HEADER, header_checksum(header)) != header_checksum(header):
+        raise CheckpointError(
+            f"{path}: its VDiT header is not the one that was saved: the file is damaged, get it again"
+        )
     changed = [name for name, tensor in tensors.items() if kept.get(name) != checksum(tensor)]
     if changed:
         raise CheckpointError(

@@ -18,7 +18,7 @@ from ..world_model import WorldModel
 from .families import identify
 from .names import flat_native_name
 from .quantized import LowRank, StoredLinear
-from .weights import WeightFile, open_weights
+from .weights import FLOATS, WeightFile, open_weights
 
 _KEY = re.compile(
     r"^(?P<module>.+?)\.(?:lora_(?P<end>down|up|A|B)(?:\.\w+)?\.weight|lora\.(?P<old>down|up)\.weight"
@@ -59,16 +59,37 @@ def apply_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]], exp
     """Add LoRAs with their strengths to a model, in place; `shared_copy` keeps one without.
 
     expert: which of two the model is, for files that hold a LoRA for each. All files are checked before the model is
-    changed. Raises CheckpointError for a file that is no LoRA, or of which
-    nothing fits.
+    changed. Raises CheckpointError for a file that is no LoRA, of which nothing fits, or whose numbers cannot be used.
     """
     report, plans = LoraReport(), []
     for path, strength in loras:
-        plans.append((*_plan(model, Path(path), report, expert), float(strength)))
-    for weights, changes, strength in plans:
-        for change in changes:
-            _apply(model, weights, change, strength)
+        weights, changes = _plan(model, Path(path), report, expert)
+        plans.append((_tensors(weights, changes), float(strength)))
+    for parts, strength in plans:
+        for module, part in parts.items():
+            _apply(model, module, part, strength)
     return report
+
+
+def _tensors(weights: WeightFile, changes: list[Change]) -> dict[str, dict[str, Tensor]]:
+    """Module -> kind -> tensor. CheckpointError for NaN, and for a file that changes nothing."""
+    found: dict[str, dict[str, Tensor]] = {}
+    anything = False
+    for module, parts in changes:
+        found[module] = {}
+        for kind, name in parts.items():
+            value = weights.tensor(name, torch.float32 if name in weights.scales else None)
+            whole = value.float() if value.itemsize == 1 else value  # fp8 knows no isfinite
+            if not torch.isfinite(whole).all():
+                raise CheckpointError(f"{weights.path}: NaN or infinite values in {name}; get the file again")
+            anything |= kind not in ("down", "alpha") and bool(whole.any())
+            found[module][kind] = value
+    if not anything:
+        raise CheckpointError(
+            f"{weights.path}: what it adds is zero everywhere: it was saved before it was trained, or without its "
+            "weights; get it again"
+        )
+    return found
 
 
 def with_loras(
@@ -174,6 +195,9 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
         return "an alpha or a bias of nothing"
     if prod(shape.get("alpha", ())) != 1:
         return f"its alpha holds {prod(shape['alpha'])} values, expected one"
+    strange = next((kind for kind in shape if kind != "alpha" and _dtype(weights, change, kind) not in FLOATS), None)
+    if strange:
+        return f"its {strange} is {_dtype(weights, change, strange)}, only numbers with a point are read"
     wanted = _weight_shape(module)
     if "diff_m" in shape:
         own = getattr(module, "modulation", None)
@@ -196,6 +220,10 @@ def _misfit(module: nn.Module, weights: WeightFile, change: Change) -> str:
     return ""
 
 
+def _dtype(weights: WeightFile, change: Change, kind: str) -> str:
+    return weights.dtypes[change.parts[kind]]
+
+
 def _weight_shape(module: nn.Module) -> tuple[int, ...] | None:
     if isinstance(module, (nn.Linear, StoredLinear)):
         return module.out_features, module.in_features
@@ -203,17 +231,16 @@ def _weight_shape(module: nn.Module) -> tuple[int, ...] | None:
     return tuple(weight.shape) if isinstance(weight, Tensor) else None
 
 
-def _apply(model: nn.Module, weights: WeightFile, change: Change, strength: float) -> None:
-    module = model.get_submodule(change.module)
-    part = {kind: weights.tensor(name) for kind, name in change.parts.items()}
+def _apply(model: nn.Module, name: str, part: dict[str, Tensor], strength: float) -> None:
+    module = model.get_submodule(name)
     if isinstance(module, (nn.Linear, StoredLinear)):
-        module = _opened(model, change.module, module)
+        module = _opened(model, name, module)
         if "down" in part:
             module.loras.append(LowRank(strength * _scale(part), part["up"], part["down"]))
         if "diff" in part:
             module.loras.append(LowRank(strength, part["diff"]))
     else:  # convolutions, norms and modulations are small: the difference is added to a copy
-        module = _replaced(model, change.module, shared_copy(module))
+        module = _replaced(model, name, shared_copy(module))
         if "down" in part:
             up, down = part["up"].float().flatten(1), part["down"].float().flatten(1)
             _add(module, "weight", strength * _scale(part) * (up @ down).reshape(_weight_shape(module) or ()))
