@@ -3,7 +3,7 @@
     python start.py run WORKFLOW [...]    a workflow to a video file
     python start.py studio                the node graph in the browser
     python start.py test [--fast] [...]   the tests, or those of a minute and a half (arguments go to pytest)
-    python start.py test --soak           kills, parallel runs and other long trials; figures in output/soak/*.json
+    python start.py test --soak           half an hour of kills, faults and generated cases; output/soak/all.json
     python start.py COMMAND --help        options; any other `vdit` command works the same way
 
 The first run downloads one to four gigabytes, nearly all of it PyTorch; later runs change and download nothing.
@@ -45,6 +45,9 @@ EXTRAS = {"test": "test", "kernels": "kernels"}
 # Files of tests run on all cores, at most four at once (about 2 GB each); `-n 0` runs them in one process, for --pdb.
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 
+# One after another, since they measure time; --soak-minutes gives them another time than the half hour that they share.
+SOAK = ["-n", "0", "-s", "-o", "python_files=soak_*.py", "tests/soak"]
+
 
 class CannotInstall(Exception):
     """What failed, and what to do."""
@@ -64,7 +67,7 @@ def main(arguments):
         print("start.py: interrupted; run it again to go on with the install.", file=sys.stderr)
         return 130
     if arguments[0] == "test":
-        meant = {"--fast": ["-m", "not slow"], "--soak": ["-s", "-o", "python_files=soak_*.py", "tests/soak"]}
+        meant = {"--fast": ["-m", "not slow"], "--soak": SOAK}
         chosen = [word for one in arguments[1:] for word in meant.get(one, [one])]
         return hand_over(["-m", "pytest", *SIDE_BY_SIDE, *chosen], ROOT)
     return hand_over(["-m", "vdit.host", *arguments], None)

@@ -21,6 +21,7 @@ STALE_S = 86_400.0  # seconds; a part that nobody has touched for a day is of a 
 STEM_BYTES = 120  # of a file's name that its part's name repeats; file systems allow 255 bytes in all
 SLOT = ".slot"  # ending of the hidden files that reserve numbers (machine/slots.py) and hold their owner
 OWNER = re.compile(r"(?P<machine>[0-9a-f]{8})-(?P<pid>\d{1,10})-(?P<start>\d{1,20})(?:-\d+\.part)?$")
+MORE_BYTES = 65_536  # that a disk must take to be taken for one that is not full; several blocks of any file system
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 
 _numbers = itertools.count()
@@ -65,9 +66,25 @@ def beside(path: Path) -> Generator[Path]:
         raise
     except OSError as reason:
         raise explained(path, reason) from reason
+    except Exception as reason:  # libraries that write by themselves have errors of their own for a full disk
+        if (refused := _refused(part, reason)) is not None:
+            raise explained(path, refused) from reason
+        raise
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _refused(part: Path, reason: Exception) -> OSError | None:
+    """The system's error behind a library's, or what it says to a little more in the file; None where it takes that."""
+    if told := re.search(r"\bos error (\d{1,3})\b", str(reason)):  # as libraries in Rust end their messages
+        return OSError(int(told[1]), os.strerror(int(told[1])))
+    try:
+        with open(part, "ab") as file:
+            file.write(bytes(MORE_BYTES))
+    except OSError as reason:
+        return reason
+    return None
 
 
 def flush(part: Path) -> None:

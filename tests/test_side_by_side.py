@@ -103,3 +103,14 @@ def test_names_as_long_as_file_systems_take_can_be_written(tmp_path):
     with writing.written(tmp_path / name) as part:
         part.write_text("whole")
     assert os.listdir(tmp_path) == [name]
+
+
+def test_a_full_disk_is_said_in_our_words_where_a_library_has_its_own(tmp_path):
+    with pytest.raises(writing.CannotSave, match="the disk is full"), writing.written(tmp_path / "a.bin"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")  # as safetensors says it
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_a_library_stays_where_the_disk_is_well(tmp_path):
+    with pytest.raises(RuntimeError, match="of its own"), writing.written(tmp_path / "a.bin"):
+        raise RuntimeError("of its own")

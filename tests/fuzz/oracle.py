@@ -108,8 +108,11 @@ def judged(door: Door, case: object, figures: Figures) -> list[tuple[str, str]]:
 
 
 def tried(door: Door, cases: int, to_the_end: bool = False) -> Figures:
-    """The figures of that many cases, the same ones each time. Fails at the first bad one, or at the end."""
-    figures = Figures()
+    """The figures of that many cases, the same ones each time. Fails at the first bad one, or at the end.
+
+    Where VDIT_SOAK_UNTIL is set (tests/soak/conftest.py), the cases after that moment are left out.
+    """
+    figures, until = Figures(), float(os.environ.get("VDIT_SOAK_UNTIL", "inf"))
     quiet = settings(
         max_examples=cases, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
     )
@@ -117,6 +120,8 @@ def tried(door: Door, cases: int, to_the_end: bool = False) -> Figures:
     @quiet
     @given(door.cases)
     def each(case: object) -> None:
+        if time.monotonic() > until:
+            return
         found = judged(door, case, figures)
         assert to_the_end or not found, found
 
