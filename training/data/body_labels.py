@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from ...model.perception import Perceived
 from ...world.drawing.film import film
 from ...world.families.varied import MOST_BODIES, SHAPES, VARIED_FAMILIES, Varied
 from ...world.meshes import centroid, corners, pose_matrix, shape_mesh, shape_volume
@@ -19,6 +21,7 @@ from ...world.scene import Body, Shape
 KNOWN = 5  # frames
 FINE = 4  # poses are simulated at so many times the frame rate, so that speeds are those of one moment
 LEAST_PIXELS = 12  # of a body's mask, from which on it is to be perceived
+BODY_FIELDS = ("center", "half", "velocity", "spin", "fixed", "hinged", "anchor", "hinge")  # as Perceived names them
 INVERSE_CELL = 4  # pixels a side of a cell of the map of inverse depth
 
 
@@ -160,3 +163,24 @@ def _padded(values: np.ndarray) -> np.ndarray:
     out = np.zeros((MOST_BODIES, *values.shape[1:]), np.float32)
     out[: len(values)] = values
     return out
+
+
+def perfect(labels: dict[str, np.ndarray]) -> Perceived:
+    """What a network without error would perceive in a start with these labels."""
+    there = labels["pixels"] > 0
+    body = {name: torch.from_numpy(np.asarray(labels[name])[there]).float() for name in BODY_FIELDS}
+    numbers = torch.arange(1, int(there.sum()) + 1)
+    whole = {name: torch.from_numpy(np.asarray(labels[name])).float() for name in ("ground", "light", "camera")}
+    wall = torch.from_numpy(labels["wall"]).float() if labels["wall"].any() else None
+    return Perceived(
+        masks=(torch.from_numpy(labels["instance"]) == numbers[:, None, None]).float(),
+        sure=torch.ones(len(numbers)),
+        kind=tuple(SHAPES[int(k)] for k in labels["kind"][there]),
+        rotation=torch.from_numpy(labels["axes"][there]).float(),
+        inverse_depth=torch.from_numpy(labels["inverse_depth"]).float(),
+        fov_deg=float(np.degrees(2 * np.arctan(0.5 / labels["focal"]))),
+        gravity=float(labels["gravity"]),
+        wall=wall,
+        **body,
+        **whole,
+    )

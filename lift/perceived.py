@@ -1,0 +1,314 @@
+"""What a network perceives becomes a scene: bodies in metres over the ground, with their speeds, ready to simulate.
+
+A picture tells lengths only as multiples of the eye's height over the ground, and times in frames. Gravity, which the
+network tells in these units, gives the metres: what falls at 9.81 m/s^2 must be that large.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ..world.checks import SMALLEST
+from ..world.extent import farthest
+from ..world.scene import (
+    Body,
+    Colored,
+    Joint,
+    Light,
+    Material,
+    Plane,
+    Quaternion,
+    Scene,
+    SceneError,
+    Shape,
+    Vector,
+    View,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..world.arrays import Floats
+
+GRAVITY = 9.81  # m/s^2
+STUFF = Material("perceived", 700.0, 0.45, 0.4)  # what a picture does not tell: as wood, a little lively
+CONE_SIDES = 32
+FIXED, HINGED = 0.5, 0.5  # probabilities from which a body is fixed, or hangs on a joint
+STANDS = 0.12  # of a body's size: what is nearer to the ground than this, and does not rise or sink, stands on it
+SINKS = 0.02  # of its size a frame: faster than this it rises or sinks
+LEVEL_DEG = 6.0  # an axis that is nearer than this to upright or level is so, if the body stands and does not turn
+TURNS = 0.02  # radians a frame
+RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a pixel of a body of 25 pixels
+ROUND = ("sphere", "ellipsoid", "capsule", "hull", "compound")  # kinds that no face holds upright
+
+
+class Perceived(Protocol):
+    """What is asked of a network's answer; fields as in model/perception.py, bodies [N], in the last camera's axes."""
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """Names of shapes: sphere, box, cylinder, capsule, cone, ellipsoid, hull or compound."""
+        ...
+
+    @property
+    def center(self) -> Tensor:
+        """Centres [N, 3], in heights of the eye."""
+        ...
+
+    @property
+    def rotation(self) -> Tensor:
+        """Rotations [N, 3, 3], columns are the axes."""
+        ...
+
+    @property
+    def half(self) -> Tensor:
+        """Half extents [N, 3] along the axes."""
+        ...
+
+    @property
+    def velocity(self) -> Tensor:
+        """[N, 3] in heights of the eye a frame."""
+        ...
+
+    @property
+    def spin(self) -> Tensor:
+        """[N, 3] in radians a frame."""
+        ...
+
+    @property
+    def fixed(self) -> Tensor:
+        """Probabilities [N] that nothing moves it."""
+        ...
+
+    @property
+    def hinged(self) -> Tensor:
+        """Probabilities [N] that it hangs on a hinge."""
+        ...
+
+    @property
+    def anchor(self) -> Tensor:
+        """Points [N, 3] of the hinges."""
+        ...
+
+    @property
+    def hinge(self) -> Tensor:
+        """Axes [N, 3] of the hinges."""
+        ...
+
+    @property
+    def ground(self) -> Tensor:
+        """Its normal [3]; it lies one height of the eye below."""
+        ...
+
+    @property
+    def fov_deg(self) -> float:
+        """Vertical field of view in degrees."""
+        ...
+
+    @property
+    def light(self) -> Tensor:
+        """Direction [3] towards the light."""
+        ...
+
+    @property
+    def gravity(self) -> float:
+        """In heights of the eye a squared frame."""
+        ...
+
+    @property
+    def wall(self) -> Tensor | None:
+        """Unit normal and inverse distance [4] of an upright plane behind; None: there is none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyEdit:
+    """What a person says of a body, in metres, seconds and the scene's axes; None: as it is perceived."""
+
+    shapes: tuple[Shape, ...] | None = None
+    position: Vector | None = None
+    rotation: Quaternion | None = None
+    velocity: Vector | None = None
+    spin: Vector | None = None
+    material: Material | None = None
+    fixed: bool | None = None
+
+
+def scene_from_perception(
+    seen: Perceived,
+    *,
+    fps: float,
+    width: int,
+    height: int,
+    eye_m: float | None = None,
+    material: Material = STUFF,
+    edits: Mapping[int, BodyEdit] | None = None,
+) -> Scene:
+    """The scene that pictures width x height at `fps` show, as the last of them sees it.
+
+    The camera stands at (0, 0, eye_m) over the ground and looks towards +y. eye_m: its height in metres; None: as
+    gravity tells. edits: by number of the body; each field that is given wins. Raises SceneError without a ground.
+    """
+    turn = _to_world(_array(seen.ground))
+    eye = eye_m if eye_m is not None else GRAVITY / max(seen.gravity * fps**2, 1e-9)
+    if not (0.001 <= eye <= 10000):
+        raise SceneError(f"the eye would stand {eye:.3g} m over the ground; expected 0.001 to 10000: give eye_m")
+    c2w = np.eye(4)
+    c2w[:3, :3], c2w[2, 3] = turn, eye
+    known = edits or {}
+    bodies = tuple(
+        _edited(_body(seen, i, turn, eye, fps, material), known.get(i, BodyEdit())) for i in range(len(seen.kind))
+    )
+    return Scene(
+        bodies=bodies,
+        view=View(c2w, seen.fov_deg),
+        width=width,
+        height=height,
+        ground=Plane(material=material),
+        backdrop=_wall(seen.wall, turn, eye, material),
+        light=Light(_unit(turn @ _array(seen.light))),
+        gravity=(0.0, 0.0, -seen.gravity * eye * fps**2),
+    )
+
+
+def _wall(wall: Tensor | None, turn: Floats, eye: float, material: Material) -> Plane | None:
+    """The upright plane that a unit normal and an inverse distance from the eye tell."""
+    if wall is None:
+        return None
+    told = _array(wall)
+    normal = (turn @ told[:3]) * (1, 1, 0)
+    return Plane(normal=_unit(normal), offset=-eye / max(float(told[3]), 1e-3), material=material)
+
+
+def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, material: Material) -> Body:
+    """Body i in metres, stood on the ground where it nearly stands there."""
+    kind, half = seen.kind[i], np.maximum(_array(seen.half[i]), 2 * SMALLEST / eye)
+    size = float(np.prod(half)) ** (1 / 3)
+    axes = turn @ _array(seen.rotation[i])
+    center = turn @ _array(seen.center[i]) + (0.0, 0.0, 1.0)  # in heights of the eye over the ground
+    velocity, spin = turn @ _array(seen.velocity[i]), turn @ _array(seen.spin[i])
+    hinged, fixed = bool(seen.hinged[i] > HINGED), bool(seen.fixed[i] > FIXED)
+    rests = bool(np.linalg.norm(velocity) < RESTS * size) and bool(np.linalg.norm(spin) < TURNS)
+    if rests:
+        velocity, spin = np.zeros(3), np.zeros(3)
+    made = Body(
+        name=f"{kind} {i + 1}",
+        shapes=_shapes(kind, half),
+        position=_vector(center),
+        rotation=_quaternion(axes),
+        material=material,
+        appearance=Colored((0.6, 0.6, 0.6)),
+    )
+    scale = 1.0
+    if not hinged:
+        if kind not in ROUND and np.linalg.norm(spin) < TURNS:
+            axes = _leveled(axes)
+            made = _at(made, center, axes)
+        low = float(farthest(made, np.array([[0.0, 0.0, -1.0]]))[0, 2])
+        if abs(low) < STANDS * size and abs(velocity[2]) < SINKS * size:
+            # It is seen alike when it is drawn nearer to the eye, or farther: until it touches the ground.
+            scale = 1 / (1 - low)
+            center = np.array([0, 0, 1.0]) + scale * (center - (0, 0, 1.0))
+    joint = None
+    if hinged:
+        anchor = (turn @ _array(seen.anchor[i]) + (0.0, 0.0, 1.0)) * eye
+        joint = Joint(kind="hinge", anchor=_vector(anchor), axis=_unit(turn @ _array(seen.hinge[i])))
+    return Body(
+        name=made.name,
+        shapes=_shapes(kind, half * scale * eye),
+        position=_vector(center * eye),
+        rotation=_quaternion(axes),
+        material=material,
+        appearance=made.appearance,
+        velocity=_vector(velocity * scale * eye * fps),
+        spin=_vector(spin * fps),
+        fixed=fixed and not hinged,
+        joint=joint,
+    )
+
+
+def _edited(body: Body, edit: BodyEdit) -> Body:
+    from dataclasses import fields, replace
+
+    told = {f.name: getattr(edit, f.name) for f in fields(edit) if getattr(edit, f.name) is not None}
+    return replace(body, **told)
+
+
+def _shapes(kind: str, half: Floats) -> tuple[Shape, ...]:
+    """Colliding shapes around the centre of mass, of half extents [3]; hulls and compounds: boxes of equal moments."""
+    x, y, z = (float(v) for v in half)
+    if kind == "sphere":
+        return (Shape(kind="sphere", size=((x * y * z) ** (1 / 3),)),)
+    if kind == "ellipsoid":
+        return (Shape(kind="ellipsoid", size=(x, y, z)),)
+    radius = math.sqrt(x * y)
+    if kind == "cylinder":
+        return (Shape(kind="cylinder", size=(radius, z)),)
+    if kind == "capsule":
+        return (Shape(kind="capsule", size=(radius, max(z - radius, 0.02 * radius))),)
+    if kind == "cone":
+        angle = np.arange(CONE_SIDES) * (2 * math.pi / CONE_SIDES)
+        rim = np.stack((radius * np.cos(angle), radius * np.sin(angle), np.full(CONE_SIDES, -z / 2)), 1)
+        return (Shape(kind="hull", vertices=np.concatenate((rim, [[0.0, 0.0, 1.5 * z]]))),)
+    return (Shape(kind="box", size=(x, y, z)),)
+
+
+def _leveled(axes: Floats) -> Floats:
+    """Axes [3, 3] turned by the smallest turn that makes an axis upright, or else level, where one nearly is."""
+    upright = int(np.abs(axes[2]).argmax())
+    column = axes[:, upright] * np.sign(axes[2, upright])
+    if column[2] > math.cos(math.radians(LEVEL_DEG)):
+        return _turn_onto(column, np.array([0.0, 0.0, 1.0])) @ axes
+    level = axes[:, 2] * (1, 1, 0)
+    if abs(axes[2, 2]) < math.sin(math.radians(LEVEL_DEG)):
+        return _turn_onto(axes[:, 2], level / np.linalg.norm(level)) @ axes
+    return axes
+
+
+def _turn_onto(a: Floats, b: Floats) -> Floats:
+    """The smallest rotation [3, 3] that brings unit vector a to b; they are not opposite."""
+    cross = np.cross(a, b)
+    k = np.array([[0, -cross[2], cross[1]], [cross[2], 0, -cross[0]], [-cross[1], cross[0], 0]])
+    return np.eye(3) + k + k @ k / (1 + float(a @ b))
+
+
+def _at(body: Body, center: Floats, axes: Floats) -> Body:
+    from dataclasses import replace
+
+    return replace(body, position=_vector(center), rotation=_quaternion(axes))
+
+
+def _to_world(up: Floats) -> Floats:
+    """Camera's axes to the world's [3, 3], where `up` [3], in the camera's axes, is z and the view goes towards +y."""
+    z = up / max(float(np.linalg.norm(up)), 1e-9)
+    forward = np.array([0.0, 0.0, 1.0]) - z[2] * z
+    if np.linalg.norm(forward) < 1e-3:  # straight down: the picture's top is away
+        forward = np.array([0.0, -1.0, 0.0]) + z[1] * z
+    y = forward / np.linalg.norm(forward)
+    return np.stack((np.cross(y, z), y, z))
+
+
+def _quaternion(rotation: Floats) -> Quaternion:
+    """Unit quaternion of a rotation [3, 3], as MuJoCo orders it."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
+    return float(w), float(x), float(y), float(z)
+
+
+def _unit(v: Floats) -> Vector:
+    length = float(np.linalg.norm(v))
+    return _vector(v / length) if length > 1e-6 else (0.0, 0.0, 1.0)
+
+
+def _array(values: Tensor) -> Floats:
+    return values.detach().cpu().numpy().astype(float)
+
+
+def _vector(v: Floats) -> Vector:
+    return float(v[0]), float(v[1]), float(v[2])

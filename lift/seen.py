@@ -1,0 +1,42 @@
+"""A perceived scene looks like its picture: bodies carry their cut-outs, and the picture is filled behind them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..world.scene import Plate, Projected, Scene, SceneError
+from .camera import Camera
+from .cutout import cut_out
+from .images import dilated
+from .plate import filled
+from .scene import RIM
+
+if TYPE_CHECKING:
+    from ..world.arrays import Bytes, Floats
+
+
+def looks_like(scene: Scene, picture: Bytes, masks: Floats) -> Scene:
+    """The scene with the looks of its picture uint8 [H, W, 3], in which its bodies have masks [N, H, W] in 0..1.
+
+    Raises SceneError where sizes or numbers do not agree.
+    """
+    height, width = picture.shape[:2]
+    if masks.shape != (len(scene.bodies), height, width) or (scene.width, scene.height) != (width, height):
+        raise SceneError(
+            f"masks {list(masks.shape)} and a picture of {width}x{height} do not fit a scene of {len(scene.bodies)} "
+            f"bodies, {scene.width}x{scene.height}: expected one mask a body, all of one size"
+        )
+    hole = dilated((masks > 0.1).any(0), max(2, round(RIM * width))) if len(masks) else np.zeros((height, width), bool)
+    if hole.all():
+        raise SceneError("the masks leave no pixel from which to fill what they hide")
+    rows, columns = np.mgrid[0:height, 0:width] + 0.5
+    below = np.isfinite(Camera(scene.view, width, height).on_ground(np.stack((columns, rows), -1)))
+    behind = filled(picture, hole, below.astype(np.int64))
+    bodies = tuple(
+        replace(body, appearance=Projected(cut_out(picture, mask, behind), scene.view))
+        for body, mask in zip(scene.bodies, masks, strict=True)
+    )
+    return replace(scene, bodies=bodies, plate=Plate(behind, picture, hole))

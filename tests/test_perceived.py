@@ -1,0 +1,144 @@
+"""What is perceived becomes a scene that looks like its picture and moves on as the truth does."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from vdit.lift.perceived import GRAVITY, BodyEdit, scene_from_perception
+from vdit.lift.seen import looks_like
+from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
+from vdit.world.drawing.film import film
+from vdit.world.extent import farthest
+from vdit.world.families.varied import varied
+from vdit.world.scene import SceneError
+from vdit.world.simulate import simulate
+
+SIDE = 128
+
+
+def clip(family, seed, start=1, seconds=0.0):
+    """A scene, its true motion at FINE times its frame rate, and its labels."""
+    made = varied(seed, family=family, frames=start + KNOWN + 1, plain=True)
+    frames = (start + KNOWN - 1 + round(seconds * made.fps)) * FINE + 2
+    motion = simulate(made.scene, seconds=frames / (made.fps * FINE), fps=made.fps * FINE)
+    return made, motion, seen(made, motion, start)
+
+
+def lifted(made, labels, **changes):
+    return scene_from_perception(perfect(labels), fps=made.fps, width=SIDE, height=SIDE, **changes)
+
+
+def first_frame(scene):
+    motion = simulate(scene, seconds=1.5 / 8, fps=8)
+    still = replace(motion, poses=motion.poses[:1], present=motion.present[:1])
+    return film(still, width=SIDE, height=SIDE)
+
+
+@pytest.mark.parametrize("family, seed", [("roll", 2), ("topple", 2), ("dominoes", 3), ("stack", 4), ("throw", 1)])
+def test_a_perceived_scene_is_seen_where_its_picture_shows_it(family, seed):
+    made, _, labels = clip(family, seed)
+    drawn = first_frame(lifted(made, labels)).instance[0].numpy()
+    for i in np.flatnonzero(labels["pixels"] > 60):
+        if labels["kind"][i] < 5:  # hulls and compounds become boxes
+            a, b = labels["instance"] == i + 1, drawn == i + 1
+            assert (a & b).sum() > 0.8 * (a | b).sum(), (family, i)
+
+
+def test_a_roll_ends_where_it_truly_ends():
+    made, motion, labels = clip("roll", 320002, seconds=1.5)
+    scene = lifted(made, labels)
+    steps = round(1.5 * made.fps)
+    moved = simulate(scene, seconds=(steps + 1) / made.fps, fps=made.fps)
+    metres = GRAVITY / -made.scene.gravity[2]
+    last = KNOWN * FINE
+    for k, body in enumerate(scene.bodies):
+        # Metres are other ones here, and the axes are turned about the upright: ways are compared, not places.
+        ours = np.linalg.norm(moved.poses[steps, k, :2, 3] - moved.poses[0, k, :2, 3])
+        ways = np.linalg.norm(motion.poses[last + steps * FINE, :, :2, 3] - motion.poses[last, :, :2, 3], axis=1)
+        assert np.abs(ways * metres - ours).min() < 0.05 * ours + 0.02, body.name
+
+
+def test_gravity_tells_metres_and_a_given_height_of_the_eye_wins():
+    made, _, labels = clip("fall", 3)
+    told, given = lifted(made, labels), lifted(made, labels, eye_m=2.0)
+    assert told.gravity[2] == pytest.approx(-GRAVITY)
+    assert given.view.c2w[2, 3] == 2.0
+    ratio = 2.0 / told.view.c2w[2, 3]
+    assert given.gravity[2] == pytest.approx(-GRAVITY * ratio)
+    assert np.allclose(np.array(given.bodies[0].velocity), np.array(told.bodies[0].velocity) * ratio)
+
+
+def test_a_persons_edits_win_field_by_field():
+    made, _, labels = clip("fall", 3)
+    plain = lifted(made, labels)
+    edited = lifted(made, labels, edits={0: BodyEdit(velocity=(1.0, 2.0, 3.0))})
+    assert edited.bodies[0].velocity == (1.0, 2.0, 3.0)
+    assert edited.bodies[0].position == plain.bodies[0].position
+    assert [b.velocity for b in edited.bodies[1:]] == [b.velocity for b in plain.bodies[1:]]
+
+
+@pytest.mark.parametrize("share", [0.95, 1.04])
+def test_what_nearly_stands_is_put_on_the_ground_without_moving_in_the_picture(share):
+    made, _, labels = clip("rest", 7)
+    seen_ = perfect(labels)
+    size = float(seen_.half[0].prod()) ** (1 / 3)
+    off = (seen_.center[0] * (share - 1)).norm()
+    near = replace(seen_, center=seen_.center * (1 + (share - 1) * 0.05 * size / off))
+    scene = scene_from_perception(near, fps=made.fps, width=SIDE, height=SIDE)
+    lows = [float(farthest(b, np.array([[0.0, 0.0, -1.0]]))[0, 2]) for b in scene.bodies]
+    standing = [low for low in lows if abs(low) < 1e-6]
+    assert standing
+    for body, center in zip(scene.bodies, near.center.numpy(), strict=True):
+        local = scene.view.c2w[:3, :3].T @ (np.array(body.position) - scene.view.c2w[:3, 3])
+        assert np.allclose(local[:2] / local[2], center[:2] / center[2], atol=1e-5)
+
+
+def test_an_axis_that_is_nearly_upright_is_upright():
+    made, _, labels = clip("rest", 7)
+    seen_ = perfect(labels)
+    a = np.radians(3.0)
+    tilt = torch.tensor([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]], dtype=torch.float32)
+    tilted = replace(seen_, rotation=tilt @ seen_.rotation)
+    for kind, body in zip(seen_.kind, lifted(made, labels).bodies, strict=True):
+        assert kind in body.name
+    scene = scene_from_perception(tilted, fps=made.fps, width=SIDE, height=SIDE)
+    for kind, body in zip(seen_.kind, scene.bodies, strict=True):
+        if kind in ("box", "cylinder", "cone"):
+            motion = simulate(replace(scene, bodies=(body,)), seconds=1.0, fps=8)
+            assert np.allclose(motion.poses[0, 0, :3, :3], motion.poses[-1, 0, :3, :3], atol=0.02)
+
+
+def test_a_wall_behind_stops_what_comes():
+    made, _, labels = clip("throw", 2)
+    assert made.scene.backdrop is not None
+    scene = lifted(made, labels)
+    distance = np.asarray(scene.backdrop.normal) @ scene.view.c2w[:3, 3] - scene.backdrop.offset
+    c2w = made.c2w[KNOWN]
+    true = np.asarray(made.scene.backdrop.normal) @ c2w[:3, 3] - made.scene.backdrop.offset
+    assert distance / scene.view.c2w[2, 3] == pytest.approx(true / c2w[2, 3], rel=1e-3)
+
+
+def test_a_pendulum_hangs_on_its_pivot():
+    made, _, labels = clip("pendulum", 1)
+    scene = lifted(made, labels)
+    hung = [b for b in scene.bodies if b.joint is not None]
+    assert len(hung) == 1
+    metres = GRAVITY / -made.scene.gravity[2]
+    assert hung[0].joint.anchor[2] == pytest.approx(made.scene.bodies[0].joint.anchor[2] * metres, rel=1e-3)
+
+
+def test_nothing_that_falls_without_gravity_is_refused_with_what_to_do():
+    made, _, labels = clip("fall", 3)
+    with pytest.raises(SceneError, match="give eye_m"):
+        scene_from_perception(replace(perfect(labels), gravity=0.0), fps=8, width=SIDE, height=SIDE)
+
+
+def test_a_scene_that_looks_like_its_picture_is_its_picture_at_first():
+    made, _, labels = clip("roll", 2)
+    picture, answer = labels["rgb"][-1], perfect(labels)
+    scene = looks_like(lifted(made, labels), picture, answer.masks.numpy())
+    drawn = first_frame(scene).rgb[0].numpy()
+    assert np.abs(drawn - picture / 255).mean() < 0.01
+    with pytest.raises(SceneError, match="one mask a body"):
+        looks_like(scene, picture, answer.masks.numpy()[:0])
