@@ -21,3 +21,18 @@ def solve(a: Tensor, b: Tensor) -> Tensor:
 def least_squares(a: Tensor, b: Tensor) -> Tensor:
     """The x that minimises |a x - b|, for a [M, N] and b [M] or [M, K]."""
     return cast(Tensor, torch.linalg.lstsq(a, b).solution)
+
+
+def eigenvectors(symmetric: Tensor) -> Tensor:
+    """Unit eigenvectors [..., N, N] (columns) of symmetric matrices, by ascending eigenvalue."""
+    return cast(Tensor, torch.linalg.eigh(symmetric)[1])
+
+
+def orthogonal(a: Tensor) -> Tensor:
+    """Orthogonal matrices [..., N, N] with the same columns' spans as a."""
+    return cast(Tensor, torch.linalg.qr(a)[0])
+
+
+def determinant(a: Tensor) -> Tensor:
+    """Determinants [...] of matrices [..., N, N]."""
+    return cast(Tensor, torch.linalg.det(a))

@@ -13,7 +13,7 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from .linalg import norm
+from .linalg import determinant, eigenvectors, norm, orthogonal
 from .rotation import rotation_about
 
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -52,8 +52,7 @@ def line_of(fourth: Tensor) -> Tensor:
         for i in range(3)
     ]
     matrix = torch.stack([torch.stack([torch.as_tensor(v) for v in row], -1) for row in total], -2)
-    vectors: Tensor = torch.linalg.eigh(matrix)[1]
-    return vectors[..., :, 2]
+    return eigenvectors(matrix)[..., :, 2]
 
 
 def rotation_of(second: Tensor, fourth: Tensor) -> Tensor:
@@ -62,13 +61,12 @@ def rotation_of(second: Tensor, fourth: Tensor) -> Tensor:
     size = norm(matrix.flatten(1)).clamp_min(1e-9)[:, None, None]
     matrix = matrix / size
     generator = torch.Generator().manual_seed(0)
-    random: Tensor = torch.linalg.qr(torch.randn(STARTS, 3, 3, generator=generator).to(fourth))[0]
-    own: Tensor = torch.linalg.eigh(matrix)[1][:, None]
+    random = orthogonal(torch.randn(STARTS, 3, 3, generator=generator).to(fourth))
+    own = eigenvectors(matrix)[:, None]
     tried = torch.cat((own, random.expand(len(fourth), -1, -1, -1)), 1)  # [N, S, 3, 3]
     best = _fit(tried, matrix[:, None], fourth[:, None]).argmax(1)
     rotation = tried[torch.arange(len(tried)), best]
-    turned: Tensor = torch.linalg.det(rotation)
-    rotation = rotation * turned[:, None, None].sign()
+    rotation = rotation * determinant(rotation)[:, None, None].sign()
     for _ in range(STEPS):
         with torch.enable_grad():
             turn = torch.zeros(len(rotation), 3, dtype=rotation.dtype, requires_grad=True)

@@ -290,7 +290,8 @@ def _to_world(up: Floats) -> Floats:
     if np.linalg.norm(forward) < 1e-3:  # straight down: the picture's top is away
         forward = np.array([0.0, -1.0, 0.0]) + z[1] * z
     y = forward / np.linalg.norm(forward)
-    return np.stack((np.cross(y, z), y, z))
+    x: Floats = np.cross(y, z)
+    return np.stack((x, y, z))
 
 
 def _quaternion(rotation: Floats) -> Quaternion:

@@ -15,7 +15,9 @@ from .plate import filled
 from .scene import RIM
 
 if TYPE_CHECKING:
-    from ..world.arrays import Bytes, Floats
+    from ..world.arrays import Bools, Bytes, Floats
+
+MASKED = 0.1  # of a mask, from which on the picture shows too much of a body to be taken for what is behind it
 
 
 def looks_like(scene: Scene, picture: Bytes, masks: Floats) -> Scene:
@@ -29,7 +31,8 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats) -> Scene:
             f"masks {list(masks.shape)} and a picture of {width}x{height} do not fit a scene of {len(scene.bodies)} "
             f"bodies, {scene.width}x{scene.height}: expected one mask a body, all of one size"
         )
-    hole = dilated((masks > 0.1).any(0), max(2, round(RIM * width))) if len(masks) else np.zeros((height, width), bool)
+    covered: Bools = np.any(masks > MASKED, axis=0)
+    hole = dilated(covered, max(2, round(RIM * width)))
     if hole.all():
         raise SceneError("the masks leave no pixel from which to fill what they hide")
     rows, columns = np.mgrid[0:height, 0:width] + 0.5
