@@ -46,13 +46,15 @@ TOOLTIPS = {
     "the video, or one for all. Without a mask all is generated anew, guided by the video.",
     "reference_image": "For VACE: who or what should appear, one picture or several, shown whole on white. For "
     "Fun-Control: one picture, resized to cover the video.",
-    "draft": "A video of what will happen, from VDiT Simulate: the bundled models follow it, and where they show the "
-    "same, its own pixels are taken. Resized to cover the video; another length is stretched over it. Without "
-    "start_image its first frame is the start picture.",
-    "draft_mask": "1 where the video must show what the draft does (moving bodies), 0 where the model decides how far. "
-    "As many frames as the draft, or one for all.",
-    "draft_strength": "How far the draft is followed, 0 to 1. 1: to the end. Lower: only while a frame is noisier than "
-    "1 minus this; the model then goes on by itself. 0: ignored.",
+    "draft": "A video of what will happen, from VDiT Simulate. The bundled models follow it, and where they show the "
+    "same, its own pixels are taken; Wan models begin from it, noised. Resized to cover the video; another length is "
+    "stretched over it. Without start_image its first frame is the start picture.",
+    "draft_mask": "1 where the video must show what the draft does, 0 where the model decides how far. Bundled models: "
+    "1 on moving bodies. Wan models: 1 on what stays as it is drawn, between 0 and 1 for that share of the steps. As "
+    "many frames as the draft, or one for all.",
+    "draft_strength": "How far the draft is followed, 0 to 1; 0: ignored. Bundled models follow it while a frame is "
+    "noisier than 1 minus this, at 1 to the end. Wan models leave out this share of their schedule and begin from the "
+    "noised draft: 0.2 where much may change, 0.7 where it is good.",
     "-> conditioning": "The shot, for VDiT Sample.",
 }
 

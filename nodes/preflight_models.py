@@ -83,9 +83,10 @@ def readable(node: Wired) -> None:
     from ..pipeline import check_inputs
 
     facts, strength = facts_of(loader_of(node)), node.number("strength")
-    if facts is None or strength is None:
+    draft = node.number("draft_strength", 1.0)
+    if facts is None or strength is None or draft is None:
         return
-    check_inputs(facts, _given(node), strength)
+    check_inputs(facts, _given(node), strength, draft)
     if not node.has("positive"):
         check_part(facts.has_text, "text", node.title, facts.title)
     if any(node.has(name) for name in PICTURES) and strength and not _has_native_vae(node):

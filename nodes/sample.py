@@ -118,7 +118,8 @@ class VDiTSample(io.ComfyNode):
         if made.first_picture is not None:
             lines.append("Begun with a picture that was made of the words first")
         if made.draft is not None and conditioning.draft is not None:
-            lines.append("Follows the draft that is wired to VDiT Encode Conditioning")
+            left_out = f", which stands for the first {made.draft.strength:.0%} of the schedule"
+            lines.append(f"Follows the draft that is wired{'' if model.config.draft else left_out}")
         elif made.draft is not None:
             camera = "the path of the camera, and " * made.draft.camera_moves
             lines.append(f"Predicted: {camera}where the balls of the start picture will go")

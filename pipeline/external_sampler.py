@@ -45,6 +45,8 @@ class ExternalShot:
         self.shape = (one, channels, self.before + count, height, width)
         if self.inputs.flow is not None and self.inputs.flow.by_noise:
             raise ValueError("flow as warped noise is the noise itself, which this sampler makes: use VDiT Sample")
+        if self.inputs.guidance is not None:
+            raise ValueError("a draft is followed by beginning from it, which this sampler decides: use VDiT Sample")
         if self.inputs.extra and run.conditioning.strength < 1:
             raise ValueError("an end picture that is let go (strength below 1) needs VDiT Sample; set strength to 1")
 

@@ -13,7 +13,7 @@ from ..drafting import Draft
 from .inputs import BundledInputs, ModelInputs
 from .values import ClipSpec, Run
 from .wan_inputs import WanInputs
-from .wan_tasks import READERS, check_task
+from .wan_tasks import READERS, check_draft, check_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,8 +55,11 @@ class BundledFamily:
         check_modules(model.config, shot.controls)
         self._check_read(model.config, given_inputs(shot))
 
-    def check_given(self, model: Described, given: Mapping[str, object], strength: float) -> None:
-        """As `check`, of inputs that are known by name only, before there is a shot; strength: of the pictures."""
+    def check_given(self, model: Described, given: Mapping[str, object], strength: float, draft: float) -> None:
+        """As `check`, of inputs that are known by name only, before there is a shot.
+
+        strength: of the pictures; draft: that of the draft.
+        """
         for name in MODULES:
             if name in given:
                 check_module(model.config, name)
@@ -109,12 +112,14 @@ class WanFamily(BundledFamily):
     def check(self, model: WorldModel, shot: Shot) -> None:
         """Each variant reads what its task needs."""
         assert model.variant is not None
-        check_task(model.variant, model.config, given_inputs(shot), shot.strength)
+        self.check_given(model, given_inputs(shot), shot.strength, shot.draft_strength)
 
-    def check_given(self, model: Described, given: Mapping[str, object], strength: float) -> None:
+    def check_given(self, model: Described, given: Mapping[str, object], strength: float, draft: float) -> None:
         """Each variant reads what its task needs."""
         assert model.variant is not None
         check_task(model.variant, model.config, given, strength)
+        if given.get("draft") is not None:
+            check_draft(model.variant.title, draft)
 
     def scheduler(self, config: VDiTConfig) -> str:
         """Wan's own solver comes with Wan's own schedule; models distilled for few steps learned the plain one."""
@@ -130,7 +135,7 @@ class WanFamily(BundledFamily):
 
     def expected(self, conditioning: Conditioning, draft: Draft | None, clip: ClipSpec) -> Draft | None:
         """Decoded frames are used as they are."""
-        return draft
+        return None
 
     def after_window(self, model: WorldModel, frames: Tensor, latent: Tensor) -> tuple[Tensor, Tensor | None]:
         """The last frames as pictures."""
@@ -145,9 +150,12 @@ def family_of(model: WorldModel) -> BundledFamily:
     return FAMILIES[model.family]
 
 
-def check_inputs(model: Described, given: Mapping[str, object], strength: float) -> None:
-    """Raise ControlError for inputs, by the names of given_inputs, that a model does not read or cannot do without."""
-    FAMILIES[model.family].check_given(model, given, strength)
+def check_inputs(model: Described, given: Mapping[str, object], strength: float, draft: float) -> None:
+    """Raise ControlError for inputs, by the names of given_inputs, that a model does not read or cannot do without.
+
+    strength: of the pictures; draft: that of the draft.
+    """
+    FAMILIES[model.family].check_given(model, given, strength, draft)
 
 
 def given_inputs(shot: Shot) -> dict[str, object]:

@@ -97,17 +97,18 @@ def _sample(run: Run, use: RunSettings) -> Tensor:
         run.context.device,
         run.context.hooks,
     )
-    sigmas, space, draft = schedule(use.steps, use.shift, use.scheduler), model.space, run.continuation.draft
-    transformer, solver, levels = model.transformer, use.solver, None
+    space, transformer, solver, levels = model.space, model.transformer, use.solver, None
     with torch.no_grad():
         inputs = family_of(model).inputs(run)
+        draft, guidance = inputs.draft, inputs.guidance
+        sigmas = schedule(use.steps, use.shift, use.scheduler, 1.0 if guidance is None else guidance.first)
         shape, before = run.clip.latent_shape(space), inputs.before
         count = shape[2]
         noise = noise_from_seed(seed, shape, before + inputs.extra, device)
         own, more = noise[:, :, :count], noise[:, :, count:]
         noise = torch.cat((more[:, :, :before], inputs.noise(own), more[:, :, before:]), 2)
         transformer = until_released(transformer, draft)
-        if use.frame_lag:
+        if use.frame_lag and guidance is None:
             held = held_mask(inputs.held, noise.shape[2], device)
             levels = levels_of_sigma(held, use.frame_lag)
             transformer = with_frame_levels(transformer, held, levels)
@@ -128,6 +129,7 @@ def _sample(run: Run, use: RunSettings) -> Tensor:
             model_sigma=lambda sigma: model_sigma(sigma, use.scheduler),
             frame_levels=levels,
             fresh_noise=noise_after_seed(seed, noise.shape),
+            draft=guidance,
         )
         latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
         return of_clip(latent).cpu()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..control.fit import check_modules, fitted
 from ..control.pictures import PictureError, cover
 from ..control.span import applies
+from ..sampling.draft_guidance import DraftGuidance
 from ..sampling.held import HeldFrames
 from ..sampling.schedule import nearest_step
 
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
 class ModelInputs:
     """What the transformer reads beside noise and words in one run.
 
-    held: frames to hold, or None. before, extra: latent frames in front of the clip (references) and behind it (an end
-    picture), to be dropped at the end. one_sigma: the transformer takes one noise level for all frames.
+    held: frames to hold, or None. guidance: a draft that the sampling begins from, for models that do not read one.
+    before, extra: latent frames in front of the clip (references) and behind it (an end picture), to be dropped at the
+    end. one_sigma: the transformer takes one noise level for all frames.
     """
 
     before = 0
     extra = 0
     one_sigma = False
     held: HeldFrames | None = None
+    guidance: DraftGuidance | None = None
     draft: Draft | None = None
 
     def __init__(self, space: Codec, controls: Controls, clip: ClipSpec):

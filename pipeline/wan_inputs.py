@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..control.pictures import PictureError, contain, cover, cover_masks
 from ..control.span import ControlError, applies
+from ..sampling.draft_guidance import DraftGuidance
 from ..sampling.held import HeldFrames
 from .inputs import ModelInputs
 
@@ -33,7 +34,7 @@ class WanInputs(ModelInputs):
         model, conditioning, clip = run.model, run.conditioning, run.clip
         assert model.variant is not None
         super().__init__(model.space, conditioning.controls, clip)
-        self.model, self.conditioning, self.device = model, conditioning, run.context.device
+        self.run, self.model, self.conditioning, self.device = run, model, conditioning, run.context.device
         self.config, self.task, self.rays = model.config, model.variant.task, model.config.camera_rays
         self.size, self.grid = (clip.width, clip.height), clip.latent_shape(self.space)[2:]
         ignored = conditioning.strength == 0
@@ -44,6 +45,7 @@ class WanInputs(ModelInputs):
         references = conditioning.reference if self.task == "vace" else None
         self.before = 0 if references is None else len(references)
         self.held = self._held()
+        self.guidance = self._guidance()
         self.one_sigma = self.held is None
         self.constant = {"image": self._image(), "reference": self._reference()}
 
@@ -101,6 +103,31 @@ class WanInputs(ModelInputs):
         latent[:, :, : first.shape[2]] = first
         held = torch.arange(latent.shape[2], device=self.device) < first.shape[2]
         return HeldFrames(latent, held, self.conditioning.strength)
+
+    def _guidance(self) -> DraftGuidance | None:
+        """The shot's draft, with the references of a VACE model in front and held pictures as they are."""
+        import torch
+
+        if (draft := self.run.continuation.draft) is None:
+            return None
+        assert draft.latent is not None
+        latent = self.space.normalize(draft.latent.float())
+        if self.held is not None:
+            latent = self.held.latent.where(self.held.mask, latent)
+        hold = None
+        if draft.coverage is not None:  # of a cell as of its least certain pixel
+            side, (t, h, w) = self.space.spatial, draft.coverage.shape
+            cells = draft.coverage.view(t, h // side, side, w // side, side).amin((2, 4))
+            first = cells[:1].expand(self.space.temporal - 1, -1, -1)  # the first latent frame is one frame
+            hold = torch.cat((first, cells)).view(-1, self.space.temporal, h // side, w // side).amin(1)
+            hold = hold[None, None].to(self.device)
+        if self.before:
+            references = self.conditioning.reference
+            assert references is not None
+            front = [self._encoded(contain(picture[None], *self.size)) for picture in references]
+            latent = torch.cat((*front, latent), 2)
+            hold = None if hold is None else torch.nn.functional.pad(hold, (0, 0, 0, 0, self.before, 0))
+        return DraftGuidance(latent, 1.0 - draft.strength, hold)
 
     def _image(self) -> Tensor | None:
         """CLIP features; a Fun model without a picture reads zeros (VideoX-Fun, pipeline_wan_fun_control.py)."""

@@ -37,7 +37,7 @@ READERS = {  # models that read an input
     "reference_image": "a VACE model, or a Fun-Control model with a reference convolution",
     "clip_vision_output": "a model with an image branch (Wan 2.1 I2V, FLF2V, Fun)",
     "clip_vision_output_end": "a model with an image branch and an end picture (Wan 2.1 FLF2V, I2V)",
-    "draft": "a bundled model, give a VACE model the simulation's `depth` or `flow` in its place",
+    "draft": "a bundled model or one of the Wan family",
 }
 
 
@@ -49,7 +49,7 @@ def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object]
     task, title = variant.task, variant.title
     ignored = {"start_image", "end_image"} if strength == 0 else set[str]()
     wired = {name for name, value in given.items() if value is not None and not _without_effect(value)} - ignored
-    reads = set(READS[task])
+    reads = READS[task] | {"draft"}  # which the sampler begins from, whatever the model was trained to read
     if not config.image_dim:
         reads -= _CLIP
     if task == "control" and not config.ref_channels:
@@ -61,7 +61,7 @@ def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object]
     if needs and config.image_dim:
         needs += ["clip_vision_output"] + ["clip_vision_output_end"] * (config.image_tokens > 0)
     for name in needs:
-        if name not in wired:
+        if name not in wired and not (name == "start_image" and "draft" in wired):  # a draft begins with it
             made = "made with ComfyUI's CLIPVisionLoader (clip_vision_h) and CLIP Vision Encode"
             raise ControlError(f"{title} cannot do without `{name}`: wire it{f', {made}' * ('clip' in name)}")
     if {"control_mask"} <= wired and not {"control_video", "depth", "flow"} & wired:
@@ -74,6 +74,15 @@ def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object]
         raise ControlError(f"strength is {strength:g}, but {title} holds its pictures wholly: set it to 1")
     if task == "control" and "depth" in wired and (depth := cast(DepthMaps, given["depth"])).strength < 1:
         raise ControlError(f"the strength of depth is {depth.strength:g}, but {title} follows it wholly: set it to 1")
+
+
+def check_draft(title: str, strength: float) -> None:
+    """Raise ControlError for a draft that is followed so far that the model would have nothing to do."""
+    if strength == 1:
+        raise ControlError(
+            f"draft_strength is 1: {title} would give the draft back as it is. Set it to 0.2 where much may change, to "
+            "0.7 where the draft is good: sampling begins that far into the schedule, from the noised draft"
+        )
 
 
 def _without_effect(control: object) -> bool:

@@ -3,6 +3,7 @@
 x_s = (1-s)*x0 + s*noise with s in [0,1]; the denoiser predicts the velocity v = noise - x0. A model is a callable here.
 """
 
+from .draft_guidance import DraftGuidance
 from .flow_map import MAX_FLOW_MAP_STEPS, check_flow_map, towards_next_sigma
 from .guidance import guided
 from .held import HeldFrames
@@ -14,6 +15,7 @@ __all__ = [
     "MAX_FLOW_MAP_STEPS",
     "SCHEDULERS",
     "SOLVERS",
+    "DraftGuidance",
     "HeldFrames",
     "SampleOptions",
     "Step",

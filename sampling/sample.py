@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .draft_guidance import DraftGuidance
     from .types import Denoiser
 
 
@@ -33,11 +34,13 @@ class SampleOptions:
     model_sigma: the sigma that the model receives in place of the solver's (see schedule.model_sigma).
     frame_levels(sigma) [1 or B,T]: noise levels of frames that have their own when the clip is at sigma; the denoiser
     still receives the clip's. fresh_noise(): noise for the solvers that add it between steps, shaped as the first.
+    draft: what the sampling begins from in place of pure noise; sigmas must be of its share of the schedule.
     """
 
     model_sigma: Callable[[float], float] = float
     frame_levels: Callable[[float], Tensor] | None = None
     fresh_noise: Callable[[], Tensor] | None = None
+    draft: DraftGuidance | None = None
 
 
 def noise_from_seed(
@@ -96,7 +99,11 @@ def sample(
     fresh_noise, frame_levels = options.fresh_noise, options.frame_levels
     if solver in RENOISING and fresh_noise is None:
         raise ValueError(f"the solver {solver} adds noise between steps: give `fresh_noise`")
-    field = denoise if held is None else hold(denoise, held, noise)
+    draft = options.draft
+    if draft is not None and draft.first == 0:
+        return draft.latent.clone()
+    field = denoise if draft is None else draft.follow(denoise, noise, sigmas)
+    field = field if held is None else hold(field, held, noise)
     batch, frames, total = noise.shape[0], noise.shape[2], len(sigmas) - 1
 
     def velocity(x: Tensor, s: float) -> Tensor:
@@ -121,10 +128,12 @@ def sample(
 
     def drawn() -> Tensor:
         assert fresh_noise is not None
-        fresh = fresh_noise().to(noise)  # held frames keep the noise that their exact velocity is made of
+        fresh = fresh_noise().to(noise)  # what is held keeps the noise that its exact velocity is made of
+        fresh = fresh if draft is None or draft.kept is None else noise.where(draft.kept, fresh)
         return fresh if held is None else noise.where(held.mask, fresh)
 
-    x = SOLVERS[solver](velocity, noise, sigmas, report, level, *([drawn] if solver in RENOISING else []))
+    x = noise if draft is None else draft.begin(noise, sigmas[0])
+    x = SOLVERS[solver](velocity, x, sigmas, report, level, *([drawn] if solver in RENOISING else []))
     if held is not None and held.strength == 1.0 and sigmas[-1] == 0.0:
         x = held.latent.where(held.mask, x)  # exact to the bit, not to rounding
     return x

@@ -13,8 +13,8 @@ def shift_sigma(sigma: float, shift: float) -> float:
     return shift * sigma / (1.0 + (shift - 1.0) * sigma)
 
 
-def schedule(steps: int, shift: float = 1.0, scheduler: str = "simple") -> list[float]:
-    """`steps` + 1 sigmas from the noise down to exactly 0.
+def schedule(steps: int, shift: float = 1.0, scheduler: str = "simple", first: float = 1.0) -> list[float]:
+    """`steps` + 1 sigmas from the noise down to exactly 0; with `first` below 1 over that last share of the schedule.
 
     simple: uniform from 1, then shifted (ComfyUI's "simple"); four-step students (LightX2V) were trained on it.
     normal: uniform between the shifted ends 1 and 1/1000, then shifted again (ComfyUI's "normal", diffusers' Euler).
@@ -31,9 +31,9 @@ def schedule(steps: int, shift: float = 1.0, scheduler: str = "simple") -> list[
         last = shift_sigma(0.001, shift)
         uniform = [1.0 - (1.0 - last) * i / max(steps - 1, 1) for i in range(steps)] + [0.0]
     else:
-        first = 0.999 if scheduler == "wan" else 1.0
-        uniform = [first * i / steps for i in range(steps, -1, -1)]
-    return [shift_sigma(sigma, shift) for sigma in uniform]
+        most = 0.999 if scheduler == "wan" else 1.0
+        uniform = [most * i / steps for i in range(steps, -1, -1)]
+    return [shift_sigma(first * sigma, shift) for sigma in uniform]
 
 
 def model_sigma(sigma: float, scheduler: str) -> float:
