@@ -127,8 +127,8 @@ def files_of(
     file: str, low_noise_file: str, vae: str, text_encoder: str, tokenizer: str
 ) -> tuple[Path, Path | None, Path | None, Path | None, Path | None]:
     """The files behind the widgets, in their order. Raises FileNotFoundError; ValueError for names that lead out."""
-    texts = (_optional("text_encoders", name) for name in (text_encoder, tokenizer))
-    return _path(file), _optional(FOLDER, low_noise_file), _optional("vae", vae), *texts
+    words, tokens = (_optional("text_encoders", name) for name in (text_encoder, tokenizer))
+    return _path(file), _optional(FOLDER, low_noise_file), _optional("vae", vae), words, tokens
 
 
 def _file_input(name: str, files: list[str]) -> io.WidgetInput:

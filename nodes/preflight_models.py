@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .comfy import device_room, main_room, model_path
 from .load import files_of
+from .lora import EXPERTS
 from .lora import FOLDER as LORAS
 from .wired import Wired
 
@@ -58,10 +59,11 @@ def loadable(node: Wired) -> None:
 def lora(node: Wired) -> None:
     """Raise CheckpointError for a LoRA of another model."""
     file, facts = node.text("file"), facts_of(loader_of(node))
+    experts = EXPERTS.get(node.text("expert", "both") or "")
     if file is not None:
         path = model_path(LORAS, file)
-        if facts is not None:
-            facts.check_loras([path])
+        if facts is not None and experts is not None:
+            facts.check_lora(path, experts)
 
 
 def codec_for(node: Wired) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted, io, progress, torch_device, use_models, verdict
+from .comfy import check_interrupted, device_room, io, progress, torch_device, use_models, verdict
 from .sessions import session_of
 from .types import (
     VDiTConditioning,
@@ -108,7 +108,16 @@ class VDiTSample(io.ComfyNode):
         remarks = pipeline.outside_training(model, clip) + pipeline.unused(conditioning.controls, use.steps)
         device, session = torch_device(), session_of(model)
         one = getattr(model.transformer, "high", model.transformer)
-        room = pipeline.sampling_bytes(model, clip, use.guidance != 1, one.dtype.itemsize)
+        guided, itemsize = use.guidance != 1, one.dtype.itemsize
+        free, on_device = device_room()
+        pipeline.check_room(
+            model,
+            clip,
+            lambda clip: pipeline.reserve(0, on_device) + pipeline.sampling_bytes(model, clip, guided, itemsize),
+            free,
+            "one step of the model",
+        )
+        room = pipeline.sampling_bytes(model, clip, guided, itemsize)
         use_models([*model.transformers, model.codec], device, room)  # the codec draws the previews
         hooks = pipeline.Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
         context = session.context(device, hooks)

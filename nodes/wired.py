@@ -68,7 +68,7 @@ class Wired:
 
     def upstream(self) -> Iterator[Wired]:
         """All nodes that this one needs, the nearest first."""
-        seen, waiting = {self.id}, [self]
+        seen, waiting = {self.id}, list[Wired]([self])
         while waiting:
             node = waiting.pop(0)
             for name in node.inputs:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import refusals
+import wan_files as make
 from vdit.host import folders, run
 from vdit.host.catalog import load_nodes
 from vdit.host.command import Refused
@@ -17,6 +18,7 @@ from vdit.host.validation import InvalidPrompt, validate
 from vdit.machine import limits
 from vdit.model.files import bundle
 from vdit.model.files.facts import facts_of
+from vdit.model.variants import VARIANTS
 from vdit.nodes import preflight
 from vdit.nodes import told as nodes_told
 from vdit.pipeline import ClipSpec, check_clip, check_room, frames_bytes, lattice_of
@@ -138,3 +140,14 @@ def test_a_prompt_that_is_no_graph_is_no_fault_of_the_checks():
     loop = {"model": refusals.node("VDiTLoadLoRA", model=["model", 0], file="x"), "shot": None, "sample": {"inputs": 3}}
     loop["frames"] = refusals.node("VDiTDecode", model=["model", 0], latent=["frames", 0])
     assert isinstance(preflight.faults_of(loop), list)
+
+
+def test_a_lora_is_judged_by_the_header_of_its_model(base):
+    state = make.random_state(make.tiny(VARIANTS["t2v-a14b"]).config)
+    model = make.single(base / "models" / "diffusion_models" / "small.safetensors", state)
+    make.lora(base / "models" / "loras" / "fits.safetensors", state)
+    facts = facts_of(model, model)
+    for experts in ("high", "low"), ("low",):
+        facts.check_lora(base / "models" / "loras" / "fits.safetensors", experts)
+    with pytest.raises(ValueError, match="Flux"):
+        facts.check_lora(base / "models" / "loras" / "Flux LoRA.safetensors", ("low",))

@@ -52,15 +52,16 @@ class ModelFacts:
         """Of "codec" and "text", those that it has."""
         return frozenset(name for name, has in (("codec", self.has_codec), ("text", self.has_text)) if has)
 
-    def check_loras(self, paths: Sequence[Path]) -> None:
-        """Raise CheckpointError for a LoRA of another model, from headers alone."""
+    def check_lora(self, path: Path, experts: Sequence[str]) -> None:
+        """Raise CheckpointError for a LoRA of another model, from headers alone; experts: which of two get it."""
         from ..vdit import VDiT
         from ..wan import WanTransformer
         from .lora import check_loras
 
         with torch.device("meta"):
             model = VDiT(self.config) if self.variant is None else WanTransformer(self.config)
-        check_loras(model, [(path, 1.0) for path in paths])
+        for expert in experts if self.variant is not None and self.variant.experts else ("high",):
+            check_loras(model, [(path, 1.0)], expert)
 
 
 def facts_of(

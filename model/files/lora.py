@@ -102,11 +102,11 @@ def with_loras(
     return replace(model, transformer=transformer), report
 
 
-def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]]) -> LoraReport:
+def check_loras(model: nn.Module, loras: Sequence[tuple[str | Path, float]], expert: str = "high") -> LoraReport:
     """The report that apply_loras would give, from headers alone; the model may be on meta."""
     report = LoraReport()
     for path, _ in loras:
-        _plan(model, Path(path), report)
+        _plan(model, Path(path), report, expert)
     return report
 
 
