@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,8 +57,8 @@ class Labels:
         return self.inside & (self.visible <= HIDDEN)
 
 
-def label(clip: Clip) -> Labels:
-    """Label a clip by its first ball. Raises ValueError when the scene has no ball."""
+def label(clip: Clip, check: Callable[[], None] = lambda: None) -> Labels:
+    """Label a clip by its first ball; check may raise to cancel. Raises ValueError when the scene has no ball."""
     scene = clip.scene
     if not scene.balls:
         raise ValueError(f"scene {scene.family} of seed {scene.seed} has no ball; there is nothing to judge")
@@ -76,7 +77,7 @@ def label(clip: Clip) -> Labels:
         split=scene.split,
         fps=float(scene.fps),
         truth=truth,
-        background=clean_background(empty, width, height).numpy().astype(np.float32),
+        background=clean_background(empty, width, height, check).numpy().astype(np.float32),
         center=np.stack([u, v], -1),
         radius=radius,
         visible=np.minimum(ball.sum((1, 2)) / (np.pi * radius**2), 1.0),

@@ -127,7 +127,7 @@ def run(
     done, total = 0, plan.clips * len(videos)
     for part in plan.parts():
         tally = Tally()
-        for seed, clip_of in _clips(out, part, plan, tally):
+        for seed, clip_of in _clips(out, part, plan, tally, check or (lambda: None)):
             for who, video in videos.items():
                 path = _result_path(out, who, part, seed) if out else None
                 found = read_json(path) if path else None
@@ -175,7 +175,7 @@ def noise_seed(labels: Labels) -> int:
 
 
 def _clips(
-    out: Path | None, part: Part, plan: Plan, tally: Tally
+    out: Path | None, part: Part, plan: Plan, tally: Tally, check: Check
 ) -> Iterator[tuple[int, Callable[[], tuple[Clip, Labels]]]]:
     """Scene seeds, and clips with labels; on a second run a clip is made only when something of it is missing."""
     path = out / "clips" / f"{part.name}.json" if out else None
@@ -184,18 +184,18 @@ def _clips(
         tally.taken = len(known["seeds"])
         tally.left_out.update(known["left_out"])
         for seed in known["seeds"]:
-            yield seed, cache(partial(_taken, part, plan.form, seed))
+            yield seed, cache(partial(_taken, part, plan.form, seed, check))
         return
     seeds: list[int] = []
-    for clip, labels in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally):
+    for clip, labels in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally, check):
         seeds.append(labels.seed)
         yield labels.seed, lambda made=(clip, labels): made
     if path is not None:
         write_json(path, {"seeds": seeds, "left_out": dict(tally.left_out)})
 
 
-def _taken(part: Part, form: Format, seed: int) -> tuple[Clip, Labels]:
-    made = take(part.suite, part.family, part.split, seed, form)
+def _taken(part: Part, form: Format, seed: int, check: Check) -> tuple[Clip, Labels]:
+    made = take(part.suite, part.family, part.split, seed, form, check)
     if isinstance(made, str):
         raise ValueError(f"scene {seed} of {part.name} cannot be judged any more: {made}")
     return made

@@ -14,6 +14,8 @@ check that asks for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import coherence, obedience, permanence, physics
 from .checks import Score
 from .labels import Labels
@@ -28,8 +30,11 @@ SUITES = {
 SCORED = tuple(name for name, suite in SUITES.items() if suite.score)
 
 
-def score(suite: str, frames: Video, labels: Labels, known: int = 5) -> Score:
-    """Score frames [T, H, W, 3] (any size of the clip's aspect) by one of SCORED. Raises FramesError, ValueError."""
+def score(suite: str, frames: Video, labels: Labels, known: int = 5, check: Callable[[], None] = lambda: None) -> Score:
+    """Score frames [T, H, W, 3] (any size of the clip's aspect) by one of SCORED; check may raise to cancel.
+
+    Raises FramesError, ValueError.
+    """
     judge = SUITES[suite].score if suite in SUITES else None
     if judge is None:
         raise ValueError(f"suite {suite!r} is unknown; choose one of {', '.join(SCORED)}")
@@ -37,5 +42,8 @@ def score(suite: str, frames: Video, labels: Labels, known: int = 5) -> Score:
         raise ValueError(f"{known} known frames of {labels.frames}; expected 1 to {labels.frames - 1}")
     if reason := SUITES[suite].unsuitable(labels, known):
         raise ValueError(f"this clip ({labels.family}, seed {labels.seed}) cannot be judged for {suite}: {reason}")
+    check()
     frames = validated_frames(frames, labels)
-    return judge(frames, labels, track_ball(frames, labels), known)
+    track = track_ball(frames, labels, check)
+    check()
+    return judge(frames, labels, track, known)

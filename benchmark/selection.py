@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,14 +109,24 @@ def _unsuitable_motion(scene: Scene, motion: Motion, suite: str, form: Format) -
 
 
 def draw(
-    suite: str, family: str, split: str, seed: int, count: int, form: Format | None = None, tally: Tally | None = None
+    suite: str,
+    family: str,
+    split: str,
+    seed: int,
+    count: int,
+    form: Format | None = None,
+    tally: Tally | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Clip, Labels]]:
-    """Up to `count` clips that the suite can judge, the same for the same arguments. Fewer when few scenes suit."""
+    """Up to `count` clips that the suite can judge, the same for the same arguments. Fewer when few scenes suit.
+
+    check: called often, may raise to cancel.
+    """
     tally = tally or Tally()
     for tries, one in enumerate(candidates(seed, suite, family, split)):
         if tally.taken == count or tries >= RULES.tries * count:
             return
-        made = take(suite, family, split, one, form)
+        made = take(suite, family, split, one, form, check)
         if isinstance(made, str):
             tally.left_out[made] += 1
             continue
@@ -124,12 +134,14 @@ def draw(
         yield made
 
 
-def take(suite: str, family: str, split: str, seed: int, form: Format | None = None) -> tuple[Clip, Labels] | str:
+def take(
+    suite: str, family: str, split: str, seed: int, form: Format | None = None, check: Callable[[], None] = lambda: None
+) -> tuple[Clip, Labels] | str:
     """The clip of one scene seed with its labels, or why the suite cannot judge it."""
     form = form or Format()
     scene = sample_scene(seed, family, split=split, frames=form.frames_of(suite), fps=form.fps)
-    if reason := _unsuitable_motion(scene, simulate(scene), suite, form):
+    if reason := _unsuitable_motion(scene, simulate(scene, check), suite, form):
         return reason
-    clip = render_scene(scene, form.width, form.height)
-    labels = label(clip)
+    clip = render_scene(scene, form.width, form.height, check)
+    labels = label(clip, check)
     return unsuitable(clip, labels, suite, form.known) or (clip, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +72,29 @@ def validated_frames(frames: Video, labels: Labels) -> Floats:
     return opencv.resized(x, width, height, how).clip(0.0, 1.0)
 
 
-def ball_mask(frames: Floats, labels: Labels, shades: Floats | None = None, *, rivals: bool = True) -> Bools:
+def ball_mask(
+    frames: Floats,
+    labels: Labels,
+    shades: Floats | None = None,
+    *,
+    rivals: bool = True,
+    check: Callable[[], None] = lambda: None,
+) -> Bools:
     """[T, H, W]: pixels nearer to the ball's colours than to the background, in light or shadow, without thin lines.
 
     shades: of another ball than the first. rivals: pixels nearer to another ball's colours are left to that ball.
+    check: called for each frame, may raise to cancel.
     """
     shades = labels.shades if shades is None else shades
     background = np.broadcast_to(labels.background, frames.shape)
     mask = np.zeros(frames.shape[:3], bool)
-    changed = np.abs(frames - background).max(-1) > BACKGROUND_DISTANCE / 2
+    changed = np.zeros(frames.shape[:3], bool)
+    for t, frame in enumerate(frames):
+        check()
+        changed[t] = np.abs(frame - background[t]).max(-1) > BACKGROUND_DISTANCE / 2
     pixels = frames[changed]
     to_background = background_distance(pixels, background[changed])
+    check()
     to_ball = _shade_distance(pixels, shades)
     found = (to_background > BACKGROUND_DISTANCE) & (to_ball < np.minimum(to_background, BALL_DISTANCE))
     if rivals and len(labels.other_shades):
@@ -107,12 +120,13 @@ def _shade_distance(pixels: Floats, shades: Floats) -> Floats:
     return np.sqrt(np.maximum(square, 0.0))
 
 
-def track_ball(frames: Floats, labels: Labels) -> Track:
-    """Find the first ball in every frame of a validated video."""
+def track_ball(frames: Floats, labels: Labels, check: Callable[[], None] = lambda: None) -> Track:
+    """Find the first ball in every frame of a validated video. check: called for each, may raise to cancel."""
     count = len(frames)
     center, color = np.full((count, 2), np.nan), np.full((count, 3), np.nan)
     area, parts = np.zeros(count), np.zeros(count, int)
-    for t, mask in enumerate(ball_mask(frames, labels)):
+    for t, mask in enumerate(ball_mask(frames, labels, check=check)):
+        check()
         min_area = max(MIN_AREA_PX, MIN_AREA_SHARE * np.pi * labels.radius[t] ** 2)
         part_of, sizes, centroids = opencv.connected_parts(mask)
         real = np.nonzero(sizes >= min_area)[0]

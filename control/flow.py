@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.pixels import pixel_grid, sample_bilinear
-from .depth import check_same_shape
+from .depth import all_finite, check_same_shape
 from .signals import POOL
 from .span import ControlError, check_span
 
@@ -39,9 +39,8 @@ class FlowField:
             )
         if min(flow.shape[1:3]) < POOL:
             raise ControlError(f"flow is {flow.shape[2]}x{flow.shape[1]} pixels; expected at least {POOL}x{POOL}")
-        bad = torch.stack([~torch.isfinite(f).all() for f in flow])  # frame by frame: the test makes copies
-        if bad.any():
-            t = int(bad.nonzero()[0])
+        if not all_finite(flow):
+            t = next(t for t, frame in enumerate(flow) if not all_finite(frame))
             raise ControlError(
                 f"flow, frame {t}: {int((~torch.isfinite(flow[t])).sum()):,} values are NaN or infinite; give numbers, "
                 "and 0 in `valid` where nothing is known"
@@ -53,10 +52,9 @@ class FlowField:
             raise ControlError(
                 f"flow is {list(flow.shape)} but its `valid` {list(valid.shape)}; expected {list(flow.shape[:3])}"
             )
-        if not (valid >= 0).all() or not (valid <= 1).all():
-            raise ControlError(
-                f"flow: `valid` runs from {valid.min():.4g} to {valid.max():.4g}; expected 0 (free) to 1 (given)"
-            )
+        low, high = valid.aminmax()
+        if not (low >= 0 and high <= 1):
+            raise ControlError(f"flow: `valid` runs from {low:.4g} to {high:.4g}; expected 0 (free) to 1 (given)")
         if self.how not in HOW:
             raise ControlError(f"flow: how is {self.how!r}; expected one of {', '.join(HOW)}")
         check_span("flow", self.strength, self.start, self.end)

@@ -44,11 +44,11 @@ def over_picture(field: FlowField, picture: Tensor, check: Callable[[], None] = 
 
     check: called for each frame, may raise to cancel.
     """
-    single = [FlowField(field.flow[t : t + 1], field.valid[t : t + 1]) for t in range(len(field.flow))]
-    full = 1e-6
-    for frame in single:
+    single, full = [], 1e-6
+    for t in range(len(field.flow)):
         check()
-        full = max(full, max_speed(frame))
+        single.append(FlowField(field.flow[t : t + 1], field.valid[t : t + 1]))
+        full = max(full, max_speed(single[-1]))
     shown = torch.empty(len(single), *picture.shape[1:])
     for t, frame in enumerate(single):
         check()

@@ -6,6 +6,7 @@ nearer surfaces occlude them. What no picture has shown is not invented.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,20 +53,25 @@ class _View(NamedTuple):
     visible: Tensor
 
 
-def composite(composition: Composition) -> Draft:
-    """Draw the draft of a composition; it begins with the composition's pictures."""
+def composite(composition: Composition, check: Callable[[], None] = lambda: None) -> Draft:
+    """Draw the draft of a composition; it begins with the composition's pictures. check: may raise to cancel."""
     c = composition
     count, height, width = c.pictures.shape[:3]
     tracks, views = _far_to_near(c.tracks, count - 1), CameraViews(c.camera, width, height)
+    check()
     geometry = _geometry(c, views)
+    check()
     if geometry.floor is not None and tracks.shape[1]:
         tracks = _above_floor(tracks, count, views, geometry.floor)
     later, layers = tracks[count:], _layers(c, geometry, tracks[:count], views)
+    check()
     video = torch.cat((c.pictures, layers.plate.expand(len(later), -1, -1, -1)))
     future = video[count:]
+    check()
     if layers.receiver is not None:
         layers.receiver.add_shadows(future, layers.receiver.shadows(*views.spheres(later)))
     occluders = layers.occluders.expand(len(later), -1, -1)
+    check()
     if c.camera is not None:
         view = _reprojection(c, c.camera, geometry)
         future[:], occluders = view.warp(future), view.inverse_depth
@@ -76,6 +82,7 @@ def composite(composition: Composition) -> Draft:
             occluders = without_floor(occluders, floor)
     coverage = torch.zeros(len(tracks), height, width)
     for sprite, track in zip(layers.sprites, later.unbind(1), strict=True):
+        check()
         shade = ball_shading(track, views, layers.light, geometry.floor, later=True)
         draw_ball((sprite * shade[:, None]).clamp_max(1), track, future, occluders, coverage[count:])
     return Draft(video, coverage, camera_moves=c.camera is not None)

@@ -5,7 +5,7 @@ Balls go on as they move in the pictures, as the prompt and noise decide, or as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,13 +61,18 @@ class DraftRequest:
         return self.noise
 
 
-def predict_draft(dynamics: ObjectDynamics, request: DraftRequest, cache: PerceptionCache | None = None) -> Draft:
-    """Draft of a video.
+def predict_draft(
+    dynamics: ObjectDynamics,
+    request: DraftRequest,
+    cache: PerceptionCache | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Draft:
+    """Draft of a video. check: called between the steps of the drawing, may raise to cancel.
 
     Raises NoPrediction where balls cannot reach the end picture, where the camera moves and no path, flow or depth says
     how, and where depth or flow move more than balls and no camera explains it.
     """
-    return composite(predict_motion(dynamics, request, PerceptionCache() if cache is None else cache))
+    return composite(predict_motion(dynamics, request, PerceptionCache() if cache is None else cache), check)
 
 
 def shows_ball(dynamics: ObjectDynamics, picture: Tensor) -> bool:

@@ -8,9 +8,10 @@ import logging
 import sys
 from typing import NamedTuple
 
+from ..machine.importing import ended_by_ctrl_c
 from .allocator import keep_freed_memory
 from .command import Refused
-from .leaving import INTERRUPTED, leaving_within
+from .leaving import INTERRUPTED, leave, leaving_within
 
 
 class Command(NamedTuple):
@@ -50,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     keep_freed_memory()
     try:
-        return importlib.import_module(command.module, __package__).main(argv[1:]) or 0
+        with ended_by_ctrl_c():
+            module = importlib.import_module(command.module, __package__)
+        return module.main(argv[1:]) or 0
     except KeyboardInterrupt:
         print("Cancelled.", file=sys.stderr)
         return INTERRUPTED
@@ -69,11 +72,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """Run the command as the whole process. Ctrl+C ends it soon, except `train`, which first saves its state."""
-    if sys.argv[1:2] == ["train"]:
-        return main()
+    """Run the command as the whole process, which Ctrl+C ends within a second."""
     with leaving_within():
-        return main()
+        status = main()
+        if status == INTERRUPTED:  # threads that are still inside a library are not waited for
+            leave()
+    return status
 
 
 def parser() -> argparse.ArgumentParser:

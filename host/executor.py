@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
 
+from ..machine.importing import imported
 from . import api, dynamic
 from .running import Interrupted, Running, current
 from .validation import Checked, Prompt, accepted, is_link, overrides, title
@@ -102,7 +103,7 @@ class _Run:
         self.result.cached = [node_id for node_id in self.order if keys[node_id] in remembered]
         self._announce("execution_cached", nodes=self.result.cached)
         try:
-            with inference_mode():
+            with inference_mode(self._raise_if_stopped):
                 for node_id in self.order:
                     known = remembered.get(keys[node_id])
                     if known is None:
@@ -270,9 +271,10 @@ def fingerprint(cls: type[api.ComfyNode], inputs: dict[str, Any]) -> object:
     return uuid.uuid4().hex if isinstance(mark, float) and math.isnan(mark) else mark
 
 
-def inference_mode() -> contextlib.AbstractContextManager:
-    """Nodes run without autograd, as in ComfyUI."""
+def inference_mode(check: Callable[[], None] = lambda: None) -> contextlib.AbstractContextManager:
+    """Nodes run without autograd, as in ComfyUI. The first import of torch can be cancelled by check."""
     try:
+        imported("torch", check)
         import torch
     except ImportError:
         return contextlib.nullcontext()

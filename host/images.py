@@ -145,9 +145,10 @@ def _lanczos(images, width: int, height: int):
     import torch
     from PIL import Image
 
-    pixels = (images.float().cpu() * 255).clamp(0, 255).byte().numpy()
-    resized = np.empty((len(pixels), height, width, pixels.shape[-1]), np.uint8)
-    for i, picture in enumerate(pixels):
+    result = torch.empty(len(images), height, width, images.shape[-1], dtype=images.dtype, device=images.device)
+    for i, image in enumerate(images):
         running.check_interrupted()
-        resized[i] = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-    return (torch.from_numpy(resized).float() / 255).to(images)
+        pixels = (image.float().cpu() * 255).clamp(0, 255).byte().numpy()
+        resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+        result[i] = torch.from_numpy(resized.copy()).float() / 255
+    return result

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import json
 import logging
 import signal
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..machine.importing import ended_by_ctrl_c
 from . import folders, overrides, workflow
 from .catalog import load_nodes, object_infos
 from .command import Refused, add_base
@@ -66,6 +69,8 @@ def main(argv: list[str]) -> int:
         raise Refused(str(reason)) from None
     if checked.node_errors:  # some output cannot run: say so before the long work
         raise Refused(str(InvalidPrompt({"message": ""}, checked.node_errors)))
+    with ended_by_ctrl_c(), contextlib.suppress(ImportError):  # who needs it says so
+        importlib.import_module("torch")
     bars = Bars(checked)
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: interrupt(stop, previous))

@@ -341,7 +341,10 @@ def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how:
                     format=pixel_format, dst_colorspace=matrix if how.bt709 else None
                 )
                 output.mux(stream.encode(frame))
-            output.mux(stream.encode(None))
+            for packet in stream.codec_context.encode_lazy(None):  # one by one: x264 holds back some forty frames
+                running.check_interrupted()
+                packet.stream = stream
+                output.mux(packet)
             if video.audio and sound:
                 _encode_sound(output, sound, video.audio, len(images) / rate)
     except FFmpegError as reason:
@@ -379,6 +382,7 @@ def _encode_sound(output: OutputContainer, stream: av.AudioStream, audio: dict, 
     frame.sample_rate, frame.pts = int(audio["sample_rate"]), 0
     resampler = av.AudioResampler(format=stream.format, layout=layout, rate=stream.rate)
     for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+        running.check_interrupted()
         output.mux(stream.encode(piece))
 
 

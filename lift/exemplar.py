@@ -12,6 +12,8 @@ from .images import box_mean, dilated, distance_inside, product, resized
 from .membrane import membrane
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..world.arrays import Bools, Floats, Ints
 
 RADIUS = 3  # pixels: patches of 7 x 7, as in Wexler et al. (2007)
@@ -32,10 +34,18 @@ AXES = np.array([[1, 1, 1, 0], [1, 0, -1, 0], [1, -2, 1, 0], [0, 0, 0, TEXTURE]]
 LIGHT_STEP = 0.12  # the largest difference in light, of 1, that is evened out at the hole's edge
 
 
-def exemplar_fill(values: Floats, hole: Bools, guide: Floats, sides: Ints, generator: np.random.Generator) -> Floats:
+def exemplar_fill(
+    values: Floats,
+    hole: Bools,
+    guide: Floats,
+    sides: Ints,
+    generator: np.random.Generator,
+    check: Callable[[], None] = lambda: None,
+) -> Floats:
     """values [H, W, 3] float32 with `hole` [H, W] filled from patches on the same side (equal number in `sides`).
 
-    guide [H, W, 3]: colours to be expected, in the hole too: patches come from where they are alike.
+    guide [H, W, 3]: colours to be expected, in the hole too: patches come from where they are alike. check: called
+    before each round, may raise to cancel.
     Sources: Wexler, Shechtman, Irani, "Space-time completion of video" (2007); Barnes et al., "PatchMatch" (2009);
     Newson et al., "Video inpainting of complex scenes" (2014): start from the rim, texture features; Kaspar et al.,
     "Self tuning texture optimization" (2015): no source is used too often.
@@ -57,11 +67,12 @@ def exemplar_fill(values: Floats, hole: Bools, guide: Floats, sides: Ints, gener
         side = sides[_nearest(h, size[1])][:, _nearest(w, size[0])]
         coarser, level = level, _Level.of(np.array(resized(start, *size)), gap, side, resized(guide, *size))
         if coarser is None:
-            level.peel()
+            level.peel(check)
         else:
             level.grow(coarser)
         later = coarser is not None
         for _ in range(ROUNDS[later]):
+            check()
             level.search(generator, OFTEN[later])
             level.vote()
     return membrane(values, hole) if level is None else _copied(values, hole, level.sources())
@@ -92,13 +103,14 @@ class _Level:
         guide = np.sqrt(GUIDED) * SIZE * box_mean(guide, RADIUS).reshape(h * w, 3)
         return cls(image, gap, side.ravel(), valid.ravel(), targets, shift, guide, distance_inside(gap).ravel())
 
-    def peel(self) -> None:
+    def peel(self, check: Callable[[], None]) -> None:
         """Fill from the rim inwards: each pixel is the middle of the patch that fits best to what is known around."""
         h, w = self.gap.shape
         pool, known = np.flatnonzero(self.valid), ~self.gap
         sources = _patches(self.image).reshape(h * w, -1)[pool]
         squared = sources**2
         while not known.all():
+            check()
             ring = np.flatnonzero(dilated(known, 1) & ~known)
             now = _patches(self.image).reshape(h * w, -1)[ring]
             seen = _patches(known[..., None].astype(np.float32)).reshape(h * w, -1)[ring]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,10 @@ class Given:
     plate: Tensor | None = None
 
 
-def lift(given: Given) -> Lifted:
-    """The scene of a picture. Raises SceneError, PictureError or ControlError for what cannot be used."""
+def lift(given: Given, check: Callable[[], None] = lambda: None) -> Lifted:
+    """The scene of a picture. check: called between the steps of the work, may raise to cancel. Raises SceneError,
+    PictureError or ControlError for what cannot be used.
+    """
     image, remarks = as_pictures(given.image, "image")
     if len(image) != 1:
         raise SceneError(f"image holds {len(image)} pictures; expected one: choose it with ImageFromBatch")
@@ -45,7 +48,7 @@ def lift(given: Given) -> Lifted:
         remarks.append(f"the picture of {width}x{height} pixels was reduced to {size[0]}x{size[1]}")
     picture = cover(image, *size)
     pixels = (picture[0] * 255).round().byte().numpy()
-    marked = picture_objects(pixels, given.selection)
+    marked = picture_objects(pixels, given.selection, check)
     remarks += doubts(given.selection, marked)
     found = (*marked, *_masked(given, (width, height), size))
     lifted = scene_from_picture(
@@ -57,6 +60,7 @@ def lift(given: Given) -> Lifted:
         ground=given.selection.ground,
         light=given.selection.light,
         plate=None if given.plate is None else _alike(given.plate, "plate", (width, height), size),
+        check=check,
     )
     return replace(lifted, remarks=(*remarks, *lifted.remarks))
 

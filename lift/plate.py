@@ -17,14 +17,15 @@ LAYERED = 0.9  # share of the light in a hole that comes from its left and right
 SEED = 0
 
 
-def filled(picture: Bytes, hole: Bools, sides: Ints | None = None) -> Bytes:
+def filled(picture: Bytes, hole: Bools, sides: Ints | None = None, check: Callable[[], None] = lambda: None) -> Bytes:
     """A picture uint8 [H, W, 3] with the pixels of `hole` [H, W] made up from the others.
 
     sides [H, W]: pixels with another number, as of the ground and of what stands behind it, are not taken.
+    check: may raise to cancel.
     """
     if not hole.any():
         return picture
-    return _light_and_detail(picture, hole, np.zeros(hole.shape, np.int64) if sides is None else sides)
+    return _light_and_detail(picture, hole, np.zeros(hole.shape, np.int64) if sides is None else sides, check)
 
 
 def _telea(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
@@ -43,7 +44,7 @@ def _exemplar(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
     return _bytes(255 * exemplar_fill(values, hole, guide, sides, np.random.default_rng(SEED)))
 
 
-def _light_and_detail(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
+def _light_and_detail(picture: Bytes, hole: Bools, sides: Ints, check: Callable[[], None] = lambda: None) -> Bytes:
     """Light is continued smoothly, so that no false thing stands in the hole; detail comes from where it is alike."""
     values = picture.astype(np.float32) / 255
     height, width = hole.shape
@@ -54,7 +55,7 @@ def _light_and_detail(picture: Bytes, hole: Bools, sides: Ints) -> Bytes:
     share = np.atleast_3d(blurred(resized(known, *small), 2.0))
     mean = blurred(resized(values * known, *small), 2.0) / np.maximum(share, 1e-6)
     light = resized(membrane(mean, np.atleast_3d(resized(known, *small))[..., 0] <= 0, LAYERED), width, height)
-    detail = exemplar_fill(values - light, hole, light, sides, np.random.default_rng(SEED))
+    detail = exemplar_fill(values - light, hole, light, sides, np.random.default_rng(SEED), check)
     return _bytes(255 * (light + detail))
 
 

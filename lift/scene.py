@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,16 +55,19 @@ def scene_from_picture(
     ground: GroundHint | None = None,
     light: LightHint | None = None,
     plate: Tensor | Floats | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Lifted:
     """The scene of a picture [H, W, 3] in 0..1 and the objects masked in it, at rest as the picture shows them.
 
     depth [h, w] of the picture, metres or inverse (see depth.py), and fov_deg, its vertical field of view: what a
-    network says. plate: the picture without the objects; None: it is filled.
+    network says. plate: the picture without the objects; None: it is filled. check: may raise to cancel.
     Raises SceneError or PictureError where something cannot be used.
     """
     image = _bytes(picture, "the picture")
+    check()
     masks, small = checked(image, objects)
     solid = [mask >= min(0.5, float(mask.max())) for _, mask in masks]
+    check()
     if depth is None:
         sounded = None
         camera = camera_over_ground(image, solid, ground, fov_deg)
@@ -73,15 +76,19 @@ def scene_from_picture(
         sounded = camera_over_depth(depth, solid, ground, fov_deg, reading)
         camera = sounded.camera
         remarks = [*sounded.remarks, *small]
+    check()
     parts = layers(masks, remarks, None if sounded is None else 1 / sounded.metres)
+    check()
     forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
+    check()
     hole = _hole(image, parts)
     if hole.all():
         raise SceneError(
             "with their rims the masks leave no pixel from which to fill what they hide: mask less, without specks"
         )
     sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
-    behind = filled(image, hole, sides) if plate is None else _same_size(_bytes(plate, "the plate"), image)
+    behind = filled(image, hole, sides, check) if plate is None else _same_size(_bytes(plate, "the plate"), image)
+    check()
     bodies = tuple(
         Body(
             name=part.object.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,9 +74,18 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
     return mask
 
 
-def picture_objects(picture: Bytes, selection: Selection) -> tuple[PictureObject, ...]:
-    """The marked objects of a picture uint8 [H, W, 3], each with its mask. Raises ControlError naming it."""
-    return tuple(_selected(picture, marked) for marked in selection.objects)
+def picture_objects(
+    picture: Bytes, selection: Selection, check: Callable[[], None] = lambda: None
+) -> tuple[PictureObject, ...]:
+    """The marked objects of a picture uint8 [H, W, 3], each with its mask. check: called before each, may raise to
+    cancel. Raises ControlError naming the object.
+    """
+
+    def one(marked: Marked) -> PictureObject:
+        check()
+        return _selected(picture, marked)
+
+    return tuple(one(marked) for marked in selection.objects)
 
 
 def doubts(selection: Selection, objects: Sequence[PictureObject]) -> list[str]:

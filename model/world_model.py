@@ -58,6 +58,11 @@ class WorldModel:
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
 
     @property
+    def networks(self) -> list[nn.Module]:
+        """All modules that a run may call."""
+        return [*self.parts.values(), *self.transformers, *([] if self.gate is None else [self.gate])]
+
+    @property
     def transformers(self) -> list[Transformer]:
         """Those used in sampling: its own and, for a student, its teacher's, which makes first pictures from words."""
         return [self.transformer] if self.teacher is None else [self.transformer, self.teacher.transformer]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, io, progress, torch_device, use_models, verdict
+from .sessions import cancellable
 from .simulate import SPLITS
 from .types import VDiTModel, needs, node_schema
 
@@ -85,7 +86,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         form = Format(usual["width"], usual["height"], usual["fps"], known_frames)
         plan = Plan(seed, count, tuple(SUITES[1:]) if suite == SUITES[0] else (suite,), (split,), form)
         bar = progress(plan.clips)
-        with tempfile.TemporaryDirectory(prefix="vdit-benchmark-") as folder:
+        with tempfile.TemporaryDirectory(prefix="vdit-benchmark-") as folder, cancellable(model):
             report, results = measure.measure(
                 plan,
                 replace(made, predict=predict),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import io, progress, streamed_video, torch_device, use_model, verdict
+from .sessions import cancellable
 from .types import VDiTModel, node_schema
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class VDiTDecode(io.ComfyNode):
         use_model(codec, device)
         update = progress(samples.shape[2])
         context = RunContext(device, Hooks(on_frames=lambda done, _: update(done)))
-        images = decode_frames(codec, samples, latent.get("vdit_draft"), context)
+        with cancellable(model):
+            images = decode_frames(codec, samples, latent.get("vdit_draft"), context)
         return io.NodeOutput(images, float(latent.get("fps", model.defaults["fps"])))
 
 
@@ -84,10 +86,11 @@ class VDiTDecodeVideo(io.ComfyNode):
             device, done = torch_device(), 0
             use_model(codec, device)
             update = progress(shape[0])
-            for part in decode_stream(codec, samples, latent.get("vdit_draft"), device):
-                yield part
-                done += len(part)
-                update(done)
+            with cancellable(model):
+                for part in decode_stream(codec, samples, latent.get("vdit_draft"), device):
+                    yield part
+                    done += len(part)
+                    update(done)
 
         fps = fps or float(latent.get("fps", model.defaults["fps"]))
         return io.NodeOutput(streamed_video(StreamedFrames(shape, parts), fps, audio))

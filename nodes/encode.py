@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .comfy import io, use_model, verdict
+from .sessions import cancellable
 from .types import VDiTCamera, VDiTConditioning, VDiTDepth, VDiTFlow, VDiTModel, node_schema, shown
 
 if TYPE_CHECKING:
@@ -111,5 +112,6 @@ class VDiTEncodeConditioning(io.ComfyNode):
         shot = Shot(prompt=prompt, negative_prompt=negative_prompt, strength=strength, **sockets)
         if model.text is not None and (shot.positive is None or shot.negative is None):
             use_model(model.text)
-        conditioning = encode_shot(model, shot)
+        with cancellable(model):
+            conditioning = encode_shot(model, shot)
         return io.NodeOutput(conditioning, ui=shown("VDiT Encode Conditioning", conditioning.remarks))

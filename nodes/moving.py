@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .comfy import io, temp_folder, ui
+from .comfy import check_interrupted, io, temp_folder, ui
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,8 +44,10 @@ class MovingPicture:
 
         import numpy as np
 
+        from ..machine.writing import written
         from ..world.video import write_h264
 
         name = f"vdit_draft_{uuid.uuid4().hex[:12]}.mp4"
-        write_h264(temp_folder() / name, np.stack([np.asarray(image) for image in self.images]), fps, CRF)
+        with written(temp_folder() / name) as part:
+            write_h264(part, np.stack([np.asarray(image) for image in self.images]), fps, CRF, check=check_interrupted)
         return {"vdit_draft": [ui.SavedResult(name, "", io.FolderType.temp)]}  # shown by web/moving_draft.js

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import drawn_by, io, ui, verdict
+from .comfy import check_interrupted, drawn_by, io, ui, verdict
 from .routes import polygons
 from .types import VDiTScene, needs, node_schema, shown
 
@@ -86,7 +86,7 @@ class VDiTSceneFromPicture(io.ComfyNode):
             fov_deg=fov_deg or None,
             plate=plate,
         )
-        lifted = lift(given)
+        lifted = lift(given, check_interrupted)
         scene = lifted.scene
         assert scene.plate is not None, "a scene of a picture has a plate"
         made = torch.from_numpy(scene.plate.image)[None].float() / 255

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, held_back, io, progress, torch_device, ui, use_models, verdict
-from .sessions import session_of
+from .sessions import cancellable, session_of
 from .types import (
     MAX_SEED,
     VDiTConditioning,
@@ -115,7 +115,8 @@ class VDiTDistillPreview(io.ComfyNode):
         settings = SamplerSettings(steps, shift=shift)
         strips, spent, sent = [], [], None
         for one in seeds:
-            take = session.takes.take(Run(model, conditioning, clip, one, settings, context))
+            with cancellable(model):
+                take = session.takes.take(Run(model, conditioning, clip, one, settings, context))
             strip, columns = film_strip(take.frames)
             saved = ui.PreviewImage(strip[None]).as_dict()["images"][0]
             strips.append({**saved, "seed": str(one), "columns": columns, "frames": clip.frames, "fps": clip.fps})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, device_room, io, progress, torch_device, use_models, verdict
-from .sessions import session_of
+from .sessions import cancellable, session_of
 from .types import (
     VDiTConditioning,
     VDiTModel,
@@ -121,7 +121,8 @@ class VDiTSample(io.ComfyNode):
         use_models([*model.transformers, model.codec], device, room)  # the codec draws the previews
         hooks = pipeline.Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
         context = session.context(device, hooks)
-        made = pipeline.generate(pipeline.Run(model, conditioning, clip, seed, asked, context, continuation))
+        with cancellable(model):
+            made = pipeline.generate(pipeline.Run(model, conditioning, clip, seed, asked, context, continuation))
         if defaults_used or model.family == "wan":
             lines.append(pipeline.described(made.settings, clip))
         if made.first_picture is not None:

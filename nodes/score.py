@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import io, verdict
+from .comfy import check_interrupted, io, verdict
 from .types import VDiTScene, needs, node_schema
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class VDiTScoreVideo(io.ComfyNode):
                 "this scene was made from a picture or a file, and has no measured truth to compare with; wire the "
                 "scene of VDiT Simulate Scene"
             )
-        labels = label(scene)
+        labels = label(scene, check_interrupted)
+        check_interrupted()
         frames = validated_frames(images, labels)
         if not known_frames < labels.frames:
             raise ValueError(f"known_frames is {known_frames}, but the scene has only {labels.frames} frames")
@@ -74,13 +75,14 @@ class VDiTScoreVideo(io.ComfyNode):
         lines: list[str] = []
         values: list[float] = []
         for name in fit:
-            found = score(name, frames, labels, known_frames)
+            found = score(name, frames, labels, known_frames, check_interrupted)
             values.append(found.value)
             verdict = f"{100 * found.value:.0f}%" if name == "coherence" else "passed" if found.value else "FAILED"
             lines.append(f"{name}: {verdict}")
             for check in found.checks:
                 value = "not found" if check.value is None else f"{check.value:.3g}"
                 lines.append(f"  {'ok ' if check.ok else 'NO '} {check.name}: {value} ({check.limit})")
+        check_interrupted()
         truth = torch.from_numpy(labels.truth)
         compare = torch.cat((truth, torch.ones_like(truth[:, :, :4]), torch.from_numpy(frames)), 2)
         return io.NodeOutput(sum(values) / len(values), "\n".join(lines), compare, ui={"vdit_line": lines})

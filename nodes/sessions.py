@@ -1,4 +1,4 @@
-"""The caches that runs of one model share within this process: perceived pictures, sampled takes, the preview map."""
+"""What runs of one model have in common: Cancel, and caches of perceived pictures, takes and the preview map."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from .comfy import check_interrupted
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import torch
 
     from ..model.world_model import WorldModel
@@ -45,6 +47,13 @@ class Session:
         from ..pipeline import Hooks, RunContext
 
         return RunContext(device, hooks or Hooks(check=check_interrupted), self.perception)
+
+
+def cancellable(model: WorldModel) -> AbstractContextManager[None]:
+    """In the block, every layer of the model's networks asks first whether the run was cancelled."""
+    from ..model.asking import asking
+
+    return asking(model.networks, check_interrupted)
 
 
 def session_of(model: WorldModel) -> Session:

@@ -106,12 +106,14 @@ class VDiTSimulateScene(io.ComfyNode):
         scene = sample_scene(seed, family, split=split, frames=frames, fps=fps)
         move, c2w, fov_deg = _camera(scene.camera_move, scene.c2w, scene.fov_deg, camera_move, camera)
         scene = replace(scene, camera_move=move, c2w=c2w, fov_deg=fov_deg)
-        clip = render_scene(scene, width, height)
+        clip = render_scene(scene, width, height, check_interrupted)
+        check_interrupted()
         images, instance = clip.render.rgb, clip.render.instance
         movable = [FIRST_BOX_ID + i for i, box in enumerate(scene.boxes) if box.mass is not None]
         masks = (instance >= FIRST_BALL_ID) & (instance < FIRST_BOX_ID)
         for number in movable:
             masks = masks | (instance == number)
+        check_interrupted()
         depth = depth_from_metres(clip.render.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous()
         return io.NodeOutput(
             images,
@@ -149,6 +151,7 @@ def _objects(
     move, c2w, fov_deg = _camera(staged.camera_move, staged.c2w, staged.fov_deg, camera_move, camera)
     clip = play(replace(staged, camera_move=move, c2w=c2w, fov_deg=fov_deg), check_interrupted)
     seen = clip.footage
+    check_interrupted()
     return io.NodeOutput(
         seen.rgb,
         seen.rgb[:start_frames].clone(),

@@ -9,6 +9,7 @@ begins with the picture that its render will begin with.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,18 +93,23 @@ def begun(run: Run) -> Run:
     return replace(run, conditioning=replace(run.conditioning, start=picture, strength=1.0))
 
 
-def given_draft(model: WorldModel, conditioning: Conditioning, clip: ClipSpec) -> Prediction:
+def given_draft(
+    model: WorldModel, conditioning: Conditioning, clip: ClipSpec, check: Callable[[], None] = lambda: None
+) -> Prediction:
     """The draft that a shot brings, for a clip: cropped to its shape, evenly stretched to its length.
 
     It begins with the start pictures. In another world than the model's own, which it cannot improve, all is certain.
+    check: may raise to cancel.
     """
     import torch
 
     video, mask, start = conditioning.draft, conditioning.draft_mask, conditioning.start
     assert video is not None
+    check()
     frames = cover(evenly(video, clip.frames), clip.width, clip.height)
     if start is not None:
         frames = torch.cat((cover(start[: clip.frames], clip.width, clip.height), frames[len(start) :]))
+    check()
     coverage = None if mask is None else cover_masks(evenly(mask, clip.frames), clip.width, clip.height)
     remarks: list[str] = []
     if not knows(model, frames[[0, -1]]):
@@ -126,7 +132,7 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     model, conditioning, clip, before = run.model, run.conditioning, run.clip, run.continuation
     start, end, dynamics = conditioning.start, conditioning.end, model.dynamics
     if before.draft is None and conditioning.draft is not None:
-        return given_draft(model, conditioning, clip)
+        return given_draft(model, conditioning, clip, run.context.hooks.check)
     if not family_of(model).can_predict(model) or not before.predict or before.draft is not None:
         return Prediction(before.draft)
     if dynamics is None or start is None or before.past is not None or conditioning.strength < 1:
@@ -160,7 +166,7 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         generated=start is before.first_picture,
     )
     try:
-        return Prediction(predict_draft(dynamics, request, run.context.perception))
+        return Prediction(predict_draft(dynamics, request, run.context.perception, run.context.hooks.check))
     except NoPrediction as reason:
         return Prediction(reason=str(reason))
 

@@ -7,6 +7,7 @@ import importlib
 import json
 import shlex
 
+from ..machine.importing import ended_by_ctrl_c
 from .options import add_options, recipe_from
 from .recipes import RECIPES, BundleRecipe, Recipe, StudentRecipe, TeacherRecipe
 
@@ -48,7 +49,8 @@ def parse(command: str) -> Recipe:
 def carry_out(recipe: Recipe) -> None:
     """Run a recipe's command, in several processes where it says so."""
     module, function = CARRIED_OUT_BY[recipe.command()]
-    command = getattr(importlib.import_module(module, __package__), function)
+    with ended_by_ctrl_c():
+        command = getattr(importlib.import_module(module, __package__), function)
     if isinstance(recipe, (TeacherRecipe, StudentRecipe)):
         from .launch import launch
 

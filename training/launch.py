@@ -101,7 +101,7 @@ def launch(processes: int, train: Callable[..., None], recipe: object, **named: 
 def _die_with(parent: int) -> None:
     """End this process when its parent is gone: a killed run must not go on without its terminal."""
     while os.getppid() == parent:
-        time.sleep(1.0)
+        time.sleep(0.2)
     os._exit(1)
 
 

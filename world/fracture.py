@@ -15,6 +15,8 @@ from .meshes import body_mass, centroid, convex_hull, corners, joined, shape_mes
 from .scene import Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .arrays import Floats
     from .scene import Body, Mesh
 
@@ -53,17 +55,25 @@ class Moving:
     spin: Floats
 
 
-def shatter(body: Body, surface: Mesh, moving: Moving, blow: Blow, random: np.random.Generator) -> list[Body]:
+def shatter(
+    body: Body,
+    surface: Mesh,
+    moving: Moving,
+    blow: Blow,
+    random: np.random.Generator,
+    check: Callable[[], None] = lambda: None,
+) -> list[Body]:
     """Shards of a body (surface: what is drawn of it, in its axes) as bodies where it is now, moving as it moves.
 
     Masses and momenta sum to the body's. A shard's axes are the body's, moved to the shard's centre of mass. Shards do
-    not break again, and do not rebound.
+    not break again, and do not rebound. check: called for each shard, may raise to cancel.
     """
     solids = [_solid(s) for s in body.shapes]
     size = sum(volume(s) for s in solids)
     seeds = _seeds(solids, blow, size ** (1 / 3), random)
     cells: list[tuple[list[Mesh], Mesh | None]] = []
     for i in range(len(seeds)):
+        check()
         pieces = [p for s in solids if (p := _cell(s, seeds, i)) is not None and volume(p) > SMALLEST * size]
         if pieces:
             cells.append(([convex_hull(p.vertices) for p in pieces], _cell(surface, seeds, i)))

@@ -42,6 +42,8 @@ def settle(world: World, moved: set[str], check: Callable[[], None] | None) -> t
     model.opt.gravity[:] = 0.0
     start = data.qpos.copy()
     for _ in range(APART_STEPS):
+        if check is not None:
+            check()
         data.qvel[:] = 0.0
         advance(world, world.step_s)
         _hold(world, place, rate, np.array([], bool), start)
@@ -54,8 +56,8 @@ def settle(world: World, moved: set[str], check: Callable[[], None] | None) -> t
     moving = np.array([b.name in moved or any(b.velocity) or any(b.spin) for b in world.bodies], bool)
     g = float(np.linalg.norm(gravity))
     steps = 0 if not g else min(TRIAL_STEPS, math.ceil(TRIAL * math.sqrt(sizes.max(initial=0.0) / g) / world.step_s))
-    for k in range(steps):
-        if check is not None and k % 32 == 0:
+    for _ in range(steps):
+        if check is not None:
             check()
         advance(world, world.step_s)
         way, turn = _difference(begin, _centers_and_turns(world))

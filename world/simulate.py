@@ -39,7 +39,6 @@ STEP_RANGE_S = (0.0005, 0.004)
 IMPACT_SPEED = 0.1  # m/s that an impact takes from the lighter body, from which it is an event
 EPISODE_S = 0.05  # impacts of the same two bodies within this time are one event
 SAME_TIME_S = 1e-9  # times less apart than this are one: of an action, written in decimals, and of a frame
-CHECK_S = 0.02  # simulated seconds between two calls of `check`
 
 
 @dataclass
@@ -78,7 +77,7 @@ def simulate(
 ) -> Motion:
     """Move a scene for `seconds`; frame 0 is the scene as given, frame t is t / fps seconds later.
 
-    seed: of the shapes of shards. check: called often, may raise to cancel. The same arguments give the same bits.
+    seed: of the shapes of shards. check: called in each step, may raise to cancel. The same arguments give the same bits.
     Raises SceneError for a scene or actions that cannot be simulated, and where the simulation explodes.
     """
     checks.check(scene)
@@ -108,18 +107,17 @@ def _moved(
     stops = _apart({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
     random = np.random.default_rng(seed)
     _record(world, tracks, 0)
-    frame, checked_at = 1, 0.0
+    frame = 1
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
         fresh = tuple(a for a in actions if 0 <= begin - getattr(a, "time", math.inf) < SAME_TIME_S)
         sleepers.wake_for(world, actions, begin + SAME_TIME_S)
         world = _begin(scene, world, fresh, actions)
         broken = [a.body for a in fresh if isinstance(a, Break) and a.toughness is None]
         blows = {name: Blow() for name in broken if world.number(name) is not None}
-        world = _break(scene, world, blows, actions, tracks, frame, random, events)
+        world = _break(scene, world, blows, actions, tracks, frame, random, events, check)
         while world.time < stop - SAME_TIME_S:
-            if check is not None and world.time >= checked_at:
+            if check is not None:
                 check()
-                checked_at = world.time + CHECK_S
             acting.steer(world, actions)
             left = stop - world.time
             step = left / math.ceil(left / world.step_s - 1e-9)
@@ -131,7 +129,7 @@ def _moved(
             if blows := _blows(world, events, hits, moment):
                 # It breaks as it moved before the impact: each shard then meets what the body met.
                 world.restore(before)
-                world = _break(scene, world, blows, actions, tracks, frame, random, events)
+                world = _break(scene, world, blows, actions, tracks, frame, random, events, check)
         world.set_time(stop)
         if frame < frames and abs(stop - frame / fps) < SAME_TIME_S:
             _record(world, tracks, frame)
@@ -264,6 +262,7 @@ def _break(
     frame: int,
     random: np.random.Generator,
     events: list[Event],
+    check: Callable[[], None] | None,
 ) -> World:
     """Put shards in the place of bodies that break: the world after it; their parts appear in the next frame."""
     if not blows:
@@ -279,7 +278,7 @@ def _break(
         moving = Moving(pose=world.pose(i), velocity=velocity, spin=spin)
         track = next(t for t in tracks if t.part.name == body.name)
         drawn = replace(track.part.surface, vertices=transformed(track.part.surface.vertices, track.offset))
-        pieces = shatter(body, drawn, moving, blows[body.name], random)
+        pieces = shatter(body, drawn, moving, blows[body.name], random, check or (lambda: None))
         # A shard's axes are the body's, moved: laid back by the same way, it lies where it was in the picture.
         back = track.part.rest @ np.linalg.inv(moving.pose @ track.offset)
         tracks += [_Track(_shard(p, track.part, back @ _pose(p)), np.eye(4), frame) for p in pieces]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -13,8 +14,18 @@ import numpy as np
 from .arrays import Bytes
 
 
-def write_h264(file: Path | IO[bytes], frames: Bytes, fps: float | Fraction, crf: int, threads: int = 0) -> None:
-    """Encode frames uint8 [T, H, W, 3] of even sides as MP4 at quality `crf`; threads 0: as many as FFmpeg likes."""
+def write_h264(
+    file: Path | IO[bytes],
+    frames: Bytes,
+    fps: float | Fraction,
+    crf: int,
+    threads: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Encode frames uint8 [T, H, W, 3] of even sides as MP4 at quality `crf`; threads 0: as many as FFmpeg likes.
+
+    check: called for each frame, may raise to cancel.
+    """
     import av
 
     target = str(file) if isinstance(file, Path) else file
@@ -23,8 +34,12 @@ def write_h264(file: Path | IO[bytes], frames: Bytes, fps: float | Fraction, crf
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.thread_count = threads
         for image in frames:
+            check()
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        out.mux(stream.encode())
+        for packet in stream.codec_context.encode_lazy(None):  # one after another: x264 holds back some forty frames
+            check()
+            packet.stream = stream
+            out.mux(packet)
 
 
 def read_video(file: Path | IO[bytes]) -> Bytes:

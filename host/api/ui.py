@@ -140,9 +140,13 @@ def _pil_images(images: Tensor) -> list[Image]:
         raise ValueError(
             f"images have the shape {tuple(images.shape)}, expected [frames, height, width, channels], none 0"
         )
-    images = images.detach().float().cpu()
-    if not torch.isfinite(images).all():
+    pictures, whole = [], True
+    for image in images:
+        running.check_interrupted()
+        frame = image.detach().float().cpu()
+        whole &= bool(torch.isfinite(frame).all())
+        pixels = (torch.nan_to_num(frame, nan=0.0) * 255).clamp(0, 255).byte().numpy()
+        pictures.append(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+    if not whole:
         logging.getLogger(__name__).warning("the images hold values that are no numbers (NaN); they are saved as black")
-        images = torch.nan_to_num(images, nan=0.0)
-    pixels = (images * 255).clamp(0, 255).byte().numpy()
-    return [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in pixels]
+    return pictures

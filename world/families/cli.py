@@ -94,7 +94,10 @@ def main(argv: list[str] | None = None) -> int:
         p.error(f"size is {a.width}x{a.height}; both sides must be even and at least 8 pixels")
     from tqdm import tqdm
 
-    from .clip import make_clip
+    from ...machine.importing import ended_by_ctrl_c
+
+    with ended_by_ctrl_c():
+        from .clip import make_clip
 
     a.out.mkdir(parents=True, exist_ok=True)
     for seed in tqdm(range(a.seed, a.seed + a.count), unit="clip"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -53,21 +54,25 @@ def make_clip(
     height: int = 128,
     frames: int = 41,
     fps: float = 8.0,
+    check: Callable[[], None] = lambda: None,
 ) -> Clip:
-    """Simulate and render one clip; the same arguments give the same pixels. Raises ValueError on unknown names."""
+    """Simulate and render one clip; the same arguments give the same pixels. Raises ValueError on unknown names.
+
+    check: called often, may raise to cancel.
+    """
     if frames < 1 or fps <= 0:
         raise ValueError(f"{frames} frames at {fps} fps were asked; at least 1 frame and a positive rate are needed")
-    return render_scene(sample_scene(seed, family, split=split, frames=frames, fps=fps), width, height)
+    return render_scene(sample_scene(seed, family, split=split, frames=frames, fps=fps), width, height, check)
 
 
-def render_scene(scene: Scene, width: int, height: int) -> Clip:
-    """Simulate and render a scene. Raises ValueError on sizes below 8 pixels."""
-    motion = simulate(scene)
-    return Clip(scene, motion, render(scene, motion, width, height), caption(scene))
+def render_scene(scene: Scene, width: int, height: int, check: Callable[[], None] = lambda: None) -> Clip:
+    """Simulate and render a scene; check may raise to cancel. Raises ValueError on sizes below 8 pixels."""
+    motion = simulate(scene, check)
+    return Clip(scene, motion, render(scene, motion, width, height, check=check), caption(scene))
 
 
-def clean_background(scene: Scene, width: int, height: int) -> Tensor:
+def clean_background(scene: Scene, width: int, height: int, check: Callable[[], None] = lambda: None) -> Tensor:
     """The scene's pictures [T, H, W, 3] without balls and movable boxes."""
     fixed = tuple(b for b in scene.boxes if b.mass is None)
     empty = replace(scene, balls=(), boxes=fixed)
-    return render(empty, simulate(empty), width, height).rgb.clone()
+    return render(empty, simulate(empty, check), width, height, check=check).rgb.clone()

@@ -6,6 +6,7 @@ axis of one and is computed once. Pixels on an edge are then sampled again with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,8 +115,8 @@ class _Traced(NamedTuple):
 class _Tracer:
     """Shades rays of one scene. Centres and poses of what moves broadcast against the rays' leading axes."""
 
-    def __init__(self, scene: Scene, height: int):
-        self.scene = scene
+    def __init__(self, scene: Scene, height: int, check: Callable[[], None]):
+        self.scene, self.check = scene, check
         self.light = torch.tensor(scene.light, dtype=torch.float32)
         self.pixel = pixel_size(scene.fov_deg.min(), height)  # metres at 1 m of depth
         self.fixed = [
@@ -139,6 +140,7 @@ class _Tracer:
         on_floor = t_floor < t_wall
         p = o + d * depth[..., None]
         footprint = self.pixel * depth * (1 + 0.6 / dz.abs().clamp_min(0.05))  # a floor pixel is long in depth
+        self.check()
         tile = _tiles(p[..., 0], p[..., 1], footprint, floor.tile)
         shade = 1 - floor.contrast * (0.5 + 0.5 * tile)
         wall = wall_color * (0.75 + 0.05 * p[..., 2:3].clamp(0, 5))
@@ -146,6 +148,7 @@ class _Tracer:
         normal = torch.where(on_floor[..., None], torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, -1.0, 0.0]))
         instance = torch.where(on_floor, FLOOR_ID, WALL_ID).to(torch.uint8)
         for box in self.fixed:
+            self.check()
             t, n = _hit_box(o, d, box.center, box.rot, box.half)
             closer = t < depth
             depth = torch.where(closer, t, depth)
@@ -159,8 +162,10 @@ class _Tracer:
         one = torch.ones(())
         dark = torch.zeros(p.shape[:-1], dtype=torch.bool)
         for box in self.fixed + boxes:
+            self.check()
             dark = dark | (_hit_box(p, self.light, box.center, box.rot, box.half)[0] < FAR)
         for j, ball in enumerate(self.scene.balls):
+            self.check()
             if j != skip:
                 dark = dark | (_hit_sphere(p, self.light, one, centers[j], ball.radius) < FAR)
         return dark
@@ -181,6 +186,7 @@ class _Tracer:
             return self._in_shadow(start, [_at(where, rays, c) for c in centers], moved, skip)
 
         for box in boxes:
+            self.check()
             t, n = _hit_box(o, d, box.center, box.rot, box.half)
             where: Where = (t < depth).nonzero(as_tuple=True)
             if len(where[0]):
@@ -190,6 +196,7 @@ class _Tracer:
                 rgb[where], instance[where], shadow[where] = box.color * (AMBIENT + sun)[:, None], box.instance, dark
         dd = (d * d).sum(-1)
         for i, ball in enumerate(self.scene.balls):
+            self.check()
             t = _hit_sphere(o, d, dd, centers[i], ball.radius)
             where = (t < depth).nonzero(as_tuple=True)
             if not len(where[0]):
@@ -211,11 +218,22 @@ class _Tracer:
         return _Traced(rgb, depth, instance, shadow)
 
 
-def render(scene: Scene, motion: Motion, width: int, height: int, *, frames_at_once: int = 21) -> Render:
-    """Images of a scene whose motion is known. Sizes in pixels, at least 8. Raises ValueError."""
+def render(
+    scene: Scene,
+    motion: Motion,
+    width: int,
+    height: int,
+    *,
+    frames_at_once: int = 21,
+    check: Callable[[], None] = lambda: None,
+) -> Render:
+    """Images of a scene whose motion is known. Sizes in pixels, at least 8. Raises ValueError.
+
+    check: called for each body that rays are sent to, may raise to cancel.
+    """
     if min(width, height) < 8:
         raise ValueError(f"size is {width}x{height} pixels; at least 8x8 is needed")
-    tracer = _Tracer(scene, height)
+    tracer = _Tracer(scene, height, check)
     c2w, fov = torch.tensor(scene.c2w, dtype=torch.float32), torch.tensor(scene.fov_deg, dtype=torch.float32)
     moving = bool((c2w[1:] != c2w[:1]).any() or (fov[1:] != fov[:1]).any())
     centers = torch.tensor(motion.centers, dtype=torch.float32)  # [T, N, 3]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,8 @@ def _box_xml(b: Box) -> str:
 
 
 @warnings_of_mujoco()
-def simulate(scene: Scene) -> Motion:
-    """Integrate a scene; frame 0 is the scene as given, or `start_s` seconds later."""
+def simulate(scene: Scene, check: Callable[[], None] = lambda: None) -> Motion:
+    """Integrate a scene; frame 0 is the scene as given, or `start_s` seconds later. check may raise to cancel."""
     import mujoco
 
     movable = [i for i, b in enumerate(scene.boxes) if b.mass is not None]
@@ -89,6 +90,7 @@ def simulate(scene: Scene) -> Motion:
     states = np.zeros((frames, balls + len(movable), 7))
     steps_done = 0
     for t in range(frames):
+        check()
         steps = round((scene.start_s + t / scene.fps) / STEP_S) - steps_done
         if steps:
             mujoco.mj_step(model, data, nstep=steps)
