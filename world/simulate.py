@@ -77,7 +77,7 @@ def simulate(
 ) -> Motion:
     """Move a scene for `seconds`; frame 0 is the scene as given, frame t is t / fps seconds later.
 
-    seed: of the shapes of shards. check: called in each step, may raise to cancel. The same arguments give the same bits.
+    seed: of the shapes of shards. check: called in each step, may raise to cancel. Equal arguments give equal bits.
     Raises SceneError for a scene or actions that cannot be simulated, and where the simulation explodes.
     """
     checks.check(scene)
