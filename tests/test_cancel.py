@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import random_world_model
-from runs import encoded, latent_of
 from vdit.benchmark.labels import label
 from vdit.benchmark.scores import score
 from vdit.host import folders, images, running
@@ -29,6 +28,8 @@ from vdit.world.fracture import Blow, Moving, shatter
 from vdit.world.meshes import surface_of
 from vdit.world.scene import Body, Shape
 from vdit.world.video import write_h264
+
+from runs import encoded, latent_of
 
 
 class Cancelled(Exception):
