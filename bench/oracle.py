@@ -1,8 +1,9 @@
 """How far simulation gets from perfect perception, and how exact it must be: python bench/oracle.py --out oracle.json
 
 Scenes of the varied families: five frames are labelled, the labels become a scene (lift/perceived.py), which moves for
-two seconds beside the truth. Each row adds one kind of error to the labels. within: share of clips in which every body
-seen is within its radius of its true centre in four of five frames; posed: and its axes within 30 degrees; iou: median
+two seconds beside the truth. Each row adds one kind of error to the labels; the row "network", with --run, asks a
+trained perception instead, of which a body that it misses fails the clip. within: share of clips in which every body
+seen is seen within its radius of where it truly is in four of five frames, as the last known camera sees it; posed: and its axes within 30 degrees; iou: median
 overlap of the masks of moving bodies after two seconds.
 """
 
@@ -20,8 +21,10 @@ import torch
 from scipy.spatial.transform import Rotation
 from vdit.lift.perceived import GRAVITY, BodyEdit, scene_from_perception
 from vdit.machine.writing import written
-from vdit.model.perception import Perceived
+from vdit.model.perception import BodyPerception, Perceived
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, principal, seen
+from vdit.training.finished_runs import trained_perception
+from vdit.training.tasks.body_scores import overlaps
 from vdit.world.drawing.film import film
 from vdit.world.families.varied import VARIED_FAMILIES, Varied, varied
 from vdit.world.meshes import pose_matrix
@@ -33,6 +36,7 @@ SECONDS, START = 2.0, 1
 SHARE, TILT_DEG, MOVES = 0.8, 30.0, 0.5  # frames that must be right; degrees; radii from which on a body moves
 PICTURE = 128  # pixels
 SHAPES_TOLD, MASSES_TOLD = "true shapes", "true shapes and masses"  # settings that a person's edits make
+NETWORK = "network"
 Noise = Callable[[Perceived, np.random.Generator], Perceived]
 
 
@@ -154,7 +158,9 @@ def compared(made: Varied, motion: Motion, labels: dict, guess: Perceived, edits
         ours = moved.poses[:, k]
         back = c2w[:3, :3] @ scene.view.c2w[:3, :3].T
         place = (ours[:, :3, 3] - scene.view.c2w[:3, 3]) / eye @ back.T + c2w[:3, 3]
-        away[:, k] = np.linalg.norm(place - centers[rows, k], axis=1) / radii[k]
+        ours_at, true_at = ((at - c2w[:3, 3]) @ c2w[:3, :3] for at in (place, centers[rows, k]))
+        off = ours_at[:, :2] / np.maximum(ours_at[:, 2:], 1e-3) - true_at[:, :2] / true_at[:, 2:]
+        away[:, k] = np.linalg.norm(off, axis=1) * true_at[:, 2] / radii[k]
         turned, true = back @ ours[:, :3, :3], axes[rows, k]
         cos = np.abs(np.swapaxes(turned, 1, 2) @ true)
         kind = guess.kind[k]
@@ -173,6 +179,21 @@ def compared(made: Varied, motion: Motion, labels: dict, guess: Perceived, edits
         if a.sum() >= 8:
             ious.append((a & b).sum() / (a | b).sum())
     return {"within": float(within), "posed": float(posed), **({"iou": float(np.mean(ious))} if ious else {})}
+
+
+def asked(model: BodyPerception, labels: dict) -> Perceived | None:
+    """What a network perceives, its bodies in the labels' order, false ones last; None where it misses one."""
+    p = model.perceive(torch.from_numpy(labels["rgb"]).float() / 255)
+    found = overlaps(p.masks > 0.5, perfect(labels).masks > 0.5)
+    order: list[int] = []
+    for k in range(found.shape[1]):
+        free = [n for n in found[:, k].argsort(descending=True).tolist() if n not in order]
+        if not free or found[free[0], k] < 0.5:
+            return None
+        order.append(free[0])
+    order += [n for n in range(len(p.kind)) if n not in order]
+    rows = ("masks", "sure", "center", "rotation", "half", "velocity", "spin", "fixed", "hinged", "anchor", "hinge")
+    return replace(p, kind=tuple(p.kind[n] for n in order), **{name: getattr(p, name)[order] for name in rows})
 
 
 def true_bodies(made: Varied, motion: Motion, labels: dict) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
@@ -204,9 +225,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=320000)
     parser.add_argument("--families", nargs="*", default=[f for f in VARIED_FAMILIES if f not in ("rest", "collide")])
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
+    parser.add_argument("--run", type=Path, default=None, help="of a trained perception, for the row 'network'")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    model = None if options.run is None else trained_perception(options.run)[0]
+    if model is not None:
+        options.settings = [*options.settings, NETWORK]
     rows: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for family in options.families:
         seed, done = options.seed, 0
@@ -219,8 +244,13 @@ def main() -> None:
                 continue
             done += 1
             for number, name in enumerate(options.settings):
-                guess = SETTINGS[name](perfect(labels), np.random.default_rng([seed, number]))
+                if name == NETWORK and model is not None:
+                    guess = asked(model, labels)
+                else:
+                    guess = SETTINGS[name](perfect(labels), np.random.default_rng([seed, number]))
                 try:
+                    if guess is None:
+                        raise SceneError("a body is missed")
                     edits = name if name in (SHAPES_TOLD, MASSES_TOLD) else ""
                     found = compared(made, motion, labels, guess, edits)
                 except SceneError:

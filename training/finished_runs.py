@@ -16,6 +16,7 @@ from ..model.config import VDiTConfig
 from ..model.defaults import DEFAULTS
 from ..model.files.bundle import load_world_model
 from ..model.object_dynamics import DynamicsConfig, ObjectDynamics
+from ..model.perception import BodyPerception, PerceptionConfig
 from ..model.picture_gate import GateConfig, PictureGate
 from ..model.text import WordEncoder
 from ..model.vdit import VDiT
@@ -124,6 +125,17 @@ def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
     scores = {f"gate_held_out_{name}": last_logged(run, name) for name in ("refused", "accepted")}
     facts = {"gate_steps": state["step"], "gate_pictures_seen": state["samples"]}
     return gate, {**facts, "gate_hours": round(state["seconds"] / 3600, 2), **scores}
+
+
+def trained_perception(run: Path) -> tuple[BodyPerception, dict[str, object]]:
+    """The perception of bodies of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
+    if (state := load_state(run)) is None:
+        raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train perception`")
+    config = {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in state["config"].items()}
+    model = BodyPerception(PerceptionConfig(**config))
+    model.load_state_dict(state["average"])
+    facts = {"steps": state["step"], "starts_seen": state["samples"], "hours": round(state["seconds"] / 3600, 2)}
+    return model.eval().requires_grad_(False), facts
 
 
 def load_transformer(run: Path) -> tuple[VDiT, WordEncoder, dict]:
