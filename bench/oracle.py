@@ -3,8 +3,8 @@
 Scenes of the varied families: five frames are labelled, the labels become a scene (lift/perceived.py), which moves for
 two seconds beside the truth. Each row adds one kind of error to the labels; the row "network", with --run, asks a
 trained perception instead, of which a body that it misses fails the clip. within: share of clips in which every body
-seen is seen within its radius of where it truly is in four of five frames, as the last known camera sees it; posed: and its axes within 30 degrees; iou: median
-overlap of the masks of moving bodies after two seconds.
+is within its radius of its true place in four of five frames, as the last known camera sees them; posed: and its axes
+within 30 degrees; iou: median overlap of the masks of moving bodies after two seconds.
 """
 
 from __future__ import annotations
