@@ -11,6 +11,7 @@ from vdit.model.perception import KINDS, MASK_CELL, BodyPerception, PerceptionCo
 from vdit.training.data.bodies import Bodies, BodiesFormat, texture_pool, write_bodies
 from vdit.training.data.body_batches import BodyBatches, batch, mirrored
 from vdit.training.data.body_labels import FINE, KNOWN, principal, seen
+from vdit.training.finished_runs import trained_perception
 from vdit.training.recipes import BodiesRecipe, PerceptionRecipe
 from vdit.training.tasks import bodies as task
 from vdit.training.tasks.body_losses import cells_of, losses, targets, total
@@ -189,6 +190,8 @@ def test_the_training_goes_on_where_it_stopped_and_is_scored_by_shape(starts, tm
     ends = [row for row in rows if row.get("event") == "end"]
     assert len(ends) == 2 and {"iou", "ap50", "recall", "iou_single"} <= ends[-1].keys()
     assert any(name.startswith("iou_") and name[4:] in SHAPES for name in ends[-1])
+    model, facts = trained_perception(tmp_path / "run")
+    assert facts["steps"] == after["step"] and model.perceive(torch.rand(1, 64, 64, 3)).masks.shape[1:] == (64, 64)
 
 
 def test_photographs_hold_no_bodies_to_be_found(starts, tmp_path):
