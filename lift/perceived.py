@@ -285,11 +285,11 @@ def _at(body: Body, center: Floats, axes: Floats) -> Body:
 
 def _to_world(up: Floats) -> Floats:
     """Camera's axes to the world's [3, 3], where `up` [3], in the camera's axes, is z and the view goes towards +y."""
-    z = up / max(float(np.linalg.norm(up)), 1e-9)
+    z: Floats = up / max(float(np.linalg.norm(up)), 1e-9)
     forward = np.array([0.0, 0.0, 1.0]) - z[2] * z
     if np.linalg.norm(forward) < 1e-3:  # straight down: the picture's top is away
         forward = np.array([0.0, -1.0, 0.0]) + z[1] * z
-    y = forward / np.linalg.norm(forward)
+    y: Floats = forward / np.linalg.norm(forward)
     x: Floats = np.cross(y, z)
     return np.stack((x, y, z))
 

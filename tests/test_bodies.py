@@ -183,7 +183,7 @@ def test_the_training_goes_on_where_it_stopped_and_is_scored_by_shape(starts, tm
     recipe = PerceptionRecipe(starts, starts, none, tmp_path / "run", minutes=0.03, batch=4)
     task.train(recipe, SMALL)
     before = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
-    task.train(replace(recipe, minutes=0.05), SMALL)
+    task.train(replace(recipe, minutes=before["seconds"] / 60 + 0.05), SMALL)
     after = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert after["step"] > before["step"] > 0 and after["seconds"] > before["seconds"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

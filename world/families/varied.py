@@ -85,7 +85,7 @@ class _Stage:
         side = int(min(whole.shape[:2]) * self(0.3, 1.0))
         y, x = (int(self.rng.integers(n - side + 1)) for n in whole.shape[:2])
         tint = self.rng.uniform(0.5, 1.2, 3) if self.chance(0.5) else np.ones(3)
-        tinted: Floats = np.minimum(whole[y : y + side, x : x + side] * tint, 255)
+        tinted: Floats = np.minimum(whole[y : y + side, x : x + side].astype(float) * tint, 255)
         return Textured(tinted.astype(np.uint8))
 
     def last(self, **changes: object) -> Body:
