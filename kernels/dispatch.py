@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import cpu, ops
+from .compiled import constant_when_compiled
 from .grid import Grid, TileOrder, raster_order, to_tiles
 from .plan import BlockPlan, describe
 
@@ -184,7 +185,7 @@ def _say(plan: BlockPlan, name: str, reason: str) -> None:
     log.info("attention: %s; computed by %s: %s", plan.explain(), name, reason)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 @lru_cache(maxsize=1)
 def _triton_broken() -> str:
     """Imports the kernels once; any failure is a reason, not an error: the pack works without them."""
@@ -195,7 +196,7 @@ def _triton_broken() -> str:
     return ""
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 @lru_cache(maxsize=16)
 def _gpu_misses(index: int | None) -> str:
     if torch.version.hip is not None:

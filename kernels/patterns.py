@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from .compiled import constant_when_compiled
 from .grid import Grid, choose_tile
 from .plan import FRAME_CAUSAL, SPATIAL, TEMPORAL, BlockPlan, Pattern, plan, sliding_tiles
 
@@ -42,7 +43,7 @@ def near_frames(reach: int, grid: Grid) -> Pattern:
     return sliding_tiles(2 * math.ceil(reach / t) + 1, math.ceil(grid.h / h), math.ceil(grid.w / w))
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def named_plan(
     name: str, share: float, sides: tuple[int, int, int], device: torch.device | str = "cpu"
 ) -> BlockPlan | None:
@@ -51,7 +52,7 @@ def named_plan(
     return _unless_full(grid, pattern_named(name, share, grid), device)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def near_frames_plan(reach: int, sides: tuple[int, int, int], device: torch.device | str = "cpu") -> BlockPlan | None:
     """The plan of near_frames on a grid (t, h, w), cached; None where that is full attention."""
     grid = Grid(*sides)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from vdit.kernels import cpu, dispatch, ops, reference
+from vdit.kernels.compiled import constant_when_compiled
 from vdit.kernels.grid import FAR, Grid, choose_tile, from_tiles, raster_order, tile_order, to_tiles, unpack
 from vdit.kernels.plan import FRAME_CAUSAL, FULL, SPATIAL, TEMPORAL, Box, Tiles, plan, sliding_tiles, window
 
@@ -496,3 +497,16 @@ def test_triton_and_the_reference_agree_through_the_same_calls():
     env = {**os.environ, "TRITON_INTERPRET": "1"}
     run = subprocess.run([sys.executable, "-c", INTERPRETED], capture_output=True, text=True, env=env)
     assert run.returncode == 0 and "same" in run.stdout, run.stderr
+
+
+def test_the_mark_for_the_compiler_is_torchs_own_without_its_import():
+    def ours():
+        return 1
+
+    def theirs():
+        return 1
+
+    assert vars(constant_when_compiled(ours)) == vars(torch.compiler.assume_constant_result(theirs)) != {}
+    code = "import sys, vdit.model.files.load; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
