@@ -13,6 +13,7 @@ from .camera import VDiTCameraPath
 from .comfy import ComfyExtension, io, refusing, serve
 from .decode import VDiTDecode, VDiTDecodeVideo
 from .depth import VDiTDepthControl
+from .draft_noise import VDiTDraftNoise
 from .encode import VDiTEncodeConditioning
 from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .interchange import VDiTAsConditioning, VDiTAsModel, VDiTAsVAE, VDiTFromModel, VDiTUseVAE
@@ -53,6 +54,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTAsConditioning,
     VDiTFromModel,
     VDiTUseVAE,
+    VDiTDraftNoise,
 ]
 
 

@@ -37,6 +37,7 @@ SEARCH_ALIASES = {
     "VDiTAsConditioning": ("bridge", "ksampler", "to conditioning"),
     "VDiTFromModel": ("bridge", "native", "unet", "gguf"),
     "VDiTUseVAE": ("bridge", "native vae"),
+    "VDiTDraftNoise": ("sdedit", "warped noise", "go with the flow", "custom sampler", "ltx", "img2img video"),
 }
 
 # Inputs that are folded away: whoever makes a first video leaves them as they are.

@@ -183,6 +183,34 @@ def test_our_controls_run_on_a_native_model(core, files):
     assert apart(ours, theirs) <= CLOSE
 
 
+def test_the_cores_own_sampler_renders_a_draft_as_ours_does(core, files):
+    """VDiT Draft Noise and SamplerCustomAdvanced on a native model; the draft at VDiT Encode Conditioning on ours."""
+    g = Graph(core)
+    yes, no, vae = words(g, 1), words(g, 2), g.add("VAELoader", vae_name="wan21.safetensors")
+    draft = g.add("RandomImages", seed=3, count=9)
+    native = g.add("ModelSamplingSD3", model=g.add("UNETLoader", unet_name="t2v-1.3b.safetensors"), shift=5.0)
+    told = g.add(
+        "VDiTDraftNoise",
+        latent=g.add("VAEEncode", pixels=draft, vae=vae),
+        **{"seed": 7, "draft_strength": 0.5, "steps": 8, "noise_share": 0.5},
+    )
+    sigmas = g.add("BasicScheduler", model=native, scheduler="simple", steps=8, denoise=1.0)
+    sampled = g.add(
+        "SamplerCustomAdvanced",
+        noise=(told, 0),
+        guider=g.add("CFGGuider", model=native, positive=yes, negative=no, cfg=3.0),
+        sampler=g.add("KSamplerSelect", sampler_name="euler"),
+        sigmas=(g.add("SplitSigmasDenoise", sigmas=sigmas, denoise=(told, 2)), 1),
+        latent_image=(told, 1),
+    )
+    g.keep("theirs", sampled)
+    loaded = g.add("VDiTUseVAE", model=g.add("VDiTLoadModel", file="t2v-1.3b.safetensors"), vae=vae)
+    shot = g.add("VDiTEncodeConditioning", model=loaded, positive=yes, negative=no, draft=draft, draft_strength=0.5)
+    g.keep("ours", g.add("VDiTSample", model=loaded, conditioning=shot, shift=5.0, **OURS, **CLIP))
+    theirs, ours = g.run()
+    assert apart(ours, theirs) <= CLOSE
+
+
 def test_two_native_experts_take_turns_under_our_sampler(core, files):
     g = Graph(core)
     yes, no, vae = words(g, 1), words(g, 2), g.add("VAELoader", vae_name="wan21.safetensors")
