@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..control.pictures import as_masks, as_pictures, cover
+from ..world.engine import import_ahead
 from ..world.scene import MATERIALS, SceneError
 from .objects import PictureObject, Selection
 from .scene import Lifted, scene_from_picture
@@ -38,6 +39,7 @@ def lift(given: Given, check: Callable[[], None] = lambda: None) -> Lifted:
     """The scene of a picture. check: called between the steps of the work, may raise to cancel. Raises SceneError,
     PictureError or ControlError for what cannot be used.
     """
+    import_ahead()
     image, remarks = as_pictures(given.image, "image")
     if len(image) != 1:
         raise SceneError(f"image holds {len(image)} pictures; expected one: choose it with ImageFromBatch")

@@ -462,3 +462,46 @@ def test_a_blow_wakes_what_a_picture_shows_at_rest():
     ball = body(Shape(kind="sphere", size=(0.05,)), (-0.5, 0, 0.05), velocity=(2.0, 0.0, 0.0), name="ball")
     motion = simulate(scene(box_, ball), seconds=1.0, fps=24)
     assert motion.poses[-1, 0, 0, 3] > 0.02 and any(e.kind == "impact" and e.impulse > 0.1 for e in motion.events)
+
+
+def shattered(**more):
+    """A vase that breaks at once beside a ball, both on the ground."""
+    vase = Body(
+        name="vase",
+        shapes=(Shape(kind="box", size=(0.04, 0.04, 0.06)),),
+        position=(0, 0, 0.06),
+        material=MATERIALS["ceramic"],
+    )
+    ball = Body(name="ball", shapes=(Shape(kind="sphere", size=(0.08,)),), position=(-0.6, 0, 0.08), **more)
+    return Scene(bodies=(vase, ball), view=View(np.eye(4), 40.0)), (Break(body="vase", time=0.0),)
+
+
+def test_shards_at_rest_stay_exactly_where_they_are():
+    scene, actions = shattered(material=MATERIALS["steel"])
+    motion = simulate(scene, actions, seconds=2.0, fps=16.0)
+    assert np.abs(motion.poses[-1] - motion.poses[-8])[2:].max() == 0.0
+    moved = np.linalg.norm(motion.poses[-1] - motion.poses[3], axis=(1, 2))[2:]
+    assert moved.max() > 0.01  # they had moved before
+
+
+def test_a_ball_drives_resting_shards_apart():
+    scene, actions = shattered(material=MATERIALS["steel"])
+    rolls = (*actions, Throw(body="ball", velocity=(2.0, 0, 0), time=1.5))
+    still, hit = (simulate(scene, a, seconds=2.5, fps=16.0) for a in (actions, rolls))
+    np.testing.assert_array_equal(hit.poses[20], still.poses[20])
+    way = np.linalg.norm((hit.poses[-1] - still.poses[-1])[2:, :3, 3], axis=1)
+    assert (way > 0.05).sum() >= 4
+    assert hit.poses[-1, 1, 0, 3] > 0.1  # shards as heavy as the ground would have stopped it at -0.12
+
+
+def test_shards_fall_when_what_carries_them_is_taken_away():
+    scene, actions = shattered()
+    table = Body(name="table", shapes=(Shape(kind="box", size=(0.3, 0.3, 0.02)),), position=(0, 0, 0.02), fixed=True)
+    raised = tuple(replace(b, position=(b.position[0], 0, b.position[2] + 0.54)) for b in scene.bodies)
+    table = replace(table, position=(0, 0, 0.52))
+    motion = simulate(
+        replace(scene, bodies=(*raised, table)), (*actions, Release(body="table", time=1.5)), seconds=2.5, fps=16.0
+    )
+    shards = [i for i, p in enumerate(motion.parts) if p.body == "vase" and p.name != "vase"]
+    assert (motion.poses[20][shards, 2, 3] > 0.53).sum() >= 8
+    assert (motion.poses[-1][shards, 2, 3] < 0.3).all()

@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from . import acting, checks
-from .actions import Break, Gravity, Push, Release, Spin, Throw
+from .actions import Break, Drag, Force, Gravity, Push, Release, Spin, Throw
 from .arrays import Floats
 from .asleep import Sleepers
 from .budget import frames_of
 from .contacts import advance
+from .debris import Debris
 from .dynamics import carry_over, compile_world, warnings_of_mujoco
 from .fracture import Blow, Moving, shatter
 from .links import link_parts, link_pose, undrawn
@@ -101,7 +102,7 @@ def _moved(
     remarks += undrawn(world)
     _check_names([t.part.body for t in tracks if t.link is not None], scene)
     _start_velocities(world, scene.bodies)
-    sleepers = Sleepers(world)
+    sleepers, debris = Sleepers(world), _debris(None, world, [], actions)
     events: list[Event] = []
     end = (frames - 1) / fps
     stops = _apart({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
@@ -115,21 +116,26 @@ def _moved(
         broken = [a.body for a in fresh if isinstance(a, Break) and a.toughness is None]
         blows = {name: Blow() for name in broken if world.number(name) is not None}
         world = _break(scene, world, blows, actions, tracks, frame, random, events, check)
-        while world.time < stop - SAME_TIME_S:
+        debris = _debris(debris, world, tracks, actions)
+        if any(abs(begin - t) < SAME_TIME_S for t in acting.edges(actions)):
+            debris.wake()
+        while world.time < stop - SAME_TIME_S and not debris.all_rest:
             if check is not None:
                 check()
             acting.steer(world, actions)
             left = stop - world.time
             step = left / math.ceil(left / world.step_s - 1e-9)
             moment, before = world.time, world.state()
-            hits = advance(world, step, partial(acting.apply_forces, world, scene, actions, fresh))
+            hits = advance(world, step, partial(_load, world, scene, actions, fresh, debris))
             fresh = ()
+            debris.hold(world.time - moment)
             hits = sleepers.hold(world, hits, world.time - moment)
             _note(world, events, hits, moment)
             if blows := _blows(world, events, hits, moment):
                 # It breaks as it moved before the impact: each shard then meets what the body met.
                 world.restore(before)
                 world = _break(scene, world, blows, actions, tracks, frame, random, events, check)
+                debris = _debris(debris, world, tracks, actions)
         world.set_time(stop)
         if frame < frames and abs(stop - frame / fps) < SAME_TIME_S:
             _record(world, tracks, frame)
@@ -147,6 +153,19 @@ def _moved(
         events=tuple(events),
         remarks=tuple(remarks),
     )
+
+
+def _load(world: World, scene: Scene, actions: Actions, fresh: Actions, debris: Debris, seconds: float) -> None:
+    acting.apply_forces(world, scene, actions, fresh, seconds)
+    debris.carry()
+
+
+def _debris(before: Debris | None, world: World, tracks: Sequence[_Track], actions: Actions) -> Debris:
+    """What may be held of a world: nothing before something breaks, nor what forces or drags act on."""
+    if before is not None and before.world.model is world.model:
+        return before
+    shattered = any(t.link is None and t.part.name != t.part.body for t in tracks)
+    return Debris(world, shattered, {a.body for a in actions if isinstance(a, Force | Drag)})
 
 
 def _apart(times: set[float]) -> list[float]:
