@@ -48,6 +48,7 @@ class BundledFamily:
     Another family is a subclass that overrides what it does otherwise.
     """
 
+    small_products = True  # whether threads are chosen as machine/threads.py says
     caches_text = True  # whether what the transformer computes of a text is kept between steps
 
     def check(self, model: WorldModel, shot: Shot) -> None:
@@ -107,6 +108,7 @@ class BundledFamily:
 class WanFamily(BundledFamily):
     """The released models of the Wan family, which read pictures; their codecs blur little and take long."""
 
+    small_products = False
     caches_text = False  # Wan's 512 tokens in 30 to 40 layers would be gigabytes
 
     def check(self, model: WorldModel, shot: Shot) -> None:

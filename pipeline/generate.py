@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..machine.threads import Team, team
 from ..sampling.flow_map import check_flow_map, towards_next_sigma
 from ..sampling.frame_levels import levels_of_sigma, with_frame_levels
 from ..sampling.guidance import guided
@@ -34,6 +35,8 @@ def generate(run: Run) -> Result:
     drafts: on_step then hears of both videos, half the steps each. The same run gives the same bits on the same
     machine. Raises LatticeError, and ValueError for unusable pictures, controls or settings, before the first step.
     """
+    import torch
+
     model, hooks = run.model, run.context.hooks
     check_clip(model, run.clip)
     use = resolve(model, run.settings)
@@ -44,16 +47,17 @@ def generate(run: Run) -> Result:
             f"guidance is {use.guidance:g}, which needs a negative prompt: wire CONDITIONING to `negative` on VDiT "
             "Encode Conditioning (an empty prompt will do), or set guidance to 1"
         )
-    if wants_first_picture(run):
-        first_half, second_half = _halves(hooks.on_step, use.steps)
-        run = replace(run, continuation=with_first_picture(_reporting_to(run, first_half)))
-        run = _reporting_to(run, second_half)
-    run = begun(run)
-    draft, reason, remarks = predict(run)
-    if draft is not None:
-        hooks.on_draft(draft)
-        draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
-    latent = _sample(replace(run, continuation=replace(run.continuation, draft=draft)), use)
+    with team(family_of(model).small_products and torch.device(run.context.device).type == "cpu") as crew:
+        if wants_first_picture(run):
+            first_half, second_half = _halves(hooks.on_step, use.steps)
+            run = replace(run, continuation=with_first_picture(_reporting_to(run, first_half)))
+            run = _reporting_to(run, second_half)
+        run = begun(run)
+        draft, reason, remarks = predict(run)
+        if draft is not None:
+            hooks.on_draft(draft)
+            draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
+        latent = _sample(replace(run, continuation=replace(run.continuation, draft=draft)), use, crew)
     start, end = run.conditioning.start, run.conditioning.end
     lagged = start is not None and end is None and run.conditioning.strength > 0
     return Result(
@@ -85,7 +89,7 @@ def _reporting_to(run: Run, on_step: Callable[[Progress], None]) -> Run:
     return replace(run, context=replace(run.context, hooks=replace(run.context.hooks, on_step=on_step)))
 
 
-def _sample(run: Run, use: RunSettings) -> Tensor:
+def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
     """The latent [1,C,T',h,w] in raw scale, on the CPU; run.continuation.draft is encoded."""
     import torch
 
@@ -118,6 +122,7 @@ def _sample(run: Run, use: RunSettings) -> Tensor:
         positive, negative = conditioning.positive.to(device), conditioning.negative
         negative = None if negative is None else negative.to(device)
         denoise = guided(transformer, positive, negative, guidance_of(model, use), family_of(model).caches_text)
+        denoise = crew.watched(denoise) if crew else denoise
 
         def of_clip(x: Tensor) -> Tensor:
             return space.denormalize(x[:, :, before : before + count])
