@@ -6,7 +6,8 @@ wan_2.1_vae.safetensors and wan2.2_vae.safetensors. Sources: Wan-Video/Wan2.2 `w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,13 @@ from .wan_latents import wan_latents
 
 RELEASED = {"2.1": (96, 96), "2.2": (160, 256)}  # features of encoder and decoder at full size
 WIDER = (1, 2, 4, 4)  # features at the four sizes, times the base width
+LAST = len(WIDER) - 1
 BLOCKS = 2  # residual blocks a size in the encoder; the decoder has one more
 IN_TIME = (False, True, True)  # which of the encoder's halvings are in time too
-DOUBLED = 2  # frames of a latent between the low- and the high-resolution layers of the decoder
-TOGETHER = 4  # latents that pass the low-resolution layers at once, where reading weights costs more than the pixels
-SMALL = 96 * 96  # pixels; frames up to this size pass the high-resolution layers TOGETHER at once, too
+RATES = (4, 4, 2, 1)  # frames of a latent at the four sizes, the full one first
+# Frames of one size that pass its layers at once: FRAMES, or up to those of TOGETHER latents where they have no more
+# than PIXELS in all. Of few pixels the weights take longer to prepare than to apply (measured: bench/wan_codec.py).
+FRAMES, TOGETHER, PIXELS = 4, 4, 8192
 NUMBERS_A_PIXEL = {"2.1": 60, "2.2": 80}  # held at once when decoding, times the width at full size (measured)
 
 
@@ -69,29 +72,36 @@ class WanCodec(Codec):
             yield whole.clamp_(0, 1) if clip else whole
 
     def _encode(self, frames: Tensor) -> Iterator[Tensor]:
+        """Frames [B, T, H, W, 3] -> the latents [B, k, h, w, C], some at a time."""
         memory: Memory = {}
-        step = self.temporal * (TOGETHER if frames.shape[2] * frames.shape[3] <= SMALL else 1)
-        for start, stop in [(0, 1)] + [(i, i + step) for i in range(1, frames.shape[1], step)]:
-            x = self._fold(frames[:, start:stop].to(self.dtype) * 2 - 1)
-            yield self.conv1(self.encoder(x, memory))[..., : self.channels].float()
+
+        def stage(i: int, x: Tensor) -> Tensor:
+            x = self._fold(x.to(self.dtype) * 2 - 1) if i == 0 else x
+            x = self.encoder(i, x, memory)
+            return x if i < LAST else self.conv1(x)[..., : self.channels].float()
+
+        return _passed(iter([frames]), stage, [self._together(i, frames.shape[2:4]) for i in range(LAST + 1)])
 
     def _decode(self, latent: Tensor, chunk: int, park: bool) -> Iterator[Tensor]:
         """park: keep the memory of the layers on the CPU while other tiles run."""
         memory: Memory = {}
-        count, group = latent.shape[1], -(-TOGETHER // chunk) * chunk
-        small = latent.shape[2] * latent.shape[3] * self.spatial**2 <= SMALL
-        # The first latent, which is not doubled, comes over and above the first group.
-        starts = [0, *range(1 + group, count, group)] if chunk == 1 else [*range(0, count, group)]
-        for start, stop in zip(starts, [*starts[1:], count], strict=False):
-            x = part = None  # frees the last group's activations
-            x = self.decoder.begin(self.conv2(latent[:, start:stop].to(self.dtype)), memory)
-            begun = start == 0
-            for part in (x,) if small else _cut(x, DOUBLED * chunk, begun * (DOUBLED - 1)):
-                frames = (self._unfold(self.decoder.end(part, memory)).float() + 1) / 2
-                if park:
-                    memory.update({layer: past.cpu() for layer, past in memory.items()})
-                yield from _cut(frames, self.temporal * chunk, begun * (self.temporal - 1))
-                begun = False
+
+        def stage(i: int, x: Tensor) -> Tensor:
+            x = self.decoder(i, self.conv2(x.to(self.dtype)) if i == 0 else x, memory)
+            if i < LAST:
+                return x
+            if park:
+                memory.update({layer: past.cpu() for layer, past in memory.items()})
+            return (self._unfold(x).float() + 1) / 2
+
+        size = latent.shape[2] * self.spatial, latent.shape[3] * self.spatial
+        frames = _passed(iter([latent]), stage, [self._together(LAST - i, size) for i in range(LAST + 1)])
+        return _joined(frames, self.temporal * (chunk - 1) + 1, self.temporal * chunk)
+
+    def _together(self, i: int, size: Sequence[int]) -> int:
+        """Frames that pass at once at 1 / 2^i of the size [H, W] of pictures."""
+        pixels = size[0] * size[1] // self.patch**2 // 4**i
+        return FRAMES * max(1, min(RATES[i] * TOGETHER, PIXELS // pixels) // FRAMES)
 
     def _tiles(self, height: int, width: int) -> Tiles:
         tile = self.tile
@@ -114,9 +124,33 @@ class WanCodec(Codec):
         return x.permute(0, 1, 2, 6, 3, 5, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _cut(x: Tensor, size: int, less: int) -> tuple[Tensor, ...]:
-    """Pieces of `size` frames, of the first `less` fewer."""
-    return x.tensor_split(tuple(range(size - less, x.shape[1], size)), 1)
+def _passed(parts: Iterator[Tensor], stage: Callable[[int, Tensor], Tensor], together: list[int]) -> Iterator[Tensor]:
+    """Frames [B, T, ...] through the stages, of each stage so many at once and the first frame with the first ones."""
+    for i, frames in enumerate(together):
+        parts = _joined(parts, 1 + frames, frames, partial(stage, i))
+    return parts
+
+
+def _joined(
+    parts: Iterator[Tensor], first: int, size: int, then: Callable[[Tensor], Tensor] = lambda x: x
+) -> Iterator[Tensor]:
+    """`then` of frames [B, T, ...] cut and joined anew: `first` ones, `size` at a time, and what is left.
+
+    It holds no reference to what has gone through, so that only what is still to come takes memory.
+    """
+    held: list[Tensor] = []
+    while True:
+        while sum(x.shape[1] for x in held) < first and (part := next(parts, None)) is not None:
+            held.append(part)
+            del part
+        if not held:
+            return
+        x = held.pop() if len(held) == 1 else torch.cat(held, 1)
+        held = [x[:, first:]] if x.shape[1] > first else []
+        x, first = x[:, :first], size
+        x = then(x)
+        yield x
+        del x
 
 
 class Encoder(nn.Module):
@@ -137,16 +171,17 @@ class Encoder(nn.Module):
         self.downsamples = nn.ModuleList(layers)
         self.middle = nn.ModuleList([ResidualBlock(last, last), Attention(last), ResidualBlock(last, last)])
         self.head = nn.ModuleDict({"0": Norm(last), "2": CausalConv(last, out)})
+        self.layers = 1 if kind == "2.2" else BLOCKS + 1  # of a size
 
-    def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        """Folded pixels [B, T, H, W, C] -> [B, T', h, w, 2 * channels]."""
-        x = self.conv1(x, memory)
-        x = run([*self.downsamples, *self.middle], x, memory)
-        return self.head["2"](x, memory, self.head["0"])
+    def forward(self, i: int, x: Tensor, memory: Memory) -> Tensor:
+        """The layers of size i, the full one first: folded pixels [B, T, H, W, C] at last -> [B, T', h, w, C]."""
+        x = self.conv1(x, memory) if i == 0 else x
+        x = run(self.downsamples[i * self.layers : (i + 1) * self.layers], x, memory)
+        return x if i < LAST else self.head["2"](run(self.middle, x, memory), memory, self.head["0"])
 
 
 class Decoder(nn.Module):
-    """`begin` runs the low-resolution layers, `end` the others; between them a latent is DOUBLED frames."""
+    """Attention, then four sizes of residual blocks: latents to pixels."""
 
     def __init__(self, kind: str, channels: int, width: int, pixels: int):
         super().__init__()
@@ -165,14 +200,10 @@ class Decoder(nn.Module):
                 last = wide // 2
         self.upsamples = nn.ModuleList(layers)
         self.head = nn.ModuleDict({"0": Norm(wide), "2": CausalConv(wide, pixels)})
-        self.small = 1 if kind == "2.2" else 2 * (BLOCKS + 1) + 1  # up to the second doubling over time
+        self.layers = 1 if kind == "2.2" else BLOCKS + 2  # of a size
 
-    def begin(self, x: Tensor, memory: Memory) -> Tensor:
-        """Latents [B, T, h, w, C] -> features before the second doubling over time."""
-        x = self.conv1(x, memory)
-        return run([*self.middle, *self.upsamples[: self.small]], x, memory)
-
-    def end(self, x: Tensor, memory: Memory) -> Tensor:
-        """Features -> folded pixels in -1..1."""
-        x = run(self.upsamples[self.small :], x, memory)
-        return self.head["2"](x, memory, self.head["0"])
+    def forward(self, i: int, x: Tensor, memory: Memory) -> Tensor:
+        """The layers of size i, the smallest first: latents [B, T, h, w, C] at last -> folded pixels in -1..1."""
+        x = run(self.middle, self.conv1(x, memory), memory) if i == 0 else x
+        x = run(self.upsamples[i * self.layers : (i + 1) * self.layers], x, memory)
+        return x if i < LAST else self.head["2"](x, memory, self.head["0"])

@@ -174,9 +174,8 @@ class TimeConv(nn.Conv3d):
         x = torch.cat((memory[self].to(x.device), x), 1)
         memory[self] = x[:, self.step - 3 :].clone()
         last = x.shape[1] - 2
-        first, second, third = (x[:, i : last + i : self.step] for i in range(3))
-        taps = self.weight[..., 0, 0].unbind(2)
-        return F.linear(first, taps[0], self.bias) + F.linear(second, taps[1]) + F.linear(third, taps[2])
+        three = torch.cat([x[:, i : last + i : self.step] for i in range(3)], -1)
+        return F.linear(three, self.weight.transpose(1, 2).flatten(1), self.bias)
 
 
 class ResidualBlock(CausalLayer):
