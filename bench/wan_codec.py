@@ -1,8 +1,9 @@
 """Decoding with the Wan codecs on a CPU against diffusers': the same random weights and latents, in one run.
 
-    python bench/wan_codec.py [--kind 2.1 2.2] [--width 96] [--video 17x64x64 17x128x96] [--encode] [--json PATH]
+    python -m vdit.bench wan_codec
+    python -m vdit.bench.wan_codec [--kind 2.1 2.2] [--width 96] [--video 17x64x64] [--encode] [--json PATH]
 
-Time: the two take turns, and each ratio is that of their least: seconds on the clock, and processor seconds, which
+Time: the two take turns, and each ratio is that of their medians: seconds on the clock, and processor seconds, which
 other programs on the machine disturb less. Memory: how far one decoding raises the process's resident memory above
 what it is with weights, latents and room for the frames, for the video and for one of twice its length.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
+from vdit.bench.rows import RUNS, Row, runs
 from vdit.bench.wan_step import rise
 from vdit.model.codec.wan import WanCodec, native_name
 
@@ -55,7 +58,7 @@ def fill(pieces, room: Tensor) -> None:
         at += piece.shape[1]
 
 
-def compare(kind: str, width: int | None, video: tuple[int, int, int], runs: int, encode: bool) -> dict:
+def compare(kind: str, width: int | None, video: tuple[int, int, int], count: int, encode: bool) -> dict:
     """Seconds, bytes, their ratios and the relative difference of the results."""
     ours, theirs = twins(kind, width)
     frames, height, wide = video
@@ -79,20 +82,20 @@ def compare(kind: str, width: int | None, video: tuple[int, int, int], runs: int
         }
     first, second = (run() for run in both.values())
     taken: dict[str, list[tuple[float, float]]] = {who: [] for who in both}
-    for _ in range(runs):
+    for _ in range(count):
         for who, run in both.items():
             taken[who].append(timed(run))
-    least = {who: [min(column) for column in zip(*times, strict=False)] for who, times in taken.items()}
+    middle = {who: [median(column) for column in zip(*times, strict=False)] for who, times in taken.items()}
     result = {
         "codec": kind,
         "width": width or RELEASED[kind],
         "video": "x".join(map(str, video)),
         "way": "encode" if encode else "decode",
         "difference": float((first - second).norm() / second.norm()),
-        "seconds": {who: round(t[0], 3) for who, t in least.items()},
-        "processor seconds": {who: round(t[1], 3) for who, t in least.items()},
-        "ratio": round(least["ours"][0] / least["diffusers"][0], 3),
-        "processor ratio": round(least["ours"][1] / least["diffusers"][1], 3),
+        "seconds": {who: round(t[0], 3) for who, t in middle.items()},
+        "processor seconds": {who: round(t[1], 3) for who, t in middle.items()},
+        "ratio": round(middle["ours"][0] / middle["diffusers"][0], 3),
+        "processor ratio": round(middle["ours"][1] / middle["diffusers"][1], 3),
     }
     if not encode:
         result["megabytes beside frames"] = {
@@ -102,12 +105,25 @@ def compare(kind: str, width: int | None, video: tuple[int, int, int], runs: int
     return result
 
 
+def rows(quick: bool) -> Iterator[Row]:
+    """Decoding at the released width, 17 frames of 128x96: ratios to diffusers, and memory of 33 frames to 17."""
+    for kind, target in (("2.1", "<= 0.45"), ("2.2", "<= 0.6")):
+        with torch.no_grad():
+            found = compare(kind, None, (17, 128, 96), runs(quick), encode=False)
+        yield Row(f"VAE {kind} decode: time to diffusers'", found["ratio"], target=target)
+        yield Row(f"VAE {kind} decode: processor time to diffusers'", found["processor ratio"])
+        short, long = found["megabytes beside frames"].values()
+        yield Row(f"VAE {kind} decode: memory of 17 frames", short, "MB")
+        yield Row(f"VAE {kind} decode: memory of 33 frames to 17", long / short, target="<= 1.05")
+        yield Row(f"VAE {kind} decode: relative difference of frames", found["difference"], "", "<= 1e-5")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kind", nargs="+", default=["2.1", "2.2"], choices=list(RELEASED))
     options.add_argument("--width", type=int, help="features at full size; the released ones unless given")
-    options.add_argument("--video", nargs="+", default=["17x64x64", "17x128x96"], help="frames x height x width")
-    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--video", nargs="+", default=["17x128x96"], help="frames x height x width")
+    options.add_argument("--runs", type=int, default=RUNS)
     options.add_argument("--encode", action="store_true")
     options.add_argument("--json", type=Path, help="write the results there")
     told = options.parse_args()

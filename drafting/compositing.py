@@ -16,7 +16,7 @@ from torch import Tensor
 from ..control.camera import CameraPath
 from ..geometry.linalg import norm
 from .camera_views import CameraViews, Reprojection
-from .draft import Draft
+from .draft import HELD, Draft, drawn
 from .ground_plane import plane_inverse_depth, without_floor
 from .layers import Layers, SceneGeometry, ball_shading, draw_ball, extract_layers, scene_geometry
 from .perception import Memo
@@ -54,7 +54,10 @@ class _View(NamedTuple):
 
 
 def composite(composition: Composition, check: Callable[[], None] = lambda: None) -> Draft:
-    """Draw the draft of a composition; it begins with the composition's pictures. check: may raise to cancel."""
+    """The draft of a composition; it begins with the composition's pictures. check: may raise to cancel.
+
+    A long one of a still camera is drawn piece by piece, when it is looked at, and takes no memory.
+    """
     c = composition
     count, height, width = c.pictures.shape[:3]
     tracks, views = _far_to_near(c.tracks, count - 1), CameraViews(c.camera, width, height)
@@ -63,9 +66,30 @@ def composite(composition: Composition, check: Callable[[], None] = lambda: None
     check()
     if geometry.floor is not None and tracks.shape[1]:
         tracks = _above_floor(tracks, count, views, geometry.floor)
-    later, layers = tracks[count:], _layers(c, geometry, tracks[:count], views)
+    layers = _layers(c, geometry, tracks[:count], views)
     check()
-    video = torch.cat((c.pictures, layers.plate.expand(len(later), -1, -1, -1)))
+
+    def draw(first: int, stop: int, check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
+        later = tracks[max(first, count) : max(stop, count)]
+        return _draw(c, c.pictures[first:stop], later, layers, geometry, views, check)
+
+    if c.camera is None and len(tracks) > HELD:  # no check: it is drawn in later runs, too
+        frames, coverage = drawn((len(tracks), height, width), draw)
+    else:
+        frames, coverage = draw(0, len(tracks), check)
+    return Draft(frames, coverage, camera_moves=c.camera is not None)
+
+
+def _draw(
+    c: Composition, pictures: Tensor, later: Tensor, layers: Layers, geometry: SceneGeometry, views: CameraViews,
+    check: Callable[[], None],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Frames [F,H,W,3] and coverage [F,H,W] of pictures and of balls at tracks `later` [.,N,4] after them.
+
+    Under a camera path `later` are all that there are.
+    """
+    count, height, width = pictures.shape[:3]
+    video = torch.cat((pictures, layers.plate.expand(len(later), -1, -1, -1)))
     future = video[count:]
     check()
     if layers.receiver is not None:
@@ -80,12 +104,12 @@ def composite(composition: Composition, check: Callable[[], None] = lambda: None
         if geometry.floor is not None:
             floor = plane_inverse_depth(views.planes(geometry.floor), views.focal[1:], (width, height))
             occluders = without_floor(occluders, floor)
-    coverage = torch.zeros(len(tracks), height, width)
+    coverage = torch.zeros(len(video), height, width)
     for sprite, track in zip(layers.sprites, later.unbind(1), strict=True):
         check()
         shade = ball_shading(track, views, layers.light, geometry.floor, later=True)
         draw_ball((sprite * shade[:, None]).clamp_max(1), track, future, occluders, coverage[count:])
-    return Draft(video, coverage, camera_moves=c.camera is not None)
+    return video, coverage
 
 
 def _far_to_near(tracks: Tensor, frame: int) -> Tensor:

@@ -6,7 +6,9 @@ a video's latents show what the draft's own do, the draft stands for the video; 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +25,35 @@ if TYPE_CHECKING:
 AGREEMENT = 0.075, 0.15
 WINDOW = 5  # small pixels a side over which the difference is averaged
 MARGIN = 3  # small pixels around a difference that differ too, so that no rim of a ball stays behind
+# A draft of more frames is not held: above the 105 of 13 s at 8 frames/s. Frames of it that are drawn at once.
+HELD, AT_ONCE = 128, 32
+
+
+class DrawnFrames:
+    """Frames [T,...] that are drawn when a slice of them is taken: in place of a tensor of a long video.
+
+    window(i): the frames from i * AT_ONCE on, AT_ONCE at most. The last window is kept.
+    """
+
+    def __init__(self, shape: tuple[int, ...], window: Callable[[int], Tensor]):
+        self.shape, self.window = shape, lru_cache(maxsize=1)(window)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> Tensor:
+        first, stop, _ = part.indices(len(self))
+        windows = range(first // AT_ONCE, -(-stop // AT_ONCE)) if first < stop else range(1)
+        parts = [self.window(i)[max(0, first - i * AT_ONCE) : max(0, stop - i * AT_ONCE)] for i in windows]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def drawn(
+    shape: tuple[int, int, int], draw: Callable[[int, int], tuple[Tensor, Tensor]]
+) -> tuple[DrawnFrames, DrawnFrames]:
+    """Frames [T,H,W,3] and coverage [T,H,W] of a draft that draw(first, stop) draws together."""
+    window = lru_cache(maxsize=1)(lambda i: draw(i * AT_ONCE, min(shape[0], (i + 1) * AT_ONCE)))
+    return DrawnFrames((*shape, 3), lambda i: window(i)[0]), DrawnFrames(shape, lambda i: window(i)[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +65,8 @@ class Draft:
     frame follows the draft while its noise level is above 1 - strength.
     """
 
-    frames: Tensor
-    coverage: Tensor | None = None
+    frames: Tensor | DrawnFrames
+    coverage: Tensor | DrawnFrames | None = None
     latent: Tensor | None = None
     camera_moves: bool = False
     strength: float = 1.0
@@ -48,14 +79,17 @@ class Draft:
         if self.latent is not None:
             return self.latent.to(device)
         with torch.no_grad():
-            return codec.encode_fast(self.frames[None].to(device))
+            return codec.encode_pieces(x[None].to(device) for x in _pieces(self.frames))
 
     def window(self, first: int, count: int) -> Draft:
         """`count` frames from number `first` on; beyond the end the last one is repeated. The window is not encoded."""
 
-        def cut(x: Tensor) -> Tensor:
-            part = x[first : first + count]
-            return torch.cat((part, x[-1:].expand(count - len(part), *x.shape[1:])))
+        def cut(x: Tensor | DrawnFrames) -> Tensor | DrawnFrames:
+            if count <= max(HELD, len(x) - first):
+                return _repeated(x, first, count)
+            return DrawnFrames(
+                (count, *x.shape[1:]), lambda i: _repeated(x, first + i * AT_ONCE, min(AT_ONCE, count - i * AT_ONCE))
+            )
 
         coverage = None if self.coverage is None else cut(self.coverage)
         return replace(self, frames=cut(self.frames), coverage=coverage, latent=None)
@@ -68,11 +102,31 @@ class Draft:
         latent = codec.normalize(self._encode(codec, device))
         certainty = torch.ones_like(latent[:, :1])
         if self.coverage is not None:
-            side, (t, h, w) = codec.spatial, self.coverage.shape
-            cells = self.coverage.to(device).view(t, h // side, side, w).amax(2)
-            cells = cells.view(t, h // side, w // side, side).amax(3)[:, None]  # a fifth of the time of max_pool2d
+            cells = torch.cat([_cells(x.to(device), codec.spatial) for x in _pieces(self.coverage)])
             certainty += fold(cells[None], 1).amax(1, keepdim=True) > 0.5
         return torch.cat((latent, certainty), 1)
+
+
+def _repeated(x: Tensor | DrawnFrames, first: int, count: int) -> Tensor:
+    """`count` frames from number `first` on; beyond the end the last one is repeated."""
+    part = x[first : first + count]
+    return torch.cat((part, x[-1:].expand(count - len(part), *x.shape[1:])))
+
+
+def _pieces(x: Tensor | DrawnFrames) -> Iterator[Tensor]:
+    """All frames: of a tensor in one piece, else AT_ONCE at a time and the first one with the first of them."""
+    if isinstance(x, Tensor):
+        yield x
+        return
+    for first in (0, *range(AT_ONCE + 1, len(x), AT_ONCE)):
+        yield x[first : first + AT_ONCE + (first == 0)]
+
+
+def _cells(coverage: Tensor, side: int) -> Tensor:
+    """Most of a coverage [T,H,W] in each cell of a latent, [T,1,h,w]."""
+    t, h, w = coverage.shape
+    cells = coverage.view(t, h // side, side, w).amax(2)
+    return cells.view(t, h // side, w // side, side).amax(3)[:, None]  # a fifth of the time of max_pool2d
 
 
 def agreement(video: Tensor, draft: Tensor) -> Tensor:

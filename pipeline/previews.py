@@ -78,6 +78,6 @@ def predicted_video(preview: LatentPreview, step: Progress) -> Tensor:
     if draft is None or draft.latent is None or draft.latent.shape != step.x0.shape:
         return small
     share = agreement(small, preview(draft.latent))
-    frames = reduced(draft.frames)
+    frames = reduced(draft.frames[:])
     small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small, share))
     return small.lerp(frames, share)

@@ -119,7 +119,7 @@ class FormingTakes:
 
     def on_draft(self, draft: Draft) -> None:
         """See Hooks."""
-        self._show(0, lambda: pictures(reduced(draft.frames)))
+        self._show(0, lambda: pictures(reduced(draft.frames[:])))
 
     def on_step(self, step: Progress) -> None:
         """See Hooks."""

@@ -247,3 +247,34 @@ def test_a_preview_passes_on_its_takes_draft():
     images, latent, *_ = VDiTDistillPreview.execute(student, shot, **node, steps=2, grid=False, pick=0).result
     assert torch.allclose(images[:5], pictures(5), atol=1e-5)
     assert torch.equal(VDiTDecode.execute(student, latent)[0], images)
+
+
+def composed(count: int):
+    """A still picture of a floor with a ball that rolls over it for `count` frames."""
+    from vdit.drafting.compositing import Composition
+
+    picture = torch.full((1, 64, 64, 3), 0.5)
+    u = torch.linspace(12, 52, count)
+    track = torch.stack((u, torch.full_like(u, 30), torch.full_like(u, 6), torch.full_like(u, 2)), -1)
+    return Composition(picture, track[:, None], torch.full((16, 16), 0.25), torch.tensor([0.3, -0.8, -0.5]))
+
+
+def test_a_long_draft_is_drawn_when_it_is_looked_at_and_shows_what_a_held_one_shows(monkeypatch):
+    from vdit.drafting import compositing
+    from vdit.drafting.draft import HELD
+
+    lazy = compositing.composite(composed(HELD + 13))
+    assert not isinstance(lazy.frames, torch.Tensor) and lazy.frames.shape == (HELD + 13, 64, 64, 3)
+    monkeypatch.setattr(compositing, "HELD", 10**6)
+    held = compositing.composite(composed(HELD + 13))
+    assert isinstance(held.frames, torch.Tensor) and held.coverage.max() == 1
+    for first, stop in ((0, None), (0, 1), (30, 34), (60, 70), (-1, None), (500, 600)):
+        part = slice(first, stop)
+        torch.testing.assert_close(lazy.frames[part], held.frames[part], rtol=0, atol=1e-6)
+        torch.testing.assert_close(lazy.coverage[part], held.coverage[part], rtol=0, atol=1e-6)
+    codec = random_world_model(3).codec
+    apart, whole = (draft.condition(codec, "cpu") for draft in (lazy, held))
+    torch.testing.assert_close(apart, whole, rtol=0, atol=1e-5)
+    apart, whole = (draft.window(100, 400).frames for draft in (lazy, held))
+    assert len(apart) == len(whole) == 400
+    torch.testing.assert_close(apart[:], whole[:], rtol=0, atol=1e-6)

@@ -60,6 +60,11 @@ class Codec(nn.Module):
         """As `encode`, at a lower precision where a codec has one that is faster: good enough for drafts."""
         return self.encode(frames)
 
+    def encode_pieces(self, pieces: Iterable[Tensor]) -> Tensor:
+        """As `encode_fast`, of frames that come in pieces: 4k+1, then 4k of them each."""
+        first, *more = pieces
+        return self.encode_fast(torch.cat((first, *more), 1) if more else first)
+
     def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
         """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3], clipped to 0..1 (training turns that off)."""
         return torch.cat(list(self.decode_stream(latent, clip=clip)), 1)

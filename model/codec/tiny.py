@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -221,15 +222,25 @@ class TinyCodec(RecurrentCodec):
 
     def encode_fast(self, frames: Tensor) -> Tensor:
         """As `encode`, in bfloat16 where that is fast: two thirds of the time, 70 dB from `encode` when decoded."""
+        return self.encode_pieces([frames])
+
+    def encode_pieces(self, pieces: Iterable[Tensor]) -> Tensor:
+        """As Codec's, in memory for one piece."""
+        memory: Memory = {}
         with mixed():
-            return self.encode(frames).float()
+            return torch.cat([self._encode(piece, memory).float() for piece in pieces], 2)
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, H/16, W/16]. Raises ValueError."""
-        self.check_frames(frames)
-        memory: Memory = {}
+        return self._encode(frames, {})
+
+    def _encode(self, frames: Tensor, memory: Memory) -> Tensor:
+        """A clip's frames, or those after the ones that left their memory."""
+        if begins := not memory:
+            self.check_frames(frames)
         x = run(self.encoder[:1], frames, memory)
-        x = torch.cat((x[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), x), 1)  # the first frame fills its latent
+        if begins:  # the first frame fills its latent
+            x = torch.cat((x[:, :1].expand(-1, self.temporal - 1, -1, -1, -1), x), 1)
         return run(self.encoder[1:], x, memory).permute(0, 4, 1, 2, 3)
 
     def _to_frames(self, x: Tensor) -> Tensor:
