@@ -7,7 +7,6 @@ import ipaddress
 import json
 import logging
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSMsgType, web
 from aiohttp.typedefs import Handler, Middleware
 
+from ..machine.importing import ended_by_ctrl_c
 from ..nodes.routes import routes as pack_routes
 from . import bodies, files, folders, frontend
 from .access import TOKEN, new_token, with_token_only
@@ -46,7 +46,7 @@ class Studio:
         self.nodes = load_nodes() if nodes is None else nodes
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.warm = False
+        self.warming: asyncio.Task[None] | None = None  # kept, as the loop itself would drop it
         self.previews = PreviewPlayer(self._send_preview)
         self.queue = JobQueue(Executor(self.nodes), self._on_event, self._queue_changed)
 
@@ -145,9 +145,8 @@ class Studio:
 
     def _warm_up(self) -> None:
         """Imports torch while the person still looks at the graph: two seconds less to wait after Run."""
-        if not self.warm:
-            self.warm = True
-            threading.Thread(target=inference_mode, name="vdit-warm-up", daemon=True).start()
+        if self.warming is None:
+            self.warming = asyncio.create_task(_import_torch())
 
     # Prompts
 
@@ -301,6 +300,11 @@ def bind(listen: str, port: int | None) -> socket.socket:
         f"{listen}:{wanted[0]} cannot be listened on ({failure.strerror}). "
         "Stop the program that uses it, or choose another: --port NUMBER"
     )
+
+
+async def _import_torch() -> None:
+    with ended_by_ctrl_c():
+        await asyncio.to_thread(inference_mode)
 
 
 def clear_temp(older_than_hours: float = 24) -> None:

@@ -135,6 +135,22 @@ def test_ctrl_c_ends_a_process_whose_import_holds_python():
     assert process.wait(10) == -signal.SIGINT
 
 
+def test_ctrl_c_that_an_import_made_an_import_error_of_is_no_error():
+    code = (
+        "import signal, sys\n"
+        "from vdit.host import cli\n"
+        "def imports():\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise ImportError('initialization failed')\n"
+        "cli.main = imports\n"
+        "sys.exit(cli.entry())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (130, "Cancelled.\n")
+
+
 def test_a_handler_of_ctrl_c_comes_back_after_an_import():
     before = signal.getsignal(signal.SIGINT)
     code = "from vdit.machine.importing import ended_by_ctrl_c\nimport signal\nwith ended_by_ctrl_c(): pass\n"

@@ -97,6 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     from ...machine.importing import ended_by_ctrl_c
 
     with ended_by_ctrl_c():
+        import av  # noqa: F401
+        import mujoco  # noqa: F401  # pyright: ignore[reportMissingTypeStubs]
+
         from .clip import make_clip
 
     a.out.mkdir(parents=True, exist_ok=True)
