@@ -98,12 +98,13 @@ class _Run:
 
     def run(self) -> RunResult:
         self._announce("execution_start")
+        self._import_torch()
         keys = cache_keys(self.prompt, self.order, self.executor.nodes)
         remembered = self.executor.remembered
         self.result.cached = [node_id for node_id in self.order if keys[node_id] in remembered]
         self._announce("execution_cached", nodes=self.result.cached)
         try:
-            with inference_mode(self._raise_if_stopped):
+            with inference_mode():
                 for node_id in self.order:
                     known = remembered.get(keys[node_id])
                     if known is None:
@@ -118,6 +119,20 @@ class _Run:
         self.listener("executing", {"node": None, "display_node": None, "prompt_id": self.prompt_id})
         self._announce("execution_success")
         return self.result
+
+    def _import_torch(self) -> None:
+        """First of all, as what a node is remembered by may import it too, where nothing asks for Cancel."""
+        try:
+            imported("torch", self._raise_if_stopped)
+        except ImportError:  # what needs it says so
+            return
+        except Interrupted:
+            self._interrupted(self.order[0])
+            raise
+
+    def _interrupted(self, node_id: str) -> None:
+        kind = self.prompt[node_id]["class_type"]
+        self._announce("execution_interrupted", node_id=node_id, node_type=kind, executed=self.result.executed)
 
     def _run_node(self, node_id: str) -> NodeResult:
         node = self.prompt[node_id]
@@ -137,9 +152,7 @@ class _Run:
             outputs = self._outputs(cls, output)
             self._raise_if_stopped()
         except Interrupted:
-            self._announce(
-                "execution_interrupted", node_id=node_id, node_type=node["class_type"], executed=self.result.executed
-            )
+            self._interrupted(node_id)
             raise
         except Exception as reason:
             raise self._failure(node_id, inputs, reason) from reason
@@ -271,10 +284,9 @@ def fingerprint(cls: type[api.ComfyNode], inputs: dict[str, Any]) -> object:
     return uuid.uuid4().hex if isinstance(mark, float) and math.isnan(mark) else mark
 
 
-def inference_mode(check: Callable[[], None] = lambda: None) -> contextlib.AbstractContextManager:
-    """Nodes run without autograd, as in ComfyUI. The first import of torch can be cancelled by check."""
+def inference_mode() -> contextlib.AbstractContextManager:
+    """Nodes run without autograd, as in ComfyUI."""
     try:
-        imported("torch", check)
         import torch
     except ImportError:
         return contextlib.nullcontext()
