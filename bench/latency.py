@@ -1,9 +1,10 @@
-"""How long a person waits: for the import of the pack, Cancel, an answer of the server, and a plan of attention.
+"""How long a person waits: for the import of the pack, the studio, Cancel, an answer, and a plan of attention.
 
     python -m vdit.bench latency
     python -m vdit.bench.latency [MODEL_FILE ...]    and for what each file is said to be
 
-Aims: import 0.1 s of processor time, cancel 0.5 s, an answer while a model computes 2 s, a plan 0.05 s, a file 2 s.
+Aims: import 0.1 s of processor time, studio ready 1 s, cancel 0.5 s, an answer while a model computes 2 s, a plan
+0.05 s, a file 2 s.
 The tests hold what these rest on in counts: modules imported, model calls after a cancel, no tensor read.
 """
 
@@ -38,6 +39,19 @@ print(time.process_time() - start)
 def import_s() -> float:
     """Processor time of importing the pack and its nodes."""
     return float(subprocess.check_output([sys.executable, "-P", "-c", IMPORT]))
+
+
+def ready_s() -> float:
+    """From the start of `vdit studio` to the moment when a browser may open its address."""
+    with tempfile.TemporaryDirectory() as base:
+        command = [sys.executable, "-P", "-m", "vdit.host", "studio", "--no-browser", "--port", "0", "--base", base]
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as studio:
+            assert studio.stdout
+            studio.stdout.readline()
+            seconds = time.perf_counter() - start
+            studio.terminate()
+    return seconds
 
 
 def sample(stop: threading.Event, steps: int) -> None:
@@ -119,6 +133,7 @@ def rows(quick: bool) -> Iterator[Row]:
     """What a person waits for, with its aim."""
     waits = {
         "import of the pack, processor": (import_s, "<= 0.1"),
+        "studio ready for a browser": (ready_s, "<= 1"),
         "cancel": (cancel_s, "<= 0.5"),
         "answer of the server while a model computes, the slowest of 20": (answer_s, "<= 2"),
         "plan of attention, the slowest of 4": (plan_s, "<= 0.05"),

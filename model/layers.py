@@ -122,7 +122,9 @@ class Block(nn.Module):
         self.cross_attn = CrossAttention(c.dim, c.eps, image=c.image_dim > 0)
         self.norm2 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
         self.ffn = nn.Sequential(Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), Linear(c.ffn_dim, c.dim))
-        self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
+        self.modulation = nn.Parameter(
+            torch.randn(1, 6, c.dim).div_(c.dim**0.5)
+        )  # in place: / on meta imports torch._dynamo
 
     def forward(self, x: Tensor, time: Tensor, context: Context, layout: Layout) -> Tensor:
         """x [B, T, S, D] tokens by latent frame; time [B, T or 1, 6, D]. Without gradients x is overwritten."""
@@ -219,7 +221,7 @@ class Head(nn.Module):
         self.norm = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
         pt, ph, pw = c.patch
         self.head = Linear(c.dim, c.out_channels * pt * ph * pw)
-        self.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / c.dim**0.5)
+        self.modulation = nn.Parameter(torch.randn(1, 2, c.dim).div_(c.dim**0.5))
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [B, T, S, D], time [B, T or 1, D] -> [B, T, S, patch * channels]."""

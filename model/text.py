@@ -68,7 +68,7 @@ class WordEncoder(TextEncoder):
             raise ValueError("the vocabulary is empty or names a word twice")
         self.vocabulary, self.max_words = list(vocabulary), max_words
         self.embedding = nn.Embedding(len(vocabulary) + 1, dim)  # row 0: the empty prompt
-        self.position = nn.Parameter(torch.randn(max_words, dim) * 0.3)
+        self.position = nn.Parameter(torch.randn(max_words, dim).mul_(0.3))
         self.neighbours = nn.Conv1d(dim, dim, 5, padding=2)
         self._index = {w: i + 1 for i, w in enumerate(vocabulary)}
 
