@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import refusals
 from comfy_core import COMFYUI, MISSING, PACK, Graph, fetch, get, node_of, python_of, run
 from comfy_workflows import BENCHMARK, SHOTS, WAN, WORKFLOWS, shipped, small
 from vdit.host import core_nodes, workflow
@@ -312,3 +313,14 @@ def test_a_wrong_value_is_reported_on_its_node(core, random_model, change, words
     done = run(core, prompt, ui)
     told = json.dumps(done.node_errors.get(node_of(prompt, kind)) or done.messages[-1]["data"])
     assert done.status in ("refused", "error") and re.search(words, told), told
+
+
+REFUSED = ("prefix leads out", "width off the lattice", "frames beyond main memory", "flow from nothing")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_can_be_known_is_refused_when_it_is_posted(core, name):
+    """At ComfyUI's own nodes too: Save Video's prefix is told by the node of ours that feeds it."""
+    case = refusals.cases()[name]
+    done = run(core, case.prompt)
+    assert done.status == "refused" and case.words in json.dumps(done.node_errors)

@@ -60,6 +60,13 @@ def test_the_fast_tests_leave_out_the_slow_ones(start):
     assert any(line.startswith("slow:") for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"])
 
 
+def test_the_soak_runs_its_trials_one_after_another_in_half_an_hour(start):
+    start.main(["test", "--soak", "--soak-minutes", "5"])
+    chosen = start.did[-1]
+    assert chosen[-2:] == ["--soak-minutes", "5"] and chosen.index("0") > chosen.index("auto")  # the last -n counts
+    assert "tests/soak" in chosen and list((ROOT / "tests" / "soak").glob("soak_*.py"))
+
+
 def test_changed_requirements_or_a_moved_folder_are_installed_again(start, tmp_path, monkeypatch):
     start.main(["studio"])
     (tmp_path / "pyproject.toml").write_text("two")
