@@ -15,7 +15,7 @@ from aiohttp import web
 
 from ..machine.limits import TooLarge, check_pixels
 from ..machine.writing import CannotSave, claim, created, written
-from . import bodies, folders, images
+from . import bodies, folders, pixels
 
 routes = web.RouteTableDef()
 
@@ -135,7 +135,7 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
         check_pixels(path.name, *image.size)
         image.load()
     if image.mode == "F" or image.mode.startswith("I"):
-        image = images.viewable(image)
+        image = pixels.viewable(image)
     if channel == "a":
         alpha = image.convert("RGBA").getchannel("A")
         image = Image.new("RGBA", image.size)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 from ..machine.limits import TooLarge, check_pixels
-from . import running
+from . import pixels, running
+
+log = logging.getLogger(__name__)
 
 SCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 
@@ -35,11 +38,12 @@ def load(path: Path, most: int | None = None):
             for page in ImageSequence.Iterator(picture):
                 running.check_interrupted()
                 page = ImageOps.exif_transpose(page)
-                rgb = _rgb(page)
+                rgb = pixels.rgb(page)
                 if frames and rgb.shape != frames[0].shape:
+                    log.warning("%s: a page of another size than the first is left out", path)
                     continue
                 frames.append(rgb)
-                masks.append(_transparency(page))
+                masks.append(pixels.transparency(page))
                 if (
                     len(frames) == most or picture.format == "MPO"
                 ):  # a phone's depth and gain maps follow the photograph
@@ -52,6 +56,8 @@ def load(path: Path, most: int | None = None):
         ) from reason
     except (TooLarge, running.Interrupted):
         raise
+    except Image.DecompressionBombError as reason:  # Pillow's own limit, before the size can be asked for
+        raise TooLarge(f"{path}: {reason} Make it smaller, or cut it into pieces") from reason
     except Exception as reason:  # Pillow's readers raise whatever their parsers meet
         raise ValueError(
             f"{path}: the picture is damaged or of a kind that is not read ({reason}). Save it again as PNG"
@@ -63,43 +69,6 @@ def load(path: Path, most: int | None = None):
         return images, torch.zeros(len(masks), 64, 64)
     masks = [np.zeros(frames[0].shape[:2], np.float32) if mask is None else mask for mask in masks]
     return images, torch.from_numpy(np.stack(masks))
-
-
-def _rgb(page):
-    """float32 [H, W, 3] in 0..1; ValueError with the range of values where that does not say what is white."""
-    import numpy as np
-
-    if page.mode == "F" or page.mode.startswith("I"):  # Pillow would clip these to 8 bits
-        values = np.asarray(page).astype(np.float64)
-        low, high = float(values.min()), float(values.max())
-        white = 1.0 if page.mode == "F" else 65535.0
-        if not (0 <= low and high <= white):
-            kind = "float" if page.mode == "F" else "integer"
-            raise ValueError(
-                f"its {kind} values reach from {low:g} to {high:g}, expected 0 to {white:g}; scale them to that range"
-            )
-        return np.repeat((values / white).astype(np.float32)[..., None], 3, axis=-1)
-    return np.asarray(page.convert("RGB")).astype(np.float32) / 255
-
-
-def viewable(page):
-    """A grey picture of floats or deep integers as 8 bits, for a browser."""
-    from PIL import Image
-
-    try:
-        return Image.fromarray((_rgb(page) * 255).round().astype("uint8"))
-    except ValueError:  # the node that loads it says why
-        return page.convert("L")
-
-
-def _transparency(page):
-    import numpy as np
-
-    if "A" not in page.getbands():
-        if page.mode != "P" or "transparency" not in page.info:
-            return None
-        page = page.convert("RGBA")
-    return 1 - np.asarray(page.getchannel("A")).astype(np.float32) / 255
 
 
 def scaled(images, width: int, height: int, method: str, crop: bool):
@@ -148,7 +117,7 @@ def _lanczos(images, width: int, height: int):
     result = torch.empty(len(images), height, width, images.shape[-1], dtype=images.dtype, device=images.device)
     for i, image in enumerate(images):
         running.check_interrupted()
-        pixels = (image.float().cpu() * 255).clamp(0, 255).byte().numpy()
-        resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+        levels = (image.float().cpu() * 255).clamp(0, 255).byte().numpy()
+        resized = np.asarray(Image.fromarray(levels).resize((width, height), Image.Resampling.LANCZOS))
         result[i] = torch.from_numpy(resized.copy()).float() / 255
     return result

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..machine.limits import check_pixels
 from ..machine.writing import written
-from . import frames, running, streams
+from . import frames, pixels, running, streams
 
 if TYPE_CHECKING:
     import av
@@ -243,7 +243,7 @@ class VideoFromFile(VideoInput):
                     f"were taken from its {len(pictures)}",
                 )
                 pictures = [pictures[index] for index in shown]
-            images = torch.from_numpy(np.stack(pictures)).float() / 255
+            images = torch.from_numpy(pixels.from_bytes(np.stack(pictures)))
             metadata = dict(container.metadata)
             audio, damage = streams.sound(container)
         if damage:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vdit.host import frames, images
+from vdit.host import frames, images, pixels
 from vdit.host.video import VideoFromFile
 
 
@@ -119,6 +119,6 @@ def test_values_whose_white_is_unknown_are_refused_with_their_range(tmp_path, va
 
 
 def test_a_browser_is_shown_a_float_picture():
-    shown = images.viewable(Image.fromarray(np.array([[0, 0.5, 1]], np.float32)))
+    shown = pixels.viewable(Image.fromarray(np.array([[0, 0.5, 1]], np.float32)))
     assert np.asarray(shown)[0, :, 0].tolist() == [0, 128, 255]
     shown.save(io.BytesIO(), "WEBP")
