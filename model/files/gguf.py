@@ -55,7 +55,7 @@ class _Head:
         return count
 
     def text(self) -> str:
-        return self.bytes(self.count("letters", MOST_TEXT_BYTES)).decode("utf-8", "replace")
+        return self.bytes(self.count("letters", MOST_TEXT_BYTES)).decode("utf-8")
 
     def value(self, kind: int) -> object:
         """One of metadata. Of arrays only short ones of numbers are kept: the others are word lists."""
