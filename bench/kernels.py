@@ -1,6 +1,7 @@
 """How fast the attention kernels are here, and how exact: on a GPU against what else there is, on a CPU against SDPA.
 
     python bench/kernels.py [--grid 21x30x52] [--heads 12] [--dtype bf16] [--backward] [--json PATH]
+    python -m vdit.bench kernels     on a CPU, one thread: sparse attention as a multiple of density times dense SDPA
     python bench/kernels.py --cpu
 
 Every time stands beside an error: relative, of 64 sampled queries, against fp64. TFLOP/s count visible pairs only and
@@ -18,13 +19,15 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from vdit.kernels import cpu, reference
+from vdit.bench.rows import Row, runs
+from vdit.kernels import cpu, dispatch, reference
 from vdit.kernels import plan as plans
 from vdit.kernels.grid import Grid, tile_order, to_tiles, unpack
 
@@ -280,6 +283,49 @@ def cpu_attention(grid: Grid, heads: int, peak: float, rows: list[dict]) -> None
             wrong = error(out_tiles, q, k, v, plan) if way == "forward" else None
             rows.append(show(name, f"cpu {way}", taken, wrong, plan.density, flop, peak))
             print(f"  {taken / plan.density / dense[way]:.2f} of density x dense", flush=True)
+
+
+# Grids of 4,096 and 8,192 tokens in 4 tiles along each axis but the last of the second, which has 8.
+GRIDS = {4096: Grid(16, 16, 16), 8192: Grid(16, 16, 32)}
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Processor time on one thread of forward and backward, as a multiple of density times dense SDPA's."""
+    torch.set_num_threads(1)
+    for tokens, grid in list(GRIDS.items())[: 1 if quick else None]:
+        x = [torch.randn(1, grid.tokens, 2, 128, requires_grad=True) for _ in range(3)]
+        long = grid.w // 16  # tiles of the last axis in place of one
+        patterns = {
+            "tiles": (plans.sliding_tiles(2, 2, 3 * long), plans.sliding_tiles(3, 3, 3 * long),
+                      plans.sliding_tiles(3, 3, 4 * long)),
+            "frame-causal": (plans.FRAME_CAUSAL,),
+            "window 2,7,12": (plans.window(2, 7, 12),),
+        }  # fmt: skip
+        raster = [t.detach().transpose(1, 2).contiguous().requires_grad_() for t in x]
+        dense = processor(F.scaled_dot_product_attention, raster, runs(quick))
+        for name, some in patterns.items():
+            for pattern in some:
+                plan = plans.plan(grid, pattern)
+                taken = processor(lambda *t, plan=plan: dispatch.attention(*t, plan), x, runs(quick))
+                for way, target, ours, theirs in zip(("forward", "backward"), (1.3, 1.5), taken, dense, strict=True):
+                    said = f"{tokens} tokens, {name}, density {plan.density:.2f}, {way}: to density x dense"
+                    yield Row(said, ours / theirs / plan.density, target=f"<= {target}")
+
+
+def processor(attend: Callable[..., Tensor], x: list[Tensor], count: int) -> tuple[float, float]:
+    """Median seconds of the processor of an attention of q, k and v, forward and backward."""
+    times: list[list[float]] = [[], []]
+    for _ in range(count + 1):  # the first warms up
+        start = time.process_time()
+        with torch.no_grad():
+            attend(*x)
+        times[0].append(time.process_time() - start)
+        out = attend(*x)
+        dout = torch.ones_like(out)
+        start = time.process_time()
+        torch.autograd.grad(out, x, dout)
+        times[1].append(time.process_time() - start)
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
 
 
 def main() -> None:

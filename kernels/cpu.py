@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .plan import PlanTensors
 from .reference import hidden_keys
@@ -27,6 +28,9 @@ def misses(device: torch.device, dtype: torch.dtype) -> str:
         return f"it takes float32, bfloat16 and half, not {dtype}"
     # A private operator of PyTorch, with a mask since 2.3: where it is missing, the reference computes.
     return "" if hasattr(torch.ops.aten, NAME) else f"PyTorch {torch.__version__} has no {NAME}"
+
+
+KEPT_BYTES = 1 << 26  # of masks that are kept with a plan: those of windows at 8,192 tokens; larger ones are made anew
 
 
 class _Group(NamedTuple):
@@ -47,7 +51,7 @@ def attention(
     out = q.new_zeros(q.shape)
     lse = q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     (qs, outs, lses), (ks, vs) = _blocked(block_q, q, out, lse), _blocked(block_k, k, v)
-    groups = list(_groups(plan, block_q, block_k, q.dtype))
+    groups = _kept_groups(plan, block_q, block_k, q.dtype)
     buffers = _buffers(k, v, groups, block_k)
     for g in groups:
         given = _queries(qs, g.rows), _gathered(ks, g.keys, buffers[0]), _gathered(vs, g.keys, buffers[1])
@@ -68,7 +72,7 @@ def attention_backward(
     dq, dk, dv = torch.zeros_like(q), *(torch.zeros(x.shape, dtype=torch.float32) for x in (k, v))
     queries = _blocked(block_q, dout, q, out, lse, dq)
     ks, vs, dks, dvs = _blocked(block_k, k, v, dk, dv)
-    groups = list(_groups(plan, block_q, block_k, q.dtype))
+    groups = _kept_groups(plan, block_q, block_k, q.dtype)
     buffers = _buffers(k, v, groups, block_k)
     for g in groups:
         do, some_q, y, total = (_queries(x, g.rows) for x in queries[:4])
@@ -79,6 +83,25 @@ def attention_backward(
         dks.index_add_(2, g.keys, gk.unflatten(2, (-1, block_k)).float())
         dvs.index_add_(2, g.keys, gv.unflatten(2, (-1, block_k)).float())
     return dq, dk.to(k.dtype), dv.to(v.dtype)
+
+
+# The groups of each plan, by its list of blocks: they live as long as that tensor. Plans travel through the operators
+# as tensors, so that one cannot carry what is no tensor.
+_GROUPS = WeakTensorKeyDictionary()
+
+
+def _kept_groups(plan: PlanTensors, block_q: int, block_k: int, dtype: torch.dtype) -> list[_Group]:
+    """The groups of a plan, worked out at its first call."""
+    if plan.full_ptr not in _GROUPS:
+        _GROUPS[plan.full_ptr] = {}
+    kept: dict[tuple[int, int, torch.dtype], list[_Group]] = _GROUPS[plan.full_ptr]
+    asked = block_q, block_k, dtype
+    groups = kept.get(asked)
+    if groups is None:
+        groups = list(_groups(plan, block_q, block_k, dtype))
+        if sum(g.mask.nbytes for g in groups if g.mask is not None) <= KEPT_BYTES:
+            kept[asked] = groups
+    return groups
 
 
 def _groups(plan: PlanTensors, block_q: int, block_k: int, dtype: torch.dtype) -> Iterator[_Group]:

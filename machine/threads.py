@@ -13,13 +13,14 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SIDE, TOKENS = 256, 512  # of the product that is timed: the width of the bundled model, and half a millisecond of it
 TRIES, PROBE_S = 5, 0.002  # products for each number of threads, and seconds after which no further one is begun
@@ -77,7 +78,7 @@ class _Holder:
 
 
 @contextmanager
-def team(active: bool = True) -> Iterator[Team | None]:
+def team(active: bool = True) -> Generator[Team | None, None, None]:
     """Within it torch on this thread uses as many threads as pay for small products, by a measurement made now.
 
     None, and nothing is changed: where not active, on one processor, or where PyTorch's OpenMP is not found.

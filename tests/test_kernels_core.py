@@ -510,3 +510,19 @@ def test_the_mark_for_the_compiler_is_torchs_own_without_its_import():
     code = "import sys, vdit.model.files.load; print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_blocks_are_grouped_once_for_all_calls_of_a_plan(monkeypatch):
+    """Forward, backward and later calls; another plan of the same pattern has groups of its own."""
+    calls, hidden_keys = [], cpu.hidden_keys
+    monkeypatch.setattr(cpu, "hidden_keys", lambda *args: calls.append(1) or hidden_keys(*args))
+    x = [torch.randn(1, 64, 1, 16, requires_grad=True) for _ in range(3)]
+    counts = []
+    for _ in range(2):
+        plan.cache_clear()
+        p = plan(Grid(4, 4, 4), window(1, 1, 1), 16, 16)
+        for _ in range(2):
+            dispatch.attention(*x, p, backend="cpu").sum().backward()
+            counts.append(len(calls))
+    assert counts[0] == counts[1] > 0
+    assert counts[2] == counts[3] == 2 * counts[0]
