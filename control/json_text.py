@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Union, cast
 
+from ..machine.parse import WIDGET, Unreadable, json_value
 from .span import ControlError
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ Json = Union[dict[str, "Json"], list["Json"], str, float, bool, None]  # noqa: U
 def parse_json(text: str, name: str, remedy: str) -> Json:
     """The value of a JSON text. Raises ControlError that names the text and says what to do."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as e:  # ValueError: a number of more than 4,300 digits too
-        raise ControlError(f"{name} is no JSON ({e}); {remedy}") from e
+        return cast(Json, json_value(text, WIDGET))
+    except Unreadable as e:
+        raise ControlError(f"{name} {e}; {remedy}") from e
 
 
 def is_number(value: Json) -> TypeIs[float]:

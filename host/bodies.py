@@ -1,52 +1,102 @@
-"""Bodies of requests: which fields a JSON object may have, checked before anything is done with it."""
+"""The types that the fields of workflows, prompts and requests must have: tables for machine/parse.py."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from ..machine.parse import BODY, Kinds
 
-Kinds = type | tuple[type, ...]
-NAMES: dict[Kinds, str] = {str: "a string", bool: "true or false", dict: "an object", list: "a list"}
-NAMES |= {(int, float): "a number"}
+Fields = dict[str, Kinds]
+ID: Kinds = (int, str)
+LARGEST_FILE = int(BODY.megabytes * 1e6)  # bytes of a workflow
+LINK: Kinds = (list, dict)  # both written forms
 
-# Fields by their path; "[]" stands for every entry of a list. Absent and null are the same to all of them.
-PROMPT: dict[str, Kinds] = {
-    "prompt": dict,
-    "prompt_id": str,
-    "client_id": str,
-    "front": bool,
-    "number": (int, float),
-    "partial_execution_targets": list,
-    "partial_execution_targets[]": str,
+
+def _under(place: str, fields: Fields) -> Fields:
+    return {f"{place}.{path}": kinds for path, kinds in fields.items()}
+
+
+NODE: Fields = {"class_type": str, "inputs": dict, "_meta": dict, "_meta.title": str}
+PROMPT_NODES: Fields = {"{}!": dict, **_under("{}", NODE)}
+_EXTRA: Fields = {
     "extra_data": dict,
     "extra_data.extra_pnginfo": dict,
     "extra_data.extra_pnginfo.workflow": dict,
+    "extra_data.extra_pnginfo.workflow.id": str,
 }
-NODE: dict[str, Kinds] = {"class_type": str, "inputs": dict, "_meta": dict, "_meta.title": str}
-INTERRUPT: dict[str, Kinds] = {"prompt_id": str}
-CANCEL: dict[str, Kinds] = {"job_ids": list, "job_ids[]": str}
-REMOVE: dict[str, Kinds] = {"clear": bool, "delete": list, "delete[]": str}
+PROMPT: Fields = {
+    "prompt": dict,
+    **_under("prompt", PROMPT_NODES),
+    "prompt_id": str,
+    "client_id": str,
+    "front": bool,
+    "number": float,
+    "partial_execution_targets": list,
+    "partial_execution_targets[]!": str,
+    **_EXTRA,
+}
+INTERRUPT: Fields = {"prompt_id": str}
+CANCEL: Fields = {"job_ids": list, "job_ids[]!": str}
+REMOVE: Fields = {"clear": bool, "delete": list, "delete[]!": str}
 
-
-class BadBody(ValueError):  # noqa: N818
-    """A field of a request has the wrong type; names it, what was found and what it must be."""
-
-
-def check(body: dict, fields: Mapping[str, Kinds]) -> None:
-    """Raises BadBody for the first field that is there and of another type than `fields` says."""
-    for path, kinds in fields.items():
-        for value in _values(body, path):
-            good = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
-            if value is not None and not good:
-                found = json.dumps(value)
-                found = found if len(found) <= 60 else f"{found[:60]}..."
-                raise BadBody(f"{path.replace('[]', '')} must be {NAMES[kinds]}, found {found}")
-
-
-def _values(body: dict, path: str) -> list:
-    values: list = [body]
-    for name in path.split("."):
-        values = [value.get(name.removesuffix("[]")) for value in values if isinstance(value, dict)]
-        if name.endswith("[]"):
-            values = [entry for value in values if isinstance(value, list) for entry in value]
-    return values
+_INPUT: Fields = {"name!": str, "link": ID, "widget": dict, "widget.name": str, "type": ID}
+_UI_NODE: Fields = {
+    "inputs": list,
+    "inputs[]!": dict,
+    **_under("inputs[]", _INPUT),
+    "outputs": list,
+    "outputs[]!": dict,
+    "outputs[].type": ID,
+    "mode": int,
+    "title": str,
+    "properties": dict,
+    "properties.proxyWidgets": list,
+    **{f"properties.{key}": str for key in ("cnr_id", "aux_id", "ver")},
+    "widgets_values": (list, dict),
+}
+_GRAPH: Fields = {
+    "nodes!": list,
+    "nodes[]!": dict,
+    "nodes[].id!": ID,
+    "nodes[].type!": str,
+    **_under("nodes[]", _UI_NODE),
+    "links": list,
+    "links[]": LINK,
+    "links[][]": (int, float, str),
+    **{f"links[].{key}!": ID for key in ("id", "origin_id", "target_id")},
+    **{f"links[].{key}!": int for key in ("origin_slot", "target_slot")},
+}
+_GROUP: Fields = {
+    "nodes!": list,
+    "nodes[]!": dict,
+    "nodes[].type!": str,
+    **_under("nodes[]", _UI_NODE),
+    "links": list,
+    "links[]!": list,
+    "external": list,
+    "external[]!": list,
+    "config": dict,
+    "config.{}": dict,
+    "config.{}.input": dict,
+    "config.{}.input.{}": dict,
+    "config.{}.input.{}.name": str,
+    "config.{}.output": dict,
+    "config.{}.output.{}": dict,
+}
+_PANEL: Fields = {"name!": str, "type": str, "linkIds": list, "linkIds[]!": ID}
+_SUBGRAPH: Fields = {
+    "id!": str,
+    **_GRAPH,
+    **{"inputs": list, "inputs[]!": dict, "outputs": list, "outputs[]!": dict},
+    **_under("inputs[]", _PANEL),
+}
+WORKFLOW: Fields = {
+    **_GRAPH,
+    "extra": dict,
+    "extra.groupNodes": dict,
+    "extra.groupNodes.{}!": dict,
+    **_under("extra.groupNodes.{}", _GROUP),
+    "definitions": dict,
+    "definitions.subgraphs": list,
+    "definitions.subgraphs[]!": dict,
+    **_under("definitions.subgraphs[]", _SUBGRAPH),
+    "state": dict,
+}

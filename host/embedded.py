@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..machine.limits import check_pixels
+from ..machine.parse import Unreadable, json_value
 
 PICTURES = {".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".gif"}
 MEDIA = PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".flac", ".mp3", ".ogg", ".opus"}
@@ -26,9 +27,9 @@ def graph(path: Path) -> dict | None:
 
 def _object(text: object) -> dict:
     try:
-        value = json.loads(text) if isinstance(text, str) else None
-        value = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):  # ValueError: an integer of thousands of digits, too
+        value = json_value(text, nan_is_null=True) if isinstance(text, str) else None
+        value = json_value(value, nan_is_null=True) if isinstance(value, str) else value
+    except Unreadable:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 
 from ..machine.limits import TooLarge, check_pixels
+from ..machine.parse import Unreadable, check, json_value
 from ..machine.writing import CannotSave, claim, created, written
 from . import bodies, folders, pixels
 
+log = logging.getLogger(__name__)
 routes = web.RouteTableDef()
 
 BYTES = "application/octet-stream"
@@ -49,21 +53,21 @@ def refuse(status: int, message: str) -> web.HTTPException:
 
 
 async def _json(request: web.Request) -> object:
-    text = await request.text()
+    content = await request.read()
     try:
-        return json.loads(text) if text.strip() else {}
-    except (json.JSONDecodeError, RecursionError) as reason:
-        raise refuse(400, f"the request is not JSON ({reason})") from None
+        return json_value(content) if content.strip() else {}
+    except Unreadable as reason:
+        raise refuse(400, f"the request {reason}") from None
 
 
-async def json_body(request: web.Request, fields: Mapping[str, bodies.Kinds] | None = None) -> dict:
+async def json_body(request: web.Request, fields: bodies.Fields | None = None) -> dict:
     """The request's JSON object; {} for an empty body. fields: their types, see bodies.py."""
     body = await _json(request)
     if not isinstance(body, dict):
         raise refuse(400, "the request is not a JSON object")
     try:
-        bodies.check(body, fields or {})
-    except bodies.BadBody as reason:
+        check(body, fields or {})
+    except Unreadable as reason:
         raise refuse(400, str(reason)) from None
     return body
 
@@ -291,10 +295,20 @@ def _described(path: Path, query: Mapping[str, str]) -> web.Response:
 
 
 def _read_settings() -> dict:
+    """The user's settings over the usual ones. A file that is none is set aside and said: the next one is whole."""
+    path = user_folder() / SETTINGS
     try:
-        return {**USUAL_SETTINGS, **json.loads((user_folder() / SETTINGS).read_text("utf-8"))}
-    except (FileNotFoundError, json.JSONDecodeError):
-        return dict(USUAL_SETTINGS)
+        chosen = json_value(path.read_bytes())
+        check(chosen, {"!": dict})
+    except FileNotFoundError:
+        chosen = {}
+    except Unreadable as reason:
+        aside = path.with_name(f"{SETTINGS}.broken")
+        with contextlib.suppress(FileNotFoundError):  # another studio on this folder was first
+            path.replace(aside)
+        log.warning("The settings in %s: it %s. Set aside as %s; the usual settings hold", path.name, reason, aside)
+        chosen = {}
+    return {**USUAL_SETTINGS, **cast("dict[str, object]", chosen)}
 
 
 def write_settings(settings: dict) -> web.Response:

@@ -16,6 +16,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..machine.importing import ended_by_ctrl_c
+from ..machine.parse import Unreadable, check
 from ..nodes.routes import routes as pack_routes
 from . import bodies, files, folders, frontend
 from .access import TOKEN, new_token, with_token_only
@@ -154,12 +155,12 @@ class Studio:
         return web.json_response(self._status())
 
     async def _post_prompt(self, request: web.Request) -> web.Response:
-        body = await files.json_body(request)
-        targets = body.get("partial_execution_targets")
         try:
-            bodies.check(body, bodies.PROMPT)
+            body = await files.json_body(request)
+            check(body, bodies.PROMPT)
+            targets = body.get("partial_execution_targets")
             checked = await asyncio.to_thread(validate, body.get("prompt") or {}, self.nodes, targets)
-        except bodies.BadBody as reason:
+        except Unreadable as reason:
             return web.json_response({"error": error("invalid_request", str(reason)), "node_errors": {}}, status=400)
         except InvalidPrompt as refused:
             log.warning("%s", refused)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..machine.parse import Unreadable, check
 from . import bodies, dynamic, preflight
 
 Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
@@ -43,9 +46,13 @@ class Checked:
     node_errors: dict[str, dict] = field(default_factory=dict)
 
 
+class ListValue(list):
+    """A list that is a value and no link."""
+
+
 def is_link(value: object) -> bool:
-    """ComfyUI's rule: a list is a link; list values travel as {"__value__": [...]}."""
-    return isinstance(value, list)
+    """ComfyUI's rule: a list is a link; list values travel as {"__value__": [...]}, and are ListValues once checked."""
+    return isinstance(value, list) and not isinstance(value, ListValue)
 
 
 def title(node: dict) -> str:
@@ -86,12 +93,10 @@ def validate(prompt: Prompt, nodes: dict[str, type], targets: list[str] | None =
     """
     if not isinstance(prompt, dict) or not prompt:
         raise InvalidPrompt(error("no_prompt", "No prompt provided", "The prompt holds no node."))
-    for node_id, node in prompt.items():
-        try:
-            bodies.check({"node": node}, {"node": dict})
-            bodies.check(node or {}, bodies.NODE)
-        except bodies.BadBody as reason:
-            raise InvalidPrompt(error("invalid_prompt", f"Node {node_id}: {reason}", f"Node ID '#{node_id}'")) from None
+    try:
+        check(prompt, bodies.PROMPT_NODES)
+    except Unreadable as reason:
+        raise InvalidPrompt(error("invalid_prompt", f"Node {reason}")) from None
     return _Validation(prompt, nodes, targets).check()
 
 
@@ -214,7 +219,7 @@ class _Validation:
             if is_link(value):
                 errors += self._check_link(name, value, kind, options)
                 continue
-            if isinstance(value, str | int | float) and not takes_constants(kind, options):
+            if not takes_constants(kind, options) and (required or value is not None):
                 message, details = f"Needs a link from a node that gives {kind}", f"{name}: {value!r} is no link"
                 errors.append(error("invalid_input_type", message, details, input_name=name, received_value=value))
                 continue
@@ -262,6 +267,8 @@ class _Validation:
 
 
 CONVERTERS: dict[str, Callable[[Any], object]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+EXPECTED = {"INT": "a whole number", "FLOAT": "a number", "STRING": "text", "BOOLEAN": "true or false"}
+NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.IGNORECASE)
 
 TYPED = {*CONVERTERS, "COMBO", dynamic.COMBO, "*"}
 
@@ -277,10 +284,29 @@ def takes_constants(kind: IoType, options: dict) -> bool:
 
 
 def convert(value: object, kind: IoType) -> object:
-    """A widget's value as its type; raises ValueError, TypeError or OverflowError where it is none."""
+    """A widget's value as its type, equal to what was given; raises ValueError, TypeError or OverflowError otherwise.
+
+    Stricter than ComfyUI, which takes "false" as true, 2.7 as 2 and 7 as a text: such values stand for others that
+    were lost. A number may be written as a text.
+    """
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
-    return CONVERTERS[kind](value) if isinstance(kind, str) and kind in CONVERTERS else value
+    if isinstance(value, list):
+        value = ListValue(value)
+    if not isinstance(kind, str) or kind not in CONVERTERS:
+        return value
+    made = CONVERTERS[kind](value)
+    number = isinstance(value, str) and bool(NUMBER.fullmatch(value)) and math.isfinite(float(value))
+    plain = isinstance(value, int | float) and made == value
+    fits = {
+        "STRING": isinstance(value, str),
+        "BOOLEAN": plain,
+        "INT": number or plain and not isinstance(value, bool),
+        "FLOAT": number or plain and not isinstance(value, bool),
+    }
+    if not fits[kind] and value == value:  # NaN is refused by its range
+        raise ValueError(f"expected {EXPECTED[kind]}")
+    return made
 
 
 def not_converted(name: str, value: object, kind: IoType, reason: str, **extra: object) -> dict:

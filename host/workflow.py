@@ -5,11 +5,10 @@ Gives what the front end's app.graphToPrompt() gives: muted and bypassed nodes, 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..machine.parse import Unreadable, check, json_value
 from . import bodies, embedded, text_replacements
 from .graph import Graph, Kinds, Node, WorkflowError
 from .repairs import with_unique_ids, without_groups
@@ -34,19 +33,23 @@ def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
     """
     path = Path(path)
     try:
-        data = _in_media(path) if path.suffix.lower() in embedded.MEDIA else json.loads(path.read_bytes())
+        data = _in_media(path) if path.suffix.lower() in embedded.MEDIA else _in_file(path)
     except OSError as reason:
         raise WorkflowError(
             f"{path}: cannot be read ({reason.strerror}). Give the path of a workflow .json file."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as reason:
-        raise WorkflowError(f"{path}: is not JSON ({reason}). Save the workflow again from the graph editor.") from None
-    except RecursionError:
-        raise WorkflowError(f"{path}: is nested too deeply to be a workflow.") from None
+    except Unreadable as reason:
+        raise WorkflowError(f"{path}: {reason}. Save the workflow again from the graph editor.") from None
     try:
         return read(data, infos)
     except WorkflowError as reason:
         raise WorkflowError(f"{path}: {reason}") from None
+
+
+def _in_file(path: Path) -> object:
+    if path.stat().st_size > bodies.LARGEST_FILE:
+        raise Unreadable(f"has {path.stat().st_size:,} bytes; at most {bodies.LARGEST_FILE:,} are read")
+    return json_value(path.read_bytes(), nan_is_null=True)
 
 
 def _in_media(path: Path) -> dict:
@@ -67,12 +70,11 @@ def read(data: object, infos: dict[str, dict]) -> Workflow:
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
         return Workflow(to_prompt(data, infos), data)
     if isinstance(data, dict) and isinstance(data.get("prompt"), dict):
-        _check_shape(data, bodies.PROMPT)
-        _check_nodes(data["prompt"])
+        _check(data, bodies.PROMPT)
         pnginfo = (data.get("extra_data") or {}).get("extra_pnginfo") or {}
         return Workflow(data["prompt"], pnginfo.get("workflow"))
     if isinstance(data, dict) and data and all(isinstance(n, dict) and "class_type" in n for n in data.values()):
-        _check_nodes(data)
+        _check(data, bodies.PROMPT_NODES, "node ")
         return Workflow(data, None)
     raise WorkflowError(
         "holds neither a workflow (it has no list 'nodes') nor a prompt (nodes with 'class_type'). "
@@ -80,21 +82,16 @@ def read(data: object, infos: dict[str, dict]) -> Workflow:
     )
 
 
-def _check_nodes(prompt: dict) -> None:
-    for node_id, node in prompt.items():
-        _check_shape({"node": node}, {"node": dict}, f"node {node_id}: ")
-        _check_shape(node, bodies.NODE, f"node {node_id}: ")
-
-
-def _check_shape(value: dict, fields: Mapping[str, bodies.Kinds], where: str = "") -> None:
+def _check(value: object, fields: bodies.Fields, before: str = "") -> None:
     try:
-        bodies.check(value, fields)
-    except bodies.BadBody as reason:
-        raise WorkflowError(f"{where}{reason}. Export it again from the graph editor.") from None
+        check(value, fields)
+    except Unreadable as reason:
+        raise WorkflowError(f"{before}{reason}. Open it in the graph editor and save or export it again.") from None
 
 
 def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
     """UI workflow -> {node id: {"class_type", "inputs", "_meta"}}. Raises WorkflowError naming missing node types."""
+    _check(workflow, bodies.WORKFLOW)
     try:
         workflow, definitions = _opened(workflow, infos)
         root = Graph(workflow, Kinds(infos, definitions))
@@ -105,10 +102,6 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
         prompt = {
             node.path: {"inputs": node.prompt_inputs(), "class_type": node.type, "_meta": node.meta()} for node in nodes
         }
-    except (KeyError, IndexError, TypeError, AttributeError) as reason:
-        raise WorkflowError(
-            f"is damaged: {type(reason).__name__} {reason}. Open it in the graph editor and save it again."
-        ) from reason
     except RecursionError:
         raise WorkflowError(
             "has links that go round in a circle through reroutes or bypassed nodes. Cut one of them."

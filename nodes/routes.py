@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
+from ..machine.parse import Kinds, Unreadable, check, json_value
 from .comfy import file_marks, picture, picture_path
 from .types import needs
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("vdit")
 
 MAX_BODY = 2**20  # bytes of a request: some 60 long brush strokes for each of 64 objects take less
+BODY: dict[str, Kinds] = {"image!": dict, "objects!": str, "client": str}
+BODY |= {f"image.{key}": str for key in ("filename", "subfolder", "type")}
 MAX_SIDE = 1280  # pixels: larger pictures are reduced, because the answer is only looked at
 TOLERANCE = 0.6  # pixels between a mask's edge and its polygon: less than is seen at the mask's own size
 CLIENTS, ANSWERS, PICTURES = 256, 512, 4  # of the newest that are remembered: widgets, outlines of objects, pictures
@@ -99,13 +101,11 @@ class Selecting:
         from ..control.span import ControlError
         from ..lift.objects import GroundHint, read_selection
 
-        image, text = body.get("image"), body.get("objects")
-        if not isinstance(image, dict) or not isinstance(text, str):
-            raise Refused(400, 'expected {"image": {filename, subfolder, type}, "objects": the JSON of the widget}')
+        image, text = cast("dict[str, str]", body["image"]), cast(str, body["objects"])
         try:
             needs("Selecting objects", "cv2")
             selection = read_selection(text)
-            path = picture_path(*(str(image.get(key) or "") for key in ("filename", "subfolder", "type")))
+            path = picture_path(*(image.get(key) or "" for key in ("filename", "subfolder", "type")))
         except (ControlError, OSError, ValueError, ImportError) as reason:
             raise Refused(400, str(reason)) from None
         mark = file_marks(lambda: [path])
@@ -140,13 +140,13 @@ async def _body(request: web.Request) -> dict[str, object]:
         raw += chunk
         if len(raw) > MAX_BODY:
             raise Refused(413, f"the request is larger than {MAX_BODY} bytes: clear some of the brush strokes")
+    body = None
     try:
-        body = json.loads(raw)
-    except ValueError:  # not UTF-8, or not JSON
-        body = None
-    if not isinstance(body, dict):
-        raise Refused(400, "expected a JSON object")
-    return body
+        body = json_value(bytes(raw))
+        check(body, {"": dict, **BODY})
+    except Unreadable as reason:
+        raise Refused(400, f"the request {reason}" if body is None else str(reason)) from None
+    return cast("dict[str, object]", body)
 
 
 def _pixels(path: Path) -> Bytes:

@@ -119,9 +119,9 @@ def test_only_what_has_changed_is_computed_again(pictures, monkeypatch):
         (body(marked(), image=""), 400, "no such file"),
         ({**body(marked()), "image": {"filename": "disc.png", "type": "user"}}, 400, "no folder of pictures"),
         ({**body(marked()), "objects": '{"version": 9}'}, 400, "version"),
-        ({"objects": 3}, 400, "expected"),
-        (b"no json", 400, "expected a JSON object"),
-        (b"[1]", 400, "expected a JSON object"),
+        ({"objects": 3}, 400, "image must be an object, found null"),
+        (b"no json", 400, "is no JSON (line 1, column 1"),
+        (b"[1]", 400, "must be an object, found [1]"),
         (b" " * (routes.MAX_BODY + 1), 413, "larger than"),
     ],
 )

@@ -177,7 +177,7 @@ def wrong(path: str, value: object):
         ("bodies.0.position", [1, 2], r"bodies\[0\].position: 2 entries; expected 3"),
         ("bodies.0.position.1", "2", r"bodies\[0\].position\[1\]: '2'; expected a number"),
         ("bodies.0.position.1", True, "expected a number"),
-        ("bodies.0.position.1", 10**400, "no finite number"),
+        ("bodies.0.position.1", 10**400, "line [0-9]+, column [0-9]+, a number of 401 digits"),
         ("bodies.0.position.1", 1e9, "body 'cup', position"),
         ("bodies.0.shapes.0.kind", "hul", "did you mean 'hull'"),
         ("bodies.0.shapes.0.vertices", [[0, 0, 0]] * 5, "the hull is flat"),

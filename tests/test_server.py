@@ -296,7 +296,7 @@ def preview(text="hello"):
         ({"prompt_id": {"a": 1}}, "prompt_id must be a string"),
         ({"front": "yes"}, 'front must be true or false, found "yes"'),
         ({"number": True}, "number must be a number, found true"),
-        ({"partial_execution_targets": [5]}, "partial_execution_targets must be a string, found 5"),
+        ({"partial_execution_targets": [5]}, "partial_execution_targets[0] must be a string, found 5"),
         ({"prompt": [1]}, "prompt must be an object, found [1]"),
     ],
 )
@@ -312,7 +312,7 @@ def test_a_field_of_the_wrong_type_is_named_with_what_it_must_be(studio, fields,
     [
         ({"1": {"class_type": 5, "inputs": {}}}, "class_type must be a string, found 5"),
         ({"1": {"class_type": "PreviewAny", "inputs": [1]}}, "inputs must be an object, found [1]"),
-        ({"1": [1]}, "node must be an object, found [1]"),
+        ({"1": [1]}, "prompt.1 must be an object, found [1]"),
         ({"1": {**preview()["1"], "_meta": {"title": 5}}}, "_meta.title must be a string"),
         (preview([[], 0]), "must be a length-2 list of [node_id, slot_index]"),
         ({"1": {"class_type": "PreviewImage", "inputs": {"images": "hello"}}}, "Needs a link from a node that gives"),

@@ -156,11 +156,14 @@ def test_links_that_go_round_in_a_circle_are_refused():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89PNG not json", "is not JSON"),
+        (b"\x89PNG not json", "is no UTF-8 text at byte 0"),
         (b"[1, 2]", "neither a workflow"),
         (b"{}", "neither a workflow"),
-        (b'{"nodes": [{"id": 1}], "links": []}', "damaged"),
-        (b'{"nodes": [{"id": 1, "type": "Save", "inputs": [{"name": "image", "link": 9}]}], "links": [5]}', "damaged"),
+        (b'{"nodes": [{"id": 1}], "links": []}', "nodes.0..type must be a string, found null"),
+        (
+            b'{"nodes": [{"id": 1, "type": "Save", "inputs": [{"name": "image", "link": 9}]}], "links": [5]}',
+            "links.0. must be a list or an object, found 5",
+        ),
     ],
 )
 def test_a_file_that_is_no_workflow_is_named(tmp_path, content, words):

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import numpy as np
 
 from ..geometry.camera_numpy import focal_length, project
+from ..machine.parse import WIDGET, Unreadable, json_value
 from .actions import Action, Actions, Drag, Force, Push, Spin, Throw
 from .arrays import Floats
 from .extent import center_of_mass, farthest, size
@@ -57,9 +57,9 @@ def read_arrows(text: str) -> tuple[Arrow, ...]:
     if not text.strip():
         return ()
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as e:
-        raise SceneError(f"arrows: this is no JSON ({e}); {REMEDY}") from e
+        data = json_value(text, WIDGET)
+    except Unreadable as e:
+        raise SceneError(f"arrows: their text {e}; {REMEDY}") from e
     arrows = from_json(_Drawing, data, "arrows").arrows
     if len(arrows) > MOST:
         raise SceneError(f"there are {len(arrows)} arrows; expected at most {MOST}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import NoReturn, cast
+from typing import cast
 
+from ..machine.parse import SCENE_FILE, Unreadable, json_value
 from .actions import Actions
 from .checks import check
 from .records import Json, actions_from_json, from_json, nearest, to_json
@@ -12,7 +13,7 @@ from .scene import Scene, SceneError
 
 VERSION = 1  # of the layout; a file of a later one is refused
 SCENE, ACTIONS = "vdit_scene", "vdit_actions"  # the key of the version, which marks a file
-LARGEST_FILE = 256_000_000  # bytes; a plate of 1920x1080 with its picture and depth is about 20 MB
+LARGEST_FILE = int(SCENE_FILE.megabytes * 1e6)  # bytes
 
 
 def dumps(scene: Scene) -> str:
@@ -56,12 +57,10 @@ def _text(fields: dict[str, Json]) -> str:
 
 def _loaded(text: str, name: str, key: str) -> dict[str, object]:
     """The fields of the JSON object that `key` marks, without it."""
-    if len(text) > LARGEST_FILE:
-        raise SceneError(f"{name}: {len(text):,} characters; at most {LARGEST_FILE:,} are read")
     try:
-        found = cast(object, json.loads(text, parse_constant=_no_constant))
-    except (ValueError, RecursionError) as reason:
-        raise SceneError(f"{name}: this is no JSON ({reason})") from reason
+        found = json_value(text, SCENE_FILE)
+    except Unreadable as reason:
+        raise SceneError(f"{name}: the text {reason}") from reason
     fields = cast("dict[str, object]", found) if isinstance(found, dict) else {}
     if key not in fields:
         raise SceneError(f'{name}: no "{key}" in it, so it is none of VDiT; {nearest(key, fields)}')
@@ -69,7 +68,3 @@ def _loaded(text: str, name: str, key: str) -> dict[str, object]:
     if version != VERSION:
         raise SceneError(f"{name}: the layout has version {version!r:.40}; this VDiT reads {VERSION}")
     return fields
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")

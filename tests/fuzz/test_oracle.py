@@ -18,8 +18,8 @@ def enter(case: int) -> int:
         raise Refused(f"number {case} is too large" if case < 95 else "no")
     if case > 80:
         raise KeyError(case)
-    if case > 75:
-        bytearray(300_000_000).count(1)
+    if case > 78:
+        assert len(b"x" * 300_000_000)
     if case > 70:
         until = time.process_time() + 0.02
         while time.process_time() < until:

@@ -1,0 +1,184 @@
+"""JSON from outside: read once, within bounds, and checked against a table of the types that its fields must have."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NoReturn, cast
+
+Kinds = type | tuple[type, ...]
+
+_TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
+_OPENING = re.compile(r"[\[{,]")
+_WORDS: dict[type, str] = {
+    **{str: "a string", bool: "true or false", dict: "an object", list: "a list"},
+    **{int: "a whole number", float: "a number", object: "anything but null"},
+}
+
+
+class Unreadable(ValueError):
+    """A text that is no JSON, is larger than its bounds, or has a field of another type; names the place."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one text may hold. The largest workflows that people share have 3 MB and 300,000 values."""
+
+    megabytes: float = 64.0
+    values: int = 2_000_000  # objects, lists, texts and numbers together: some 200 MB in memory at most
+    depth: int = 100  # of lists and objects in each other; Python itself stops at about 1,000
+    digits: int = 400  # of one number; doubles have up to 309 before the point
+
+
+WIDGET = Bounds(megabytes=16, values=500_000)  # a drawing of 200 strokes of 2,000 points is 400,000 numbers
+BODY = Bounds()
+SCENE_FILE = Bounds(megabytes=256)  # a plate of 1920x1080 with its picture and depth is about 20 MB
+
+
+def json_value(content: str | bytes, bounds: Bounds = BODY, nan_is_null: bool = False) -> object:
+    """The value of a JSON text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    nan_is_null: NaN is read as null, as ComfyUI's front end reads prompts. Raises Unreadable with line and column, or
+    the path of the value: no JSON, a key twice, half a character, a number that no double holds, more than `bounds`.
+    """
+    if len(content) > bounds.megabytes * 1e6:
+        raise Unreadable(f"has {len(content) / 1e6:,.1f} MB; at most {bounds.megabytes:g} are read")
+    text = (content if isinstance(content, str) else _decoded(content)).removeprefix("\ufeff")
+    if len(text) > bounds.values and len(_OPENING.findall(_TEXTS.sub("", text))) > bounds.values:
+        raise Unreadable(f"holds more than {bounds.values:,} values")
+
+    def refuse(token: str, found: str) -> NoReturn:
+        before = text[: text.find(token)].split("\n")
+        raise Unreadable(f"holds, at line {len(before)}, column {len(before[-1]) + 1}, {found}")
+
+    def number(kind: type[int] | type[float], digits: str) -> float:
+        if len(digits) > bounds.digits:
+            refuse(digits, f"a number of {len(digits):,} digits; at most {bounds.digits} are read")
+        value = kind(digits)
+        if kind is float and abs(value) > sys.float_info.max:
+            refuse(digits, f"{digits:.40}, which is larger than any number here")
+        return value
+
+    def constant(name: str) -> None:
+        if name != "NaN" or not nan_is_null:
+            refuse(name, f"{name}, which is no number of JSON")
+
+    try:
+        value = json.loads(
+            text,
+            parse_int=lambda digits: number(int, digits),
+            parse_float=lambda digits: number(float, digits),
+            parse_constant=constant,
+            object_pairs_hook=_once,
+        )
+    except json.JSONDecodeError as reason:
+        near = text[reason.pos : reason.pos + 20].strip()
+        at = f"line {reason.lineno}, column {reason.colno}" + (f", near {near!r}" if near else ", where the text ends")
+        raise Unreadable(f"is no JSON ({at}: {reason.msg})") from None
+    except RecursionError:
+        raise Unreadable(f"is nested deeper than {bounds.depth} levels") from None
+    _walk(value, bounds)
+    return cast(object, value)
+
+
+def _decoded(content: bytes) -> str:
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as reason:
+        line = content.count(b"\n", 0, reason.start) + 1
+        found = content[reason.start : reason.start + 1].hex()
+        raise Unreadable(
+            f"is no {encoding.upper()} text at byte {reason.start:,} (line {line}, 0x{found}); save it as UTF-8"
+        ) from None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Unreadable(f"has an object with the key {twice!r:.60} twice; one of them must go")
+    return made
+
+
+def _walk(value: object, bounds: Bounds) -> None:
+    """Raises Unreadable for depth and for halves of characters (lone surrogates), which no file or message can hold."""
+    level: list[tuple[str, object]] = [("", value)]
+    for _ in range(bounds.depth + 1):
+        deeper: list[tuple[str, object]] = []
+        for place, each in level:
+            if isinstance(each, str) and not each.isascii():
+                _whole(each, place)
+            elif isinstance(each, dict):
+                for key, inner in cast("dict[str, object]", each).items():
+                    if not key.isascii():
+                        _whole(key, f"a key in {place or 'it'}")
+                    if isinstance(inner, (str, dict, list)):
+                        deeper.append((f"{place}.{key}" if place else key, inner))
+            elif isinstance(each, list):
+                rows = enumerate(cast("list[object]", each))
+                deeper += ((f"{place}[{i}]", inner) for i, inner in rows if isinstance(inner, (str, dict, list)))
+        level = deeper
+        if not level:
+            return
+    raise Unreadable(f"is nested deeper than {bounds.depth} levels, at {level[0][0]:.60}...")
+
+
+def _whole(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as reason:
+        at = f" in {place:.80}" if place else ""
+        half = f"half a character (\\u{ord(text[reason.start]):x})"
+        raise Unreadable(f"holds {half}{at}, which no file can keep; type it again") from None
+
+
+def check(value: object, fields: Mapping[str, Kinds]) -> None:
+    """Raises Unreadable for the first field of another type than `fields` says.
+
+    fields: type by path; "[]" stands for every entry of a list, "{}" for every value of an object. null is like
+    absent, unless the path ends in "!": such a field must be there. int and float are never true or false.
+    """
+    for path, kinds in fields.items():
+        parts = [part for part in re.split(r"\.|(?=\[\])|(?=\{\})", path.rstrip("!")) if part]
+        allowed = kinds if isinstance(kinds, tuple) else (kinds,)
+        for place, found in _found(value, parts, ""):
+            if found is None and not path.endswith("!"):
+                continue
+            if found is None or not _fits(found, allowed):
+                _refuse(place, found, allowed)
+
+
+def _fits(value: object, kinds: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in kinds or object in kinds
+    return isinstance(value, kinds) or float in kinds and isinstance(value, int)
+
+
+def _refuse(place: str, found: object, kinds: tuple[type, ...]) -> NoReturn:
+    expected = " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
+    try:
+        shown = json.dumps(found)
+    except ValueError:
+        shown = type(found).__name__
+    raise Unreadable(f"{place or 'it'} must be {expected}, found {shown if len(shown) <= 60 else f'{shown[:60]}...'}")
+
+
+def _found(value: object, parts: list[str], place: str) -> Iterator[tuple[str, object]]:
+    """(place, value) of all that a path leads to; what is on the way and of another type is left to its own row."""
+    if not parts:
+        yield place, value
+        return
+    head, rest = parts[0], parts[1:]
+    if head == "[]":
+        rows = cast("list[object]", value) if isinstance(value, list) else []
+        for i, each in enumerate(rows):
+            yield from _found(each, rest, f"{place}[{i}]")
+    elif isinstance(value, dict):
+        held = cast("dict[str, object]", value)
+        for key in held if head == "{}" else (head,):
+            yield from _found(held.get(key), rest, f"{place}.{key}" if place else str(key))
