@@ -10,7 +10,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
-from ..machine.parse import Kinds, Unreadable, check, json_value
 from .comfy import file_marks, picture, picture_path
 from .types import needs
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ..lift.objects import GroundHint, Marked
+    from ..machine.parse import Kinds
     from ..world.arrays import Bools, Bytes, Floats
 
 log = logging.getLogger("vdit")
@@ -135,6 +135,8 @@ def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
 
 
 async def _body(request: web.Request) -> dict[str, object]:
+    from ..machine.parse import Unreadable, check, json_value
+
     raw = bytearray()
     async for chunk in request.content.iter_chunked(2**16):
         raw += chunk
