@@ -44,7 +44,8 @@ def over_picture(field: FlowField, picture: Tensor, check: Callable[[], None] = 
 
     check: called for each frame, may raise to cancel.
     """
-    single, full = [], 1e-6
+    single: list[FlowField] = []
+    full = 1e-6
     for t in range(len(field.flow)):
         check()
         single.append(FlowField(field.flow[t : t + 1], field.valid[t : t + 1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,9 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     from ...machine.importing import ended_by_ctrl_c
 
     with ended_by_ctrl_c():
-        import av  # noqa: F401
-        import mujoco  # noqa: F401  # pyright: ignore[reportMissingTypeStubs]
-
+        for package in ("av", "mujoco"):
+            importlib.import_module(package)
         from .clip import make_clip
 
     a.out.mkdir(parents=True, exist_ok=True)
