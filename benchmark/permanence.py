@@ -91,7 +91,7 @@ def score(frames: Floats, labels: Labels, track: Track, known: int) -> Score:
     true_color = np.stack([labels.truth[i][labels.ball[i]].mean(0) for i in np.nonzero(after)[0]])
     shift = np.nan_to_num(np.linalg.norm(track.color[after] - true_color, axis=-1), nan=np.inf)
     boxes = labels.boxes & (t >= known)[:, None, None]
-    damage = float(np.abs(frames - labels.truth).mean(-1)[boxes].mean()) if boxes.any() else 0.0
+    damage = float(np.abs(frames[boxes] - labels.truth[boxes]).mean(-1).mean()) if boxes.any() else 0.0
     whole = (track.parts == 1) & (area >= RULES.whole_area[0]) & (area <= RULES.whole_area[1])
     late = abs(_frame_of_return(area, first) - _first_visible(labels, last, RULES.back))
     max_late = max(RULES.max_late_frames, RULES.max_late_share * (last - first + 1))

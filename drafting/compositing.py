@@ -93,7 +93,9 @@ def _draw(
     future = video[count:]
     check()
     if layers.receiver is not None:
-        layers.receiver.add_shadows(future, layers.receiver.shadows(*views.spheres(later)))
+        shadows = layers.receiver.shadows(*views.spheres(later), check=check)
+        check()
+        layers.receiver.add_shadows(future, shadows)
     occluders = layers.occluders.expand(len(later), -1, -1)
     check()
     if c.camera is not None:

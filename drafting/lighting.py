@@ -5,7 +5,7 @@ The light that the object dynamics estimate is rough; the shadows in the picture
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -45,13 +45,17 @@ class ShadowReceiver:
         normals = -plane / norm(plane)[..., None].clamp_min(1e-6)  # towards the camera
         self.brightness = shading(lambda direction: normals @ direction, light, None)  # [H,W] 1 in a shadow
 
-    def shadows(self, centres: Tensor, radii: Tensor, directions: Tensor | None = None) -> Tensor:
+    def shadows(
+        self, centres: Tensor, radii: Tensor, directions: Tensor | None = None, check: Callable[[], None] = lambda: None
+    ) -> Tensor:
         """Share [F,H,W] of the light that balls block at each pixel; directions [F,3]: of other lights than its own.
 
-        centres [F,N,3] and radii [F,N] in metres, radius 0 where there is no ball.
+        centres [F,N,3] and radii [F,N] in metres, radius 0 where there is no ball. check: called for each
+        ball, may raise to cancel.
         """
         shadow = torch.zeros(len(centres), *self.penumbra.shape)
         for centre, radius in zip(centres.unbind(1), radii[..., None].unbind(1), strict=True):
+            check()
             box = bounding_box(self._near_shadows(centre, radius.max(), directions))
             each = self.direction.expand(len(centre), 3) if directions is None else directions
             points, penumbra = self.points[box].flatten(0, 1), self.penumbra[box].flatten()

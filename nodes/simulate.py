@@ -115,11 +115,14 @@ class VDiTSimulateScene(io.ComfyNode):
             masks = masks | (instance == number)
         check_interrupted()
         depth = depth_from_metres(clip.render.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous()
+        check_interrupted()
+        flow = clip.flow
+        check_interrupted()
         return io.NodeOutput(
             images,
             images[:start_frames].clone(),
             depth,
-            FlowField(clip.flow),
+            FlowField(flow),
             masks.float(),
             CameraPath(torch.as_tensor(scene.c2w), torch.as_tensor(scene.fov_deg)),
             clip.caption,
