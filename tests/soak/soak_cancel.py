@@ -277,9 +277,10 @@ def cold(after_s: float, folder: Path) -> None:
 def tried_cold(tries: int) -> list[float]:
     """Waits after Cancel of the first job of as many servers."""
     rng, waits = random.Random(0), []
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # pytest's own, where it started this
     for _ in range(tries):
         command = [sys.executable, "-P", __file__, "--cold-after", str(rng.uniform(0, COLD_S))]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        said = subprocess.run(command, check=True, capture_output=True, text=True, env=paths).stdout.strip()
         waits += [float(said)] if said else []
     return sorted(waits)
 
