@@ -132,7 +132,7 @@ def changed_json(value: object, changes: tuple) -> object:
         if inside and number % 4:
             holder[key] = json.dumps(changed_json(json.loads(inside), ((name, place // 7, number // 4),)))
         elif name == "set":
-            holder[key] = VALUES[number % len(VALUES)]
+            holder[key] = json.loads(json.dumps(VALUES[number % len(VALUES)]))  # a list in itself would have no end
         elif name == "number" and isinstance(holder[key], int):
             holder[key] = (holder[key] + 1, holder[key] * 2, -holder[key], NUMBERS[number % len(NUMBERS)])[number % 4]
         elif name == "delete":
