@@ -83,7 +83,7 @@ class _Stage:
             return Colored((float(rgb[0]), float(rgb[1]), float(rgb[2])))
         whole = self.textures[int(self.rng.integers(len(self.textures)))]
         side = int(min(whole.shape[:2]) * self(0.3, 1.0))
-        y, x = (int(self.rng.integers(n - side + 1)) for n in whole.shape[:2])
+        y, x = (int(self.rng.integers(int(n) - side + 1)) for n in whole.shape[:2])
         tint = self.rng.uniform(0.5, 1.2, 3) if self.chance(0.5) else np.ones(3)
         tinted: Floats = np.minimum(whole[y : y + side, x : x + side].astype(float) * tint, 255)
         return Textured(tinted.astype(np.uint8))
