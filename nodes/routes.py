@@ -145,7 +145,7 @@ async def _body(request: web.Request) -> dict[str, object]:
     body = None
     try:
         body = json_value(bytes(raw))
-        check(body, {"": dict, **BODY})
+        check(body, {"!": dict, **BODY})
     except Unreadable as reason:
         raise Refused(400, f"the request {reason}" if body is None else str(reason)) from None
     return cast("dict[str, object]", body)

@@ -122,6 +122,7 @@ def test_only_what_has_changed_is_computed_again(pictures, monkeypatch):
         ({"objects": 3}, 400, "image must be an object, found null"),
         (b"no json", 400, "is no JSON (line 1, column 1"),
         (b"[1]", 400, "must be an object, found [1]"),
+        (b"null", 400, "must be an object, found null"),
         (b" " * (routes.MAX_BODY + 1), 413, "larger than"),
     ],
 )
