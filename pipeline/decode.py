@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..drafting import Draft, agreement
+from ..machine.threads import team
 from .latent_preview import LatentPreview, resized
 from .values import ON_CPU, RunContext, ignore
 
@@ -81,8 +82,9 @@ def decode_frames(codec: Codec, latent: Tensor, expected: Draft | None = None, c
     context.hooks.on_frames(latent frames done, frames so far) may raise to stop. Raises ValueError, see check_latent.
     """
     check_latent(codec, latent)
-    parts = decode_stream(codec, latent, expected, context.device)
-    return _gathered(frames_shape(codec, latent), parts, context.hooks.on_frames)
+    with team(codec.small_products and torch.device(context.device).type == "cpu"):
+        parts = decode_stream(codec, latent, expected, context.device)
+        return _gathered(frames_shape(codec, latent), parts, context.hooks.on_frames)
 
 
 class StreamedFrames:

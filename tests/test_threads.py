@@ -58,12 +58,15 @@ BITS = """
 import torch
 from vdit.bench.clips import sampler
 from vdit.machine import threads
-threads.processors = lambda: 2
+from vdit.nodes.decode import VDiTDecode
+from vdit.nodes.load import BUNDLED, VDiTLoadModel
+threads.processors, model = lambda: 2, VDiTLoadModel.execute(BUNDLED)[0]
 run, made = sampler(steps=4), []
 for count in (1, 2):
     threads.fitting = lambda most: count
-    made.append(run(2.0)[0]["samples"])
-print(torch.equal(*made))
+    latent = run(2.0)[0]
+    made.append((latent["samples"], VDiTDecode.execute(model, latent)[0]))
+print(all(map(torch.equal, *made)))
 """
 
 

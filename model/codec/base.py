@@ -38,6 +38,8 @@ class PreviewDecoder(Protocol):
 class Codec(nn.Module):
     """Base of all codecs; by itself a latent space that can be asked for sizes but not coded with."""
 
+    small_products = False  # whether threads are chosen as machine/threads.py says
+
     latent_mean: Tensor  # [C]
     latent_std: Tensor  # [C]
     # Latent cell -> pixels at half size, by one matrix [1 + C, temporal * (spatial / 2)^2 * 3] with the bias in row 0.

@@ -181,6 +181,8 @@ class TinyCodec(RecurrentCodec):
     training clips (pipeline.fit_preview_map).
     """
 
+    small_products = True
+
     def __init__(self, config: TinyCodecConfig = TinyCodecConfig(), *, preview_map: bool = False):
         latents = LatentSpec("the bundled codec", SPATIAL, (0.0,) * config.channels, (1.0,) * config.channels)
         super().__init__(latents, persistent=True)
