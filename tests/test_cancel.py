@@ -210,3 +210,8 @@ def test_pictures_are_saved_and_scaled_one_after_another(tmp_path, monkeypatch):
     assert len(ui.save_images(pictures, "p", ui.FolderType.output)) == 3
     one = images.scaled(pictures[2:], 12, 12, "lanczos", False)
     assert torch.equal(images.scaled(pictures, 12, 12, "lanczos", False)[2:], one)
+
+
+def test_loading_the_bundled_model_does_not_import_the_compiler_which_takes_a_second():
+    code = "import sys\nfrom vdit.model.files import bundle\nbundle.load_world_model(bundle.BUNDLED)\n"
+    subprocess.run([sys.executable, "-c", code + "assert 'torch._dynamo' not in sys.modules"], check=True)

@@ -9,6 +9,17 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out torch.nn.init: without values it only imports torch._dynamo, a second in which nobody can cancel."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  as PyTorch calls it
+        """The tensor as it is, for a function of torch.nn.init."""
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -25,7 +36,7 @@ def on_paper(most: int) -> Iterator[None]:
 
     hook = register_module_parameter_registration_hook(counted)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             yield
     finally:
         hook.remove()
