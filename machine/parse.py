@@ -118,7 +118,7 @@ def _walk(value: object, bounds: Bounds) -> None:
                     if not key.isascii():
                         _whole(key, f"a key in {place or 'it'}")
                     if isinstance(inner, (str, dict, list)):
-                        deeper.append((f"{place}.{key}" if place else key, inner))
+                        deeper.append((f"{place}.{key}" if place else key, cast(object, inner)))
             elif isinstance(each, list):
                 rows = enumerate(cast("list[object]", each))
                 deeper += ((f"{place}[{i}]", inner) for i, inner in rows if isinstance(inner, (str, dict, list)))
