@@ -1,4 +1,4 @@
-"""The main thing in a box: graph cuts with different leanings vote on each pixel of a picture."""
+"""The main thing in a box or at strokes: graph cuts with different leanings vote on each pixel of a picture."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ STEP = 0.25  # log-odds in one of the 256 levels of an image
 STROKE = 20.0  # pixels that one painted pixel counts as
 FLAT, REACH = 18.0, 5.0  # bilateral filter before colours are counted: levels of Lab, pixels at SIDE
 ROUND = 2.5  # exponent of the curve in a box on which an object is as likely as not: 2 is an ellipse
+RIM = 0.02  # of the sides: what is so near to the edge of the window around strokes is no object; a guess
 ALIKE = 0.97  # overlap (Bhattacharyya) of the colours inside and outside from which nothing stands out
 
 
@@ -54,6 +55,19 @@ def place_in_box(shape: tuple[int, int], box: tuple[float, float, float, float])
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     across, down = np.abs(2 * x - x0 - x1) / (x1 - x0), np.abs(2 * y - y0 - y1) / (y1 - y0)
     return np.clip(1 - across**ROUND - down**ROUND, -1, 1), (across > 1) | (down > 1)
+
+
+def place_near(add: Bools, reach: float) -> tuple[Floats, Bools]:
+    """How likely an object is by its distance from strokes add [h, w]: 1 to -1, 0 at `reach` pixels; what is outside:
+    the rim of the picture.
+    """
+    import cv2
+
+    rim = max(1, round(RIM * max(add.shape)))
+    outside = np.ones(add.shape, bool)
+    outside[rim:-rim, rim:-rim] = False
+    away = cv2.distanceTransform((~add).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.clip(1 - away / reach, -1, 1), outside & ~add
 
 
 def segmented(picture: Bytes, place: Floats, outside: Bools, add: Bools) -> Bools:

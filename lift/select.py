@@ -10,15 +10,16 @@ import numpy as np
 from ..control.span import ControlError
 from .images import box_mean, dilated, eroded, pieces, resized, resized_bytes
 from .objects import Marked, PictureObject, Selection, Stroke
-from .segment import FINE, SIDE, place_in_box, segmented
+from .segment import FINE, place_in_box, place_near, segmented
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
-ITERATIONS = 3  # of GrabCut around strokes; a guess, not measured, as are the two margins of strokes
 BOX_MARGIN = 0.2  # of the sides: what is seen around a box; by bench/lift.py select 0.1 did as well, 0.35 worse
 STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where the object ends
-CLICK_MARGIN = 0.22  # picture widths around a click
+CLICK_MARGIN = 0.22  # picture widths around a click; a guess, as is the margin of strokes
+# So far from its strokes an object is as likely as not; chosen on the tuned photographs of bench/lift.py.
+STROKE_REACH, CLICK_REACH = 0.3, 0.11  # of the strokes' extent, and at least in picture widths
 SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
 LITTLE = 0.35  # share of its box below which an object may have been missed; a disc has 0.79, an upright bar 0.2 to 1
 PINHOLE = 0.002  # of the object's area: smaller holes are closed
@@ -36,9 +37,8 @@ class NothingFound(ControlError):
 def select(picture: Bytes, box: tuple[float, float, float, float] | None, strokes: Sequence[Stroke]) -> Floats:
     """Soft mask float32 [H, W] of the object in a picture uint8 [H, W, 3] that a box or strokes (shares) mark.
 
-    Erasing strokes take away. In a box, graph cuts vote (segment.py); strokes alone go to GrabCut (Rother et al. 2004);
-    the edge comes from a guided filter (He et al. 2010) at full size. Raises NothingFound, or
-    ControlError where nothing is marked.
+    Erasing strokes take away. Graph cuts vote (segment.py); the edge comes from a guided filter (He et al. 2010) at
+    full size. Raises NothingFound, or ControlError where nothing is marked.
     """
     height, width = picture.shape[:2]
     drawn = [s for s in strokes if not s.erase]
@@ -46,16 +46,17 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
         raise ControlError("nothing is marked: draw a box around the object, paint over it, or click on it")
     x0, y0, x1, y1 = _window(box, drawn, width, height)
     crop = picture[y0:y1, x0:x1]
-    scale = min(1.0, (SIDE if box is None else FINE) / max(crop.shape[:2]))
+    scale = min(1.0, FINE / max(crop.shape[:2]))
     small = resized_bytes(crop, max(2, round(crop.shape[1] * scale)), max(2, round(crop.shape[0] * scale)))
     shape = (small.shape[0], small.shape[1])
     place = _Placement(x0, y0, small.shape[1] / crop.shape[1], small.shape[0] / crop.shape[0], width, height)
     add, erase = place.painted(drawn, shape), place.painted([s for s in strokes if s.erase], shape)
     if box is None:
-        found = _grab_cut(np.ascontiguousarray(small), _seeds(add))
+        reach = max(STROKE_REACH * _extent(drawn), CLICK_REACH)
+        likely, outside = place_near(add, reach * width * place.sx)
     else:
         likely, outside = place_in_box(shape, (*place.at(*box[:2]), *place.at(*box[2:])))
-        found = segmented(np.ascontiguousarray(small), likely, outside | erase, add & ~erase)
+    found = segmented(np.ascontiguousarray(small), likely, outside | erase, add & ~erase)
     found = _main_pieces((found | add) & ~erase, add)
     if found.sum() < MIN_AREA * min(1.0, scale * scale) or found.all():
         what = "all of it looks alike" if found.any() else "nothing in it differs from what is around"
@@ -194,33 +195,16 @@ def _window(
     else:
         low, high = points.min(0), points.max(0)
         shape = np.array([1.0, width / height])
-        margin = np.maximum(STROKE_MARGIN * (high - low).max(), CLICK_MARGIN) * shape
+        margin = max(STROKE_MARGIN * _extent(strokes), CLICK_MARGIN) * shape
     low, high = np.clip(low - margin, 0, 1), np.clip(high + margin, 0, 1)
     size = np.array([width, height])
     (x0, y0), (x1, y1) = np.floor(low * size).astype(int), np.ceil(high * size).astype(int)
     return min(int(x0), width - 2), min(int(y0), height - 2), max(int(x1), int(x0) + 2), max(int(y1), int(y0) + 2)
 
 
-def _seeds(add: Bools) -> Bytes:
-    """GrabCut's start around strokes: 0 background, 1 object, 2 probably background, 3 probably object."""
-    labels = np.full(add.shape, 2, np.uint8)
-    rim = max(1, round(0.02 * max(add.shape)))
-    for edge in (labels[:rim], labels[-rim:], labels[:, :rim], labels[:, -rim:]):
-        edge[:] = 0
-    labels[dilated(add, max(3, round(0.06 * max(add.shape))))] = 3
-    labels[add] = 1
-    return labels
-
-
-def _grab_cut(picture: Bytes, labels: Bytes) -> Bools:
-    import cv2
-
-    if not ((labels == 0) | (labels == 2)).any() or not ((labels == 1) | (labels == 3)).any():
-        return (labels == 1) | (labels == 3)
-    cv2.setRNGSeed(0)  # its colour clusters start from random numbers
-    model = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(picture, labels, (0, 0, 1, 1), *model, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # the box is not read
-    return (labels == 1) | (labels == 3)
+def _extent(strokes: Sequence[Stroke]) -> float:
+    """The longer side of what strokes cover, in shares of the picture."""
+    return float(np.ptp([p for s in strokes for p in s.points], axis=0).max())
 
 
 def _main_pieces(mask: Bools, seeds: Bools) -> Bools:
