@@ -66,7 +66,7 @@ def place_near(add: Bools, reach: float) -> tuple[Floats, Bools]:
     rim = max(1, round(RIM * max(add.shape)))
     outside = np.ones(add.shape, bool)
     outside[rim:-rim, rim:-rim] = False
-    away = cv2.distanceTransform((~add).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = cast("Floats", cv2.distanceTransform((~add).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
     return np.clip(1 - away / reach, -1, 1), outside & ~add
 
 
