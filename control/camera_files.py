@@ -110,7 +110,7 @@ def _from_poses(data: Json, name: str) -> CameraPath:
         fov = torch.tensor(data.get("fov_deg", 40.0), dtype=torch.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError) as e:
         raise ControlError(f"{name}: c2w or fov_deg holds something that is no number ({e})") from e
-    _check_length(len(c2w), name)
+    _check_length(len(c2w) if c2w.ndim else 0, name)
     return CameraPath(c2w, fov, strength, start, end, bool(data.get("stretch", False)))
 
 

@@ -6,6 +6,8 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 
+from ..machine.parse import Unreadable
+
 log = logging.getLogger(__name__)
 
 SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = -10, -20  # ids of a subgraph's own in- and output panels
@@ -39,6 +41,8 @@ def links_of(graph: dict) -> dict[str, Ends]:
 def _link(link: list | dict) -> tuple[str, Ends]:
     if isinstance(link, dict):
         link = [link[key] for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
+    if len(link) < 5:
+        raise Unreadable(f"holds the link {link!r:.60}; expected its id, a node, an output, a node and an input")
     return str(link[0]), (str(link[1]), link[2], str(link[3]), link[4])
 
 

@@ -102,6 +102,8 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
         prompt = {
             node.path: {"inputs": node.prompt_inputs(), "class_type": node.type, "_meta": node.meta()} for node in nodes
         }
+    except Unreadable as reason:
+        raise WorkflowError(f"{reason}. Open it in the graph editor and save it again.") from None
     except RecursionError:
         raise WorkflowError(
             "has links that go round in a circle through reroutes or bypassed nodes. Cut one of them."

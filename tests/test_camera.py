@@ -287,6 +287,7 @@ LINE = decimals(torch.eye(4)[:3].flatten())
         (decimals([0, 1, 1, 0.7, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: the lens is centred at 0.7, 0.5"),
         (decimals([0, 1, 0, 0.5, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: fy is 0"),
         ("{", "is no JSON"),
+        ('{"version": 1, "c2w": 1.5}', "holds 0 poses"),
         (decimals([0, 1, 2, 3, 0, 0, 0, 2]), "line 1: the quaternion has length 2; expected 1"),
         ('{"version": 2, "c2w": []}', 'expected {"version": 1'),
         ('{"version": 1, "c2w": "x"}', "holds something that is no number"),

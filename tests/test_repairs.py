@@ -209,6 +209,7 @@ def test_a_file_without_a_workflow_says_so(tmp_path, name):
         ({"1": {"class_type": "Save", "inputs": [1]}}, "node 1.inputs must be an object"),
         ({"1": {"class_type": "Save", "_meta": "x"}}, "node 1._meta must be an object"),
         ({"prompt": {}, "extra_data": "x"}, "extra_data must be an object"),
+        ({"nodes": [], "links": [[1, 2, 0]]}, "holds the link [1, 2, 0]; expected its id"),
         ({"nodes": [], "definitions": [1]}, "definitions must be an object, found [1]"),
     ],
 )
