@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,7 @@ def same(a: object, b: object) -> bool:
 
 
 def _enter_file(case: Case) -> workflow.Workflow:
-    path = SCRATCH / "vdit-fuzz.json"
+    path = SCRATCH / f"vdit-fuzz-{os.getpid()}.json"  # doors are tried side by side
     path.write_bytes(case.content.encode("utf-8", "surrogatepass") if isinstance(case.content, str) else case.content)
     return workflow.load(path, infos())
 
