@@ -20,6 +20,7 @@ STROKE_MARGIN = 1.0  # the same around strokes alone, which tell less of where t
 CLICK_MARGIN = 0.22  # picture widths around a click; a guess, as is the margin of strokes
 # So far from its strokes an object is as likely as not; chosen on the tuned photographs of bench/lift.py.
 STROKE_REACH, CLICK_REACH = 0.3, 0.11  # of the strokes' extent, and at least in picture widths
+GROWN, FURTHER = 3.0, 2.5  # less than so many times a click is no object: it is sought so much further away
 SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
 LITTLE = 0.35  # share of its box below which an object may have been missed; a disc has 0.79, an upright bar 0.2 to 1
 PINHOLE = 0.002  # of the object's area: smaller holes are closed
@@ -51,13 +52,18 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
     shape = (small.shape[0], small.shape[1])
     place = _Placement(x0, y0, small.shape[1] / crop.shape[1], small.shape[0] / crop.shape[0], width, height)
     add, erase = place.painted(drawn, shape), place.painted([s for s in strokes if s.erase], shape)
+    small = np.ascontiguousarray(small)
+
+    def found_by(likely: Floats, outside: Bools) -> Bools:
+        return _main_pieces((segmented(small, likely, outside | erase, add & ~erase) | add) & ~erase, add)
+
     if box is None:
         reach = max(STROKE_REACH * _extent(drawn), CLICK_REACH)
-        likely, outside = place_near(add, reach * width * place.sx)
+        found = found_by(*place_near(add, reach * width * place.sx))
+        if reach == CLICK_REACH and found.sum() < GROWN * add.sum():
+            found = found_by(*place_near(add, FURTHER * reach * width * place.sx))
     else:
-        likely, outside = place_in_box(shape, (*place.at(*box[:2]), *place.at(*box[2:])))
-    found = segmented(np.ascontiguousarray(small), likely, outside | erase, add & ~erase)
-    found = _main_pieces((found | add) & ~erase, add)
+        found = found_by(*place_in_box(shape, (*place.at(*box[:2]), *place.at(*box[2:]))))
     if found.sum() < MIN_AREA * min(1.0, scale * scale) or found.all():
         what = "all of it looks alike" if found.any() else "nothing in it differs from what is around"
         raise NothingFound(
