@@ -23,8 +23,9 @@ def promised(stream: av.VideoStream) -> int:
 def lost(stream: av.VideoStream, there: int, damaged: int) -> list[str]:
     """What is wrong with the frames of a stream that was decoded; there: how many came, damaged: of which so many."""
     found = []
-    if there < stream.frames:
-        found.append(f"its head promises {stream.frames} frames, {there} are there: it was cut short or is damaged")
+    if stream.frames and there != stream.frames:
+        how = "was cut short or is damaged" if there < stream.frames else "holds some twice or is damaged"
+        found.append(f"its head promises {stream.frames} frames, {there} are there: it {how}")
     if damaged:
         found.append(f"{damaged} of its {there} frames are damaged, and were guessed by the decoder")
     return found

@@ -107,6 +107,20 @@ def test_frames_that_the_head_promises_and_that_are_not_there_are_said(tmp_path)
     assert any("its head promises 6 frames, " in remark and "cut short" in remark for remark in found.remarks)
 
 
+def test_frames_beyond_those_that_the_head_promises_are_said(tmp_path):
+    """Found by tests/fuzz: a picture stood twice in the file, and seven frames came of six without a word."""
+
+    def doubled(content):
+        start = content.index(b"00dc", content.index(b"movi"))
+        size = 8 + int.from_bytes(content[start + 4 : start + 8], "little")
+        size += size % 2
+        return content[: start + size] + content[start : start + size] + content[start + size :]
+
+    found = video(tmp_path, "avi mjpeg mp3", doubled).get_components()
+    assert len(found.images) == 7
+    assert any("promises 6 frames, 7 are there: it holds some twice" in remark for remark in found.remarks)
+
+
 @pytest.mark.parametrize("name", list(video_seeds()))
 def test_a_video_that_was_cut_short_is_named_or_remarked(name, tmp_path):
     film = video(tmp_path, name, lambda content: content[: len(content) // 2])
