@@ -52,7 +52,11 @@ def drawn(
     shape: tuple[int, int, int], draw: Callable[[int, int], tuple[Tensor, Tensor]]
 ) -> tuple[DrawnFrames, DrawnFrames]:
     """Frames [T,H,W,3] and coverage [T,H,W] of a draft that draw(first, stop) draws together."""
-    window = lru_cache(maxsize=1)(lambda i: draw(i * AT_ONCE, min(shape[0], (i + 1) * AT_ONCE)))
+
+    @lru_cache(maxsize=1)
+    def window(i: int) -> tuple[Tensor, Tensor]:
+        return draw(i * AT_ONCE, min(shape[0], (i + 1) * AT_ONCE))
+
     return DrawnFrames((*shape, 3), lambda i: window(i)[0]), DrawnFrames(shape, lambda i: window(i)[1])
 
 

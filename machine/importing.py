@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 ASK_S = 0.05  # seconds between two calls of `check`
@@ -34,7 +34,7 @@ def imported(name: str, check: Callable[[], None]) -> None:
 
 
 @contextmanager
-def ended_by_ctrl_c() -> Iterator[None]:
+def ended_by_ctrl_c() -> Generator[None]:
     """In the block, the system itself ends this process at Ctrl+C, as no handler can while an import holds Python.
 
     For blocks that write nothing. Only a main thread with Python's or another handler in Python changes anything.

@@ -116,8 +116,8 @@ class WanInputs(ModelInputs):
             latent = self.held.latent.where(self.held.mask, latent)
         hold = None
         if draft.coverage is not None:  # of a cell as of its least certain pixel
-            side, (t, h, w) = self.space.spatial, draft.coverage.shape
-            cells = draft.coverage.view(t, h // side, side, w // side, side).amin((2, 4))
+            side, coverage, (t, h, w) = self.space.spatial, draft.coverage[:], draft.coverage.shape
+            cells = coverage.view(t, h // side, side, w // side, side).amin((2, 4))
             first = cells[:1].expand(self.space.temporal - 1, -1, -1)  # the first latent frame is one frame
             hold = torch.cat((first, cells)).view(-1, self.space.temporal, h // side, w // side).amin(1)
             hold = hold[None, None].to(self.device)

@@ -444,7 +444,7 @@ def test_the_fused_path_is_the_same_attention():
 
 @pytest.mark.slow
 def test_importing_starts_no_driver_and_a_broken_triton_costs_only_its_kernels(tmp_path):
-    (tmp_path / "triton.py").write_text("raise OSError('libtriton.so: undefined symbol')")
+    (tmp_path / "triton.py").write_text("raise ImportError('libtriton.so: undefined symbol')")
     code = (
         "import torch, sys; from vdit.kernels import dispatch, ops, reference; from vdit.kernels.plan import *\n"
         "from vdit.kernels.grid import Grid\n"

@@ -43,7 +43,7 @@ def test_a_selection_comes_back_from_its_text():
     ("change", "named"),
     [
         ({"objects": [{"name": "cup", "box": [0.5, 0, 0.1, 1]}]}, "object 1 .cup.: box"),
-        ({"objects": [{"name": "cup", "box": [0, 0, float("nan"), 1]}]}, "box"),
+        ({"objects": [{"name": "cup", "box": [0, 0, float("nan"), 1]}]}, "line 1, column 58, NaN"),
         ({"objects": [{"name": ""}]}, "object 1: name"),
         ({"objects": [{"name": "cup", "material": "cheese"}]}, "material is 'cheese'"),
         ({"objects": [{"name": "cup"}, {"name": "cup"}]}, "two are named 'cup'"),

@@ -131,8 +131,7 @@ def trained_perception(run: Path) -> tuple[BodyPerception, dict[str, object]]:
     """The perception of bodies of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
     if (state := load_state(run)) is None:
         raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train perception`")
-    config = {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in state["config"].items()}
-    model = BodyPerception(PerceptionConfig(**config))
+    model = BodyPerception(PerceptionConfig(**{**state["config"], "widths": tuple(state["config"]["widths"])}))
     model.load_state_dict(state["average"])
     facts = {"steps": state["step"], "starts_seen": state["samples"], "hours": round(state["seconds"] / 3600, 2)}
     return model.eval().requires_grad_(False), facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from contextlib import suppress
 
 
 def import_ahead() -> None:
@@ -14,7 +15,5 @@ def import_ahead() -> None:
 
 
 def _import() -> None:
-    try:
+    with suppress(Exception):  # whatever it is, it is raised again where it is used
         importlib.import_module("mujoco")
-    except Exception:  # noqa: BLE001, S110  whatever it is, it is raised again where it is used
-        pass
