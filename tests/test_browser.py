@@ -156,14 +156,13 @@ def test_cancel_stops_the_run_and_the_next_one_works(page):
     press_run(page)
 
 
-def test_a_failing_node_is_marked_with_its_reason(page):
+def test_a_node_that_cannot_run_is_marked_with_its_reason_before_anything_runs(page):
     set_widgets(page, "VDiTSample", seconds=1.13)
-    events = press_run(page, until="execution_error")
-    failure = events[-1][1]
-    assert failure["node_id"] == ids(page)["VDiTSample"] and "nearest that fit" in failure["exception_message"]
-    page.wait_for_function(
-        "() => document.body.innerText.includes('nearest that fit') || document.body.innerText.includes('error')"
-    )
+    page.click('[data-testid="queue-button"]')
+    page.wait_for_function("() => app.lastNodeErrors && Object.keys(app.lastNodeErrors).length", timeout=20_000)
+    ((node, found),) = page.evaluate("() => Object.entries(app.lastNodeErrors)")
+    assert node == ids(page)["VDiTSample"] and "nearest that fit" in str(found["errors"])
+    page.wait_for_function("() => document.body.innerText.toLowerCase().includes('error')", timeout=20_000)
 
 
 def test_a_workflow_survives_save_and_reload(page, studio):
