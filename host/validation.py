@@ -118,7 +118,9 @@ class _Validation:
         needed = {node_id for output in outputs for node_id in self._needed_by(output)}
         if not any(self.reasons[node_id] for node_id in needed):  # else those come first
             for fault in preflight.faults(self.prompt, needed):
-                self.reasons[fault.node_id].append(error("preflight", fault.message))
+                # Of the types that the front end knows, the one whose details it shows at once.
+                reason = error("exception_during_validation", "The node cannot run", fault.message)
+                self.reasons[fault.node_id].append(reason)
         node_errors: dict[str, dict] = {}
         good = []
         for output in outputs:

@@ -8,15 +8,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..drafting import agreement
+from .decode import WARM_UP
 from .latent_preview import LatentPreview, reduced, resized
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from ..drafting import Draft
     from .values import Progress
 
 SHARE = 0.05  # of the time spent on everything else that previews may take
+SHOWN = 129  # frames of a preview at most, 16 s at 8 frames/s: of a longer video every k-th is shown
+AT_ONCE = 33  # latent frames that are drawn at once, 129 frames
 Update = Callable[[int, "list[Image] | None"], None]  # (work done, pictures of the video or None where none are due)
 
 
@@ -72,12 +76,40 @@ def pictures(frames: Tensor) -> list[Image]:
     return [Image.fromarray(frame) for frame in (frames * 255).round().byte().cpu().numpy()]
 
 
+def drafted(draft: Draft) -> Tensor:
+    """The draft's frames [T,H,W,3], small; every k-th of a long one."""
+    import torch
+
+    count = len(draft.frames)
+    if count <= SHOWN:
+        return reduced(draft.frames[:])
+    return torch.cat([reduced(draft.frames[i : i + 1]) for i in range(0, count, -(-count // SHOWN))])
+
+
 def predicted_video(preview: LatentPreview, step: Progress) -> Tensor:
-    """The video [T,H,W,3] that a step predicts, taken from the draft where the two agree; small, see LatentPreview."""
-    small, draft = preview(step.x0), step.draft
-    if draft is None or draft.latent is None or draft.latent.shape != step.x0.shape:
-        return small
-    share = agreement(small, preview(draft.latent))
-    frames = reduced(draft.frames[:])
-    small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small, share))
-    return small.lerp(frames, share)
+    """The video [T,H,W,3] that a step predicts, taken from the draft where the two agree; small, see LatentPreview.
+
+    Of a long video every k-th frame, so that a preview takes little memory.
+    """
+    import torch
+
+    x0, draft, temporal = step.x0, step.draft, preview.codec.temporal
+    if draft is not None and (draft.latent is None or draft.latent.shape != x0.shape):
+        draft = None
+    count = x0.shape[2]
+    every = -(-(temporal * (count - 1) + 1) // SHOWN)
+    shown: list[Tensor] = []
+    for first in range(0, count, AT_ONCE):
+        part = slice(max(0, first - WARM_UP), first + AT_ONCE)
+        at = temporal * (first - 1) + 1 if first else 0  # number of the first frame that is new in this part
+        old = at - temporal * part.start
+        small = preview(x0[:, :, part])
+        if draft is not None and draft.latent is not None:
+            share = agreement(small, preview(draft.latent[:, :, part]))[old:]
+            frames = reduced(draft.frames[at : at + len(share)])
+            small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small[old:], share))
+            small = small.lerp(frames, share)
+        else:
+            small = small[old:]
+        shown.append(small[-at % every :: every].clone() if every > 1 else small)
+    return shown[0] if len(shown) == 1 else torch.cat(shown)

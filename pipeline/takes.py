@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from .decode import decode_frames
 from .generate import generate
-from .latent_preview import LatentPreview, reduced, resized
-from .previews import PreviewBudget, Update, pictures, predicted_video
+from .latent_preview import LatentPreview, resized
+from .previews import PreviewBudget, Update, drafted, pictures, predicted_video
 from .values import Hooks, Progress, Result, Run
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class FormingTakes:
 
     def on_draft(self, draft: Draft) -> None:
         """See Hooks."""
-        self._show(0, lambda: pictures(reduced(draft.frames[:])))
+        self._show(0, lambda: pictures(drafted(draft)))
 
     def on_step(self, step: Progress) -> None:
         """See Hooks."""

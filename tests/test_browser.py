@@ -162,7 +162,7 @@ def test_a_node_that_cannot_run_is_marked_with_its_reason_before_anything_runs(p
     page.wait_for_function("() => app.lastNodeErrors && Object.keys(app.lastNodeErrors).length", timeout=20_000)
     ((node, found),) = page.evaluate("() => Object.entries(app.lastNodeErrors)")
     assert node == ids(page)["VDiTSample"] and "nearest that fit" in str(found["errors"])
-    page.wait_for_function("() => document.body.innerText.toLowerCase().includes('error')", timeout=20_000)
+    page.wait_for_function("() => document.body.innerText.includes('nearest that fit')", timeout=20_000)
 
 
 def test_a_workflow_survives_save_and_reload(page, studio):

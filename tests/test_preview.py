@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from vdit.nodes.load import BUNDLED, LITE, STUDENT, VDiTLoadModel
 from vdit.nodes.preview import VDiTDistillPreview
 from vdit.nodes.sample import VDiTSample
 from vdit.nodes.sessions import forget_sessions
-from vdit.pipeline import Continuation, LatentPreview, Progress, takes
+from vdit.pipeline import Continuation, LatentPreview, Progress, previews, takes
 
 from runs import take
 
@@ -324,11 +325,12 @@ def test_pictures_cost_at_most_a_twentieth_once_the_first_is_shown():
         now[0] += 0.02
         return torch.zeros(1, 8, 8, 3)
 
+    preview.codec = SimpleNamespace(temporal=4)
     budget = takes.PreviewBudget(0.05, clock=lambda: now[0])
     forming = takes.FormingTakes(preview, lambda done, pictures: shown.append(pictures), 1, 100, 2, budget)
     for done in range(1, 101):
         now[0] += 0.1
-        forming.on_step(Progress(done, 100, torch.zeros(1)))
+        forming.on_step(Progress(done, 100, torch.zeros(1, 1, 1, 1, 1)))
     assert 20 <= sum(pictures is not None for pictures in shown) <= 25 and budget.spent <= 0.05 * 10 + 0.02
 
 
@@ -401,3 +403,19 @@ def test_in_comfyui_the_forming_video_plays_between_steps_and_ends_with_the_node
     del update
     film.join(60)
     assert not film.is_alive(), "nothing is sent once the node is done"
+
+
+@pytest.mark.parametrize("with_draft", [False, True])
+def test_a_preview_of_a_long_video_is_every_kth_frame_of_the_whole(monkeypatch, with_draft):
+    model = random_world_model(0)
+    latent = torch.randn(1, model.codec.channels, 30, 4, 4, generator=torch.manual_seed(1))
+    frames = torch.rand(117, 32, 32, 3, generator=torch.manual_seed(2))
+    draft = Draft(frames, latent=latent + 0.1) if with_draft else None
+    step, preview = Progress(1, 2, latent, draft), LatentPreview(model.codec)
+    whole, drawn = previews.predicted_video(preview, step), draft and previews.drafted(draft)
+    monkeypatch.setattr(previews, "AT_ONCE", 7)
+    monkeypatch.setattr(previews, "SHOWN", 40)
+    short = previews.predicted_video(preview, step)
+    assert len(short) == 39
+    torch.testing.assert_close(short, whole[::3], atol=2e-3, rtol=0)
+    assert draft is None or torch.equal(previews.drafted(draft), drawn[::3])
