@@ -66,7 +66,7 @@ def composite(composition: Composition, check: Callable[[], None] = lambda: None
     check()
     if geometry.floor is not None and tracks.shape[1]:
         tracks = _above_floor(tracks, count, views, geometry.floor)
-    layers = _layers(c, geometry, tracks[:count], views)
+    layers = _layers(c, geometry, tracks[:count], views, check)
     check()
 
     def draw(first: int, stop: int, check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,9 @@ def _draw(
         view = _reprojection(c, c.camera, geometry)
         future[:], occluders = view.warp(future), view.inverse_depth
         if c.end is not None:
-            occluders = _blend(_View(future, occluders, view.visible), _seen_from_end(c.end, c.camera, views, later))
+            occluders = _blend(
+                _View(future, occluders, view.visible), _seen_from_end(c.end, c.camera, views, later, check)
+            )
         if geometry.floor is not None:
             floor = plane_inverse_depth(views.planes(geometry.floor), views.focal[1:], (width, height))
             occluders = without_floor(occluders, floor)
@@ -126,8 +128,10 @@ def _geometry(c: Composition, views: CameraViews) -> SceneGeometry:
     return c.memo.get("geometry", lambda: scene_geometry(c.inverse_depth, c.pictures[-1], focal), focal)
 
 
-def _layers(c: Composition, geometry: SceneGeometry, known: Tensor, views: CameraViews) -> Layers:
-    make = lambda: extract_layers(geometry, c.pictures, known, c.light, views, c.soft)  # noqa: E731
+def _layers(
+    c: Composition, geometry: SceneGeometry, known: Tensor, views: CameraViews, check: Callable[[], None]
+) -> Layers:
+    make = lambda: extract_layers(geometry, c.pictures, known, c.light, views, c.soft, check)  # noqa: E731
     return c.memo.get("layers", make, views.focal[0], known, views.camera is None, c.soft)
 
 
@@ -136,16 +140,20 @@ def _reprojection(c: Composition, camera: CameraPath, geometry: SceneGeometry) -
     return c.memo.get("reprojection", make, camera.c2w, camera.fov_deg, pictures=camera.frames)
 
 
-def _seen_from_end(end: Composition, camera: CameraPath, views: CameraViews, later: Tensor) -> _View:
+def _seen_from_end(
+    end: Composition, camera: CameraPath, views: CameraViews, later: Tensor, check: Callable[[], None]
+) -> _View:
     """The end picture as the path's cameras see it in the frames after the first, with shadows of balls [F,N,4]."""
     backwards = camera.reversed()
     back = CameraViews(backwards, end.pictures.shape[2], end.pictures.shape[1])
     geometry = _geometry(end, back)
-    layers = _layers(end, geometry, _far_to_near(end.tracks, 0), back)
+    layers = _layers(end, geometry, _far_to_near(end.tracks, 0), back, check)
     video = layers.plate.repeat(len(later), 1, 1, 1)
     if layers.receiver is not None:
         centres, radii = views.spheres(later)
-        layers.receiver.add_shadows(video, layers.receiver.shadows(views.points_in_last_frame(centres), radii))
+        layers.receiver.add_shadows(
+            video, layers.receiver.shadows(views.points_in_last_frame(centres), radii, check=check)
+        )
     view = _reprojection(end, backwards, geometry)
     last, before = video[-1:], video[:-1].flip(0)  # in the order of the reversed path, which ends in the first frame
     warped = view.warp(torch.cat((before, video[:1])))

@@ -5,6 +5,7 @@ They depend on the known pictures alone, so all drafts of a shot share them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,11 +65,18 @@ class Layers:
 
 
 def extract_layers(
-    geometry: SceneGeometry, pictures: Tensor, tracks: Tensor, light: Tensor, views: CameraViews, soft: bool
+    geometry: SceneGeometry,
+    pictures: Tensor,
+    tracks: Tensor,
+    light: Tensor,
+    views: CameraViews,
+    soft: bool,
+    check: Callable[[], None] = lambda: None,
 ) -> Layers:
     """Separate pictures [k,H,W,3] with balls at tracks [k,N,4], far ones first, into layers.
 
     light [3]: a rough estimate of the light; views: from the last picture on; soft: edges in the pictures are soft.
+    check: called between the steps, may raise to cancel.
     """
     height, width = pictures.shape[1:3]
     focal, last = views.focal[0], tracks[-1]
@@ -77,13 +85,13 @@ def extract_layers(
     shadows = None
     if found is not None:
         receiver = ShadowReceiver(geometry.sharp, geometry.smooth, found, focal)
-        shadows = receiver, receiver.shadows(*spheres_of(shown_tracks, views.centre, focal))
+        shadows = receiver, receiver.shadows(*spheres_of(shown_tracks, views.centre, focal), check=check)
     rim = SOFT_RIM * height / REFERENCE_HEIGHT if soft else RIM
     occluders, background = geometry.sharp, geometry.smooth
     if geometry.floor is not None:
         floor = plane_inverse_depth(geometry.floor, views.focal[:1], (width, height))[0]
         occluders, background = without_floor(occluders, floor), background.maximum(floor)
-    plate = _background_plate(shown, shown_tracks, rim, (geometry.sharp, background), shadows)
+    plate = _background_plate(shown, shown_tracks, rim, (geometry.sharp, background), shadows, check)
     if soft:  # depth is rough there: a closing fills the holes of occluders
         occluders = -dilate(-dilate(occluders[None], round(rim)), round(rim))[0]
     light = torch.zeros(3) if found is None else found
@@ -161,6 +169,7 @@ def _background_plate(
     rim: float,
     depths: tuple[Tensor, Tensor],
     shadows: tuple[ShadowReceiver, Tensor] | None,
+    check: Callable[[], None],
 ) -> Tensor:
     """Pictures [k,H,W,3] without the balls at tracks [k,N,4] and their shadows, as one background [H,W,3].
 
@@ -184,14 +193,17 @@ def _background_plate(
         sources += [(receiver.remove_shadow(picture, s), w * share) for (picture, w), s, _, share in both]
     plate, weight = torch.zeros(height, width, 3), torch.zeros(height, width, 1)
     for picture, w in sources:
+        check()
         plate, weight = plate + (1 - weight) * w * picture, weight + (1 - weight) * w
     hole = weight[..., 0] < 1
     reach = 2 * round(float(tracks[-1, :, 2].max()) + rim)
-    plate[hole] += (1 - weight[hole]) * _inpaint(plate, weight, depths, hole, reach)
+    plate[hole] += (1 - weight[hole]) * _inpaint(plate, weight, depths, hole, reach, check)
     return plate
 
 
-def _inpaint(plate: Tensor, weight: Tensor, depths: tuple[Tensor, Tensor], hole: Tensor, reach: int) -> Tensor:
+def _inpaint(
+    plate: Tensor, weight: Tensor, depths: tuple[Tensor, Tensor], hole: Tensor, reach: int, check: Callable[[], None]
+) -> Tensor:
     """Colours [n,3] for the n pixels of a hole [H,W], from pixels up to `reach` beside, above and below each.
 
     A pixel counts by its distance, its weight [H,W,1] (with which plate [H,W,3] is multiplied), and how near its
@@ -204,6 +216,7 @@ def _inpaint(plate: Tensor, weight: Tensor, depths: tuple[Tensor, Tensor], hole:
     steps, filled = torch.cat((across, across.flip(-1))), list[Tensor]()
     chunks = (torch.split(x, INPAINT_CHUNK) for x in (hole.nonzero(), depths[1][hole]))
     for at, behind in zip(*chunks, strict=True):
+        check()
         sources = at[:, None] + steps  # [n, 4 reach, 2]
         rows, columns = (sources[..., i].clamp(0, n - 1) for i, n in enumerate(hole.shape))
         inside = (rows == sources[..., 0]) & (columns == sources[..., 1])
