@@ -303,7 +303,7 @@ def test_the_same_seed_gives_the_same_video_as_on_the_host(core, random_model, t
     [
         ({"VDiTSample": {"seconds": 5.1}}, "4.875|5"),
         ({"VDiTLoadModel": {"file": "gone.safetensors"}}, "gone.safetensors"),
-        ({"VDiTSample": {"steps": -1}}, "min"),
+        ({"VDiTSample": {"steps": -1}}, "min|expected 0 to 1000"),
     ],
 )
 def test_a_wrong_value_is_reported_on_its_node(core, random_model, change, words):
