@@ -22,6 +22,14 @@ def context_channels(spatial: int = 16) -> int:
     return 4 * SUBFRAMES * (spatial // POOL) ** 2 + 1
 
 
+def by_latent_frame(frames: Tensor, temporal: int) -> Tensor:
+    """Frames [temporal * k + 1, ...] -> [k + 1, temporal, ...]: the first latent frame stands for frame 0 alone."""
+    import torch
+
+    first = frames[:1].expand(temporal - 1, *frames.shape[1:])
+    return torch.cat((first, frames)).view(-1, temporal, *frames.shape[1:])
+
+
 def fold(maps: Tensor, cells: int) -> Tensor:
     """Per-frame maps [B, 4k+1, C, h*cells, w*cells] -> [B, C*4*cells*cells, k+1, h, w]; frame 0 is repeated."""
     import torch

@@ -210,9 +210,7 @@ async def _list_files(request: web.Request) -> web.Response:
 def user_folder() -> Path:
     """Where the one user's workflows, settings and styles are."""
     path = folders.directory("user") / USER
-    with contextlib.suppress(
-        OSError
-    ):  # a folder that may not be written to can still be read; who writes says what is wrong
+    with contextlib.suppress(OSError):  # a folder that may only be read; who writes says what is wrong
         (path / "workflows").mkdir(parents=True, exist_ok=True)
     return path
 

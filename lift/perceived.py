@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from ..world.scene import (
     Shape,
     Vector,
     View,
+    vector,
 )
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
     made = Body(
         name=f"{kind} {i + 1}",
         shapes=_shapes(kind, half),
-        position=_vector(center),
+        position=vector(center),
         rotation=_quaternion(axes),
         material=material,
         appearance=Colored((0.6, 0.6, 0.6)),
@@ -217,24 +218,22 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
     joint = None
     if hinged:
         anchor = (turn @ _array(seen.anchor[i]) + (0.0, 0.0, 1.0)) * eye
-        joint = Joint(kind="hinge", anchor=_vector(anchor), axis=_unit(turn @ _array(seen.hinge[i])))
+        joint = Joint(kind="hinge", anchor=vector(anchor), axis=_unit(turn @ _array(seen.hinge[i])))
     return Body(
         name=made.name,
         shapes=_shapes(kind, half * scale * eye),
-        position=_vector(center * eye),
+        position=vector(center * eye),
         rotation=_quaternion(axes),
         material=material,
         appearance=made.appearance,
-        velocity=_vector(velocity * scale * eye * fps),
-        spin=_vector(spin * fps),
+        velocity=vector(velocity * scale * eye * fps),
+        spin=vector(spin * fps),
         fixed=fixed and not hinged,
         joint=joint,
     )
 
 
 def _edited(body: Body, edit: BodyEdit) -> Body:
-    from dataclasses import fields, replace
-
     told = {f.name: getattr(edit, f.name) for f in fields(edit) if getattr(edit, f.name) is not None}
     return replace(body, **told)
 
@@ -278,9 +277,7 @@ def _turn_onto(a: Floats, b: Floats) -> Floats:
 
 
 def _at(body: Body, center: Floats, axes: Floats) -> Body:
-    from dataclasses import replace
-
-    return replace(body, position=_vector(center), rotation=_quaternion(axes))
+    return replace(body, position=vector(center), rotation=_quaternion(axes))
 
 
 def _to_world(up: Floats) -> Floats:
@@ -304,12 +301,8 @@ def _quaternion(rotation: Floats) -> Quaternion:
 
 def _unit(v: Floats) -> Vector:
     length = float(np.linalg.norm(v))
-    return _vector(v / length) if length > 1e-6 else (0.0, 0.0, 1.0)
+    return vector(v / length) if length > 1e-6 else (0.0, 0.0, 1.0)
 
 
 def _array(values: Tensor) -> Floats:
     return values.detach().cpu().numpy().astype(float)
-
-
-def _vector(v: Floats) -> Vector:
-    return float(v[0]), float(v[1]), float(v[2])

@@ -122,9 +122,8 @@ class Block(nn.Module):
         self.cross_attn = CrossAttention(c.dim, c.eps, image=c.image_dim > 0)
         self.norm2 = nn.LayerNorm(c.dim, c.eps, elementwise_affine=False)
         self.ffn = nn.Sequential(Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), Linear(c.ffn_dim, c.dim))
-        self.modulation = nn.Parameter(
-            torch.randn(1, 6, c.dim).div_(c.dim**0.5)
-        )  # in place: / on meta imports torch._dynamo
+        # In place: a division on meta imports torch._dynamo.
+        self.modulation = nn.Parameter(torch.randn(1, 6, c.dim).div_(c.dim**0.5))
 
     def forward(self, x: Tensor, time: Tensor, context: Context, layout: Layout) -> Tensor:
         """x [B, T, S, D] tokens by latent frame; time [B, T or 1, 6, D]. Without gradients x is overwritten."""

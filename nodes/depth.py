@@ -63,15 +63,12 @@ class VDiTDepthControl(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..control.depth import depth_from_pictures, read_depth
         from ..control.fit import with_span
-        from ..control.span import ControlError
 
         name = file.strip()
-        if images is not None and name:
-            raise ControlError("depth: both pictures and a file; connect images, or name a file of depth in metres")
+        check_sources(images is not None, bool(name))
         if name:
             images, reading = read_depth(input_file(name))[..., None], "metres"
-        if images is None:
-            raise ControlError("depth: neither pictures nor a file; connect images, or name a file of depth in metres")
+        assert images is not None
         maps = depth_from_pictures(images, reading, near or None, far or None, width, height)
         messages = shown("VDiT Depth Control", maps.remarks)
         return io.NodeOutput(with_span(maps, strength, start, end), maps.preview(), ui=messages or None)
@@ -79,3 +76,12 @@ class VDiTDepthControl(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **other: object):
         return file_mark(file)
+
+
+def check_sources(pictures: bool, file: bool) -> None:
+    """Raise ControlError unless there is just one of pictures and a file."""
+    from ..control.span import ControlError
+
+    if pictures == file:
+        found = "both pictures and a file" if file else "neither pictures nor a file"
+        raise ControlError(f"depth: {found}; connect images, or name a file of depth in metres")

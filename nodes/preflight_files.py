@@ -64,15 +64,13 @@ def camera(node: Wired) -> None:
 def depth(node: Wired) -> None:
     """Raise ControlError or OSError where there is not just one of pictures and a file."""
     from ..control.span import ControlError
+    from .depth import check_sources
 
     file = node.text("file", "")
     if file is None:
         return
     name = file.strip()
-    if node.has("images") and name:
-        raise ControlError("depth: both pictures and a file; connect images, or name a file of depth in metres")
-    if not node.has("images") and not name:
-        raise ControlError("depth: neither pictures nor a file; connect images, or name a file of depth in metres")
+    check_sources(node.has("images"), bool(name))
     if name:
         path = input_file(name)
         if path.suffix.lower() not in (".npy", ".npz"):
@@ -121,29 +119,29 @@ def filming(node: Wired) -> None:
     """Raise SceneError for a simulation whose frames would not fit into memory."""
     from ..world.filming import Filming, check_size
 
-    given = [node.number(name) for name in ("seconds", "fps", "width", "height")]
-    seconds, fps, width, height = given
+    seconds, fps, width, height = (node.number(name) for name in ("seconds", "fps", "width", "height"))
     if seconds and fps and width and height:
         check_size(Filming(seconds=seconds, fps=fps), int(width), int(height))
 
 
 def simulated(node: Wired) -> None:
     """Raise ValueError for more start frames than frames."""
+    from .simulate import check_starts
+
     first, frames = node.number("start_frames"), node.number("frames")
-    if first is not None and frames is not None and first > frames:
-        raise ValueError(f"start_frames is {first:g}, but the scene has only {frames:g} frames")
+    if first is not None and frames is not None:
+        check_starts(first, frames)
 
 
 def scored(node: Wired) -> None:
     """Raise ValueError for scenes without a truth, and for videos that are known as a whole."""
+    from .score import NO_TRUTH, check_known
+
     source, known = node.source("scene"), node.number("known_frames")
     if source is None:
         return
     if source.kind in ("VDiTSceneFromPicture", "VDiTSceneFile"):
-        raise ValueError(
-            f"the scene of {source.title} was made from a picture or a file, and has no measured truth to compare "
-            "with; wire the scene of VDiT Simulate Scene"
-        )
+        raise ValueError(f"the scene of {source.title} {NO_TRUTH}")
     frames = source.number("frames") if source.kind == SIMULATED else None
-    if known is not None and frames is not None and known >= frames:
-        raise ValueError(f"known_frames is {known:g}, but the scene has only {frames:g} frames")
+    if known is not None and frames is not None:
+        check_known(known, frames)

@@ -120,8 +120,7 @@ def clip_of(node: Wired) -> tuple[ModelFacts, ClipSpec] | None:
     from ..pipeline import clip_of as resolved
 
     facts = facts_of(loader_of(node))
-    values = [node.number(name, 0.0) for name in ("seconds", "fps", "width", "height")]
-    seconds, fps, width, height = values
+    seconds, fps, width, height = (node.number(name, 0.0) for name in ("seconds", "fps", "width", "height"))
     if facts is None or node.has("promote") or seconds is None or fps is None or width is None or height is None:
         return None
     return facts, resolved(facts, seconds, fps, int(width), int(height))

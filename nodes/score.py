@@ -25,6 +25,17 @@ TOOLTIPS = {
     "-> compare": "The scene on the left, the video on the right, frame by frame.",
 }
 
+NO_TRUTH = (
+    "was made from a picture or a file, and has no measured truth to compare with; wire the scene of VDiT Simulate "
+    "Scene"
+)
+
+
+def check_known(known_frames: float, frames: float) -> None:
+    """Raise ValueError for a video that is known as a whole."""
+    if not known_frames < frames:
+        raise ValueError(f"known_frames is {known_frames:g}, but the scene has only {frames:g} frames")
+
 
 class VDiTScoreVideo(io.ComfyNode):
     """Judges a video against the simulated scene that it should continue, whatever made the video."""
@@ -55,15 +66,11 @@ class VDiTScoreVideo(io.ComfyNode):
         from ..world.families.clip import Clip
 
         if not isinstance(scene, Clip):
-            raise ValueError(
-                "this scene was made from a picture or a file, and has no measured truth to compare with; wire the "
-                "scene of VDiT Simulate Scene"
-            )
+            raise ValueError(f"this scene {NO_TRUTH}")
         labels = label(scene, check_interrupted)
         check_interrupted()
         frames = validated_frames(images, labels)
-        if not known_frames < labels.frames:
-            raise ValueError(f"known_frames is {known_frames}, but the scene has only {labels.frames} frames")
+        check_known(known_frames, labels.frames)
         reasons = {name: SUITES[name].unsuitable(labels, known_frames) for name in SCORED}
         fit = [name for name, reason in reasons.items() if reason is None] if measure == MEASURES[0] else [measure]
         if not fit:
@@ -77,8 +84,8 @@ class VDiTScoreVideo(io.ComfyNode):
         for name in fit:
             found = score(name, frames, labels, known_frames, check_interrupted)
             values.append(found.value)
-            verdict = f"{100 * found.value:.0f}%" if name == "coherence" else "passed" if found.value else "FAILED"
-            lines.append(f"{name}: {verdict}")
+            result = f"{100 * found.value:.0f}%" if name == "coherence" else "passed" if found.value else "FAILED"
+            lines.append(f"{name}: {result}")
             for check in found.checks:
                 value = "not found" if check.value is None else f"{check.value:.3g}"
                 lines.append(f"  {'ok ' if check.ok else 'NO '} {check.name}: {value} ({check.limit})")

@@ -99,8 +99,7 @@ class VDiTSimulateScene(io.ComfyNode):
         from ..world.families.render import FIRST_BALL_ID, FIRST_BOX_ID
         from ..world.families.scene import sample_scene
 
-        if start_frames > frames:
-            raise ValueError(f"start_frames is {start_frames}, but the scene has only {frames} frames")
+        check_starts(start_frames, frames)
         if family in OBJECT_FAMILIES:
             return _objects(seed, family, split, frames, fps, (width, height), start_frames, camera_move, camera)
         scene = sample_scene(seed, family, split=split, frames=frames, fps=fps)
@@ -129,6 +128,12 @@ class VDiTSimulateScene(io.ComfyNode):
             float(fps),
             clip,
         )
+
+
+def check_starts(start_frames: float, frames: float) -> None:
+    """Raise ValueError for more start frames than frames."""
+    if start_frames > frames:
+        raise ValueError(f"start_frames is {start_frames:g}, but the scene has only {frames:g} frames")
 
 
 def _objects(

@@ -25,6 +25,13 @@ WARM_UP = 2
 COMPARED = 32
 
 
+def warmed_up(count: int, at_once: int, temporal: int) -> Iterator[tuple[slice, int]]:
+    """Parts of `count` latent frames, each with WARM_UP more before it, and how many of its frames belong to those."""
+    for first in range(0, count, at_once):
+        start = max(0, first - WARM_UP)
+        yield slice(start, min(count, first + at_once)), max(0, first - start - 1) * temporal + (first > 0)
+
+
 def check_latent(space: Codec, latent: Tensor) -> None:
     """Raise ValueError unless this is one finite latent video [1,C,T,h,w] of the codec's kind."""
     shape = list(latent.shape)
@@ -125,18 +132,19 @@ def _gathered(
 def _agreement(codec: Codec, latent: Tensor, expected: Draft) -> Iterator[Tensor]:
     """How far each latent frame shows the expected frames: [n,h,w,1] in 0..1, small, on the CPU."""
     preview, step, count = LatentPreview(codec), codec.temporal, latent.shape[2]
-    for first in range(0, count, COMPARED):
-        start, stop = max(0, first - WARM_UP), min(count, first + COMPARED)
+    for part, known in warmed_up(count, COMPARED, step):
         if expected.latent is not None:
-            own = expected.latent[:, :, start:stop]
+            own = expected.latent[:, :, part]
         else:  # a latent frame's last frame has the number of a multiple of `step`
-            own = expected.window(start * step, (stop - 1 - start) * step + 1).encoded(codec, latent.device).latent
+            frames = (part.stop - 1 - part.start) * step + 1
+            own = expected.window(part.start * step, frames).encoded(codec, latent.device).latent
         assert own is not None
         own = own.to(latent.device, latent.dtype)
-        share = agreement(preview(latent[:, :, start:stop]), preview(own)).cpu()
-        if not first:
+        share = agreement(preview(latent[:, :, part]), preview(own)).cpu()[known:]
+        if not known:
             yield share[:1]
-        yield from share[1 + max(0, first - start - 1) * step :].split(step)
+            share = share[1:]
+        yield from share.split(step)
 
 
 class _InOrder:

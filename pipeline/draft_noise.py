@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..control.conditioning import Controls
 from ..control.fit import fitted
+from ..control.signals import by_latent_frame
 from ..control.span import ControlError
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def free_cells(samples: Tensor, masks: Tensor) -> Tensor:
     count = samples.shape[2] if samples.ndim == 5 else len(samples)
     if len(masks) == 1:
         masks = masks.expand(count, -1, -1)
-    temporal = _frames_of_cell(len(masks), count)
-    first = masks[:1].expand(temporal - 1, -1, -1)  # the first latent frame is one frame
-    cells = torch.cat((first, masks)).view(count, temporal, *masks.shape[1:]).amax(1)[:, None].float()
+    cells = by_latent_frame(masks, _frames_of_cell(len(masks), count)).amax(1)[:, None].float()
     cells = torch.nn.functional.adaptive_max_pool2d(cells, samples.shape[-2:])
     return cells if samples.ndim == 4 else cells.movedim(0, 1)[None]
 

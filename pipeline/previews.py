@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..drafting import agreement
-from .decode import WARM_UP
+from .decode import warmed_up
 from .latent_preview import LatentPreview, reduced, resized
 
 if TYPE_CHECKING:
@@ -96,20 +96,16 @@ def predicted_video(preview: LatentPreview, step: Progress) -> Tensor:
     x0, draft, temporal = step.x0, step.draft, preview.codec.temporal
     if draft is not None and (draft.latent is None or draft.latent.shape != x0.shape):
         draft = None
-    count = x0.shape[2]
-    every = -(-(temporal * (count - 1) + 1) // SHOWN)
+    every = -(-(temporal * (x0.shape[2] - 1) + 1) // SHOWN)
     shown: list[Tensor] = []
-    for first in range(0, count, AT_ONCE):
-        part = slice(max(0, first - WARM_UP), first + AT_ONCE)
-        at = temporal * (first - 1) + 1 if first else 0  # number of the first frame that is new in this part
-        old = at - temporal * part.start
-        small = preview(x0[:, :, part])
+    for part, known in warmed_up(x0.shape[2], AT_ONCE, temporal):
+        small, at = preview(x0[:, :, part]), part.start * temporal + known
         if draft is not None and draft.latent is not None:
-            share = agreement(small, preview(draft.latent[:, :, part]))[old:]
+            share = agreement(small, preview(draft.latent[:, :, part]))[known:]
             frames = reduced(draft.frames[at : at + len(share)])
-            small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small[old:], share))
+            small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small[known:], share))
             small = small.lerp(frames, share)
         else:
-            small = small[old:]
+            small = small[known:]
         shown.append(small[-at % every :: every].clone() if every > 1 else small)
     return shown[0] if len(shown) == 1 else torch.cat(shown)

@@ -70,6 +70,6 @@ def nearest(
 def reserve(streamed: float, on_device: bool) -> float:
     """Bytes besides activations: the weights that must be on a device at least, and what its driver keeps.
 
-    In main memory files are mapped: what is not in use is read again.
+    In main memory none count: files that take more than half of what is free are mapped.
     """
     return streamed + RESERVE if on_device else 0.0

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..control.pictures import PictureError, contain, cover, cover_masks
+from ..control.signals import by_latent_frame
 from ..control.span import ControlError, applies
 from ..sampling.draft_guidance import DraftGuidance
 from ..sampling.held import HeldFrames
@@ -118,9 +119,7 @@ class WanInputs(ModelInputs):
         if draft.coverage is not None:  # of a cell as of its least certain pixel
             side, coverage, (t, h, w) = self.space.spatial, draft.coverage[:], draft.coverage.shape
             cells = coverage.view(t, h // side, side, w // side, side).amin((2, 4))
-            first = cells[:1].expand(self.space.temporal - 1, -1, -1)  # the first latent frame is one frame
-            hold = torch.cat((first, cells)).view(-1, self.space.temporal, h // side, w // side).amin(1)
-            hold = hold[None, None].to(self.device)
+            hold = by_latent_frame(cells, self.space.temporal).amin(1)[None, None].to(self.device)
         if self.before:
             references = self.conditioning.reference
             assert references is not None
@@ -175,9 +174,12 @@ class WanInputs(ModelInputs):
             return torch.cat((self._zeros()[:, :4], self._zeros()), 1)
         video, known = torch.full((self.clip.frames, *self.size[::-1], 3), GRAY), torch.zeros(self.clip.frames)
         self._place(video, known, 1.0)
-        steps = self.space.temporal
-        mask = torch.cat((known[:1].expand(steps - 1), known)).view(-1, steps).T  # the first latent frame is one frame
-        mask = mask[None, :, :, None, None].expand(-1, -1, *self.grid).to(self.device)
+        mask = (
+            by_latent_frame(known, self.space.temporal)
+            .T[None, :, :, None, None]
+            .expand(-1, -1, *self.grid)
+            .to(self.device)
+        )
         return torch.cat((mask, self._encoded(video)), 1)
 
     def _first_picture(self) -> Tensor:

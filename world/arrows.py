@@ -17,7 +17,7 @@ from .arrays import Floats
 from .extent import center_of_mass, farthest, size
 from .meshes import body_mass
 from .records import from_json
-from .scene import Body, Scene, SceneError, Vector
+from .scene import Body, Scene, SceneError, vector
 from .verbs import stands, toward_viewer, up
 
 MOST, MOST_POINTS = 200, 2000
@@ -104,25 +104,20 @@ def _action(arrow: Arrow, scene: Scene, name: str) -> Action:
     seconds, start = arrow.duration or 1.0, arrow.time
     speed = arrow.strength * way / MOVES_IN
     if arrow.kind == "throw":
-        return Throw(body=body.name, velocity=_vector(speed), time=start)
+        return Throw(body=body.name, velocity=vector(speed), time=start)
     if arrow.kind == "push":
-        impulse = _vector(body_mass(body) * speed)
-        return Push(body=body.name, impulse=impulse, at=_vector(points[0]), time=start)
+        impulse = vector(body_mass(body) * speed)
+        return Push(body=body.name, impulse=impulse, at=vector(points[0]), time=start)
     if arrow.kind == "force":
         force = body_mass(body) * arrow.strength * 2 * way / MOVES_IN**2
         end = start + (arrow.duration or MOVES_IN)
-        return Force(body=body.name, force=_vector(force), start=start, end=end, at=_vector(points[0]))
+        return Force(body=body.name, force=vector(force), start=start, end=end, at=vector(points[0]))
     if arrow.kind == "spin":
-        return Spin(body=body.name, spin=_vector(np.cross(toward_viewer(scene), speed) / (size(body) / 2)), time=start)
+        return Spin(body=body.name, spin=vector(np.cross(toward_viewer(scene), speed) / (size(body) / 2)), time=start)
     along = np.linspace(0, 1, len(points))[:, None] * arrow.toward * np.linalg.norm(points[-1] - points[0])
     moved = points - points[0] + center_of_mass(body) + along * toward_viewer(scene)
-    path = tuple(_vector(point) for point in moved)
+    path = tuple(vector(point) for point in moved)
     return Drag(body=body.name, path=path, start=start, end=start + seconds / max(arrow.strength, 0.01))
-
-
-def _vector(v: Floats) -> Vector:
-    x, y, z = (float(c) for c in v)
-    return x, y, z
 
 
 def _rays(scene: Scene, pixels: Floats) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .clipping import clip, mesh_of, solid_of
 from .meshes import body_mass, centroid, convex_hull, corners, joined, shape_mesh, shape_volume, transformed, volume
-from .scene import Shape
+from .scene import Shape, vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,13 +93,13 @@ def shatter(
                 body,
                 name=f"{body.name}/{k + 1}",
                 shapes=tuple(Shape(kind="hull", vertices=p.vertices - center) for p in pieces),
-                position=_vector(transformed(center[None], moving.pose)[0]),
+                position=vector(transformed(center[None], moving.pose)[0]),
                 # Edges crush where they land: shards of what rebounds do not.
                 material=replace(body.material, toughness=None, restitution=0.0),
                 surface=replace(shell, vertices=shell.vertices - center),
                 mass=scale * v,
-                velocity=_vector(velocity),
-                spin=_vector(moving.spin),
+                velocity=vector(velocity),
+                spin=vector(moving.spin),
                 fixed=False,
                 joint=None,
             )
@@ -157,7 +157,3 @@ def _burst(arms: Floats, volumes: Floats, blow: Blow) -> float:
     """1/s: outward speed for each metre from the centre of mass, at which shards carry their share of the energy."""
     spread = float(np.average((arms**2).sum(1), weights=volumes))
     return math.sqrt(2 * BURST * blow.energy / spread) if spread > 0 else 0.0
-
-
-def _vector(v: Floats) -> tuple[float, float, float]:
-    return float(v[0]), float(v[1]), float(v[2])

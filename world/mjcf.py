@@ -14,7 +14,7 @@ import numpy as np
 from ..geometry.camera_numpy import look_at
 from .dynamics import warnings_of_mujoco
 from .mjcf_files import check_closed, read_mechanism
-from .scene import Light, Material, Mechanism, Plane, Scene, SceneError, Vector, View
+from .scene import Light, Material, Mechanism, Plane, Scene, SceneError, View, vector
 
 if TYPE_CHECKING:
     import mujoco
@@ -53,7 +53,7 @@ def scene_of(mechanism: Mechanism, name: str = "mechanism", width: int = 832, he
         height=height,
         ground=_ground(model),
         light=_light(model),
-        gravity=_vector(model.opt.gravity),
+        gravity=vector(model.opt.gravity),
         mechanism=mechanism,
     )
 
@@ -104,10 +104,6 @@ def _actuator(model: mujoco.MjModel, a: int) -> str:
     return f"{name} ({low:.3g} to {high:.3g})"
 
 
-def _vector(values: Floats) -> Vector:
-    return float(values[0]), float(values[1]), float(values[2])
-
-
 def _view(model: mujoco.MjModel, data: mujoco.MjData, aspect: float) -> View:
     """The model's first camera, or one from which its bounding sphere fills the picture."""
     c2w = np.eye(4)
@@ -150,10 +146,10 @@ def _ground(model: mujoco.MjModel) -> Plane | None:
         tile = float(np.clip(span / max(repeat, 1e-6) / 2, 1e-2, 100.0))
     friction = Material("ground", 1000.0, float(np.clip(model.geom_friction[g][0], 0, 100)), 0.0)
     return Plane(
-        normal=_vector(normal),
+        normal=vector(normal),
         offset=float(model.geom_pos[g] @ normal),
         material=friction,
-        colors=(_vector(np.clip(first, 0, 1)), _vector(np.clip(second, 0, 1))),
+        colors=(vector(np.clip(first, 0, 1)), vector(np.clip(second, 0, 1))),
         tile=tile,
         solid=False,
     )
@@ -173,5 +169,5 @@ def _light(model: mujoco.MjModel) -> Light:
         direction = -np.asarray(model.light_dir[0], float)
         length = float(np.linalg.norm(direction))
         if length > 0 and direction[2] / length > 0.1:
-            return Light(direction=_vector(direction / length))
+            return Light(direction=vector(direction / length))
     return Light()

@@ -19,6 +19,11 @@ NO_ROTATION: Quaternion = (1.0, 0.0, 0.0, 0.0)
 EARTH: Vector = (0.0, 0.0, -9.81)  # m/s^2
 
 
+def vector(v: Vector | Floats) -> Vector:
+    """Three numbers as Python floats: NumPy's would print, and so compare, otherwise."""
+    return float(v[0]), float(v[1]), float(v[2])
+
+
 @dataclass(frozen=True)
 class Material:
     """What a body is made of. toughness: impact energy in joules per kilogram from which it breaks; None: never.

@@ -13,7 +13,7 @@ from .actions import Actions, Break, Drag, Push, Release, Spin, Throw, Wind
 from .arrays import Floats
 from .extent import center_of_mass, farthest, size
 from .meshes import body_mass
-from .scene import Body, Scene, SceneError, Vector
+from .scene import Body, Scene, SceneError, vector
 
 # How far things go at ordinary strength, in sizes of the body. `strength` multiplies speeds: way grows by its square.
 SLIDE = 1.0
@@ -132,11 +132,6 @@ def _slide_speed(do: Doing, way: float) -> float:
     return math.sqrt(2 * max(0.05, _friction(do)) * gravity_of(do.scene) * way)
 
 
-def _vector(v: Floats) -> Vector:
-    x, y, z = (float(c) for c in v)
-    return x, y, z
-
-
 def _foot(do: Doing, heading: Floats) -> tuple[float, float, bool]:
     """Way in metres from the centre of mass to the edge over which it tips, height above it; whether it is round."""
     above, center = up(do.scene), center_of_mass(do.body)
@@ -164,8 +159,8 @@ def topple(do: Doing) -> Done:
 
 
 def _moving(do: Doing, velocity: Floats, turn: Floats | None = None) -> Actions:
-    throw = Throw(body=do.body.name, velocity=_vector(velocity), time=do.time)
-    return (throw,) if turn is None else (throw, Spin(body=do.body.name, spin=_vector(turn), time=do.time))
+    throw = Throw(body=do.body.name, velocity=vector(velocity), time=do.time)
+    return (throw,) if turn is None else (throw, Spin(body=do.body.name, spin=vector(turn), time=do.time))
 
 
 def fall(do: Doing) -> Done:
@@ -221,14 +216,14 @@ def move(do: Doing) -> Done:
 
 def _dragged(do: Doing, way: Floats, seconds: float) -> Actions:
     end = do.time + (do.duration or seconds)
-    return (Drag(body=do.body.name, path=(_vector(way),), start=do.time, end=end, relative=True),)
+    return (Drag(body=do.body.name, path=(vector(way),), start=do.time, end=end, relative=True),)
 
 
 def push(do: Doing) -> Done:
     """An impulse that makes it slide by its size, or topple, if friction holds its foot."""
     way = SLIDE * size(do.body) + _gap(do)
     speed = do.strength * _slide_speed(do, way)
-    return (Push(body=do.body.name, impulse=_vector(body_mass(do.body) * speed * _said(do)), time=do.time),), ()
+    return (Push(body=do.body.name, impulse=vector(body_mass(do.body) * speed * _said(do)), time=do.time),), ()
 
 
 def _gap(do: Doing) -> float:
@@ -263,7 +258,7 @@ def spin(do: Doing) -> Done:
     right = np.asarray(do.scene.view.c2w, float)[:3, 0]
     sense = -1.0 if do.direction is not None and do.direction @ right > 0.5 else 1.0
     speed = 2 * do.strength * math.sqrt(gravity_of(do.scene) / size(do.body))
-    return (Spin(body=do.body.name, spin=_vector(sense * speed * up(do.scene)), time=do.time),), ()
+    return (Spin(body=do.body.name, spin=vector(sense * speed * up(do.scene)), time=do.time),), ()
 
 
 def bounce(do: Doing) -> Done:
@@ -323,7 +318,7 @@ def strike(do: Doing) -> Done:
     missing = masses[1] * do.strength * _slide_speed(hit, SLIDE * size(target)) - given
     if missing <= 0:
         return moving, ()
-    more = Push(body=target.name, impulse=_vector(missing * heading), time=hit.time)
+    more = Push(body=target.name, impulse=vector(missing * heading), time=hit.time)
     return (*moving, more), (f"“{do.body.name}” is light beside “{target.name}”: its blow is made stronger",)
 
 
@@ -350,7 +345,7 @@ def blow(scene: Scene, direction: Floats | None, strength: float, time: float, d
     end = 1e9 if duration is None else time + duration
     stronger = speed > strength * BREEZE
     remarks = (f"a wind of {speed:.3g} m/s blows: a weaker one would move nothing here",) if stronger else ()
-    return (Wind(velocity=_vector(speed * heading), start=time, end=end),), remarks
+    return (Wind(velocity=vector(speed * heading), start=time, end=end),), remarks
 
 
 _DOES: dict[str, Callable[[Doing], Done]] = {

@@ -168,19 +168,27 @@ def _vdit(model: WorldModel) -> VDiT:
     return cast(VDiT, model.transformer)
 
 
-def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) -> WorldModel:
-    """The model whose parts a bundle shares; reference: the header's entry `beside`."""
-    try:
-        other = path.with_name(Path(reference["file"]).name)
-        parts, rank = reference["parts"], reference.get("rank")
-        if rank is not None and (type(rank) is not int or rank < 1):
-            raise ValueError(f"rank {rank!r}")
-    except (KeyError, TypeError, ValueError) as e:
-        raise CheckpointError(f"{path}: what it says of its teacher cannot be used ({e}); get the file again") from e
+def teacher_of(path: Path, reference: Mapping[str, Any]) -> Path:
+    """The file that a student's header names in its entry `beside`. Raises CheckpointError where it is missing."""
+    other = path.with_name(Path(reference["file"]).name)
     if not other.is_file():
         raise CheckpointError(
             f"{path}: it is a student and takes codec and words from {other.name}, which must lie beside it"
         )
+    return other
+
+
+def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) -> WorldModel:
+    """The model whose parts a bundle shares; reference: the header's entry `beside`."""
+    try:
+        other = teacher_of(path, reference)
+        parts, rank = reference["parts"], reference.get("rank")
+        if rank is not None and (type(rank) is not int or rank < 1):
+            raise ValueError(f"rank {rank!r}")
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: what it says of its teacher cannot be used ({e}); get the file again") from e
     if "beside" in header_of(other, open_weights(other).metadata):
         raise CheckpointError(f"{path}: {other.name} beside it is a student too, not its teacher; get both files again")
     model = load_world_model(other, device)

@@ -15,7 +15,7 @@ from ..codec.tiny import SPATIAL, TinyCodecConfig
 from ..config import VDiTConfig
 from ..defaults import DEFAULTS
 from ..errors import CheckpointError
-from .bundle import header_of
+from .bundle import header_of, teacher_of
 from .quantized import stored_bytes
 from .weights import open_weights
 
@@ -90,11 +90,7 @@ def _facts(files: tuple[Path | None, ...], marks: tuple[tuple[int, int], ...]) -
     header = parts = header_of(path, weights.metadata)
     try:
         if "beside" in header:
-            teacher = path.with_name(Path(header["beside"]["file"]).name)
-            if not teacher.is_file():
-                raise CheckpointError(
-                    f"{path}: it is a student and takes codec and words from {teacher.name}, which must lie beside it"
-                )
+            teacher = teacher_of(path, header["beside"])
             parts = header_of(teacher, open_weights(teacher).metadata)
         config = VDiTConfig(**header["transformer"])
         tiny = TinyCodecConfig.from_header(parts["codec"])

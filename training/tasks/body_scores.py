@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...model.perception import KINDS, ROUND, BodyPerception, Perceived
+from ...model.perception import KINDS, ROUND, SURE, BodyPerception, Perceived
 from ..data.body_batches import Batch
 
 MATCHED = 0.5  # overlap (IoU) from which a mask is a body's
@@ -70,7 +70,7 @@ def _one(seen: Perceived, batch: Batch, i: int, rows: dict[str, list[float]], ra
         best = int(free.argmax()) if free.numel() else 0
         hit = bool(free.numel()) and float(free[best]) >= MATCHED
         ranked.append((float(seen.sure[n]), hit))
-        if hit and seen.sure[n] > 0.3:
+        if hit and seen.sure[n] > SURE:
             match[best] = n
     for k in range(len(numbers)):
         kind = KINDS[int(truth["kind"][k])]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..scene import Body, Colored, Light, Material, Plane, Quaternion, Scene, Shape, Vector, View
+from ..scene import Body, Colored, Light, Material, Plane, Quaternion, Scene, Shape, View, vector
 from .clip import Clip
 from .scene import BALL_COLORS, BOX_COLORS, FLOOR_COLORS, Ball, Box
 from .simulate import BALL_DENSITY
@@ -37,7 +37,7 @@ def to_scene(clip: Clip) -> Scene:
         view=View(np.asarray(source.c2w[0], float), float(source.fov_deg[0])),
         width=width,
         height=height,
-        ground=Plane(material=tiles, colors=(_vector(floor), _vector(other)), tile=source.floor.tile),
+        ground=Plane(material=tiles, colors=(vector(floor), vector(other)), tile=source.floor.tile),
         backdrop=Plane(normal=(0.0, -1.0, 0.0), offset=-source.floor.wall_y, material=tiles, colors=(wall, wall)),
         light=Light(direction=source.light),
         gravity=(0.0, 0.0, -source.gravity),
@@ -56,11 +56,11 @@ def _ball(clip: Clip, i: int, ball: Ball, material: Material) -> Body:
     return Body(
         name=f"{ball.color} ball",
         shapes=(Shape(kind="sphere", size=(ball.radius,)),),
-        position=_vector(centers[0]),
+        position=vector(centers[0]),
         material=material,
         appearance=Colored(BALL_COLORS[ball.color]),
         mass=BALL_DENSITY * ball.radius**3,
-        velocity=_vector(velocity),
+        velocity=vector(velocity),
         spin=(-velocity[1] / ball.radius, velocity[0] / ball.radius, 0.0) if rolling else (0.0, 0.0, 0.0),
     )
 
@@ -94,8 +94,3 @@ def _renamed(bodies: list[Body]) -> list[Body]:
         replace(body, name=f"{body.name} {names[: i + 1].count(body.name)}") if names.count(body.name) > 1 else body
         for i, body in enumerate(bodies)
     ]
-
-
-def _vector(v: object) -> Vector:
-    x, y, z = np.asarray(v, float).tolist()
-    return x, y, z

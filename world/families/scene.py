@@ -12,6 +12,7 @@ import numpy as np
 
 from ...geometry.moves import TRAINING_MOVES
 from ..arrays import Floats
+from ..scene import vector
 from .camera import camera_path
 
 GRAVITY = 5.0  # m/s^2: a drop from 2.5 m takes one second, eight frames at 8 fps
@@ -123,11 +124,6 @@ def rng_for(seed: int, split: str) -> np.random.Generator:
     return np.random.default_rng([SPLITS.index(split), seed])
 
 
-def _vector(v: Vector) -> Vector:
-    """As Python floats: NumPy's would print, and so compare, otherwise."""
-    return float(v[0]), float(v[1]), float(v[2])
-
-
 class Draw:
     """A random scene that is being drawn: its generator, the bodies so far, and what the families share."""
 
@@ -163,7 +159,7 @@ class Draw:
     ) -> Box:
         """A box of a random colour."""
         color = self.pick(BOX_COLORS)
-        self.boxes.append(Box(color, _vector(center), _vector(half), yaw_deg, pitch_deg, mass))
+        self.boxes.append(Box(color, vector(center), vector(half), yaw_deg, pitch_deg, mass))
         return self.boxes[-1]
 
     def ball(self, position: Vector, velocity: Vector, radius: float | None = None) -> None:
@@ -181,7 +177,7 @@ class Draw:
             clear = [c for c in clear if c not in unseen] or clear
         fast = 1.6 if self.split == "ood-speed" else 1.0
         velocity = (velocity[0] * fast, velocity[1] * fast, velocity[2] * (1.0 + (fast - 1.0) / 2))
-        self.balls.append(Ball(self.pick(clear), radius, _vector(position), _vector(velocity)))
+        self.balls.append(Ball(self.pick(clear), radius, vector(position), vector(velocity)))
 
     def occluder(self, low: float, high: float, half_width: tuple[float, float] = (0.6, 0.85)) -> Box:
         """A box in front of where the ball passes."""
@@ -335,7 +331,7 @@ def sample_scene(
         tuple(d.balls),
         tuple(d.boxes),
         d.floor,
-        _vector(light),
+        vector(light),
         move,
         c2w,
         fov_deg,

@@ -13,7 +13,7 @@ from ..arrays import Bytes, Floats
 from ..drawing.background import pixel_map, plane_depths, to_world
 from ..drawing.camera import Camera
 from ..footage import FAR
-from ..scene import Light, Material, Plane, Plate, Scene, Vector, View
+from ..scene import Light, Material, Plane, Plate, Scene, View, vector
 
 WALLED = 0.6  # share of scenes with a backdrop
 TEXTURED = 0.65  # share of scenes whose ground and backdrop have textures; the others are checkered, under the sky
@@ -45,7 +45,7 @@ def surroundings(
     if rng.random() < WALLED:
         yaw = math.radians(between(-25, 25))
         normal = (math.sin(yaw), -math.cos(yaw), 0.0)
-        colors = (_vector(wall), _vector((wall + rng.uniform(-0.1, 0.1, 3)).clip(0, 1)))
+        colors = (vector(wall), vector((wall + rng.uniform(-0.1, 0.1, 3)).clip(0, 1)))
         backdrop = Plane(
             normal=normal, offset=-between(2.0, 6.0), material=material, colors=colors, tile=between(0.3, 2)
         )
@@ -57,7 +57,7 @@ def surroundings(
         view=View(c2w[0], fov),
         width=width,
         height=height,
-        ground=Plane(material=material, colors=(_vector(pale), _vector((pale + dark).clip(0, 1))), tile=tile),
+        ground=Plane(material=material, colors=(vector(pale), vector((pale + dark).clip(0, 1))), tile=tile),
         backdrop=backdrop,
         light=light,
         gravity=(0.0, 0.0, -float(np.exp(rng.uniform(math.log(3.0), math.log(11.0))))),
@@ -141,7 +141,3 @@ def _sampled(
         y, x = (np.minimum((place[here][:, i] * n).astype(int), n - 1) for i, n in ((1, t.shape[0]), (0, t.shape[1])))
         out[here] = t[y, x]
     return out
-
-
-def _vector(v: Floats) -> Vector:
-    return float(v[0]), float(v[1]), float(v[2])
