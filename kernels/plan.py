@@ -6,6 +6,7 @@ axis (time, height, width), which is why a plan is built from three small matric
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -53,7 +54,33 @@ class Tiles:
         return self.t, self.h, self.w
 
 
-Pattern = tuple[Box | Tiles, ...]
+@dataclass(frozen=True)
+class CausalBlocks:
+    """Keys that a block of frames of a causal rollout sees: its own, and the latest before it, `window` in all.
+
+    frames: of a block; first: of the first one, 0 as the others. window: frames up to the block's end, the first `sink`
+    frames of the video among them, which stay visible (StreamingLLM, arXiv 2309.17453).
+    """
+
+    frames: int
+    window: int = FAR
+    sink: int = 0
+    first: int = 0
+
+    def sees(self, queries: Tensor, keys: Tensor, count: int) -> Tensor:
+        """bool [queries, keys] of frame numbers in a video of `count` frames."""
+        first = self.first or self.frames
+        end = first + ((queries - first).div(self.frames, rounding_mode="floor") + 1) * self.frames
+        end = torch.where(queries < first, first, end).clamp(max=count)[:, None]
+        return (keys < end) & ((keys < self.sink) | (keys >= end - (self.window - self.sink)))
+
+    @property
+    def step(self) -> int:
+        """Whatever a block sees begins and ends at multiples of so many frames."""
+        return math.gcd(self.frames, self.first, self.sink, self.window if self.window < FAR else 0)
+
+
+Pattern = tuple[Box | Tiles | CausalBlocks, ...]
 FULL: Pattern = (Box(),)
 SPATIAL: Pattern = (Box(t=0),)
 TEMPORAL: Pattern = (Box(h=0, w=0),)
@@ -188,9 +215,9 @@ def plan(
         return plan(grid, pattern, block_q, block_k, tile, query_frames).to(device)
     _check(grid, pattern, block_q, block_k, query_frames)
     slots = max(SLOTS, block_q, block_k)
-    tile = tile or choose_tile(grid, *_reach(pattern), slots)
+    tile = tile or _tile_for(pattern, grid, slots)
     first, end = query_frames or (0, grid.t)
-    if any(isinstance(p, Tiles) for p in pattern) and (first % tile[0] or (end % tile[0] and end != grid.t)):
+    if any(not isinstance(p, Box) for p in pattern) and (first % tile[0] or (end % tile[0] and end != grid.t)):
         raise ValueError(f"query frames {first} to {end} cut through tiles of {tile[0]} frames")
     order_k = tile_order(grid, tile, slots)
     order_q = tile_order(Grid(end - first, grid.h, grid.w), tile, slots, first)
@@ -218,13 +245,16 @@ def plan(
 def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frames: tuple[int, int] | None) -> None:
     if not {block_q, block_k} <= {16, 32, 64, 128}:
         raise ValueError(f"blocks of {block_q} queries by {block_k} keys; both must be 16, 32, 64 or 128")
-    if not isinstance(pattern, tuple) or not pattern or not all(isinstance(part, (Box, Tiles)) for part in pattern):
-        raise ValueError(f"a pattern is a tuple of Box and Tiles, found {pattern!r}")
+    kinds = (Box, Tiles, CausalBlocks)
+    if not isinstance(pattern, tuple) or not pattern or not all(isinstance(part, kinds) for part in pattern):
+        raise ValueError(f"a pattern is a tuple of Box, Tiles and CausalBlocks, found {pattern!r}")
     for part in pattern:
         if isinstance(part, Box) and not all(0 <= r <= FAR for r in part.reach):
             raise ValueError(f"{part}: a reach is 0 to {FAR} tokens")
         if isinstance(part, Tiles) and min(part.counts) < 1:
             raise ValueError(f"{part}: a window has at least one tile on each axis")
+        if isinstance(part, CausalBlocks) and not 0 <= part.sink <= part.window - max(part.frames, part.first) < FAR:
+            raise ValueError(f"{part}: a window holds the sink and the block itself")
     if any(isinstance(b, Box) and b.clamped for b in pattern) and sum(isinstance(b, Box) for b in pattern) > 1:
         raise ValueError("a clamped box moves its queries inwards, so it cannot be joined with another box")
     if any(isinstance(b, Box) and b.clamped and b.causal for b in pattern):
@@ -233,13 +263,24 @@ def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frame
         raise ValueError(f"query frames {query_frames} do not lie in a grid of {grid.t} frames")
 
 
+def _tile_for(pattern: Pattern, grid: Grid, slots: int) -> tuple[int, int, int]:
+    """The tile's sides (t, h, w). Tiles end where causal blocks and their windows do, so that each is seen whole."""
+    steps = [part.step for part in pattern if isinstance(part, CausalBlocks)]
+    if not steps:
+        return choose_tile(grid, *_reach(pattern), slots)
+    t = next(t for t in range(min(slots, grid.t), 0, -1) if math.gcd(*steps) % t == 0)
+    return t, *choose_tile(Grid(1, grid.h, grid.w), slots=slots // t)[1:]
+
+
 def _reach(pattern: Pattern) -> tuple[tuple[int, int, int] | None, bool]:
     """Reach and causality that tiles should suit: the first box's, unless there are sliding tiles."""
     boxes = [part for part in pattern if isinstance(part, Box)]
     return (boxes[0].reach, boxes[0].causal) if len(boxes) == len(pattern) else (None, False)
 
 
-def _relations(part: Box | Tiles, grid: Grid, tile: tuple[int, int, int], first: int, end: int) -> list[Tensor]:
+def _relations(
+    part: Box | Tiles | CausalBlocks, grid: Grid, tile: tuple[int, int, int], first: int, end: int
+) -> list[Tensor]:
     """For each axis, bool [queries, keys]: the key's coordinate is visible from the query's."""
     out = []
     for axis, (n, side) in enumerate(zip(grid.sides, tile, strict=False)):
@@ -251,6 +292,8 @@ def _relations(part: Box | Tiles, grid: Grid, tile: tuple[int, int, int], first:
             seen = (k - centre[:, None]).abs() <= r
             if axis == 0 and part.causal:
                 seen &= k <= q[:, None]
+        elif isinstance(part, CausalBlocks):
+            seen = part.sees(q, k, n) if axis == 0 else torch.ones(n, n, dtype=torch.bool)
         else:
             q, k, tiles = q // side, k // side, -(-n // side)
             count = min(part.counts[axis], tiles)
@@ -308,7 +351,10 @@ def _visible(relations: list[list[Tensor]]) -> int:
     return total
 
 
-def _describe(part: Box | Tiles) -> str:
+def _describe(part: Box | Tiles | CausalBlocks) -> str:
+    if isinstance(part, CausalBlocks):
+        near = f" of the latest {part.window} frames" if part.window < FAR else ""
+        return f"no later block of {part.frames} frames" + (near and f",{near}, {part.sink} of them the first")
     if isinstance(part, Tiles):
         return f"the {part.t}x{part.h}x{part.w} tiles around"
     units = ("frames", "rows", "columns")

@@ -15,6 +15,7 @@ from ..kernels.grid import Grid
 from ..kernels.plan import BlockPlan
 from .config import HEAD_DIM, VDiTConfig
 from .functional import Linear, add, feed_forward, layer_norm, rms_norm
+from .kv_cache import Place
 from .rope import apply_rope
 
 
@@ -25,6 +26,7 @@ class Layout(NamedTuple):
     rope: Tensor  # rope_table
     plan: BlockPlan | None = None  # None: full attention
     axes: tuple[Tensor, Tensor, int] | None = None  # axis_tables, where the fused kernels run
+    past: Place | None = None  # of a causal rollout: the cache that this block reads and writes
 
 
 class Context(NamedTuple):
@@ -64,8 +66,9 @@ class Attention(nn.Module):
             y = dispatch.norm_rope_attention(q, k, v, *norms, layout.axes, layout.grid, layout.plan)
         else:
             q = apply_rope(_heads(rms_norm(q, self.norm_q)), layout.rope)
-            k = apply_rope(_heads(rms_norm(k, self.norm_k)), layout.rope)
-            y = dispatch.attention(q, k, _heads(v), layout.plan)
+            k, v = apply_rope(_heads(rms_norm(k, self.norm_k)), layout.rope), _heads(v)
+            k, v = (k, v) if layout.past is None else layout.past.extend(self, k, v)
+            y = dispatch.attention(q, k, v, layout.plan)
         del q, k, v  # before the projection needs room
         return self.o(y.flatten(-2))
 

@@ -16,25 +16,30 @@ def axis_sizes(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * space, space, space
 
 
-def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None) -> Tensor:
+def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None, first: int = 0) -> Tensor:
     """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan.
 
-    The tables of the last four grids are cached; they must not be changed.
+    first: the number of the grid's first frame. The tables of the last four grids are cached; they must not be changed.
     """
-    return _rope_table(tuple(grid), head_dim, device)
+    return _rope_table(tuple(grid), head_dim, device, first)
 
 
 @lru_cache(maxsize=4)
-def _rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None) -> Tensor:
+def _rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None, first: int) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a table from inference mode could not serve training
         parts = []
         for axis, (length, size) in enumerate(zip(grid, axis_sizes(head_dim), strict=False)):
-            angle = _angles(length, size, device)
+            angle = _angles(length, size, device, 0 if axis else first)
             turns = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
             shape = [1, 1, 1, size // 2]
             shape[axis] = length
             parts.append(turns.view(shape).expand(*grid, -1))
         return torch.cat(parts, -1).reshape(-1, head_dim // 2)
+
+
+def time_shift(frames: int, head_dim: int, device: torch.device | None = None) -> Tensor:
+    """Complex rotations [1, head_dim/2] that move what is turned by rope_table so many frames on."""
+    return rope_table((1, 1, 1), head_dim, device, frames)
 
 
 def axis_tables(
@@ -49,10 +54,10 @@ def axis_tables(
     return angle.cos().float(), angle.sin().float(), sizes[0] // 2
 
 
-def _angles(length: int, size: int, device: torch.device | None) -> Tensor:
-    """float64 [length, size/2]: the angle of each pair of an axis at each place."""
+def _angles(length: int, size: int, device: torch.device | None, first: int = 0) -> Tensor:
+    """float64 [length, size/2]: the angle of each pair of an axis at each place from `first` on."""
     frequency = THETA ** (-torch.arange(0, size, 2, dtype=torch.float64, device=device) / size)
-    return torch.outer(torch.arange(length, dtype=torch.float64, device=device), frequency)
+    return torch.outer(torch.arange(first, first + length, dtype=torch.float64, device=device), frequency)
 
 
 def apply_rope(x: Tensor, table: Tensor) -> Tensor:

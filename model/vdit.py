@@ -46,15 +46,24 @@ class VDiT(WanTransformer):
             modules["draft_trust"] = Linear(c.dim, math.prod(c.patch))
         return modules
 
-    def _embed(self, x: Tensor, sigma: Tensor, grid: TokenGrid, draft: Tensor | None = None) -> Tensor:
+    def _embed(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        grid: TokenGrid,
+        first: int = 0,
+        draft: Tensor | None = None,
+        carried: Tensor | None = None,
+    ) -> Tensor:
         """As WanTransformer's. draft [B, C+1, T, h, w]: latents of a draft of the video and its mask.
 
-        The mask is 1 where there is a draft, 2 where the draft is certain, else 0.
+        The mask is 1 where there is a draft, 2 where the draft is certain, else 0. carried [B, C, 1, h, w]: in a causal
+        rollout, the clean frame before x.
         """
-        tokens = super()._embed(x, sigma, grid)
-        known = latest_known_frame(x, sigma) if self.config.carry and sigma.ndim == 2 else None
+        tokens = super()._embed(x, sigma, grid, first)
+        known = latest_known_frame(x, sigma, carried) if self.config.carry and sigma.ndim == 2 else None
         if self.config.places:
-            tokens = add(tokens, self.place_embedding(grid, tokens))
+            tokens = add(tokens, self.place_embedding(grid, tokens, first))
         if known is not None:
             tokens = add(tokens, patchify(self.carry_embedding, known.to(tokens.dtype)))
         if draft is not None:
@@ -63,7 +72,14 @@ class VDiT(WanTransformer):
         return tokens
 
     def _finish(
-        self, velocity: Tensor, tokens: Tensor, grid: TokenGrid, x: Tensor, sigma: Tensor, draft: Tensor | None = None
+        self,
+        velocity: Tensor,
+        tokens: Tensor,
+        grid: TokenGrid,
+        x: Tensor,
+        sigma: Tensor,
+        draft: Tensor | None = None,
+        carried: Tensor | None = None,
     ) -> Tensor:
         if draft is None:
             return velocity
@@ -78,7 +94,10 @@ class VDiT(WanTransformer):
 
     def _input_shapes(self, x: Tensor, sigma: Tensor) -> dict[str, tuple[object, tuple[int, ...]]]:
         c = self.config
-        return super()._input_shapes(x, sigma) | {"draft": (c.draft, (c.in_channels + 1, *x.shape[2:]))}
+        return super()._input_shapes(x, sigma) | {
+            "draft": (c.draft, (c.in_channels + 1, *x.shape[2:])),
+            "carried": (c.carry, (c.in_channels, 1, *x.shape[3:])),
+        }
 
     def zero_optional_branches(self) -> None:
         """As WanTransformer's, and a draft is trusted everywhere alike."""
@@ -107,28 +126,31 @@ class PlaceEmbedding(nn.Module):
         super().__init__()
         self.proj = Linear(6 * len(self.PERIODS), c.dim, bias=False)
 
-    def forward(self, grid: TokenGrid, like: Tensor) -> Tensor:
-        """Embeddings [T, S, D] of a grid (T, H, W) of tokens, in like's dtype and on its device."""
-        return self.proj(self._sinusoids(tuple(grid), like.device).to(like.dtype))
+    def forward(self, grid: TokenGrid, like: Tensor, first: int = 0) -> Tensor:
+        """Embeddings [T, S, D] of a grid (T, H, W) of tokens from frame `first` on, as like's dtype and device are."""
+        return self.proj(self._sinusoids(tuple(grid), like.device, first).to(like.dtype))
 
     @classmethod
     @lru_cache(maxsize=4)
-    def _sinusoids(cls, grid: TokenGrid, device: torch.device) -> Tensor:
+    def _sinusoids(cls, grid: TokenGrid, device: torch.device, first: int) -> Tensor:
         """[T, S, 6 * periods], the same for all steps of a run."""
         with torch.inference_mode(False), torch.no_grad():  # see rope_table
             step = min(1.0, cls.SPAN / max(grid[1:]))
             time, *sides = (torch.arange(n, device=device) for n in grid)
-            axes = (time.float(), *((side - (len(side) - 1) / 2) * step for side in sides))
+            axes = ((time + first).float(), *((side - (len(side) - 1) / 2) * step for side in sides))
             places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(grid[0], -1, 3, 1)
             angle = places * (2 * math.pi / torch.tensor(cls.PERIODS, device=device))
             return torch.cat((angle.sin(), angle.cos()), -1).flatten(2)
 
 
-def latest_known_frame(x: Tensor, sigma: Tensor) -> Tensor:
+def latest_known_frame(x: Tensor, sigma: Tensor, before: Tensor | None = None) -> Tensor:
     """For each latent frame the latest known one (sigma [B, T] is 0) up to it, and a mask whether there is one.
 
-    x [B, C, T, h, w] -> [B, C+1, T, h, w].
+    before [B, C, 1, h, w]: a known frame that precedes x. x [B, C, T, h, w] -> [B, C+1, T, h, w].
     """
+    if before is not None:
+        x, sigma = torch.cat((before.to(x.dtype), x), 2), torch.cat((sigma.new_zeros(len(x), 1), sigma), 1)
+        return latest_known_frame(x, sigma)[:, :, 1:]
     frames = torch.arange(x.shape[2], device=x.device).expand(len(x), -1)
     latest = torch.where(sigma == 0, frames, -1).cummax(1).values[:, None, :, None, None]
     mask = (latest >= 0).to(x.dtype).expand(-1, 1, -1, *x.shape[3:])

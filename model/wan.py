@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from ..kernels.dispatch import fuses
 from ..kernels.grid import Grid
 from ..kernels.patterns import named_plan
-from ..kernels.plan import BlockPlan
+from ..kernels.plan import BlockPlan, Pattern, plan
 from .config import HEAD_DIM, VDiTConfig
 from .functional import Linear, add, patchify
+from .kv_cache import KVCache
 from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
 from .rope import axis_tables, rope_table
 from .transformer import Transformer
@@ -21,6 +22,13 @@ TokenGrid = tuple[int, int, int]  # frames, rows and columns of tokens
 T = TypeVar("T")
 WanModel = TypeVar("WanModel", bound="WanTransformer")
 TextCache = dict[nn.Module, Context]  # transformer -> its embedded text, with the keys and values of each block
+
+
+class Past(NamedTuple):
+    """The cache of a causal rollout, and the number of the latent frame at which the block at hand begins."""
+
+    cache: KVCache
+    first: int
 
 
 class WanTransformer(Transformer):
@@ -34,6 +42,7 @@ class WanTransformer(Transformer):
         super().__init__()
         c = self.config = config
         self.attention = c.attention
+        self.pattern: Pattern | None = None  # in place of the pattern that `attention` names
         self.patch_embedding = nn.Conv3d(c.in_channels, c.dim, c.patch, c.patch)
         self.text_embedding = nn.Sequential(Linear(c.text_dim, c.dim), nn.GELU("tanh"), Linear(c.dim, c.dim))
         self.time_embedding = nn.Sequential(Linear(c.freq_dim, c.dim), nn.SiLU(), Linear(c.dim, c.dim))
@@ -73,6 +82,7 @@ class WanTransformer(Transformer):
         image: Tensor | None = None,
         reference: Tensor | None = None,
         text_cache: TextCache | None = None,
+        past: Past | None = None,
         **own: Tensor | None,
     ) -> Tensor:
         """Velocity (noise - x0) [B, C, T, h, w] of normalised latents x at noise level sigma; ValueError on misfits.
@@ -83,13 +93,16 @@ class WanTransformer(Transformer):
         target: for flow maps, the sigma to step to, shaped as sigma; the result is then the average velocity u, with
         x_target = x - (sigma - target) * u. None means target = sigma, the instantaneous velocity.
         text_cache: a dict to pass to all steps of a run without gradients in which context and image stay the same.
+        past: x is one block of a causal rollout, which sees itself and what the cache holds, whatever the pattern.
         own: the inputs that a subclass adds.
         """
         c = self.config
         optional = dict(camera=camera, vace=vace, target=target, image=image, reference=reference)
         self._check(x, sigma, context, **optional, **own)
         grid = cast(TokenGrid, tuple(n // p for n, p in zip(x.shape[2:], c.patch, strict=False)))
-        tokens = self._embed(x, sigma, grid, **own)  # [B, T, S, D]
+        if past is not None and reference is not None:
+            raise ValueError("a reference picture stands before the video, where a causal rollout has no place for it")
+        tokens = self._embed(x, sigma, grid, 0 if past is None else past.first, **own)  # [B, T, S, D]
         if camera is not None:
             tokens = add(tokens, self.control_adapter(camera.to(tokens.dtype)), camera_scale)
         time = self._embed_time(sigma, target)  # [B, T or 1, D]
@@ -98,7 +111,7 @@ class WanTransformer(Transformer):
         conditions = (
             self.time_projection(time).unflatten(-1, (6, c.dim)),
             self._context(context, image, text_cache),
-            self._layout(grid, tokens),
+            self._layout(grid, tokens, past),
         )
         branch: dict[int, VaceBlock] = {}
         hints: list[Tensor] = []
@@ -129,8 +142,8 @@ class WanTransformer(Transformer):
         """A subclass's modules by name. Registered before the VACE branch: a bundle's digest depends on the order."""
         return {}
 
-    def _embed(self, x: Tensor, sigma: Tensor, grid: TokenGrid, **own: Tensor | None) -> Tensor:
-        """Latents x [B, C, T, h, w] -> tokens [B, T, S, D]."""
+    def _embed(self, x: Tensor, sigma: Tensor, grid: TokenGrid, first: int, **own: Tensor | None) -> Tensor:
+        """Latents x [B, C, T, h, w] -> tokens [B, T, S, D]; first: the number of x's first frame."""
         return patchify(self.patch_embedding, x.to(self.dtype))
 
     def _finish(
@@ -162,10 +175,14 @@ class WanTransformer(Transformer):
         # Both sigmas share the modulation by a fixed gate (AnyFlow, arXiv 2605.13724; diffusers' transformer_anyflow).
         return time.lerp(embed(self.delta_embedder, sigma if target is None else target), self.config.delta_gate)
 
-    def _layout(self, grid: TokenGrid, tokens: Tensor) -> Layout:
+    def _layout(self, grid: TokenGrid, tokens: Tensor, past: Past | None = None) -> Layout:
         device = tokens.device
+        if past is not None:
+            place = past.cache.place(past.first, grid, device)
+            return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, device, past.first), past=place)
         axes = axis_tables(grid, HEAD_DIM, device) if fuses(tokens, HEAD_DIM) else None
-        return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, device), self._plan(grid, device), axes)
+        own = None if self.pattern is None else plan(Grid(*grid), self.pattern, device=device)
+        return Layout(Grid(*grid), rope_table(grid, HEAD_DIM, device), own or self._plan(grid, device), axes)
 
     def _plan(self, grid: TokenGrid, device: torch.device) -> BlockPlan | None:
         """Which tokens attend to which; None: full attention."""
