@@ -20,7 +20,7 @@ class MovingPicture:
     """Called with each frame as it is done; shows those there are at most at the pace of `PreviewBudget`."""
 
     def __init__(self, frames: int, update: Callable[..., None]):
-        from ..pipeline.previews import PreviewBudget
+        from ..machine.pace import PreviewBudget
 
         self.frames, self.update, self.budget = frames, update, PreviewBudget()
         self.images: list[Image] = []
@@ -32,8 +32,9 @@ class MovingPicture:
         scale = min(1.0, SIDE / max(image.size))
         width, height = (max(2, round(side * scale / 2) * 2) for side in image.size)  # H.264 wants even sides
         self.images.append(image.resize((width, height), Resampling.BILINEAR, reducing_gap=2.0))
-        # The list goes along again only when the budget allows: the player keeps what it was last given.
-        if self.budget.affordable():
+        # The list goes along again only when the budget allows: the player keeps what it was last given. The first one
+        # is not spent on a picture alone, which does not move.
+        if len(self.images) > 1 and self.budget.affordable():
             with self.budget.spending():
                 return self.update(frame.index + 1, list(self.images))
         self.update(frame.index + 1, None)

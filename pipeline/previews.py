@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..drafting import agreement
+from ..machine.pace import PreviewBudget
 from .decode import warmed_up
 from .latent_preview import LatentPreview, reduced, resized
 
@@ -18,39 +17,9 @@ if TYPE_CHECKING:
     from ..drafting import Draft
     from .values import Progress
 
-SHARE = 0.05  # of the time spent on everything else that previews may take
 SHOWN = 129  # frames of a preview at most, 16 s at 8 frames/s: of a longer video every k-th is shown
 AT_ONCE = 33  # latent frames that are drawn at once, 129 frames
 Update = Callable[[int, "list[Image] | None"], None]  # (work done, pictures of the video or None where none are due)
-
-
-class PreviewBudget:
-    """Keeps time spent on previews within `share` of the time spent on everything else since construction.
-
-    Ask `affordable()`, then do the work inside `with budget.spending():`. The first preview goes ahead unmeasured; each
-    later one waits until sampling has taken long enough for what the latest cost.
-    """
-
-    def __init__(self, share: float = SHARE, clock: Callable[[], float] = time.perf_counter):
-        self.share, self.clock = share, clock
-        self.start = clock()
-        self.spent = 0.0
-        self.latest = 0.0
-
-    def affordable(self) -> bool:
-        """Whether another preview as expensive as the latest keeps within the share."""
-        sampling = self.clock() - self.start - self.spent
-        return self.spent + self.latest <= self.share * sampling
-
-    @contextmanager
-    def spending(self) -> Generator[None, None, None]:
-        """Measures the work of a preview."""
-        begin = self.clock()
-        try:
-            yield
-        finally:
-            self.latest = self.clock() - begin
-            self.spent += self.latest
 
 
 class FormingVideo:

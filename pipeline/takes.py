@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..machine.pace import PreviewBudget
 from .decode import decode_frames
 from .generate import generate
 from .latent_preview import LatentPreview, resized
-from .previews import PreviewBudget, Update, drafted, pictures, predicted_video
+from .previews import Update, drafted, pictures, predicted_video
 from .values import Hooks, Progress, Result, Run
 
 if TYPE_CHECKING:

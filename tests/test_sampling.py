@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from vdit.machine.pace import PreviewBudget
 from vdit.pipeline import Lattice, LatticeError
-from vdit.pipeline.previews import PreviewBudget
 from vdit.sampling import SOLVERS, HeldFrames, SampleOptions, Step, guidance, guided, noise_from_seed, sample, schedule
 from vdit.sampling.frame_levels import frame_levels, with_frame_levels
 

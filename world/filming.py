@@ -1,15 +1,18 @@
-"""Simulate and draw in one go: lengths and sizes that fit a scene, the estimate beyond which they are refused."""
+"""Simulate and draw in one go, each frame as soon as it is simulated; lengths and sizes that fit a scene, the estimate
+beyond which they are refused.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .drawing.film import Frame, film
+from .drawing.film import Frame, film_moments
 from .scene import SceneError
-from .simulate import simulate
+from .simulate import simulated
 
 if TYPE_CHECKING:
     from .actions import Actions
@@ -92,6 +95,16 @@ def filmed(
     check_size(filming, width, height)
     # A frame more than seconds x fps, as video models count: the last one is shown too.
     seconds = filming.frames / filming.fps
-    motion = simulate(scene, actions, seconds=seconds, fps=filming.fps, seed=filming.seed, check=check)
-    footage = film(motion, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check, on_frame=on_frame)
-    return motion, footage
+    moments = simulated(scene, actions, seconds=seconds, fps=filming.fps, seed=filming.seed, check=check)
+    with closing(moments):
+        return film_moments(
+            scene,
+            moments,
+            filming.frames,
+            width=width,
+            height=height,
+            c2w=c2w,
+            fov_deg=fov_deg,
+            check=check,
+            on_frame=on_frame,
+        )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from .arrays import Bools, Floats
     from .scene import Appearance, Mesh, Scene
 
@@ -52,3 +54,29 @@ class Motion:
     present: Bools
     events: tuple[Event, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def moments(self) -> Generator[Moment, None, Motion]:
+        """Its frames, and at last the motion itself."""
+        for poses, present in zip(self.poses, self.present, strict=True):
+            yield Moment(self.parts, poses, present)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """One frame of a motion, as soon as it is known: the parts that have appeared so far, in the order in which they
+    did, their poses [P, 4, 4] part to world (at rest, of what is not there), and whether each is there [P].
+    """
+
+    parts: tuple[Part, ...]
+    poses: Floats
+    present: Bools
+
+
+def ended(moments: Generator[Moment, None, Motion]) -> Motion:
+    """The motion that comes after the moments that are left."""
+    while True:
+        try:
+            next(moments)
+        except StopIteration as end:
+            return end.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -21,12 +21,12 @@ from .dynamics import carry_over, compile_world, warnings_of_mujoco
 from .fracture import Blow, Moving, shatter
 from .links import link_parts, link_pose, undrawn
 from .meshes import body_volume, pose_matrix, surface_of, transformed
-from .motion import Event, Motion, Part
+from .motion import Event, Moment, Motion, Part, ended
 from .scene import SceneError
 from .settle import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from .actions import Actions
     from .arrays import Bools
@@ -42,14 +42,12 @@ EPISODE_S = 0.05  # impacts of the same two bodies within this time are one even
 SAME_TIME_S = 1e-9  # times less apart than this are one: of an action, written in decimals, and of a frame
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Track:
-    """The poses of one part, from the frame in which it appears. offset: from what is drawn to what is simulated."""
+    """A part, and how it is found in the world. offset: from what is drawn to what is simulated."""
 
     part: Part
     offset: Floats
-    first: int
-    poses: list[Floats] = field(default_factory=list[Floats])
     link: int | None = None  # MuJoCo's body, of a link
 
 
@@ -81,24 +79,47 @@ def simulate(
     seed: of the shapes of shards. check: called in each step, may raise to cancel. Equal arguments give equal bits.
     Raises SceneError for a scene or actions that cannot be simulated, and where the simulation explodes.
     """
+    return ended(simulated(scene, actions, seconds=seconds, fps=fps, seed=seed, check=check))
+
+
+def simulated(
+    scene: Scene,
+    actions: Actions = (),
+    *,
+    seconds: float,
+    fps: float,
+    seed: int = 0,
+    check: Callable[[], None] | None = None,
+) -> Generator[Moment, None, Motion]:
+    """What simulate does, frame by frame: each one is given as soon as it is known, and at last the motion."""
     checks.check(scene)
     acting.checked(scene, actions)
     frames = frames_of(scene, actions, seconds, fps, step_of(scene))
-    with warnings_of_mujoco() as warnings:
-        motion = _moved(scene, actions, frames, fps, seed, check)
-    return replace(motion, remarks=(*motion.remarks, *dict.fromkeys(warnings)))
+    moments, found = _moved(scene, actions, frames, fps, seed, check), list[str]()
+    while True:
+        # Warnings are gathered only while MuJoCo works: between the frames others may simulate.
+        with warnings_of_mujoco() as warnings:
+            try:
+                moment = next(moments)
+            except StopIteration as end:
+                motion: Motion = end.value
+                break
+            finally:
+                found += warnings
+        yield moment
+    return replace(motion, remarks=(*motion.remarks, *dict.fromkeys(found)))
 
 
 def _moved(
     scene: Scene, actions: Actions, frames: int, fps: float, seed: int, check: Callable[[], None] | None
-) -> Motion:
+) -> Generator[Moment, None, Motion]:
     world = compile_world(scene, scene.bodies, actions, step_for(scene.bodies))
     for a in actions:
         if isinstance(a, acting.Actuate):
             acting.actuator_number(world, a.actuator)
     offsets, remarks = settle(world, _moved_at_start(actions), check)
-    tracks = [_Track(_part(b, b.name), o, 0) for b, o in zip(scene.bodies, offsets, strict=True)]
-    tracks += [_Track(part, np.eye(4), 0, link=link) for link, part in link_parts(world)]
+    tracks = [_Track(_part(b, b.name), o) for b, o in zip(scene.bodies, offsets, strict=True)]
+    tracks += [_Track(part, np.eye(4), link) for link, part in link_parts(world)]
     remarks += undrawn(world)
     _check_names([t.part.body for t in tracks if t.link is not None], scene)
     _start_velocities(world, scene.bodies)
@@ -107,7 +128,8 @@ def _moved(
     end = (frames - 1) / fps
     stops = _apart({t / fps for t in range(1, frames)} | {t for t in acting.edges(actions) if 0 < t < end})
     random = np.random.default_rng(seed)
-    _record(world, tracks, 0)
+    moments = [_moment(world, tracks, at_rest=True)]
+    yield moments[0]
     frame = 1
     for stop, begin in zip(stops, [0.0, *stops], strict=False):
         fresh = tuple(a for a in actions if 0 <= begin - getattr(a, "time", math.inf) < SAME_TIME_S)
@@ -115,7 +137,7 @@ def _moved(
         world = _begin(scene, world, fresh, actions)
         broken = [a.body for a in fresh if isinstance(a, Break) and a.toughness is None]
         blows = {name: Blow() for name in broken if world.number(name) is not None}
-        world = _break(scene, world, blows, actions, tracks, frame, random, events, check)
+        world = _break(scene, world, blows, actions, tracks, random, events, check)
         debris = _debris(debris, world, tracks, actions)
         if any(abs(begin - t) < SAME_TIME_S for t in acting.edges(actions)):
             debris.wake()
@@ -134,13 +156,14 @@ def _moved(
             if blows := _blows(world, events, hits, moment):
                 # It breaks as it moved before the impact: each shard then meets what the body met.
                 world.restore(before)
-                world = _break(scene, world, blows, actions, tracks, frame, random, events, check)
+                world = _break(scene, world, blows, actions, tracks, random, events, check)
                 debris = _debris(debris, world, tracks, actions)
         world.set_time(stop)
         if frame < frames and abs(stop - frame / fps) < SAME_TIME_S:
-            _record(world, tracks, frame)
+            moments.append(_moment(world, tracks))
+            yield moments[-1]
             frame += 1
-    poses, present = _gathered(tracks, frames)
+    poses, present = _gathered(moments, tracks)
     broken = {e.body: e.time for e in events if e.kind == "break"}
     if frames > 1:
         remarks += acting.idle(scene, actions, broken, end)
@@ -278,7 +301,6 @@ def _break(
     blows: dict[str, Blow],
     actions: Actions,
     tracks: list[_Track],
-    frame: int,
     random: np.random.Generator,
     events: list[Event],
     check: Callable[[], None] | None,
@@ -300,7 +322,7 @@ def _break(
         pieces = shatter(body, drawn, moving, blows[body.name], random, check or (lambda: None))
         # A shard's axes are the body's, moved: laid back by the same way, it lies where it was in the picture.
         back = track.part.rest @ np.linalg.inv(moving.pose @ track.offset)
-        tracks += [_Track(_shard(p, track.part, back @ _pose(p)), np.eye(4), frame) for p in pieces]
+        tracks += [_Track(_shard(p, track.part, back @ _pose(p)), np.eye(4)) for p in pieces]
         shards += pieces
         blow = blows[body.name]
         events.append(Event(kind="break", time=world.time, body=body.name, other=blow.other, impulse=blow.impulse))
@@ -314,21 +336,29 @@ def _shard(shard: Body, parent: Part, rest: Floats) -> Part:
     return replace(_part(shard, parent.body), rest=rest)
 
 
-def _record(world: World, tracks: list[_Track], frame: int) -> None:
+def _moment(world: World, tracks: list[_Track], at_rest: bool = False) -> Moment:
+    """Where the parts are now; at_rest: at time 0."""
     world.refresh()
+    poses: list[Floats] = []
+    there: list[bool] = []
     for track in tracks:
+        i = None if track.link is not None else world.number(track.part.name)
+        pose = track.part.rest
         if track.link is not None:
-            track.poses.append(link_pose(world, track.link))
-        elif (i := world.number(track.part.name)) is not None:
-            track.poses.append(track.part.rest if frame == 0 else world.pose(i) @ track.offset)
+            pose = link_pose(world, track.link)
+        elif i is not None and not at_rest:
+            pose = world.pose(i) @ track.offset
+        poses.append(pose)
+        there.append(track.link is not None or i is not None)
+    return Moment(tuple(t.part for t in tracks), np.array(poses, float).reshape(-1, 4, 4), np.array(there, bool))
 
 
-def _gathered(tracks: list[_Track], frames: int) -> tuple[Floats, Bools]:
-    poses = np.tile(np.eye(4), (frames, len(tracks), 1, 1))
-    present = np.zeros((frames, len(tracks)), bool)
+def _gathered(moments: list[Moment], tracks: list[_Track]) -> tuple[Floats, Bools]:
+    """Poses [T, P, 4, 4] and presence [T, P] of all parts; those that appear later are at rest until then."""
+    poses = np.empty((len(moments), len(tracks), 4, 4))
+    present = np.zeros((len(moments), len(tracks)), bool)
     for p, track in enumerate(tracks):
         poses[:, p] = track.part.rest
-        end = track.first + len(track.poses)
-        poses[track.first : end, p] = track.poses
-        present[track.first : end, p] = True
+    for t, moment in enumerate(moments):
+        poses[t, : len(moment.parts)], present[t, : len(moment.parts)] = moment.poses, moment.present
     return poses, present

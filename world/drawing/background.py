@@ -16,6 +16,7 @@ from .stage import set_stage
 
 if TYPE_CHECKING:
     from ..arrays import Bools, Floats
+    from ..motion import Moment
     from ..scene import Plane, Scene
     from .surfaces import Surfaces
 
@@ -43,9 +44,9 @@ class Backgrounds:
     Parts without appearance are what the picture shows already: they only lend it their depth, where they stood first.
     """
 
-    def __init__(self, scene: Scene, surfaces: Surfaces, poses: Floats, width: int, height: int):
+    def __init__(self, scene: Scene, surfaces: Surfaces, first: Moment, width: int, height: int):
         self.scene, self.still = scene, scene_camera(scene, width, height)[0]
-        self.surfaces, self.poses = surfaces, poses
+        self.surfaces, self.first = surfaces, first
         plate = scene.plate
         self.source = None if plate is None else Camera(self.still.c2w, _focal(scene), scene.width, scene.height)
         self.plate: Extended | None = None
@@ -91,11 +92,11 @@ class Backgrounds:
     def _solid_depth(self, camera: Camera) -> Floats | None:
         """Depth [H, W] of the parts that are not drawn, infinite where there is none; None: there are no such parts."""
         all_of = self.surfaces
-        undrawn = np.array([s.part.appearance is None for s in all_of.parts], bool)
+        undrawn = np.array([s.part.appearance is None for s in all_of.parts], bool) & self.first.present
         if not undrawn.any():
             return None
         present = tuple(np.flatnonzero(undrawn).tolist())
-        points = set_stage(all_of, self.scene.light, camera, self.poses, present).points
+        points = set_stage(all_of, self.scene.light, camera, self.first.poses, present).points
         faces = np.flatnonzero(undrawn[all_of.part])
         ready = triangles(points, all_of.faces[faces], faces, camera.width, camera.height)
         hits = spans(ready, camera.width, camera.height)

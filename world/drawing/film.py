@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..footage import Footage, Tracks
+from ..motion import ended
 from ..scene import SceneError
 from .background import Background, Backgrounds
 from .camera import cameras
@@ -17,16 +18,19 @@ from .flow import Seen, flow
 from .layers import draw_parts
 from .rest import RestPicture, shadow_weights
 from .shadows import Shadows
-from .stage import Stage, set_stage
+from .stage import Stage, grown, set_stage
 from .surfaces import surfaces
 from .tracks import carriers, follow, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
+    from concurrent.futures import Future
 
     from ..arrays import Bools, Bytes, Floats
-    from ..motion import Motion
+    from ..motion import Moment, Motion, Part
+    from ..scene import Scene
     from .camera import Camera
+    from .surfaces import Surfaces
     from .tracks import Points
 
 # Frames drawn at a time: 1.6 times as fast on two cores, as fast as before where shards are many (bench/draft.py).
@@ -80,20 +84,49 @@ def film(
     check is called before each frame, and may raise to cancel; on_frame is given each frame as soon as it is done.
     Raises SceneError where size, camera or a mesh cannot be drawn.
     """
+    _check_motion(motion)
+    frames = len(motion.poses)
+    return film_moments(
+        motion.scene,
+        motion.moments(),
+        frames,
+        width=width,
+        height=height,
+        c2w=c2w,
+        fov_deg=fov_deg,
+        check=check,
+        on_frame=on_frame,
+    )[1]
+
+
+def film_moments(
+    scene: Scene,
+    moments: Generator[Moment, None, Motion],
+    frames: int,
+    *,
+    width: int,
+    height: int,
+    c2w: Floats | None = None,
+    fov_deg: Floats | None = None,
+    check: Callable[[], None] | None = None,
+    on_frame: Callable[[Frame], None] | None = None,
+) -> tuple[Motion, Footage]:
+    """Draw a motion of so many frames while it comes to be, as `film` draws one that is known; the motion and what is
+    seen of it. Each moment is asked for while earlier ones are drawn.
+    """
     import torch
 
-    frames = len(motion.poses)
-    film_cameras, remark = cameras(motion.scene, frames, width, height, c2w, fov_deg)
+    film_cameras, remark = cameras(scene, frames, width, height, c2w, fov_deg)
     buffers = _buffers(frames, width, height)
     at: list[Floats] = []
     visible: list[Bools] = []
-    run = _Run(motion, film_cameras, buffers)
+    run = _Run(scene, moments, film_cameras, buffers)
     for frame in run.frames(check):
         at.append(frame.tracks_at)
         visible.append(frame.tracks_visible)
         if on_frame is not None:
             on_frame(frame)
-    return Footage(
+    return ended(moments), Footage(
         rgb=torch.from_numpy(buffers.rgb),
         depth=torch.from_numpy(buffers.depth),
         instance=torch.from_numpy(buffers.instance),
@@ -116,8 +149,9 @@ def stream(
     motion: Motion, *, width: int, height: int, c2w: Floats | None = None, fov_deg: Floats | None = None
 ) -> Iterator[Frame]:
     """Draw a motion frame by frame, as film does, in the memory of three frames: copy what is to be kept."""
+    _check_motion(motion)
     film_cameras, _ = cameras(motion.scene, len(motion.poses), width, height, c2w, fov_deg)
-    yield from _Run(motion, film_cameras, _buffers(3, width, height)).frames(None)
+    yield from _Run(motion.scene, motion.moments(), film_cameras, _buffers(3, width, height)).frames(None)
 
 
 def _buffers(frames: int, width: int, height: int) -> Buffers:
@@ -138,32 +172,34 @@ def _buffers(frames: int, width: int, height: int) -> Buffers:
 
 
 class _Run:
-    """What is prepared once for all frames of a motion."""
+    """What is prepared once for all frames of a motion, and for parts when they appear."""
 
-    def __init__(self, motion: Motion, film_cameras: tuple[Camera, ...], buffers: Buffers):
-        self.motion, self.cameras, self.buffers = motion, film_cameras, buffers
-        first = film_cameras[0]
-        self.poses = np.asarray(motion.poses, np.float64)
-        _check_motion(motion, self.poses)
-        self.surfaces = surfaces(motion, first)
-        self.drawn = np.array([s.part.appearance is not None for s in self.surfaces.parts], bool)
-        self.background = Backgrounds(motion.scene, self.surfaces, self.poses[0], first.width, first.height)
-        self.shadows = Shadows(motion.scene, self.surfaces)
-        self.names, self.instances = _instances(motion)
+    def __init__(
+        self, scene: Scene, moments: Generator[Moment, None, Motion], film_cameras: tuple[Camera, ...], buffers: Buffers
+    ):
+        self.scene, self.moments, self.cameras, self.buffers = scene, moments, film_cameras, buffers
+        self.first = _finite(next(moments))
+        camera = film_cameras[0]
+        self.surfaces = surfaces(self.first.parts, camera)
+        self.background = Backgrounds(scene, self.surfaces, self.first, camera.width, camera.height)
+        self.shadows = Shadows(scene, self.surfaces, self.first)
+        self.names = _names(scene, self.first.parts)
+        self.instances = _instances(self.names, self.first.parts)
         self.rest: RestPicture | None = None
-        if motion.scene.plate is not None and any(c.same(self.background.still) for c in film_cameras):
+        if scene.plate is not None and any(c.same(self.background.still) for c in film_cameras):
             # Only what was cut out of the picture is in the picture.
-            rest = np.stack([np.asarray(s.part.rest, np.float64) for s in self.surfaces.parts] or [np.zeros((4, 4))])
-            cut = [p for p, s in enumerate(self.surfaces.parts) if s.cutout is not None and motion.present[0, p]]
-            stage = set_stage(self.surfaces, motion.scene.light, self.background.still, rest, tuple(cut))
+            parts = self.surfaces.parts
+            rest = np.stack([np.asarray(s.part.rest, np.float64) for s in parts] or [np.zeros((4, 4))])
+            cut = [p for p, s in enumerate(parts) if s.cutout is not None and self.first.present[p]]
+            stage = set_stage(self.surfaces, scene.light, self.background.still, rest, tuple(cut))
             background = self.background.seen_by(stage.camera)
             rgb = np.array(background.rgb)
             part = self._compose(stage, background, rgb)[1]
-            self.rest = RestPicture(motion.scene.plate, stage, rgb, part)
+            self.rest = RestPicture(scene.plate, stage, rgb, part)
 
     def frames(self, check: Callable[[], None] | None) -> Iterator[Frame]:
         """Each frame, when the one after it is drawn: flow needs both."""
-        total = len(self.poses)
+        total = len(self.cameras)
         drawn = self._drawn()
         present: tuple[int, ...] | None = None
         carrier = np.zeros(0, np.int64)
@@ -178,61 +214,73 @@ class _Run:
                     self.points: Points = spread(seen)
                 if present != seen.stage.present:
                     present = seen.stage.present
-                    carrier = carriers(self.points, self.surfaces, present)
+                    carrier = carriers(self.points, seen.stage.surfaces, present)
                 now = (seen, *follow(self.points, carrier, seen))
             if before is not None:
                 yield self._finish(t - 1, before, now[0] if now else None)
             before = now
 
     def _drawn(self) -> Iterator[Seen]:
-        """All frames, drawn ahead in threads as far as the buffers reach."""
-        total = len(self.poses)
+        """All frames, drawn ahead in threads as far as the buffers reach, while the next moment comes to be in this."""
+        total = len(self.cameras)
         ahead = min(total, WORKERS if len(self.buffers.rgb) == total else 1)
+        begun: deque[Future[Seen]] = deque()
         with ThreadPoolExecutor(ahead, "vdit-draw") as pool:
-            begun = deque(pool.submit(self._draw, t) for t in range(ahead))
             try:
-                for t in range(ahead, total + ahead):
-                    seen = begun.popleft().result()
-                    if t < total:
-                        begun.append(pool.submit(self._draw, t))
-                    yield seen
+                for t in range(total + ahead):
+                    job = (self._next(t), self.surfaces) if t < total else None
+                    seen = begun.popleft().result() if t >= ahead else None
+                    if job is not None:
+                        begun.append(pool.submit(self._draw, t, *job))
+                    if seen is not None:
+                        yield seen
             finally:
                 for late in begun:
                     late.cancel()
+
+    def _next(self, t: int) -> Moment:
+        """Moment t, whose new parts are prepared."""
+        moment = _finite(next(self.moments)) if t else self.first
+        if len(moment.parts) > len(self.surfaces.parts):
+            self.surfaces = surfaces(moment.parts, self.cameras[0], self.surfaces)
+            self.shadows.cast_by(self.surfaces)
+            self.instances = _instances(self.names, moment.parts)
+        return moment
 
     def _finish(self, t: int, drawn: tuple[Seen, Floats, Bools], then: Seen | None) -> Frame:
         b, k = self.buffers, t % len(self.buffers.rgb)
         moved = visible = None
         if then is not None:
+            now = drawn[0]
+            if now.stage.surfaces is not then.stage.surfaces:
+                now = now._replace(stage=grown(now.stage, then.stage.surfaces))
             moved, visible = b.flow[k], b.visible[k]
-            if len(b.rgb) < len(self.poses):
+            if len(b.rgb) < len(self.cameras):
                 moved[...] = 0  # a buffer that was used before
-            flow(drawn[0], then, moved, visible)
+            flow(now, then, moved, visible)
         return Frame(t, b.rgb[k], b.depth[k], b.instance[k], b.mask[k], moved, visible, drawn[1], drawn[2])
 
-    def _stage(self, t: int, camera: Camera) -> Stage:
-        present = np.flatnonzero(self.motion.present[t] & self.drawn)
-        light = self.motion.scene.light
-        return set_stage(self.surfaces, light, camera, self.poses[t], tuple(present.tolist()))
-
-    def _draw(self, t: int) -> Seen:
+    def _draw(self, t: int, moment: Moment, among: Surfaces) -> Seen:
         """Draw frame t into its buffers."""
         b, k = self.buffers, t % len(self.buffers.rgb)
-        stage = self._stage(t, self.cameras[t])
+        drawn = np.array([s.part.appearance is not None for s in among.parts], bool)
+        poses = np.asarray(moment.poses, np.float64)
+        present = tuple(np.flatnonzero(moment.present & drawn).tolist())
+        stage = set_stage(among, self.scene.light, self.cameras[t], poses, present)
         background = self.background.seen_by(stage.camera)
         rgb, depth = b.rgb[k], b.depth[k]
         rgb[...] = background.rgb
         depth[...] = background.depth
         # From elsewhere the plate is seen, from which the shadows at the feet of the bodies were taken.
-        in_picture = self.motion.scene.plate is not None and stage.camera.same(self.background.still)
-        weights = shadow_weights(self.surfaces, stage.poses, stage.present, in_picture)
+        in_picture = self.scene.plate is not None and stage.camera.same(self.background.still)
+        weights = shadow_weights(among, stage.poses, stage.present, in_picture)
         self.shadows.darken(rgb, background, stage.poses, weights)
         at, part, z, mask = self._compose(stage, background, rgb)
         if self.rest is not None:
             self.rest.correct(stage, rgb, part)
         on = np.flatnonzero(part.ravel() >= 0)
         depth.ravel()[on] = z
-        if len(b.rgb) < len(self.poses):
+        if len(b.rgb) < len(self.cameras):
             b.mask[k][...], b.instance[k][...] = 0, 0
         b.mask[k].ravel()[at] = mask
         b.instance[k].ravel()[on] = self.instances[part.ravel()[on]]
@@ -248,22 +296,31 @@ class _Run:
         return at, part, layers.depth[layers.part >= 0], layers.mask
 
 
-def _instances(motion: Motion) -> tuple[tuple[str, ...], Bytes]:
-    """Names of the instances 1, 2, ..., and the instance of each part [P]."""
-    names = [b.name for b in motion.scene.bodies]
-    names += [n for n in dict.fromkeys(p.body for p in motion.parts) if n not in set(names)]
+def _names(scene: Scene, parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """Names of the instances 1, 2, ...: bodies, then links. Raises SceneError for more than are told apart."""
+    names = [b.name for b in scene.bodies]
+    names += [n for n in dict.fromkeys(p.body for p in parts) if n not in set(names)]
     if len(names) > MOST_INSTANCES:
         raise SceneError(f"the scene has {len(names)} bodies and links; at most {MOST_INSTANCES} are told apart")
+    return tuple(names)
+
+
+def _instances(names: tuple[str, ...], parts: tuple[Part, ...]) -> Bytes:
+    """The instance of each part [P]."""
     number = {name: i + 1 for i, name in enumerate(names)}
-    return tuple(names), np.array([number[p.body] for p in motion.parts], np.uint8)
+    return np.array([number[p.body] for p in parts], np.uint8)
 
 
-def _check_motion(motion: Motion, poses: Floats) -> None:
-    expected = (len(poses), len(motion.parts))
-    if len(poses) == 0 or poses.shape != (*expected, 4, 4) or motion.present.shape != expected:
+def _finite(moment: Moment) -> Moment:
+    if not np.isfinite(moment.poses[moment.present]).all():
+        raise SceneError("the motion has poses that are not finite: the simulation has come apart")
+    return moment
+
+
+def _check_motion(motion: Motion) -> None:
+    expected = (len(motion.poses), len(motion.parts))
+    if len(motion.poses) == 0 or motion.poses.shape != (*expected, 4, 4) or motion.present.shape != expected:
         raise SceneError(
-            f"the motion has poses {list(poses.shape)} and presence {list(motion.present.shape)} for "
+            f"the motion has poses {list(motion.poses.shape)} and presence {list(motion.present.shape)} for "
             f"{len(motion.parts)} parts; expected [T, {len(motion.parts)}, 4, 4] and [T, {len(motion.parts)}]"
         )
-    if not np.isfinite(poses[motion.present]).all():
-        raise SceneError("the motion has poses that are not finite: the simulation has come apart")

@@ -16,6 +16,7 @@ from .pictures import nearest_known
 
 if TYPE_CHECKING:
     from ..arrays import Floats
+    from ..motion import Moment
     from ..scene import Scene
     from .background import Background
     from .surfaces import Surfaces
@@ -31,7 +32,7 @@ LEAST_BLUR = 0.8  # cells: hides the grain of the points
 class Shadows:
     """The shadows of a motion's parts under the scene's light."""
 
-    def __init__(self, scene: Scene, surfaces: Surfaces):
+    def __init__(self, scene: Scene, surfaces: Surfaces, first: Moment):
         self.scene = scene
         light = np.asarray(scene.light.direction, np.float64)
         self.toward = light / np.linalg.norm(light)
@@ -40,11 +41,17 @@ class Shadows:
         # [3, 3] two axes square to the light, and the way towards it.
         self.axes = np.stack((side, np.cross(self.toward, side), self.toward))
         self.deep = scene.plate is not None and scene.plate.depth is not None
-        sizes = [s.size for s in surfaces.parts if s.part.appearance is not None]
-        # A broken body's shards do not make the cells finer: the largest parts say how fine a shadow is.
+        # A broken body's shards do not make the cells finer: the largest of the first parts says how fine a shadow is.
+        there = zip(surfaces.parts, first.present, strict=True)
+        sizes = [s.size for s, here in there if here and s.part.appearance is not None]
         self.cell = max(sizes, default=1.0) / CELLS_A_BODY
-        self.points = [self._spread(surfaces, p) for p in range(len(surfaces.parts))]
+        self.points: list[Floats] = []
+        self.cast_by(surfaces)
         self.seen: tuple[Background, Floats] | None = None
+
+    def cast_by(self, surfaces: Surfaces) -> None:
+        """Let parts that have appeared after those so far cast shadows too."""
+        self.points += [self._spread(surfaces, p) for p in range(len(self.points), len(surfaces.parts))]
 
     def darken(self, rgb: Floats, background: Background, poses: Floats, weights: Floats) -> None:
         """Darken a frame rgb [H, W, 3] of the background, in place, by parts at poses [P, 4, 4], weights [P]."""

@@ -52,6 +52,12 @@ def set_stage(surfaces: Surfaces, light: Light, camera: Camera, poses: Floats, p
     return Stage(surfaces, light, camera, poses, present, points, toward, to_part, to_picture)
 
 
+def grown(stage: Stage, surfaces: Surfaces) -> Stage:
+    """The same stage among more surfaces: those of parts that appear later, which are at rest until then."""
+    later = [np.asarray(s.part.rest, np.float64) for s in surfaces.parts[len(stage.poses) :]]
+    return set_stage(surfaces, stage.light, stage.camera, np.stack([*stage.poses, *later]), stage.present)
+
+
 def parts_hit(surfaces: Surfaces, hits: Hits) -> tuple[Ints, Ints]:
     """The parts that are hit [K] and how many times each [K]; hits are in order of the faces, so of the parts."""
     counts = np.diff(np.searchsorted(hits.face, surfaces.first_faces))

@@ -13,7 +13,7 @@ from .pictures import Cutout, Picture, cutout, pyramid
 
 if TYPE_CHECKING:
     from ..arrays import Bools, Floats, Ints
-    from ..motion import Motion, Part
+    from ..motion import Part
     from ..scene import Mesh
 
 CLOSED = 1e-9  # of the length of all edges: what is left of their integrals by rounding
@@ -66,8 +66,10 @@ class Surfaces:
     from_picture: Floats
 
 
-def surfaces(motion: Motion, camera: Camera) -> Surfaces:
-    """Prepare a motion's parts to be seen at about the resolution of `camera`. Raises SceneError on a broken mesh."""
+def surfaces(of: tuple[Part, ...], camera: Camera, before: Surfaces | None = None) -> Surfaces:
+    """Prepare the parts of a motion to be seen at about the resolution of `camera`. before: those that come first among
+    them, prepared already. Raises SceneError on a broken mesh.
+    """
     parts: list[Surface] = []
     vertices: list[Floats] = []
     faces: list[Ints] = []
@@ -76,7 +78,19 @@ def surfaces(motion: Motion, camera: Camera) -> Surfaces:
     cutouts: dict[int, Cutout] = {}
     textures: dict[int, tuple[Picture, ...]] = {}
     first_vertex = first_face = 0
-    for part in motion.parts:
+    for surface in before.parts if before is not None else ():
+        assert before is not None
+        parts.append(surface)
+        vertices.append(before.vertices[surface.vertices])
+        faces.append(before.faces[surface.faces])
+        normals.append(before.normals[surface.faces])
+        two_sided.append(before.two_sided[surface.faces])
+        if surface.cutout is not None:
+            cutouts[id(surface.part.appearance)] = surface.cutout
+        if surface.texture:
+            textures[id(surface.part.appearance)] = surface.texture
+        first_vertex, first_face = surface.vertices.stop, surface.faces.stop
+    for part in of[len(parts) :]:
         mesh = part.surface
         _check(part)
         at = np.asarray(mesh.vertices, np.float64)
