@@ -12,7 +12,7 @@ import torch
 from ..geometry.camera import FOV_RANGE_DEG
 from ..geometry.camera_numpy import quaternion_rotation
 from .camera import CameraPath
-from .camera_json import from_nerfstudio, from_recammaster, is_nerfstudio, is_recammaster
+from .camera_json import GL_TO_CV, from_nerfstudio, from_recammaster, is_nerfstudio, is_recammaster
 from .json_text import Json, is_number, number_in, parse_json
 from .moves import MAX_FRAMES, from_keys, keys_of
 from .span import ControlError
@@ -23,6 +23,7 @@ OFF_CENTRE = 0.02  # largest offset of the principal point from the centre, as a
 
 
 DIRECTIONS = ("camera to world", "world to camera")
+CAMERA_AXES = ("OpenCV", "OpenGL")  # x right, y down, z forward; x right, y up, z back
 
 
 class LineFormat(NamedTuple):
@@ -62,12 +63,14 @@ def from_text(
     frames: int = 41,
     direction: str | None = None,
     camera: str = "",
+    axes: str | None = None,
 ) -> CameraPath:
     """A path from a file's text: our JSON (poses or key frames), nerfstudio's or ReCamMaster's JSON, Wan camera entries
     as JSON, or lines of numbers.
 
     fov_deg: where the text gives none; frames: for key frames only. direction: of matrices, one of DIRECTIONS, where
-    the form leaves it open; camera: which one of a ReCamMaster table. Raises ControlError naming `name` and the line.
+    the form leaves it open; axes: of the camera, one of CAMERA_AXES, there too, OpenCV by default; camera: which one of
+    a ReCamMaster table. Raises ControlError naming `name` and the line.
     """
     stripped = text.strip()
     if not stripped:
@@ -75,9 +78,12 @@ def from_text(
     if stripped[0] in "{[":
         data = parse_json(stripped, name, "write the file again")
         if isinstance(data, list):
-            return _from_rows([(f"entry {i}", row) for i, row in enumerate(data)], name, fov_deg, direction)
+            rows = [(f"entry {i}", row) for i, row in enumerate(data)]
+            return _from_rows(rows, name, fov_deg, direction, axes)
         if direction == DIRECTIONS[1]:
             raise ControlError(f"{name}: a file of this kind holds camera-to-world poses; leave its direction open")
+        if axes is not None:
+            raise ControlError(f"{name}: a file of this kind has axes of its own; leave them open")
         if isinstance(data, dict) and "keys" in data:
             return from_keys(keys_of(stripped, name) or [], frames, fov_deg)
         if isinstance(data, dict) and is_nerfstudio(data):
@@ -85,7 +91,7 @@ def from_text(
         if isinstance(data, dict) and is_recammaster(data):
             return from_recammaster(data, name, fov_deg, camera)
         return _from_poses(data, name)
-    rows: list[tuple[str, Json]] = []
+    rows = []
     for i, line in enumerate(stripped.splitlines(), start=1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#") or (not rows and "://" in line):
@@ -94,7 +100,16 @@ def from_text(
             rows.append((f"line {i}", [float(word) for word in words]))
         except ValueError as e:
             raise ControlError(f"{name}, line {i}: {line.strip()[:40]!r} is no line of numbers ({e})") from e
-    return _from_rows(rows, name, fov_deg, direction)
+    return _from_rows(rows, name, fov_deg, direction, axes)
+
+
+def leaves_axes_open(text: str) -> bool:
+    """Whether a file's text is matrices alone, which say nothing of the camera's axes."""
+    for line in text.strip().splitlines():
+        words = line.replace(",", " ").split()
+        if words and not words[0].startswith("#"):
+            return len(words) in FORMATS and FORMATS[len(words)].direction is None
+    return False
 
 
 def _from_poses(data: Json, name: str) -> CameraPath:
@@ -114,7 +129,9 @@ def _from_poses(data: Json, name: str) -> CameraPath:
     return CameraPath(c2w, fov, strength, start, end, bool(data.get("stretch", False)))
 
 
-def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float, direction: str | None) -> CameraPath:
+def _from_rows(
+    rows: list[tuple[str, Json]], name: str, fov_deg: float, direction: str | None, axes: str | None
+) -> CameraPath:
     """A path of rows of numbers, each with the place where it stands."""
     _check_length(len(rows), name)
     first = rows[0][1]
@@ -135,14 +152,17 @@ def _from_rows(rows: list[tuple[str, Json]], name: str, fov_deg: float, directio
     path = CameraPath(_by_rows(torch.stack(poses)), torch.tensor(fovs, dtype=torch.float64))  # names a bad one
     if form.direction and direction not in (None, form.direction):
         raise ControlError(f"{name}: lines of {count} numbers are {form.direction}, not {direction}; leave it open")
+    if form.direction and axes is not None:
+        raise ControlError(f"{name}: lines of {count} numbers have OpenCV axes by their kind; leave the axes open")
     if not (form.direction or direction):
         raise ControlError(
             f"{name}: lines of {count} numbers hold matrices of either direction, {' or '.join(DIRECTIONS)}, and "
-            "nothing in them says which; choose `direction` (KITTI's are camera to world)"
+            "nothing in them says which; choose `direction` (KITTI's are camera to world), and `axes` where they are "
+            "not OpenCV's"
         )
     if (form.direction or direction) == DIRECTIONS[1]:
-        return CameraPath(torch.inverse(path.c2w), path.fov_deg)
-    return path
+        path = CameraPath(torch.inverse(path.c2w), path.fov_deg)
+    return CameraPath(path.c2w @ GL_TO_CV, path.fov_deg) if axes == CAMERA_AXES[1] else path
 
 
 def _pose(values: list[float], place: str) -> torch.Tensor:

@@ -60,15 +60,19 @@ def relative_poses(c2w: Tensor) -> Tensor:
     return torch.inverse(c2w[0]) @ c2w
 
 
-def plucker_rays(c2w: Tensor, fov_deg: Tensor, width: int, height: int, step: float = 1.0) -> Tensor:
+def plucker_rays(
+    c2w: Tensor, fov_deg: Tensor, width: int, height: int, step: float = 1.0, aspect: float = 1.0
+) -> Tensor:
     """Pluecker coordinates (o x d, d) float64 [T, 6, H / step, W / step] of rays `step` pixels apart, d of length 1.
 
-    c2w [T, 4, 4], fov_deg [T]. Origins o are relative to the first pose, as in the camera adapter of Wan-Fun
-    (aigc-apps/VideoX-Fun, wan_camera_adapter.py).
+    c2w [T, 4, 4], fov_deg [T]; aspect: focal length across over that down, 1 where pixels are square. Origins o are
+    relative to the first pose, as in the camera adapter of Wan-Fun (aigc-apps/VideoX-Fun, wan_camera_adapter.py).
     """
     pose = relative_poses(c2w.double())
     at = pixel_grid(round(width / step), round(height / step), step, torch.float64)
     local = rays_through(at, focal_length(fov_deg.double(), height)[:, None, None], width, height)
+    if aspect != 1:
+        local = local / local.new_tensor([aspect, 1.0, 1.0])
     d = torch.einsum("tij,tyxj->tyxi", pose[:, :3, :3], local / norm(local)[..., None])
     o = pose[:, None, None, :3, 3].expand_as(d)
     return torch.cat((torch.cross(o, d, dim=-1), d), -1).permute(0, 3, 1, 2)

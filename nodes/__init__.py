@@ -10,6 +10,8 @@ from .attention import VDiTAttentionPatch
 from .benchmark import VDiTPhysicsBenchmark
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
+from .camera_render import VDiTCameraRender
+from .camera_sources import VDiTCameraFrom3D, VDiTWalk, VDiTWanCameraEmbedding
 from .comfy import ComfyExtension, io, refusing, serve
 from .decode import VDiTDecode, VDiTDecodeVideo
 from .depth import VDiTDepthControl
@@ -36,6 +38,10 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTDecode,
     VDiTDecodeVideo,
     VDiTCameraPath,
+    VDiTWalk,
+    VDiTCameraFrom3D,
+    VDiTWanCameraEmbedding,
+    VDiTCameraRender,
     VDiTDepthControl,
     VDiTFlowControl,
     VDiTMotionBrush,

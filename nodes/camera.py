@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from ..control.camera import CameraPath
 
 DIRECTIONS = ("camera to world", "world to camera")  # as control.camera_files has them; importing that costs torch
+CAMERA_AXES = ("OpenCV", "OpenGL")
 AS_IN_FILE = "as the file says"
+AXES_TAKEN = (
+    "{}: its matrices do not say which axes the camera has; OpenCV's were taken (y down, z forward): choose axes"
+)
 LARGEST_FILE = 20_000_000  # bytes; 1001 poses as JSON are 0.4 MB
 TOOLTIPS = {
     "preset": "The move, unless path or file gives another. Amount 1 of "
@@ -39,6 +43,9 @@ TOOLTIPS = {
     "path or preset decides.",
     "direction": "What the matrices of `file` do, for lines of 12 or 16 numbers, which do not say: KITTI's are camera "
     "to world.",
+    "axes": "How the matrices of `file` name a camera's axes, for lines of 12 or 16 numbers, which do not say. OpenCV: "
+    "y down, z forward. OpenGL, as in Blender and NeRF: y up, z back. Left open, they are taken as OpenCV, with a "
+    "remark.",
     "camera": "A path that comes first; this one continues from where it ends, at its zoom. Strength, start and end "
     "are this node's.",
     "-> camera": "The path, for VDiT Encode Conditioning.",
@@ -66,6 +73,7 @@ class VDiTCameraPath(io.ComfyNode):
             VDiTCamera.Input("camera", optional=True),
             # Later additions come last: workflow files store widget values by position.
             io.Combo.Input("direction", options=[AS_IN_FILE, *DIRECTIONS], default=AS_IN_FILE),
+            io.Combo.Input("axes", options=[AS_IN_FILE, *CAMERA_AXES], default=AS_IN_FILE, optional=True),
         ]
         outputs = {"camera": VDiTCamera, "plot": io.Image, "json": io.String}
         return node_schema(cls, "VDiT Camera Path", inputs, outputs, TOOLTIPS)
@@ -91,20 +99,23 @@ class VDiTCameraPath(io.ComfyNode):
         end: float,
         camera: CameraPath | None = None,
         direction: str = AS_IN_FILE,
+        axes: str = AS_IN_FILE,
     ) -> io.NodeOutput:
         import torch
 
-        from ..control.camera_files import to_json
+        from ..control.camera_files import leaves_axes_open, to_json
         from ..control.camera_plot import MISSING, plot
         from ..control.fit import with_span
         from ..control.moves import move
 
-        made = path_of(path, file, direction, fov_deg, frames)
+        made = path_of(path, file, direction, fov_deg, frames, axes)
         if made is None:
             made = move(preset, amount, easing, frames, fov_deg, distance, look_down_deg)
         made = with_span(made if camera is None else camera.then(made), strength, start, end)
         drawn = plot(made)
         remarks = [] if drawn is not None else [MISSING]
+        if file.strip() and axes == AS_IN_FILE and leaves_axes_open(_text(file.strip().partition("#")[0])):
+            remarks.append(AXES_TAKEN.format(file.strip()))
         drawn = torch.ones(1, 64, 64, 3) if drawn is None else drawn
         return io.NodeOutput(made, drawn, to_json(made), ui=shown("VDiT Camera Path", remarks))
 
@@ -113,7 +124,9 @@ class VDiTCameraPath(io.ComfyNode):
         return file_mark(file.partition("#")[0])
 
 
-def path_of(path: str, file: str, direction: str, fov_deg: float, frames: int) -> CameraPath | None:
+def path_of(
+    path: str, file: str, direction: str, fov_deg: float, frames: int, axes: str = AS_IN_FILE
+) -> CameraPath | None:
     """The path of drawn keys or of a file in the input folder; None: none. Raises ControlError, OSError."""
     from ..control.camera_files import from_text
     from ..control.moves import from_keys, keys_of
@@ -125,7 +138,7 @@ def path_of(path: str, file: str, direction: str, fov_deg: float, frames: int) -
     if file.strip():
         name, _, one = file.strip().partition("#")
         given = direction if direction in DIRECTIONS else None
-        return from_text(_text(name), name, fov_deg, frames, given, one)
+        return from_text(_text(name), name, fov_deg, frames, given, one, axes if axes in CAMERA_AXES else None)
     return from_keys(keys, frames, fov_deg) if keys else None
 
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .comfy import check_interrupted, io, temp_folder, ui
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..world.drawing.film import Frame
+    from ..world.arrays import Floats
 
 SIDE = 480  # pixels of the longer side: nodes are seldom wider
 CRF = 20  # H.264 quality at which artefacts are not seen at this size
+
+
+class Frame(Protocol):
+    """A frame that is done: its number, from 0, and its colours [H, W, 3] in 0..1."""
+
+    @property
+    def index(self) -> int:
+        """From 0."""
+        ...
+
+    @property
+    def rgb(self) -> Floats:
+        """Colours."""
+        ...
 
 
 class MovingPicture:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import camera as cameras
-from . import scene_file
+from . import camera_render, camera_sources, scene_file
 from .comfy import IN_COMFYUI, input_file, native, save_place
 from .types import needs
 from .wired import Wired
 
 LEAST_FREE_BYTES = 4_000_000  # of a disk that is written to; 5 s of 832x480 in H.264 are about as much
+STRETCHING = ("VDiTCameraPath", "VDiTCameraFrom3D")  # their paths take any length, without a file of poses
 SIMULATED = "VDiTSimulateScene"  # the node whose scenes have a measured truth
 
 
@@ -55,10 +56,65 @@ def comfyui(node: Wired) -> None:
 
 def camera(node: Wired) -> None:
     """Raise ControlError or OSError for keys or a file that give no camera path."""
-    path, file, direction = (node.text(name, "") for name in ("path", "file", "direction"))
+    path, file, direction, axes = (node.text(name, "") for name in ("path", "file", "direction", "axes"))
     frames, fov_deg = node.number("frames"), node.number("fov_deg")
-    if path is not None and file is not None and direction is not None and frames and fov_deg:
-        cameras.path_of(path, file, direction, fov_deg, int(frames))
+    if None not in (path, file, direction, axes) and frames and fov_deg:
+        cameras.path_of(path or "", file or "", direction or "", fov_deg, int(frames), axes or "")
+
+
+def path_frames(node: Wired) -> int | None:
+    """Poses of the path that a node makes; None where it stretches, or is only known in a run. Raises ControlError."""
+    if node.kind == "VDiTWalk":
+        return _walked(node)
+    if node.kind != "VDiTCameraPath" or node.has("camera"):
+        return None
+    path, file, direction = (node.text(name, "") for name in ("path", "file", "direction"))
+    if not file or path is None or direction is None:
+        return None
+    made = cameras.path_of(path, file, direction, 40.0, 2)
+    return None if made is None or made.stretch else made.frames
+
+
+def walk(node: Wired) -> None:
+    """Raise ControlError for keys that are none."""
+    _walked(node)
+
+
+def _walked(node: Wired) -> int | None:
+    from ..control.walk import frames_of, read_walk
+
+    keys, unit, moves = (node.text(name) for name in ("keys", "unit", "moves"))
+    each, metres, degrees, fps = (node.number(name) for name in ("each", "metres", "degrees", "fps"))
+    if keys is None or unit is None or moves is None or not each or not fps:
+        return None
+    return frames_of(read_walk(keys, camera_sources.pace_of(unit, each, metres or 0.0, degrees or 0.0, moves, fps)))
+
+
+def embedding(node: Wired) -> None:
+    """Raise ControlError for a move beside a camera path, for neither, and for a path of another length."""
+    from ..control.fit import check_length
+
+    move, length, source = node.text("move"), node.number("length"), node.source("camera")
+    if move is not None:
+        camera_sources.check_move(move, node.has("camera"))
+    frames = None if source is None else path_frames(source)
+    if frames is not None and length:
+        check_length("the camera path", frames, int(length), "give a path with a pose for every frame")
+
+
+def render(node: Wired) -> None:
+    """Raise ControlError for sources that are missing, and for lengths and sizes that a model does not take."""
+    from ..control.render_targets import check_target
+
+    camera_render.check_sources(node.has("images"), node.has("depth"), node.has("scene"))
+    made_for, source = node.text("made_for"), node.source("camera")
+    width, height, frames = (node.number(name) for name in ("width", "height", "frames"))
+    fixed = None if source is None else path_frames(source)
+    if fixed is None and (source is None or source.kind not in STRETCHING or source.text("file", "")):
+        frames = 0.0  # it is known in a run
+    count = fixed or frames
+    if made_for is not None and width is not None and height is not None:
+        check_target(made_for, int(count) if count else None, int(width), int(height))
 
 
 def depth(node: Wired) -> None:

@@ -9,6 +9,7 @@ from .comfy import device_room, main_room, model_path
 from .load import files_of
 from .lora import EXPERTS
 from .lora import FOLDER as LORAS
+from .preflight_files import path_frames
 from .wired import Wired
 
 if TYPE_CHECKING:
@@ -152,6 +153,10 @@ def lengths(node: Wired) -> None:
     frames = source.number(COUNTED[source.kind]) if source is not None and source.kind in COUNTED else None
     if frames:
         check_length("the flow", int(frames), made[1].frames, f"give {made[1].frames - 1} steps")
+    camera = shot.source("camera")
+    poses = path_frames(camera) if camera is not None and camera.number("strength", 1.0) else None
+    if poses is not None:
+        check_length("the camera path", poses, made[1].frames, "give a path with a pose for every frame")
 
 
 def room(node: Wired) -> None:

@@ -18,6 +18,14 @@ SPAN = {"strength": 1.0, "start": 0.0, "end": 1.0}
 DRAWN = {"path": "", "file": "", "direction": "as the file says"}
 LENS = {"preset": "orbit", "amount": 1.0, "easing": "smooth", "fov_deg": 40.0, "distance": 7.0, "look_down_deg": 8.0}
 FLOW = {"how": "branch", "join": "carried", "distance": 10.0, "full_pixels": 10.0, **SIZE, **SPAN}
+WALK = {
+    "unit": "latent frames", "each": 4.0, "metres": 0.08, "degrees": 3.0, "moves": "as the camera looks", "fps": 24.0,
+    "fov_deg": 40.0,
+}  # fmt: skip
+RENDER = {
+    "made_for": "VACE", "width": 64, "height": 64, "frames": 5, "near": 1.0, "far": 9.0, "fov_deg": 0.0,
+    "holes": "as the model wants", "grow": 0, "edge": 0.04,
+}  # fmt: skip
 SIMULATED = {"family": "arc", "seed": 1, "split": "test", "frames": 9, "fps": 8.0, "camera_move": "still", **SIZE}
 
 
@@ -75,6 +83,9 @@ def files(base: Path) -> None:
     (source / "broken.png").write_bytes(b"no picture at all")
     (source / "broken.mp4").write_bytes(b"no video at all")
     (source / "path.txt").write_text("these are words\n")
+    (source / "tum.txt").write_text("".join(f"{t} 0 0 {t} 0 0 0 1\n" for t in range(9)))
+    (source / "nan.txt").write_text("0 0 0 0 0 0 0 1\n1 nan 0 0 0 0 0 1\n")
+    (source / "scaled.txt").write_text("2 0 0 0 0 2 0 0 0 0 2 0\n")
     (source / "depth.txt").write_text("1 2 3")
     (source / "robot.xml").write_text('<mujoco><asset><mesh name="a" file="missing.obj"/></asset></mujoco>')
     (source / "scene.json").write_text('{"vdit_scene": ')
@@ -97,6 +108,16 @@ def cases() -> dict[str, Case]:
 
     def shot(kind: str, name: str, **inputs: object) -> dict:
         return edited(**{name: node(kind, **inputs)}, shot={name: [name, 0]})
+
+    def render(**inputs: object) -> dict:
+        return {
+            "picture": picture,
+            "depth": node(
+                "VDiTDepthControl", images=["picture", 0], reading="metres", near=1.0, far=2.0, file="", **SIZE, **SPAN
+            ),
+            "camera": node("VDiTCameraPath", frames=5, **LENS, **SPAN, **DRAWN),
+            "render": node("VDiTCameraRender", camera=["camera", 0], **RENDER | inputs),
+        }  # fmt: skip
 
     def brush(frames: int, strokes: str = "") -> dict:
         return edited(
@@ -172,6 +193,45 @@ def cases() -> dict[str, Case]:
         ),
         "camera without keys": Case(
             shot("VDiTCameraPath", "camera", frames=5, **LENS, **SPAN, **DRAWN | {"path": "[]"}), "camera", "path"
+        ),
+        "camera file of NaN": Case(
+            shot("VDiTCameraPath", "camera", frames=5, **LENS, **SPAN, **DRAWN | {"file": "nan.txt"}), "camera", "NaN"
+        ),
+        "camera file that scales": Case(
+            shot(
+                "VDiTCameraPath", "camera", frames=5, **LENS, **SPAN,
+                **DRAWN | {"file": "scaled.txt", "direction": "camera to world"},
+            ),
+            "camera", "no rotation",
+        ),
+        "camera file of another length": Case(
+            shot("VDiTCameraPath", "camera", frames=5, **LENS, **SPAN, **DRAWN | {"file": "tum.txt"}),
+            "sample", "camera path is for 9 frames",
+        ),
+        "walk of unknown keys": Case(shot("VDiTWalk", "camera", keys="w-3, x-2", **WALK), "camera", "step 2"),
+        "walk of another length": Case(
+            shot("VDiTWalk", "camera", keys="w-3", **WALK), "sample", "camera path is for 13 frames"
+        ),
+        "walk to a model without a camera": Case(
+            edited(model=wan, camera=node("VDiTWalk", keys="w-1", **WALK), shot={"camera": ["camera", 0]}),
+            "shot", "does not read `camera`",
+        ),
+        "render of nothing": Case(render(), "render", "nothing is connected"),
+        "render without depth": Case(render(images=["picture", 0]), "render", "images without depth"),
+        "render of a length that the model does not take": Case(
+            render(images=["picture", 0], depth=["depth", 0], frames=6), "render", "choose 5 or 9"
+        ),
+        "render of a size that the model does not take": Case(
+            render(images=["picture", 0], depth=["depth", 0], made_for="LTX", frames=9, width=80), "render", "64 or 96"
+        ),
+        "embedding of nothing": Case(
+            {
+                "camera": node(
+                    "VDiTWanCameraEmbedding", move="the camera path", length=5, speed=1.0, lens="the path's", **SIZE
+                ),
+                "show": node("PreviewAny", source=["camera", 0]),
+            },
+            "camera", "none is connected",
         ),
         "depth without pictures": Case(
             shot("VDiTDepthControl", "depth", reading="brighter is nearer", near=0.0, far=0.0, file="", **SIZE, **SPAN),

@@ -8,7 +8,7 @@ import torch
 from fakes import decimals
 from vdit.control import ControlError
 from vdit.control.camera import CameraPath
-from vdit.control.camera_files import from_text, to_json
+from vdit.control.camera_files import from_text, leaves_axes_open, to_json
 from vdit.control.camera_plot import angles_deg, plot
 from vdit.control.depth import DepthMaps
 from vdit.control.flow import FlowField
@@ -185,6 +185,24 @@ def test_a_direction_that_contradicts_the_file_is_refused():
     for text in (entries, to_json(path)):
         with pytest.raises(ControlError, match="leave it"):
             from_text(text, "mine.json", direction="world to camera")
+
+
+@pytest.mark.parametrize("count, direction", [(12, "camera to world"), (16, "world to camera")])
+def test_axes_that_a_file_does_not_say_are_chosen(count, direction):
+    path = move("orbit", frames=5)
+    flipped = path.c2w @ torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=F64))
+    rows = flipped if direction == "camera to world" else torch.linalg.inv(flipped)
+    text = "\n".join(" ".join(map(str, row.flatten()[:count].tolist())) for row in rows)
+    read = from_text(text, direction=direction, axes="OpenGL")
+    assert torch.allclose(read.relative().c2w, path.c2w, atol=1e-9) and leaves_axes_open(text)
+
+
+@pytest.mark.parametrize("count, words", [(8, "lines of 8 numbers have OpenCV axes"), (0, "has axes of its own")])
+def test_axes_that_a_file_does_say_are_not_chosen(count, words):
+    text = " ".join(["0"] * 7 + ["1"]) if count else to_json(move("pan", frames=3))
+    assert not leaves_axes_open(text)
+    with pytest.raises(ControlError, match=words):
+        from_text(text, axes="OpenGL")
 
 
 def test_nerfstudio_poses_are_read():

@@ -1,4 +1,4 @@
-// The draft of VDiT Simulate, moving on its node: while it forms, and as a video that loops once it is done.
+// The draft of VDiT Simulate and the render of VDiT Camera Render, moving on their node: while it forms, and as a video that loops once it is done.
 import { html } from "./drawing.js";
 import { Screen, addressOf, giveScreen } from "./screen.js";
 
@@ -21,3 +21,4 @@ class MovingDraft extends Screen {
 }
 
 giveScreen("VDiT.MovingDraft", "VDiTSimulate", (node) => new MovingDraft(node));
+giveScreen("VDiT.MovingRender", "VDiTCameraRender", (node) => new MovingDraft(node));
