@@ -53,3 +53,13 @@ class VDiTConfig:
     def heads(self) -> int:
         """Attention heads."""
         return self.dim // HEAD_DIM
+
+    @property
+    def reads_camera(self) -> bool:
+        """Whether it has a module for a camera path."""
+        return self.camera_rays > 0
+
+    @property
+    def branches(self) -> int:
+        """Copies of the tokens that are kept beside the main path's in every block."""
+        return int(bool(self.vace_layers))

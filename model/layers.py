@@ -19,6 +19,13 @@ from .kv_cache import Place
 from .rope import apply_rope
 
 
+class CameraSignal(NamedTuple):
+    """What a world model's blocks read of the camera."""
+
+    signal: Tensor  # as its transformer's blocks expect it
+    strength: float  # 1: as trained
+
+
 class Layout(NamedTuple):
     """The token grid of a video, its rotary positions and its attention pattern."""
 
@@ -27,6 +34,7 @@ class Layout(NamedTuple):
     plan: BlockPlan | None = None  # None: full attention
     axes: tuple[Tensor, Tensor, int] | None = None  # axis_tables, where the fused kernels run
     past: Place | None = None  # of a causal rollout: the cache that this block reads and writes
+    camera: CameraSignal | None = None  # for blocks of world models that read it
 
 
 class Context(NamedTuple):
@@ -133,11 +141,15 @@ class Block(nn.Module):
         frames = x.shape[1:3]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation + time).unsqueeze(2).unbind(3)
         y = layer_norm(x, self.norm1, scale_a, shift_a)
-        y = self.self_attn(y.flatten(1, 2), layout).unflatten(1, frames)
-        x, y = add_and_norm(x, y, gate_a, self.norm3)
+        x, y = self._attended(x, y, gate_a, layout)
         y = self.cross_attn(y.flatten(1, 2), context).unflatten(1, frames)
         x, y = add_and_norm(x, y, None, self.norm2, scale_f, shift_f)
         return add(x, feed_forward(y, self.ffn), gate_f)
+
+    def _attended(self, x: Tensor, y: Tensor, gate: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """x with the self-attention of y added, both [B, T, S, D], and the norm of that for cross-attention."""
+        y = self.self_attn(y.flatten(1, 2), layout).unflatten(1, x.shape[1:3])
+        return add_and_norm(x, y, gate, self.norm3)
 
 
 def add_and_norm(

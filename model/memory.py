@@ -23,7 +23,7 @@ def activation_bytes(config: VDiTConfig, grid: Sequence[int], batch: int = 1, it
     quarter of the feed-forward's hidden tokens. Fused kernels need less.
     """
     tokens = batch * prod(-(-n // p) for n, p in zip(grid, config.patch, strict=False))
-    branch = itemsize * bool(config.vace_layers)  # the branch's tokens are alive together with the main path's
+    branch = itemsize * config.branches  # a branch's tokens are alive together with the main path's
     attention = config.dim * (21 + itemsize + branch)
     feed = config.dim * (3 * itemsize + branch) + config.ffn_dim * itemsize // 4
     return tokens * max(attention, feed)

@@ -6,18 +6,27 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import log, prod
-from typing import Any
+from typing import Any, Literal
 
 from .config import VDiTConfig
 from .errors import UnknownVariantError
+from .worlds.config import LINGBOT_CHANNELS, LINGBOT_RAYS, DreamXConfig, LingBotConfig, SkyReelsConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 CLIP_DIM, CLIP_TOKENS = 1280, 257  # ViT-H/14, the features before its last layer
 MODULES = {  # first parts of the tensor names of all supported transformers
     "patch_embedding", "text_embedding", "time_embedding", "time_projection", "blocks", "head", "img_emb", "ref_conv",
-    "control_adapter", "vace_patch_embedding", "vace_blocks", "delta_embedder",
+    "control_adapter", "vace_patch_embedding", "vace_blocks", "delta_embedder", "patch_embedding_wancamctrl",
+    "c2ws_hidden_states_layer1", "c2ws_hidden_states_layer2", "fps_embedding", "fps_projection",
 }  # fmt: skip
+FamilyName = Literal["vdit", "wan", "lingbot", "dreamx", "skyreels"]
+CONFIGS: dict[FamilyName, type[VDiTConfig]] = {
+    "wan": VDiTConfig, "lingbot": LingBotConfig, "dreamx": DreamXConfig, "skyreels": SkyReelsConfig,
+}  # fmt: skip
+_LINGBOT, _DREAMX, _SKYREELS = (  # tensors by which world models are known
+    "patch_embedding_wancamctrl.weight", "blocks.0.cam_self_attn.q_proj.weight", "fps_embedding.weight",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,16 @@ class Variant:
     title: str
     config: VDiTConfig
     codec: str  # "wan2.1" or "wan2.2"
-    task: str  # "t2v", "i2v", "flf2v", "ti2v", "vace", "control", "camera" or "flowmap"
+    task: str  # "t2v", "i2v", "flf2v", "ti2v", "vace", "control", "camera", "flowmap", or the name of a world model
     defaults: dict[str, Any]  # as released; guidance_low and boundary where there are two experts
     experts: bool = False  # two files, for high and for low noise, which their tensors do not tell apart
     needs: tuple[str, ...] = ()
+    family: FamilyName = "wan"  # whose strategy it follows, see pipeline.family
+
+    @property
+    def holds_frames(self) -> bool:
+        """Whether known frames stand among the others, with a noise level of their own."""
+        return self.task in ("ti2v", "dreamx", "skyreels")
 
     def of(self, config: VDiTConfig) -> Variant:
         """The same variant in other sizes."""
@@ -74,7 +89,7 @@ def config_of(shapes: Shapes) -> VDiTConfig:
     if bool(image) != ("blocks.0.cross_attn.k_img.weight" in shapes):
         raise UnknownVariantError("img_emb and cross_attn.k_img come together; one of them is missing")
     try:
-        return VDiTConfig(
+        return CONFIGS[_family(shapes, patch)](
             dim=patch[0], ffn_dim=ffn[0], layers=layers, in_channels=patch[1], out_channels=head[0] // prod(patch[2:]),
             text_dim=text[1], text_len=512, freq_dim=time[1], patch=patch[2:],
             image_dim=image[0] if image else 0, image_tokens=places[1] if places else 0,
@@ -86,6 +101,28 @@ def config_of(shapes: Shapes) -> VDiTConfig:
         )  # fmt: skip
     except (ValueError, IndexError, KeyError) as e:
         raise UnknownVariantError(f"a transformer of the Wan family whose sizes do not fit together: {e}") from e
+
+
+def _family(shapes: Shapes, patch: tuple[int, ...]) -> FamilyName:
+    """The family of a transformer, by the modules that only one has; patch: the shape of its patch embedding."""
+    if _LINGBOT in shapes:
+        rays, wanted = shapes[_LINGBOT][1], LINGBOT_CHANNELS * LINGBOT_RAYS**2 * prod(patch[2:])
+        if rays != wanted:
+            raise UnknownVariantError(
+                f"a LingBot-World model that reads {rays} numbers of each token's camera, where LingBot-World-Base "
+                f"(Cam) reads {wanted}: those that also read actions are not supported, load lingbot-world-base-cam"
+            )
+        return "lingbot"
+    if _DREAMX in shapes:
+        width = shapes[_DREAMX][0]
+        if width != patch[0]:
+            raise UnknownVariantError(
+                f"a DreamX-World model whose camera attention is {width} wide, where DreamX-World-5B-Cam's is as wide "
+                f"as the model, {patch[0]}: the autoregressive DreamX-World-5B makes a video block by block and is not "
+                "supported, load DreamX-World-5B-Cam"
+            )
+        return "dreamx"
+    return "skyreels" if _SKYREELS in shapes else "wan"
 
 
 def _count(shapes: Shapes, module: str) -> int:
@@ -102,11 +139,14 @@ def _count(shapes: Shapes, module: str) -> int:
 def _structure(c: VDiTConfig) -> tuple:
     """The fields by which variants differ, whatever their width and depth."""
     branches = c.image_dim > 0, c.image_tokens, c.ref_channels, c.camera_rays, c.vace_channels, c.flow_map
-    return c.in_channels, c.out_channels, *branches
+    return type(c), c.in_channels, c.out_channels, *branches
 
 
 def _describe(c: VDiTConfig) -> str:
     parts = {
+        "the camera of LingBot-World": isinstance(c, LingBotConfig),
+        "the cameras of DreamX-World": isinstance(c, DreamXConfig),
+        "the frame rate of SkyReels-V2": isinstance(c, SkyReelsConfig),
         "image branch": c.image_dim, "first and last frame": c.image_tokens, "reference convolution": c.ref_channels,
         "camera adapter": c.camera_rays, "VACE branch": c.vace_channels, "flow map": c.flow_map,
     }  # fmt: skip
@@ -140,6 +180,7 @@ def _variant(
     task: str,
     defaults: dict[str, Any],
     vace_every: int = 0,
+    family: FamilyName = "wan",
     **modules: int,
 ) -> Variant:
     """channels: of the input; vace_every: distance of the blocks that the VACE branch adds to.
@@ -151,7 +192,7 @@ def _variant(
     if vace_every:
         optional |= dict(vace_channels=96, vace_layers=tuple(range(0, layers, vace_every)))
     latent, codec = (48, "wan2.2") if size == "5B" else (16, "wan2.1")
-    config = VDiTConfig(
+    config = CONFIGS[family](
         dim=dim,
         ffn_dim=ffn_dim,
         layers=layers,
@@ -163,7 +204,7 @@ def _variant(
     )
     experts = "boundary" in defaults
     needs = (_VAE[codec], _TEXT, *([_CLIP] if config.image_dim else []), *([_PAIR] if experts else []))
-    return Variant(name, title, config, codec, task, dict(defaults), experts, needs)
+    return Variant(name, title, config, codec, task, dict(defaults), experts, needs, family)
 
 
 VARIANTS: dict[str, Variant] = {v.name: v for v in (
@@ -199,4 +240,14 @@ VARIANTS: dict[str, Variant] = {v.name: v for v in (
     _variant("fun-camera-5b", "Wan 2.2 Fun-Camera 5B", "5B", 100, "camera", _FUN | _5B, camera_rays=16),
     *(_variant(f"anyflow-{size.lower()}", f"AnyFlow student of Wan 2.1 T2V-{size}", size, 16, "flowmap",
                _BASE | dict(steps=4, guidance=1.0, solver="euler"), flow_map=True) for size in ("1.3B", "14B")),
+    # Robbyant/lingbot-world, wan/configs/wan_i2v_A14B.py and the commands of its README
+    _variant("lingbot-world-cam", "LingBot-World-Base (Cam)", "14B", 36, "lingbot",
+             _BASE | dict(steps=70, shift=10.0, guidance_low=5.0, boundary=0.947, frames=161), family="lingbot"),
+    # AMAP-ML/DreamX-World, inference_README.md and inference_dreamx5b.py: diffusers' Euler, whose shift is the config's
+    _variant("dreamx-world-5b-cam", "DreamX-World-5B-Cam", "5B", 48, "dreamx",
+             _BASE | _5B | dict(guidance=3.0, solver="euler"), family="dreamx"),
+    # SkyworkAI/SkyReels-V2, generate_video_df.py
+    _variant("skyreels-v2-df-1.3b", "SkyReels-V2 Diffusion Forcing 1.3B", "1.3B", 16, "skyreels",
+             _BASE | dict(steps=30, shift=8.0, guidance=6.0, fps=24.0, frames=97, width=960, height=544),
+             family="skyreels"),
 )}  # fmt: skip

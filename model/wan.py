@@ -14,7 +14,7 @@ from ..kernels.plan import BlockPlan, Pattern, plan
 from .config import HEAD_DIM, VDiTConfig
 from .functional import Linear, add, patchify
 from .kv_cache import KVCache
-from .layers import Block, CameraAdapter, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
+from .layers import Block, CameraAdapter, CameraSignal, Context, Head, ImageEmbedding, Layout, VaceBlock, sinusoid
 from .rope import axis_tables, rope_table
 from .transformer import Transformer
 
@@ -49,7 +49,7 @@ class WanTransformer(Transformer):
         if c.flow_map:
             self.delta_embedder = nn.Sequential(Linear(c.freq_dim, c.dim), nn.SiLU(), Linear(c.dim, c.dim))
         self.time_projection = nn.Sequential(nn.SiLU(), Linear(c.dim, 6 * c.dim))
-        self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
+        self.blocks = nn.ModuleList(self._block() for _ in range(c.layers))
         self.head = Head(c)
         if c.image_dim:
             self.img_emb = ImageEmbedding(c)
@@ -103,15 +103,16 @@ class WanTransformer(Transformer):
         if past is not None and reference is not None:
             raise ValueError("a reference picture stands before the video, where a causal rollout has no place for it")
         tokens = self._embed(x, sigma, grid, 0 if past is None else past.first, **own)  # [B, T, S, D]
+        signal = None
         if camera is not None:
-            tokens = add(tokens, self.control_adapter(camera.to(tokens.dtype)), camera_scale)
+            tokens, signal = self._see(tokens, camera, camera_scale)
         time = self._embed_time(sigma, target)  # [B, T or 1, D]
         if reference is not None:
             grid, tokens, time = self._prepend_reference(reference, grid, tokens, time)
         conditions = (
-            self.time_projection(time).unflatten(-1, (6, c.dim)),
+            self._modulation(time, **own),
             self._context(context, image, text_cache),
-            self._layout(grid, tokens, past),
+            self._layout(grid, tokens, past)._replace(camera=signal),
         )
         branch: dict[int, VaceBlock] = {}
         hints: list[Tensor] = []
@@ -141,6 +142,18 @@ class WanTransformer(Transformer):
     def _own_modules(self) -> dict[str, nn.Module]:
         """A subclass's modules by name. Registered before the VACE branch: a bundle's digest depends on the order."""
         return {}
+
+    def _block(self) -> Block:
+        """A new block of the main path."""
+        return Block(self.config)
+
+    def _see(self, tokens: Tensor, camera: Tensor, strength: float) -> tuple[Tensor, CameraSignal | None]:
+        """The tokens with the camera added, and what of it each block reads."""
+        return add(tokens, self.control_adapter(camera.to(tokens.dtype)), strength), None
+
+    def _modulation(self, time: Tensor, **own: Tensor | None) -> Tensor:
+        """Embedded noise levels [B, T or 1, D] -> shift, scale and gate of the blocks [B, T or 1, 6, D]."""
+        return self.time_projection(time).unflatten(-1, (6, self.config.dim))
 
     def _embed(self, x: Tensor, sigma: Tensor, grid: TokenGrid, first: int, **own: Tensor | None) -> Tensor:
         """Latents x [B, C, T, h, w] -> tokens [B, T, S, D]; first: the number of x's first frame."""

@@ -19,7 +19,7 @@ from .text import TextEncoder
 from .transformer import Transformer
 
 if TYPE_CHECKING:
-    from .variants import Variant
+    from .variants import FamilyName, Variant
 
 PARTS = ("transformer", "codec", "text", "dynamics")
 MISSING = {
@@ -40,11 +40,11 @@ class WorldModel:
     text: TextEncoder | None
     defaults: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS))  # of sampling, see defaults.py
     facts: dict[str, Any] = field(default_factory=dict)  # how it was trained, or what it was loaded from
-    variant: Variant | None = None  # set if and only if family is "wan"
+    variant: Variant | None = None  # set if and only if family is not "vdit"
     dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     gate: PictureGate | None = None  # where object dynamics may be asked; None: everywhere
-    family: Literal["vdit", "wan"] = "vdit"
+    family: FamilyName = "vdit"
     title: str = "the model"  # in messages
 
     @property

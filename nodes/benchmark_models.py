@@ -65,7 +65,7 @@ def contestant(
 def supported_controls(model: WorldModel) -> list[str]:
     """Those of CONTROLS that this checkpoint has modules for."""
     branch = bool(model.config.vace_channels)
-    has = {"camera": bool(model.config.camera_rays), "depth": branch, "flow": branch}
+    has = {"camera": model.config.reads_camera, "depth": branch, "flow": branch}
     return [name for name in CONTROLS if has[name]]
 
 

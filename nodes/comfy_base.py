@@ -68,7 +68,7 @@ class NativeBase(WAN21_Vace, WAN21_Camera):
         """Takes from the model around the transformer what a sampler asks for."""
         native = WAN_FORMATS.get(world.variant.codec) if world.variant else None
         self.latent_format = native() if native else CodecFormat(world.codec)
-        self.time_by_frame = world.variant is None or world.variant.task == "ti2v"
+        self.time_by_frame = world.variant is None or world.variant.holds_frames
 
     def memory_required(self, input_shape: list[int], cond_shapes: dict = {}) -> float:  # noqa: B006  as ComfyUI's
         """Bytes besides the weights for latents of this shape; ComfyUI's signature."""

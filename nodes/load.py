@@ -101,7 +101,7 @@ class VDiTLoadModel(io.ComfyNode):
         )
         if attention != AUTO:
             model.transformer.attention = (attention, window)
-        return io.NodeOutput(model, ui=reported(model.facts["loaded"]) if model.family == "wan" else None)
+        return io.NodeOutput(model, ui=reported(model.facts["loaded"]) if model.family != "vdit" else None)
 
     @classmethod
     def fingerprint_inputs(

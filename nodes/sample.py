@@ -123,7 +123,7 @@ class VDiTSample(io.ComfyNode):
         context = session.context(device, hooks)
         with cancellable(model):
             made = pipeline.generate(pipeline.Run(model, conditioning, clip, seed, asked, context, continuation))
-        if defaults_used or model.family == "wan":
+        if defaults_used or model.family != "vdit":
             lines.append(pipeline.described(made.settings, clip))
         if made.first_picture is not None:
             lines.append("Begun with a picture that was made of the words first")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..control.camera import CameraPath
 from ..control.conditioning import Conditioning, Shot
 from ..control.fit import MODULES, check_module, check_modules
 from ..control.pictures import cover
 from ..control.span import ControlError
+from ..control.world_cameras import check_one_lens
 from ..drafting import Draft
 from .inputs import BundledInputs, ModelInputs
 from .values import ClipSpec, Run
 from .wan_inputs import WanInputs
 from .wan_tasks import READERS, check_draft, check_task
+from .world_inputs import DreamXInputs, LingBotInputs, SkyReelsInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..model.config import VDiTConfig
-    from ..model.variants import Variant
+    from ..model.variants import FamilyName, Variant
     from ..model.world_model import WorldModel
 
 
@@ -27,7 +30,7 @@ class Described(Protocol):
     """A model as far as it must be known to say what it reads: loaded, or by the facts of its files' headers."""
 
     @property
-    def family(self) -> Literal["vdit", "wan"]:
+    def family(self) -> FamilyName:
         """Whose strategy it follows."""
         ...
 
@@ -144,7 +147,57 @@ class WanFamily(BundledFamily):
         return frames, None
 
 
-FAMILIES: dict[str, BundledFamily] = {"vdit": BundledFamily(), "wan": WanFamily()}
+class LingBotFamily(WanFamily):
+    """LingBot-World: a Wan I2V model that follows the rays of one lens; without a path its camera is free."""
+
+    def check_given(self, model: Described, given: Mapping[str, object], strength: float, draft: float) -> None:
+        """As WanFamily's, and no path that zooms."""
+        super().check_given(model, given, strength, draft)
+        _check_one_lens(model, given)
+
+    def inputs(self, run: Run) -> ModelInputs:
+        """As Wan I2V's, with rays."""
+        return LingBotInputs(run)
+
+
+class DreamXFamily(WanFamily):
+    """DreamX-World: TI2V-5B with the cameras of its frames, through one lens."""
+
+    def check_given(self, model: Described, given: Mapping[str, object], strength: float, draft: float) -> None:
+        """As WanFamily's, and no path that zooms."""
+        super().check_given(model, given, strength, draft)
+        _check_one_lens(model, given)
+
+    def scheduler(self, config: VDiTConfig) -> str:
+        """Its released code samples with diffusers' Euler."""
+        return "normal"
+
+    def inputs(self, run: Run) -> ModelInputs:
+        """As TI2V-5B's, with projections."""
+        return DreamXInputs(run)
+
+
+class SkyReelsFamily(WanFamily):
+    """SkyReels-V2 Diffusion Forcing: each frame may have a noise level of its own, so start pictures are held."""
+
+    def inputs(self, run: Run) -> ModelInputs:
+        """As TI2V-5B's, with a frame rate."""
+        return SkyReelsInputs(run)
+
+
+def _check_one_lens(model: Described, given: Mapping[str, object]) -> None:
+    camera = given.get("camera")
+    if isinstance(camera, CameraPath) and camera.strength and model.variant is not None:
+        check_one_lens(model.variant.title, camera)
+
+
+FAMILIES: dict[FamilyName, BundledFamily] = {
+    "vdit": BundledFamily(),
+    "wan": WanFamily(),
+    "lingbot": LingBotFamily(),
+    "dreamx": DreamXFamily(),
+    "skyreels": SkyReelsFamily(),
+}
 
 
 def family_of(model: WorldModel) -> BundledFamily:

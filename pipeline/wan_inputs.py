@@ -53,7 +53,7 @@ class WanInputs(ModelInputs):
     def at(self, progress: float, device: torch.device | str) -> dict[str, Any]:
         """See ModelInputs."""
         named: dict[str, Any] = {name: value for name, value in self.constant.items() if value is not None}
-        if self.rays and self.camera is not None and applies(self.camera, progress):
+        if self.config.reads_camera and self.camera is not None and applies(self.camera, progress):
             camera = self._once("camera", lambda: self._camera(self.rays), device)
             named |= {"camera": camera, "camera_scale": self.camera.strength}
         if self.task == "vace":
@@ -97,13 +97,16 @@ class WanInputs(ModelInputs):
         """TI2V-5B holds its first frames at sigma 0; models of the 2.1 codec read them beside the latents."""
         import torch
 
-        if self.start is None or self.space.spatial < 16:
+        if self.start is None or not self._holds():
             return None
         first = self._encoded(self.start)
         latent = torch.zeros(1, self.space.channels, *self.grid, device=self.device)
         latent[:, :, : first.shape[2]] = first
         held = torch.arange(latent.shape[2], device=self.device) < first.shape[2]
         return HeldFrames(latent, held, self.conditioning.strength)
+
+    def _holds(self) -> bool:
+        return self.space.spatial >= 16
 
     def _guidance(self) -> DraftGuidance | None:
         """The shot's draft, with the references of a VACE model in front and held pictures as they are."""

@@ -24,12 +24,20 @@ READS: dict[str, set[str]] = {  # by the task that a Wan model was trained for
     "vace": _START | {"end_image", "depth", "flow", "control_video", "control_mask", "reference_image"},
     "control": _START | {"depth", "control_video", "reference_image", "clip_vision_output"},
     "camera": _START | {"camera", "clip_vision_output"},
+    "lingbot": _START | {"camera"},
+    "dreamx": _START | {"camera"},
+    "skyreels": _START,
 }
-NEEDS: dict[str, tuple[str, ...]] = {"i2v": ("start_image",), "flf2v": ("start_image", "end_image")}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "i2v": ("start_image",),
+    "flf2v": ("start_image", "end_image"),
+    "lingbot": ("start_image",),  # without a path its camera is free
+    "dreamx": ("start_image", "camera"),
+}
 READERS = {  # models that read an input
     "start_image": "an I2V, FLF2V, TI2V-5B, VACE or Fun model",
     "end_image": "an I2V, FLF2V or VACE model",
-    "camera": "a Fun-Camera model",
+    "camera": "a Fun-Camera, LingBot-World or DreamX-World model",
     "depth": "a VACE or Fun-Control model",
     "flow": "a VACE model, or set how to “warped noise” on VDiT Flow Control, which every model follows",
     "control_video": "a VACE or Fun-Control model",
@@ -62,18 +70,24 @@ def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object]
         needs += ["clip_vision_output"] + ["clip_vision_output_end"] * (config.image_tokens > 0)
     for name in needs:
         if name not in wired and not (name == "start_image" and "draft" in wired):  # a draft begins with it
-            made = "made with ComfyUI's CLIPVisionLoader (clip_vision_h) and CLIP Vision Encode"
-            raise ControlError(f"{title} cannot do without `{name}`: wire it{f', {made}' * ('clip' in name)}")
+            raise ControlError(f"{title} cannot do without `{name}`: wire it{_made_with(name)}")
     if {"control_mask"} <= wired and not {"control_video", "depth", "flow"} & wired:
         raise ControlError(
             "control_mask says what of a video is to be made anew; wire the video to `control_video` too"
         )
     if task == "control" and {"control_video", "depth"} <= wired:
         raise ControlError(f"{title} follows one control: wire `control_video` or `depth`, not both")
-    if 0 < strength < 1 and task != "ti2v" and {"start_image", "end_image"} & wired:
+    if 0 < strength < 1 and not variant.holds_frames and {"start_image", "end_image"} & wired:
         raise ControlError(f"strength is {strength:g}, but {title} holds its pictures wholly: set it to 1")
     if task == "control" and "depth" in wired and (depth := cast(DepthMaps, given["depth"])).strength < 1:
         raise ControlError(f"the strength of depth is {depth.strength:g}, but {title} follows it wholly: set it to 1")
+
+
+def _made_with(name: str) -> str:
+    """Which node makes an input that a model needs; nothing for pictures."""
+    if name == "camera":
+        return ", from VDiT Camera Path (its preset static holds the camera still)"
+    return ", made with ComfyUI's CLIPVisionLoader (clip_vision_h) and CLIP Vision Encode" if "clip" in name else ""
 
 
 def check_draft(title: str, strength: float) -> None:

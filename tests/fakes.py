@@ -14,7 +14,9 @@ from vdit.model.config import VDiTConfig
 from vdit.model.defaults import DEFAULTS, STUDENT_DEFAULTS
 from vdit.model.text import WordEncoder
 from vdit.model.vdit import VDiT, init_weights
+from vdit.model.wan import WanTransformer
 from vdit.model.world_model import WorldModel
+from vdit.model.worlds import transformer_of
 
 if TYPE_CHECKING:
     from vdit.world.families.clip import Clip
@@ -49,9 +51,9 @@ def random_world_model(
     return model
 
 
-def random_transformer(config: VDiTConfig) -> VDiT:
+def random_transformer(config: VDiTConfig) -> WanTransformer:
     """No weight is zero: in a fresh transformer many are, and a wrong name or shape would not show."""
-    model = init_weights(VDiT(config), 0)
+    model = init_weights(VDiT(config) if type(config) is VDiTConfig else transformer_of(config), 0)
     generator = torch.Generator().manual_seed(1)
     for p in model.parameters():
         p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)

@@ -54,11 +54,9 @@ ADDED = {  # what a message says -> tensors named as in the code that model/file
         "blocks.0.cam_encoder.bias": (1536,),
         "blocks.0.projector.weight": (1536, 1536),
     },
-    "SkyReels-V2 Diffusion Forcing": {
-        "fps_embedding.weight": (2, 1536),
-        "fps_projection.0.weight": (1536, 1536),
-        "fps_projection.2.weight": (9216, 1536),
-    },
+    "Matrix-Game": {"blocks.0.action_model.keyboard_embed.0.weight": (128, 4)},
+    "FastWan": {"blocks.0.to_gate_compress.weight": (1536, 1536), "blocks.0.to_gate_compress.bias": (1536,)},
+    "TurboDiffusion": {"blocks.0.self_attn.attn_op.local_attn.proj_l.weight": (128, 128)},
     "HuMo": {"audio_proj.audio_proj_glob_1.layer.weight": (512, 49920)},
     "Wan 2.2 Animate": {"face_adapter.fuser_blocks.0.k_norm.weight": (128,)},
     "Wan 2.2 S2V": {"casual_audio_encoder.encoder.final_linear.weight": (5120, 2560)},
@@ -70,6 +68,14 @@ def test_a_file_of_longcat_avatar_is_not_taken_for_one_of_wan(tmp_path):
     shapes = {f"blocks.0.{name}.weight": (8192 if "kv" in name else 4096, 4096) for name in names}
     message = told(make.sparse(tmp_path / "m.safetensors", shapes))
     assert "LongCat-Video" in message and "MultiTalk" not in message
+
+
+def test_hy_worldplay_is_told_from_hunyuan_video_by_its_actions(tmp_path):
+    names = ("double_blocks.0.img_attn_q", "txt_in.individual_token_refiner.blocks.0.self_attn_qkv", "action_in.mlp.0")
+    shapes = {f"{name}.weight": (2048, 2048) for name in names}
+    assert "HY-WorldPlay" in told(make.sparse(tmp_path / "m.safetensors", shapes))
+    del shapes["action_in.mlp.0.weight"]
+    assert "a Hunyuan Video model" in told(make.sparse(tmp_path / "m.safetensors", shapes))
 
 
 def told(path) -> str:

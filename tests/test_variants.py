@@ -9,12 +9,14 @@ from vdit.model.errors import UnknownVariantError
 from vdit.model.experts import Experts
 from vdit.model.variants import VARIANTS, detect
 from vdit.model.wan import WanTransformer, init_weights
+from vdit.model.worlds import transformer_of
 
 RELEASED = {  # billions of parameters and tensors of the released files
     "t2v-1.3b": (1.42, 825), "t2v-14b": (14.29, 1095), "t2v-a14b": (14.29, 1095), "i2v-14b": (16.39, 1303),
     "flf2v-14b": (16.40, 1304), "i2v-a14b": (14.29, 1095), "ti2v-5b": (5.00, 825), "vace-1.3b": (2.15, 1264),
     "vace-14b": (17.34, 1331), "fun-vace-a14b": (17.34, 1331), "fun-control-1.3b": (1.56, 985),
     "fun-camera-1.3b": (1.62, 989), "fun-camera-a14b": (14.79, 1101),
+    "lingbot-world-cam": (18.54, 1421), "dreamx-world-5b-cam": (6.13, 1125), "skyreels-v2-df-1.3b": (1.44, 830),
 }  # fmt: skip
 SAME = {"t2v-a14b": "t2v-14b", "fun-vace-a14b": "vace-14b"}  # one network, one name
 SMALL = dict(dim=128, ffn_dim=192, layers=4, text_dim=16)
@@ -22,7 +24,7 @@ SMALL = dict(dim=128, ffn_dim=192, layers=4, text_dim=16)
 
 def shapes(config: VDiTConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return {name: tuple(t.shape) for name, t in WanTransformer(config).state_dict().items()}
+        return {name: tuple(t.shape) for name, t in transformer_of(config).state_dict().items()}
 
 
 @pytest.mark.slow

@@ -114,10 +114,10 @@ def tiny(variant):
 
 def random_state(config, seed: int = 0) -> State:
     """Values of the sizes that trained weights have, for every tensor of a transformer."""
-    from vdit.model.wan import WanTransformer
+    from vdit.model.worlds import transformer_of
 
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in WanTransformer(config).state_dict().items()}
+        shapes = {name: value.shape for name, value in transformer_of(config).state_dict().items()}
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
 

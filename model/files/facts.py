@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,7 @@ from .quantized import stored_bytes
 from .weights import open_weights
 
 if TYPE_CHECKING:
-    from ..variants import Variant
+    from ..variants import FamilyName, Variant
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Grid:
 class ModelFacts:
     """A model before it is loaded. `weights`: bytes of its transformer; `least`: those always on its device."""
 
-    family: Literal["vdit", "wan"]
+    family: FamilyName
     title: str
     config: VDiTConfig
     space: Grid
@@ -55,11 +55,11 @@ class ModelFacts:
     def check_lora(self, path: Path, experts: Sequence[str]) -> None:
         """Raise CheckpointError for a LoRA of another model, from headers alone; experts: which of two get it."""
         from ..vdit import VDiT
-        from ..wan import WanTransformer
+        from ..worlds import transformer_of
         from .lora import check_loras
 
         with torch.device("meta"):
-            model = VDiT(self.config) if self.variant is None else WanTransformer(self.config)
+            model = VDiT(self.config) if self.variant is None else transformer_of(self.config)
         for expert in experts if self.variant is not None and self.variant.experts else ("high",):
             check_loras(model, [(path, 1.0)], expert)
 
@@ -119,7 +119,7 @@ def _wan(path: Path, low: Path | None, codec: Path | None, text: Path | None, to
             blocks[key] = blocks.get(key, 0) + size
     least = total - sum(blocks.values()) + 2 * max(blocks.values(), default=0)  # blocks are streamed, two at a time
     return ModelFacts(
-        "wan",
+        variant.family,
         variant.title,
         variant.config,
         Grid(latents.spatial, latents.temporal, len(latents.mean)),

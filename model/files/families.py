@@ -34,9 +34,8 @@ _LORA_FAMILIES = (
 # Modules that others added to Wan, whether the file holds them alone or with the whole transformer. The names are those
 # that published code looks for: ComfyUI's comfy/model_detection.py and comfy_extras/nodes_model_patch.py (Animate, S2V,
 # HuMo, MultiTalk, Uni3C), kijai/ComfyUI-WanVideoWrapper's nodes_model_loading.py (FantasyTalking, FantasyPortrait,
-# ReCamMaster, Lynx, SkyReels) and MeiGen-AI/MultiTalk's multitalk_model.py. Of SkyReels-V2 Diffusion Forcing only the
-# 1.3B file has a mark; the 14B ones hold the very tensors of Wan 2.1 T2V-14B (`inject_sample_info` is false in the
-# presets of diffusers' conversion).
+# ReCamMaster, Lynx) and MeiGen-AI/MultiTalk's multitalk_model.py. Mouse and keyboard, gates and
+# linear attention: hao-ai-lab/FastVideo, fastvideo/models/dits and scripts/checkpoint_conversion.
 _ADDED_TO_WAN = (
     ("face_adapter.", "Wan 2.2 Animate, a variant that is not supported"),
     ("casual_audio_encoder.", "Wan 2.2 S2V, a variant that is not supported"),
@@ -67,7 +66,21 @@ _ADDED_TO_WAN = (
         "ReCamMaster, Wan 2.1 T2V-1.3B with a camera encoder, a variant that is not supported. Camera paths are read "
         "by the Fun-Camera models",
     ),
-    ("fps_embedding.", "SkyReels-V2 Diffusion Forcing, Wan 2.1 with a frame rate, a variant that is not supported"),
+    (
+        ".action_model.",
+        "Matrix-Game, Wan with mouse and keyboard, a variant that is not supported. Camera paths are read by "
+        "LingBot-World-Base (Cam), DreamX-World-5B-Cam and the Fun-Camera models",
+    ),
+    (
+        ".to_gate_compress.",
+        "FastWan with gates of sparse attention (VSA), a variant that is not supported. Load a FastWan with full "
+        "attention, or a Wan model with a four-step LoRA",
+    ),
+    (
+        ".proj_l.",
+        "TurboDiffusion, Wan with sparse-linear attention, a variant that is not supported. Load a Wan model with a "
+        "four-step LoRA",
+    ),
 )
 _MODELS = (
     # LongCat-Video-Avatar has audio_cross_attn too; its text attention makes keys and values in one matrix.
@@ -84,6 +97,11 @@ _MODELS = (
     ("controlnet_", "a ControlNet of another family"),
     ("input_blocks.", "a Stable Diffusion or SDXL model, an image model of another family"),
     ("down_blocks.0.attentions", "a Stable Diffusion or SDXL model, an image model of another family"),
+    (
+        "action_in.",
+        "HY-WorldPlay, a Hunyuan Video model with actions, whose licence shuts users out. Camera paths are read by "
+        "LingBot-World-Base (Cam), DreamX-World-5B-Cam and the Fun-Camera models",
+    ),
     ("individual_token_refiner", "a Hunyuan Video model"),
     ("double_blocks.", "a Flux model"),
     ("single_transformer_blocks.", "a Flux model"),

@@ -17,7 +17,7 @@ from .sources import DTYPES
 from .weights import WeightFile
 
 # Wan computes these in float32, whatever the dtype of the rest; rounding them changes the picture.
-FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder)(\.|$)")
+FLOAT32 = re.compile(r"(^|\.)(norm\w*|modulation|time_embedding|time_projection|delta_embedder|fps_\w+)(\.|$)")
 
 
 SAMPLE = 256  # values at each end of a matrix: a page or less

@@ -18,6 +18,7 @@ from ..umt5 import WORDS, load_text_file, tokenizer_of, with_transformers_names
 from ..variants import VARIANTS, Variant, detect
 from ..wan import WanTransformer
 from ..world_model import WorldModel
+from ..worlds import transformer_of
 from .bundle import load_world_model
 from .families import Family, identify
 from .fill import check_names, fill
@@ -165,7 +166,7 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
     variant, facts = plan.variant, {"file": str(plan.weights.path), "loaded": plan.lines()}
     defaults = {**DEFAULTS, **variant.defaults}
     return WorldModel(
-        variant.config, transformer, codec, text, defaults, facts, variant, family="wan", title=variant.title
+        variant.config, transformer, codec, text, defaults, facts, variant, family=variant.family, title=variant.title
     )
 
 
@@ -211,7 +212,7 @@ def need_of(variant: Variant, weights: WeightFile, frames: int = 0, width: int =
 def on_meta(variant: Variant) -> WanTransformer:
     """The variant's transformer without any memory."""
     with torch.device("meta"):
-        return WanTransformer(variant.config)
+        return transformer_of(variant.config)
 
 
 def shapes_of(model: WanTransformer) -> dict[str, tuple[int, ...]]:
