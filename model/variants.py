@@ -180,7 +180,6 @@ def _variant(
     task: str,
     defaults: dict[str, Any],
     vace_every: int = 0,
-    family: FamilyName = "wan",
     **modules: int,
 ) -> Variant:
     """channels: of the input; vace_every: distance of the blocks that the VACE branch adds to.
@@ -188,6 +187,8 @@ def _variant(
     A boundary in the defaults makes it a pair of experts.
     """
     dim, ffn_dim, layers = _SIZES[size]
+    families: list[FamilyName] = [name for name in CONFIGS if name == task]
+    family = families[0] if families else "wan"
     optional: dict[str, Any] = {**modules}
     if vace_every:
         optional |= dict(vace_channels=96, vace_layers=tuple(range(0, layers, vace_every)))
@@ -242,12 +243,11 @@ VARIANTS: dict[str, Variant] = {v.name: v for v in (
                _BASE | dict(steps=4, guidance=1.0, solver="euler"), flow_map=True) for size in ("1.3B", "14B")),
     # Robbyant/lingbot-world, wan/configs/wan_i2v_A14B.py and the commands of its README
     _variant("lingbot-world-cam", "LingBot-World-Base (Cam)", "14B", 36, "lingbot",
-             _BASE | dict(steps=70, shift=10.0, guidance_low=5.0, boundary=0.947, frames=161), family="lingbot"),
+             _BASE | dict(steps=70, shift=10.0, guidance_low=5.0, boundary=0.947, frames=161)),
     # AMAP-ML/DreamX-World, inference_README.md and inference_dreamx5b.py: diffusers' Euler, whose shift is the config's
     _variant("dreamx-world-5b-cam", "DreamX-World-5B-Cam", "5B", 48, "dreamx",
-             _BASE | _5B | dict(guidance=3.0, solver="euler"), family="dreamx"),
+             _BASE | _5B | dict(guidance=3.0, solver="euler")),
     # SkyworkAI/SkyReels-V2, generate_video_df.py
     _variant("skyreels-v2-df-1.3b", "SkyReels-V2 Diffusion Forcing 1.3B", "1.3B", 16, "skyreels",
-             _BASE | dict(steps=30, shift=8.0, guidance=6.0, fps=24.0, frames=97, width=960, height=544),
-             family="skyreels"),
+             _BASE | dict(steps=30, shift=8.0, guidance=6.0, fps=24.0, frames=97, width=960, height=544)),
 )}  # fmt: skip

@@ -31,7 +31,8 @@ TOOLTIPS = {
     "video's first frames. At least 16x16 pixels; resized to cover the video's size and cropped to the centre; "
     "transparency is shown over white.",
     "end_image": "One picture that the video moves towards and ends with. Fitted like start_image.",
-    "camera": "How the camera moves, from VDiT Camera Path. The model needs a camera adapter.",
+    "camera": "How the camera moves, from VDiT Camera Path. The model needs a module for it (Fun-Camera, "
+    "LingBot-World, DreamX-World).",
     "depth": "Depth of every frame, from VDiT Depth Control. The model needs a control branch.",
     "flow": "Where the picture moves, from Motion Brush, Flow From Video or Flow Control. The model needs a control "
     "branch, or how set to warped noise on Flow Control.",

@@ -1,4 +1,4 @@
-"""The inputs of world models, where they are not those of Wan: cameras of latent frames, a frame rate, held pictures."""
+"""Inputs of world models where they are not those of Wan: cameras of latent frames, a frame rate, held pictures."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_a_second_expert_for_a_model_that_has_one(files):
 
 def test_a_camera_path_on_a_model_without_camera_adapter():
     variant = VARIANTS["t2v-1.3b"]
-    with pytest.raises(ControlError, match="Wan 2.1 T2V-1.3B does not read `camera`: load a Fun-Camera model"):
+    with pytest.raises(ControlError, match="Wan 2.1 T2V-1.3B does not read `camera`: load a Fun-Camera, LingBot-World"):
         check_task(variant, variant.config, {"camera": object()})
 
 

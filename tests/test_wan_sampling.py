@@ -16,10 +16,10 @@ from vdit.model.codec.autoencoder import WanCodec
 from vdit.model.errors import CheckpointError
 from vdit.model.experts import Experts
 from vdit.model.variants import VARIANTS
-from vdit.model.wan import WanTransformer
 from vdit.model.world_model import WorldModel
-from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, resolve
-from vdit.pipeline.wan_inputs import WanInputs, flow_pictures, folded_mask
+from vdit.model.worlds import transformer_of
+from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, family_of, resolve
+from vdit.pipeline.wan_inputs import flow_pictures, folded_mask
 from vdit.sampling import SampleOptions, sample, schedule
 
 from runs import encoded, latent_of
@@ -41,14 +41,15 @@ def world(name, with_codec=True, **sizes):
     variant = variant.of(replace(variant.config, text_dim=16, **sizes))
     transformers = []
     for seed in range(1 + variant.experts):
-        model = WanTransformer(variant.config)
+        model = transformer_of(variant.config)
         model.load_state_dict(make.random_state(variant.config, seed))
         transformers.append(model.requires_grad_(False).eval())
     transformer = Experts(*transformers, variant.defaults["boundary"]) if variant.experts else transformers[0]
     codec = codec_of(variant.codec[-3:]) if with_codec else None
     return WorldModel(
-        variant.config, transformer, codec, None, dict(variant.defaults), {}, variant, family="wan", title=variant.title
-    )
+        variant.config, transformer, codec, None, dict(variant.defaults), {}, variant, family=variant.family,
+        title=variant.title,
+    )  # fmt: skip
 
 
 def words(seed=0, length=6, width=16):
@@ -69,13 +70,17 @@ def encode(model, **given):
 
 
 def controls(model, **given):
-    return WanInputs(Run(model, encode(model, **given), ClipSpec(FRAMES, 64, 64)))
+    return family_of(model).inputs(Run(model, encode(model, **given), ClipSpec(FRAMES, 64, 64)))
 
 
 def camera():
     c2w = torch.eye(4).repeat(FRAMES, 1, 1)
     c2w[:, 0, 3] = torch.linspace(0, 1, FRAMES)
     return CameraPath(c2w, 40.0)
+
+
+def zoom():
+    return CameraPath(torch.eye(4).repeat(FRAMES, 1, 1), torch.linspace(30, 60, FRAMES))
 
 
 def depth(**span):
@@ -99,10 +104,14 @@ READ = {
     "fun-control-1.3b": {"start_image", "depth", "control_video", "reference_image", "clip_vision_output"},
     "fun-control-a14b": {"start_image", "depth", "control_video", "reference_image"},
     "fun-camera-1.3b": {"start_image", "camera", "clip_vision_output"}, "fun-camera-a14b": {"start_image", "camera"},
+    "lingbot-world-cam": {"start_image", "camera"}, "dreamx-world-5b-cam": {"start_image", "camera"},
+    "skyreels-v2-df-1.3b": {"start_image"},
 }  # fmt: skip
 NEEDED = {
     "i2v-14b": dict(start=picture(), clip_vision=clip()),
     "i2v-a14b": dict(start=picture()),
+    "lingbot-world-cam": dict(start=picture()),
+    "dreamx-world-5b-cam": dict(start=picture(), camera=camera()),
     "flf2v-14b": dict(start=picture(), end=picture(), clip_vision=clip(), clip_vision_end=clip()),
 }
 
@@ -132,6 +141,12 @@ def test_unsupported_controls_are_refused_by_name_and_the_rest_runs(name):
     [
         ("i2v-a14b", {}, "cannot do without `start_image`"),
         ("i2v-14b", dict(start=picture()), "cannot do without `clip_vision_output`.*clip_vision_h"),
+        ("lingbot-world-cam", {}, "cannot do without `start_image`"),
+        ("lingbot-world-cam", dict(start=picture(), strength=0.5), "strength is 0.5.*set it to 1"),
+        ("lingbot-world-cam", dict(start=picture(), camera=zoom()), "zooms, from 30 to 60 degrees.*Fun-Camera"),
+        ("dreamx-world-5b-cam", dict(camera=camera()), "cannot do without `start_image`"),
+        ("dreamx-world-5b-cam", dict(start=picture()), "cannot do without `camera`.*from VDiT Camera Path"),
+        ("dreamx-world-5b-cam", dict(start=picture(), camera=zoom()), "DreamX-World-5B-Cam.* knows one lens"),
         ("flf2v-14b", dict(start=picture(), clip_vision=clip()), "cannot do without `end_image`"),
         ("flf2v-14b", dict(start=picture(), end=picture(), clip_vision=clip()), "without `clip_vision_output_end`"),
         ("vace-1.3b", dict(control_mask=torch.ones(1, 64, 64)), "wire the video to `control_video`"),

@@ -8,6 +8,7 @@ import torch
 import wan_files as make
 from diffusers_twins import BASE, draw, relative
 from fakes import random_transformer
+from test_wan_sampling import FRAMES, SIZE, calls_of, camera, controls, encode, picture, world
 from torch import Tensor
 from torch.nn import functional as F
 from vdit.control.world_cameras import dreamx_projections, lingbot_rays
@@ -16,6 +17,9 @@ from vdit.model.files.inspect import inspect
 from vdit.model.files.load import load_model, on_meta, shapes_of
 from vdit.model.variants import VARIANTS, detect
 from vdit.model.worlds.config import DreamXConfig, LingBotConfig, SkyReelsConfig
+from vdit.pipeline import ClipSpec, Run, SamplerSettings, family_of, resolve
+
+from runs import latent_of
 
 GRID = (3, 4, 6)
 TOKENS = GRID[0], GRID[1] // 2, GRID[2] // 2
@@ -53,7 +57,9 @@ class ByHand:
             angles.append(place.flatten()[:, None].double() * 10000.0 ** -(torch.arange(0, size, 2) / size).double())
         angle = torch.cat(angles, 1)[None, :, None]
         a, b = x.double().unflatten(-1, (-1, 2)).unbind(-1)
-        return torch.stack((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), -1).flatten(-2).float()
+        return (
+            torch.stack((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), -1).flatten(-2).float()
+        )
 
     def self_attention(self, block: str, y: Tensor) -> Tensor:
         heads = (y.shape[0], y.shape[1], -1, 128)
@@ -293,7 +299,8 @@ def test_a_file_of_the_released_names_loads(name, form, tmp_path):
     if form == "sharded":
         path = make.sharded(tmp_path / "high_noise_model", state)
     else:
-        path = make.single(tmp_path / "m.safetensors", state, torch.float32, "model.diffusion_model." * (form == "prefix"))
+        prefix = "model.diffusion_model." * (form == "prefix")
+        path = make.single(tmp_path / "m.safetensors", state, torch.float32, prefix)
     model = load_model(path, path if variant.experts else None)
     assert (model.family, model.variant.name) == (variant.family, name) and model.config == variant.config
     found = getattr(model.transformer, "high", model.transformer).state_dict()
@@ -340,3 +347,60 @@ def test_their_relatives_are_named_and_refused(tmp_path):
 def test_sizes_stay_what_their_class_says():
     assert replace(LINGBOT, layers=2) != replace(BASE, in_channels=36, layers=2)
     assert LINGBOT.reads_camera and DREAMX.reads_camera and not SKYREELS.reads_camera
+
+
+# --- runs
+
+
+def test_lingbot_reads_rays_at_pixel_size_and_the_picture_beside_the_noise():
+    model = world("lingbot-world-cam")
+    named = controls(model, start=picture(), camera=camera()).at(0.0, "cpu")
+    assert named["camera"].shape == (1, 6, 3, 64, 64) and named["beside"].shape == (1, 20, 3, 8, 8)
+    assert named["camera_scale"] == 1.0
+    free = controls(model, start=picture()).at(0.0, "cpu")
+    assert "camera" not in free, "without a path its camera is free, as in its own code"
+
+
+def test_dreamx_holds_the_picture_and_reads_a_projection_for_each_latent_frame():
+    model = world("dreamx-world-5b-cam")
+    told = controls(model, start=picture(), camera=camera())
+    named = told.at(0.0, "cpu")
+    assert named["camera"].shape == (1, 16, 3, 1, 1) and "beside" not in named
+    assert told.held is not None and told.held.held.tolist() == [True, False, False]
+    first = named["camera"][0, :, 0, 0, 0].view(4, 4)
+    assert torch.equal(first[:, 3], torch.tensor([0.0, 0.0, 0.0, 1.0])), "the first camera is the world's axes"
+
+
+def test_a_path_applies_in_its_own_steps_and_at_its_strength():
+    model = world("lingbot-world-cam")
+    path = replace(camera(), strength=0.5, start=0.0, end=0.5)
+    told = controls(model, start=picture(), camera=path)
+    assert told.at(0.0, "cpu")["camera_scale"] == 0.5 and "camera" not in told.at(0.6, "cpu")
+
+
+@pytest.mark.parametrize("fps, rate", [(16.0, 0.0), (24.0, 1.0), (30.0, 1.0)])
+def test_skyreels_knows_two_rates(fps, rate):
+    model = world("skyreels-v2-df-1.3b")
+    run = Run(model, encode(model), ClipSpec(FRAMES, 64, 64, fps))
+    assert family_of(model).inputs(run).at(0.0, "cpu")["fps"].tolist() == [rate]
+
+
+def test_skyreels_holds_its_start_pictures_and_denoises_early_frames_first():
+    """Diffusion forcing: at a lag each frame is noisier than the one before it, and held ones have no noise."""
+    model = world("skyreels-v2-df-1.3b")
+    seen = calls_of(model.transformer)
+    told = encode(model, start=picture())
+    latent = latent_of(model, told, seed=1, frames=FRAMES, **SIZE, steps=4, frame_lag=0.5)
+    first = model.codec.normalize(model.codec.encode(picture()[None]))
+    assert torch.allclose(latent[:, :, :1], model.codec.denormalize(first), atol=1e-5)
+    assert all(not sigma[:, 0].any() and (sigma[:, 1] <= sigma[:, 2]).all() for _, sigma in seen)
+    assert any((sigma[:, 1] < sigma[:, 2]).all() for _, sigma in seen)
+
+
+def test_they_are_released_with_settings_of_their_own():
+    lingbot = resolve(world("lingbot-world-cam"), SamplerSettings())
+    assert (lingbot.steps, lingbot.shift, lingbot.guidance, lingbot.scheduler) == (70, 10.0, 5.0, "wan")
+    dreamx = resolve(world("dreamx-world-5b-cam"), SamplerSettings())
+    assert (dreamx.steps, dreamx.solver, dreamx.scheduler, dreamx.guidance) == (50, "euler", "normal", 3.0)
+    skyreels = resolve(world("skyreels-v2-df-1.3b"), SamplerSettings())
+    assert (skyreels.steps, skyreels.shift, skyreels.guidance) == (30, 8.0, 6.0)

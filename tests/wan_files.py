@@ -12,7 +12,7 @@ from torch import Tensor
 State = dict[str, Tensor]
 
 _TO_DIFFUSERS = (  # native part -> diffusers' part, in this order
-    ("self_attn.", "attn1."), ("cross_attn.", "attn2."), (".norm3.", ".norm2."), ("ffn.0.", "ffn.net.0.proj."),
+    (".self_attn.", ".attn1."), (".cross_attn.", ".attn2."), (".norm3.", ".norm2."), ("ffn.0.", "ffn.net.0.proj."),
     ("ffn.2.", "ffn.net.2."), (".q.", ".to_q."), (".k.", ".to_k."), (".v.", ".to_v."), (".o.", ".to_out.0."),
     (".k_img.", ".add_k_proj."), (".v_img.", ".add_v_proj."), (".norm_k_img.", ".norm_added_k."),
     ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),

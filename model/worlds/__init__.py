@@ -1,4 +1,4 @@
-"""Open world models beside Wan: a Wan transformer each, with modules of its own. Where a config becomes its transformer."""
+"""Open world models: Wan transformers with modules of their own. A config becomes its transformer here."""
 
 from __future__ import annotations
 

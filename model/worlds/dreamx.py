@@ -6,6 +6,8 @@ AMAP-ML/DreamX-World, models/wan_transformer3d.py: PropeSelfAttention; the proje
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,8 @@ class DreamXBlock(Block):
         camera = layout.camera
         if camera is None:
             return super()._attended(x, y, gate, layout)
+        if layout.past is not None:
+            raise ValueError("DreamX-World-5B-Cam sees all cameras at once: it cannot make a video block by block")
         y = y.flatten(1, 2)
         both = add(self.self_attn(y, layout), self.cam_self_attn(y, camera.signal, layout), camera.strength)
         return add_and_norm(x, both.unflatten(1, x.shape[1:3]), gate, self.norm3)
@@ -86,5 +90,5 @@ class DreamXTransformer(WanTransformer):
     def zero_optional_branches(self) -> None:
         """As WanTransformer's, and the cameras' attention adds nothing."""
         super().zero_optional_branches()
-        for block in self.blocks:
+        for block in cast("list[DreamXBlock]", self.blocks):
             nn.init.zeros_(block.cam_self_attn.out_proj.weight)

@@ -6,6 +6,7 @@ Robbyant/lingbot-world, wan/modules/model.py: WanModel, WanAttentionBlock. Tenso
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +42,9 @@ class LingBotTransformer(WanTransformer):
     """`camera` is rays [B, 6, T, 8h, 8w], see control.world_cameras.lingbot_rays; without it the blocks are Wan's."""
 
     config: LingBotConfig
+    patch_embedding_wancamctrl: Linear
+    c2ws_hidden_states_layer1: Linear
+    c2ws_hidden_states_layer2: Linear
 
     def _block(self) -> Block:
         return LingBotBlock(self.config)
@@ -70,6 +74,6 @@ class LingBotTransformer(WanTransformer):
     def zero_optional_branches(self) -> None:
         """As WanTransformer's, and the camera changes nothing."""
         super().zero_optional_branches()
-        for block in self.blocks:
+        for block in cast("list[LingBotBlock]", self.blocks):
             for layer in (block.cam_scale_layer, block.cam_shift_layer):
                 nn.init.zeros_(layer.weight)

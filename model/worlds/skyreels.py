@@ -6,6 +6,8 @@ those of its files. Each frame has a noise level of its own, which WanTransforme
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from ..functional import Linear
@@ -19,6 +21,8 @@ class SkyReelsTransformer(WanTransformer):
     """`fps` [B] is 0 for 16 frames a second and 1 for 24; without it the modulation is Wan's."""
 
     config: SkyReelsConfig
+    fps_embedding: nn.Embedding
+    fps_projection: nn.Sequential
 
     def _own_modules(self) -> dict[str, nn.Module]:
         dim = self.config.dim
@@ -38,4 +42,4 @@ class SkyReelsTransformer(WanTransformer):
     def zero_optional_branches(self) -> None:
         """As WanTransformer's, and the frame rate changes nothing."""
         super().zero_optional_branches()
-        nn.init.zeros_(self.fps_projection[2].weight)
+        nn.init.zeros_(cast(Linear, self.fps_projection[2]).weight)
