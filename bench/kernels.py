@@ -270,17 +270,17 @@ def cpu_attention(grid: Grid, heads: int, peak: float, rows: list[dict]) -> None
     for name, pattern in {**PATTERNS, "tiles 2x2x3": plans.sliding_tiles(2, 2, 3)}.items():
         plan = plans.plan(grid, pattern)
         print(f"\n{name}: {plan.explain()}", flush=True)
-        q, k, v = (to_tiles(t.detach().transpose(1, 2), plan.order_q) for t in x)
-        listed = plan.tensors, plan.block_q, plan.block_k, d**-0.5
-        out_tiles, lse = cpu.attention(q, k, v, *listed)
-        dout_tiles = torch.randn_like(out_tiles)
+        q, k, v = (t.detach().transpose(1, 2).contiguous() for t in x)
+        out_raster, lse = cpu.attention(q, k, v, plan.gathers, d**-0.5)
+        given = torch.randn_like(out_raster), q, k, v, out_raster, lse
         runs = {
-            "forward": partial(cpu.attention, q, k, v, *listed),
-            "backward": partial(cpu.attention_backward, dout_tiles, q, k, v, out_tiles, lse, *listed),
+            "forward": partial(cpu.attention, q, k, v, plan.gathers, d**-0.5),
+            "backward": partial(cpu.attention_backward, *given, plan.gathers, d**-0.5),
         }
+        tiles = [to_tiles(t, plan.order_q) for t in (out_raster, q, k, v)]
         for way, run in runs.items():
             taken, flop = seconds(run, device), (4.0 if way == "forward" else 10.0) * plan.visible * d * heads
-            wrong = error(out_tiles, q, k, v, plan) if way == "forward" else None
+            wrong = error(*tiles, plan) if way == "forward" else None
             rows.append(show(name, f"cpu {way}", taken, wrong, plan.density, flop, peak))
             print(f"  {taken / plan.density / dense[way]:.2f} of density x dense", flush=True)
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from . import cpu, ops
 from .compiled import constant_when_compiled
 from .grid import Grid, TileOrder, raster_order, to_tiles
+from .lists import GatherTensors
 from .plan import BlockPlan, describe
 
 # int8: Triton with 8-bit q and k, for inference, on request.
@@ -77,6 +78,8 @@ def attention(
         _check(q, k, plan)
     if name == "sdpa" or plan is None:
         return attention(q, k, v, None, scale)
+    if name == "cpu":
+        return _gathered(q, k, v, plan, scale)
     plan = _here(plan, q.device)
     tiles = to_tiles(q, plan.order_q), to_tiles(k, plan.order_k), to_tiles(v, plan.order_k)
     return _blocks(*tiles, plan, scale, name)
@@ -123,6 +126,12 @@ def norm_rope_attention(
         q, k = tiles(q, norm_q, order), tiles(k, norm_k, order)
         return F.scaled_dot_product_attention(q, k, v.unflatten(-1, (-1, d)).transpose(1, 2)).transpose(1, 2)
     _check(q, k, plan)
+    if name == "cpu":
+        q, k = (
+            tiles(x, weight, order.to(x.device).in_raster()).transpose(1, 2)
+            for x, weight, order in ((q, norm_q, plan.order_q), (k, norm_k, plan.order_k))
+        )
+        return _gathered(q, k, v.unflatten(-1, (-1, d)), plan, None)
     plan = _here(plan, q.device)
     q, k = tiles(q, norm_q, plan.order_q), tiles(k, norm_k, plan.order_k)
     return _blocks(q, k, tiles(v, None, plan.order_k), plan, None, name)
@@ -142,6 +151,17 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan, scale: float | Non
         return _int8(q, k, v, plan, scale)
     lists = list(plan.tensors)
     return ops.block_attention(q, k, v, lists, plan.block_q, plan.block_k, plan.padded, scale, True, name)[0]
+
+
+def _gathered(q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan, scale: float | None) -> Tensor:
+    """Raster [B, L, heads, D] on a CPU -> the same."""
+    scale = float(q.shape[-1] ** -0.5) if scale is None else scale
+    return ops.gathered_attention(q, k, v, list(_gathers(plan)), scale)[0]
+
+
+@constant_when_compiled
+def _gathers(plan: BlockPlan) -> GatherTensors:
+    return plan.gathers
 
 
 def _int8(q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan, scale: float) -> Tensor:

@@ -104,6 +104,12 @@ class TileOrder:
         """Padding slots as a share of the tokens."""
         return self.slots / self.grid.tokens - 1
 
+    def in_raster(self) -> TileOrder:
+        """The tokens with the same coordinates, in raster order: the whole grid as one tile without padding."""
+        places = torch.arange(self.grid.tokens, dtype=torch.int32, device=self.coords.device)
+        coords, length = self.coords[self.token_slot.long()], self.tile_len.sum()[None]
+        return TileOrder(self.grid, self.grid.sides, self.grid.tokens, places, places, coords, length)
+
     def to(self, device: torch.device | str) -> TileOrder:
         """The same order with its tensors on the device."""
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}

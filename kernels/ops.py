@@ -1,8 +1,8 @@
 """The kernels as PyTorch operators: fake shapes, closed-form gradients, fit for torch.compile(fullgraph=True).
 
-`backend` says who computes: "reference" anywhere; "cpu" on one; "triton" on a GPU, or on a CPU under
-TRITON_INTERPRET=1. Plans travel as a list of tensors in PlanTensors' order. Who is asked is dispatch.py's choice;
-nothing falls back in here.
+`backend` says who computes: "reference" anywhere; "triton" on a GPU, or on a CPU under TRITON_INTERPRET=1. Plans travel
+as a list of tensors in the order of PlanTensors, or of GatherTensors where a CPU computes. Who is asked is the choice
+of dispatch.py; nothing falls back in here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import cpu, reference
-from .plan import PlanTensors
+from .lists import GatherTensors, PlanTensors
 
 
 @torch.library.custom_op("vdit::block_attention", mutates_args=())
@@ -29,8 +29,7 @@ def block_attention(
 
         tokens = (p.slot_token, len(p.token_slot)) if raster else (None, 0)
         return attention_forward(q, k, v, p, block_q, block_k, scale, padded, *tokens)
-    compute = cpu.attention if backend == "cpu" else reference.attention
-    out, lse = compute(q, k, v, p, block_q, block_k, scale)
+    out, lse = reference.attention(q, k, v, p, block_q, block_k, scale)
     return (out.index_select(2, p.token_slot.long()).transpose(1, 2).contiguous() if raster else out), lse
 
 
@@ -54,8 +53,6 @@ def block_attention_backward(
         from .triton.attention_backward import attention_backward
 
         return attention_backward(dout, q, k, v, out, lse, p, block_q, block_k, scale, padded)
-    if backend == "cpu" and dlse is None:
-        return cpu.attention_backward(dout, q, k, v, out, lse, p, block_q, block_k, scale)
     return reference.attention_backward(dout, dlse, q, k, v, out, lse, p, block_q, block_k, scale)
 
 
@@ -78,6 +75,45 @@ def _attention_gradient(ctx, dout, dlse):
 
 
 block_attention.register_autograd(_attention_gradient, setup_context=_save_attention)
+
+
+@torch.library.custom_op("vdit::gathered_attention", mutates_args=())
+def gathered_attention(q: Tensor, k: Tensor, v: Tensor, gathers: list[Tensor], scale: float) -> tuple[Tensor, Tensor]:
+    """(out, lse) on a CPU of q, k, v [B, L, H, D] in raster order, see cpu.attention; lse has no gradient."""
+    return cpu.attention(q, k, v, GatherTensors(*gathers), scale)
+
+
+@gathered_attention.register_fake
+def _(q, k, v, gathers, scale):
+    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+@torch.library.custom_op("vdit::gathered_attention_backward", mutates_args=())
+def gathered_attention_backward(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, gathers: list[Tensor], scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v."""
+    return cpu.attention_backward(dout, q, k, v, out, lse, GatherTensors(*gathers), scale)
+
+
+@gathered_attention_backward.register_fake
+def _(dout, q, k, v, out, lse, gathers, scale):
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _save_gathered(ctx, inputs, output):
+    q, k, v, gathers, ctx.scale = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(q, k, v, *output, *gathers)
+
+
+def _gathered_gradient(ctx, dout, _):
+    q, k, v, out, lse, *gathers = ctx.saved_tensors
+    grads = gathered_attention_backward(dout, q, k, v, out, lse, gathers, ctx.scale)
+    return *grads, [None] * len(gathers), None
+
+
+gathered_attention.register_autograd(_gathered_gradient, setup_context=_save_gathered)
 
 
 @torch.library.custom_op("vdit::norm_rope_tiles", mutates_args=())

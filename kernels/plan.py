@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .gather import gathered
 from .grid import FAR, SLOTS, Grid, TileOrder, choose_tile, pack, tile_order, unpack
+from .lists import GatherTensors, PlanTensors
 
 
 @dataclass(frozen=True)
@@ -87,30 +88,6 @@ TEMPORAL: Pattern = (Box(h=0, w=0),)
 FRAME_CAUSAL: Pattern = (Box(causal=True),)
 
 
-class PlanTensors(NamedTuple):
-    """A plan as kernels take it, all int32. n query blocks, m key blocks; *_t: lists of query blocks per key block.
-
-    Rows of full_idx: each real key (slot below kv_len of its block) is visible to each real query. Rows of part_idx:
-    visible when both coordinates are >= 0 and any box holds |dt| <= rt, |dh| <= rh, |dw| <= rw (and t_k <= t_q).
-    Padding rows, and rows that see nothing: out 0, lse -inf, no gradient. slot_token and token_slot: see TileOrder.
-    """
-
-    coords_q: Tensor  # [slots_q], moved inwards for a clamped box
-    coords_k: Tensor  # [slots_k]
-    kv_len: Tensor  # [m] real keys at the block's start
-    boxes: Tensor  # [boxes, 4]: rt, rh, rw, causal
-    full_ptr: Tensor  # [n + 1]
-    full_idx: Tensor
-    part_ptr: Tensor  # [n + 1]
-    part_idx: Tensor
-    full_ptr_t: Tensor  # [m + 1]
-    full_idx_t: Tensor
-    part_ptr_t: Tensor  # [m + 1]
-    part_idx_t: Tensor
-    slot_token: Tensor  # [slots_q], the queries'
-    token_slot: Tensor  # [tokens of the queries]
-
-
 @dataclass(frozen=True, eq=False)
 class BlockPlan:
     """A pattern worked out for one grid, one tile and one pair of block sizes, on one device."""
@@ -159,6 +136,11 @@ class BlockPlan:
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(t.numel() * t.element_size() for t in self.tensors)
+
+    @cached_property
+    def gathers(self) -> GatherTensors:
+        """The plan as a CPU takes it, on one; worked out when first asked for."""
+        return gathered(PlanTensors(*(t.cpu() for t in self.tensors)), self.block_q, self.block_k)
 
     def explain(self) -> str:
         """What is attended to and what it costs, for people."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .grid import FAR, unpack
-from .plan import PlanTensors
+from .lists import PlanTensors
 
 CHUNK = 1 << 20  # logits at a time, 4 MB in float32: stays in a CPU's cache and keeps its matrix products large
 

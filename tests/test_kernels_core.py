@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 from vdit.kernels import cpu, dispatch, ops, reference
+from vdit.kernels import plan as plans
 from vdit.kernels.compiled import constant_when_compiled
+from vdit.kernels.gather import gathered, groups
 from vdit.kernels.grid import FAR, Grid, choose_tile, from_tiles, raster_order, tile_order, to_tiles, unpack
 from vdit.kernels.plan import FRAME_CAUSAL, FULL, SPATIAL, TEMPORAL, Box, Tiles, plan, sliding_tiles, window
 
@@ -249,7 +251,20 @@ def test_the_reference_is_masked_attention_forward_and_backward(pattern, grid, b
         assert not grad[:, :, p.order_k.slot_token < 0].any()
 
 
-@pytest.mark.parametrize("attention", [reference.attention, cpu.attention], ids=["reference", "cpu"])
+def by_reference(p, tiles, scale):
+    return raster(reference.attention(*tiles, p.tensors, p.block_q, p.block_k, scale)[0], p.order_q)
+
+
+def by_cpu(p, tiles, scale):
+    return cpu.attention(*heads_last(p, *tiles), p.gathers, scale)[0].transpose(1, 2)
+
+
+def heads_last(p, q, *keys) -> list[torch.Tensor]:
+    """Tiles [B, H, slots, ...] of queries and of keys -> raster [B, L, H, ...]."""
+    return [raster(x, of).transpose(1, 2) for x, of in ((q, p.order_q), *((x, p.order_k) for x in keys))]
+
+
+@pytest.mark.parametrize("attention", [by_reference, by_cpu])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("pattern, size", [("full", 1), ("window", 1), ("window", 40), ("frame-causal", 6)])
 def test_the_error_is_at_most_twice_sdpas_own(pattern, size, dtype, attention):
@@ -260,7 +275,7 @@ def test_the_error_is_at_most_twice_sdpas_own(pattern, size, dtype, attention):
     q, k, v = (raster(x, p.order_k) for x in tiles)
     exact, _ = dense(q.double(), k.double(), v.double(), mask, 0.125)
     theirs = (F.scaled_dot_product_attention(q, k, v, mask, scale=0.125).double() - exact).abs()
-    ours = (raster(attention(*tiles, p.tensors, 64, 64, 0.125)[0], p.order_q).double() - exact).abs()
+    ours = (attention(p, tiles, 0.125).double() - exact).abs()
     assert ours.max() <= 2 * theirs.max() + 3e-6 and ours.mean() <= 2 * theirs.mean() + 3e-6
 
 
@@ -269,33 +284,85 @@ def test_the_error_is_at_most_twice_sdpas_own(pattern, size, dtype, attention):
 def test_flash_attention_on_a_cpu_computes_what_the_reference_does(pattern, grid, blocks):
     sides, tile = GRIDS[grid]
     p = plan(sides, PATTERNS[pattern], *blocks, tile=tile)
-    q, k, v = qkv(p, torch.float32)
-    out, lse = cpu.attention(q, k, v, p.tensors, *blocks, 0.25)
-    exact = [x.double() for x in (q, k, v)]
+    tiles = qkv(p, torch.float32)
+    exact = [x.double() for x in tiles]
+    q, k, v = heads_last(p, *tiles)
+    out, lse = cpu.attention(q, k, v, p.gathers, 0.25)
     expected, expected_lse = reference.attention(*exact, p.tensors, *blocks, 0.25)
-    torch.testing.assert_close(out, expected.float(), atol=3e-6, rtol=1e-5)
-    torch.testing.assert_close(lse, expected_lse.float(), atol=3e-6, rtol=1e-5)
+    torch.testing.assert_close(out, heads_last(p, expected)[0].float(), atol=3e-6, rtol=1e-5)
+    torch.testing.assert_close(lse, heads_last(p, expected_lse)[0].float(), atol=3e-6, rtol=1e-5)
     dout = torch.randn_like(out)
-    mine = cpu.attention_backward(dout, q, k, v, out, lse, p.tensors, *blocks, 0.25)
-    grads = reference.attention_backward(dout.double(), None, *exact, expected, expected_lse, p.tensors, *blocks, 0.25)
-    for grad, exact_grad in zip(mine, grads, strict=True):
+    mine = cpu.attention_backward(dout, q, k, v, out, lse, p.gathers, 0.25)
+    given = to_tiles(dout, p.order_q).double(), None, *exact, expected, expected_lse
+    grads = reference.attention_backward(*given, p.tensors, *blocks, 0.25)
+    for grad, exact_grad in zip(mine, heads_last(p, *grads), strict=True):
         torch.testing.assert_close(grad, exact_grad.float(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("compute", [reference, cpu], ids=["reference", "cpu"])
-def test_query_blocks_without_keys_give_nothing_and_take_no_gradient(compute):
+def struck_off() -> tuple:
+    """(Plan of three frames that each see themselves, its tensors without the last frame's own block)."""
     p = plan(Grid(3, 5, 7), SPATIAL, tile=(1, 5, 7))
     full_ptr, full_ptr_t = p.tensors.full_ptr.clone(), torch.tensor([0, 1, 2, 2], dtype=torch.int32)
-    full_ptr[-1] -= 1  # the last frame's own block is struck off
+    full_ptr[-1] -= 1
     lists = p.tensors._replace(
         full_ptr=full_ptr, full_idx=p.tensors.full_idx[:-1], full_ptr_t=full_ptr_t, full_idx_t=p.tensors.full_idx_t[:-1]
     )
+    return p, lists
+
+
+def test_query_blocks_without_keys_give_nothing_and_take_no_gradient():
+    p, lists = struck_off()
     q, k, v = qkv(p, torch.float32)
-    out, lse = compute.attention(q, k, v, lists, 64, 64, 0.25)
+    out, lse = reference.attention(q, k, v, lists, 64, 64, 0.25)
     assert not out[:, :, 128:].any() and (lse[:, :, 128:] == float("-inf")).all() and out[:, :, :35].any()
-    dlse = (None,) if compute is reference else ()
-    dq, dk, dv = compute.attention_backward(torch.ones_like(out), *dlse, q, k, v, out, lse, lists, 64, 64, 0.25)
-    assert not any(x[:, :, 128:].any() for x in (dq, dk, dv)) and dv[:, :, :35].any()
+    grads = reference.attention_backward(torch.ones_like(out), None, q, k, v, out, lse, lists, 64, 64, 0.25)
+    assert not any(x[:, :, 128:].any() for x in grads) and grads[2][:, :, :35].any()
+
+
+def test_queries_without_keys_give_nothing_and_take_no_gradient_on_a_cpu():
+    p, lists = struck_off()
+    gathers = gathered(lists, 64, 64)
+    q, k, v = heads_last(p, *qkv(p, torch.float32))
+    out, lse = cpu.attention(q, k, v, gathers, 0.25)
+    assert not out[:, 70:].any() and (lse[:, 70:] == float("-inf")).all() and out[:, :35].any()
+    grads = cpu.attention_backward(torch.ones_like(out), q, k, v, out, lse, gathers, 0.25)
+    assert not any(x[:, 70:].any() for x in grads) and grads[2][:, :35].any()
+
+
+@pytest.mark.parametrize("grid, blocks", [("ragged", (64, 32)), ("many tiles", (64, 64)), ("line", (128, 64))], ids=str)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_gathers_are_the_plans_own_pairs_and_windows_share_masks(pattern, grid, blocks):
+    sides, tile = GRIDS[grid]
+    p = plan(sides, PATTERNS[pattern], *blocks, tile=tile)
+    mask = brute(sides, PATTERNS[pattern], p.order_k.tile)
+    seen = torch.zeros_like(mask)
+    everything = torch.arange(sides.tokens)
+    for group in groups(p.gathers):
+        queries, keys = everything[group.queries], everything[group.keys]
+        hidden = torch.zeros(len(queries), len(keys), dtype=torch.bool) if group.hidden is None else group.hidden
+        assert not seen[queries].any()  # each query once
+        seen[queries[:, None], keys] = ~hidden
+        assert (~hidden).any(0).all() and (~hidden).any(1).all()  # no key is gathered for nobody
+    assert torch.equal(seen, mask)
+
+
+def test_windows_of_the_same_shape_share_a_mask():
+    gathers = plan(Grid(32, 4, 4), window(1, 4, 2)).gathers
+    assert len(set(gathers.mask_of.tolist())) < len(gathers.mask_of) / 2
+
+
+def test_frames_that_ask_all_are_turned_by_their_own_place_on_a_cpu():
+    """norm_rope_attention of the last frames is that of all frames, cut."""
+    grid = Grid(4, 4, 4)
+    rope, weight = (*(x.float() for x in tables(4, 6)), 2), torch.ones(24)
+    q, k, v = (torch.randn(1, grid.tokens, 24) for _ in range(3))
+    whole = plan(grid, window(1, 4, 4), 16, 16, tile=(1, 4, 4))
+    part = plan(grid, window(1, 4, 4), 16, 16, tile=(1, 4, 4), query_frames=(2, 4))
+    every = dispatch.norm_rope_attention(q, k, v, weight, weight, 1e-6, rope, grid, whole, fused="reference")
+    for backend in ("cpu", "reference"):
+        asked = q[:, 32:], k, v, weight, weight, 1e-6, rope, grid, part
+        got = dispatch.norm_rope_attention(*asked, backend=backend, fused="reference")
+        torch.testing.assert_close(got, every[:, 32:], atol=2e-6, rtol=1e-5)
 
 
 def tables(places: int, pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -352,6 +419,13 @@ def test_ops_pass_opcheck_and_their_gradients_are_right(name):
         return tuple(t.masked_fill(t == float("-inf"), 0) for t in (out if isinstance(out, tuple) else (out,)))
 
     assert torch.autograd.gradcheck(run, wanted, fast_mode=True)
+
+
+@pytest.mark.slow
+def test_attention_on_a_cpu_passes_opcheck():
+    p = plan(Grid(2, 3, 4), window(1, 1, 1), 16, 16, tile=(2, 2, 3))
+    q, k, v = (torch.randn(1, 24, 1, 6, requires_grad=True) for _ in range(3))
+    torch.library.opcheck(ops.gathered_attention, (q, k, v, list(p.gathers), 0.4))
 
 
 @pytest.mark.slow
@@ -512,10 +586,10 @@ def test_the_mark_for_the_compiler_is_torchs_own_without_its_import():
     assert done.stdout.strip() == "False"
 
 
-def test_blocks_are_grouped_once_for_all_calls_of_a_plan(monkeypatch):
+def test_queries_are_grouped_once_for_all_calls_of_a_plan(monkeypatch):
     """Forward, backward and later calls; another plan of the same pattern has groups of its own."""
-    calls, hidden_keys = [], cpu.hidden_keys
-    monkeypatch.setattr(cpu, "hidden_keys", lambda *args: calls.append(1) or hidden_keys(*args))
+    calls = []
+    monkeypatch.setattr(plans, "gathered", lambda *args: calls.append(1) or gathered(*args))
     x = [torch.randn(1, 64, 1, 16, requires_grad=True) for _ in range(3)]
     counts = []
     for _ in range(2):
@@ -524,5 +598,4 @@ def test_blocks_are_grouped_once_for_all_calls_of_a_plan(monkeypatch):
         for _ in range(2):
             dispatch.attention(*x, p, backend="cpu").sum().backward()
             counts.append(len(calls))
-    assert counts[0] == counts[1] > 0
-    assert counts[2] == counts[3] == 2 * counts[0]
+    assert counts == [1, 1, 2, 2]

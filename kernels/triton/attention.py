@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..plan import PlanTensors
+from ..lists import PlanTensors
 from .blocks import NO_KEY, next_block, visible
 from .configs import LOG2E, Config, config_for, launch_options, target_of
 

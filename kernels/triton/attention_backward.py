@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..plan import PlanTensors
+from ..lists import PlanTensors
 from .attention import check_shapes, precision
 from .blocks import next_block, visible
 from .configs import LOG2E, Config, config_for, launch_options, target_of

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..plan import PlanTensors
+from ..lists import PlanTensors
 from .attention import attention_forward, check_shapes
 
 
