@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .camera import CameraPath
     from .depth import DepthMaps
     from .flow import FlowField
+    from .tracks import PointTracks
 
 # ComfyUI's CONDITIONING: tokens [1,L,D] with notes that nodes have added.
 TextConditioning: TypeAlias = "Sequence[tuple[Tensor, Mapping[str, object]]]"
@@ -39,6 +40,7 @@ class Statement:
     control_video [T,H,W,3], control_mask [T,H,W] (1: generate anew, 0: keep) and reference [N,H,W,3]: for Wan models.
     draft [T,H,W,3]: what the video will show, as a simulation drew it; draft_mask [T,H,W]: 1 where that is certain;
     draft_strength 0..1: a frame follows the draft while its noise level is above 1 - draft_strength.
+    tracks: where points of the start picture go, for Wan I2V models; track_method: one of tracks.METHODS.
     """
 
     prompt: str = ""
@@ -55,6 +57,8 @@ class Statement:
     draft: Tensor | None = None
     draft_mask: Tensor | None = None
     draft_strength: float = 1.0
+    tracks: PointTracks | None = None
+    track_method: str = "ati"
 
     @property
     def controls(self) -> Controls:

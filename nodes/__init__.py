@@ -28,6 +28,7 @@ from .sample import VDiTSample
 from .scene_file import VDiTSaveScene, VDiTSceneFile
 from .score import VDiTScoreVideo
 from .simulate import VDiTSimulateScene
+from .tracks import VDiTTracks
 
 NODES: list[type[io.ComfyNode]] = [
     VDiTLoadModel,
@@ -61,6 +62,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTFromModel,
     VDiTUseVAE,
     VDiTDraftNoise,
+    VDiTTracks,
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, drawn_by, io, ui, verdict
-from .types import VDiTFlow, node_schema, shown, size_inputs
+from .types import Tracks, VDiTFlow, node_schema, shown, size_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,8 @@ TOOLTIPS = {
     "resized to cover and cropped to the centre.",
     "-> flow": "The painted motion, for Encode Conditioning; for strength and more go by Flow Control.",
     "-> preview": "The start picture with the motion of each frame over it; hue is direction.",
+    "-> tracks": "Points on what is painted, and with background still between it, for Wan-ATI and Wan-Move: for "
+    "VDiT Encode Conditioning, VDiT Tracks (which draws them) and ComfyUI's own track nodes.",
 }
 
 
@@ -36,7 +38,7 @@ class VDiTMotionBrush(io.ComfyNode):
             io.Combo.Input("background", options=["free", "still"], default="free"),
             io.Image.Input("start_image", optional=True),
         ]
-        outputs = {"flow": VDiTFlow, "preview": io.Image}
+        outputs = {"flow": VDiTFlow, "preview": io.Image, "tracks": Tracks}
         return node_schema(cls, "VDiT Motion Brush", inputs, outputs, TOOLTIPS)
 
     @classmethod
@@ -52,6 +54,8 @@ class VDiTMotionBrush(io.ComfyNode):
         from ..control import as_pictures, cover
         from ..control.brush import flow_from_strokes, read_strokes
         from ..control.flow_colors import over_picture
+        from ..control.track_sources import from_strokes
+        from ..control.tracks import to_core
 
         read = read_strokes(strokes)
         field = flow_from_strokes(read, frames, width, height, background, check_interrupted)
@@ -65,4 +69,5 @@ class VDiTMotionBrush(io.ComfyNode):
         preview = over_picture(field, picture, check_interrupted)
         if not read:
             messages |= shown("VDiT Motion Brush", ["nothing is painted: the brush has no influence"]) or {}
-        return io.NodeOutput(field, preview, ui=messages or None)
+        tracks = to_core(from_strokes(read, frames, width, height, background))
+        return io.NodeOutput(field, preview, tracks, ui=messages or None)

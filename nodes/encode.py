@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .comfy import io, use_model, verdict
 from .sessions import cancellable
-from .types import VDiTCamera, VDiTConditioning, VDiTDepth, VDiTFlow, VDiTModel, node_schema, shown
+from .types import Tracks, VDiTCamera, VDiTConditioning, VDiTDepth, VDiTFlow, VDiTModel, node_schema, shown
 
 if TYPE_CHECKING:
     from ..model.world_model import WorldModel
@@ -19,6 +19,7 @@ SHOT_NAMES = {
     "clip_vision_output_end": "clip_vision_end",
     "reference_image": "reference",
 }
+TRACK_METHODS = ["ati", "wanmove"]  # as control.tracks has them; importing that costs torch
 TOOLTIPS = {
     "model": "The world model whose text encoder reads the prompts.",
     "prompt": "What should happen, in plain words; up to 2,000 characters. Words that the model does not know are "
@@ -57,6 +58,10 @@ TOOLTIPS = {
     "draft_strength": "How far the draft is followed, 0 to 1; 0: ignored. Bundled models follow it while a frame is "
     "noisier than 1 minus this, at 1 to the end. Wan models leave out this share of their schedule and begin from the "
     "noised draft: 0.2 where much may change, 0.7 where it is good.",
+    "tracks": "Where points of start_image go, from VDiT Tracks, Motion Brush, Simulate or ComfyUI's own track nodes. "
+    "For Wan I2V models, with one start_image and no end_image. Another number of frames is stretched over the video.",
+    "track_method": "How a model reads tracks. ati: for Wan-ATI; what lies near a point goes with it, softly. "
+    "wanmove: for Wan-Move; cells of 8x8 pixels are copied along.",
     "-> conditioning": "The shot, for VDiT Sample.",
 }
 
@@ -89,6 +94,8 @@ class VDiTEncodeConditioning(io.ComfyNode):
             io.Image.Input("draft", optional=True),
             io.Mask.Input("draft_mask", optional=True),
             io.Float.Input("draft_strength", default=1.0, min=0.0, max=1.0, step=0.05, optional=True),
+            Tracks.Input("tracks", optional=True),
+            io.Combo.Input("track_method", options=TRACK_METHODS, default="ati", optional=True),
         ]
         outputs = {"conditioning": VDiTConditioning}
         return node_schema(cls, "VDiT Encode Conditioning", inputs, outputs, TOOLTIPS)
@@ -107,9 +114,12 @@ class VDiTEncodeConditioning(io.ComfyNode):
         **more: Any,  # noqa: ANN401  as the schema says
     ) -> io.NodeOutput:
         from ..control import Shot
+        from ..control.tracks import from_core
         from ..pipeline import encode_shot
 
         sockets = {SHOT_NAMES.get(name, name): value for name, value in more.items()}
+        if sockets.get("tracks") is not None:
+            sockets["tracks"] = from_core(sockets["tracks"])
         shot = Shot(prompt=prompt, negative_prompt=negative_prompt, strength=strength, **sockets)
         if model.text is not None and (shot.positive is None or shot.negative is None):
             use_model(model.text)

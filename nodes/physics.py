@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, drawn_by, io, progress, verdict
-from .types import VDiTActionList, VDiTCamera, VDiTFlow, VDiTScene, VDiTTracks, node_schema, reported, seed_input, shown
+from .types import Tracks, VDiTActionList, VDiTCamera, VDiTFlow, VDiTScene, node_schema, reported, seed_input, shown
 
 if TYPE_CHECKING:
     from ..control.camera import CameraPath
@@ -100,7 +100,7 @@ class VDiTSimulate(io.ComfyNode):
             VDiTCamera.Input("camera", optional=True),
         ]
         outputs = {
-            **{"draft": io.Image, "depth": io.Image, "flow": VDiTFlow, "masks": io.Mask, "tracks": VDiTTracks},
+            **{"draft": io.Image, "depth": io.Image, "flow": VDiTFlow, "masks": io.Mask, "tracks": Tracks},
             **{"scene": VDiTScene, "camera": VDiTCamera, "fps": io.Float, "remarks": io.String},
         }
         return node_schema(cls, "VDiT Simulate", inputs, outputs, SIMULATE_TOOLTIPS, is_output_node=True)
@@ -127,6 +127,7 @@ class VDiTSimulate(io.ComfyNode):
         from ..control.camera import CameraPath
         from ..control.depth import depth_from_metres
         from ..control.flow import FlowField
+        from ..control.tracks import PointTracks, to_core
         from ..world.filming import Filming, filmed, fitted
         from .moving import MovingPicture
         from .scenes import as_scene, cameras_along, mask_named, summary
@@ -146,7 +147,8 @@ class VDiTSimulate(io.ComfyNode):
         depth = depth_from_metres(footage.depth).inverse[..., None].expand(-1, -1, -1, 3)
         check_interrupted()
         flow = FlowField(footage.flow, torch.ones(()).expand(footage.flow.shape[:3]))
-        tracks = {"track_path": footage.tracks.at, "track_visibility": footage.tracks.visible}
+        size = (footage.rgb.shape[2], footage.rgb.shape[1])
+        tracks = to_core(PointTracks(footage.tracks.at, footage.tracks.visible, size, float(fps)))
         path = CameraPath(torch.as_tensor(footage.c2w), torch.as_tensor(footage.fov_deg))
         check_interrupted()
         messages = (

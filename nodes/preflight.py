@@ -34,6 +34,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTFlowControl": (files.flow,),
     "VDiTFlowFromVideo": (files.packages("cv2"),),
     "VDiTMotionBrush": (files.strokes,),
+    "VDiTTracks": (files.tracks,),
     "VDiTSceneFromPicture": (files.packages("cv2"), files.objects),
     "VDiTActions": (files.arrows,),
     "VDiTSceneFile": (files.scene,),

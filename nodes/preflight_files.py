@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import camera as cameras
 from . import camera_render, camera_sources, scene_file
+from . import tracks as point_tracks
 from .comfy import IN_COMFYUI, input_file, native, save_place
 from .types import needs
 from .wired import Wired
@@ -146,6 +147,18 @@ def strokes(node: Wired) -> None:
 
     if text := node.text("strokes"):
         read_strokes(text)
+
+
+def tracks(node: Wired) -> None:
+    """Raise ControlError or OSError for a text or a file that holds no tracks, and for inputs that say nothing."""
+    points, file, background = (node.text(name, "") for name in ("points", "file", "background"))
+    frames, width, height = (node.number(name) for name in ("frames", "width", "height"))
+    there = True  # as far as is known
+    if points is not None and file is not None and frames and width and height:
+        read = point_tracks.read_points(points, file, int(frames), int(width), int(height))
+        there = read is not None or node.has("tracks")
+    if background is not None:
+        point_tracks.check_sources(there, background, node.has("camera"), node.has("depth"))
 
 
 def objects(node: Wired) -> None:

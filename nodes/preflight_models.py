@@ -22,7 +22,7 @@ PICTURES = ("start_image", "end_image", "control_video", "reference_image")  # t
 CONTROLS = ("camera", "depth", "flow")
 # Where the frames of a control are a widget, and what a path that stretches says of itself.
 COUNTED = {"VDiTMotionBrush": "frames", "VDiTFlowFromVideo": "frames"}
-OTHERS = (*PICTURES[:3], "control_mask", "reference_image", "clip_vision_output", "clip_vision_output_end")
+OTHERS = (*PICTURES[:3], "control_mask", "reference_image", "clip_vision_output", "clip_vision_output_end", "tracks")
 
 
 def loader_of(node: Wired) -> Wired | None:

@@ -20,7 +20,7 @@ VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps
 VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
 VDiTScene = io.Custom("VDIT_SCENE")  # world.scene.Scene, or world.families.clip.Clip of VDiT Simulate Scene
 VDiTActionList = io.Custom("VDIT_ACTIONS")  # world.actions.Actions
-VDiTTracks = io.Custom("TRACKS")  # the core's: {"track_path": [T, N, 2], "track_visibility": [T, N]}
+Tracks = io.Custom("TRACKS")  # the core's: {"track_path": [T, N, 2], "track_visibility": [T, N]}
 
 CATEGORY = "VDiT"
 MAX_SEED = 2**64 - 1

@@ -9,6 +9,7 @@ from ..control.fit import check_agreement
 from ..control.native import image_features, text_tokens
 from ..control.pictures import PictureError, as_masks, as_pictures
 from ..control.span import ControlError
+from ..control.tracks import METHODS, fitted
 from .family import family_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def encode_shot(model: WorldModel, shot: Shot) -> Conditioning:
     start = draft[:1] if start is None and draft is not None else start
     if end is not None and end.shape[0] != 1:
         raise PictureError(f"end_image has {end.shape[0]} pictures; expected 1")
+    _check_tracks(shot, start)
     if shot.strength == 0.0 and (start is not None or end is not None):
         remarks.append("strength is 0: the pictures have no influence")
     positive, negative = _words(model, shot, remarks)
@@ -59,6 +61,8 @@ def encode_shot(model: WorldModel, shot: Shot) -> Conditioning:
         draft=draft,
         draft_mask=draft_mask,
         draft_strength=shot.draft_strength,
+        tracks=shot.tracks,
+        track_method=shot.track_method,
         remarks=tuple(remarks),
     )
 
@@ -69,6 +73,20 @@ def _pictures(image: Tensor | None, name: str, remarks: list[str]) -> Tensor | N
     pictures, more = as_pictures(image, name)
     remarks += more
     return pictures
+
+
+def _check_tracks(shot: Shot, start: Tensor | None) -> None:
+    """Raise ControlError for tracks that no clip could follow; whether they fit its size is known when that is."""
+    if shot.track_method not in METHODS:
+        raise ControlError(f"track_method is {shot.track_method!r}; expected one of {', '.join(METHODS)}")
+    if shot.tracks is None:
+        return
+    if start is not None and len(start) != 1:
+        raise ControlError(
+            f"start_image has {len(start)} pictures, and tracks carry what one shows: wire one, or remove `tracks`"
+        )
+    if shot.tracks.size is not None:
+        fitted(shot.tracks, shot.tracks.frames, *shot.tracks.size)
 
 
 def _draft(shot: Shot, remarks: list[str]) -> tuple[Tensor | None, Tensor | None]:

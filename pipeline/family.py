@@ -225,4 +225,5 @@ def given_inputs(shot: Shot) -> dict[str, object]:
         "control_mask": shot.control_mask,
         "reference_image": shot.reference,
         "draft": shot.draft if shot.draft_strength else None,
+        "tracks": shot.tracks,
     }

@@ -79,6 +79,10 @@ def long_video(run: Run, windows: Windows = Windows()) -> Tensor:
 
 def _cut(conditioning: Conditioning, at: int, window: int) -> Conditioning:
     """The conditioning with the controls of the frames from `at` on; beyond their end the last frame stands still."""
+    if conditioning.tracks is not None:
+        raise ValueError(
+            "tracks carry what the first frame shows, so they cannot be cut into windows: make a video of one window"
+        )
     camera, depth, flow = conditioning.controls
     return replace(
         conditioning,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..control.pictures import PictureError, contain, cover, cover_masks
 from ..control.signals import by_latent_frame
 from ..control.span import ControlError, applies
+from ..control.track_latents import ati, wanmove
+from ..control.tracks import fitted as fitted_tracks
 from ..sampling.draft_guidance import DraftGuidance
 from ..sampling.held import HeldFrames
 from .inputs import ModelInputs
@@ -40,6 +42,8 @@ class WanInputs(ModelInputs):
         self.size, self.grid = (clip.width, clip.height), clip.latent_shape(self.space)[2:]
         ignored = conditioning.strength == 0
         self.start = None if ignored else self._start(conditioning.start)
+        tracks = conditioning.tracks
+        self.tracks = None if tracks is None else fitted_tracks(tracks, clip.frames, *self.size)
         self.end = None if ignored or conditioning.end is None else cover(conditioning.end, *self.size)
         self.video = self._frames_of(conditioning.control_video, "control_video")
         self.mask = self._frames_of(conditioning.control_mask, "control_mask")
@@ -90,8 +94,12 @@ class WanInputs(ModelInputs):
 
     def _encoded(self, pictures: Tensor) -> Tensor:
         """Latents [1,C,T',h,w] of pictures [T,H,W,3]."""
+        return self.space.normalize(self._raw(pictures))
+
+    def _raw(self, pictures: Tensor) -> Tensor:
+        """The same in the codec's own scale."""
         codec = self.model.require("codec", "a picture or control video")
-        return codec.normalize(codec.encode(pictures[None].to(self.device)).float())
+        return codec.encode(pictures[None].to(self.device)).float()
 
     def _held(self) -> HeldFrames | None:
         """TI2V-5B holds its first frames at sigma 0; models of the 2.1 codec read them beside the latents."""
@@ -183,7 +191,14 @@ class WanInputs(ModelInputs):
             .expand(-1, -1, *self.grid)
             .to(self.device)
         )
-        return torch.cat((mask, self._encoded(video)), 1)
+        raw, tracks = self._raw(video), self.tracks
+        if tracks is not None and self.conditioning.track_method == "wanmove":
+            raw = wanmove(raw[0], tracks)[None]  # of both prompts, as the released code does
+        latent = self.space.normalize(raw)
+        if tracks is not None and self.conditioning.track_method == "ati":
+            weights, made = ati(latent[0], tracks)
+            mask, latent = weights.expand_as(mask), made[None]
+        return torch.cat((mask, latent), 1)
 
     def _first_picture(self) -> Tensor:
         """Latents of the start picture, then zeros (VideoX-Fun, pipeline_wan_fun_control.py)."""

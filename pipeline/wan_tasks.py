@@ -19,7 +19,7 @@ READS: dict[str, set[str]] = {  # by the task that a Wan model was trained for
     "t2v": set(),
     "flowmap": set(),
     "ti2v": _START,
-    "i2v": _START | {"end_image"} | _CLIP,
+    "i2v": _START | {"end_image", "tracks"} | _CLIP,
     "flf2v": _START | {"end_image"} | _CLIP,
     "vace": _START | {"end_image", "depth", "flow", "control_video", "control_mask", "reference_image"},
     "control": _START | {"depth", "control_video", "reference_image", "clip_vision_output"},
@@ -46,6 +46,8 @@ READERS = {  # models that read an input
     "clip_vision_output": "a model with an image branch (Wan 2.1 I2V, FLF2V, Fun)",
     "clip_vision_output_end": "a model with an image branch and an end picture (Wan 2.1 FLF2V, I2V)",
     "draft": "a bundled model or one of the Wan family",
+    "tracks": "an I2V model (Wan-ATI, Wan-Move), or wire the flow of VDiT Motion Brush through VDiT Flow Control with "
+    "how set to “warped noise”, which every model follows",
 }
 
 
@@ -75,6 +77,8 @@ def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object]
         raise ControlError(
             "control_mask says what of a video is to be made anew; wire the video to `control_video` too"
         )
+    if {"tracks", "end_image"} <= wired:
+        raise ControlError(f"{title} follows tracks from a start picture alone: wire `tracks` or `end_image`, not both")
     if task == "control" and {"control_video", "depth"} <= wired:
         raise ControlError(f"{title} follows one control: wire `control_video` or `depth`, not both")
     if 0 < strength < 1 and not variant.holds_frames and {"start_image", "end_image"} & wired:

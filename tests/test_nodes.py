@@ -68,7 +68,7 @@ def test_inputs_added_to_a_node_come_last():
     assert names[4:9] == ["start_image", "end_image", "camera", "depth", "flow"]
     assert names[9:] == [
         "positive", "negative", "clip_vision_output", "clip_vision_output_end", "control_video", "control_mask",
-        "reference_image", "draft", "draft_mask", "draft_strength",
+        "reference_image", "draft", "draft_mask", "draft_strength", "tracks", "track_method",
     ]  # fmt: skip
     assert [i.id for i in VDiTSample.GET_SCHEMA().inputs][-3:] == ["promote", "scheduler", "guidance_low"]
 
