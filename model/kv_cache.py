@@ -39,6 +39,28 @@ class CausalWindow:
             )
 
 
+BLOCK = 3  # latent frames, of most causal students
+
+
+@dataclass(frozen=True)
+class CausalTraining:
+    """How a causal model makes a video: blocks of so many latent frames, which see so much of the past.
+
+    told: whether the file itself says that it is causal, and not its user alone.
+    """
+
+    block: int = BLOCK
+    window: CausalWindow = CausalWindow()
+    told: bool = True
+
+    def __post_init__(self):
+        if self.block < 1 or self.block > self.window.frames - self.window.sink:
+            raise ValueError(
+                f"blocks of {self.block} latent frames do not fit a causal window of {self.window.frames} with "
+                f"{self.window.sink} sink frames: widen the window"
+            )
+
+
 @dataclass(eq=False)
 class _Ring:
     keys: Tensor  # [B, window * S, heads, D], turned by their rotary positions

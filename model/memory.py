@@ -29,6 +29,12 @@ def activation_bytes(config: VDiTConfig, grid: Sequence[int], batch: int = 1, it
     return tokens * max(attention, feed)
 
 
+def cache_bytes(config: VDiTConfig, grid: Sequence[int], itemsize: int = 2) -> int:
+    """Bytes of the keys and values of latents [1, C, *grid] in a KV cache (kv_cache.KVCache)."""
+    tokens = prod(-(-n // p) for n, p in zip(grid, config.patch, strict=False))
+    return 2 * (config.layers + len(config.vace_layers)) * tokens * config.dim * itemsize
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Bytes that a model needs on its device for one video."""

@@ -19,6 +19,7 @@ from .text import TextEncoder
 from .transformer import Transformer
 
 if TYPE_CHECKING:
+    from .kv_cache import CausalTraining
     from .variants import FamilyName, Variant
 
 PARTS = ("transformer", "codec", "text", "dynamics")
@@ -44,6 +45,7 @@ class WorldModel:
     dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     gate: PictureGate | None = None  # where object dynamics may be asked; None: everywhere
+    causal: CausalTraining | None = None  # set if it makes videos block by block
     family: FamilyName = "vdit"
     title: str = "the model"  # in messages
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.latent_formats
+import comfy.model_base
 import comfy.model_management as management
 import comfy.patcher_extension
 import torch
@@ -184,6 +185,11 @@ def _variant_of(patcher: ModelPatcher) -> Any:
         raise ValueError("this MODEL comes from VDiT As Model: use the VDIT_MODEL that it was made from")
     if not isinstance(model, WAN21):
         raise ValueError(f"this MODEL is {type(model).__name__}; expected one of the Wan 2.1 or 2.2 family")
+    if isinstance(model, getattr(comfy.model_base, "WAN21_CausalAR", ())):
+        raise ValueError(
+            "this MODEL is a causal student, which VDiT samples block by block: load its file with VDiT Load Model, or "
+            "use ComfyUI's own Sampler AR Video"
+        )
     shapes = {name: tuple(value.shape) for name, value in model.diffusion_model.named_parameters()}
     try:
         return detect(shapes)

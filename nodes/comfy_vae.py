@@ -18,6 +18,8 @@ from torch import Tensor
 from ..model.codec.base import Codec, LatentSpec
 from . import comfy_memory
 
+PAST = 6  # latents ahead of a block of a causal rollout, which a native VAE decodes anew
+
 
 class CodecVAE(comfy.sd.VAE):
     """A codec of ours for VAE Decode, VAE Encode and every node that takes a VAE."""
@@ -103,6 +105,19 @@ class NativeCodec(Codec):
         step = chunk * self.temporal
         yield frames[:, : step - self.temporal + 1]
         yield from frames[:, step - self.temporal + 1 :].split(step, 1)
+
+    def begin_decoding(self) -> Callable[[Tensor], Tensor]:
+        """As Codec's, each block decoded behind the latest PAST latents, so that its frames differ a little."""
+        past: Tensor | None = None
+
+        def decode(latent: Tensor) -> Tensor:
+            nonlocal past
+            known = 0 if past is None else past.shape[2]
+            whole = latent if past is None else torch.cat((past, latent), 2)
+            past = whole[:, :, -PAST:].clone()
+            return self.decode(whole)[:, known and (known - 1) * self.temporal + 1 :]
+
+        return decode
 
     def _preview(self, latent_format: Any) -> Tensor | None:
         """ComfyUI's latent colours as a preview_map: every pixel of a cell has the cell's colour."""

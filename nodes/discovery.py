@@ -11,7 +11,18 @@ from .comfy import io
 
 # What the same thing is called elsewhere: in other packs, in papers, by beginners.
 SEARCH_ALIASES = {
-    "VDiTLoadModel": ("wan", "checkpoint", "diffusion model", "unet loader", "gguf", "world model", "bundled"),
+    "VDiTLoadModel": (
+        "wan",
+        "causal forcing",
+        "self forcing",
+        "autoregressive",
+        "checkpoint",
+        "diffusion model",
+        "unet loader",
+        "gguf",
+        "world model",
+        "bundled",
+    ),
     "VDiTLoadLoRA": ("lora", "lightx2v", "causvid", "4 steps"),
     "VDiTEncodeConditioning": ("prompt", "text to video", "image to video", "t2v", "i2v", "vace", "first last frame"),
     "VDiTDistillPreview": ("quick preview", "draft", "four seeds", "takes", "distilled", "few steps"),
@@ -56,7 +67,10 @@ SEARCH_ALIASES = {
 
 # Inputs that are folded away: whoever makes a first video leaves them as they are.
 ADVANCED = {
-    "VDiTLoadModel": ("attention", "window", "low_noise_file", "text_encoder", "tokenizer", "dtype"),
+    "VDiTLoadModel": (
+        *("attention", "window", "low_noise_file", "text_encoder", "tokenizer", "dtype"),
+        *("causal", "causal_window", "causal_sink"),
+    ),
     "VDiTLoadLoRA": ("expert",),
     "VDiTEncodeConditioning": ("strength", "draft_strength"),
     "VDiTDistillPreview": ("fps", "width", "height", "shift"),

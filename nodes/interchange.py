@@ -64,7 +64,11 @@ class VDiTAsModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: WorldModel, shift: float, expert: str) -> io.NodeOutput:
-        return io.NodeOutput(native("VDiT As Model").as_model(model, shift, low_noise=expert == "low noise"))
+        from ..model.causal import refuse_whole
+
+        comfy = native("VDiT As Model")
+        refuse_whole(model)
+        return io.NodeOutput(comfy.as_model(model, shift, low_noise=expert == "low noise"))
 
 
 class VDiTAsVAE(io.ComfyNode):

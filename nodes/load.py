@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .comfy import file_marks, io, model_files, model_path, verdict
-from .types import VDiTModel, node_schema, reported
+from .types import VDiTModel, node_schema, reported, shown
+
+if TYPE_CHECKING:
+    from ..model.causal import Told
 
 BUNDLED = "vdit-small (bundled)"
 STUDENT = "vdit-small-student (bundled)"  # previews
@@ -18,6 +22,11 @@ NONE = "none"
 AUTO = "auto"
 DTYPES = (AUTO, "bfloat16", "float16", "float32")
 TOKENIZERS = (".json", ".model")
+CAUSAL = (AUTO, "off", "blocks of 1", "blocks of 3")  # as in model.causal
+UNTOLD = (
+    "was not trained to make a video block by block, as far as its file says: expect it to drift, or to fall apart "
+    "after a few blocks. Set causal to off for its own way"
+)
 
 ATTENTION = (
     "full: to everything. window: to its neighbourhood in time, height and width. axial: to its own frame, and to its "
@@ -45,6 +54,14 @@ TOOLTIPS = {
     "encoder's file holds it, as ComfyUI's does.",
     "dtype": "For Wan models: what they compute in. auto: bfloat16 on a GPU, float32 on a CPU. float16: for GPUs older "
     "than 2020. Matrices stay in memory as their file has them where that is smaller.",
+    "causal": "How a video is made. auto: all frames at once, unless the file's header or name says that it is a "
+    "causal student (Causal Forcing, Self-Forcing, Krea realtime, RealWonder). off: all frames at once. blocks of 1 or "
+    "3: block by block, of so many latent frames (4 frames each), and each is shown when it is made; what the student "
+    "was trained with (framewise or chunkwise). Other models drift when they are sampled so.",
+    "causal_window": "For causal models: how many latent frames a block sees, itself included, 2 to 256. More takes "
+    "more memory; 21, five seconds, is what most were trained with.",
+    "causal_sink": "For causal models: how many of the window's frames are always the first of the video, 0 to 64. "
+    "They keep a long video from drifting away; videos within the window do not need them.",
     "-> model": "The loaded world model.",
 }
 
@@ -67,6 +84,9 @@ class VDiTLoadModel(io.ComfyNode):
             _file_input("text_encoder", texts),
             _file_input("tokenizer", model_files("text_encoders", TOKENIZERS)),
             io.Combo.Input("dtype", options=list(DTYPES), default=AUTO, optional=True),
+            io.Combo.Input("causal", options=list(CAUSAL), default=AUTO, optional=True),
+            io.Int.Input("causal_window", default=21, min=2, max=256, optional=True),
+            io.Int.Input("causal_sink", default=1, min=0, max=64, optional=True),
         ]
         return node_schema(cls, "VDiT Load Model", inputs, {"model": VDiTModel}, TOOLTIPS)
 
@@ -85,13 +105,18 @@ class VDiTLoadModel(io.ComfyNode):
         text_encoder: str = NONE,
         tokenizer: str = NONE,
         dtype: str = AUTO,
+        causal: str = AUTO,
+        causal_window: int = 21,
+        causal_sink: int = 1,
     ) -> io.NodeOutput:
         import torch
 
+        from ..model.causal import said, with_causal
         from ..model.files.load import load_model
 
+        path = _path(file)
         model = load_model(
-            _path(file),
+            path,
             _optional(FOLDER, low_noise_file),
             codec_path=_optional("vae", vae),
             text_path=_optional("text_encoders", text_encoder),
@@ -101,7 +126,14 @@ class VDiTLoadModel(io.ComfyNode):
         )
         if attention != AUTO:
             model.transformer.attention = (attention, window)
-        return io.NodeOutput(model, ui=reported(model.facts["loaded"]) if model.family != "vdit" else None)
+        told = told_of(path)
+        model = with_causal(model, told, causal, causal_window, causal_sink)
+        lines = [*(model.facts["loaded"] if model.family != "vdit" else [])]
+        remarks = [f"{model.title} {UNTOLD}"] if model.causal is not None and not model.causal.told else []
+        if model.causal is not None:
+            lines.append(said(model.causal, told))
+        messages = (reported(lines) or {}) | (shown("VDiT Load Model", remarks) or {})
+        return io.NodeOutput(model, ui=messages or None)
 
     @classmethod
     def fingerprint_inputs(
@@ -121,6 +153,14 @@ class VDiTLoadModel(io.ComfyNode):
             return [model, *filter(None, others)] + [gate] * gate.exists()
 
         return file_marks(paths)
+
+
+def told_of(path: Path) -> Told:
+    """What a file says of itself: whether it is a causal student."""
+    from ..model.causal import told_by
+    from ..model.files.weights import open_weights
+
+    return told_by(path.stem, open_weights(path).metadata)
 
 
 def files_of(

@@ -54,6 +54,7 @@ MODEL_CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTDistillPreview": (models.clip, models.lengths, models.room, models.codec_for),
     "VDiTDecode": (models.codec_for, models.frames_room),
     "VDiTDecodeVideo": (models.codec_for,),
+    "VDiTAsModel": (models.whole,),
     "VDiTAsVAE": (models.codec_for,),
     "VDiTAsConditioning": (models.clip,),
     "VDiTPhysicsBenchmark": (models.codec_for,),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .comfy import device_room, main_room, model_path
-from .load import files_of
+from .load import files_of, told_of
 from .lora import EXPERTS
 from .lora import FOLDER as LORAS
 from .preflight_files import path_frames
@@ -43,13 +43,22 @@ def facts_of(loader: Wired | None) -> ModelFacts | None:
 
 
 def _facts(loader: Wired) -> ModelFacts | None:
+    from ..model.causal import with_causal
     from ..model.files import facts
 
     names = {name: loader.text(name, "none") for name in ("low_noise_file", "vae", "text_encoder", "tokenizer")}
     file = loader.text("file")
     if file is None or None in names.values():
         return None
-    return facts.facts_of(*files_of(file, *(name or "none" for name in names.values())))
+    found = facts.facts_of(*files_of(file, *(name or "none" for name in names.values())))
+    causal, window, sink = (
+        loader.text("causal", "auto"),
+        loader.number("causal_window", 21),
+        loader.number("causal_sink", 1),
+    )
+    if causal is None or window is None or sink is None:
+        return None
+    return with_causal(found, told_of(files_of(file, *["none"] * 4)[0]), causal, int(window), int(sink))
 
 
 def loadable(node: Wired) -> None:
@@ -177,6 +186,15 @@ def room(node: Wired) -> None:
         facts, spec, lambda one: fixed + pipeline.sampling_bytes(facts, one, guidance != 1, itemsize), free,
         f"one step of {facts.title}",
     )  # fmt: skip
+
+
+def whole(node: Wired) -> None:
+    """Raise ValueError for a causal model that goes to a sampler of whole videos."""
+    from ..model.causal import refuse_whole
+
+    facts = facts_of(loader_of(node))
+    if facts is not None:
+        refuse_whole(facts)
 
 
 def frames_room(node: Wired) -> None:

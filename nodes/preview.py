@@ -83,7 +83,7 @@ class VDiTDistillPreview(io.ComfyNode):
         pick: int,
         render: Tensor | None = None,
     ) -> io.NodeOutput:
-        from ..pipeline import Run, SamplerSettings, clip_of, outside_training, unused
+        from ..pipeline import Run, SamplerSettings, clip_of, outside_training, unused, work_of
         from ..pipeline.takes import FormingTakes, film_strip, seeds_from
 
         if not 1 <= steps <= MOST_STEPS:
@@ -96,7 +96,7 @@ class VDiTDistillPreview(io.ComfyNode):
         if render is not None:
             render = _comparable(render, clip)
         remarks = outside_training(model, clip) + unused(conditioning.controls, steps)
-        if not model.config.flow_map:
+        if not model.config.flow_map and model.causal is None:
             remarks.append(
                 f"this model is no distilled student: {steps} of its steps say little about its render; choose a "
                 "student in VDiT Load Model"
@@ -107,10 +107,12 @@ class VDiTDistillPreview(io.ComfyNode):
         seeds = seeds_from(seed, GRID if grid else 1)
         chosen = pick if grid else seed
         latent_frames = clip.latent_shape(codec)[2]
-        update = progress(len(seeds) * (steps + latent_frames))
+        work = work_of(model, steps, latent_frames)
+        update = progress(len(seeds) * (work + latent_frames))
         preview = session.preview
         assert preview is not None, "a model with a codec has a preview"
-        forming = FormingTakes(preview, update, len(seeds), steps, latent_frames)
+        causal = model.causal is not None
+        forming = FormingTakes(preview, update, len(seeds), work, latent_frames, causal=causal)
         context = session.context(device, forming.hooks(check_interrupted))
         settings = SamplerSettings(steps, shift=shift)
         strips, spent, sent = [], [], None

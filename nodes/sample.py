@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..control import Conditioning
     from ..model.world_model import WorldModel
-    from ..pipeline import LatentPreview
+    from ..pipeline import Hooks, LatentPreview
 
 OWN = "model's own"  # of combos; of numbers 0
 SOLVERS = ("unipc", "euler", "heun", "lcm")
@@ -119,7 +119,8 @@ class VDiTSample(io.ComfyNode):
         )
         room = pipeline.sampling_bytes(model, clip, guided, itemsize)
         use_models([*model.transformers, model.codec], device, room)  # the codec draws the previews
-        hooks = pipeline.Hooks(on_step=_watcher(session.preview, progress(use.steps)), check=check_interrupted)
+        work = pipeline.work_of(model, use.steps, clip.latent_shape(model.space)[2])
+        hooks = _hooks(model, session.preview, progress(work), use.steps)
         context = session.context(device, hooks)
         with cancellable(model):
             made = pipeline.generate(pipeline.Run(model, conditioning, clip, seed, asked, context, continuation))
@@ -141,11 +142,16 @@ def _given(choice: str) -> str | None:
     return None if choice == OWN else choice
 
 
-def _watcher(preview: LatentPreview | None, update: Callable[..., None]) -> Callable[..., None]:
-    """Called after each step; shows the forming video where the model has a preview."""
-    from ..pipeline import FormingVideo
+def _hooks(model: WorldModel, preview: LatentPreview | None, update: Callable[..., None], steps: int) -> Hooks:
+    """Shows the forming video after each step, or each finished block, where the model has a preview."""
+    from ..pipeline import FormingBlocks, FormingVideo, Hooks
 
-    return FormingVideo(preview, update) if preview is not None else lambda step: update(step.done, None)
+    if preview is None:
+        return Hooks(on_step=lambda step: update(step.done, None), check=check_interrupted)
+    if model.causal is None:
+        return Hooks(on_step=FormingVideo(preview, update), check=check_interrupted)
+    forming = FormingBlocks(preview, update, steps)
+    return Hooks(on_step=forming.on_step, on_block=forming.on_block, check=check_interrupted)
 
 
 def _promoted(model: WorldModel, latent: dict) -> tuple[int, float, float, float, int, int]:

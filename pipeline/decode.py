@@ -133,18 +133,23 @@ def _agreement(codec: Codec, latent: Tensor, expected: Draft) -> Iterator[Tensor
     """How far each latent frame shows the expected frames: [n,h,w,1] in 0..1, small, on the CPU."""
     preview, step, count = LatentPreview(codec), codec.temporal, latent.shape[2]
     for part, known in warmed_up(count, COMPARED, step):
-        if expected.latent is not None:
-            own = expected.latent[:, :, part]
-        else:  # a latent frame's last frame has the number of a multiple of `step`
-            frames = (part.stop - 1 - part.start) * step + 1
-            own = expected.window(part.start * step, frames).encoded(codec, latent.device).latent
-        assert own is not None
-        own = own.to(latent.device, latent.dtype)
-        share = agreement(preview(latent[:, :, part]), preview(own)).cpu()[known:]
+        share = agreed(preview, latent[:, :, part], expected, part)[known:]
         if not known:
             yield share[:1]
             share = share[1:]
         yield from share.split(step)
+
+
+def agreed(preview: LatentPreview, latent: Tensor, expected: Draft, part: slice) -> Tensor:
+    """How far the latent frames `part` of a video show the expected frames: [4n-3,h,w,1] in 0..1, small, on the CPU."""
+    codec, step = preview.codec, preview.codec.temporal
+    if expected.latent is not None:
+        own = expected.latent[:, :, part]
+    else:  # a latent frame's last frame has the number of a multiple of `step`
+        frames = (part.stop - 1 - part.start) * step + 1
+        own = expected.window(part.start * step, frames).encoded(codec, latent.device).latent
+    assert own is not None
+    return agreement(preview(latent), preview(own.to(latent.device, latent.dtype))).cpu()
 
 
 class _InOrder:

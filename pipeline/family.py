@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..model.config import VDiTConfig
+    from ..model.kv_cache import CausalTraining
     from ..model.variants import FamilyName, Variant
     from ..model.world_model import WorldModel
 
@@ -42,6 +43,11 @@ class Described(Protocol):
     @property
     def variant(self) -> Variant | None:
         """Of the Wan family."""
+        ...
+
+    @property
+    def causal(self) -> CausalTraining | None:
+        """How it makes a video block by block."""
         ...
 
 
@@ -122,7 +128,7 @@ class WanFamily(BundledFamily):
     def check_given(self, model: Described, given: Mapping[str, object], strength: float, draft: float) -> None:
         """Each variant reads what its task needs."""
         assert model.variant is not None
-        check_task(model.variant, model.config, given, strength)
+        check_task(model.variant, model.config, given, strength, model.causal is not None)
         if given.get("draft") is not None:
             check_draft(model.variant.title, draft)
 

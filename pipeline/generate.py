@@ -13,6 +13,7 @@ from ..sampling.guidance import guided
 from ..sampling.held import held_mask
 from ..sampling.sample import SampleOptions, Step, noise_after_seed, noise_from_seed, sample
 from ..sampling.schedule import model_sigma, schedule
+from .causal import check_causal, roll_out, work_of
 from .drafts import begun, first_picture_clip, first_picture_of, predict, wants_first_picture
 from .family import family_of
 from .inputs import conditioned, until_released
@@ -22,6 +23,7 @@ from .values import Continuation, Progress, Result, Run, RunSettings, SamplerSet
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..drafting import Draft
     from ..model.world_model import WorldModel
 
 # Steps in which a first picture is made: with 20 as many pictures show a ball, with 6 a tenth fewer (measured once).
@@ -31,9 +33,10 @@ FIRST_PICTURE_STEPS = 12
 def generate(run: Run) -> Result:
     """Sample a latent video; the model's transformer and codec are on run.context.device.
 
-    A student (config.flow_map) needs no solver and ignores it. From words alone a first picture is made first, see
-    drafts: on_step then hears of both videos, half the steps each. The same run gives the same bits on the same
-    machine. Raises LatticeError, and ValueError for unusable pictures, controls or settings, before the first step.
+    A student (config.flow_map) needs no solver and ignores it; a causal model makes one block after another. From words
+    alone a first picture is made first, see drafts: on_step then hears of both videos, half the steps each. The same
+    run gives the same bits on the same machine. Raises LatticeError, and ValueError for unusable pictures, controls or
+    settings, before the first step.
     """
     import torch
 
@@ -42,6 +45,8 @@ def generate(run: Run) -> Result:
     use = resolve(model, run.settings)
     if model.config.flow_map:
         check_flow_map(use.steps, use.guidance, model.facts.get("guidance_baked"))
+    if model.causal is not None:
+        check_causal(run, use)
     if run.conditioning.negative is None and (use.guidance, use.guidance_low) != (1.0, 1.0):
         raise ValueError(
             f"guidance is {use.guidance:g}, which needs a negative prompt: wire CONDITIONING to `negative` on VDiT "
@@ -49,7 +54,8 @@ def generate(run: Run) -> Result:
         )
     with team(family_of(model).small_products and torch.device(run.context.device).type == "cpu") as crew:
         if wants_first_picture(run):
-            first_half, second_half = _halves(hooks.on_step, use.steps)
+            work = work_of(model, use.steps, run.clip.latent_shape(model.space)[2])
+            first_half, second_half = _halves(hooks.on_step, work)
             run = replace(run, continuation=with_first_picture(_reporting_to(run, first_half)))
             run = _reporting_to(run, second_half)
         run = begun(run)
@@ -57,7 +63,9 @@ def generate(run: Run) -> Result:
         if draft is not None:
             hooks.on_draft(draft)
             draft = draft.encoded(model.require("codec", "a draft"), run.context.device)
-        latent = _sample(replace(run, continuation=replace(run.continuation, draft=draft)), use, crew)
+        expected = family_of(model).expected(run.conditioning, draft, run.clip)
+        run = replace(run, continuation=replace(run.continuation, draft=draft))
+        latent = _sample(run, use, crew) if model.causal is None else _blocks(run, use, expected)
     start, end = run.conditioning.start, run.conditioning.end
     lagged = start is not None and end is None and run.conditioning.strength > 0
     return Result(
@@ -65,7 +73,7 @@ def generate(run: Run) -> Result:
         settings=use if lagged else replace(use, frame_lag=0.0),
         draft=draft,
         no_draft_reason=reason,
-        expected=family_of(model).expected(run.conditioning, draft, run.clip),
+        expected=expected,
         first_picture=start if start is run.continuation.first_picture else None,
         draft_remarks=remarks,
     )
@@ -77,6 +85,7 @@ def with_first_picture(run: Run) -> Continuation:
     Where no ball is to be seen in it there is none, and nothing is to be predicted. A teacher has its own guidance.
     """
     maker = run.model.teacher or run.model
+    maker = maker if maker.causal is None else replace(maker, causal=None)
     settings = SamplerSettings(FIRST_PICTURE_STEPS, run.settings.guidance if maker is run.model else None)
     alone = Continuation(predict=False)
     clip = first_picture_clip(maker, run)
@@ -138,6 +147,18 @@ def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
         )
         latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
         return of_clip(latent).cpu()
+
+
+def _blocks(run: Run, use: RunSettings, expected: Draft | None) -> Tensor:
+    """As _sample, block by block; on_block hears of each before the next is begun."""
+    import torch
+
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        for block in roll_out(run, use, family_of(run.model).inputs(run), expected):
+            run.context.hooks.on_block(block)
+            parts.append(block.latent.cpu())
+    return torch.cat(parts, 2)
 
 
 def guidance_of(model: WorldModel, use: RunSettings) -> float | Callable[[float], float]:

@@ -183,7 +183,7 @@ def conditioned(transformer: Transformer, inputs: ModelInputs, sigmas: Sequence[
         import torch
 
         step = nearest_step(sigmas, float(sigma.max()))
-        named = {name: _for_batch(value, x) for name, value in inputs.at(min(step / steps, 1.0), x.device).items()}
+        named = {name: for_batch(value, x) for name, value in inputs.at(min(step / steps, 1.0), x.device).items()}
         if "beside" in named:
             x = torch.cat((x, cast("Tensor", named.pop("beside"))), 1)
         return transformer(x, sigma[:, 0] if inputs.one_sigma else sigma, context, **conditionings, **named)
@@ -208,12 +208,12 @@ def until_released(transformer: Transformer, draft: Draft | None) -> Transformer
     return model
 
 
-def _for_batch(value: object, x: Tensor) -> object:
+def for_batch(value: object, x: Tensor) -> object:
     """Tensors [1, ...], alone or in a tuple, repeated for the batch and in the dtype of x; numbers as they are."""
     import torch
 
     if isinstance(value, tuple):
-        return tuple(_for_batch(one, x) for one in cast("tuple[object, ...]", value))
+        return tuple(for_batch(one, x) for one in cast("tuple[object, ...]", value))
     return value.to(x.dtype).expand(len(x), *value.shape[1:]) if isinstance(value, torch.Tensor) else value
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..drafting import agreement
 from ..machine.pace import PreviewBudget
-from .decode import warmed_up
+from .decode import WARM_UP, warmed_up
 from .latent_preview import LatentPreview, reduced, resized
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..drafting import Draft
-    from .values import Progress
+    from .values import Block, Progress
 
 SHOWN = 129  # frames of a preview at most, 16 s at 8 frames/s: of a longer video every k-th is shown
 AT_ONCE = 33  # latent frames that are drawn at once, 129 frames
@@ -36,6 +36,38 @@ class FormingVideo:
             return self.update(step.done, None)
         with self.budget.spending():
             self.update(step.done, pictures(predicted_video(self.preview, step)))
+
+
+class FormingBlocks:
+    """Hooks for a causal model: gives update(done, pictures) the blocks that are made, each before the next is begun.
+
+    steps: of a block; `done` is counted as causal.work_of does.
+    """
+
+    def __init__(self, preview: LatentPreview, update: Update, steps: int):
+        self.preview, self.update, self.steps = preview, update, steps
+        self.shown: list[Image] = []
+        self.past: Tensor | None = None
+
+    def on_step(self, step: Progress) -> None:
+        """See Hooks."""
+        self.update(step.done, None)
+
+    def on_block(self, block: Block) -> None:
+        """See Hooks."""
+        import torch
+
+        temporal, draft = self.preview.codec.temporal, block.expected
+        latent = block.latent if self.past is None else torch.cat((self.past, block.latent), 2)
+        start = block.frames.stop - latent.shape[2]
+        known = 0 if self.past is None else (self.past.shape[2] - 1) * temporal + 1
+        if draft is not None and (draft.latent is None or draft.latent.shape[2] != block.total):
+            draft = None
+        small = _small(self.preview, latent, draft, slice(start, block.frames.stop), known)
+        every = -(-(temporal * (block.total - 1) + 1) // SHOWN)
+        self.shown += pictures(small[-(start * temporal + known) % every :: every])
+        self.past = latent[:, :, -WARM_UP:].clone()
+        self.update(block.frames.stop * self.steps, [*self.shown])
 
 
 def pictures(frames: Tensor) -> list[Image]:
@@ -68,13 +100,18 @@ def predicted_video(preview: LatentPreview, step: Progress) -> Tensor:
     every = -(-(temporal * (x0.shape[2] - 1) + 1) // SHOWN)
     shown: list[Tensor] = []
     for part, known in warmed_up(x0.shape[2], AT_ONCE, temporal):
-        small, at = preview(x0[:, :, part]), part.start * temporal + known
-        if draft is not None and draft.latent is not None:
-            share = agreement(small, preview(draft.latent[:, :, part]))[known:]
-            frames = reduced(draft.frames[at : at + len(share)])
-            small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small[known:], share))
-            small = small.lerp(frames, share)
-        else:
-            small = small[known:]
+        small, at = _small(preview, x0[:, :, part], draft, part, known), part.start * temporal + known
         shown.append(small[-at % every :: every].clone() if every > 1 else small)
     return shown[0] if len(shown) == 1 else torch.cat(shown)
+
+
+def _small(preview: LatentPreview, latent: Tensor, draft: Draft | None, part: slice, known: int) -> Tensor:
+    """The small frames of the latent frames `part` of a video but the first `known`, as predicted_video has them."""
+    small = preview(latent)
+    if draft is None or draft.latent is None:
+        return small[known:]
+    share = agreement(small, preview(draft.latent[:, :, part]))[known:]
+    at = part.start * preview.codec.temporal + known
+    frames = reduced(draft.frames[at : at + len(share)])
+    small, share = (resized(x.cpu(), frames.shape[1:3], "bilinear") for x in (small[known:], share))
+    return small.lerp(frames, share)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..machine.limits import TooLarge
-from ..model.memory import RESERVE, activation_bytes
+from ..model.memory import RESERVE, activation_bytes, cache_bytes
 from ..sampling.guidance import MAX_CELLS_IN_ONE_BATCH
 from .lattice import Lattice
 from .settings import Sized, lattice_of
@@ -19,10 +19,14 @@ GB = 1e9
 def sampling_bytes(model: Sized, clip: ClipSpec, guided: bool, itemsize: int) -> int:
     """Bytes that one call of the transformer needs besides its weights; itemsize: bytes of a value.
 
-    Guidance makes two at once where they are small.
+    Guidance makes two at once where they are small; a causal model computes a block, and keeps those before it.
     """
-    cells = model.space
+    cells, causal = model.space, model.causal
     grid = ((clip.frames - 1) // cells.temporal + 1, clip.height // cells.spatial, clip.width // cells.spatial)
+    if causal is not None:
+        kept = min(grid[0], causal.window.frames), *grid[1:]
+        one = min(grid[0], causal.block), *grid[1:]
+        return activation_bytes(model.config, one, 1, itemsize) + cache_bytes(model.config, kept, itemsize)
     batch = 2 if guided and grid[0] * grid[1] * grid[2] <= MAX_CELLS_IN_ONE_BATCH else 1
     return activation_bytes(model.config, grid, batch, itemsize)
 

@@ -10,6 +10,7 @@ from .values import ClipSpec, RunSettings, SamplerSettings
 
 if TYPE_CHECKING:
     from ..model.config import VDiTConfig
+    from ..model.kv_cache import CausalTraining
     from ..model.world_model import WorldModel
 
 
@@ -43,6 +44,11 @@ class Sized(Protocol):
     @property
     def defaults(self) -> dict[str, Any]:
         """Of sampling."""
+        ...
+
+    @property
+    def causal(self) -> CausalTraining | None:
+        """How it makes a video block by block; None: it makes all frames at once."""
         ...
 
 

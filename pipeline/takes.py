@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..machine.pace import PreviewBudget
 from .decode import decode_frames
+from .decode_blocks import BlockDecoder
 from .generate import generate
 from .latent_preview import LatentPreview, resized
 from .previews import Update, drafted, pictures, predicted_video
@@ -61,9 +62,13 @@ def take(run: Run) -> Take:
         shown.append(time.perf_counter() - begin)
         hooks.on_frames(done, frames)
 
-    timed = replace(context, hooks=replace(hooks, on_draft=on_draft, on_frames=on_frames))
+    codec = run.model.require("codec", "a take")
+    blocks = BlockDecoder(codec, on_frames)
+    timed = replace(context, hooks=replace(hooks, on_draft=on_draft, on_frames=on_frames, on_block=blocks))
     result = generate(replace(run, context=timed))
-    frames = decode_frames(run.model.require("codec", "a take"), result.latent, result.expected, timed)
+    frames = blocks.frames
+    if run.model.causal is None:
+        frames = decode_frames(codec, result.latent, result.expected, timed)
     return Take(run.seed or 0, result, frames, time.perf_counter() - begin, shown[0])
 
 
@@ -97,7 +102,8 @@ class FormingTakes:
     """Hooks that show several takes while they are made, one after another, each in the place where it will stand.
 
     update(done, pictures or None) counts takes x (steps + latent frames) pieces of work. Shown are the draft, predicted
-    videos after steps, then decoded frames as they come, as far as the budget allows.
+    videos after steps, then decoded frames as they come, as far as the budget allows. causal: each block is shown when
+    it is decoded; steps are then counted as causal.work_of does.
     """
 
     def __init__(
@@ -108,40 +114,53 @@ class FormingTakes:
         steps: int,
         latent_frames: int,
         budget: PreviewBudget | None = None,
+        causal: bool = False,
     ):
-        self.preview, self.update, self.steps, self.work = preview, update, steps, steps + latent_frames
+        self.preview, self.update, self.work, self.causal = preview, update, steps + latent_frames, causal
+        self.sampled, self.decoded, self.drawn = 0, 0, 0  # of the current take: steps, latent frames, frames shown
         self.shown: list[list[Image]] = [[] for _ in range(takes)]
         self.current = 0
         self.budget = budget or PreviewBudget()
 
     def hooks(self, check: Callable[[], None]) -> Hooks:
         """To be passed to the takes."""
-        return Hooks(self.on_draft, self.on_step, self.on_frames, check)
+        return Hooks(self.on_draft, self.on_step, self.on_frames, check=check)
 
     def on_draft(self, draft: Draft) -> None:
         """See Hooks."""
-        self._show(0, lambda: pictures(drafted(draft)))
+        self._show(lambda: pictures(drafted(draft)))
 
     def on_step(self, step: Progress) -> None:
         """See Hooks."""
-        self._show(step.done, lambda: pictures(predicted_video(self.preview, step)))
+        self.sampled = step.done
+        if self.causal:
+            return self.update(self._done(), None)
+        return self._show(lambda: pictures(predicted_video(self.preview, step)))
 
     def on_frames(self, done: int, frames: Tensor) -> None:
         """See Hooks. Frames that are not decoded yet keep their predicted picture."""
-        last = self.steps + done == self.work
-        before = self.shown[self.current]
-        self._show(self.steps + done, lambda: pictures(frames) + before[len(frames) :], always=last)
+        self.decoded, before, drawn = done, self.shown[self.current], self.drawn
+        last = self._done() == (self.current + 1) * self.work
+
+        def draw() -> list[Image]:
+            self.drawn = len(frames)
+            return before[:drawn] + pictures(frames[drawn:]) + before[len(frames) :]
+
+        self._show(draw, always=self.causal or (last and len(self.shown) > 1))
         if last:
             self.current += 1
+            self.sampled = self.decoded = self.drawn = 0
 
-    def _show(self, done: int, draw: Callable[[], list[Image]], always: bool = False) -> None:
-        total = self.current * self.work + done
-        if not (always and len(self.shown) > 1) and not self.budget.affordable():
-            return self.update(total, None)
+    def _done(self) -> int:
+        return self.current * self.work + self.sampled + self.decoded
+
+    def _show(self, draw: Callable[[], list[Image]], always: bool = False) -> None:
+        if not always and not self.budget.affordable():
+            return self.update(self._done(), None)
         with self.budget.spending():
             frames = draw()
             self.shown[self.current] = frames if len(self.shown) == 1 else [tile(frame) for frame in frames]
-            self.update(total, side_by_side(self.shown))
+            self.update(self._done(), side_by_side(self.shown))
 
 
 def tile(image: Image) -> Image:

@@ -77,6 +77,19 @@ class Progress:
     draft: Draft | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What Hooks.on_block receives: a block of a causal rollout, finished before the next one is begun.
+
+    frames: the numbers of its latent frames, of `total`; latent [1,C,n,h,w] in raw scale. expected: see Result.
+    """
+
+    frames: range
+    total: int
+    latent: Tensor
+    expected: Draft | None = None
+
+
 def ignore(*_: object) -> None:
     """A hook that does nothing."""
 
@@ -86,12 +99,14 @@ class Hooks:
     """Called while a run goes on; each may stop it by raising.
 
     on_draft: when a draft was predicted, before sampling. on_step: after each step. on_frames(latent frames done,
-    frames so far [n,H,W,3]): while decoding; the frames are not to be changed. check: before every model call.
+    frames so far [n,H,W,3]): while decoding; the frames are not to be changed. on_block: of a causal model, for each
+    block before the next is begun. check: before every model call.
     """
 
     on_draft: Callable[[Draft], None] = ignore
     on_step: Callable[[Progress], None] = ignore
     on_frames: Callable[[int, Tensor], None] = ignore
+    on_block: Callable[[Block], None] = ignore
     check: Callable[[], None] = ignore
 
 

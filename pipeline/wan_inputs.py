@@ -102,7 +102,9 @@ class WanInputs(ModelInputs):
         return codec.encode(pictures[None].to(self.device)).float()
 
     def _held(self) -> HeldFrames | None:
-        """TI2V-5B holds its first frames at sigma 0; models of the 2.1 codec read them beside the latents."""
+        """TI2V-5B holds its first frames at sigma 0, and a causal T2V model goes on from them; models of the 2.1 codec
+        read them beside the latents.
+        """
         import torch
 
         if self.start is None or not self._holds():
@@ -114,7 +116,8 @@ class WanInputs(ModelInputs):
         return HeldFrames(latent, held, self.conditioning.strength)
 
     def _holds(self) -> bool:
-        return self.space.spatial >= 16
+        goes_on = self.model.causal is not None and self.task == "t2v"
+        return goes_on or self.space.spatial >= 16
 
     def _guidance(self) -> DraftGuidance | None:
         """The shot's draft, with the references of a VACE model in front and held pictures as they are."""
@@ -183,7 +186,10 @@ class WanInputs(ModelInputs):
 
         if self.start is None and self.end is None:
             return torch.cat((self._zeros()[:, :4], self._zeros()), 1)
-        video, known = torch.full((self.clip.frames, *self.size[::-1], 3), GRAY), torch.zeros(self.clip.frames)
+        count = self.clip.frames
+        if self.model.causal is not None:  # pictures of a longer video would take memory, and its latents stay the same
+            count = min(count, self.model.defaults["frames"])
+        video, known = torch.full((count, *self.size[::-1], 3), GRAY), torch.zeros(self.clip.frames)
         self._place(video, known, 1.0)
         mask = (
             by_latent_frame(known, self.space.temporal)
@@ -192,6 +198,8 @@ class WanInputs(ModelInputs):
             .to(self.device)
         )
         raw, tracks = self._raw(video), self.tracks
+        more = self.grid[0] - raw.shape[2]
+        raw = torch.cat((raw, raw[:, :, -1:].expand(-1, -1, more, -1, -1)), 2) if more else raw
         if tracks is not None and self.conditioning.track_method == "wanmove":
             raw = wanmove(raw[0], tracks)[None]  # of both prompts, as the released code does
         latent = self.space.normalize(raw)

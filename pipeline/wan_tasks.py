@@ -51,15 +51,20 @@ READERS = {  # models that read an input
 }
 
 
-def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object], strength: float = 1.0) -> None:
+def check_task(
+    variant: Variant, config: VDiTConfig, given: Mapping[str, object], strength: float = 1.0, causal: bool = False
+) -> None:
     """Raise ControlError naming the input that a Wan model does not read, or that it needs and was not given.
 
-    given: inputs by name, None where there is none; strength: of the start and end pictures.
+    given: inputs by name, None where there is none; strength: of the start and end pictures; causal: a video is made
+    block by block, and can go on from a picture whatever the model.
     """
     task, title = variant.task, variant.title
     ignored = {"start_image", "end_image"} if strength == 0 else set[str]()
     wired = {name for name, value in given.items() if value is not None and not _without_effect(value)} - ignored
     reads = READS[task] | {"draft"}  # which the sampler begins from, whatever the model was trained to read
+    if causal:
+        reads = (reads | _START) - {"end_image", "clip_vision_output_end"}
     if not config.image_dim:
         reads -= _CLIP
     if task == "control" and not config.ref_channels:
@@ -81,7 +86,7 @@ def check_task(variant: Variant, config: VDiTConfig, given: Mapping[str, object]
         raise ControlError(f"{title} follows tracks from a start picture alone: wire `tracks` or `end_image`, not both")
     if task == "control" and {"control_video", "depth"} <= wired:
         raise ControlError(f"{title} follows one control: wire `control_video` or `depth`, not both")
-    if 0 < strength < 1 and not variant.holds_frames and {"start_image", "end_image"} & wired:
+    if 0 < strength < 1 and (causal or not variant.holds_frames) and {"start_image", "end_image"} & wired:
         raise ControlError(f"strength is {strength:g}, but {title} holds its pictures wholly: set it to 1")
     if task == "control" and "depth" in wired and (depth := cast(DepthMaps, given["depth"])).strength < 1:
         raise ControlError(f"the strength of depth is {depth.strength:g}, but {title} follows it wholly: set it to 1")

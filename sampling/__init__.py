@@ -7,6 +7,7 @@ from .draft_guidance import DraftGuidance
 from .flow_map import MAX_FLOW_MAP_STEPS, check_flow_map, towards_next_sigma
 from .guidance import guided
 from .held import HeldFrames
+from .rollout import blocks_of, rollout
 from .sample import SampleOptions, Step, noise_from_seed, sample
 from .schedule import SCHEDULERS, schedule, shift_sigma
 from .solvers import SOLVERS
@@ -19,9 +20,11 @@ __all__ = [
     "HeldFrames",
     "SampleOptions",
     "Step",
+    "blocks_of",
     "check_flow_map",
     "guided",
     "noise_from_seed",
+    "rollout",
     "sample",
     "schedule",
     "shift_sigma",

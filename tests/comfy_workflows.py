@@ -8,10 +8,10 @@ from pathlib import Path
 
 from comfy_core import PACK, Core
 from vdit.host import workflow
-from wan_workflows import SMALL, provide
+from wan_workflows import SMALL, VARIANT_OF, provide
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
-WAN = [path for path in WORKFLOWS if path.stem.startswith("wan-")]  # no weights of these ship
+WAN = [path for path in WORKFLOWS if path.stem in VARIANT_OF]  # no weights of these ship
 BENCHMARK = PACK / "workflows" / "physics-benchmark.json"
 SHOTS = [path for path in WORKFLOWS if path not in (BENCHMARK, *WAN)]
 OTHERS = json.loads((PACK / "tests/object_info_0_33.json").read_text("utf-8"))  # nodes of models that are not ours
@@ -32,7 +32,8 @@ def small(path: Path, models: Path) -> dict[str, dict]:
     if path in WAN:
         provide(path, models)
         shorter = {} if "depth" in path.stem else {"seconds": 0.5}
-        return {"VDiTSample": {name.removeprefix("Sample."): value for name, value in SMALL.items()} | shorter}
+        node = "VDiTDistillPreview" if path.stem == "causal-preview" else "VDiTSample"
+        return {node: {name.removeprefix("Sample."): value for name, value in SMALL.items()} | shorter}
     if path == BENCHMARK:
         return {"VDiTPhysicsBenchmark": {"suite": "physics", "count": 1, "steps": 1}}
     return {}

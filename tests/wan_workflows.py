@@ -20,6 +20,7 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "wan-vace-depth-flow": "vace-1.3b",
     "wan-fun-camera": "fun-camera-1.3b",
     "wan-4-step": "t2v-a14b",
+    "causal-preview": "t2v-1.3b",
 }
 SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
 

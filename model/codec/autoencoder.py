@@ -67,9 +67,29 @@ class WanCodec(Codec):
         x = latent.permute(0, 2, 3, 4, 1)
         tiles = self._tiles(*x.shape[2:4])
         parts = tiles.cut(x)
-        for frames in zip(*(self._decode(part, chunk, park=len(parts) > 1) for part in parts), strict=False):
+        for frames in zip(*(self._decode(part, chunk, len(parts) > 1, {}) for part in parts), strict=False):
             whole = tiles.join(frames, self.spatial)
             yield whole.clamp_(0, 1) if clip else whole
+
+    def begin_decoding(self) -> Callable[[Tensor], Tensor]:
+        """As Codec's."""
+        memories: list[Memory] = []  # of the tiles
+        cut: Tiles | None = None
+
+        @torch.no_grad()
+        def decode(latent: Tensor) -> Tensor:
+            nonlocal cut
+            self.check_latent(latent)
+            cut = tiles = cut or self._tiles(*latent.shape[3:])
+            parts = tiles.cut(latent.permute(0, 2, 3, 4, 1))
+            memories.extend({} for _ in range(len(parts) - len(memories)))
+            frames = [
+                torch.cat(list(self._decode(part, part.shape[1], len(parts) > 1, memory)), 1)
+                for part, memory in zip(parts, memories, strict=True)
+            ]
+            return tiles.join(frames, self.spatial).clamp_(0, 1)
+
+        return decode
 
     def _encode(self, frames: Tensor) -> Iterator[Tensor]:
         """Frames [B, T, H, W, 3] -> the latents [B, k, h, w, C], some at a time."""
@@ -82,9 +102,8 @@ class WanCodec(Codec):
 
         return _passed(iter([frames]), stage, [self._together(i, frames.shape[2:4]) for i in range(LAST + 1)])
 
-    def _decode(self, latent: Tensor, chunk: int, park: bool) -> Iterator[Tensor]:
+    def _decode(self, latent: Tensor, chunk: int, park: bool, memory: Memory) -> Iterator[Tensor]:
         """park: keep the memory of the layers on the CPU while other tiles run."""
-        memory: Memory = {}
 
         def stage(i: int, x: Tensor) -> Tensor:
             x = self.decoder(i, self.conv2(x.to(self.dtype)) if i == 0 else x, memory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,6 +73,13 @@ class Codec(nn.Module):
 
     def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
         """As `decode`, but yields the frames of `chunk` latents at a time, in constant memory."""
+        raise NotImplementedError
+
+    def begin_decoding(self) -> Callable[[Tensor], Tensor]:
+        """A function that decodes a video's latents as they come, [B, C, n, h, w] -> their frames [B, m, H, W, 3].
+
+        The frames of all calls are those of `decode`; memory does not grow with the number of calls.
+        """
         raise NotImplementedError
 
     def latent_frames(self, frames: int) -> int:

@@ -5,7 +5,7 @@ The layers stand in one flat list. The same weights run over a whole clip at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +49,32 @@ class RecurrentCodec(Codec):
     def decode_stream(self, latent: Tensor, chunk: int = 1, *, clip: bool = True) -> Iterator[Tensor]:
         """As Codec's."""
         self.check_latent(latent)
+        decode = self._decoding(clip)
+        for part in self._decoder_input(latent).split(chunk, 1):
+            yield decode(part)
+
+    def begin_decoding(self) -> Callable[[Tensor], Tensor]:
+        """As Codec's."""
+        decode = self._decoding(clip=True)
+
+        def decode_block(latent: Tensor) -> Tensor:
+            self.check_latent(latent)
+            return decode(self._decoder_input(latent))
+
+        return decode_block
+
+    def _decoding(self, clip: bool) -> Callable[[Tensor], Tensor]:
+        """A function from the decoder's next input [B, n, h, w, C] to its frames."""
         memory: Memory = {}
-        for i, part in enumerate(self._decoder_input(latent).split(chunk, 1)):
-            frames = self._to_frames(run(self.decoder, part, memory))
-            frames = frames if i else frames[:, self.temporal - 1 :]  # the first latent is one frame
-            yield frames.clamp(0, 1) if clip else frames
+        skipped = self.temporal - 1  # the first latent is one frame
+
+        def decode(x: Tensor) -> Tensor:
+            nonlocal skipped
+            frames = self._to_frames(run(self.decoder, x, memory))[:, skipped:]
+            skipped = 0
+            return frames.clamp(0, 1) if clip else frames
+
+        return decode
 
     def _decoder_input(self, latent: Tensor) -> Tensor:
         """Raw latents [B, C, T, h, w] -> [B, T, h, w, C]."""

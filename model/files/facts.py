@@ -20,6 +20,7 @@ from .quantized import stored_bytes
 from .weights import open_weights
 
 if TYPE_CHECKING:
+    from ..kv_cache import CausalTraining
     from ..variants import FamilyName, Variant
 
 
@@ -46,6 +47,7 @@ class ModelFacts:
     weights: int
     least: int
     variant: Variant | None = None
+    causal: CausalTraining | None = None
 
     @property
     def parts(self) -> frozenset[str]:

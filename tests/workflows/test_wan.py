@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("wan-*.json"))
+CAUSAL = PACK / "workflows" / "causal-preview.json"
 LENGTHS = {"wan-vace-depth-flow": 41}  # frames of the controls
 
 
@@ -26,7 +27,7 @@ def run(path, base, capsys, *changes):
 
 
 def test_all_of_them_are_shipped():
-    assert {path.stem for path in WORKFLOWS} == set(VARIANT_OF)
+    assert {path.stem for path in (*WORKFLOWS, CAUSAL)} == set(VARIANT_OF)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -44,7 +45,18 @@ def test_workflow_makes_a_video_from_files_of_those_names(path, tmp_path, capsys
         assert "of euler, schedule simple, shift 5, guidance 1;" in said
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_causal_preview_makes_a_video_frame_by_frame(tmp_path, capsys):
+    provide(CAUSAL, tmp_path / "models")
+    small = {"width": 64, "height": 64, "seconds": 1.0}
+    result = run(CAUSAL, tmp_path, capsys, *(f"Preview.{name}={value}" for name, value in small.items()))
+    (file,) = result["files"]
+    assert (file["frames"], file["fps"]) == (17, 16.0)
+    assert result["remarks"] == {"4": ["64x64 is not the 832x480 it was trained on"]}
+    said = "\n".join(line for lines in result["says"].values() for line in lines)
+    assert "by its name, a causal student: it makes 1 latent frame at a time" in said
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, CAUSAL], ids=lambda path: path.stem)
 def test_every_file_that_a_loader_names_can_be_fetched(path):
     entries = {entry["name"]: entry for entry in named_files(path)}
     chosen = [value for node in json.loads(path.read_text("utf-8"))["nodes"] for value in node.get("widgets_values", ())
@@ -52,7 +64,9 @@ def test_every_file_that_a_loader_names_can_be_fetched(path):
     assert set(chosen) == set(entries) and len(chosen) == len(entries)
     for name, entry in entries.items():
         assert entry["directory"] in ("diffusion_models", "vae", "text_encoders", "loras")
-        assert entry["url"].startswith(("https://huggingface.co/Comfy-Org/", "https://huggingface.co/Kijai/"))
+        # TalmajM's is the one that ComfyUI's own template of Causal Forcing names.
+        makers = tuple(f"https://huggingface.co/{name}/" for name in ("Comfy-Org", "Kijai", "TalmajM"))
+        assert entry["url"].startswith(makers)
         assert entry["url"].endswith(f"/resolve/main/split_files/{entry['directory']}/{name}")
 
 
