@@ -13,6 +13,8 @@ Kinds = type | tuple[type, ...]
 
 _TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OPENING = re.compile(r"[\[{,]")
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F]"
+_HALF = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")  # of a pair of UTF-16, written as escapes
 _WORDS: dict[type, str] = {
     **{str: "a string", bool: "true or false", dict: "an object", list: "a list"},
     **{int: "a whole number", float: "a number", object: "anything but null"},
@@ -80,7 +82,8 @@ def json_value(content: str | bytes, bounds: Bounds = BODY, nan_is_null: bool = 
         raise Unreadable(f"is no JSON ({at}: {reason.msg})") from None
     except RecursionError:
         raise Unreadable(f"is nested deeper than {bounds.depth} levels") from None
-    _walk(value, bounds)
+    if _has_halves(text) or _too_deep(value, bounds):  # both are seldom, and cost little where there is no such thing
+        _name_place(value, bounds)
     return cast(object, value)
 
 
@@ -105,27 +108,52 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return made
 
 
-def _walk(value: object, bounds: Bounds) -> None:
-    """Raises Unreadable for depth and for halves of characters (lone surrogates), which no file or message can hold."""
+def _containers(value: object) -> list[object]:
+    """The lists and objects in a list or an object."""
+    held = cast("dict[str, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
+    return [inner for inner in held if isinstance(inner, (dict, list))]
+
+
+def _too_deep(value: object, bounds: Bounds) -> bool:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(bounds.depth + 1):
+        level = [inner for each in level if each for inner in _containers(each)]
+        if not level:
+            return False
+    return True
+
+
+def _has_halves(text: str) -> bool:
+    """Whether a JSON text may hold halves of characters (lone surrogates), which no file or message can hold."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return True
+    return _HALF.search(text) is not None
+
+
+def _name_place(value: object, bounds: Bounds) -> None:
+    """Raises Unreadable for depth and for halves of characters, and names the place."""
     level: list[tuple[str, object]] = [("", value)]
     for _ in range(bounds.depth + 1):
         deeper: list[tuple[str, object]] = []
         for place, each in level:
-            if isinstance(each, str) and not each.isascii():
+            if isinstance(each, str):
                 _whole(each, place)
             elif isinstance(each, dict):
                 for key, inner in cast("dict[str, object]", each).items():
-                    if not key.isascii():
-                        _whole(key, f"a key in {place or 'it'}")
-                    if isinstance(inner, (str, dict, list)):
-                        deeper.append((f"{place}.{key}" if place else key, cast(object, inner)))
+                    _whole(key, f"a key in {place or 'it'}")
+                    deeper.append((f"{place}.{key}" if place else key, inner))
             elif isinstance(each, list):
-                rows = enumerate(cast("list[object]", each))
-                deeper += ((f"{place}[{i}]", inner) for i, inner in rows if isinstance(inner, (str, dict, list)))
+                deeper += ((f"{place}[{i}]", inner) for i, inner in enumerate(cast("list[object]", each)))
         level = deeper
-        if not level:
-            return
-    raise Unreadable(f"is nested deeper than {bounds.depth} levels, at {level[0][0]:.60}...")
+    nested = next((place for place, each in level if isinstance(each, (dict, list))), None)
+    if nested is not None:
+        raise Unreadable(f"is nested deeper than {bounds.depth} levels, at {nested:.60}...")
+    for place, each in level:
+        if isinstance(each, str):
+            _whole(each, place)
 
 
 def _whole(text: str, place: str) -> None:

@@ -110,13 +110,16 @@ def wrong_prompt(case: Case, result: tuple[workflow.Workflow, dict]) -> str:
     """What may run has the values of the file; a number may be written as a text of that number."""
     loaded, prompt = result
     for node_id, node in prompt.items():
-        given = loaded.prompt[node_id]["inputs"]
+        given = loaded.prompt[node_id].get("inputs") or {}
         for name, value in node["inputs"].items():
-            said = given[name]
-            said = said["__value__"] if isinstance(said, dict) and "__value__" in said else said
+            value, said = _plain(value), _plain(given[name])
             if not same(value, said) and not (isinstance(said, str) and _number(said) == value):
                 return f"node {node_id}.{name}: {said!r:.60} was taken as {value!r:.60}"
     return ""
+
+
+def _plain(value: object) -> object:
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
 
 
 def _number(text: str) -> object:
