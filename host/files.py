@@ -161,7 +161,7 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
 @routes.post("/upload/image")
 async def _upload(request: web.Request) -> web.Response:
     """Saves a picture or video in the input folder: the same content once, other content of that name numbered."""
-    form = await request.post()
+    form = await _form(request)
     given = form.get("image")
     if not isinstance(given, web.FileField) or not given.filename:
         raise refuse(400, "no file in the field 'image'")
@@ -172,7 +172,9 @@ async def _upload(request: web.Request) -> web.Response:
     content = await asyncio.to_thread(given.file.read)
     if suffix in PICTURES and not await asyncio.to_thread(_is_picture, content):
         raise refuse(415, f"{name}: not a picture that can be read, or a damaged one")
-    kind, subfolder = _kind_of(form, "input"), str(form.get("subfolder") or "")
+    kind, subfolder = _kind_of(form, "input"), form.get("subfolder") or ""
+    if not isinstance(subfolder, str):
+        raise refuse(400, "the field 'subfolder' is a file; expected the name of a folder")
     folder = _inside(folders.directory(kind), subfolder)
     path = _inside(folder, name)
 
@@ -186,6 +188,20 @@ async def _upload(request: web.Request) -> web.Response:
             with written(path) as part:
                 part.write_bytes(content)
     return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
+
+
+async def _form(request: web.Request) -> Mapping[str, object]:
+    """The fields of a form; a field that comes twice is read once."""
+    try:
+        return await request.post()
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as reason:  # aiohttp's readers raise many kinds
+        raise refuse(
+            400,
+            f"the request is no form that can be read ({type(reason).__name__}: {str(reason):.200}); send it as "
+            "multipart/form-data, with the file in the field 'image'",
+        ) from None
 
 
 def _is_picture(content: bytes) -> bool:

@@ -210,6 +210,34 @@ def test_uploads_are_pictures_or_videos_in_the_input_folder(studio, name, conten
     assert not (folders.directory("input") / name).exists() or name == "pic.png"
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("multipart/form-data", b"", "boundary"),
+        ("multipart/form-data; boundary=" + "b" * 100, b"--b", "too long"),
+        ("multipart/form-data; boundary=b", b"no boundary", "boundary"),
+        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"y" * 9000 + b"\r\n\r\n--b--\r\n", "8190"),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n\x89\r\n--b--\r\n',
+            "decode",
+        ),
+        ("text/plain", b"x", "no file in the field 'image'"),
+    ],
+)
+def test_a_form_that_cannot_be_read_is_refused_with_the_reason(studio, kind, body, says):
+    status, _, said = ask(studio, "POST", "/upload/image", data=body, headers={"Content-Type": kind})
+    assert status == 400 and says in said.decode() and "'image'" in said.decode()
+
+
+def test_a_subfolder_that_is_a_file_is_refused(studio):
+    form = aiohttp.FormData(quote_fields=False)
+    form.add_field("image", png(), filename="pic.png")
+    form.add_field("subfolder", png(), filename="sub.png")
+    status, _, said = ask(studio, "POST", "/upload/image", data=form)
+    assert status == 400 and "'subfolder' is a file" in said.decode()
+
+
 def test_an_upload_named_by_a_path_lands_in_the_input_folder(studio):
     assert json.loads(upload(studio, "../../evil.png", png())[2])["name"] == "evil.png"
     assert (folders.directory("input") / "evil.png").is_file()

@@ -17,6 +17,6 @@ def server(tmp_path_factory):
         made.close()
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["bodies", "settings file"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["bodies", "uploads", "settings file"])
 def test_the_studio_answers_every_body(server, number):
     assert tried(http_doors(lambda: server)[number], CASES).counts["cases"] > 0

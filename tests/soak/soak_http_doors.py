@@ -11,7 +11,7 @@ from vdit.host import folders
 CASES = int(os.environ.get("VDIT_FUZZ_CASES", 10_000))
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["bodies", "settings file"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["bodies", "uploads", "settings file"])
 def test_the_studio_answers_ten_thousand_bodies(tmp_path, monkeypatch, number):
     monkeypatch.setattr(folders, "current", folders.current)
     server = Server(tmp_path)
