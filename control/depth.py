@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from .arrays import read_array
 from .depth_holes import without_holes
-from .pictures import cover
+from .pictures import cover, parts_of
 from .signals import POOL, pool
 from .span import ControlError, check_span
 
@@ -83,11 +84,13 @@ class DepthMaps:
         return shown.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
 
 
-def depth_from_metres(metres: Tensor, near: float | None = None, far: float | None = None) -> DepthMaps:
+def depth_from_metres(
+    metres: Tensor, near: float | None = None, far: float | None = None, check: Callable[[], None] = lambda: None
+) -> DepthMaps:
     """Metric depth [T,H,W] (along the optical axis; infinity is sky) as DepthMaps.
 
-    Without near and far those are the clip's 1st and 99th percentile of inverse depth. Raises ControlError for
-    NaN, depth that is not positive, and depth that is the same everywhere.
+    Without near and far those are the clip's 1st and 99th percentile of inverse depth. check: called between its
+    parts, may raise to cancel. Raises ControlError for NaN, depth that is not positive or the same everywhere.
     """
     metres = torch.as_tensor(metres).detach().cpu().float()
     _check_shape(metres, "depth")
@@ -97,14 +100,20 @@ def depth_from_metres(metres: Tensor, near: float | None = None, far: float | No
         raise ControlError(
             f"depth, frame {t}: the smallest value is {low:.4g} m; expected more than 0: fill pixels without depth"
         )
-    inverse = 1.0 / metres
+    inverse = torch.empty(metres.shape)
+    for part in parts_of(len(metres), metres[0].numel()):
+        check()
+        inverse[part] = 1.0 / metres[part]
+    check()
     _check_maps(inverse, "depth")
-    _check_varies(inverse, f"{low:.4g} m everywhere")
-    ends = _ends(inverse)
+    ends = _check_varies(inverse, f"{low:.4g} m everywhere")
+    check()
     near, far = near or 1.0 / ends[1], far or 1.0 / max(ends[0], 1e-6)
     _check_range(near, far)
     # In place: of 81 frames at 832x480 each copy takes 129 MB.
+    check()
     scaled = inverse.sub_(1.0 / far).div_(1.0 / near - 1.0 / far).clamp_(0, 1)
+    check()
     return DepthMaps(scaled, near=near, far=far)
 
 
@@ -149,7 +158,7 @@ def depth_from_pictures(
         raise ControlError(
             f"depth: the pictures have values {low:.4g} to {high:.4g}; expected 0 to 1, or set reading to metres"
         )
-    _check_varies(maps, f"{low:.4g} everywhere")
+    ends = _check_varies(maps, f"{low:.4g} everywhere")
     if reading == "darker is nearer":
         if not near or not far:
             raise ControlError(
@@ -160,7 +169,6 @@ def depth_from_pictures(
         return depth_from_metres(near + maps.clamp(0, 1) * (far - near), near, far)
     if near and far:
         return DepthMaps(maps.clamp(0, 1), near=near, far=far)
-    ends = _ends(maps)
     return DepthMaps(((maps - ends[0]) / (ends[1] - ends[0])).clamp(0, 1))
 
 
@@ -216,12 +224,14 @@ def _check_maps(maps: Tensor, name: str) -> None:
         )
 
 
-def _check_varies(values: Tensor, found: str) -> None:
+def _check_varies(values: Tensor, found: str) -> tuple[float, float]:
+    """The percentiles. Raises ControlError where they are one value."""
     low, high = _ends(values)
     if high - low <= 1e-6 * max(abs(high), 1e-6):
         raise ControlError(
             f"depth is constant ({found}); expected depth that differs between near and far: check the input"
         )
+    return low, high
 
 
 def _ends(values: Tensor) -> tuple[float, float]:

@@ -24,13 +24,34 @@ RGB = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0
 
 def max_speed(field: FlowField) -> float:
     """The largest valid motion in pixels a frame."""
-    return float((norm(field.flow) * (field.valid > 0)).max())
+    return max(_fastest(flow, valid) for flow, valid in zip(field.flow, field.valid, strict=True))
 
 
-def to_colors(field: FlowField, full: float | None = None) -> Tensor:
-    """IMAGE [T-1,H,W,3] in 0..1; full: the motion in full colour (None: the largest). Free: white."""
-    full = full or max(max_speed(field), 1e-6)
-    u, v = (field.flow * field.valid[..., None] / full).unbind(-1)
+def _fastest(flow: Tensor, valid: Tensor) -> float:
+    return float((norm(flow) * (valid > 0)).max())
+
+
+def to_colors(field: FlowField, full: float | None = None, check: Callable[[], None] = lambda: None) -> Tensor:
+    """IMAGE [T-1,H,W,3] in 0..1; full: the motion in full colour (None: the largest). Free: white.
+
+    check: called for each frame, may raise to cancel.
+    """
+    steps = list(zip(field.flow, field.valid, strict=True))
+    if full is None:
+        full = 1e-6
+        for flow, valid in steps:
+            check()
+            full = max(full, _fastest(flow, valid))
+    colors = torch.empty(*field.valid.shape, 3)
+    for t, (flow, valid) in enumerate(steps):
+        check()
+        colors[t] = _colors(flow, valid, full)
+    return colors
+
+
+def _colors(flow: Tensor, valid: Tensor, full: float) -> Tensor:
+    """Colours [H,W,3] of one step's flow [H,W,2]."""
+    u, v = (flow * valid[..., None] / full).unbind(-1)
     radius = (u * u + v * v).sqrt()[..., None]
     step = (torch.atan2(-v, -u) / math.pi + 1) / 2 * (STEPS - 1)
     corner = (torch.searchsorted(CORNERS, step.contiguous(), right=True) - 1).clamp(0, 5)
@@ -44,16 +65,10 @@ def over_picture(field: FlowField, picture: Tensor, check: Callable[[], None] = 
 
     check: called for each frame, may raise to cancel.
     """
-    single: list[FlowField] = []
-    full = 1e-6
-    for t in range(len(field.flow)):
+    shown = to_colors(field, check=check)
+    for color, valid in zip(shown, field.valid, strict=True):
         check()
-        single.append(FlowField(field.flow[t : t + 1], field.valid[t : t + 1]))
-        full = max(full, max_speed(single[-1]))
-    shown = torch.empty(len(single), *picture.shape[1:])
-    for t, frame in enumerate(single):
-        check()
-        shown[t] = torch.lerp(picture[0], to_colors(frame, full)[0], 0.75 * field.valid[t][..., None])
+        color.copy_(torch.lerp(picture[0], color, 0.75 * valid[..., None]))
     return shown
 
 

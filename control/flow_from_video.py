@@ -39,11 +39,12 @@ def flow_from_video(
     quality: str = "medium",
     check: bool = True,
     on_frame: Callable[[int], None] | None = None,
+    cancel: Callable[[], None] = lambda: None,
 ) -> FlowField:
     """Flow [T-1,height,width,2] of IMAGE [T,H,W,3], fitted as start pictures are: resized to cover, cropped.
 
     frames: use the first so many (0: all). check: a pixel is valid only where forward and backward flow agree
-    (Sundaram et al., 2010). on_frame(done) may raise to stop. Raises ControlError, also when OpenCV is missing.
+    (Sundaram et al., 2010). on_frame(done) and cancel may raise to stop. Raises ControlError, also without OpenCV.
     """
     try:
         import cv2
@@ -63,7 +64,7 @@ def flow_from_video(
     images = images[: frames or given]
     if len(images) < 2:
         raise ControlError(f"flow from video: the video has {len(images)} frame; expected at least 2")
-    pictures, _ = as_pictures(images, "flow from video: the video")
+    pictures, _ = as_pictures(images, "flow from video: the video", cancel)
     # Measured at the source's own resolution where that is larger: motion of half a pixel is found then.
     source = min(pictures.shape[1] / height, pictures.shape[2] / width, 4.0, 1024 / max(width, height))
     scale = max(1.0, MIN_SIDE / min(width, height), source)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 MIN_SIDE = 16  # pixels; below one cell of the codec there is nothing to follow
+AT_ONCE = 1_000_000  # pixels of a video that are worked on between two questions whether it was cancelled: some 20 ms
 
 
 class PictureError(ValueError):
     """A picture that cannot be used, with the reason."""
 
 
-def as_pictures(image: Tensor, name: str) -> tuple[Tensor, list[str]]:
+def as_pictures(image: Tensor, name: str, check: Callable[[], None] = lambda: None) -> tuple[Tensor, list[str]]:
     """Check IMAGE [T,H,W,C] and return (pictures [T,H,W,3] fp32 in 0..1 on the CPU, remarks for the user).
 
-    Alpha is composited over white and said so. Raises PictureError (naming `name`) for another rank or channel
-    count, a side under 16 pixels, NaN or infinity, and values that are plainly not 0..1.
+    Alpha is composited over white and said so. check: called for each few frames, may raise to cancel. Raises
+    PictureError (naming `name`) for another rank or channel count, a side under 16 pixels, NaN or infinity, and values
+    that are plainly not 0..1.
     """
     import torch
 
@@ -32,19 +37,26 @@ def as_pictures(image: Tensor, name: str) -> tuple[Tensor, list[str]]:
         raise PictureError(f"{name} is {width}x{height} pixels; expected at least {MIN_SIDE}x{MIN_SIDE}")
     if channels not in (3, 4):
         raise PictureError(f"{name} has {channels} channels; expected 3 (RGB) or 4 (RGB and alpha)")
-    pictures = image.detach().to("cpu", torch.float32)
-    if not torch.isfinite(pictures).all():
-        raise PictureError(f"{name} holds NaN or infinity; the node that made it has failed")
-    low, high = pictures.min().item(), pictures.max().item()
+    pictures = torch.empty(count, height, width, 3)
+    low, high = math.inf, -math.inf
+    for part in parts_of(count, height * width):
+        check()
+        given = image[part].detach().to("cpu", torch.float32)
+        ends = [float(end) for end in given.aminmax()]
+        if not all(map(math.isfinite, ends)):
+            raise PictureError(f"{name} holds NaN or infinity; the node that made it has failed")
+        low, high = min(low, ends[0]), max(high, ends[1])
+        given = given.clamp(0.0, 1.0)
+        pictures[part] = given[..., :3] * given[..., 3:] + (1.0 - given[..., 3:]) if channels == 4 else given
     if low < -0.5 or high > 1.5:
         raise PictureError(f"{name} has values {low:.3g} to {high:.3g}; expected 0 to 1")
-    pictures = pictures.clamp(0.0, 1.0)
-    remarks: list[str] = []
-    if channels == 4:
-        alpha = pictures[..., 3:]
-        pictures = pictures[..., :3] * alpha + (1.0 - alpha)
-        remarks.append(f"{name} has transparency: it was composited over white")
-    return pictures, remarks
+    return pictures, [f"{name} has transparency: it was composited over white"] * (channels == 4)
+
+
+def parts_of(frames: int, pixels: int) -> list[slice]:
+    """The frames of a video, as many in each part as have about AT_ONCE pixels."""
+    step = max(1, AT_ONCE // max(1, pixels))
+    return [slice(start, min(start + step, frames)) for start in range(0, frames, step)]
 
 
 def as_masks(mask: Tensor, name: str, meaning: str = "0 (keep) to 1 (make anew)") -> Tensor:
@@ -63,9 +75,9 @@ def as_masks(mask: Tensor, name: str, meaning: str = "0 (keep) to 1 (make anew)"
     return mask.clamp(0.0, 1.0)
 
 
-def cover_masks(masks: Tensor, width: int, height: int) -> Tensor:
+def cover_masks(masks: Tensor, width: int, height: int, check: Callable[[], None] = lambda: None) -> Tensor:
     """Masks [T,H,W], fitted as cover() fits pictures."""
-    return cover(masks[..., None].expand(-1, -1, -1, 3), width, height)[..., 0]
+    return cover(masks[..., None].expand(-1, -1, -1, 3), width, height, check)[..., 0]
 
 
 def contain(pictures: Tensor, width: int, height: int) -> Tensor:
@@ -84,10 +96,10 @@ def contain(pictures: Tensor, width: int, height: int) -> Tensor:
     return canvas
 
 
-def cover(pictures: Tensor, width: int, height: int) -> Tensor:
+def cover(pictures: Tensor, width: int, height: int, check: Callable[[], None] = lambda: None) -> Tensor:
     """Resize [T,H,W,3] (antialiased bicubic, aspect kept) until it covers width x height, then crop to the centre.
 
-    A picture that has the size already comes back bit for bit.
+    A picture that has the size already comes back bit for bit. check: called for each few frames, may raise to cancel.
     """
     import torch
 
@@ -96,8 +108,16 @@ def cover(pictures: Tensor, width: int, height: int) -> Tensor:
         return pictures
     scale = max(width / w, height / h)
     rows, columns = max(height, round(h * scale)), max(width, round(w * scale))
-    resized = torch.nn.functional.interpolate(
-        pictures.permute(0, 3, 1, 2), size=(rows, columns), mode="bicubic", antialias=True, align_corners=False
-    )
     top, left = (rows - height) // 2, (columns - width) // 2
-    return resized[:, :, top : top + height, left : left + width].permute(0, 2, 3, 1).clamp(0.0, 1.0)
+    made = torch.empty(len(pictures), 3, height, width, dtype=pictures.dtype, device=pictures.device)
+    for part in parts_of(len(pictures), max(rows * columns, h * w)):
+        check()
+        resized = torch.nn.functional.interpolate(
+            pictures[part].permute(0, 3, 1, 2),
+            size=(rows, columns),
+            mode="bicubic",
+            antialias=True,
+            align_corners=False,
+        )
+        made[part] = resized[:, :, top : top + height, left : left + width].clamp(0.0, 1.0)
+    return made.permute(0, 2, 3, 1)

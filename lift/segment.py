@@ -13,6 +13,8 @@ import numpy as np
 from .images import resized, resized_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..world.arrays import Bools, Bytes, Floats, Ints
 
 # FINE, VOTE, COLOUR, PLACE, LEANING, ROUNDS and REACH were compared on the tuned half of `python -m vdit.bench.lift
@@ -70,23 +72,33 @@ def place_near(add: Bools, reach: float) -> tuple[Floats, Bools]:
     return np.clip(1 - away / reach, -1, 1), outside & ~add
 
 
-def segmented(picture: Bytes, place: Floats, outside: Bools, add: Bools) -> Bools:
+def segmented(
+    picture: Bytes, place: Floats, outside: Bools, add: Bools, check: Callable[[], None] = lambda: None
+) -> Bools:
     """Pixels [h, w] of an object in a picture uint8 [h, w, 3] of at most FINE a side; those of add if none stands out.
 
     place, outside, add [h, w]: as in Scene. Cuts: Boykov and Jolly 2001. The object's colours are those of where it is
-    likely, less those outside.
+    likely, less those outside. check: called between cuts, may raise to cancel.
     """
     fine = _scene(picture, place, outside, add)
     scale = min(1.0, SIDE / max(add.shape))
     size = max(2, round(add.shape[1] * scale)), max(2, round(add.shape[0] * scale))
     few = [resized(m.astype(np.float32), *size) for m in (place, outside, add)]
     small = _scene(resized_bytes(picture, *size), few[0], few[1] > 0.5, few[2] > 0.3)
-    with ThreadPoolExecutor(2) as pool:
-        cuts = list(pool.map(partial(_cut_by_colours, small), *zip(*product(COLOUR, PLACE, LEANING), strict=True)))
+    check()
+    cuts: list[Bools] = []
+    pool = ThreadPoolExecutor(2)
+    try:
+        for cut in pool.map(partial(_cut_by_colours, small), *zip(*product(COLOUR, PLACE, LEANING), strict=True)):
+            check()
+            cuts.append(cut)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a cut that has begun ends by itself, in some .1 s
     found = [cut for cut in cuts if cut.any()]
     if not found:
         return add
     votes = resized(np.stack(found).astype(np.float32).mean(0), add.shape[1], add.shape[0])
+    check()
     cut = _cut(COLOUR[-1] * _colour_odds(fine, votes > 0.5) + VOTE * (2 * votes - 1), fine)
     alike = np.sqrt(
         _density(fine.cells, cut.astype(np.float64)) * _density(fine.cells, (~cut).astype(np.float64))

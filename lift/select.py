@@ -35,11 +35,17 @@ class NothingFound(ControlError):
     """A box or strokes in which no object stands out."""
 
 
-def select(picture: Bytes, box: tuple[float, float, float, float] | None, strokes: Sequence[Stroke]) -> Floats:
+def select(
+    picture: Bytes,
+    box: tuple[float, float, float, float] | None,
+    strokes: Sequence[Stroke],
+    check: Callable[[], None] = lambda: None,
+) -> Floats:
     """Soft mask float32 [H, W] of the object in a picture uint8 [H, W, 3] that a box or strokes (shares) mark.
 
     Erasing strokes take away. Graph cuts vote (segment.py); the edge comes from a guided filter (He et al. 2010) at
-    full size. Raises NothingFound, or ControlError where nothing is marked.
+    full size. check: called between cuts, may raise to cancel. Raises NothingFound, or ControlError where nothing is
+    marked.
     """
     height, width = picture.shape[:2]
     drawn = [s for s in strokes if not s.erase]
@@ -55,7 +61,7 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
     small = np.ascontiguousarray(small)
 
     def found_by(likely: Floats, outside: Bools) -> Bools:
-        return _main_pieces((segmented(small, likely, outside | erase, add & ~erase) | add) & ~erase, add)
+        return _main_pieces((segmented(small, likely, outside | erase, add & ~erase, check) | add) & ~erase, add)
 
     if box is None:
         reach = max(STROKE_REACH * _extent(drawn), CLICK_REACH)
@@ -70,8 +76,10 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
             f"no object stands out where you marked ({what}): paint over the object with a brush stroke, "
             "or draw the box a little larger than the object"
         )
+    check()
     hard = resized(found.astype(np.float32), crop.shape[1], crop.shape[0])
     alpha = soften(crop, hard, max(2, round(RADIUS * width)))
+    check()
     big = _Placement(x0, y0, 1.0, 1.0, width, height)
     size = (crop.shape[0], crop.shape[1])
     alpha[big.painted(drawn, size)] = 1.0
@@ -84,13 +92,13 @@ def select(picture: Bytes, box: tuple[float, float, float, float] | None, stroke
 def picture_objects(
     picture: Bytes, selection: Selection, check: Callable[[], None] = lambda: None
 ) -> tuple[PictureObject, ...]:
-    """The marked objects of a picture uint8 [H, W, 3], each with its mask. check: called before each, may raise to
-    cancel. Raises ControlError naming the object.
+    """The marked objects of a picture uint8 [H, W, 3], each with its mask. check: called between cuts, may raise
+    to cancel. Raises ControlError naming the object.
     """
 
     def one(marked: Marked) -> PictureObject:
         check()
-        return _selected(picture, marked)
+        return _selected(picture, marked, check)
 
     return tuple(one(marked) for marked in selection.objects)
 
@@ -178,9 +186,9 @@ class _Placement:
         return canvas > 0
 
 
-def _selected(picture: Bytes, marked: Marked) -> PictureObject:
+def _selected(picture: Bytes, marked: Marked, check: Callable[[], None]) -> PictureObject:
     try:
-        mask = select(picture, marked.box, marked.strokes)
+        mask = select(picture, marked.box, marked.strokes, check)
     except ControlError as e:
         raise type(e)(f"{marked.name}: {e}") from e
     return PictureObject(

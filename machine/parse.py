@@ -115,7 +115,7 @@ def _containers(value: object) -> list[object]:
 
 
 def _too_deep(value: object, bounds: Bounds) -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
+    level: list[object] = [value] if isinstance(value, (dict, list)) else []
     for _ in range(bounds.depth + 1):
         level = [inner for each in level if each for inner in _containers(each)]
         if not level:

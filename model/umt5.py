@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .files.promises import without_values
 from .text import TextEncoder, TextEncoding
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _on_meta(weights: WeightFile, words: str) -> nn.Module:
         num_layers=len({name.split(".")[2] for name in shapes if name.startswith("encoder.block.")}),
         relative_attention_num_buckets=buckets, feed_forward_proj="gated-gelu", layer_norm_epsilon=1e-6,
     )  # fmt: skip
-    with torch.device("meta"):
+    with without_values():
         encoder = UMT5EncoderModel(config).encoder
     encoder.embed_tokens = None
     return encoder

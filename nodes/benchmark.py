@@ -68,6 +68,9 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
         import tempfile
         from pathlib import Path
 
+        from ..machine.importing import imported
+
+        imported(f"{__package__.rpartition('.')[0]}.benchmark.measure", check_interrupted)
         from ..benchmark import measure, plots
         from ..benchmark.report import table
         from ..benchmark.runner import Plan

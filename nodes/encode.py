@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .comfy import io, use_model, verdict
+from .comfy import check_interrupted, io, use_model, verdict
 from .sessions import cancellable
 from .types import Tracks, VDiTCamera, VDiTConditioning, VDiTDepth, VDiTFlow, VDiTModel, node_schema, shown
 
@@ -124,5 +124,5 @@ class VDiTEncodeConditioning(io.ComfyNode):
         if model.text is not None and (shot.positive is None or shot.negative is None):
             use_model(model.text)
         with cancellable(model):
-            conditioning = encode_shot(model, shot)
+            conditioning = encode_shot(model, shot, check_interrupted)
         return io.NodeOutput(conditioning, ui=shown("VDiT Encode Conditioning", conditioning.remarks))

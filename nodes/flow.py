@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comfy import io, progress, verdict
+from .comfy import check_interrupted, io, progress, verdict
 from .types import VDiTCamera, VDiTDepth, VDiTFlow, node_schema, size_inputs, span_inputs
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class VDiTFlowControl(io.ComfyNode):
         if scene is not None and flow is not None:
             made = carried_by_camera(scene, flow) if join == "carried" else over(scene, flow)
         made = replace(made, how=how, strength=strength, start=start, end=end)
-        return io.NodeOutput(made, to_colors(made))
+        return io.NodeOutput(made, to_colors(made, check=check_interrupted))
 
 
 def check_sources(flow: bool, camera: bool, depth: bool, colors: bool) -> None:
@@ -149,5 +149,5 @@ class VDiTFlowFromVideo(io.ComfyNode):
         from ..control.flow_from_video import flow_from_video
 
         update = progress(max(1, (frames or len(images)) - 1))
-        field = flow_from_video(images, width, height, frames, quality, check, on_frame=update)
-        return io.NodeOutput(field, to_colors(field))
+        field = flow_from_video(images, width, height, frames, quality, check, update, check_interrupted)
+        return io.NodeOutput(field, to_colors(field, check=check_interrupted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .comfy import file_marks, io, model_files, model_path, verdict
+from .comfy import check_interrupted, file_marks, io, model_files, model_path, verdict
 from .types import VDiTModel, node_schema, reported, shown
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class VDiTLoadModel(io.ComfyNode):
             text_path=_optional("text_encoders", text_encoder),
             tokenizer_path=_optional("text_encoders", tokenizer),
             dtype=None if dtype == AUTO else getattr(torch, dtype),
+            check=check_interrupted,
             preview_paths=[model_path(PREVIEWS, n) for n in model_files(PREVIEWS) if Path(n).stem in TINY_CODECS],
         )
         if attention != AUTO:

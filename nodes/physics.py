@@ -144,9 +144,10 @@ class VDiTSimulate(io.ComfyNode):
         remarks = (*motion.remarks, *footage.remarks)
         # Views rather than copies: of 81 frames at 832x480 they save 650 MB.
         check_interrupted()
-        depth = depth_from_metres(footage.depth).inverse[..., None].expand(-1, -1, -1, 3)
+        depth = depth_from_metres(footage.depth, check=check_interrupted).inverse[..., None].expand(-1, -1, -1, 3)
         check_interrupted()
         flow = FlowField(footage.flow, torch.ones(()).expand(footage.flow.shape[:3]))
+        check_interrupted()
         size = (footage.rgb.shape[2], footage.rgb.shape[1])
         tracks = to_core(PointTracks(footage.tracks.at, footage.tracks.visible, size, float(fps)))
         path = CameraPath(torch.as_tensor(footage.c2w), torch.as_tensor(footage.fov_deg))

@@ -60,6 +60,9 @@ class VDiTScoreVideo(io.ComfyNode):
         needs("VDiT Score Video", "cv2")
         import torch
 
+        from ..machine.importing import imported
+
+        imported(f"{__package__.rpartition('.')[0]}.benchmark.scores", check_interrupted)
         from ..benchmark.labels import label
         from ..benchmark.scores import SCORED, SUITES, score
         from ..benchmark.tracking import validated_frames

@@ -113,9 +113,14 @@ class VDiTSimulateScene(io.ComfyNode):
         for number in movable:
             masks = masks | (instance == number)
         check_interrupted()
-        depth = depth_from_metres(clip.render.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous()
+        depth = (
+            depth_from_metres(clip.render.depth, check=check_interrupted)
+            .inverse[..., None]
+            .expand(-1, -1, -1, 3)
+            .contiguous()
+        )
         check_interrupted()
-        flow = clip.flow
+        flow = clip.asked_flow(check_interrupted)
         check_interrupted()
         return io.NodeOutput(
             images,
@@ -163,7 +168,7 @@ def _objects(
     return io.NodeOutput(
         seen.rgb,
         seen.rgb[:start_frames].clone(),
-        depth_from_metres(seen.depth).inverse[..., None].expand(-1, -1, -1, 3).contiguous(),
+        depth_from_metres(seen.depth, check=check_interrupted).inverse[..., None].expand(-1, -1, -1, 3).contiguous(),
         FlowField(seen.flow),
         seen.mask,
         CameraPath(torch.as_tensor(c2w), torch.as_tensor(fov_deg)),

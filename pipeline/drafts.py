@@ -106,11 +106,12 @@ def given_draft(
     video, mask, start = conditioning.draft, conditioning.draft_mask, conditioning.start
     assert video is not None
     check()
-    frames = cover(evenly(video, clip.frames), clip.width, clip.height)
+    frames = cover(evenly(video, clip.frames), clip.width, clip.height, check)
     if start is not None:
         frames = torch.cat((cover(start[: clip.frames], clip.width, clip.height), frames[len(start) :]))
     check()
-    coverage = None if mask is None else cover_masks(evenly(mask, clip.frames), clip.width, clip.height)
+    coverage = None if mask is None else cover_masks(evenly(mask, clip.frames), clip.width, clip.height, check)
+    check()
     remarks: list[str] = []
     if not knows(model, frames[[0, -1]]):
         coverage = torch.ones(frames.shape[:3])

@@ -13,6 +13,8 @@ from ..control.tracks import METHODS, fitted
 from .family import family_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from ..model.world_model import WorldModel
@@ -20,22 +22,22 @@ if TYPE_CHECKING:
 MAX_PROMPT = 2000  # characters; more than any text encoder here reads
 
 
-def encode_shot(model: WorldModel, shot: Shot) -> Conditioning:
+def encode_shot(model: WorldModel, shot: Shot, check: Callable[[], None] = lambda: None) -> Conditioning:
     """Words by the model's text encoder or from ComfyUI's CONDITIONING, pictures and controls checked.
 
-    Raises ValueError for a prompt over 2000 characters or a strength outside 0..1, PictureError for pictures,
-    ControlError for what disagrees or the model does not read.
+    check: called for each few frames, may raise to cancel. Raises ValueError for a prompt over 2000 characters or a
+    strength outside 0..1, PictureError for pictures, ControlError for what disagrees or the model does not read.
     """
     family_of(model).check(model, shot)
     check_agreement(shot.controls)
     if not 0.0 <= shot.strength <= 1.0:
         raise ValueError(f"strength is {shot.strength}; expected 0 (ignore the pictures) to 1 (hold them)")
     remarks: list[str] = []
-    start = _pictures(shot.start, "start_image", remarks)
-    end = _pictures(shot.end, "end_image", remarks)
-    control_video = _pictures(shot.control_video, "control_video", remarks)
-    reference = _pictures(shot.reference, "reference_image", remarks)
-    draft, draft_mask = _draft(shot, remarks)
+    start = _pictures(shot.start, "start_image", remarks, check)
+    end = _pictures(shot.end, "end_image", remarks, check)
+    control_video = _pictures(shot.control_video, "control_video", remarks, check)
+    reference = _pictures(shot.reference, "reference_image", remarks, check)
+    draft, draft_mask = _draft(shot, remarks, check)
     start = draft[:1] if start is None and draft is not None else start
     if end is not None and end.shape[0] != 1:
         raise PictureError(f"end_image has {end.shape[0]} pictures; expected 1")
@@ -67,10 +69,10 @@ def encode_shot(model: WorldModel, shot: Shot) -> Conditioning:
     )
 
 
-def _pictures(image: Tensor | None, name: str, remarks: list[str]) -> Tensor | None:
+def _pictures(image: Tensor | None, name: str, remarks: list[str], check: Callable[[], None]) -> Tensor | None:
     if image is None:
         return None
-    pictures, more = as_pictures(image, name)
+    pictures, more = as_pictures(image, name, check)
     remarks += more
     return pictures
 
@@ -89,13 +91,13 @@ def _check_tracks(shot: Shot, start: Tensor | None) -> None:
         fitted(shot.tracks, shot.tracks.frames, *shot.tracks.size)
 
 
-def _draft(shot: Shot, remarks: list[str]) -> tuple[Tensor | None, Tensor | None]:
+def _draft(shot: Shot, remarks: list[str], check: Callable[[], None]) -> tuple[Tensor | None, Tensor | None]:
     """The draft and where it is certain; neither at strength 0. Raises ControlError and PictureError."""
     if not 0.0 <= shot.draft_strength <= 1.0:
         raise ControlError(f"draft_strength is {shot.draft_strength:g}; expected 0 (ignore the draft) to 1 (follow it)")
     if shot.draft is None and shot.draft_mask is not None:
         raise ControlError("draft_mask says where a draft is certain; wire the video to `draft` too")
-    draft = _pictures(shot.draft, "draft", remarks)
+    draft = _pictures(shot.draft, "draft", remarks, check)
     if draft is None or shot.draft_strength == 0:
         remarks += ["draft_strength is 0: the draft has no influence"] * (draft is not None)
         return None, None

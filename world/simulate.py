@@ -95,7 +95,7 @@ def simulated(
     checks.check(scene)
     acting.checked(scene, actions)
     frames = frames_of(scene, actions, seconds, fps, step_of(scene))
-    moments, found = _moved(scene, actions, frames, fps, seed, check), list[str]()
+    moments, found = _moved(scene, actions, frames, fps, seed, check or (lambda: None)), list[str]()
     while True:
         # Warnings are gathered only while MuJoCo works: between the frames others may simulate.
         with warnings_of_mujoco() as warnings:
@@ -111,7 +111,7 @@ def simulated(
 
 
 def _moved(
-    scene: Scene, actions: Actions, frames: int, fps: float, seed: int, check: Callable[[], None] | None
+    scene: Scene, actions: Actions, frames: int, fps: float, seed: int, check: Callable[[], None]
 ) -> Generator[Moment, None, Motion]:
     world = compile_world(scene, scene.bodies, actions, step_for(scene.bodies))
     for a in actions:
@@ -142,8 +142,7 @@ def _moved(
         if any(abs(begin - t) < SAME_TIME_S for t in acting.edges(actions)):
             debris.wake()
         while world.time < stop - SAME_TIME_S and not debris.all_rest:
-            if check is not None:
-                check()
+            check()
             acting.steer(world, actions)
             left = stop - world.time
             step = left / math.ceil(left / world.step_s - 1e-9)
@@ -303,7 +302,7 @@ def _break(
     tracks: list[_Track],
     random: np.random.Generator,
     events: list[Event],
-    check: Callable[[], None] | None,
+    check: Callable[[], None],
 ) -> World:
     """Put shards in the place of bodies that break: the world after it; their parts appear in the next frame."""
     if not blows:
@@ -319,14 +318,17 @@ def _break(
         moving = Moving(pose=world.pose(i), velocity=velocity, spin=spin)
         track = next(t for t in tracks if t.part.name == body.name)
         drawn = replace(track.part.surface, vertices=transformed(track.part.surface.vertices, track.offset))
-        pieces = shatter(body, drawn, moving, blows[body.name], random, check or (lambda: None))
+        pieces = shatter(body, drawn, moving, blows[body.name], random, check)
+        check()
         # A shard's axes are the body's, moved: laid back by the same way, it lies where it was in the picture.
         back = track.part.rest @ np.linalg.inv(moving.pose @ track.offset)
         tracks += [_Track(_shard(p, track.part, back @ _pose(p)), np.eye(4)) for p in pieces]
         shards += pieces
         blow = blows[body.name]
         events.append(Event(kind="break", time=world.time, body=body.name, other=blow.other, impulse=blow.impulse))
+    check()
     new = compile_world(scene, [*bodies, *shards], actions, world.step_s)
+    check()
     carry_over(world, new)
     _start_velocities(new, shards)
     return new

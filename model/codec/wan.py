@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import CheckpointError, UnknownCodecError
+from ..files.promises import without_values
 from .autoencoder import WanCodec
 from .taehv import DEEP, TaeCodec
 from .wan_latents import STATISTICS
@@ -93,7 +94,7 @@ def load_codec_file(weights: WeightFile, dtype: torch.dtype = torch.float32) -> 
         raise CheckpointError(f"{weights.path}: this is no codec of Wan models: {e}") from e
     own = {name if kind.startswith("tae") else native_name(name, kind == "2.2"): name for name in shapes}
     shape = {name: tuple(shapes[theirs]) for name, theirs in own.items()}
-    with torch.device("meta"):
+    with without_values():
         if kind.startswith("tae"):
             codec: WanCodec | TaeCodec = TaeCodec(kind[4:].replace("_", "."))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from .checksums import HEADER, KEY, check_card, check_tensors, checksums, header
 from .families import identify
 from .fill import check_names, check_varies
 from .gate import gate_path, load_gate
-from .promises import on_paper
+from .promises import asked_while_built, on_paper
 from .weights import open_weights
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "vdit-small.safetensors"
@@ -90,23 +90,28 @@ def save_world_model(
     return path
 
 
-def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> WorldModel:
+def load_world_model(
+    path: str | Path = BUNDLED, device: str | torch.device = "cpu", check: Callable[[], None] = lambda: None
+) -> WorldModel:
     """Read a bundle, in float32, and the picture gate that lies beside it, if one does; a student has its teacher's.
 
-    Raises CheckpointError naming the file, what was found and what is expected.
+    check: called between its parts, may raise to cancel. Raises CheckpointError naming the file, what was found and
+    what is expected.
     """
     path = Path(path)
-    header, stored, tensors = _read(path)
+    header, stored, tensors = _read(path, check)
     rank = header.get("beside", {}).get("rank")
-    teacher = _teacher(path, header["beside"], device) if "beside" in header else None
+    teacher = _teacher(path, header["beside"], device, check) if "beside" in header else None
     try:
         if rank is None:  # the model's own sizes count: they must be those of the file before memory is taken for them
-            with on_paper(len(tensors)):
+            with on_paper(len(tensors), check):
                 planned = _model(header, teacher, None, tensors)
+            check()
             _check_shapes(path, tensors, _own_parts(planned, teacher), None)
         elif teacher is None or header["transformer"]["layers"] > teacher.config.layers:
             raise ValueError(f"it has {header['transformer']['layers']} layers, more than its teacher")
-        model = _model(header, teacher, rank, tensors)
+        with asked_while_built(check):
+            model = _model(header, teacher, rank, tensors)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as e:
@@ -114,9 +119,11 @@ def load_world_model(path: str | Path = BUNDLED, device: str | torch.device = "c
     if teacher is None and (beside := gate_path(path)).is_file():
         model.gate = load_gate(beside)
     own = _own_parts(model, teacher)
+    check()
     weights = _check_shapes(path, tensors, own, rank)
-    check_tensors(path, header, stored)
+    check_tensors(path, header, stored, check)
     for part, module in own.items():
+        check()
         prefix = PREFIXES[part]
         found = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(found if rank is None else with_added(weights[part], found))
@@ -178,7 +185,9 @@ def teacher_of(path: Path, reference: Mapping[str, Any]) -> Path:
     return other
 
 
-def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) -> WorldModel:
+def _teacher(
+    path: Path, reference: dict[str, Any], device: str | torch.device, check: Callable[[], None]
+) -> WorldModel:
     """The model whose parts a bundle shares; reference: the header's entry `beside`."""
     try:
         other = teacher_of(path, reference)
@@ -191,7 +200,8 @@ def _teacher(path: Path, reference: dict[str, Any], device: str | torch.device) 
         raise CheckpointError(f"{path}: what it says of its teacher cannot be used ({e}); get the file again") from e
     if "beside" in header_of(other, open_weights(other).metadata):
         raise CheckpointError(f"{path}: {other.name} beside it is a student too, not its teacher; get both files again")
-    model = load_world_model(other, device)
+    model = load_world_model(other, device, check)
+    check()
     if _digest(model, rank is not None) != parts:
         raise CheckpointError(f"{path}: {other.name} beside it is another release; get both files of one release")
     return model
@@ -206,7 +216,7 @@ def _digest(model: WorldModel, whole: bool = False) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+def _read(path: Path, check: Callable[[], None]) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """(header, tensors as stored, their values)."""
     weights = open_weights(path)
     if "vdit" not in weights.metadata:
@@ -218,12 +228,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tens
             f"{path}: bundle format {header.get('format')!r}; this version reads {FORMATS}: update the pack"
         )
     stored = weights.everything()
+    check()
     check_card(path)
+    check()
     try:
         tensors = dequantise_rows(stored)
     except (KeyError, RuntimeError) as e:
         raise CheckpointError(f"{path}: a matrix in 8 bits has no scales that fit ({e}); get the file again") from e
+    check()
     _check_finite(path, tensors)
+    check()
     if header["format"] != ADDITIONS:  # a student may still be its teacher
         check_varies(path, tensors)
     return header, stored, tensors

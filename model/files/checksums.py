@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,10 +36,12 @@ def header_checksum(header: Mapping[str, object]) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:DIGITS]
 
 
-def check_tensors(path: Path, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
+def check_tensors(
+    path: Path, header: Mapping[str, object], tensors: Mapping[str, Tensor], check: Callable[[], None] = lambda: None
+) -> None:
     """Compare tensors and header with the checksums that it keeps; older files keep none, or none of the header.
 
-    Raises CheckpointError.
+    check: called for each tensor, may raise to cancel. Raises CheckpointError.
     """
     kept = header.get(KEY)
     if kept is None:
@@ -50,7 +52,10 @@ def check_tensors(path: Path, header: Mapping[str, object], tensors: Mapping[str
         raise CheckpointError(
             f"{path}: its VDiT header is not the one that was saved: the file is damaged, get it again"
         )
-    changed = [name for name, tensor in tensors.items() if kept.get(name) != checksum(tensor)]
+    changed: list[str] = []
+    for name, tensor in tensors.items():
+        check()
+        changed += [name] * (kept.get(name) != checksum(tensor))
     if changed:
         raise CheckpointError(
             f"{path}: {len(changed)} of {len(tensors)} tensors are not those that were saved, first {changed[0]}: the "

@@ -8,14 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..codec.base import LatentSpec
 from ..codec.tiny import SPATIAL, TinyCodecConfig
 from ..config import VDiTConfig
 from ..defaults import DEFAULTS
 from ..errors import CheckpointError
 from .bundle import header_of, teacher_of
+from .promises import without_values
 from .quantized import stored_bytes
 from .weights import open_weights
 
@@ -60,7 +59,7 @@ class ModelFacts:
         from ..worlds import transformer_of
         from .lora import check_loras
 
-        with torch.device("meta"):
+        with without_values():
             model = VDiT(self.config) if self.variant is None else transformer_of(self.config)
         for expert in experts if self.variant is not None and self.variant.experts else ("high",):
             check_loras(model, [(path, 1.0)], expert)

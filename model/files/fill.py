@@ -61,11 +61,12 @@ def fill(
     *,
     float32: re.Pattern = FLOAT32,
     renamed: Callable[[str], str] = lambda name: name,
+    check: Callable[[], None] = lambda: None,
 ) -> AnyModule:
     """Gives a module on meta the file's tensors; matrices keep the file's form where that is no larger.
 
     dtype: what activations will be in; names that `float32` finds compute in float32. renamed: name in the module ->
-    name in the file. Raises CheckpointError before any data is read.
+    name in the file. check: called for each tensor, may raise to cancel. Raises CheckpointError before data is read.
     """
     state = module.state_dict()
     weights.check_readable()
@@ -74,6 +75,7 @@ def fill(
     )
     filled: dict[str, Tensor] = {}
     for name in state:
+        check()
         wanted = torch.float32 if float32.search(name) else dtype
         owner, _, leaf = name.rpartition(".")
         linear = leaf == "weight" and isinstance(module.get_submodule(owner), nn.Linear)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .bundle import load_world_model
 from .families import Family, identify
 from .fill import check_names, fill
 from .lora import LoraReport, apply_loras, check_loras
+from .promises import asked_while_built, without_values
 from .quantized import stored_bytes
 from .weights import WeightFile, open_weights
 
@@ -78,14 +79,19 @@ class WanPlan:
         return need_of(self.variant, self.weights, frames, width, height)
 
 
-def load_model(path: str | Path, low_path: str | Path | None = None, **others) -> WorldModel:
-    """A bundle of VDiT's own or a Wan file, whichever the header says; arguments and errors as load_wan."""
+def load_model(
+    path: str | Path, low_path: str | Path | None = None, check: Callable[[], None] = lambda: None, **others
+) -> WorldModel:
+    """A bundle of VDiT's own or a Wan file, whichever the header says; arguments and errors as load_wan.
+
+    check: called between the parts of a load, may raise to cancel.
+    """
     if "vdit" not in open_weights(path).metadata:
-        return load_wan(path, low_path, **others)
+        return load_wan(path, low_path, check=check, **others)
     given = [name for name in ("codec_path", "text_path", "tokenizer_path") if others.get(name)]
     if low_path or given:
         raise CheckpointError(f"{path}: this is a bundle of VDiT's own, which holds all parts; clear the other files")
-    model = load_world_model(path)
+    model = load_world_model(path, check=check)
     apply_loras(model.transformer, others.get("loras", ()))
     return model
 
@@ -100,15 +106,19 @@ def load_wan(
     dtype: torch.dtype | None = None,
     loras: LoraList = (),
     preview_paths: Sequence[str | Path] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> WorldModel:
     """A model of the Wan family: path is its transformer, or the high-noise expert with low_path the low-noise one.
 
     codec_path, text_path, tokenizer_path: Wan VAE, umt5-xxl and its spiece.model or tokenizer.json; None leaves that
     part out. dtype: of activations; None is bfloat16 on CUDA, else float32. loras: (file, strength), on both experts.
     preview_paths: tiny codecs at hand; the one that knows the VAE's latents makes the previews.
-    Raises CheckpointError, before anything is read, for whatever does not fit together.
+    check: called for each tensor, may raise to cancel. Raises CheckpointError, before anything is read, for whatever
+    does not fit together.
     """
-    return load_plan(plan_wan(path, low_path, codec_path, text_path, tokenizer_path, loras, preview_paths), dtype)
+    with asked_while_built(check):
+        plan = plan_wan(path, low_path, codec_path, text_path, tokenizer_path, loras, preview_paths)
+    return load_plan(plan, dtype, check)
 
 
 def plan_wan(
@@ -146,8 +156,16 @@ def plan_wan(
     return plan
 
 
-def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
-    """The model of a plan: transformer as stored, LoRAs over it, codec and text encoder where the plan has them."""
+def load_plan(plan: WanPlan, dtype: torch.dtype | None = None, check: Callable[[], None] = lambda: None) -> WorldModel:
+    """The model of a plan: transformer as stored, LoRAs over it, codec and text encoder where the plan has them.
+
+    check: called for each tensor, may raise to cancel.
+    """
+    with asked_while_built(check):
+        return _loaded(plan, dtype, check)
+
+
+def _loaded(plan: WanPlan, dtype: torch.dtype | None, check: Callable[[], None]) -> WorldModel:
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     codec = load_codec_file(plan.codec) if plan.codec else None
     if codec and plan.preview:
@@ -157,7 +175,8 @@ def load_plan(plan: WanPlan, dtype: torch.dtype | None = None) -> WorldModel:
     for name, weights in (("high", plan.weights), ("low", plan.low)):
         if weights is None:
             continue
-        model = fill(on_meta(plan.variant), weights, dtype, plan.variant.title)
+        model = fill(on_meta(plan.variant), weights, dtype, plan.variant.title, check=check)
+        check()
         apply_loras(model, plan.loras, name)
         experts.append(model)
     transformer = experts[0]
@@ -211,7 +230,7 @@ def need_of(variant: Variant, weights: WeightFile, frames: int = 0, width: int =
 
 def on_meta(variant: Variant) -> WanTransformer:
     """The variant's transformer without any memory."""
-    with torch.device("meta"):
+    with without_values():
         return transformer_of(variant.config)
 
 

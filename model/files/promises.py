@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,30 +13,51 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leaves out torch.nn.init: without values it only imports torch._dynamo, a second in which nobody can cancel."""
+    """Leaves out torch.nn.init and random numbers: without values they only import torch._dynamo or SymPy, up to a
+    second in which nobody can cancel.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  as PyTorch calls it
-        """The tensor as it is, for a function of torch.nn.init."""
+        """The tensor as it is, for a function of torch.nn.init; an empty one for torch.randn."""
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 @contextmanager
-def on_paper(most: int) -> Iterator[None]:
-    """Modules made in the block have shapes but no values (device "meta"). ValueError beyond `most` parameters."""
-    thread, count = threading.get_ident(), 0
+def without_values() -> Iterator[None]:
+    """Modules made in the block have shapes but no values: device "meta"."""
+    with torch.device("meta"), _Uninitialised():
+        yield
 
-    def counted(module: nn.Module, name: str, parameter: object) -> None:
+
+@contextmanager
+def on_paper(most: int, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """As without_values. ValueError beyond `most` parameters. check: as in asked_while_built."""
+    count = 0
+
+    def counted() -> None:
         nonlocal count
-        if threading.get_ident() == thread:
-            count += 1
-            if count > most:
-                raise ValueError(f"its sizes ask for more than {most:,} tensors, as many as the file holds")
+        check()
+        count += 1
+        if count > most:
+            raise ValueError(f"its sizes ask for more than {most:,} tensors, as many as the file holds")
 
-    hook = register_module_parameter_registration_hook(counted)
+    with asked_while_built(counted), without_values():
+        yield
+
+
+@contextmanager
+def asked_while_built(check: Callable[[], None]) -> Iterator[None]:
+    """In the block, check is called for each parameter of the modules that this thread makes; may raise to cancel."""
+    thread = threading.get_ident()
+
+    def ask(module: nn.Module, name: str, parameter: object) -> None:
+        if threading.get_ident() == thread:
+            check()
+
+    hook = register_module_parameter_registration_hook(ask)
     try:
-        with torch.device("meta"), _Uninitialised():
-            yield
+        yield
     finally:
         hook.remove()

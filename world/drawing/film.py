@@ -116,11 +116,12 @@ def film_moments(
     """
     import torch
 
+    check = check or (lambda: None)
     film_cameras, remark = cameras(scene, frames, width, height, c2w, fov_deg)
     buffers = _buffers(frames, width, height)
     at: list[Floats] = []
     visible: list[Bools] = []
-    run = _Run(scene, moments, film_cameras, buffers)
+    run = _Run(scene, moments, film_cameras, buffers, check)
     for frame in run.frames(check):
         at.append(frame.tracks_at)
         visible.append(frame.tracks_visible)
@@ -175,16 +176,24 @@ class _Run:
     """What is prepared once for all frames of a motion, and for parts when they appear."""
 
     def __init__(
-        self, scene: Scene, moments: Generator[Moment, None, Motion], film_cameras: tuple[Camera, ...], buffers: Buffers
+        self,
+        scene: Scene,
+        moments: Generator[Moment, None, Motion],
+        film_cameras: tuple[Camera, ...],
+        buffers: Buffers,
+        check: Callable[[], None] = lambda: None,
     ):
         self.scene, self.moments, self.cameras, self.buffers = scene, moments, film_cameras, buffers
         self.first = _finite(next(moments))
         camera = film_cameras[0]
+        check()
         self.surfaces = surfaces(self.first.parts, camera)
         self.background = Backgrounds(scene, self.surfaces, self.first, camera.width, camera.height)
+        check()
         self.shadows = Shadows(scene, self.surfaces, self.first)
         self.names = _names(scene, self.first.parts)
         self.instances = _instances(self.names, self.first.parts)
+        check()
         self.rest: RestPicture | None = None
         if scene.plate is not None and any(c.same(self.background.still) for c in film_cameras):
             # Only what was cut out of the picture is in the picture.
@@ -193,6 +202,7 @@ class _Run:
             cut = [p for p, s in enumerate(parts) if s.cutout is not None and self.first.present[p]]
             stage = set_stage(self.surfaces, scene.light, self.background.still, rest, tuple(cut))
             background = self.background.seen_by(stage.camera)
+            check()
             rgb = np.array(background.rgb)
             part = self._compose(stage, background, rgb)[1]
             self.rest = RestPicture(scene.plate, stage, rgb, part)

@@ -39,6 +39,11 @@ class Clip:
         """Forward optical flow [T-1, H, W, 2], pixels a frame."""
         return self._flow[0]
 
+    def asked_flow(self, check: Callable[[], None]) -> Tensor:
+        """The flow, worked out in parts between which check may raise to cancel."""
+        self.__dict__.setdefault("_flow", forward_flow(self.scene, self.motion, self.render, check))
+        return self.flow
+
     @property
     def visible(self) -> Tensor:
         """[T-1, H, W] bool: the flow's point is still visible in the next frame."""

@@ -174,9 +174,12 @@ class _Tracer:
         """Shade rays o, d [..., 3]; centers [..., 3] of the balls, poses [..., 4, 4] of the movable boxes by number."""
         boxes = [self._body(i, pose[..., :3, 3], pose[..., :3, :3]) for i, pose in poses.items()]
         depth, albedo, normal, instance = self._background(o, d)
+        self.check()
         shadow = self._in_shadow(o + d * depth[..., None] + SKIN * normal, centers, boxes)
+        self.check()
         sun = SUN * (normal * self.light).sum(-1).clamp_min(0) * ~shadow
         rgb = albedo * (AMBIENT + sun)[..., None]
+        self.check()
         rays = shadow.shape  # of every frame, wherever something moves
         depth, instance = depth.expand(rays).clone(), instance.expand(rays).clone()
         rgb = rgb.expand(*rays, 3).clone()
@@ -191,9 +194,11 @@ class _Tracer:
             where: Where = (t < depth).nonzero(as_tuple=True)
             if len(where[0]):
                 depth[where], n = t.expand(rays)[where], n.expand(*rays, 3)[where]
+                self.check()
                 dark = in_shadow(_at(where, rays, o) + _at(where, rays, d) * depth[where][:, None] + SKIN * n, where)
                 sun = SUN * (n @ self.light).clamp_min(0) * ~dark
                 rgb[where], instance[where], shadow[where] = box.color * (AMBIENT + sun)[:, None], box.instance, dark
+        self.check()
         dd = (d * d).sum(-1)
         for i, ball in enumerate(self.scene.balls):
             self.check()
@@ -201,6 +206,7 @@ class _Tracer:
             where = (t < depth).nonzero(as_tuple=True)
             if not len(where[0]):
                 continue
+            self.check()
             depth[where] = t.expand(rays)[where]
             ray = _at(where, rays, d)
             hit = _at(where, rays, o) + ray * depth[where][:, None]
@@ -249,6 +255,7 @@ def render(
         traced = tracer.trace(o, d, list(at[:, :, None].unbind(1)), {i: box_at[:, i, None] for i in movable})
         count = len(at)
         shape = (count, height, width)
+        check()
         rgb = traced.rgb.expand(count, -1, 3).reshape(*shape, 3).clone()
         depth, instance, shadow = (x.expand(count, -1).reshape(shape) for x in traced[1:])
         frame, pixel = _edges(instance.int() * 2 + shadow)
