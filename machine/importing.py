@@ -14,13 +14,14 @@ ASK_S = 0.05  # seconds between two calls of `check`
 def imported(name: str, check: Callable[[], None]) -> None:
     """Import a package in a thread of its own and wait for that; check may raise to cancel the waiting.
 
+    name: of one of our own rooms with two points before it, as a neighbour of this one is imported ("..benchmark").
     Raises what the import raises. Python's import locks keep a package from being imported twice at once.
     """
     reasons: list[BaseException] = []
 
     def run() -> None:
         try:
-            importlib.import_module(name)
+            importlib.import_module(name, __package__)
         except BaseException as reason:  # for whoever waits, whatever it is
             reasons.append(reason)
 

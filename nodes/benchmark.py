@@ -70,7 +70,7 @@ class VDiTPhysicsBenchmark(io.ComfyNode):
 
         from ..machine.importing import imported
 
-        imported(f"{__package__.rpartition('.')[0]}.benchmark.measure", check_interrupted)
+        imported("..benchmark.measure", check_interrupted)
         from ..benchmark import measure, plots
         from ..benchmark.report import table
         from ..benchmark.runner import Plan

@@ -62,7 +62,7 @@ class VDiTScoreVideo(io.ComfyNode):
 
         from ..machine.importing import imported
 
-        imported(f"{__package__.rpartition('.')[0]}.benchmark.scores", check_interrupted)
+        imported("..benchmark.scores", check_interrupted)
         from ..benchmark.labels import label
         from ..benchmark.scores import SCORED, SUITES, score
         from ..benchmark.tracking import validated_frames
