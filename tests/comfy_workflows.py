@@ -8,7 +8,8 @@ from pathlib import Path
 
 from comfy_core import PACK, Core
 from vdit.host import workflow
-from wan_workflows import SMALL, VARIANT_OF, provide
+from wan_workflows import VARIANT_OF, provide
+from wan_workflows import small as small_run
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 WAN = [path for path in WORKFLOWS if path.stem in VARIANT_OF]  # no weights of these ship
@@ -33,7 +34,7 @@ def small(path: Path, models: Path) -> dict[str, dict]:
         provide(path, models)
         shorter = {} if "depth" in path.stem else {"seconds": 0.5}
         node = "VDiTDistillPreview" if path.stem == "causal-preview" else "VDiTSample"
-        return {node: {name.removeprefix("Sample."): value for name, value in SMALL.items()} | shorter}
+        return {node: {name.removeprefix("Sample."): value for name, value in small_run(path).items()} | shorter}
     if path == BENCHMARK:
         return {"VDiTPhysicsBenchmark": {"suite": "physics", "count": 1, "steps": 1}}
     return {}
@@ -53,6 +54,8 @@ def shipped(core: Core, path: Path, model: str | None = None) -> tuple[dict, dic
 # a depth that is nearer below, its number an angle of view in degrees; anything else is the picture that came in.
 STAND_INS = f"""
 import json
+from types import SimpleNamespace
+
 import torch
 
 INFOS = json.loads({json.dumps(OTHERS)!r})
@@ -60,6 +63,8 @@ INFOS = json.loads({json.dumps(OTHERS)!r})
 def value(kind, picture):
     if kind == "FLOAT":
         return 40.0
+    if kind == "CLIP_VISION_OUTPUT":
+        return SimpleNamespace(penultimate_hidden_states=torch.zeros(1, 257, 256))
     if picture is None or kind not in ("MASK", "IMAGE"):
         return picture
     height, width = picture.shape[1:3]

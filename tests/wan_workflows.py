@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import wan_files as make
@@ -13,6 +14,7 @@ from vdit.model.variants import VARIANTS, Variant
 
 WORDS = 256384  # umt5's table, by which its files are known
 TEXT_DIM = 32
+IMAGE_DIM = 256  # as wan_files.tiny has it
 SENTENCES = ["the camera moves alongside a fox on a snowy ridge", "a red ball rolls to the right and comes to rest"] * 4
 VARIANT_OF = {  # workflow -> the model whose file it names
     "wan-t2v": "t2v-1.3b",
@@ -21,8 +23,16 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "wan-fun-camera": "fun-camera-1.3b",
     "wan-4-step": "t2v-a14b",
     "causal-preview": "t2v-1.3b",
+    "tracks-ati": "i2v-14b",
+    "tracks-wanmove": "i2v-14b",
 }
 SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
+WIDE = SMALL | {"Sample.width": 416, "Sample.height": 240}  # the shape of what tracks are drawn on, 832x480
+
+
+def small(path: Path) -> dict[str, int]:
+    """{"Title.widget": value} that makes a run of a workflow short."""
+    return WIDE if path.stem.startswith("tracks-") else SMALL
 
 
 def named_files(path: Path) -> list[dict]:
@@ -44,12 +54,19 @@ def provide(path: Path, models: Path) -> None:
             make.single(file, WanCodec("2.1", 8, 8).state_dict(), torch.float32)
         elif entry["directory"] == "text_encoders":
             umt5(file)
+        elif entry["directory"] == "clip_vision":
+            file.touch()  # tests have a stand-in for the core's nodes that read it
         elif entry["directory"] == "loras":
             make.lora(file, make.random_state(variant.config), "down/up")
         elif "fp8" in entry["name"]:
             make.fp8_scaled(file, make.random_state(variant.config, seed=i))
         else:
             make.single(file, make.random_state(variant.config, seed=i))
+
+
+def seen_by_clip() -> SimpleNamespace:
+    """What a stand-in for CLIP Vision Encode gives: features of the tiny models' width."""
+    return SimpleNamespace(penultimate_hidden_states=torch.zeros(1, 257, IMAGE_DIM))
 
 
 def tiny_variant(name: str) -> Variant:

@@ -8,14 +8,15 @@ from front_end import overlapping
 from shipped import frames_of, nodes_of, psnr, run, run_command
 from vdit.host import catalog, dynamic, folders, widgets, workflow
 from vdit.model.files import bundle
+from wan_workflows import VARIANT_OF
 
 pytestmark = pytest.mark.slow
 
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
-# What physics-benchmark leaves: test_measuring.py. The Wan ones, for which no weights ship: test_wan.py. Those without
-# a model: test_scenes.py.
-SHOTS = [path for path in WORKFLOWS if "VDiTSample" in path.read_text("utf-8") and not path.stem.startswith("wan-")]
+# What physics-benchmark leaves: test_measuring.py. Those of Wan, for which no weights ship: test_wan.py and
+# test_tracks.py. Those without a model: test_scenes.py.
+SHOTS = [path for path in WORKFLOWS if "VDiTSample" in path.read_text("utf-8") and path.stem not in VARIANT_OF]
 # Nodes that a newer ComfyUI brings and this pack's host does not, as /object_info of 0.33 describes them.
 CORE_ONLY = json.loads((PACK / "tests" / "object_info_0_33.json").read_text("utf-8"))
 

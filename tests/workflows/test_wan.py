@@ -27,7 +27,7 @@ def run(path, base, capsys, *changes):
 
 
 def test_all_of_them_are_shipped():
-    assert {path.stem for path in (*WORKFLOWS, CAUSAL)} == set(VARIANT_OF)
+    assert {path.stem for path in (*WORKFLOWS, CAUSAL)} == {name for name in VARIANT_OF if "tracks" not in name}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
