@@ -62,7 +62,8 @@ def distance(share: float) -> Noise:
 
     def noisy(p: Perceived, rng: np.random.Generator) -> Perceived:
         by = 1 + share * normal(rng, len(p.kind), 1)
-        return replace(p, center=p.center * by, half=p.half * by, velocity=p.velocity * by)
+        anchor = p.anchor * by
+        return replace(p, center=p.center * by, half=p.half * by, velocity=p.velocity * by, anchor=anchor)
 
     return noisy
 
@@ -95,6 +96,16 @@ def camera(degrees: float) -> Noise:
     return noisy
 
 
+def foot(pixels: float) -> Noise:
+    """The points of the ground beneath bodies off by so many pixels."""
+
+    def noisy(p: Perceived, rng: np.random.Generator) -> Perceived:
+        focal = 0.5 / np.tan(np.radians(p.fov_deg) / 2) * PICTURE
+        return replace(p, foot=p.foot + pixels / focal * normal(rng, len(p.kind), 3) * torch.tensor((1.0, 1.0, 0.0)))
+
+    return noisy
+
+
 def together(*noises: Noise) -> Noise:
     def noisy(p: Perceived, rng: np.random.Generator) -> Perceived:
         for noise in noises:
@@ -111,12 +122,15 @@ SETTINGS: dict[str, Noise] = {
     "speed 10%": speed(0.1),
     "speed 0.3 px": speed(pixels=0.3),
     "distance 10%": distance(0.1),
+    "foot 1 px": foot(1.0),
+    "foot 3 px": foot(3.0),
+    "distance 15%, foot 1 px": together(distance(0.15), foot(1.0)),
     "size 10%": size(0.1),
     "turn 6 deg": turn(6.0),
     "turn 12 deg": turn(12.0),
     "camera 3 deg": camera(3.0),
-    "all small": together(speed(0.05, 0.05), distance(0.03), size(0.03), turn(3.0), camera(0.5)),
-    "all larger": together(speed(0.1, 0.2), distance(0.08), size(0.08), turn(6.0), camera(2.0)),
+    "all small": together(speed(0.05, 0.05), distance(0.03), foot(0.3), size(0.03), turn(3.0), camera(0.5)),
+    "all larger": together(speed(0.1, 0.2), distance(0.08), foot(1.0), size(0.08), turn(6.0), camera(2.0)),
     "no speeds": lambda p, rng: replace(p, velocity=0 * p.velocity, spin=0 * p.spin),
 }
 
@@ -193,6 +207,7 @@ def asked(model: BodyPerception, labels: dict) -> Perceived | None:
         order.append(free[0])
     order += [n for n in range(len(p.kind)) if n not in order]
     rows = ("masks", "sure", "center", "rotation", "half", "velocity", "spin", "fixed", "hinged", "anchor", "hinge")
+    rows += ("foot", "support", "density")
     return replace(p, kind=tuple(p.kind[n] for n in order), **{name: getattr(p, name)[order] for name in rows})
 
 

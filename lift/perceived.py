@@ -2,6 +2,10 @@
 
 A picture tells lengths only as multiples of the eye's height over the ground, and times in frames. Gravity, which the
 network tells in these units, gives the metres: what falls at 9.81 m/s^2 must be that large.
+
+How far away a body is follows from the ground: the pixel of the point beneath its centre tells that, by the camera's
+tilt and field of view alone, as far as the ground is flat. All bodies then share one scale, and an error of tilt or
+field of view moves them together, so that contacts stay contacts and most of the picture stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..world.checks import SMALLEST
-from ..world.extent import farthest
+from ..world.extent import farthest, surface_points
 from ..world.scene import (
     Body,
     Colored,
@@ -40,8 +44,13 @@ GRAVITY = 9.81  # m/s^2
 STUFF = Material("perceived", 700.0, 0.45, 0.4)  # what a picture does not tell: as wood, a little lively
 CONE_SIDES = 32
 FIXED, HINGED = 0.5, 0.5  # probabilities from which a body is fixed, or hangs on a joint
-STANDS = 0.12  # of a body's size: what is nearer to the ground than this, and does not rise or sink, stands on it
-SINKS = 0.02  # of its size a frame: faster than this it rises or sinks
+AIR, GROUND, BODY = range(3)  # what holds a body up, as the network orders it
+HORIZON = 0.02  # slope of the way to the ground from which on a distance follows from it
+FARTHEST = 60.0  # heights of the eye
+RESIZED = (0.6, 1.6)  # a body that hangs over the ground, or sinks into it, is made so much larger or smaller, at most
+DROPPED = 0.5  # of a body's size: by so much, at most, it is moved to lie on the one beneath
+GAP = 1e-3  # of a body's size, between bodies on each other
+HEAVY = 0.3  # of the logarithm of density: what differs by less weighs like the others
 LEVEL_DEG = 6.0  # an axis that is nearer than this to upright or level is so, if the body stands and does not turn
 TURNS = 0.02  # radians a frame
 RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a pixel of a body of 25 pixels
@@ -99,6 +108,21 @@ class Perceived(Protocol):
     @property
     def hinge(self) -> Tensor:
         """Axes [N, 3] of the hinges."""
+        ...
+
+    @property
+    def foot(self) -> Tensor:
+        """Ways [N, 3] to the points of the ground beneath their centres."""
+        ...
+
+    @property
+    def support(self) -> Tensor:
+        """Probabilities [N, 3] that nothing holds it up, that the ground does, that another body does."""
+        ...
+
+    @property
+    def density(self) -> Tensor:
+        """[N], as a multiple of the material's."""
         ...
 
     @property
@@ -162,9 +186,9 @@ def scene_from_perception(
     c2w = np.eye(4)
     c2w[:3, :3], c2w[2, 3] = turn, eye
     known = edits or {}
-    bodies = tuple(
-        _edited(_body(seen, i, turn, eye, fps, material), known.get(i, BodyEdit())) for i in range(len(seen.kind))
-    )
+    made = [_body(seen, i, turn, eye, fps, material) for i in range(len(seen.kind))]
+    made = _piled(made, [_holds(seen, i) == BODY and made[i].joint is None for i in range(len(made))])
+    bodies = tuple(_edited(body, known.get(i, BodyEdit())) for i, body in enumerate(made))
     return Scene(
         bodies=bodies,
         view=View(c2w, seen.fov_deg),
@@ -187,7 +211,7 @@ def _wall(wall: Tensor | None, turn: Floats, eye: float, material: Material) -> 
 
 
 def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, material: Material) -> Body:
-    """Body i in metres, stood on the ground where it nearly stands there."""
+    """Body i in metres, as far away as the ground beneath it, and on the ground where it stands there."""
     kind, half = seen.kind[i], np.maximum(_array(seen.half[i]), 2 * SMALLEST / eye)
     size = float(np.prod(half)) ** (1 / 3)
     axes = turn @ _array(seen.rotation[i])
@@ -205,32 +229,85 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         material=material,
         appearance=Colored((0.6, 0.6, 0.6)),
     )
-    scale = 1.0
-    if not hinged:
-        if kind not in ROUND and np.linalg.norm(spin) < TURNS:
-            axes = _leveled(axes)
-            made = _at(made, center, axes)
-        low = float(farthest(made, np.array([[0.0, 0.0, -1.0]]))[0, 2])
-        if abs(low) < STANDS * size and abs(velocity[2]) < SINKS * size:
-            # It is seen alike when it is drawn nearer to the eye, or farther: until it touches the ground.
-            scale = 1 / (1 - low)
-            center = np.array([0, 0, 1.0]) + scale * (center - (0, 0, 1.0))
+    held = _holds(seen, i)
+    if not hinged and held != AIR and kind not in ROUND and np.linalg.norm(spin) < TURNS:
+        axes = _leveled(axes)
+        made = _at(made, center, axes)
+    low = float(farthest(made, np.array([[0.0, 0.0, -1.0]]))[0, 2]) - 1.0  # from the eye
+    scale = _distance_by_ground(turn @ _array(seen.foot[i]), center)
+    if scale is None:  # it is seen alike when it is nearer to the eye, or farther: until it touches the ground
+        scale = -1 / min(low, -0.1) if held == GROUND and not hinged else 1.0
+    center = np.array([0, 0, 1.0]) + scale * (center - (0, 0, 1.0))
+    if held == GROUND and not hinged:
+        under = float(center[2] - (1.0 + scale * low))  # from its middle down to its lowest point
+        larger = float(np.clip(center[2] / max(under, 1e-6), *RESIZED))
+        half, center = half * larger, np.array([center[0], center[1], larger * under])
     joint = None
     if hinged:
-        anchor = (turn @ _array(seen.anchor[i]) + (0.0, 0.0, 1.0)) * eye
+        anchor = (scale * (turn @ _array(seen.anchor[i])) + (0.0, 0.0, 1.0)) * eye
         joint = Joint(kind="hinge", anchor=vector(anchor), axis=_unit(turn @ _array(seen.hinge[i])))
     return Body(
         name=made.name,
         shapes=_shapes(kind, half * scale * eye),
         position=vector(center * eye),
         rotation=_quaternion(axes),
-        material=material,
+        material=_weighing(material, float(seen.density[i])),
         appearance=made.appearance,
         velocity=vector(velocity * scale * eye * fps),
         spin=vector(spin * fps),
         fixed=fixed and not hinged,
         joint=joint,
     )
+
+
+def _holds(seen: Perceived, i: int) -> int:
+    """AIR, GROUND or BODY."""
+    return int(seen.support[i].argmax())
+
+
+def _distance_by_ground(way: Floats, center: Floats) -> float | None:
+    """By how much farther a body with this centre [3] is, if it is over the point of the ground to which there is this
+    way [3] from the eye. None where that is too near to the horizon, or the body too near to the eye's plumb line."""
+    if way[2] > -HORIZON * np.linalg.norm(way):
+        return None
+    at = way[:2] / -way[2]
+    along = float(center[:2] @ center[:2])
+    scale = float(center[:2] @ at) / max(along, 1e-9)
+    if along < 1e-4 or scale <= 0 or np.linalg.norm(at) > FARTHEST:
+        return None
+    return scale
+
+
+def _weighing(material: Material, density: float) -> Material:
+    if abs(math.log(max(density, 1e-3))) < HEAVY:
+        return material
+    return replace(material, density=material.density * density)
+
+
+def _piled(bodies: list[Body], on_others: list[bool]) -> list[Body]:
+    """Bodies of which some lie on others: each of these is moved up or down until it touches the one beneath."""
+    up, down = np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, 0.0, -1.0]])
+    out = list(bodies)
+    for i in sorted(range(len(out)), key=lambda i: out[i].position[2]):
+        if not on_others[i]:
+            continue
+        x, y, z = out[i].position
+        low = float(farthest(out[i], down)[0, 2])
+        size = 2 * (z - low)
+        tops = [
+            float(farthest(b, up)[0, 2]) for k, b in enumerate(out) if k != i and b.position[2] < z and _beside(b, x, y)
+        ]
+        near = [top for top in tops if abs(top - low) < DROPPED * size]
+        if near:
+            out[i] = replace(out[i], position=(x, y, z + max(near) + GAP * size - low))
+    return out
+
+
+def _beside(body: Body, x: float, y: float) -> bool:
+    """Whether a point lies over the box around a body."""
+    points = surface_points(body)
+    (left, front, _), (right, back, _) = points.min(0), points.max(0)
+    return bool(left <= x <= right and front <= y <= back)
 
 
 def _edited(body: Body, edit: BodyEdit) -> Body:

@@ -21,7 +21,7 @@ from .ground import Residual, block, upsample
 KNOWN = 5  # frames
 CELL = 4  # pixels a side of a cell of the map of centres
 MASK_CELL = 2  # pixels a side of a cell of masks
-PIXELS, MULTIPLE = 128 * 128, 32  # about so many pixels are read, in sides that are multiples of so many
+PIXELS, MULTIPLE = 104 * 104, 32  # about so many pixels are read, in sides that are multiples of so many
 MOST = 16  # bodies
 KINDS = ("sphere", "box", "cylinder", "capsule", "cone", "ellipsoid", "hull", "compound")
 ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last axis
@@ -29,6 +29,7 @@ SURE = 0.3  # probability of a centre from which there is a body
 FIELDS = {  # numbers of a body, and how many
     **{"kind": len(KINDS), "offset": 2, "distance": 1, "size": 1, "second": 6, "fourth": 15, "apex": 3, "velocity": 3},
     **{"spin": 3, "fixed": 1, "hinged": 1, "anchor": 3, "hinge": 6, "quality": 1},
+    **{"foot": 2, "support": 3, "density": 1},
 }
 SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
 TOLD = 6  # numbers that a body's reading begins from: inverse depth and size under its mask, focal length, ground
@@ -39,8 +40,8 @@ SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one o
 class PerceptionConfig:
     """Sizes of the network, as its file names them."""
 
-    widths: tuple[int, int, int, int] = (64, 112, 160, 208)  # features at 1/4, 1/8, 1/16 and 1/32 of the size
-    frame: int = 24  # features of each frame's difference from the last
+    widths: tuple[int, int, int, int] = (48, 80, 128, 176)  # features at 1/4, 1/8, 1/16 and 1/32 of the size
+    frame: int = 16  # features of each frame's difference from the last
     mask: int = 8  # features that masks are drawn from, and of the filters that draw them
     body: int = 256  # of what is known of a body
 
@@ -63,7 +64,9 @@ class Perceived:
     frames. N bodies, the surest first.
 
     masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; center, half (extents along the axes), velocity, spin [N, 3];
-    rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor, hinge [N, 3]: point and axis.
+    rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor, hinge [N, 3]: point and axis;
+    foot [N, 3]: way to the point of the ground beneath its centre; support [N, 3]: how sure that air, ground or another
+    body holds it up; density [N], of wood's.
     inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
     frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
     """
@@ -80,6 +83,9 @@ class Perceived:
     hinged: Tensor
     anchor: Tensor
     hinge: Tensor
+    foot: Tensor
+    support: Tensor
+    density: Tensor
     inverse_depth: Tensor
     ground: Tensor
     fov_deg: float
@@ -248,6 +254,9 @@ def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Te
         hinged=bodies["hinged"][:, 0].sigmoid(),
         anchor=center + bodies["anchor"] * depth,
         hinge=hinge,
+        foot=torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1),
+        support=bodies["support"].softmax(1),
+        density=bodies["density"][:, 0].exp(),
         inverse_depth=features.inverse_depth[0],
         ground=F.normalize(scene["ground"], dim=0),
         fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),

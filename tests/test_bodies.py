@@ -108,6 +108,7 @@ def test_true_numbers_are_answered_as_the_true_bodies(starts):
         told = {name: value[own] for name, value in wanted.items()}
         told["kind"] = torch.nn.functional.one_hot(kinds, len(KINDS)).float()
         told |= {name: made.of_bodies(name)[own][:, None] for name in ("fixed", "hinged")}
+        told["support"] = torch.nn.functional.one_hot(made.of_bodies("support").long()[own], 3).float()
         scene = {name: value[i : i + 1] for name, value in features.scene.items()}
         scene |= {"focal": made.labels["focal"][i : i + 1, None].log()}
         place = cell_places(64, 64, 4, cell.device).flatten(0, 1)[cell[own]]
@@ -115,6 +116,10 @@ def test_true_numbers_are_answered_as_the_true_bodies(starts):
         found = answer(mine, place, torch.ones(int(own.sum())), told, torch.zeros(int(own.sum()), 64, 64))
         assert torch.allclose(found.center, made.of_bodies("center")[own], atol=1e-4)
         assert torch.allclose(found.velocity, made.of_bodies("velocity")[own], atol=1e-4)
+        ground = made.labels["ground"][i]
+        beneath = found.foot * (-1 / (found.foot @ ground))[:, None]  # on the ground, one height of the eye below
+        up = made.of_bodies("center")[own] - beneath
+        assert torch.allclose(up, (up @ ground)[:, None] * ground, atol=1e-3)
         half, axes = made.of_bodies("half")[own], made.of_bodies("axes")[own]
         for n, kind in enumerate(found.kind):
             given = axes[n] @ torch.diag(half[n]) @ axes[n].T
@@ -146,7 +151,7 @@ def test_five_equal_pictures_are_read_as_one():
     model, picture = BodyPerception(SMALL), torch.rand(1, 1, 64, 96, 3)
     one, five = model(picture), model(picture.expand(-1, KNOWN, -1, -1, -1))
     assert torch.allclose(one.centers, five.centers, atol=1e-4)
-    assert resized(torch.rand(1, 128, 128, 3)).shape == (1, 128, 128, 3)
+    assert resized(torch.rand(1, 96, 96, 3)).shape == resized(torch.rand(1, 128, 128, 3)).shape == (1, 96, 96, 3)
 
 
 def test_average_precision_is_the_area_under_the_curve():

@@ -9,7 +9,7 @@ from .meshes import body_center, pose_matrix, shape_mesh, transformed
 from .scene import Body
 
 
-def _points(body: Body) -> Floats:
+def surface_points(body: Body) -> Floats:
     """Corners [N, 3] of the body's shapes in the world; round ones as their meshes have them."""
     local = np.concatenate([shape_mesh(shape).vertices for shape in body.shapes])
     return transformed(local, pose_matrix(body.position, body.rotation))
@@ -17,7 +17,7 @@ def _points(body: Body) -> Floats:
 
 def farthest(body: Body, directions: Floats) -> Floats:
     """Points [N, 3] of the body that lie farthest along directions [N, 3]."""
-    points = _points(body)
+    points = surface_points(body)
     return points[np.einsum("nk,mk->nm", directions, points).argmax(1)]
 
 
@@ -28,4 +28,4 @@ def center_of_mass(body: Body) -> Floats:
 
 def size(body: Body) -> float:
     """One length in metres: the mean of its extents along the world's axes."""
-    return float(np.ptp(_points(body), axis=0).mean())
+    return float(np.ptp(surface_points(body), axis=0).mean())

@@ -31,7 +31,7 @@ class BodiesFormat:
     starts: int = 128  # five-frame starts a file
     each: int = 2  # starts of one scene
     latest: int = 14  # frame of a scene at which a start may begin, at most
-    sizes: tuple[tuple[int, int], ...] = ((128, 128), (160, 96), (96, 160), (128, 128))  # width, height, by number
+    sizes: tuple[tuple[int, int], ...] = ((96, 96), (128, 96), (96, 128), (96, 96))  # width, height, by number
     textures: int = 24  # a shard's own pool: photographs' parts and procedural pictures
 
 

@@ -18,8 +18,9 @@ SINGLE = 0.35  # share of batches of one picture
 EMPTY = 0.06  # share of pictures that are replaced by photographs, in which no body is to be found
 NOISY, SOFT = 0.4, 0.25  # shares of pictures with noise, and without fine detail
 SOFT_PIXELS = (1.5, 4.0)  # detail finer than so many pixels is taken out
-FLIPPED = ("center", "velocity", "anchor", "axes", "ground", "light", "wall", "hinge")  # whose x changes its sign
-TURNED = ("spin",)  # pseudovectors: their y and z change signs
+# Those whose x changes its sign in a mirror, and pseudovectors, whose y and z do.
+FLIPPED = ("center", "velocity", "anchor", "axes", "ground", "light", "wall", "hinge")
+TURNED = ("spin",)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,18 +10,26 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ...model.perception import Perceived
 from ...world.drawing.film import film
 from ...world.families.varied import MOST_BODIES, SHAPES, VARIED_FAMILIES, Varied
-from ...world.meshes import centroid, corners, pose_matrix, shape_mesh, shape_volume
+from ...world.meshes import centroid, corners, pose_matrix, shape_mesh, shape_volume, transformed
 from ...world.motion import Motion
 from ...world.scene import Body, Shape
 
 KNOWN = 5  # frames
 FINE = 4  # poses are simulated at so many times the frame rate, so that speeds are those of one moment
 LEAST_PIXELS = 12  # of a body's mask, from which on it is to be perceived
-BODY_FIELDS = ("center", "half", "velocity", "spin", "fixed", "hinged", "anchor", "hinge")  # as Perceived names them
+BODY_FIELDS = (  # as Perceived names them
+    *("center", "half", "velocity", "spin", "fixed", "hinged", "anchor", "hinge"),
+    *("support", "density"),
+)
+AIR, GROUND, BODY = range(3)  # what holds a body up
+TOUCHES = 0.02  # of a body's size: its lowest point is nearer to the ground than this where it touches it
+HELD = 0.5  # of gravity: what falls with less than this acceleration is held up by something
+DENSITY = 700.0  # kg/m^3 to which densities relate: wood's
 INVERSE_CELL = 4  # pixels a side of a cell of the map of inverse depth
 
 
@@ -73,9 +81,10 @@ def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | No
 
     rgb uint8 [KNOWN, H, W, 3]; instance uint8 [H, W] of the last frame, 1 + i being body i of the labels;
     inverse_depth float16 [H/4, W/4]; bodies [MOST_BODIES, ...], `pixels` 0 where there is none: kind, center, axes,
-    half, velocity, spin, fixed, hinged, anchor, hinge; ground [3] (unit, up), focal (in picture heights), light [3],
-    gravity, camera [6] (how the camera moves in a frame: metres, then its turn), wall [4] (unit normal, inverse
-    distance; zeros: none), family (of VARIED_FAMILIES).
+    half, velocity, spin, fixed, hinged, anchor, hinge,
+    support (AIR, GROUND or BODY holds it up), density (log, of DENSITY); ground [3] (unit, up), focal (in picture
+    heights), light [3], gravity, camera [6] (how the camera moves in a frame: metres, then its turn), wall [4] (unit
+    normal, inverse distance; zeros: none), family (of VARIED_FAMILIES).
     """
     scene = made.scene
     frames = (start + np.arange(KNOWN)) * FINE
@@ -93,7 +102,8 @@ def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | No
     c2w = path[-1]
     height, turn = float(c2w[2, 3]), c2w[:3, :3].T
     last = int(frames[-1])
-    rows = [_body(scene.bodies[i], made.shapes[i], motion.poses[last - 1 : last + 2, i]) for i in order]
+    fall = -scene.gravity[2] / (made.fps * FINE) ** 2
+    rows = [_body(scene.bodies[i], made.shapes[i], motion.poses[last - 1 : last + 2, i], fall) for i in order]
     labels = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     for name in ("center", "anchor"):
         labels[name] = (labels[name] - c2w[:3, 3]) @ turn.T / height
@@ -123,13 +133,16 @@ def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | No
     return {n: v if v.dtype in (np.uint8, np.float16) else v.astype(np.float32) for n, v in labels.items()}
 
 
-def _body(body: Body, kind: str, poses: np.ndarray) -> dict[str, np.ndarray]:
-    """Labels of one body in world axes, metres and fine frames; poses [3, 4, 4] around the moment."""
+def _body(body: Body, kind: str, poses: np.ndarray, fall: float) -> dict[str, np.ndarray]:
+    """Labels of one body in world axes, metres and fine frames; poses [3, 4, 4] around the moment; gravity `fall`."""
     shapes = body.shapes[:1] if body.joint is not None else body.shapes  # the weight, without its rod
     center, axes, half = principal(shapes, kind)
     at = poses[:, :3, :3] @ center + poses[:, :3, 3]
     turned = poses[2, :3, :3] @ poses[0, :3, :3].T
     joint = body.joint
+    points = [transformed(shape_mesh(s).vertices, poses[1]) for s in shapes]
+    size, low = float(np.prod(half)) ** (1 / 3), float(min(p[:, 2].min() for p in points))
+    held = at[2, 2] - 2 * at[1, 2] + at[0, 2] > -HELD * fall
     return {
         "kind": np.array(SHAPES.index(kind)),
         "center": at[1],
@@ -141,6 +154,8 @@ def _body(body: Body, kind: str, poses: np.ndarray) -> dict[str, np.ndarray]:
         "hinged": np.array(joint is not None),
         "anchor": at[1] if joint is None else np.asarray(joint.anchor, float),
         "hinge": np.zeros(3) if joint is None else np.asarray(joint.axis, float),
+        "support": np.array(GROUND if low < TOUCHES * size else BODY if held else AIR),
+        "density": np.array(np.log(body.material.density / DENSITY)),
     }
 
 
@@ -170,6 +185,11 @@ def perfect(labels: dict[str, np.ndarray]) -> Perceived:
     there = labels["pixels"] > 0
     body = {name: torch.from_numpy(np.asarray(labels[name])[there]).float() for name in BODY_FIELDS}
     numbers = torch.arange(1, int(there.sum()) + 1)
+    ground = torch.from_numpy(labels["ground"]).float()
+    foot = body["center"] - ground * (body["center"] @ ground + 1)[:, None]
+    body["foot"] = foot / foot[:, 2:].clamp_min(1e-3)
+    body["support"] = F.one_hot(body["support"].long(), 3).float()
+    body["density"] = body["density"].exp()
     whole = {name: torch.from_numpy(np.asarray(labels[name])).float() for name in ("ground", "light", "camera")}
     wall = torch.from_numpy(labels["wall"]).float() if labels["wall"].any() else None
     return Perceived(

@@ -27,6 +27,7 @@ WEIGHTS = {  # of each part in the sum; chosen by hand so that no part's gradien
     **{"size": 1.0, "second": 0.5, "fourth": 0.5, "apex": 0.1, "velocity": 1.0, "spin": 0.1, "fixed": 0.05},
     **{"hinged": 0.05, "anchor": 0.1, "hinge": 0.1, "quality": 0.1, "ground": 1.0, "focal": 0.5, "light": 0.1},
     **{"gravity": 0.1, "camera": 0.3, "walled": 0.05, "wall": 0.1, "wall_near": 0.05},
+    **{"foot": 2.0, "support": 0.3, "density": 0.1},
 }
 SMALL = 0.1  # differences from which on they count by their size, not its square
 AXES_KNOWN = tuple(KINDS.index(k) for k in ("box", *ROUND))  # kinds whose fourth moments are told
@@ -101,6 +102,8 @@ def targets(batch: Batch, cell: Tensor) -> dict[str, Tensor]:
     # A body of revolution has one axis; where no axis is told, the numbers are not used.
     single = axes * axes.new_tensor((0.0, 0.0, 1.0))
     lathe = torch.tensor([k in ROUND for k in KINDS], device=kind.device)[kind]
+    ground = batch.labels["ground"][batch.picture]
+    foot = plumb(center, ground)
     return {
         "offset": center[:, :2] / depth * focal - place,
         "distance": -depth.log(),
@@ -111,8 +114,15 @@ def targets(batch: Batch, cell: Tensor) -> dict[str, Tensor]:
         "velocity": batch.of_bodies("velocity") / depth / SPEED_UNIT,
         "spin": batch.of_bodies("spin") / SPIN_UNIT,
         "anchor": (batch.of_bodies("anchor") - center) / depth,
+        "foot": (foot[:, :2] / foot[:, 2:].clamp_min(0.05) * focal - place).clamp(-2, 2),
+        "density": batch.of_bodies("density")[:, None],
         "hinge": second_moments(batch.of_bodies("hinge")[..., None], axes.new_ones(len(cell), 1)),
     }
+
+
+def plumb(center: Tensor, ground: Tensor) -> Tensor:
+    """The points [K, 3] of the ground beneath centres [K, 3]; ground [K, 3]: its normals, up, one eye height below."""
+    return center - ground * ((center * ground).sum(1, keepdim=True) + 1)
 
 
 def body_losses(bodies: dict[str, Tensor], batch: Batch, cell: Tensor) -> dict[str, Tensor]:
@@ -125,6 +135,7 @@ def body_losses(bodies: dict[str, Tensor], batch: Batch, cell: Tensor) -> dict[s
     where = {"second": kind != SPHERE, "fourth": axes_told, "apex": kind == CONE, "velocity": moving, "spin": moving}
     where |= {"anchor": hinged, "hinge": hinged}
     out = {"kind": F.cross_entropy(bodies["kind"], kind)}
+    out["support"] = F.cross_entropy(bodies["support"], batch.of_bodies("support").long())
     for name, target in wanted.items():
         each = _smooth(bodies[name] - target.clamp(-20, 20)).sum(1)
         used = where.get(name)
