@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     LoadPreview = Callable[[str | None, list[str] | None, int, bool], tuple[PreviewModel, list[PreviewModel]]]
 
 SUITES = ("permanence", "physics", "coherence", "obedience", "speed")
+BODIES = "bodies"  # the three scores of bodies of any shape
 PREVIEW = "preview"  # on its own: it compares models with each other
 COUNT, CONTROLS_COUNT, PREVIEW_PAIRS = 200, 24, 128
 
@@ -44,10 +45,11 @@ def parser() -> argparse.ArgumentParser:
         help=f"clips each for A and B; C and E get a fifth (default: {COUNT}; controls {CONTROLS_COUNT})",
     )
     suites = (
-        f"of {', '.join(SUITES)} (default: all; obedience where the model takes controls); or {PREVIEW}, alone: how "
-        "well students predict the renders of --model at 50 steps"
+        f"of {', '.join(SUITES)} (default: all; obedience where the model takes controls); {BODIES}: A, B and C of "
+        f"bodies of any shape, named beside others or alone; or {PREVIEW}, alone: how well "
+        "students predict the renders of --model at 50 steps"
     )
-    add("--suite", nargs="+", choices=(*SUITES, PREVIEW), metavar="SUITE", help=suites)
+    add("--suite", nargs="+", choices=(*SUITES, BODIES, PREVIEW), metavar="SUITE", help=suites)
     splits = f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)"
     add("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"], help=splits)
     add("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
@@ -133,6 +135,7 @@ def _preview(a: argparse.Namespace, load: LoadPreview | None) -> int:
 
 def _run(a: argparse.Namespace, load: Load | None) -> int:
     from . import measure
+    from .bodies import BODY_SUITES
     from .report import table
     from .runner import Plan
     from .selection import Format
@@ -143,7 +146,8 @@ def _run(a: argparse.Namespace, load: Load | None) -> int:
         raise ValueError(
             "this model takes neither camera, depth nor flow, so obedience cannot be measured: leave it out of --suite"
         )
-    suites = tuple(s for s in a.suite or SUITES if s != "speed" and (a.suite or obeys or s != "obedience"))
+    named = [s for s in a.suite or SUITES if s != "speed" and (a.suite or obeys or s != "obedience")]
+    suites = tuple(part for s in named for part in (BODY_SUITES if s == BODIES else (s,)))
     form = Format(a.width, a.height, known=5 if a.known is None else a.known, frames=a.frames)
     plan = Plan(a.seed, a.count or (CONTROLS_COUNT if a.controls or a.calibrate else COUNT), suites, a.splits, form)
     out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"

@@ -12,15 +12,50 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..world.arrays import Floats
     from ..world.families.clip import Clip
 
 Frames = npt.NDArray[np.float32]  # [T, H, W, 3], 0..1
 
 
+class ShownClip(Protocol):
+    """A simulated clip as models are given it, of balls or of bodies: what is said of it, and what its camera sees."""
+
+    @property
+    def caption(self) -> str:
+        """What happens, in words."""
+        ...
+
+    @property
+    def rgb(self) -> Tensor:
+        """Its pictures [T, H, W, 3], 0..1."""
+        ...
+
+    @property
+    def depth(self) -> Tensor:
+        """Metres along the optical axis [T, H, W]."""
+        ...
+
+    @property
+    def flow(self) -> Tensor:
+        """Forward optical flow [T-1, H, W, 2], pixels a frame."""
+        ...
+
+    @property
+    def c2w(self) -> Floats:
+        """The camera's poses [T, 4, 4]."""
+        ...
+
+    @property
+    def fov_deg(self) -> Floats:
+        """Its vertical fields of view [T]."""
+        ...
+
+
 class Predictor(Protocol):
     """Continues a clip, of which it may use the caption, the known frames and the controls that it is named for."""
 
-    def __call__(self, clip: Clip, known_frames: Tensor, seed: int) -> Tensor | Frames:
+    def __call__(self, clip: ShownClip, known_frames: Tensor, seed: int) -> Tensor | Frames:
         """Known frames [k, H, W, 3] -> frames [T, H, W, 3] of the clip's length, 0..1."""
         ...
 
@@ -35,6 +70,9 @@ class Contestant:
         default_factory=dict[str, Predictor]
     )  # given the clip's camera, depth, flow
     roundtrip: Callable[[Tensor], Tensor] | None = None  # frames [T,H,W,3] through the model's codec and back
+    parts: Mapping[str, Predictor] = field(
+        default_factory=dict[str, Predictor]
+    )  # what only a part of it makes: its draft, its transformer
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])  # JSON; a run goes on only with the same ones
     device: str = "cpu"
 

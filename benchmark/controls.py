@@ -19,6 +19,7 @@ from ..world.families.scene import BALL_COLORS
 from ..world.families.simulate import Motion, simulate
 from ..world.video import read_video, write_h264
 from . import opencv
+from .body_controls import BODY_CONTROLS, BodySource
 from .labels import Labels
 from .permanence import occlusion
 from .physics import impacts
@@ -205,9 +206,26 @@ FAITHFUL = ("simulator", "h264 crf 23", "h264 crf 35", "blur + noise", CODEC, "f
 Roundtrip = Callable[[Tensor], Tensor]  # frames [T, H, W, 3] through a model's codec and back
 
 
-def control_videos(roundtrip: Roundtrip | None = None) -> dict[str, Callable[[Source], Tensor | Floats]]:
-    """Every control, and the codec's round trip where there is a codec."""
-    videos: dict[str, Callable[[Source], Tensor | Floats]] = {name: c.make for name, c in CONTROLS.items()}
+AnySource = Source | BodySource
+MakeVideo = Callable[[AnySource], Tensor | Floats]  # -> frames [T, H, W, 3], 0..1
+
+
+def control_video(name: str) -> MakeVideo:
+    """The control of this name, of balls or bodies. Raises TypeError for a clip of bodies where only balls have it."""
+
+    def make(source: AnySource) -> Tensor | Floats:
+        if isinstance(source, Source):
+            return CONTROLS[name].make(source)
+        if name not in BODY_CONTROLS:
+            raise TypeError(f"the control {name!r} is of clips of balls")
+        return BODY_CONTROLS[name].make(source)
+
+    return make
+
+
+def control_videos(roundtrip: Roundtrip | None = None, bodies: bool = False) -> dict[str, MakeVideo]:
+    """Every control of clips of balls, or of bodies, and the codec's round trip where there is a codec."""
+    videos = {name: control_video(name) for name in (BODY_CONTROLS if bodies else CONTROLS)}
     if roundtrip is not None:
-        videos[CODEC] = lambda source: roundtrip(source.clip.render.rgb)
+        videos[CODEC] = lambda source: roundtrip(source.clip.rgb)
     return videos

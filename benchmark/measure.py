@@ -11,24 +11,29 @@ import numpy as np
 from torch import Tensor
 
 from ..world.arrays import Floats
+from ..world.families.clip import Clip
 from . import plots
+from .bodies import BODY_SUITES
 from .coherence import background_terms
 from .contestant import Contestant, Predictor
-from .controls import CODEC, FAITHFUL, Roundtrip, Source, control_videos
+from .controls import CODEC, FAITHFUL, AnySource, MakeVideo, Roundtrip, Source, control_video, control_videos
 from .files import write_bytes, write_json
+from .labels import Labels
 from .report import Report, out_of_band, summary, table
-from .runner import Check, ClipResult, MakeVideo, OnDone, Plan, noise_seed, run
-from .scores import SCORED
+from .runner import Check, ClipResult, OnDone, Plan, noise_seed, run
+from .scores import ALL_SCORED
 from .selection import Format, draw
 from .speed import hardware, time_clip
 from .tracking import validated_frames
+
+BESIDE = ("simulator", "static")  # controls that are printed beside a model's scores and those of its parts
 
 
 def predicted(predict: Predictor) -> MakeVideo:
     """The videos of a model, each from noise of a seed that follows from the clip."""
 
-    def make(source: Source) -> Tensor | Floats:
-        return predict(source.clip, source.clip.render.rgb[: source.known], noise_seed(source.labels))
+    def make(source: AnySource) -> Tensor | Floats:
+        return predict(source.clip, source.clip.rgb[: source.known], noise_seed(source.labels))
 
     return make
 
@@ -42,11 +47,21 @@ def check_controls(
     on_done: OnDone | None = None,
 ) -> Report:
     """The control table: a report whose "out_of_band" names what left its band (empty: the benchmark measures)."""
-    plan = replace(plan, suites=tuple(s for s in plan.suites if s in SCORED))
-    folder = out / "controls" if out else None
-    found = run(plan, control_videos(roundtrip), folder, keep=(), settings=settings, on_done=on_done)
-    report = summary(found.results)
-    report |= {"plan": found.plan, "settings": found.settings, "drawn": found.drawn}
+    results: list[ClipResult] = []
+    drawn: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    asked = [s for s in plan.suites if s in ALL_SCORED]
+    for folder, bodies in (("controls", False), ("body-controls", True)):
+        suites = tuple(s for s in asked if (s in BODY_SUITES) == bodies)
+        if not suites and (bodies or asked):
+            continue
+        videos, where = control_videos(roundtrip, bodies), out / folder if out else None
+        found = run(replace(plan, suites=suites), videos, where, keep=(), settings=settings, on_done=on_done)
+        results += found.results
+        drawn |= found.drawn
+        facts = {"plan": {**found.plan, "suites": asked}, "settings": found.settings}
+    report = summary(results)
+    report |= {"plan": facts["plan"], "settings": facts["settings"], "drawn": drawn}
     report["out_of_band"] = out_of_band(report.get("scores", {}))
     return report
 
@@ -67,8 +82,10 @@ def measure(
     obeying = {name: floor[name] for name in ("simulator", CODEC) if name in floor} | {"uncontrolled": model}
     obeying |= {name: predicted(predict) for name, predict in contestant.controlled.items()}
     parts: list[tuple[str, Plan, dict[str, MakeVideo]]] = []
-    if scored := tuple(s for s in plan.suites if s in SCORED):
-        parts.append(("model", replace(plan, suites=scored), {"model": model}))
+    shown = {"model": model, **{name: predicted(predict) for name, predict in contestant.parts.items()}}
+    shown |= {name: control_video(name) for name in BESIDE} if contestant.parts else {}
+    if scored := tuple(s for s in plan.suites if s in ALL_SCORED):
+        parts.append(("model", replace(plan, suites=scored), shown))
     if "obedience" in plan.suites:
         parts.append(("obedience", replace(plan, suites=("obedience",)), obeying))
     total, begin = sum(part.clips * len(videos) for _, part, videos in parts), 0
@@ -103,6 +120,7 @@ def only_speed(seed: int, form: Format, contestant: Contestant) -> Report:
 
 def _speed(seed: int, form: Format, contestant: Contestant, check: Check | None) -> dict[str, Any]:
     clip, _ = next(draw("physics", "fall", "test", seed, 1, replace(form, frames=None)))
+    assert isinstance(clip, Clip), "of a family of balls"
     return time_clip(contestant.predict, clip, form.known, check=check)
 
 
@@ -132,6 +150,7 @@ def calibration(
     plan, done = replace(plan, suites=("coherence",)), 0
     for part in plan.parts():
         for clip, labels in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form):
+            assert isinstance(clip, Clip) and isinstance(labels, Labels), "of families of balls"
             for name, video in faithful.items():
                 source = Source(clip, labels, plan.form.known, np.random.default_rng(labels.seed))
                 found[name].append(background_terms(validated_frames(video(source), labels), labels))

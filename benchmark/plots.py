@@ -19,7 +19,7 @@ from ..world.arrays import Bytes
 from ..world.video import read_video
 from .report import Scores, Share
 from .runner import ClipResult, kept_videos
-from .scores import SCORED, SUITES
+from .scores import ALL_SCORED, ALL_SUITES
 
 MODEL, REFERENCE, ERROR = "#3b6ea8", "#9aa7b4", "#333333"  # bars and lines
 CURVES = (MODEL, "#d1603d", "#4a9a5b", "#8a6fb0")
@@ -54,7 +54,7 @@ def save(picture: Bytes, path: Path) -> None:
 
 def bars(scores: Scores) -> Figure:
     """A group for each of A, B, C; a bar with its 95% interval for every video and split."""
-    suites = [s for s in SCORED if any(s in found for found in scores.values())]
+    suites = [s for s in ALL_SCORED if any(s in found for found in scores.values())]
     figure = _figure(10, 1.2 + 3.2 * max(1, len(suites)))
     for i, suite in enumerate(suites):
         axes = figure.add_subplot(len(suites), 1, i + 1)
@@ -72,7 +72,7 @@ def bars(scores: Scores) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
         axes.set_ylim(0, 105)
         axes.set_ylabel("%")
-        axes.set_title(f"{SUITES[suite].letter}  {SUITES[suite].title}", loc="left")
+        axes.set_title(f"{ALL_SUITES[suite].letter}  {ALL_SUITES[suite].title}", loc="left")
     return figure
 
 
@@ -82,7 +82,7 @@ def _of(results: Sequence[ClipResult], suite: str, who: str) -> list[ClipResult]
 
 def paths(results: Sequence[ClipResult], who: str = "model", most: int = 6) -> Figure:
     """Height of the ball over the frames: true, and as the video shows it; some clips of each suite."""
-    suites = [s for s in SCORED if _of(results, s, who)]
+    suites = [s for s in ALL_SCORED if _of(results, s, who)]
     figure = _figure(2.4 * most, 0.6 + 2.2 * max(1, len(suites)))
     for i, suite in enumerate(suites):
         rows = _of(results, suite, who)
@@ -106,13 +106,13 @@ def worst_strip(results: Sequence[ClipResult], folder: Path, who: str = "model",
     Frames are read from the mp4s that a run left in its folder; clips that pass are left out.
     """
     strips: list[Bytes] = []
-    for suite in SCORED:
+    for suite in ALL_SCORED:
         failed = [r for r in _of(results, suite, who) if r.get("value", 0) < PASSED]
         failed.sort(key=lambda r: (r.get("value", 0), -len(_failed_checks(r)), r["seed"]))
         for r in failed[:most]:
             videos = kept_videos(folder, r)
             if all(path.is_file() for path in videos):
-                caption = f"{SUITES[suite].letter} {r['family']} {r['seed']}: {', '.join(_failed_checks(r))}"
+                caption = f"{ALL_SUITES[suite].letter} {r['family']} {r['seed']}: {', '.join(_failed_checks(r))}"
                 strips.append(_strip(caption, *map(read_video, videos)))
     if not strips:
         return np.full((32, 128, 3), 255, np.uint8)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
 from ..world.families.scene import OUT_OF_DISTRIBUTION
+from .body_controls import BODY_CONTROLS
+from .body_controls import GOOD as BODIES_GOOD
 from .controls import CODEC, CONTROLS, GOOD
 from .obedience import MEASURES
 from .runner import ClipResult
-from .scores import SCORED, SUITES
+from .scores import ALL_SCORED, ALL_SUITES
 
 Z95 = 1.959963984540054  # standard normal quantile of a two-sided 95% interval
 
@@ -107,7 +109,7 @@ def summary(results: Sequence[ClipResult]) -> Report:
         ),
         share,
     )
-    passing = [r for r in scored if r["suite"] in ("permanence", "physics")]
+    passing = [r for r in scored if not r["suite"].endswith("coherence")]
     failed = _grouped(
         (((r["who"], r["suite"], c["name"]), not c["ok"]) for r in passing for c in r.get("checks", [])),
         lambda fails: round(sum(fails) / len(fails), 4),
@@ -123,7 +125,9 @@ def summary(results: Sequence[ClipResult]) -> Report:
 def out_of_band(scores: Scores) -> list[str]:
     """One line for each control that scores outside its band on one of its splits."""
     lines: list[str] = []
-    bands = {name: c.bands for name, c in CONTROLS.items()} | {CODEC: GOOD}
+    bands = {name: c.bands for name, c in CONTROLS.items()} | {CODEC: GOOD | BODIES_GOOD}
+    for name, control in BODY_CONTROLS.items():
+        bands[name] = bands.get(name, {}) | control.bands
     for who, suites in scores.items():
         for key, (least, most) in bands.get(who, {}).items():
             suite, _, family = key.partition("/")
@@ -143,8 +147,8 @@ def table(report: Report) -> str:
     """Scores as text, a line for each video and split; then obedience and speed."""
     lines: list[str] = []
     scores = report.get("scores", {})
-    for name in SCORED:
-        suite = SUITES[name]
+    for name in ALL_SCORED:
+        suite = ALL_SUITES[name]
         rows = [(who, *row) for who, suites in scores.items() for row in suites.get(name, {}).items()]
         if rows:
             lines += ["", f"{suite.letter}  {suite.title} %, with its 95% interval: {suite.question}"]

@@ -15,14 +15,16 @@ from torch import Tensor
 
 from ..world.arrays import Floats
 from ..world.families.clip import Clip
-from .controls import Source
+from ..world.families.objects import ObjectClip
+from .body_controls import BodySource
+from .body_labels import BodiesLabels
+from .controls import AnySource, MakeVideo, Source
 from .files import claim, read_json, write_json, write_video
 from .labels import Labels
 from .obedience import obedience
-from .scores import SUITES, score
-from .selection import Format, Tally, draw, take
+from .scores import ALL_SUITES, score
+from .selection import Format, Taken, Tally, draw, take
 
-MakeVideo = Callable[[Source], Tensor | Floats]  # -> frames [T, H, W, 3], 0..1
 OnDone = Callable[[int, int, str], None]  # pieces of work done, in all, and the current one; may raise to stop
 Check = Callable[[], None]  # called before each piece of work; may raise to stop
 
@@ -60,14 +62,14 @@ class Plan:
         if self.count < 1 or self.seed < 0:
             raise ValueError(f"count is {self.count} and seed {self.seed}; expected at least 1 and at least 0")
         for suite in self.suites:
-            if suite not in SUITES:
-                raise ValueError(f"suite {suite!r} is unknown; choose from {', '.join(SUITES)}")
+            if suite not in ALL_SUITES:
+                raise ValueError(f"suite {suite!r} is unknown; choose from {', '.join(ALL_SUITES)}")
 
     def parts(self) -> Iterator[Part]:
         """The clips of each suite, split and family."""
         for suite in self.suites:
-            families = SUITES[suite].families
-            count = max(1, self.count // SUITES[suite].cost)
+            families = ALL_SUITES[suite].families
+            count = max(1, self.count // ALL_SUITES[suite].cost)
             for split in self.splits:
                 for i, family in enumerate(families):
                     if share := (count + len(families) - 1 - i) // len(families):
@@ -134,9 +136,10 @@ def run(
                 if found is None:
                     if check is not None:
                         check()
-                    clip, labels = clip_of()
-                    frames = video(Source(clip, labels, plan.form.known, np.random.default_rng([seed, *who.encode()])))
-                    found = _judged(part, frames, clip, labels, plan.form.known, seed, who)
+                    taken = clip_of()
+                    labels = taken[1]
+                    frames = video(_source(taken, plan.form.known, np.random.default_rng([seed, *who.encode()])))
+                    found = _judged(part, frames, taken, plan.form.known, seed, who)
                     if path is not None:
                         if who in keep:
                             write_video(path.with_suffix(".mp4"), frames, labels.fps)
@@ -153,11 +156,20 @@ def run(
     return Run(**facts, results=results, drawn=drawn)
 
 
-def _judged(
-    part: Part, frames: Tensor | Floats, clip: Clip, labels: Labels, known: int, seed: int, who: str
-) -> ClipResult:
+def _source(taken: Taken, known: int, rng: np.random.Generator) -> AnySource:
+    clip, labels = taken
+    if isinstance(labels, BodiesLabels):
+        assert isinstance(clip, ObjectClip)
+        return BodySource(clip, labels, known, rng)
+    assert isinstance(clip, Clip)
+    return Source(clip, labels, known, rng)
+
+
+def _judged(part: Part, frames: Tensor | Floats, taken: Taken, known: int, seed: int, who: str) -> ClipResult:
+    clip, labels = taken
     result: ClipResult = {"suite": part.suite, "split": part.split, "family": part.family, "seed": seed, "who": who}
     if part.suite == "obedience":
+        assert isinstance(clip, Clip) and isinstance(labels, Labels)
         result["measures"] = obedience(frames, clip, labels, known)
         return result
     found = score(part.suite, frames, labels, known)
@@ -169,14 +181,14 @@ def _judged(
     return result
 
 
-def noise_seed(labels: Labels) -> int:
+def noise_seed(labels: Labels | BodiesLabels) -> int:
     """A seed for a model's noise that follows from the clip, so that the order of work does not matter."""
     return zlib.crc32(f"{labels.family}/{labels.split}/{labels.seed}".encode())
 
 
 def _clips(
     out: Path | None, part: Part, plan: Plan, tally: Tally, check: Check
-) -> Iterator[tuple[int, Callable[[], tuple[Clip, Labels]]]]:
+) -> Iterator[tuple[int, Callable[[], Taken]]]:
     """Scene seeds, and clips with labels; on a second run a clip is made only when something of it is missing."""
     path = out / "clips" / f"{part.name}.json" if out else None
     known = read_json(path) if path else None
@@ -187,14 +199,18 @@ def _clips(
             yield seed, cache(partial(_taken, part, plan.form, seed, check))
         return
     seeds: list[int] = []
-    for clip, labels in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally, check):
-        seeds.append(labels.seed)
-        yield labels.seed, lambda made=(clip, labels): made
+    for taken in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally, check):
+        seeds.append(taken[1].seed)
+        yield taken[1].seed, partial(_same, taken)
     if path is not None:
         write_json(path, {"seeds": seeds, "left_out": dict(tally.left_out)})
 
 
-def _taken(part: Part, form: Format, seed: int, check: Check) -> tuple[Clip, Labels]:
+def _same(taken: Taken) -> Taken:
+    return taken
+
+
+def _taken(part: Part, form: Format, seed: int, check: Check) -> Taken:
     made = take(part.suite, part.family, part.split, seed, form, check)
     if isinstance(made, str):
         raise ValueError(f"scene {seed} of {part.name} cannot be judged any more: {made}")

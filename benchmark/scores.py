@@ -8,6 +8,8 @@
 | D | speed | seconds from first frames to pictures (speed.py) |
 | E | obedience | errors of camera, depth and flow controls (obedience.py) |
 
+Of bodies of any shape, A, B and C are asked look by look (bodies.py).
+
 Only frames that the model made are judged: the first `known` were given to it. A ball that is not found fails every
 check that asks for it.
 """
@@ -17,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import coherence, obedience, permanence, physics
-from .checks import Score
+from .bodies import BODY_SUITES, BodySuite
+from .body_labels import BodiesLabels
+from .checks import Score, Suite
 from .labels import Labels
 from .tracking import Video, track_ball, validated_frames
 
@@ -28,22 +32,36 @@ SUITES = {
     "obedience": obedience.SUITE,
 }
 SCORED = tuple(name for name, suite in SUITES.items() if suite.score)
+ALL_SUITES: dict[str, Suite | BodySuite] = {**SUITES, **BODY_SUITES}
+ALL_SCORED = (*SCORED, *BODY_SUITES)
 
 
-def score(suite: str, frames: Video, labels: Labels, known: int = 5, check: Callable[[], None] = lambda: None) -> Score:
-    """Score frames [T, H, W, 3] (any size of the clip's aspect) by one of SCORED; check may raise to cancel.
+def score(
+    suite: str, frames: Video, labels: Labels | BodiesLabels, known: int = 5, check: Callable[[], None] = lambda: None
+) -> Score:
+    """Score frames [T, H, W, 3] (any size of the clip's aspect) by one of ALL_SCORED; check may raise to cancel.
 
     Raises FramesError, ValueError.
     """
-    judge = SUITES[suite].score if suite in SUITES else None
-    if judge is None:
-        raise ValueError(f"suite {suite!r} is unknown; choose one of {', '.join(SCORED)}")
+    if suite not in ALL_SCORED:
+        raise ValueError(f"suite {suite!r} is unknown; choose one of {', '.join(ALL_SCORED)}")
+    if isinstance(labels, BodiesLabels) != (suite in BODY_SUITES):
+        raise ValueError(f"suite {suite!r} does not judge this clip ({labels.family}): it is of another kind")
     if not 1 <= known < labels.frames:
         raise ValueError(f"{known} known frames of {labels.frames}; expected 1 to {labels.frames - 1}")
-    if reason := SUITES[suite].unsuitable(labels, known):
+    reason = (
+        BODY_SUITES[suite].unsuitable(labels, known)
+        if isinstance(labels, BodiesLabels)
+        else SUITES[suite].unsuitable(labels, known)
+    )
+    if reason:
         raise ValueError(f"this clip ({labels.family}, seed {labels.seed}) cannot be judged for {suite}: {reason}")
     check()
     frames = validated_frames(frames, labels)
+    if isinstance(labels, BodiesLabels):
+        return BODY_SUITES[suite].score(frames, labels, known, check)
+    judge = SUITES[suite].score
+    assert judge is not None, "suites without a score are not of ALL_SCORED"
     track = track_ball(frames, labels, check)
     check()
     return judge(frames, labels, track, known)

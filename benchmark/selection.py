@@ -11,11 +11,14 @@ import numpy as np
 from ..geometry.camera_numpy import focal_length, project
 from ..world.arrays import Floats
 from ..world.families.clip import Clip, render_scene
+from ..world.families.objects import ObjectClip, play, stage
 from ..world.families.scene import Scene, sample_scene
 from ..world.families.simulate import Motion, simulate
+from .bodies import BODY_SUITES
+from .body_labels import BodiesLabels, label_bodies
 from .coherence import RULES as COHERENCE
 from .labels import Labels, label
-from .scores import SUITES
+from .scores import ALL_SUITES, SUITES
 from .tracking import background_distance
 
 
@@ -57,7 +60,8 @@ class Format:
 
     def frames_of(self, suite: str) -> int:
         """Length of a suite's clips."""
-        return SUITES[suite].frames if self.frames is None or suite == "coherence" else self.frames
+        fixed = self.frames is None or suite in ("coherence", "bodies-coherence")
+        return ALL_SUITES[suite].frames if fixed or self.frames is None else self.frames
 
 
 def candidates(seed: int, suite: str, family: str, split: str) -> Iterator[int]:
@@ -108,6 +112,9 @@ def _unsuitable_motion(scene: Scene, motion: Motion, suite: str, form: Format) -
     return None
 
 
+Taken = tuple[Clip, Labels] | tuple[ObjectClip, BodiesLabels]
+
+
 def draw(
     suite: str,
     family: str,
@@ -117,7 +124,7 @@ def draw(
     form: Format | None = None,
     tally: Tally | None = None,
     check: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[Clip, Labels]]:
+) -> Iterator[Taken]:
     """Up to `count` clips that the suite can judge, the same for the same arguments. Fewer when few scenes suit.
 
     check: called often, may raise to cancel.
@@ -136,12 +143,27 @@ def draw(
 
 def take(
     suite: str, family: str, split: str, seed: int, form: Format | None = None, check: Callable[[], None] = lambda: None
-) -> tuple[Clip, Labels] | str:
+) -> Taken | str:
     """The clip of one scene seed with its labels, or why the suite cannot judge it."""
     form = form or Format()
+    if suite in BODY_SUITES:
+        return _take_bodies(suite, family, split, seed, form, check)
     scene = sample_scene(seed, family, split=split, frames=form.frames_of(suite), fps=form.fps)
     if reason := _unsuitable_motion(scene, simulate(scene, check), suite, form):
         return reason
     clip = render_scene(scene, form.width, form.height, check)
     labels = label(clip, check)
     return unsuitable(clip, labels, suite, form.known) or (clip, labels)
+
+
+def _take_bodies(
+    suite: str, family: str, split: str, seed: int, form: Format, check: Callable[[], None]
+) -> tuple[ObjectClip, BodiesLabels] | str:
+    """As take, of the families of objects."""
+    size = {"width": form.width, "height": form.height}
+    staged = stage(seed, family, split=split, frames=form.frames_of(suite), fps=form.fps, **size)
+    if not (np.allclose(staged.c2w, staged.c2w[:1]) and np.allclose(staged.fov_deg, staged.fov_deg[:1])):
+        return "the camera moves"
+    clip = play(staged, check)
+    labels = label_bodies(clip, check)
+    return BODY_SUITES[suite].unsuitable(labels, form.known) or (clip, labels)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..world.arrays import Bools, Floats
 from . import opencv
+from .body_labels import BodiesLabels
 from .labels import Labels
 
 BACKGROUND_DISTANCE = 0.08  # RGB distance to the background, in light or shadow, below which a pixel belongs to it
@@ -36,7 +37,7 @@ class Track:
     color: Floats  # [T, 3] mean colour of the largest part
 
 
-def validated_frames(frames: Video, labels: Labels) -> Floats:
+def validated_frames(frames: Video, labels: Labels | BodiesLabels) -> Floats:
     """Check frames [T, H, W, 3 or 4] in 0..1 and resize them to the clip's size: float32 [T, H, W, 3].
 
     Raises FramesError for another count, aspect or shape, NaN, or values that are not 0..1.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..benchmark.contestant import Contestant, Frames, Predictor, PreviewModel, PreviewVideo
+from ..benchmark.contestant import Contestant, Frames, Predictor, PreviewModel, PreviewVideo, ShownClip
 from ..drafting import PerceptionCache
 from ..pipeline.values import ClipSpec, Continuation, Hooks, Run, RunContext, SamplerSettings, ignore
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..world.families.clip import Clip
 
 CONTROLS = ("camera", "depth", "flow")
+BOTH = "both"  # a draft of what will happen, and the transformer that is given it
+PARTS = DRAFT_ONLY, TRANSFORMER_ONLY = "draft only", "transformer only"
 
 
 def contestant(
@@ -36,12 +38,12 @@ def contestant(
     Clips longer than the model was trained on are made in windows, or in one piece if `whole`; `ended` gives it their
     last frame, too.
     """
-    from ..pipeline import resolve
+    from ..pipeline import family_of, resolve
 
     settings, context = settings or SamplerSettings(), RunContext(device, Hooks(check=check), PerceptionCache())
 
-    def given(*controls: str) -> Predictor:
-        return predictor(model, controls, settings, context, ended=ended, whole=whole)
+    def given(*controls: str, part: str = BOTH) -> Predictor:
+        return predictor(model, controls, settings, context, ended=ended, whole=whole, part=part)
 
     def roundtrip(frames: Tensor) -> Tensor:
         import torch
@@ -57,6 +59,7 @@ def contestant(
         given(),
         {control: given(control) for control in controls} | ({"all": given(*controls)} if len(controls) > 1 else {}),
         roundtrip,
+        {part: given(part=part) for part in PARTS} if family_of(model).can_predict(model) else {},
         used | ({"ended": True} if ended else {}),
         str(device),
     )
@@ -77,8 +80,12 @@ def predictor(
     *,
     ended: bool = False,
     whole: bool = False,
+    part: str = BOTH,
 ) -> Predictor:
-    """Continues clips from their caption, first frames, the named controls and, if `ended`, the last frame."""
+    """Continues clips from their caption, first frames, the named controls and, if `ended`, the last frame.
+
+    part: BOTH, or what one of PARTS makes alone; the draft of a clip for which there is none stands still.
+    """
     import torch
 
     from ..control import Shot
@@ -86,20 +93,26 @@ def predictor(
     from ..control.depth import depth_from_metres
     from ..control.flow import FlowField
     from ..pipeline import Windows, encode_shot, long_video
+    from ..pipeline.drafts import predict as predict_motion
 
-    def predict(clip: Clip, known_frames: Tensor, seed: int) -> Tensor:
-        frames, height, width = clip.render.depth.shape
-        c2w, fov_deg = torch.as_tensor(clip.scene.c2w), torch.as_tensor(clip.scene.fov_deg)
+    def predict(clip: ShownClip, known_frames: Tensor, seed: int) -> Tensor:
+        frames, height, width = clip.depth.shape
+        c2w, fov_deg = torch.as_tensor(clip.c2w), torch.as_tensor(clip.fov_deg)
         shot = Shot(
             prompt=clip.caption,
             start=known_frames,
-            end=clip.render.rgb[-1:] if ended else None,
+            end=clip.rgb[-1:] if ended else None,
             camera=CameraPath(c2w, fov_deg) if "camera" in controls else None,
-            depth=depth_from_metres(clip.render.depth) if "depth" in controls else None,
+            depth=depth_from_metres(clip.depth) if "depth" in controls else None,
             flow=FlowField(clip.flow) if "flow" in controls else None,
         )
         conditioning, spec = encode_shot(model, shot), ClipSpec(frames, width, height)
-        return long_video(Run(model, conditioning, spec, seed, settings, context), Windows(frames if whole else None))
+        run = Run(model, conditioning, spec, seed, settings, context, Continuation(predict=part != TRANSFORMER_ONLY))
+        if part == DRAFT_ONLY:
+            draft = predict_motion(run).draft
+            still = known_frames[-1:].expand(frames - len(known_frames), -1, -1, -1)
+            return torch.cat((known_frames, still)) if draft is None else draft.frames[0:frames]
+        return long_video(run, Windows(frames if whole else None))
 
     return predict
 

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 FAMILIES = ["fall", "throw", "roll", "behind", "arc", "wall", "collide", "stack", "slope", "push", "look"]
 # As world.families.objects has them.
 OBJECT_FAMILIES = ["topple", "slide", "spin", "barrel", "swing", "dominoes", "tumble", "strike"]
+OBJECT_FAMILIES += ["shove", "tower", "hide"]
 SPLITS = ["train", "validation", "test", "ood-gravity", "ood-speed", "ood-size", "ood-color", "ood-camera"]
 CAMERAS = ["still", "as drawn"]
 TOOLTIPS = {
     "family": "What happens. fall, throw, roll; behind, arc, wall: out of sight behind a box, rolling, flying, or "
     "bouncing off a wall there; collide, stack, slope, push; look: only the camera moves. Of "
     "boxes, cylinders, capsules, cones and other hulls, plain or with a pattern: topple, slide, spin, barrel, swing, "
-    "dominoes, tumble, strike. The bundled model was trained on balls and boxes only.",
+    "dominoes, tumble, strike, shove, tower, hide. The bundled model was trained on balls and boxes only.",
     "seed": "Picks the scene, 0 to 2,147,483,647: colours, sizes, speeds, light. The same seed, the same pixels.",
     "split": "Which scenes to draw from. test: like those that models are trained on, but none of them. ood-...: "
     "gravity, speed, size, colours or a camera that no training saw.",

@@ -30,6 +30,26 @@ class Clip:
         """Ball centres [T, N, 3], metres."""
         return self.motion.centers
 
+    @property
+    def rgb(self) -> Tensor:
+        """Its pictures [T, H, W, 3], 0..1."""
+        return self.render.rgb
+
+    @property
+    def depth(self) -> Tensor:
+        """Metres along the optical axis [T, H, W]."""
+        return self.render.depth
+
+    @property
+    def c2w(self) -> Floats:
+        """The camera's poses [T, 4, 4]."""
+        return self.scene.c2w
+
+    @property
+    def fov_deg(self) -> Floats:
+        """Its vertical fields of view [T]."""
+        return self.scene.fov_deg
+
     @cached_property
     def _flow(self) -> tuple[Tensor, Tensor]:
         return forward_flow(self.scene, self.motion, self.render)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..arrays import Floats
 from ..drawing.film import film
+from ..extent import farthest
 from ..footage import Footage
 from ..motion import Motion
 from ..scene import Body, Joint, Light, Material, Plane, Quaternion, Scene, Shape, Vector, View
@@ -21,6 +23,9 @@ from ..simulate import simulate
 from .caption import camera_words, choose
 from .scene import BALL_COLORS, DISTINCT, FLOOR_COLORS, GRAVITY, Draw, draw_camera, rng_for
 from .shapes import PATTERNS, STUFF, UPRIGHT, Look, after, body, critical_tilt_deg, lifted, lowest, pattern, solid, turn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STANDING = ("box", "cylinder", "cone", "prism")
 ANY = ("box", "cylinder", "cone", "prism", "capsule", "gem")
@@ -52,6 +57,36 @@ class ObjectClip:
     staged: Staged
     motion: Motion
     footage: Footage
+
+    @property
+    def caption(self) -> str:
+        """What happens, in words."""
+        return self.staged.caption
+
+    @property
+    def rgb(self) -> Tensor:
+        """Its pictures [T, H, W, 3], 0..1."""
+        return self.footage.rgb
+
+    @property
+    def depth(self) -> Tensor:
+        """Metres along the optical axis [T, H, W]."""
+        return self.footage.depth
+
+    @property
+    def flow(self) -> Tensor:
+        """Forward optical flow [T-1, H, W, 2], pixels a frame."""
+        return self.footage.flow
+
+    @property
+    def c2w(self) -> Floats:
+        """The camera's poses [T, 4, 4]."""
+        return self.staged.c2w
+
+    @property
+    def fov_deg(self) -> Floats:
+        """Its vertical fields of view [T]."""
+        return self.staged.fov_deg
 
 
 class _Stage:
@@ -212,9 +247,61 @@ def _strike(s: _Stage) -> str:
     return "roll{s} to the {side} and hit{s} {other}|roll{s} into {other}|hit{s} {other}"
 
 
+def _shove(s: _Stage) -> str:
+    """A heavy box slides into a low thing and pushes it on."""
+    d = s.draw
+    y = d(-0.2, 0.6)
+    s.add(("box",), (-s.side * d(1.8, 2.0), y), d(0.6, 0.8), d(0.5, 0.7), turn(2, d(-6, 6)))
+    heavy = replace(STUFF, name="heavy", density=2.5 * STUFF.density)
+    s.moving(velocity=(s.side * d(2.9, 3.4) * s.speed, 0.0, 0.0), material=heavy)
+    s.add(("box", "cylinder", "prism"), (s.side * d(0.2, 0.5), y + d(-0.08, 0.08)), d(0.6, 0.75), d(0.4, 0.55))
+    return "slide{s} to the {side} and shove{s} {other} along|slide{s} into {other}|shove{s} {other} to the {side}"
+
+
+def _tower(s: _Stage) -> str:
+    """Three to five things on each other, off their middles or hit by a ball."""
+    d = s.draw
+    x, y, top, width = d(-0.3, 0.3), d(0.0, 0.6), 0.0, d(0.55, 0.75)
+    count, hit = int(d.rng.integers(3, 6)), d.chance(0.6)
+    lean = 0.06 if hit else s.side * d(0.18, 0.3)
+    for i in range(count):
+        s.add(("box", "cylinder"), (x, y), width * d(0.8, 1.0), d(0.3, 0.42))
+        s.bodies[-1] = lifted(s.bodies[-1], top)
+        top = float(farthest(s.bodies[-1], np.array([[0.0, 0.0, 1.0]]))[0, 2]) + 1e-3
+        x += (lean if not hit else d(-lean, lean)) * width * s.scale * (1 if i < count - 2 else 2)
+    pile = "a pile of " + " and ".join(s.words)
+    if not hit:
+        s.words = [pile]
+        return "fall{s} over to the {side}|tip{s} over|fall{s} down"
+    s.words = []
+    s.add(("ball",), (-s.side * d(1.9, 2.1), y), 0.55, 0.55)
+    s.bodies[-1] = lifted(s.bodies[-1], d(0.3, 0.6))
+    s.moving(velocity=(s.side * d(2.4, 3.0) * s.speed, 0.0, d(0.9, 1.5)), material=replace(STUFF, density=1750.0))
+    s.words.append(pile)
+    return "shoot{s} to the {side} and hit{s} {other}|hit{s} {other}"
+
+
+def _hide(s: _Stage) -> str:
+    """A thing flies on, turning, behind a box that stands in front."""
+    d = s.draw
+    screen = s.add(("box",), (d(-0.1, 0.2), -0.7), d(0.75, 1.0) / s.scale, d(1.7, 2.1) / s.scale)
+    s.bodies[-1] = replace(screen, fixed=True)
+    behind = s.words.pop()
+    s.add(ANY, (-s.side * d(1.6, 1.9), d(0.2, 0.6)), d(0.45, 0.6), d(0.5, 0.65), turn(2, d(-40, 40)))
+    spin = d.rng.uniform(-2, 2, 3) * s.speed
+    s.moving(
+        velocity=(s.side * d(1.6, 2.2) * s.speed, 0.0, d(1.2, 2.2)),
+        spin=(float(spin[0]), float(spin[1]), float(spin[2])),
+    )
+    s.bodies[-1] = lifted(s.bodies[-1], d(0.3, 0.8))
+    s.words.append(behind)
+    return "leap{s} behind {other}|leap{s} to the {side} behind {other} and land{s}"
+
+
 _BUILD: dict[str, Callable[[_Stage], str]] = {
     **{"topple": _topple, "slide": _slide, "spin": _spin, "barrel": _barrel},
     **{"swing": _swing, "dominoes": _dominoes, "tumble": _tumble, "strike": _strike},
+    **{"shove": _shove, "tower": _tower, "hide": _hide},
 }
 OBJECT_FAMILIES = tuple(_BUILD)
 
