@@ -78,8 +78,8 @@ def from_text(
     if stripped[0] in "{[":
         data = parse_json(stripped, name, "write the file again")
         if isinstance(data, list):
-            rows = [(f"entry {i}", row) for i, row in enumerate(data)]
-            return _from_rows(rows, name, fov_deg, direction, axes)
+            entries = [(f"entry {i}", row) for i, row in enumerate(data)]
+            return _from_rows(entries, name, fov_deg, direction, axes)
         if direction == DIRECTIONS[1]:
             raise ControlError(f"{name}: a file of this kind holds camera-to-world poses; leave its direction open")
         if axes is not None:
@@ -91,7 +91,7 @@ def from_text(
         if isinstance(data, dict) and is_recammaster(data):
             return from_recammaster(data, name, fov_deg, camera)
         return _from_poses(data, name)
-    rows = []
+    rows: list[tuple[str, Json]] = []
     for i, line in enumerate(stripped.splitlines(), start=1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#") or (not rows and "://" in line):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.camera import FOV_RANGE_DEG, focal_length
+from ..geometry.pixels import from_nearest
 from ..geometry.surfels import Surfels, colors_at, seen_from, surfels
 from ..machine.limits import check_memory
 from .camera import CameraPath
@@ -189,8 +189,4 @@ def _filled(image: Tensor, hole: Tensor, fill: str) -> Tensor:
     if fill != AROUND or not hole.any() or hole.all():
         image[hole] = FLAT.get(fill, 0.5)
         return image
-    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
-
-    nearest: np.ndarray = ndimage.distance_transform_edt(hole.numpy(), return_distances=False, return_indices=True)
-    rows, columns = (torch.from_numpy(index).long() for index in nearest)
-    return image[rows, columns]
+    return from_nearest(image, hole)

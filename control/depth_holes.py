@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import torch
 from torch import Tensor
 
+from ..geometry.pixels import from_nearest
 from .span import ControlError
 
 MOST_HOLES = 0.5  # share of a frame; beyond it, what is filled is more than what is known
@@ -20,8 +18,6 @@ def without_holes(metres: Tensor) -> tuple[Tensor, str]:
     holes = (metres == 0) | metres.isnan()
     if not holes.any():
         return metres, ""
-    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
-
     shares = holes.flatten(1).double().mean(1)
     worst = int(shares.argmax())
     if shares[worst] > MOST_HOLES:
@@ -31,12 +27,7 @@ def without_holes(metres: Tensor) -> tuple[Tensor, str]:
         )
     filled = metres.clone()
     for t in (t for t in range(len(metres)) if shares[t] > 0):
-        # The indices of the nearest pixel that is no hole, for every pixel: [2, H, W].
-        nearest = cast(Any, ndimage.distance_transform_edt)(
-            holes[t].numpy(), return_distances=False, return_indices=True
-        )
-        rows, columns = (torch.from_numpy(index).long() for index in nearest)
-        filled[t] = metres[t][rows, columns]
+        filled[t] = from_nearest(metres[t], holes[t])
     frames = int((shares > 0).sum())
     return filled, (
         f"depth: {int(holes.sum()):,} pixels in {frames} of {len(metres)} frames have no depth (0 or NaN); they were "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..geometry.camera import FOV_RANGE_DEG, focal_length, fov_from_focal
 from ..geometry.camera_numpy import quaternion_rotation
+from ..geometry.linalg import norm
 from ..geometry.moves import EASINGS
 from ..geometry.rotation import rotation_about, slerp
 from .camera import CameraPath
@@ -54,16 +55,16 @@ def viewpoint(info: Mapping[str, Json], name: str, fov_deg: float) -> Viewpoint:
         raise ControlError(f"{name} is an orthographic camera, which has no path of rays; switch it to perspective")
     position, target = _vector(info, "position", "xyz", name), _vector(info, "target", "xyz", name, (0.0, 0.0, 0.0))
     offset = position - target
-    distance = float(offset.norm())
+    distance = float(norm(offset))
     if distance < NEAREST_TARGET:
         raise ControlError(f"{name}: position and target are the same point; move the camera away from its target")
     yaw, pitch = math.atan2(float(offset[0]), float(offset[2])), math.asin(float(offset[1]) / distance)
     turned = torch.eye(3, dtype=torch.float64)
     if info.get("quaternion"):
         q = _vector(info, "quaternion", "xyzw", name)
-        if abs(float(q.norm()) - 1) > 0.01:
-            raise ControlError(f"{name}: the quaternion has length {float(q.norm()):g}; expected 1")
-        rotation = torch.from_numpy(quaternion_rotation(np.array([q[3], q[0], q[1], q[2]]) / float(q.norm())))
+        if abs(float(norm(q)) - 1) > 0.01:
+            raise ControlError(f"{name}: the quaternion has length {float(norm(q)):g}; expected 1")
+        rotation = torch.from_numpy(quaternion_rotation(np.array([q[3], q[0], q[1], q[2]]) / float(norm(q))))
         turned = _level(torch.tensor([yaw]), torch.tensor([pitch]))[0].T @ rotation
     zoom, fov = info.get("zoom", 1.0), info.get("fov") or fov_deg
     if not is_number(zoom) or not zoom > 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -22,3 +24,13 @@ def sample_bilinear(maps: Tensor, at: Tensor) -> Tensor:
         maps.permute(2, 0, 1)[None], normalized, mode="bilinear", padding_mode="border", align_corners=False
     )
     return sampled[0, :, 0].T.reshape(*at.shape[:-1], -1)
+
+
+def from_nearest(values: Tensor, unknown: Tensor) -> Tensor:
+    """values [H, W, ...] where each pixel of unknown bool [H, W] has those of the nearest one that is known."""
+    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
+
+    # The indices of the nearest known pixel, for every pixel: [2, H, W].
+    nearest = cast(Any, ndimage.distance_transform_edt)(unknown.numpy(), return_distances=False, return_indices=True)
+    rows, columns = (torch.from_numpy(index).long() for index in nearest)
+    return values[rows, columns]

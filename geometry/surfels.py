@@ -7,19 +7,23 @@ over what the first camera did not see. Positions are in pixels with centres at 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .camera import NEAREST
+from .pixels import from_nearest
 
 OVERLAP = 0.25  # pixels by which squares of one surface overlap, so that planes that differ a little leave no crack
 SAME_SURFACE = 0.01  # share of the range of inverse depth: neighbours whose planes meet within it are one surface
 DENSITIES = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # samples along the side of a square, chosen by how large it is drawn
 CHUNK = 16384  # squares drawn at a time: their numbers stay in the processor's cache, thrice as fast as all at once
 TAPS = ((0, 0), (0, 1), (1, 0), (1, 1))
+INDEX = 0xFFFFFFFF  # the lower 32 bits of an entry of the depth buffer
+Row: TypeAlias = "tuple[Tensor, Tensor, Tensor]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,7 @@ def surfels(depth: Tensor, focal: float, edge: float) -> Surfels:
     span = max(high - low, 1e-3 * high)  # a wall that faces the camera has no range of its own
     ramp = (_slope(*_differences(inverse)).abs() > edge * span).any(0)
     if ramp.any() and not ramp.all():
-        inverse = _from_nearest(inverse, ramp)
+        inverse = from_nearest(inverse, ramp)
     before, after = _differences(inverse)
     slope, same = _slope(before, after), SAME_SURFACE * span
     slope = slope * (slope.abs() <= edge * span)
@@ -71,15 +75,6 @@ def _slope(before: Tensor, after: Tensor) -> Tensor:
     return torch.where(before.abs() < after.abs(), before, after) * (before * after > 0)
 
 
-def _from_nearest(values: Tensor, unknown: Tensor) -> Tensor:
-    """values [H, W] where each unknown one is that of the nearest known pixel."""
-    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
-
-    nearest = ndimage.distance_transform_edt(unknown.numpy(), return_distances=False, return_indices=True)
-    rows, columns = (torch.from_numpy(index).long() for index in nearest)
-    return values[rows, columns]
-
-
 def _differences(values: Tensor) -> tuple[Tensor, Tensor]:
     """Steps [2, H, W] from the pixel before and to the pixel after, along rows and columns; at the border the other."""
     right, down = values.diff(dim=1), values.diff(dim=0)
@@ -92,8 +87,8 @@ def seen_from(surface: Surfels, w2c: Tensor, focal: float) -> Seen:
     """What a camera w2c [4, 4] (from the first camera's axes to its own) with a focal length in pixels sees."""
     height, width = surface.inverse.shape
     to_view = _to_view(surface.focal, focal, w2c, width, height)
-    planes = _Planes(surface, torch.arange(height * width), to_view)
-    facing, size = planes.facing_and_size()
+    squares = _squares(surface, torch.arange(height * width), to_view)
+    facing, size = _facing_and_size(squares)
     nearest = torch.full((height * width + 1,), torch.iinfo(torch.int64).max)
     done = ~facing
     for density in DENSITIES:
@@ -101,18 +96,15 @@ def seen_from(surface: Surfels, w2c: Tensor, focal: float) -> Seen:
         fine = (size * (1 + 2 * OVERLAP) <= density) if density < DENSITIES[-1] else torch.ones_like(done)
         here = (fine & ~done).nonzero()[:, 0]
         done |= fine
-        for part in here.split(CHUNK) if len(here) else ():
-            planes.subset(part).draw(nearest, density, width, height)
+        for start in range(0, len(here), CHUNK):
+            _draw(_squares(surface, here[start : start + CHUNK], to_view), surface, nearest, density)
     nearest = nearest[:-1]
-    visible = nearest < torch.iinfo(torch.int64).max
-    which = (nearest & 0xFFFFFFFF).clamp_max(height * width - 1)
-    centres = torch.arange(height * width)
-    planes = _Planes(surface, which, to_view)
-    u, v = planes.position(centres % width + 0.5, centres // width + 0.5)
-    depth = (nearest >> 32).int().view(torch.float32)
-    at = torch.stack((u, v), -1).view(height, width, 2)
-    visible = visible.view(height, width)
-    return Seen(at, torch.where(visible, depth.view(height, width), torch.inf), visible)
+    visible = (nearest < torch.iinfo(torch.int64).max).view(height, width)
+    squares = _squares(surface, (nearest & INDEX).clamp_max(height * width - 1), to_view)
+    pixels = torch.arange(height * width)
+    u, v = _position(squares, pixels % width + 0.5, pixels // width + 0.5)
+    depth = (nearest >> 32).int().view(torch.float32).view(height, width)
+    return Seen(torch.stack((u, v), -1).view(height, width, 2), torch.where(visible, depth, torch.inf), visible)
 
 
 def colors_at(surface: Surfels, picture: Tensor, seen: Seen) -> Tensor:
@@ -138,77 +130,87 @@ def colors_at(surface: Surfels, picture: Tensor, seen: Seen) -> Tensor:
     return out
 
 
-def _to_view(focal: float, to_focal: float, w2c: Tensor, width: int, height: int) -> tuple[list[list[float]], ...]:
-    """(3x3 for pixel positions (u, v, 1), 3 for inverse depth) whose sum is the view's homogeneous pixel position."""
-    w2c = w2c.double()
+def _to_view(focal: float, to_focal: float, w2c: Tensor, width: int, height: int) -> list[list[float]]:
+    """3x4: what takes (u, v, 1, inverse depth) of the first picture to the view's homogeneous pixel position."""
     centre = torch.tensor([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]], dtype=torch.float64)
     lens = centre @ torch.diag(torch.tensor([to_focal, to_focal, 1.0], dtype=torch.float64))
     first = centre @ torch.diag(torch.tensor([focal, focal, 1.0], dtype=torch.float64))
-    turned = lens @ w2c[:3, :3] @ torch.inverse(first)
-    moved = lens @ w2c[:3, 3]
-    return turned.tolist(), moved.tolist()
+    w2c = w2c.double()
+    rows = torch.cat((lens @ w2c[:3, :3] @ torch.inverse(first), lens @ w2c[:3, 3:]), 1)
+    return [[float(value) for value in row] for row in rows]
 
 
-class _Planes:
-    """The planes of chosen pixels, each with its homography into the view: rows g [3][3] of tensors [N]."""
+@dataclass(frozen=True, eq=False)
+class _Squares:
+    """Chosen pixels [N]: index, centre u, v, inverse depth and its slopes; rows: the homography of each one's plane."""
 
-    def __init__(self, surface: Surfels, index: Tensor, to_view: tuple[list[list[float]], ...]):
-        height, width = surface.inverse.shape
-        self.surface, self.index, self.to_view = surface, index, to_view
-        self.u, self.v = (index % width).float() + 0.5, (index // width).float() + 0.5
-        self.inverse = surface.inverse.flatten()[index]
-        self.along_u, self.along_v = surface.slope.flatten(1)[:, index]
-        constant = self.inverse - self.along_u * self.u - self.along_v * self.v
-        turned, moved = to_view
-        self.g = [
-            (t[0] + m * self.along_u, t[1] + m * self.along_v, t[2] + m * constant)
-            for t, m in zip(turned, moved, strict=True)
-        ]
+    index: Tensor
+    u: Tensor
+    v: Tensor
+    inverse: Tensor
+    along_u: Tensor
+    along_v: Tensor
+    rows: tuple[Row, Row, Row]
 
-    def subset(self, here: Tensor) -> _Planes:
-        """Those of some of the pixels."""
-        return _Planes(self.surface, self.index[here], self.to_view)
 
-    def facing_and_size(self) -> tuple[Tensor, Tensor]:
-        """Whether each square shows its front and lies before the camera, and how many pixels it is wide or high."""
-        (a, b, _), (c, d, _), (e, f, _) = self.g
-        x, y, z = (row[0] * self.u + row[1] * self.v + row[2] for row in self.g)
-        w = z.clamp_min(1e-9)
-        x, y = x / w, y / w
-        xu, xv, yu, yv = (a - x * e) / w, (b - x * f) / w, (c - y * e) / w, (d - y * f) / w
-        facing = (z > NEAREST * self.inverse) & (xu * yv - xv * yu > 0)
-        return facing, torch.maximum(xu.abs() + xv.abs(), yu.abs() + yv.abs())
+def _squares(surface: Surfels, index: Tensor, to_view: list[list[float]]) -> _Squares:
+    width = surface.inverse.shape[1]
+    u, v = (index % width).float() + 0.5, (index // width).float() + 0.5
+    inverse = surface.inverse.flatten()[index]
+    along_u, along_v = surface.slope.flatten(1)[:, index].unbind()
+    constant = inverse - along_u * u - along_v * v
+    x, y, z = ((a + d * along_u, b + d * along_v, c + d * constant) for a, b, c, d in to_view)
+    return _Squares(index, u, v, inverse, along_u, along_v, (x, y, z))
 
-    def position(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Where on its plane, in the first picture's pixels, the view's positions x, y [N] lie."""
-        (a, b, c), (d, e, f), (g, h, i) = ([*row] for row in self.g)
-        # Rows of (row_x - x row_z) and (row_y - y row_z) vanish at (u, v, 1): their cross product is that point.
-        p, q, r = a - x * g, b - x * h, c - x * i
-        s, t, w = d - y * g, e - y * h, f - y * i
-        scale = p * t - q * s
-        scale = torch.where(scale.abs() < 1e-20, 1e-20, scale)
-        return (q * w - r * t) / scale, (r * s - p * w) / scale
 
-    def draw(self, nearest: Tensor, density: int, width: int, height: int) -> None:
-        """Enter the squares into the depth buffer: depth in the upper 32 bits, the pixel's index in the lower."""
-        left, right, up, down = self.surface.reach.flatten(1)[:, self.index]
-        steps = ((torch.arange(density) + 0.5) / density * 2 - 1) * (0.5 + OVERLAP)
-        row_x, row_y, row_z = self.g
-        for dv in steps.tolist():
-            for du in steps.tolist():
-                u, v = self.u + du, self.v + dv
-                z = row_z[0] * u + row_z[1] * v + row_z[2]
-                w = 1 / z.clamp_min(1e-9)
-                x = ((row_x[0] * u + row_x[1] * v + row_x[2]) * w).floor()
-                y = ((row_y[0] * u + row_y[1] * v + row_y[2]) * w).floor()
-                inside = (z > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-                at_u, at_v = self.position(x + 0.5, y + 0.5)
-                ou, ov = at_u - self.u, at_v - self.v
-                inside &= (ou >= -left) & (ou < right) & (ov >= -up) & (ov < down)
-                inverse = self.inverse + self.along_u * ou + self.along_v * ov
-                depth = (row_z[0] * at_u + row_z[1] * at_v + row_z[2]) / inverse
-                inside &= (inverse > 0) & (depth > NEAREST)
-                # Positive floats keep their order as integers.
-                key = (depth.contiguous().view(torch.int32).long() << 32) | self.index
-                cell = torch.where(inside, y * width + x, float(height * width)).long()
-                nearest.scatter_reduce_(0, cell, key, "amin")
+def _at(row: Row, u: Tensor, v: Tensor) -> Tensor:
+    return row[0] * u + row[1] * v + row[2]
+
+
+def _facing_and_size(squares: _Squares) -> tuple[Tensor, Tensor]:
+    """Whether each square shows its front and lies before the camera, and how many pixels it is wide or high."""
+    (a, b, _), (c, d, _), (e, f, _) = squares.rows
+    x, y, z = (_at(row, squares.u, squares.v) for row in squares.rows)
+    w = z.clamp_min(1e-9)
+    x, y = x / w, y / w
+    xu, xv, yu, yv = (a - x * e) / w, (b - x * f) / w, (c - y * e) / w, (d - y * f) / w
+    facing = (z > NEAREST * squares.inverse) & (xu * yv - xv * yu > 0)
+    return facing, torch.maximum(xu.abs() + xv.abs(), yu.abs() + yv.abs())
+
+
+def _position(squares: _Squares, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where on its plane, in the first picture's pixels, the view's positions x, y [N] lie."""
+    (a, b, c), (d, e, f), (g, h, i) = squares.rows
+    # Rows of (row_x - x row_z) and (row_y - y row_z) vanish at (u, v, 1): their cross product is that point.
+    p, q, r = a - x * g, b - x * h, c - x * i
+    s, t, w = d - y * g, e - y * h, f - y * i
+    scale = p * t - q * s
+    scale = torch.where(scale.abs() < 1e-20, 1e-20, scale)
+    return (q * w - r * t) / scale, (r * s - p * w) / scale
+
+
+def _draw(squares: _Squares, surface: Surfels, nearest: Tensor, density: int) -> None:
+    """Enter squares into the depth buffer [H * W + 1]: depth in the upper 32 bits, the pixel's index in the lower.
+
+    density: samples along a side. What falls nowhere goes to the last entry.
+    """
+    height, width = surface.inverse.shape
+    left, right, up, down = surface.reach.flatten(1)[:, squares.index].unbind()
+    row_x, row_y, row_z = squares.rows
+    steps = [((i + 0.5) / density * 2 - 1) * (0.5 + OVERLAP) for i in range(density)]
+    for du, dv in itertools.product(steps, steps):
+        u, v = squares.u + du, squares.v + dv
+        z = _at(row_z, u, v)
+        w = 1 / z.clamp_min(1e-9)
+        x, y = (_at(row_x, u, v) * w).floor(), (_at(row_y, u, v) * w).floor()
+        inside = (z > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        at_u, at_v = _position(squares, x + 0.5, y + 0.5)
+        ou, ov = at_u - squares.u, at_v - squares.v
+        inside &= (ou >= -left) & (ou < right) & (ov >= -up) & (ov < down)
+        inverse = squares.inverse + squares.along_u * ou + squares.along_v * ov
+        depth = _at(row_z, at_u, at_v) / inverse
+        inside &= (inverse > 0) & (depth > NEAREST)
+        # Positive floats keep their order as integers.
+        key = (depth.contiguous().view(torch.int32).long() << 32) | squares.index
+        cell = torch.where(inside, y * width + x, float(height * width)).long()
+        nearest.scatter_reduce_(0, cell, key, "amin")

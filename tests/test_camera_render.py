@@ -280,3 +280,63 @@ def test_a_run_ends_where_it_is_cancelled():
     with pytest.raises(Cancelled):
         camera_render(torch.rand(1, HEIGHT, WIDTH, 3), FLAT, still(), RenderSpec(**ANY), on_frame)
     assert done == [0, 1]
+
+
+# --- the node
+
+
+WIDGETS = {
+    "made_for": "VACE", "width": 0, "height": 0, "frames": 5, "near": 2.0, "far": 20.0, "fov_deg": 0.0,
+    "holes": "as the model wants", "grow": 0, "edge": 0.04,
+}  # fmt: skip
+
+
+@pytest.fixture
+def temp(tmp_path, monkeypatch):
+    from vdit.host import folders
+
+    monkeypatch.setattr(folders, "current", folders.Folders(tmp_path))
+
+
+def node(**inputs):
+    from vdit.host.api import call
+    from vdit.nodes.camera_render import VDiTCameraRender
+
+    return call(VDiTCameraRender, WIDGETS | inputs)
+
+
+def test_the_node_renders_a_picture_with_depth(temp):
+    color, depth, _ = room(torch.eye(4, dtype=torch.float64))
+    inputs = {"camera": move("truck", -0.6, fov_deg=FOV), "depth": depth_from_metres(depth[None].float(), 1.0, 40.0)}
+    made = node(images=color[None], **inputs)
+    render, mask, path, remarks = made.result
+    assert tuple(render.shape) == (5, 112, 208, 3) and mask.shape == render.shape[:3] and path.frames == 5
+    assert remarks == "" and mask[0].sum() == 0 < mask[-1].sum() and made.ui_dict()["vdit_draft"]
+    assert (render[mask == 1] == 0.5).all()
+    ltx = node(images=color[None], made_for="LTX", frames=9, **inputs).result
+    assert tuple(ltx[0].shape) == (9, 96, 192, 3) and (ltx[1][0] == 1).all() and not (ltx[1][-1] == 1).all()
+
+
+def test_the_node_renders_a_scene_from_its_own_view(temp):
+    from vdit.world.scene import Body, Scene, Shape, View
+
+    view = View(np.array([[1, 0, 0, 0], [0, 0, 1, -4], [0, -1, 0, 0.8], [0, 0, 0, 1.0]]), FOV)
+    box = Body(name="box", shapes=(Shape(kind="box", size=(0.4, 0.4, 0.4)),), position=(0.3, 0, 0.4))
+    scene = Scene(bodies=(box,), view=view, width=WIDTH, height=HEIGHT)
+    render, mask, _, remarks = node(scene=scene, camera=move("truck", 0.5)).result
+    assert tuple(render.shape) == (5, 112, 208, 3) and remarks == ""
+    assert mask[0].sum() == 0 and 0.01 < float(mask[-1].mean()) < 0.5
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ((), "nothing is connected"),
+        (("images",), "images without depth; connect depth"),
+        (("depth",), "depth without images; connect images"),
+        (("images", "depth", "scene"), "a scene has colours and depth of its own"),
+    ],
+)
+def test_sources_that_say_nothing_or_too_much_are_refused(given, words):
+    with pytest.raises(ControlError, match=words):
+        node(camera=still(), **dict.fromkeys(given, FLAT))
