@@ -167,9 +167,9 @@ def _joined(
         x = held.pop() if len(held) == 1 else torch.cat(held, 1)
         held = [x[:, first:]] if x.shape[1] > first else []
         x, first = x[:, :first], size
-        x = then(x)
-        yield x
+        done = [then(x)]
         del x
+        yield done.pop()  # no name holds it while the one who asked works on it
 
 
 class Encoder(nn.Module):

@@ -37,6 +37,19 @@ WINOGRAD = {
 WORTH_IT, WORTH_WIDTH, WORTH_ROWS = 128, 2_000_000, 512
 
 
+def _remember(memory: Memory, layer: nn.Module, frames: Tensor) -> None:
+    """Keep frames for the layer's next chunk, in the place where the ones before them were kept.
+
+    A fresh place for every chunk would lie between what layers allocate and free, and the process would grow with the
+    video: by 3 MB a frame of 128x96 in the VAE 2.2 (python -m vdit.bench wan_codec).
+    """
+    kept = memory.get(layer)
+    if kept is None:
+        memory[layer] = frames.clone()
+    else:
+        kept.copy_(frames)
+
+
 class Pointwise(nn.Module):
     """A 1x1 convolution; its weight is [out, in] and `dims` axes of size one, as in the files."""
 
@@ -83,7 +96,7 @@ class CausalConv(nn.Conv3d):
             inner[:, 2:] = x
         else:
             F.silu(norm(x, out=inner[:, 2:]), inplace=True)
-        memory[self] = inner[:, -2:].clone()
+        _remember(memory, self, inner[:, -2:])
         if past is not None or b * h * w < WORTH_IT:
             return self._convolve(room)
         # The first frame's past is zeros: one tap of three.
@@ -113,34 +126,39 @@ class CausalConv(nn.Conv3d):
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _winograd(self, x: Tensor, size: int, split_rows: bool) -> Tensor:
-        taps = self.weight.new_tensor(WINOGRAD[size]["taps"])
-        if split_rows:
-            taps = torch.kron(taps, self.weight.new_tensor(WINOGRAD[2]["taps"]))
-            weights = taps @ self.weight.permute(2, 3, 0, 4, 1).reshape(9, -1)
-            weights = weights.view(size + 2, 4, self.out_channels, 1, 3, self.in_channels)
-        else:
-            weights = taps @ self.weight.permute(2, 0, 3, 4, 1).reshape(3, -1)
-            weights = weights.view(size + 2, self.out_channels, 3, 3, self.in_channels)
+        """_convolve in products of `size` frames, with `split_rows` of two rows too.
 
-        def columns(x: Tensor, weight: Tensor, biased: bool) -> Tensor:
+        The weights of one product are made at a time: those of all are up to eight times the layer's own.
+        """
+        frames = self.weight.permute(2, 0, 3, 4, 1).contiguous().unbind(0)  # three of [O, 3, 3, C]
+
+        def product(x: Tensor, i: int, biased: bool) -> Tensor:
+            weight = _combine(frames, WINOGRAD[size]["taps"][i])
+
+            def row_product(x: Tensor, j: int, biased: bool) -> Tensor:
+                return convolve(x, _combine(weight.unbind(1), WINOGRAD[2]["taps"][j])[:, None], biased)
+
+            return _minimal(x, 2, 2, row_product, biased) if split_rows else convolve(x, weight, biased)
+
+        def convolve(x: Tensor, weight: Tensor, biased: bool) -> Tensor:
             return conv2d(x, weight.permute(0, 3, 1, 2), self.bias if biased else None, padding=(0, 1))
 
-        def rows(x: Tensor, weights: Tensor, biased: bool) -> Tensor:
-            return _minimal(x, 2, 2, weights, columns, biased)
-
-        return _minimal(x, 1, size, weights, rows if split_rows else columns, True)
+        return _minimal(x, 1, size, product, True)
 
 
-def _minimal(x: Tensor, axis: int, size: int, weights: Tensor, convolve: Callable, biased: bool) -> Tensor:
-    """Three taps along `axis` of x, which has two places more than the result; `convolve` does the other axes."""
+def _minimal(x: Tensor, axis: int, size: int, convolve: Callable[[Tensor, int, bool], Tensor], biased: bool) -> Tensor:
+    """Three taps along `axis` of x, which has two places more than the result.
+
+    convolve(x, number of the product, whether it brings the bias) does the other axes.
+    """
     table, stop = WINOGRAD[size], x.shape[axis] - 1 - size  # one more than the last group's first place
     places = [x.movedim(axis, 0)[i : stop + i : size].movedim(0, axis) for i in range(size + 2)]
     sums = []
     for k, (point, even, odd) in enumerate(table["pairs"]):
         even, odd = _combine(places, even), _combine(places, odd)
         # The first of these is in every result once, so it brings the bias.
-        plus = convolve(torch.add(even, odd, alpha=point), weights[2 * k + 1], biased and k == 0)
-        minus = convolve(torch.sub(even, odd, alpha=point), weights[2 * k + 2], False)
+        plus = convolve(torch.add(even, odd, alpha=point), 2 * k + 1, biased and k == 0)
+        minus = convolve(torch.sub(even, odd, alpha=point), 2 * k + 2, False)
         sums.append((plus + minus, plus.sub_(minus)))
     shape = sums[0][0].shape
     y = x.new_empty(*shape[: axis + 1], size, *shape[axis + 1 :])
@@ -149,18 +167,24 @@ def _minimal(x: Tensor, axis: int, size: int, weights: Tensor, convolve: Callabl
         result.copy_(sums[0][i % 2])
         for (point, _, _), parts in zip(table["pairs"][1:], sums[1:], strict=False):
             result.add_(parts[i % 2], alpha=point**i)
-    results[0].add_(convolve(_combine(places, table["ends"][0]), weights[0], False))
-    results[-1].add_(convolve(_combine(places, table["ends"][1]), weights[-1], False))
+    del sums
+    results[0].add_(convolve(_combine(places, table["ends"][0]), 0, False))
+    results[-1].add_(convolve(_combine(places, table["ends"][1]), size + 1, False))
     return y.flatten(axis, axis + 1)
 
 
 def _combine(places: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
-    """Sum of factor * place, of which one factor is 1."""
-    (x, _), *rest = sorted(((x, f) for x, f in zip(places, factors, strict=False) if f), key=lambda term: term[1] != 1)
-    if not rest:
+    """Sum of factor * place; a place itself where it is all."""
+    terms = sorted(((x, f) for x, f in zip(places, factors, strict=True) if f), key=lambda term: term[1] != 1)
+    (x, first), *rest = terms
+    if not rest and first == 1:
         return x
-    y = torch.add(x, rest[0][0], alpha=rest[0][1])
-    for x, factor in rest[1:]:
+    if first != 1:
+        y = x * first
+    else:
+        (second, factor), *rest = rest
+        y = torch.add(x, second, alpha=factor)
+    for x, factor in rest:
         y.add_(x, alpha=factor)
     return y
 
@@ -175,7 +199,7 @@ class TimeConv(nn.Conv3d):
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """[B, T, H, W, C] -> [B, T', H, W, C']."""
         x = torch.cat((memory[self].to(x.device), x), 1)
-        memory[self] = x[:, self.step - 3 :].clone()
+        _remember(memory, self, x[:, self.step - 3 :])
         last = x.shape[1] - 2
         three = torch.cat([x[:, i : last + i : self.step] for i in range(3)], -1)
         return F.linear(three, self.weight.transpose(1, 2).flatten(1), self.bias)
@@ -249,24 +273,22 @@ class Upsample(CausalLayer):
         if time_conv in memory:
             pairs = time_conv(x, memory).unflatten(-1, (2, -1))  # [B, T, H, W, 2, C]
             return pairs.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
-        memory[time_conv] = torch.zeros_like(x[:, :1]).expand(-1, 2, -1, -1, -1)
+        memory[time_conv] = x.new_zeros(x.shape[0], 2, *x.shape[2:])
         return x if x.shape[1] == 1 else torch.cat((x[:, :1], self._double_frames(x[:, 1:], time_conv, memory)), 1)
 
     def _double_sides(self, x: Tensor) -> Tensor:
-        """3x3 over pixels repeated 2x2: each of the four pixels sees 2x2 different ones, so 4 products replace 9."""
+        """3x3 over pixels repeated 2x2: each of the four pixels sees 2x2 different ones, so 4 products replace 9.
+
+        One of the four at a time: the weights and results of all would be three times the frames that are made.
+        """
         conv, (b, t, h, w, _) = cast(nn.Conv2d, self.resample["1"]), x.shape
-        left, middle, right = conv.weight.float().unbind(3)
-        sides = []
-        for columns in ((left, middle + right), (left + middle, right)):
-            top, center, bottom = torch.stack(columns, 3).unbind(2)
-            sides += [torch.stack((top, center + bottom), 2), torch.stack((top + center, bottom), 2)]
-        four = conv2d(
-            x, torch.cat(sides).to(x.dtype), cast(Tensor, conv.bias).repeat(4), padding=1
-        )  # [B, T, h+1, w+1, 4C]
         y = x.new_empty(b, t, 2 * h, 2 * w, conv.out_channels)
-        for i, part in enumerate(four.chunk(4, -1)):
-            column, row = divmod(i, 2)
-            y[:, :, row::2, column::2] = part[:, :, row : row + h, column : column + w]
+        left, middle, right = conv.weight.float().unbind(3)
+        for column, columns in enumerate(((left, middle + right), (left + middle, right))):
+            top, center, bottom = torch.stack(columns, 3).unbind(2)
+            for row, rows in enumerate(((top, center + bottom), (top + center, bottom))):
+                part = conv2d(x, torch.stack(rows, 2).to(x.dtype), conv.bias, padding=1)  # [B, T, h+1, w+1, C]
+                y[:, :, row::2, column::2] = part[:, :, row : row + h, column : column + w]
         return y
 
 
