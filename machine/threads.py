@@ -13,9 +13,10 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -34,8 +35,8 @@ WATCHED_S = 0.005  # shorter calls say nothing: a program keeps a core for some 
 class Team:
     """How many threads the calling thread computes on, inside `team`; watched and lowered by what `watched` returns."""
 
-    def __init__(self, most: int) -> None:
-        self.count = fitting(most)
+    def __init__(self, most: int, count: int | None = None) -> None:
+        self.count = fitting(most) if count is None else count
         self.holder: _Holder | None = None
         _set(self.count)
 
@@ -78,10 +79,11 @@ class _Holder:
 
 
 @contextmanager
-def team(active: bool = True) -> Generator[Team | None, None, None]:
+def team(active: bool = True, count: int | None = None) -> Generator[Team | None, None, None]:
     """Within it torch on this thread uses as many threads as pay for small products, by a measurement made now.
 
-    None, and nothing is changed: where not active, on one processor, or where PyTorch's OpenMP is not found.
+    count: of a measurement made before. None, and nothing is changed: where not active, on one processor, or where
+    PyTorch's OpenMP is not found.
     """
     import torch
 
@@ -90,13 +92,33 @@ def team(active: bool = True) -> Generator[Team | None, None, None]:
         yield None
         return
     of_mkl = _set(before)
-    made = Team(min(before, processors()))
+    made = Team(min(before, processors()), count)
     try:
         yield made
     finally:
         _set(before, of_mkl)
         if made.holder:
             made.holder.end()
+
+
+def each_by_team(parts: Iterator[R], active: bool = True) -> Iterator[R]:
+    """The parts, each made within `team`, which is measured once; between two of them the thread has its own setting.
+
+    A generator that is `team`'s own block would leave the setting to whoever uses the parts, or to another thread.
+    """
+    count = None
+    while True:
+        with team(active, count) as crew:
+            made = crew.watched(_first)(parts) if crew else _first(parts)
+            count = crew.count if crew else count
+        if not made:
+            return
+        yield made.pop()  # no name holds it while the one who asked works on it
+
+
+def _first(parts: Iterator[R]) -> list[R]:
+    """The next part, or nothing at the end."""
+    return list(islice(parts, 1))
 
 
 def fitting(most: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..drafting import Draft, agreement
-from ..machine.threads import team
+from ..machine.threads import each_by_team
 from .latent_preview import LatentPreview, resized
 from .values import ON_CPU, RunContext, ignore
 
@@ -52,7 +52,6 @@ def frames_shape(codec: Codec, latent: Tensor) -> tuple[int, int, int, int]:
     return (count - 1) * codec.temporal + 1, h * codec.spatial, w * codec.spatial, 3
 
 
-@torch.no_grad()
 def decode_stream(
     codec: Codec, latent: Tensor, expected: Draft | None = None, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
@@ -62,6 +61,12 @@ def decode_stream(
     that agree throughout are not decoded. One of another size or length is not used. Memory does not grow with the
     length. Raises ValueError, see check_latent.
     """
+    small = codec.small_products and torch.device(device).type == "cpu"
+    return each_by_team(_decoded(codec, latent, expected, device), small)
+
+
+@torch.no_grad()
+def _decoded(codec: Codec, latent: Tensor, expected: Draft | None, device: torch.device | str) -> Iterator[Tensor]:
     check_latent(codec, latent)
     latent, shape = latent.to(device), frames_shape(codec, latent)
     if expected is not None and expected.frames.shape != shape:
@@ -89,9 +94,8 @@ def decode_frames(codec: Codec, latent: Tensor, expected: Draft | None = None, c
     context.hooks.on_frames(latent frames done, frames so far) may raise to stop. Raises ValueError, see check_latent.
     """
     check_latent(codec, latent)
-    with team(codec.small_products and torch.device(context.device).type == "cpu"):
-        parts = decode_stream(codec, latent, expected, context.device)
-        return _gathered(frames_shape(codec, latent), parts, context.hooks.on_frames)
+    parts = decode_stream(codec, latent, expected, context.device)
+    return _gathered(frames_shape(codec, latent), parts, context.hooks.on_frames)
 
 
 class StreamedFrames:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from vdit.machine import threads
+from vdit.pipeline import decode
 
 PLAIN = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "MKL_"))} | {"OMP_NUM_THREADS": "2"}
 
@@ -52,6 +53,35 @@ def test_only_the_calling_thread_has_another_number_and_only_within():
     assert "[('after', 2), ('early', 2), ('inactive', 2), ('late', 2), ('ours', 1)]" in (
         said_by_a_process_of_two_threads(SCOPE)
     )
+
+
+STREAM = """
+import torch
+from vdit.machine import threads
+measured, seen = [], []
+threads.fitting, threads.processors = lambda most: measured.append(most) or 1, lambda: 2
+def parts():
+    for i in range(3):
+        seen.append(torch.get_num_threads())
+        yield i
+for part in threads.each_by_team(parts()):
+    seen.append((part, torch.get_num_threads()))
+print(measured, seen, [*threads.each_by_team(iter("ab"), active=False)], torch.get_num_threads())
+"""
+
+
+def test_each_part_of_a_stream_has_a_team_that_is_measured_once_and_not_left_to_whoever_uses_the_parts():
+    said = said_by_a_process_of_two_threads(STREAM)
+    assert "[2] [1, (0, 2), 1, (1, 2), 1, (2, 2)] ['a', 'b'] 2" in said
+
+
+def test_a_streamed_video_is_decoded_by_a_team(monkeypatch):
+    given = []
+    monkeypatch.setattr(decode, "each_by_team", lambda parts, active: given.append(active) or parts)
+    small, large = (SimpleNamespace(small_products=small) for small in (True, False))
+    for codec, device in ((small, "cpu"), (small, "cuda"), (large, "cpu")):
+        decode.decode_stream(codec, None, device=device)
+    assert given == [True, False, False]
 
 
 BITS = """
