@@ -19,7 +19,7 @@ from pathlib import Path
 from .rows import Row, as_json
 
 # Modules of this folder with a function rows(quick) -> Iterator[Row], by how long they take.
-BENCHES = ("threads", "latency", "kernels", "agreement", "wan_step", "long_videos", "streaming", "wan_codec")
+BENCHES = ("threads", "latency", "kernels", "agreement", "wan_step", "long_videos", "streaming", "causal", "wan_codec")
 
 
 def measure(name: str, quick: bool) -> None:

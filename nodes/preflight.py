@@ -50,7 +50,7 @@ MODEL_CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTLoadModel": (models.loadable,),
     "VDiTLoadLoRA": (models.lora,),
     "VDiTEncodeConditioning": (models.readable,),
-    "VDiTSample": (models.clip, models.lengths, models.room),
+    "VDiTSample": (models.guidance, models.clip, models.lengths, models.room),
     "VDiTDistillPreview": (models.clip, models.lengths, models.room, models.codec_for),
     "VDiTDecode": (models.codec_for, models.frames_room),
     "VDiTDecodeVideo": (models.codec_for,),

@@ -188,6 +188,16 @@ def room(node: Wired) -> None:
     )  # fmt: skip
 
 
+def guidance(node: Wired) -> None:
+    """Raise ValueError for guidance of a causal model."""
+    from .. import pipeline
+
+    facts = facts_of(loader_of(node))
+    if facts is not None and facts.causal is not None:
+        own = facts.defaults["guidance"]
+        pipeline.check_guidance(facts.title, *(node.number(name) or own for name in ("guidance", "guidance_low")))
+
+
 def whole(node: Wired) -> None:
     """Raise ValueError for a causal model that goes to a sampler of whole videos."""
     from ..model.causal import refuse_whole

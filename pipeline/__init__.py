@@ -1,6 +1,6 @@
 """A model and a request become a video: the one place where model, controls, drafts and sampling meet."""
 
-from .causal import CausalField, roll_out, work_of
+from .causal import CausalField, check_guidance, roll_out, work_of
 from .decode import StreamedFrames, check_latent, decode_frames, decode_stream, frames_shape
 from .encode import encode_shot
 from .family import check_inputs, family_of
@@ -47,6 +47,7 @@ __all__ = [
     "TakeCache",
     "Windows",
     "check_clip",
+    "check_guidance",
     "check_inputs",
     "check_latent",
     "check_room",

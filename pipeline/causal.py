@@ -32,14 +32,20 @@ IN_TIME = ("camera", "vace", "draft", "beside")
 Conditions = Callable[[range, float], Mapping[str, object]]  # (block, progress of the steps 0..1) -> keyword arguments
 
 
+def check_guidance(title: str, *scales: float) -> None:
+    """Raise ValueError unless all scales are 1: students have their teacher's guidance built in."""
+    for scale in scales:
+        if scale != 1.0:
+            raise ValueError(
+                f"guidance is {scale:g}, but {title} is sampled block by block, and has its guidance built in: set "
+                "guidance to 1, or to 0 for the model's own"
+            )
+
+
 def check_causal(run: Run, use: RunSettings) -> None:
     """Raise ValueError for what a causal model cannot be given: guidance, an end picture, pictures held in part."""
     shot, title = run.conditioning, run.model.title
-    if (use.guidance, use.guidance_low) != (1.0, 1.0):
-        raise ValueError(
-            f"guidance is {use.guidance:g}, but {title} is sampled block by block, which its guidance is a part of: "
-            "set guidance to 1, or to 0 for the model's own"
-        )
+    check_guidance(title, use.guidance, use.guidance_low)
     if shot.end is not None and shot.strength > 0:
         raise ValueError(
             f"end_image lies in the future of every block, which {title} cannot see: remove it, or set causal to off "

@@ -47,13 +47,14 @@ def window_starts(frames: int, window: int, overlap: int = OVERLAP) -> list[int]
 def long_video(run: Run, windows: Windows = Windows()) -> Tensor:
     """Frames [T,H,W,3] in 0..1 of any length; errors as generate()'s.
 
-    A video no longer than a window is made in one piece. Window i has seed + i. An end picture ends the last window.
+    A video no longer than a window, and a causal model's, is made in one piece. Window i has seed + i. An end picture
+    ends the last window.
     """
     import torch
 
     model, clip, seed = run.model, run.clip, run.seed or 0
     window = windows.frames or model.defaults["frames"]
-    if clip.frames <= window:
+    if clip.frames <= window or model.causal is not None:  # whose own window moves on by itself
         return take(run).frames
     piece = replace(clip, frames=window)
     if wants_first_picture(run):

@@ -97,6 +97,8 @@ def files(base: Path) -> None:
         make.sparse(path, shapes_of(on_meta(VARIANTS[name])))
     for kind, folder in (("VAE 2.1", "vae"), ("VAE 2.2", "vae"), ("Flux", "diffusion_models"), ("Flux LoRA", "loras")):
         make.foreign(models / folder / f"{kind}.safetensors", kind)
+    student = models / "diffusion_models" / "causal_forcing_14B.safetensors"
+    make.sparse(student, shapes_of(on_meta(VARIANTS["t2v-14b"])))
     make.foreign(models / "text_encoders" / "CLIP.safetensors", "CLIP text")
 
 
@@ -299,6 +301,25 @@ def cases() -> dict[str, Case]:
                 ),
             },
             "score", "only 9 frames",
+        ),
+        "two experts block by block": Case(
+            edited(
+                model={
+                    "file": "t2v-a14b_high_noise.safetensors", "low_noise_file": "t2v-a14b_high_noise.safetensors",
+                    "causal": "blocks of 1",
+                },
+            ),
+            "model", "two experts",
+        ),
+        "causal window of one block": Case(
+            edited(model=wan | {"causal": "blocks of 3", "causal_window": 3}), "model", "widen the window"
+        ),
+        "causal student with guidance": Case(
+            edited(
+                model=wan | {"file": "causal_forcing_14B.safetensors"},
+                sample={"guidance": 5.0, "width": 832, "height": 480},
+            ),
+            "sample", "has its guidance built in",
         ),
         "native model without ComfyUI": Case(
             edited(native=node("VDiTAsVAE", model=["model", 0]), text=node("PreviewAny", source=["native", 0])),

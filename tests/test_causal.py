@@ -10,7 +10,7 @@ from test_wan_sampling import clip, encode, picture, world
 from vdit.control import ControlError
 from vdit.kernels.plan import CausalBlocks
 from vdit.machine.pace import PreviewBudget
-from vdit.model.causal import Told, told_by, with_causal
+from vdit.model.causal import Told, refuse_whole, told_by, with_causal
 from vdit.model.codec.autoencoder import WanCodec
 from vdit.model.errors import CheckpointError
 from vdit.model.kv_cache import CausalWindow
@@ -260,6 +260,12 @@ def test_models_of_which_no_causal_student_can_be_are_refused_by_name(name):
         CheckpointError, match=f"{re.escape(VARIANTS[name].title)} .*cannot make a video block by block"
     ):
         with_causal(world(name, with_codec=False), Told(), "blocks of 3", 21, 1)
+
+
+def test_a_causal_student_is_no_model_for_a_sampler_of_whole_videos():
+    refuse_whole(world("t2v-1.3b", with_codec=False))
+    with pytest.raises(ValueError, match="KSampler makes all frames at once: use VDiT Sample"):
+        refuse_whole(causal(with_codec=False))
 
 
 def test_a_window_too_small_for_its_blocks_is_refused():
