@@ -22,6 +22,7 @@ SAME_SURFACE = 0.01  # share of the range of inverse depth: neighbours whose pla
 DENSITIES = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # samples along the side of a square, chosen by how large it is drawn
 CHUNK = 16384  # squares drawn at a time: their numbers stay in the processor's cache, thrice as fast as all at once
 TAPS = ((0, 0), (0, 1), (1, 0), (1, 1))
+CRACK, NEIGHBOURS = 4, 3  # pixels: the widest half of a crack in a view, the farthest sides of one in the first picture
 INDEX = 0xFFFFFFFF  # the lower 32 bits of an entry of the depth buffer
 Row: TypeAlias = "tuple[Tensor, Tensor, Tensor]"
 
@@ -104,7 +105,51 @@ def seen_from(surface: Surfels, w2c: Tensor, focal: float) -> Seen:
     pixels = torch.arange(height * width)
     u, v = _position(squares, pixels % width + 0.5, pixels // width + 0.5)
     depth = (nearest >> 32).int().view(torch.float32).view(height, width)
-    return Seen(torch.stack((u, v), -1).view(height, width, 2), torch.where(visible, depth, torch.inf), visible)
+    depth = torch.where(visible, depth, torch.inf)
+    return _closed(surface, Seen(torch.stack((u, v), -1).view(height, width, 2), depth, visible))
+
+
+def _closed(surface: Surfels, seen: Seen) -> Seen:
+    """The view without cracks between squares of one surface, which depth in coarse steps (8 bits) leaves open.
+
+    A pixel is in a crack where what is seen on both sides of it, within CRACK pixels in a row or a column, are near
+    neighbours on one surface in the first picture; it shows what lies between them there.
+    """
+    height, width = seen.visible.shape
+    at, depth, visible = seen.at.clone().view(-1, 2), seen.depth.clone().view(-1), seen.visible.clone().view(-1)
+    for step in (1, width):
+        hole = (~visible).nonzero()[:, 0]
+        place, size = (hole % width, width) if step == 1 else (hole // width, height)
+        near = [torch.zeros_like(hole), torch.zeros_like(hole)]  # pixels to what is seen before and after; 0: nothing
+        for away in range(CRACK, 0, -1):
+            for side, sign in enumerate((-1, 1)):
+                there = place + sign * away
+                inside = (there >= 0) & (there < size)
+                shows = inside & visible[torch.where(inside, hole + sign * away * step, hole)]
+                near[side] = torch.where(shows, away, near[side])
+        both = (near[0] > 0) & (near[1] > 0)
+        hole, before, after = hole[both], near[0][both], near[1][both]
+        one, other = hole - before * step, hole + after * step
+        crack = _on_one_surface(surface, at[one], at[other])
+        hole, one, other = hole[crack], one[crack], other[crack]
+        share = (before / (before + after))[crack]
+        at[hole] = torch.lerp(at[one], at[other], share[:, None])
+        depth[hole] = torch.lerp(depth[one], depth[other], share)
+        visible[hole] = True
+    return Seen(at.view_as(seen.at), depth.view_as(seen.depth), visible.view_as(seen.visible))
+
+
+def _on_one_surface(surface: Surfels, one: Tensor, other: Tensor) -> Tensor:
+    """Whether positions [N, 2] in the first picture are near neighbours, on planes that meet."""
+    height, width = surface.inverse.shape
+    largest = one.new_tensor([width - 1, height - 1])
+    a, b = one.floor().clamp_min(0).minimum(largest).long(), other.floor().clamp_min(0).minimum(largest).long()
+    index, far = a[:, 1] * width + a[:, 0], b[:, 1] * width + b[:, 0]
+    inverse, slope = surface.inverse.flatten(), surface.slope.flatten(1)
+    step = b - a
+    mean = (slope[:, index] + slope[:, far]) / 2  # curved surfaces bend between the two
+    off = inverse[far] - inverse[index] - mean[0] * step[:, 0] - mean[1] * step[:, 1]
+    return (step.abs() <= NEIGHBOURS).all(1) & (off.abs() < surface.same)
 
 
 def colors_at(surface: Surfels, picture: Tensor, seen: Seen) -> Tensor:

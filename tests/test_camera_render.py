@@ -132,6 +132,28 @@ def test_nothing_is_stretched_between_two_surfaces():
     assert not between.any()
 
 
+def test_depth_in_coarse_steps_leaves_no_cracks_in_what_is_round():
+    """A ball whose depth has 8 bits, as pictures of depth have."""
+    rays = pixel_rays(WIDTH, HEIGHT, torch.tensor(FOCAL)).double()
+    centre, radius = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64), 0.8
+    along, square = (rays * centre).sum(-1), (rays * rays).sum(-1)
+    root = along**2 - square * (centre.dot(centre) - radius**2)
+    ball = root > 0
+    depth = torch.where(ball, (along - root.clamp_min(0).sqrt()) / square, WALL)
+    inverse = ((1 / depth - 1 / WALL) / (1 / 2.0 - 1 / WALL) * 255).round() / 255
+    maps = DepthMaps(inverse[None].float(), near=2.0, far=WALL)
+    path = move("orbit", 0.8, frames=2, fov_deg=FOV, distance=3.0)
+    color = torch.where(ball[..., None], torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
+    made = camera_render(color[None], maps, path, RenderSpec(**ANY))
+    pose = path.c2w[1]
+    rays = rays @ pose[:3, :3].T
+    away = centre - pose[:3, 3]
+    points = pose[:3, 3] + rays * ((rays @ away) / (rays * rays).sum(-1))[..., None]
+    inner = (points - centre).norm(dim=-1) < 0.7 * radius  # well inside its outline
+    assert inner.sum() > 500 and not made.holes[1][inner & (points[..., 0] < 0.3)].any()
+    assert (made.images[1][inner & (made.holes[1] == 0)][:, 0] == 1).float().mean() > 0.99
+
+
 def test_the_same_picture_from_both_eyes():
     """Middlebury's motorcycle: the left picture and true disparity predict what the right camera saw."""
     from skimage import data

@@ -20,6 +20,7 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "wan-t2v": "t2v-1.3b",
     "wan-i2v": "i2v-a14b",
     "wan-vace-depth-flow": "vace-1.3b",
+    "camera-render-to-vace": "vace-1.3b",
     "wan-fun-camera": "fun-camera-1.3b",
     "wan-4-step": "t2v-a14b",
     "causal-preview": "t2v-1.3b",

@@ -1,17 +1,20 @@
-"""The wan-* workflows, run for real through the command with tiny files in the place of those that they name."""
+"""The wan-* workflows and camera-render-to-vace, run for real with tiny files in the place of those that they name."""
 
 import json
 from pathlib import Path
 
 import pytest
-from vdit.host import cli, folders, workflow
+from vdit.host import catalog, cli, folders, workflow
+from vdit.nodes.preflight import faults_of
 from wan_workflows import SMALL, VARIANT_OF, named_files, provide
 
 pytestmark = pytest.mark.slow
 
 PACK = Path(workflow.__file__).resolve().parent.parent
-WORKFLOWS = sorted((PACK / "workflows").glob("wan-*.json"))
+RENDERED = PACK / "workflows" / "camera-render-to-vace.json"
+WORKFLOWS = [*sorted((PACK / "workflows").glob("wan-*.json")), RENDERED]
 CAUSAL = PACK / "workflows" / "causal-preview.json"
+CORE_ONLY = json.loads((PACK / "tests" / "object_info_0_33.json").read_text("utf-8"))
 LENGTHS = {"wan-vace-depth-flow": 41}  # frames of the controls
 
 
@@ -36,6 +39,8 @@ def test_workflow_makes_a_video_from_files_of_those_names(path, tmp_path, capsys
     changes = [f"{name}={value}" for name, value in SMALL.items()]
     if path.stem not in LENGTHS:
         changes.append("Sample.seconds=0.5")
+    if path == RENDERED:
+        changes += ["Camera Render.frames=9", "Camera Render.width=416", "Camera Render.height=240"]
     result = run(path, tmp_path, capsys, *changes)
     (file,) = result["files"]
     assert (file["frames"], file["fps"]) == (LENGTHS.get(path.stem, 9), 16.0)
@@ -73,3 +78,22 @@ def test_every_file_that_a_loader_names_can_be_fetched(path):
 def test_a_file_that_is_not_there_is_named_before_anything_runs(tmp_path, capsys):
     assert cli.main(["run", str(WORKFLOWS[0]), "--base", str(tmp_path), "--json"]) != 0
     assert named_files(WORKFLOWS[0])[0]["name"] in "".join(capsys.readouterr())
+
+
+def test_the_render_is_what_vace_is_conditioned_on():
+    """Converted by the descriptions of a 0.33 core beside ours; every input that its nodes ask for is there."""
+    infos = catalog.object_infos(catalog.load_nodes()) | CORE_ONLY
+    prompt = workflow.load(RENDERED, infos).prompt
+    nodes = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    ids = {node["class_type"]: node_id for node_id, node in prompt.items()}
+    render, shot = nodes["VDiTCameraRender"], nodes["VDiTEncodeConditioning"]
+    assert shot["control_video"] == [ids["VDiTCameraRender"], 0] and shot["control_mask"] == [
+        ids["VDiTCameraRender"],
+        1,
+    ]
+    assert (render["made_for"], render["frames"]) == ("VACE", round(nodes["VDiTSample"]["seconds"] * 16) + 1)
+    assert (render["width"], render["height"]) == (nodes["VDiTSample"]["width"], nodes["VDiTSample"]["height"])
+    for node in prompt.values():
+        needed = infos[node["class_type"]]["input"].get("required", {})
+        assert set(needed) <= set(node["inputs"]), node["class_type"]
+    assert not faults_of(prompt, {ids["VDiTCameraRender"], ids["VDiTCameraPath"], ids["VDiTDepthControl"]})
