@@ -83,7 +83,8 @@ def entry() -> int:
                 raise
             print("Cancelled.", file=sys.stderr)
             status = INTERRUPTED
-        if heard.is_set():
+        # The thread that hears may not have had its turn; Python's own end takes seconds where torch is imported.
+        if status == INTERRUPTED or heard.is_set():
             leave(status)
     return status
 

@@ -151,6 +151,18 @@ def test_ctrl_c_that_an_import_made_an_import_error_of_is_no_error():
     assert (done.returncode, done.stderr) == (130, "Cancelled.\n")
 
 
+def test_a_cancelled_command_ends_without_pythons_own_end_though_nobody_heard_ctrl_c():
+    code = (
+        "import atexit, sys\n"
+        "from vdit.host import cli\n"
+        "cli.main = lambda: cli.INTERRUPTED\n"  # as after KeyboardInterrupt, before the thread that hears had its turn
+        "atexit.register(print, 'ended slowly')\n"
+        "sys.exit(cli.entry())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_handler_of_ctrl_c_comes_back_after_an_import():
     before = signal.getsignal(signal.SIGINT)
     code = "from vdit.machine.importing import ended_by_ctrl_c\nimport signal\nwith ended_by_ctrl_c(): pass\n"
