@@ -13,6 +13,7 @@ from typing import Any
 
 from . import text_replacements
 from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, Ends, links_of
+from .stored import fault_of
 from .widgets import choices, chosen_options, input_order, specs_of, widget_values
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
@@ -117,6 +118,8 @@ class Node:
         values = self.data.get("widgets_values")
         if self.type == "PrimitiveNode":
             return {"value": values[0]} if values else {}
+        if isinstance(values, list) and (fault := fault_of(self.type, self.info, values)):
+            raise WorkflowError(f"has a node, {self.path} ({self.meta()['title']}), that {fault}.")
         return dict(widget_values(values, self.info)) if self.info else {}
 
     def _instance_widgets(self, inner: Graph) -> dict[str, Any]:
