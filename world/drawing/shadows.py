@@ -89,20 +89,15 @@ class Shadows:
         """
         import cv2
 
-        flat: list[Floats] = []
-        height: list[Floats] = []
-        weight: list[Floats] = []
-        order: list[int] = np.argsort(weights, kind="stable").tolist()
-        for p in order:  # the darker one comes last and wins
-            if weights[p] > 0 and len(self.points[p]):
-                at: Floats = self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3]
-                reach = self._reach(at)
-                flat.append(at @ np.transpose(self.axes))
-                height.append(reach)
-                weight.append(np.full(len(at), float(weights[p]), np.float32))
-        if not flat:
+        order: list[int] = np.argsort(weights, kind="stable").tolist()  # the darker one comes last and wins
+        casting = [p for p in order if weights[p] > 0 and len(self.points[p])]
+        if not casting:
             return None
-        at, reach, value = np.concatenate(flat), np.concatenate(height), np.concatenate(weight)
+        turned = [self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3] for p in casting]
+        # Parts are multiplied one by one: a large product would wake BLAS's threads for nothing.
+        at = np.concatenate([points @ np.transpose(self.axes) for points in turned])
+        reach = self._reach(turned)
+        value = np.repeat(weights[casting].astype(np.float32), [len(points) for points in turned])
         falls = np.isfinite(reach)
         if not falls.any():
             return None
@@ -135,15 +130,18 @@ class Shadows:
         highest = highest[nearest_known(highest.reshape(rows, columns) > -FAR)]  # beyond its points a shadow is blurred
         return 1 - clear, origin, cell, np.asarray(cv2.dilate(highest, np.ones((5, 5), np.uint8)), np.float32)
 
-    def _reach(self, at: Floats) -> Floats:
-        """Way along the light from points [n, 3] to the plane that they shade, metres; infinite where there is none."""
-        way = np.full(len(at), np.inf)
+    def _reach(self, turned: list[Floats]) -> Floats:
+        """Way in metres along the light from points [n, 3] of some parts to the plane that they shade, part after part;
+        infinite where there is none.
+        """
+        way = np.full(sum(len(points) for points in turned), np.inf)
         for plane in (self.scene.ground, self.scene.backdrop):
             if plane is not None:
                 normal = np.asarray(plane.normal)
                 slope = float(normal @ self.toward)
                 if slope > 1e-3:
-                    way = np.minimum(way, np.maximum((at @ normal - plane.offset) / slope, 0.0))
+                    height = np.concatenate([points @ normal for points in turned]) - plane.offset
+                    way = np.minimum(way, np.maximum(height / slope, 0.0))
         return way
 
     def _spread(self, surfaces: Surfaces, p: int) -> Floats:

@@ -73,17 +73,15 @@ def coordinates(pixel: Ints, width: int) -> tuple[Floats, Floats]:
 
 def transform(matrices: Floats, counts: Ints, x: Floats, y: Floats, depth: Floats) -> tuple[Floats, Floats, Floats]:
     """Matrices [K, 3, 4] times (x z, y z, z, 1): three arrays [n]; counts [K]: how many points each matrix is for."""
-    single = np.asarray(matrices, np.float32)
-
-    def entry(row: int, column: int) -> Floats:
-        return np.repeat(single[:, row, column], counts) if len(counts) > 1 else single[:, row, column]
-
+    entries: Floats = np.asarray(matrices, np.float32).reshape(-1, 12).T
+    if len(counts) > 1:
+        entries = np.repeat(entries, counts, 1)
     out: list[Floats] = []
-    for row in range(3):
-        value = entry(row, 0) * x
-        value += entry(row, 1) * y
-        value += entry(row, 2)
+    for a, b, c, d in (entries[:4], entries[4:8], entries[8:]):
+        value = a * x
+        value += b * y
+        value += c
         value = value * depth
-        value += entry(row, 3)
+        value += d
         out.append(value)
     return out[0], out[1], out[2]
