@@ -10,10 +10,10 @@ import numpy as np
 
 from ..control.pictures import as_pictures
 from ..geometry.camera_numpy import focal_length
-from ..world.scene import MATERIALS, Body, Plane, Plate, Projected, Scene, SceneError
+from ..world.scene import MATERIALS, Body, Plane, Plate, Projected, Scene, SceneError, View
 from .body import Form, form
 from .camera import Camera, camera_over_ground
-from .cutout import cut_out
+from .cutout import over, projected
 from .depth import Reading, bulges, camera_over_depth
 from .images import dilated, eroded, foot
 from .light import light_of
@@ -89,17 +89,18 @@ def scene_from_picture(
     sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
     behind = filled(image, hole, sides, check) if plate is None else _same_size(_bytes(plate, "the plate"), image)
     check()
+    looks = _looks(image, parts, behind, camera.view)
     bodies = tuple(
         Body(
             name=part.object.name,
             shapes=shape.shapes,
             position=(float(shape.origin[0]), float(shape.origin[1]), float(shape.origin[2])),
             material=MATERIALS[part.object.material],
-            appearance=Projected(_cut_out(image, part, behind), camera.view),
+            appearance=look,
             surface=shape.surface,
             fixed=part.object.fixed,
         )
-        for part, shape in zip(parts, forms, strict=True)
+        for part, shape, look in zip(parts, forms, looks, strict=True)
     )
     scene = Scene(
         bodies=bodies,
@@ -219,13 +220,20 @@ def _top_under(part: Layer, carrier: Form, camera: Camera) -> float:
     return min(tops, key=lambda top: abs(top - seen)) + MIN_GAP
 
 
-def _cut_out(image: Bytes, part: Layer, behind: Bytes) -> Bytes:
-    """The layer's RGBA; where others hide it, its own colours are continued."""
-    hidden = dilated((part.whole - part.seen) > 0.02, 2)
-    if not hidden.any():
-        return cut_out(image, part.seen, behind)
-    own = _own_colours(image, part)
-    return cut_out(np.where(hidden[..., None], own, image), part.whole, behind)
+def _looks(image: Bytes, parts: tuple[Layer, ...], plate: Bytes, view: View) -> list[Projected]:
+    """The looks of each layer, nearest first; where others hide it, its own colours are continued."""
+    looks: list[Projected] = []
+    behind, through = plate, any(part.object.material == "glass" for part in parts)
+    for part in reversed(parts):
+        own, alpha = image, part.seen
+        hidden = dilated((part.whole - part.seen) > 0.02, 2)
+        if hidden.any():
+            own, alpha = np.where(hidden[..., None], _own_colours(image, part), image), part.whole
+        # Through glass the farther layers are seen; opaque cut-outs are freed of the plate at their rims alone.
+        glass = part.object.material == "glass"
+        looks.append(projected(own, alpha, behind if glass else plate, view, part.object.material))
+        behind = over(looks[-1], behind) if through else behind
+    return looks[::-1]
 
 
 def _own_colours(image: Bytes, part: Layer) -> Bytes:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..world.scene import Plate, Projected, Scene, SceneError
+from ..world.scene import Plate, Scene, SceneError
 from .camera import Camera
-from .cutout import cut_out
+from .cutout import projected
 from .images import dilated
 from .plate import filled
 from .scene import RIM
@@ -39,7 +39,7 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats) -> Scene:
     below = np.isfinite(Camera(scene.view, width, height).on_ground(np.stack((columns, rows), -1)))
     behind = filled(picture, hole, below.astype(np.int64))
     bodies = tuple(
-        replace(body, appearance=Projected(cut_out(picture, mask, behind), scene.view))
+        replace(body, appearance=projected(picture, mask, behind, scene.view, body.material.name))
         for body, mask in zip(scene.bodies, masks, strict=True)
     )
     return replace(scene, bodies=bodies, plate=Plate(behind, picture, hole))

@@ -81,6 +81,10 @@ def _body(body: Body) -> None:
         _surface(body.surface, f"{where}, surface")
     if isinstance(body.appearance, Projected):
         _view(body.appearance.view, f"{where}, the projected picture's view")
+        opacity, image = body.appearance.opacity, body.appearance.image
+        if opacity is not None:
+            found, expected = " x ".join(map(str, opacity.shape)), " x ".join(map(str, image.shape[:2]))
+            _require(found == expected, where, f"the projected picture's opacity is {found}; its image {expected}")
 
 
 def _shape(shape: Shape, where: str) -> None:

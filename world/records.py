@@ -55,6 +55,7 @@ _SHAPES: dict[tuple[type, str], Sides] = {
     (View, "c2w"): (4, 4),
     (Textured, "image"): (None, None, 3),
     (Projected, "image"): (None, None, 4),
+    (Projected, "opacity"): (None, None),
     (Plate, "image"): (None, None, 3),
     (Plate, "picture"): (None, None, 3),
     (Plate, "filled"): (None, None),
@@ -236,7 +237,9 @@ def _from_array(array: np.ndarray[Any, Any]) -> Json:
 
 def _array(kind: object, value: object, where: str, shape: Sides) -> np.ndarray[Any, Any]:
     if kind == Bytes or kind == Bools:
-        array = _picture(value, where, channels=1 if kind == Bools else (shape or (None,) * 3)[-1] or 3)
+        channels = 1 if kind == Bools or len(shape or ()) == 2 else (shape or (None,) * 3)[-1] or 3
+        array = _picture(value, where, channels)
+        array = array > 127 if kind == Bools else array
     else:
         array = _numbers(value, where, "i" if kind == Ints else "f")
     if shape and (array.ndim != len(shape) or any(b not in (None, a) for a, b in zip(array.shape, shape, strict=True))):
@@ -272,7 +275,7 @@ def _numbers(value: object, where: str, dtype_kind: str) -> np.ndarray[Any, Any]
 
 
 def _picture(value: object, where: str, channels: int) -> np.ndarray[Any, Any]:
-    """uint8 [h, w, channels], or bool [h, w] for one channel."""
+    """uint8 [h, w, channels], or [h, w] for one channel."""
     from PIL import Image
 
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
@@ -287,4 +290,4 @@ def _picture(value: object, where: str, channels: int) -> np.ndarray[Any, Any]:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
         raise SceneError(f"{where}: this is no PNG that can be read ({reason})") from reason
-    return pixels > 127 if channels == 1 else pixels
+    return pixels

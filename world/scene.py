@@ -108,11 +108,12 @@ class Projected:
     """A picture uint8 [h, w, 4] (straight alpha) seen by `view`, projected onto the surface as it is posed at time 0.
 
     It carries the picture's own light, so it is not lit again. Beyond the outline colours are extended, so that no
-    background bleeds in.
+    background bleeds in. opacity uint8 [h, w]: of the body itself where it is, as glass has it; None: opaque.
     """
 
     image: Bytes
     view: View
+    opacity: Bytes | None = None
 
 
 Appearance: TypeAlias = "Colored | Textured | Projected"

@@ -28,9 +28,9 @@ CREASE = 0.05  # step of brightness within a lit part that is smoothed as an edg
 class Layers(NamedTuple):
     """What n samples see of the parts, in front of the background.
 
-    rgb [n, 3] premultiplied; through [n]: light let through from the background; mask [n]: share of movable parts;
-    part [n]: that which covers at least half, -1 where none; depth [n]: its depth in metres. front [n]: the nearest
-    part, -1 where none, and its opacity [n].
+    rgb [n, 3] premultiplied; through [n]: light let through from the background, by parts that are seen through too;
+    mask [n]: share of movable parts; part [n]: that which covers at least half, -1 where none; depth [n]: its depth in
+    metres. front [n]: the nearest part, -1 where none, and how much it covers [n].
     """
 
     rgb: Floats
@@ -39,7 +39,7 @@ class Layers(NamedTuple):
     part: Ints
     depth: Floats
     front: Ints
-    opacity: Floats
+    cover: Floats
 
 
 def draw_parts(stage: Stage, hides: Floats | None) -> tuple[Layers, Ints]:
@@ -111,12 +111,14 @@ def _over(stage: Stage, hits: Hits, back: Triangles, grid: Grid, hides: Floats |
     n = len(x)
     rgb, mask = np.zeros((n, 3), np.float32), np.zeros(n, np.float32)
     through, part, depth = np.ones(n, np.float32), np.full(n, -1, np.int16), np.full(n, np.inf, np.float32)
-    front, opacity = np.full(n, -1, np.int16), np.zeros(n, np.float32)
+    front, cover = np.full(n, -1, np.int16), np.zeros(n, np.float32)
     movable = np.array([s.part.movable for s in stage.surfaces.parts], np.float32)
+    # What is not covered yet says whose pixel it is; what light is let through, how much is seen of what is behind.
+    bare = np.ones(n, np.float32)
     for layer in range(LAYERS):
         top, z = nearest(hits, n)
         s = top.sample
-        colors, alpha = shade(stage, top, x[s], y[s])
+        colors, alpha, opacity = shade(stage, top, x[s], y[s])
         soft = np.flatnonzero(alpha < 1)
         if len(soft) and len(back.face):
             leaves = _exits(stage, top, soft, back, grid)
@@ -127,25 +129,26 @@ def _over(stage: Stage, hits: Hits, back: Triangles, grid: Grid, hides: Floats |
         if hidden_from is not None:
             behind = top.depth / hidden_from[s] - 1
             alpha *= np.clip(1 - behind / HIDING, 0, 1)
-        share = through[s] * alpha
-        colors *= share[:, None]
+        before, light = bare[s], through[s]
+        share, lit = before * alpha, light * alpha * opacity
+        colors *= lit[:, None]
         if layer == 0:
-            rgb[s], opacity[s] = colors, alpha
+            rgb[s], cover[s] = colors, alpha
             front[s] = stage.surfaces.part[top.face]
         else:
             rgb[s] += colors
         which = stage.surfaces.part[top.face]
         mask[s] += share * movable[which]
-        before = through[s]
-        through[s] = before - share
-        first = (before > 0.5) & (through[s] <= 0.5)
+        through[s], left = light - lit, before - share
+        bare[s] = left
+        first = (before > 0.5) & (left <= 0.5)
         part[s[first]], depth[s[first]] = which[first], top.depth[first]
         if layer == LAYERS - 1:
             break
         hits = keep(hits, (through[hits.sample] > THROUGH) & (hits.depth > z[hits.sample] * (1 + BEHIND)))
         if not len(hits.sample):
             break
-    return Layers(rgb, through, mask, part, depth, front, opacity)
+    return Layers(rgb, through, mask, part, depth, front, cover)
 
 
 def _exits(stage: Stage, top: Hits, soft: Ints, back: Triangles, grid: Grid) -> Floats:
@@ -189,7 +192,7 @@ def _edges(stage: Stage, layers: Layers, at: Ints, shape: tuple[int, int]) -> Bo
     label = np.full(edges[box].size, -1, np.int16)
     label[inside] = layers.front
     cover = np.zeros(label.size, np.float32)
-    cover[inside] = layers.opacity
+    cover[inside] = layers.cover
     light = np.zeros(label.size, np.float32)
     lit = np.array([s.cutout is None for s in stage.surfaces.parts] + [False])
     light[inside] = np.where(lit[layers.front], layers.rgb @ LUMA, 0)

@@ -79,7 +79,8 @@ def filtered(levels: tuple[Picture, ...], u: Floats, v: Floats, footprint: Float
 @dataclass(frozen=True, eq=False)
 class Cutout:
     """A body's picture: sharp, as a pyramid; with the colours along its outline taken from within, for what turns away;
-    and these blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels.
+    and these blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels. opacity: of a body that is
+    seen through, as a pyramid of one channel, and its mean; empty and 1 of others.
     """
 
     levels: tuple[Picture, ...]
@@ -89,6 +90,8 @@ class Cutout:
     eye: Floats  # [3]
     hard: bool  # no pixel of it is transparent
     focal: float  # length in pixels of `sharp`
+    opacity: tuple[Picture, ...] = ()
+    mean_opacity: float = 1.0
 
     @property
     def sharp(self) -> Picture:
@@ -221,6 +224,11 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
     color = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
     rim = np.where(blurred[..., 3:] < 1e-3, within, color).clip(0, 255).astype(np.uint8)
     to_picture = view.to_pixels @ inverse(view.c2w)[:3]
+    opacity, mean_opacity = (), 1.0
+    if look.opacity is not None:
+        opacity = pyramid(at_resolution(look.opacity[..., None], camera.focal / focal))
+        there = look.image[..., 3].astype(np.float64)
+        mean_opacity = float((look.opacity * there).sum() / max(there.sum(), 1.0) / 255)
     return Cutout(
         pyramid(sharp),
         Picture(within, sharp.scale),
@@ -229,6 +237,8 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
         view.c2w[:3, 3],
         bool((look.image[..., 3] == 255).all()),
         focal * sharp.scale[0],
+        opacity,
+        mean_opacity,
     )
 
 

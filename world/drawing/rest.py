@@ -33,6 +33,9 @@ class RestPicture:
         # A made-up pixel beside a body, in its shadow say, goes with the nearest body.
         owner = part.ravel()[nearest_known(part >= 0)] if (part >= 0).any() else part
         self.owner = owner.ravel()[self.pixel]
+        cutouts = [s.cutout for s in stage.surfaces.parts]
+        # Through a part that is seen through, something else may be seen now.
+        self.seen_through = np.isin(self.part, [p for p, cut in enumerate(cutouts) if cut is not None and cut.opacity])
 
     def correct(self, stage: Stage, rgb: Floats, part: Ints) -> None:
         """Bring a frame rgb [H, W, 3], in place, to the picture where it shows what it showed at rest."""
@@ -47,7 +50,9 @@ class RestPicture:
         at = np.flatnonzero(weight > 0)
         flat = rgb.reshape(-1, 3)
         pixel, share = self.pixel[at], weight[at, None]
-        flat[pixel] = np.where(share == 1, self.picture[at], flat[pixel] + self.difference[at] * share)
+        changed = flat[pixel] + self.difference[at] * share
+        through = self.seen_through[at, None]
+        flat[pixel] = np.where(through, changed.clip(0, 1), np.where(share == 1, self.picture[at], changed))
 
 
 def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], in_picture: bool) -> Floats:
@@ -62,4 +67,8 @@ def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], 
         moved = np.linalg.norm(ends @ np.swapaxes(change[:, :3, :3], 1, 2) + change[:, None, :3, 3], axis=2).max(1)
         share = np.clip(moved / np.maximum(SHADOW_SHARE * np.array([s.size for s in some]), 1e-9), 0, 1)
         out[cut] = share * share * (3 - 2 * share)
+    for p in present:
+        cutout = surfaces.parts[p].cutout
+        if cutout is not None:
+            out[p] *= cutout.mean_opacity
     return out

@@ -25,16 +25,19 @@ CHORD_STEPS = 3  # points between entry and exit of a ray at which a soft edge l
 RIM_GAIN = 4.0  # a rim seen from the side that is 1/4 more opaque than the cut-out has all its colour from within
 
 
-def shade(stage: Stage, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Colours [n, 3] in 0..1 and opacities [n] of hits at pixel positions x, y [n]."""
+def shade(stage: Stage, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """Colours [n, 3] in 0..1 of hits at pixel positions x, y [n], how much of the pixel their part covers [n], and its
+    opacity there [n], below 1 of what is seen through.
+    """
     rgb, alpha = np.empty((len(x), 3), np.float32), np.ones(len(x), np.float32)
+    opacity = np.ones(len(x), np.float32)
     for parts, counts, s in _runs(stage.surfaces, hits):
         some = Hits(hits.sample[s], hits.depth[s], hits.face[s])
         if stage.surfaces.parts[parts[0]].cutout is None:
             rgb[s] = _lit(stage, parts[0], some, x[s], y[s])
         else:
-            _projected(stage, parts, counts, some, x[s], y[s], rgb[s], alpha[s])
-    return rgb, alpha
+            _projected(stage, parts, counts, some, x[s], y[s], rgb[s], alpha[s], opacity[s])
+    return rgb, alpha, opacity
 
 
 def meet_within(
@@ -79,16 +82,27 @@ def _runs(surfaces: Surfaces, hits: Hits) -> list[tuple[list[int], Ints, slice]]
 
 
 def _projected(
-    stage: Stage, parts: list[int], counts: Ints, hits: Hits, x: Floats, y: Floats, rgb: Floats, alpha: Floats
+    stage: Stage,
+    parts: list[int],
+    counts: Ints,
+    hits: Hits,
+    x: Floats,
+    y: Floats,
+    rgb: Floats,
+    alpha: Floats,
+    opacity: Floats,
 ) -> None:
-    """Write colours and opacities of a projected picture."""
+    """Write colours, cover and opacities of a projected picture."""
     cut = stage.surfaces.parts[parts[0]].cutout
     assert cut is not None
     a, b, c = transform(stage.to_picture[parts], counts, x, y, hits.depth)
     u, v = a / c, b / c
     nearer = c / hits.depth
-    found = filtered(cut.levels, u, v, cut.focal / stage.camera.focal / nearer)
+    footprint = cut.focal / stage.camera.focal / nearer
+    found = filtered(cut.levels, u, v, footprint)
     np.multiply(found[:, :3], np.float32(1 / 255), out=rgb)
+    if cut.opacity:
+        np.multiply(filtered(cut.opacity, u, v, footprint)[:, 0], np.float32(1 / 255), out=opacity)
     if not cut.hard:
         np.multiply(found[:, 3], np.float32(1 / 255), out=alpha)
     # How much wider a face appears now than from where the picture saw it.

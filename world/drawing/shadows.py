@@ -93,7 +93,7 @@ class Shadows:
         casting = [p for p in order if weights[p] > 0 and len(self.points[p])]
         if not casting:
             return None
-        turned = [self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3] for p in casting]
+        turned: list[Floats] = [self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3] for p in casting]
         # Parts are multiplied one by one: a large product would wake BLAS's threads for nothing.
         at = np.concatenate([points @ np.transpose(self.axes) for points in turned])
         reach = self._reach(turned)

@@ -73,15 +73,15 @@ def coordinates(pixel: Ints, width: int) -> tuple[Floats, Floats]:
 
 def transform(matrices: Floats, counts: Ints, x: Floats, y: Floats, depth: Floats) -> tuple[Floats, Floats, Floats]:
     """Matrices [K, 3, 4] times (x z, y z, z, 1): three arrays [n]; counts [K]: how many points each matrix is for."""
-    entries: Floats = np.asarray(matrices, np.float32).reshape(-1, 12).T
+    entries: Floats = np.transpose(np.asarray(matrices, np.float32).reshape(-1, 12))
     if len(counts) > 1:
         entries = np.repeat(entries, counts, 1)
     out: list[Floats] = []
-    for a, b, c, d in (entries[:4], entries[4:8], entries[8:]):
-        value = a * x
-        value += b * y
-        value += c
+    for first in (0, 4, 8):
+        value: Floats = entries[first] * x
+        value += entries[first + 1] * y
+        value += entries[first + 2]
         value = value * depth
-        value += d
+        value += entries[first + 3]
         out.append(value)
     return out[0], out[1], out[2]
