@@ -22,6 +22,7 @@ PICTURES = ("start_image", "end_image", "control_video", "reference_image")  # t
 CONTROLS = ("camera", "depth", "flow")
 # Where the frames of a control are a widget, and what a path that stretches says of itself.
 COUNTED = {"VDiTMotionBrush": "frames", "VDiTFlowFromVideo": "frames"}
+SIZED = ("VDiTTracks", "VDiTMotionBrush", "VDiTSimulate")  # whose tracks lie on frames of the size of their widgets
 OTHERS = (*PICTURES[:3], "control_mask", "reference_image", "clip_vision_output", "clip_vision_output_end", "tracks")
 
 
@@ -150,7 +151,8 @@ def _made(node: Wired) -> tuple[ModelFacts, ClipSpec] | None:
 
 
 def lengths(node: Wired) -> None:
-    """Raise ControlError for a control of another length than the clip."""
+    """Raise ControlError for a control of another length than the clip, and for tracks of another shape."""
+    from ..control.depth import check_same_shape
     from ..control.fit import check_length
 
     made, shot = _made(node), node.source("conditioning")
@@ -166,6 +168,10 @@ def lengths(node: Wired) -> None:
     poses = path_frames(camera) if camera is not None and camera.number("strength", 1.0) else None
     if poses is not None:
         check_length("the camera path", poses, made[1].frames, "give a path with a pose for every frame")
+    drawn = shot.source("tracks")
+    size = [drawn.number(name) for name in ("width", "height")] if drawn is not None and drawn.kind in SIZED else []
+    if all(size) and size:  # 0: the picture's own, which is not known yet
+        check_same_shape("tracks", *(int(side or 0) for side in size), made[1].width, made[1].height)
 
 
 def room(node: Wired) -> None:

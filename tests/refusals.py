@@ -26,6 +26,10 @@ RENDER = {
     "made_for": "VACE", "width": 64, "height": 64, "frames": 5, "near": 1.0, "far": 9.0, "fov_deg": 0.0,
     "holes": "as the model wants", "grow": 0, "edge": 0.04,
 }  # fmt: skip
+TRACKS = {
+    "points": '[{"x": 8, "y": 8}, {"x": 40, "y": 40}]', "file": "", "frames": 5, "background": "free", "distance": 7.0,
+    **SIZE,
+}  # fmt: skip
 SIMULATED = {"family": "arc", "seed": 1, "split": "test", "frames": 9, "fps": 8.0, "camera_move": "still", **SIZE}
 
 
@@ -126,6 +130,14 @@ def cases() -> dict[str, Case]:
             brush=node("VDiTMotionBrush", strokes=strokes, frames=frames, background="free", **SIZE),
             flow=node("VDiTFlowControl", flow=["brush", 0], **FLOW | {"how": "warped noise"}),
             shot={"flow": ["flow", 0]},
+        )
+
+    def pointed(model: dict, **inputs: object) -> dict:
+        return edited(
+            model=model,
+            tracks=node("VDiTTracks", **TRACKS | inputs),
+            picture=picture,
+            shot={"tracks": ["tracks", 0]} | still,
         )
 
     def scene(**inputs: object) -> dict:
@@ -244,6 +256,21 @@ def cases() -> dict[str, Case]:
             "depth", ".npy",
         ),
         "flow from nothing": Case(shot("VDiTFlowControl", "flow", **FLOW), "flow", "nothing is connected"),
+        "tracks for a model of words": Case(pointed(wan), "shot", "does not read `start_image`"),
+        "tracks alone for a model of words": Case(
+            edited(model=wan, tracks=node("VDiTTracks", **TRACKS), shot={"tracks": ["tracks", 0]}),
+            "shot", "does not read `tracks`: load an I2V model",
+        ),
+        "tracks for the bundled model": Case(pointed({}), "shot", "does not read `tracks`: load an I2V model"),
+        "tracks of another shape": Case(
+            pointed(wan | {"file": "i2v-14b.safetensors"}, width=64, height=48), "sample", "tracks is 64x48 pixels"
+        ),
+        "tracks of nothing": Case(pointed({}, points=""), "tracks", "there are none; draw strokes on VDiT"),
+        "tracks of NaN": Case(pointed({}, points='[{"x": NaN, "y": 1}]'), "tracks", "NaN, which is no number"),
+        "tracks of words": Case(pointed({}, points='[{"x": 1, "y": "up"}]'), "tracks", "track 0, point 0"),
+        "tracks of a file that is not there": Case(
+            pointed({}, points="", file="gone.json"), "tracks", "gone.json"
+        ),
         "picture missing": Case(edited(picture=node("LoadImage", image="no.png"), shot=still), "picture", "no.png"),
         "picture damaged": Case(
             edited(picture=node("LoadImage", image="broken.png"), shot=still), "picture", "no picture", host_only=True

@@ -102,6 +102,7 @@ def test_a_scene_moves_and_gives_all_that_a_video_model_can_be_told():
     assert flow.flow.shape == (2, HEIGHT, WIDTH, 2) and flow.flow[0][masks[0] > 0.5][:, 0].max() > 1
     frames, points, _ = tracks["track_path"].shape
     assert frames == 3 and tracks["track_visibility"].shape == (3, points)
+    assert (tracks["width"], tracks["height"], tracks["fps"]) == (WIDTH, HEIGHT, 8.0)
     assert same is scene and camera.frames == 3 and fps == 8.0
     shown = output.ui["vdit_draft"][0]
     assert shown["filename"].endswith(".mp4") and (folders.directory("temp") / shown["filename"]).is_file()

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from mutations import Case, mutated
 from oracle import Door
-from vdit.control import brush, camera_files, moves
+from vdit.control import brush, camera_files, moves, track_files
 from vdit.control.span import ControlError
 from vdit.host import catalog, overrides, studio, workflow
 from vdit.host.validation import InvalidPrompt, is_link, validate
@@ -169,6 +169,10 @@ def enter_camera(case: Case) -> object:
     return camera_files.from_text(case.content, "camera.json", 40.0, 5, None)
 
 
+def enter_tracks(case: Case) -> object:
+    return track_files.from_text(case.content, "tracks.json", (64, 48))
+
+
 def wrong_again(write: Callable, read: Callable) -> Callable[[Case, Any], str]:
     """What was read, written and read again is the same text."""
 
@@ -196,6 +200,14 @@ CAMERAS = {
     "nerfstudio": {"camera_angle_x": 0.7, "w": 640, "h": 480, "frames": [{"transform_matrix": POSES}] * 2},
     "recammaster": {"frame0": {"cam01": "[1 0 0 0] [0 1 0 0] [0 0 1 0] [1 2 3 1]"}},
     "wan": [[0.9, 0.9, 0.5, 0.5, 0, 0, *sum(POSES, [])]] * 2,
+}
+PLACES = [{"x": 12, "y": 34.5}, {"x": 13, "y": 30}, {"x": -4, "y": 0}]
+TRACKS = {
+    "one": PLACES,
+    "several": [PLACES, PLACES[:1], PLACES[:2]],
+    "batch": [[PLACES, PLACES]],
+    "texts": [json.dumps(PLACES), str(PLACES)],
+    "own": {"version": 1, "width": 64, "height": 48, "fps": 8, "tracks": [[[1, 2], None, [3, 4]], [[5, 6]]]},
 }
 SCENE = Scene(
     view=View(np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 1], [0, 0, 0, 1]], float), 40.0),
@@ -257,6 +269,7 @@ def text_doors() -> list[Door]:
     ports = st.one_of(st.text(max_size=6), st.integers(-9, 99999).map(str))
     ours, control, scene = (workflow.WorkflowError, InvalidPrompt), (ControlError,), (SceneError,)
     cameras_again = wrong_again(camera_files.to_json, lambda text: enter_camera(Case("", (), text)))
+    tracks_again = wrong_again(track_files.to_json, lambda text: enter_tracks(Case("", (), text)))
     scenes_again = wrong_again(scene_file.dumps, scene_file.loads)
     actions_again = wrong_again(scene_file.dumps_actions, scene_file.loads_actions)
     read_objects, read_actions = widget(objects.read_selection), widget(scene_file.loads_actions)
@@ -266,6 +279,7 @@ def text_doors() -> list[Door]:
         Door("brush", mutated(drawn, True), widget(brush.read_strokes), control, wrong_strokes, "stroke"),
         Door("camera path", mutated(KEYS, True), enter_keys, control, place="path"),
         Door("camera files", mutated(CAMERAS, True), enter_camera, control, cameras_again, "camera"),
+        Door("tracks", mutated(TRACKS, True), enter_tracks, control, tracks_again, "track"),
         Door("objects", mutated(marked, True), read_objects, control, wrong_selection, "object|ground|light"),
         Door("arrows", mutated(arrowed, True), widget(arrows.read_arrows), scene, wrong_arrows, "arrow"),
         Door("scene files", mutated(scenes, True), widget(scene_file.loads), scene, scenes_again, "scene"),
