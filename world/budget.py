@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 LONGEST_S = 600.0  # of computing, by the estimate
 # Fitted: bench/simulation.py prints estimates beside what was measured.
-STEP_COST_S = 130e-6  # of computing for one step with nothing in it
-BODY_COST_S = 8e-6  # more for each body that moves
-SHAPE_COST_S = 2e-6  # more for each further shape of a body
-CROWD_COST_S = 0.24e-6  # more for each two of the bodies that pile up: they touch, and steps end where they do
+STEP_COST_S = 150e-6  # of computing for one step with nothing in it
+BODY_COST_S = 7e-6  # more for each body that moves
+SHAPE_COST_S = 4e-6  # more for each further shape of a body
+SHARD_COST_S = 17e-6  # more for each shard until it rests and is held: it is a hull, and tumbles
+CROWD_COST_S = 0.165e-6  # more for each two of the bodies that pile up: they touch, and steps end where they do
 CROWDED = 1.5  # of two bodies' reach: what is nearer piles up
 MOST_FRAMES = 20_000
 
@@ -34,6 +35,7 @@ def estimate(scene: Scene, actions: Actions, seconds: float, step_s: float) -> f
     near = (apart < CROWDED * (radius[:, None] + radius)).any(1) | (pieces > 1)
     further = sum(len(b.shapes) - 1 for b in free)
     step = STEP_COST_S + BODY_COST_S * float(pieces.sum()) + SHAPE_COST_S * further
+    step += SHARD_COST_S * float(pieces[pieces > 1].sum())
     return seconds / step_s * (step + CROWD_COST_S * float(pieces[near].sum()) ** 2)
 
 
