@@ -527,3 +527,16 @@ def test_loading_takes_no_more_memory_than_the_file(form, dtype, tmp_path):
     print(f"{form}: peak {peak / 1e6:.0f} MB for a file of {size / 1e6:.0f} MB")
     assert peak <= 1.1 * size
     path.unlink()
+
+
+def test_int8_matrices_with_a_scale_for_each_row_stay_in_8_bits(tmp_path):
+    """ComfyUI's int8_tensorwise; products are in the activations' dtype, where the core's own round those too."""
+    config = make.tiny(VARIANTS["t2v-1.3b"]).config
+    state = make.random_state(config)
+    model = load_wan(make.int8_scaled(tmp_path / "m.safetensors", state)).transformer
+    layer = model.blocks[0].ffn[0]
+    assert layer.weight.dtype == torch.int8 and layer.scale.shape == (config.ffn_dim,)
+    wanted = state["blocks.0.ffn.0.weight"]
+    step = wanted.abs().amax(1, keepdim=True) / 127
+    assert ((layer.dense(torch.float32) - wanted).abs() <= 0.51 * step).all()
+    assert model.head.head.weight.dtype == torch.float32 and inspect(tmp_path / "m.safetensors").problems == []

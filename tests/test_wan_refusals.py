@@ -333,7 +333,7 @@ def test_whole_numbers_as_weights(dtype, tiny, tmp_path):
     assert inspect(path).problems
 
 
-@pytest.mark.parametrize("noted", [b'{"format": "nvfp4"}', b'{"format": "int8_tensorwise"}'])
+@pytest.mark.parametrize("noted", [b'{"format": "nvfp4"}', b'{"format": "mxfp8"}'])
 def test_quantisations_that_are_not_read(noted, tiny, tmp_path):
     from safetensors.torch import save_file
 
@@ -389,3 +389,18 @@ def test_inspect_counts_what_is_missing_and_too_much(tiny, tmp_path, capsys):
     assert len(seen.missing) == 4 and seen.unexpected == ["head.x"]
     assert main([str(path)]) == 1
     assert "4 missing (first blocks.0.norm3.weight), 1 unexpected (first head.x)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form, says", [
+    ("nvfp4", "in 4 bits (nvfp4)"), ("mxfp8", "(mxfp8)"), ("convrot_w4a4", "rotated (convrot_w4a4)"),
+    ("asym_w4a8_int8", "(asym_w4a8_int8)"), ("something_new", "something_new"),
+])  # fmt: skip
+def test_a_form_that_only_comfyui_reads_is_named_with_the_node_that_loads_it(form, says, tiny, tmp_path):
+    path = make.noted(tmp_path / "m.safetensors", tiny, form)
+    refused(path, path, says, "Load Diffusion Model with VDiT From Model", "Load CLIP", "Q8_0")
+    assert says in inspect(path).problems[0] and len(inspect(path).problems) == 1
+
+
+def test_int8_whose_rows_are_rotated_is_named(tiny, tmp_path):
+    path = make.int8_scaled(tmp_path / "m.safetensors", tiny, rotated=True)
+    refused(path, path, "rotated (int8 convrot)", "VDiT From Model")

@@ -103,6 +103,30 @@ def fp8_scaled(path: Path, state: State, layout: str = "old", prefix: str = "", 
     return path
 
 
+def int8_scaled(path: Path, state: State, rotated: bool = False) -> Path:
+    """ComfyUI's int8_tensorwise: a scale for each row; rotated: noted so, whatever the values are."""
+    from safetensors.torch import save_file
+
+    out, note = {}, {"format": "int8_tensorwise"} | ({"convrot": True, "convrot_groupsize": 256} if rotated else {})
+    for name, value in state.items():
+        if not (name.startswith("blocks.") and name.endswith(".weight") and value.ndim == 2):
+            out[name] = value.float()
+            continue
+        scale = value.abs().amax(1, keepdim=True).float() / 127
+        out[name] = (value.float() / scale).round().to(torch.int8)
+        layer = name.removesuffix(".weight")
+        out[f"{layer}.weight_scale"] = scale
+        out[f"{layer}.comfy_quant"] = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
+    save_file(out, path)
+    return path
+
+
+def noted(path: Path, state: State, form: str) -> Path:
+    """A file whose header notes a form for each layer; its values are as they were."""
+    layers = {name.removesuffix(".weight"): {"format": form} for name in state if name.endswith("attn.q.weight")}
+    return single(path, state, torch.float16, _quantization_metadata=json.dumps({"layers": layers}))
+
+
 def tiny(variant):
     """The variant in small sizes, as `detect` finds it."""
     from dataclasses import replace

@@ -73,7 +73,8 @@ def _transformer(seen: Inspection, weights: WeightFile) -> None:
         return
     seen.what, seen.variant = variant.title, variant.name
     seen.released, seen.defaults, seen.needs = released(variant), dict(variant.defaults), list(variant.needs)
-    seen.missing, seen.unexpected, seen.misshapen = compare(weights.shapes, shapes_of(on_meta(variant)))
+    if not seen.problems:  # what cannot be read may be packed, and has other shapes
+        seen.missing, seen.unexpected, seen.misshapen = compare(weights.shapes, shapes_of(on_meta(variant)))
     if seen.missing or seen.unexpected or seen.misshapen:
         seen.problems.append("its tensors are not those of the model: it is incomplete or of another model")
     seen.needs += doubts(variant, weights)

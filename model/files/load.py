@@ -150,7 +150,6 @@ def plan_wan(
         tokenizer_of(with_transformers_names(plan.text), plan.tokenizer)
     model = on_meta(variant)
     for one in filter(None, (weights, low)):
-        one.check_readable()
         check_names(one.path, one.shapes, shapes_of(model), variant.title)
     plan.report = check_loras(model, loras)
     return plan
@@ -245,6 +244,7 @@ def _opened(path: str | Path, role: str) -> WeightFile:
     family = identify(weights.shapes, weights.metadata)
     if family.role != role:
         raise CheckpointError(f"{path}: this is {family.title}; {ROLES[role]} is expected here. {_advice(family)}")
+    weights.check_readable()  # before shapes are read: matrices in 4 bits are packed
     return weights
 
 
@@ -339,7 +339,6 @@ def _preview(paths: Sequence[str | Path], codec: WeightFile) -> WeightFile | Non
 
 def _text(path: str | Path, variant: Variant) -> WeightFile:
     found = _opened(path, "text encoder")
-    found.check_readable()
     named = with_transformers_names(found)
     width = next(named.shapes[name][1] for name in WORDS if name in named.shapes)
     if width != variant.config.text_dim:

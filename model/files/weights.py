@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,19 @@ MARKER = "scaled_fp8"
 FP8 = ("F8_E4M3", "F8_E5M2")
 FLOATS = ("F64", "F32", "F16", "BF16", *FP8)
 LOSSY = "fp8 without scales"  # a plain cast, as merges and older files are
+INT8 = "int8 scaled"  # ComfyUI's int8_tensorwise, unless its rows are rotated
 OTHERS = "use the fp8 scaled file of the same model, fp16, bf16, or GGUF, for example Q8_0 or Q4_K_M"
+NATIVE = (
+    "ComfyUI's own loaders read it: Load Diffusion Model with VDiT From Model behind it (for a text encoder Load CLIP "
+    "with CLIP Text Encode)"
+)
+FORMS = {  # ComfyUI's formats that only its own loaders read -> their names
+    "nvfp4": "in 4 bits (nvfp4)",
+    "mxfp8": "in 8 bits with a scale for each 32 values (mxfp8)",
+    "int8 convrot": "in 8 bits, rotated (int8 convrot)",
+    "convrot_w4a4": "in 4 bits, rotated (convrot_w4a4)",
+    "asym_w4a8_int8": "in 4 bits, rotated (asym_w4a8_int8)",
+}
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 GGUF_FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -41,7 +53,7 @@ class WeightFile:
     path: Path
     kind: str  # "safetensors", "sharded", "diffusers", "gguf"
     prefix: str  # in front of the names in the file, left out here
-    quantisation: str | None  # None, "fp8 scaled", "fp8 without scales", "nvfp4", ..., "gguf Q4_K_M"
+    quantisation: str | None  # None, "fp8 scaled", "fp8 without scales", "int8 scaled", "nvfp4", ..., "gguf Q4_K_M"
     stored: dict[str, Stored]
     metadata: dict[str, str]
     _source: Safetensors | Gguf
@@ -89,7 +101,7 @@ class WeightFile:
         return {name: self._source.raw(name) for name in self._source.stored}
 
     def scale(self, name: str) -> Tensor | None:
-        """What an fp8 weight is multiplied by, float32: [] or, by row, [out]; None where it has none."""
+        """What an fp8 or int8 weight is multiplied by, float32: [] or, by row, [out]; None where it has none."""
         if name not in self.scales:
             return None
         scale = self._source.raw(self.scales[name]).float()
@@ -99,14 +111,16 @@ class WeightFile:
         """CheckpointError for tensors that cannot be turned into numbers here: an unknown dtype, or scales that do not
         fit it. From the header alone; who inspects a file and who loads it both ask here.
         """
-        if self.kind != "gguf" and self.quantisation not in (None, "fp8 scaled", LOSSY):
+        if self.kind != "gguf" and self.quantisation not in (None, "fp8 scaled", INT8, LOSSY):
+            form = self.quantisation or ""
             raise CheckpointError(
-                f"{self.path}: its matrices are {self.quantisation}, which is not read here; {OTHERS}"
+                f"{self.path}: its matrices are {FORMS.get(form, form)}, which is not read here. {NATIVE}; or {OTHERS}"
             )
         scaled = bool(self.scales) or any(name.endswith(MARKER) for name in self._names)
         for name, (shape, dtype) in self.stored.items():
             numbers = dtype not in DTYPES or name.endswith((".weight", ".bias"))  # not a tokenizer's bytes
-            if numbers and dtype not in (*FLOATS, *quantized.BLOCKS):
+            scaled_int8 = dtype == "I8" and name in self.scales and self.quantisation == INT8
+            if numbers and not scaled_int8 and dtype not in (*FLOATS, *quantized.BLOCKS):
                 raise CheckpointError(
                     f"{self.path}: {name} is {dtype}, which is not read here; {OTHERS} ({', '.join(quantized.BLOCKS)})"
                 )
@@ -162,9 +176,11 @@ def _quantisation(weights: WeightFile, source: Safetensors | Gguf) -> str | None
     if weights.kind == "gguf":
         return "gguf " + _gguf_type(weights)
     formats = _comfy_formats(weights, source)
-    strange = sorted(f for f in formats if not f.startswith("float8_"))
+    strange = sorted(f for f in formats if not f.startswith("float8_") and f != INT8)
     if strange:
         return strange[0]
+    if INT8 in formats:
+        return INT8
     if any(name.endswith(".weight_scale_2") for name in source.stored):
         return "nvfp4"
     fp8 = [name for name, s in weights.stored.items() if s.dtype in FP8]
@@ -179,12 +195,20 @@ def _comfy_formats(weights: WeightFile, source: Safetensors | Gguf) -> set[str]:
     try:
         for name in source.stored:
             if name.endswith(".comfy_quant"):
-                found.add(str(json.loads(bytes(source.raw(name).tolist()))["format"]))
+                found.add(_form(json.loads(bytes(source.raw(name).tolist()))))
         noted = json.loads(weights.metadata.get("_quantization_metadata", "{}")).get("layers", {})
-        found.update(str(layer["format"]) for layer in noted.values())
+        found.update(_form(layer) for layer in noted.values())
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise CheckpointError(f"{weights.path}: its notes on quantisation cannot be read ({e!r}); get it again") from e
     return found
+
+
+def _form(note: dict[str, Any]) -> str:
+    """The format of a layer, from what ComfyUI notes of it: int8 comes plain, or with rotated rows."""
+    form, rotated = str(note["format"]), note.get("convrot") or note.get("params", {}).get("convrot")
+    if form == "int8_tensorwise":
+        return "int8 convrot" if rotated else INT8
+    return form
 
 
 def _gguf_type(weights: WeightFile) -> str:
