@@ -24,6 +24,7 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "wan-fun-camera": "fun-camera-1.3b",
     "wan-4-step": "t2v-a14b",
     "causal-preview": "t2v-1.3b",
+    "lingbot-camera": "lingbot-world-cam",
     "tracks-ati": "i2v-14b",
     "tracks-wanmove": "i2v-14b",
 }

@@ -15,6 +15,7 @@ RENDERED = PACK / "workflows" / "camera-render-to-vace.json"
 WORKFLOWS = [*sorted((PACK / "workflows").glob("wan-*.json")), RENDERED]
 CAUSAL = PACK / "workflows" / "causal-preview.json"
 CORE_ONLY = json.loads((PACK / "tests" / "object_info_0_33.json").read_text("utf-8"))
+LINGBOT = PACK / "workflows" / "lingbot-camera.json"
 LENGTHS = {"wan-vace-depth-flow": 41}  # frames of the controls
 
 
@@ -30,7 +31,9 @@ def run(path, base, capsys, *changes):
 
 
 def test_all_of_them_are_shipped():
-    assert {path.stem for path in (*WORKFLOWS, CAUSAL)} == {name for name in VARIANT_OF if "tracks" not in name}
+    assert {path.stem for path in (*WORKFLOWS, CAUSAL, LINGBOT)} == {
+        name for name in VARIANT_OF if "tracks" not in name
+    }
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -59,6 +62,23 @@ def test_the_causal_preview_makes_a_video_frame_by_frame(tmp_path, capsys):
     assert result["remarks"] == {"4": ["64x64 is not the 832x480 it was trained on"]}
     said = "\n".join(line for lines in result["says"].values() for line in lines)
     assert "by its name, a causal student: it makes 1 latent frame at a time" in said
+
+
+def test_lingbot_walks_along_the_path(tmp_path, capsys):
+    provide(LINGBOT, tmp_path / "models")
+    result = run(LINGBOT, tmp_path, capsys, "Sample.seconds=0.5", *(f"{name}={value}" for name, value in SMALL.items()))
+    (file,) = result["files"]
+    assert (file["frames"], file["fps"]) == (9, 16.0)
+    said = "\n".join(line for lines in result["says"].values() for line in lines)
+    assert "LingBot-World-Base (Cam)" in said and "experts change at 0.947" in said
+
+
+def test_lingbots_files_are_named_with_the_folders_of_its_release():
+    """It comes in shards, which no single link fetches; the other files are Wan's."""
+    page = "https://huggingface.co/robbyant/lingbot-world-base-cam/tree/main/"
+    models = [entry for entry in named_files(LINGBOT) if entry["directory"] == "diffusion_models"]
+    assert [entry["url"] for entry in models] == [page + "high_noise_model", page + "low_noise_model"]
+    assert {entry["name"] for entry in named_files(LINGBOT)} >= {"wan_2.1_vae.safetensors"}
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, CAUSAL], ids=lambda path: path.stem)
