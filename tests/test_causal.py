@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import wan_files as make
 from fakes import random_world_model, small_config
 from test_wan_sampling import clip, encode, picture, world
 from vdit.control import ControlError
@@ -13,6 +14,7 @@ from vdit.machine.pace import PreviewBudget
 from vdit.model.causal import Told, refuse_whole, told_by, with_causal
 from vdit.model.codec.autoencoder import WanCodec
 from vdit.model.errors import CheckpointError
+from vdit.model.files.inspect import inspect, text
 from vdit.model.kv_cache import CausalWindow
 from vdit.model.variants import VARIANTS
 from vdit.pipeline import LatentPreview, decode_frames, sampling_bytes
@@ -235,6 +237,20 @@ def test_a_header_says_it_as_comfyui_reads_it():
     assert told_by("x", {"config": '{"transformer": {"causal_ar": true, "num_frame_per_block": 1}}'}).block == 1
     for broken in ("{", "[]", '{"transformer": 3}', '{"transformer": {"causal_ar": false}}'):
         assert told_by("x", {"config": broken}) == Told()
+
+
+def test_inspect_says_what_a_file_is_taken_for(tmp_path):
+    state = make.random_state(make.tiny(VARIANTS["t2v-1.3b"]).config)
+    named, headed, plain = (
+        text(inspect(make.single(tmp_path / f"{name}.safetensors", state, **metadata)))
+        for name, metadata in (
+            ("causal_forcing-framewise", {}),
+            ("a", {"config": '{"transformer": {"causal_ar": true}}'}),
+            ("b", {}),
+        )
+    )
+    assert "by its name: VDiT Load Model makes its videos block by block" in named
+    assert "by its header:" in headed and "block by block" not in plain
 
 
 def test_defaults_of_a_causal_student_are_those_that_it_was_distilled_for():

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..causal import told_by
 from ..errors import CheckpointError, UnknownVariantError
 from ..variants import Variant, detect
 from .families import identify, teacher_of
@@ -40,6 +41,7 @@ class Inspection:
     defaults: dict = field(default_factory=dict)  # the same as numbers
     memory: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # why it cannot be loaded; empty: it can
+    causal: str = ""  # what says that it makes videos block by block: "header" or "name"
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -78,6 +80,7 @@ def _transformer(seen: Inspection, weights: WeightFile) -> None:
     if seen.missing or seen.unexpected or seen.misshapen:
         seen.problems.append("its tensors are not those of the model: it is incomplete or of another model")
     seen.needs += doubts(variant, weights)
+    seen.causal = told_by(weights.path.stem, weights.metadata).by
     if weights.beside:
         seen.needs.append(f"{len(weights.beside)} tensors of other models in the same file are left alone")
     seen.memory = _memory(variant, weights)
@@ -107,6 +110,7 @@ def text(seen: Inspection) -> str:
         ("size", f"{seen.parameters / 1e9:.3g} billion parameters in {seen.tensors} tensors, {gib:.3g} GiB"),
         ("tensors", different or ("as the model has them" if seen.variant else "")),
         ("released", seen.released and f"with {seen.released}"),
+        ("causal", seen.causal and f"by its {seen.causal}: VDiT Load Model makes its videos block by block"),
         *(("needs", line) for line in seen.needs),
         *(("memory", line) for line in seen.memory),
         *(("problem", line) for line in seen.problems),
