@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..machine.encoding import finish
 from ..machine.limits import check_pixels
 from ..machine.writing import written
 from . import frames, pixels, running, streams
@@ -341,10 +342,7 @@ def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how:
                     format=pixel_format, dst_colorspace=matrix if how.bt709 else None
                 )
                 output.mux(stream.encode(frame))
-            for packet in stream.codec_context.encode_lazy(None):  # one by one: x264 holds back some forty frames
-                running.check_interrupted()
-                packet.stream = stream
-                output.mux(packet)
+            finish(output, stream, running.check_interrupted)
             if video.audio and sound:
                 _encode_sound(output, sound, video.audio, len(images) / rate)
     except FFmpegError as reason:

@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 
+from ..machine.encoding import finish
 from .arrays import Bytes
 
 
@@ -36,10 +37,7 @@ def write_h264(
         for image in frames:
             check()
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        for packet in stream.codec_context.encode_lazy(None):  # one after another: x264 holds back some forty frames
-            check()
-            packet.stream = stream
-            out.mux(packet)
+        finish(out, stream, check)
 
 
 def read_video(file: Path | IO[bytes]) -> Bytes:
