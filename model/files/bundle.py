@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ...machine import parse
 from ...machine.writing import written
 from ..codec.tiny import TinyCodec, TinyCodecConfig
 from ..config import VDiTConfig
@@ -246,11 +247,11 @@ def _read(path: Path, check: Callable[[], None]) -> tuple[dict[str, Any], dict[s
 def header_of(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """The VDiT header, a JSON object. Raises CheckpointError."""
     try:
-        header = json.loads(metadata["vdit"])
-        beside = header.get("beside", {})
-        if not isinstance(beside, dict):
-            raise ValueError("its entry `beside` is no object")
-    except (KeyError, AttributeError, ValueError, RecursionError) as e:
+        header = parse.json_value(metadata["vdit"])
+        parse.check(header, {"!": dict})
+        header = cast("dict[str, Any]", header)
+        parse.check(header, {"beside!": dict} if "beside" in header else {})
+    except (KeyError, parse.Unreadable) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     return header
 
