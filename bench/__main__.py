@@ -16,10 +16,18 @@ import sys
 import time
 from pathlib import Path
 
-from .rows import Row, as_json
+from .rows import Row, as_json, runs
 
 # Modules of this folder with a function rows(quick) -> Iterator[Row], by how long they take.
 BENCHES = ("threads", "latency", "kernels", "agreement", "wan_step", "long_videos", "streaming", "causal", "wan_codec")
+
+
+IDLE = 0.5  # load average over a minute up to which times on the clock are those of an idle machine
+
+
+def said_of(count: int) -> str:
+    """What a value is, of so many runs."""
+    return f"medians of {count}" if count > 1 else "one run each"
 
 
 def measure(name: str, quick: bool) -> None:
@@ -53,13 +61,18 @@ def main() -> int:
         return 0
     if unknown := set(options.names) - set(BENCHES):
         parser.error(f"no bench named {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    results: dict[str, object] = {"cores": os.cpu_count(), "quick": options.quick}
+    load = os.getloadavg()[0]
+    if load > IDLE:
+        print(f"this machine is busy (a load of {load:.1f}): only rows of processor time and of memory can be trusted")
+    results: dict[str, object] = {"cores": os.cpu_count(), "load": load, "runs": runs(options.quick)}
     failed = []
     for name in options.names or BENCHES:
-        print(f"\n{name}", flush=True)
+        command = " ".join(["python -m vdit.bench", name, *["--quick"] * options.quick])
+        print(f"\n{command}: {said_of(runs(options.quick))}", flush=True)
         start = time.perf_counter()
         rows, status = measured(name, options.quick)
-        results[name] = {"rows": as_json(rows), "seconds": round(time.perf_counter() - start, 1), "status": status}
+        taken = round(time.perf_counter() - start, 1)
+        results[name] = {"command": command, "rows": as_json(rows), "seconds": taken, "status": status}
         failed += [f"{name} (status {status})"] * bool(status)
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -37,6 +37,7 @@ class Core:
     infos: dict
     log: Path
     ready_s: float
+    pid: int
 
 
 @dataclass
@@ -118,7 +119,7 @@ def started(base: Path):
                 if process.poll() is not None or time.monotonic() - start > START_LIMIT_S:
                     pytest.fail(f"ComfyUI did not start:\n{log.read_text()[-4000:]}")
                 time.sleep(0.5)
-        yield Core(url, base, version_of(path), infos, log, time.monotonic() - start)
+        yield Core(url, base, version_of(path), infos, log, time.monotonic() - start, process.pid)
     finally:
         process.terminate()
         process.wait(30)
