@@ -21,7 +21,7 @@ SMOOTH = 2  # drawn this many times larger, then reduced
 def over_picture(tracks: PointTracks, pictures: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
     """IMAGE [T,H,W,3] of tracks, whose size must be known, over pictures [1 or T,h,w,3], grey where they hold still.
 
-    check: called for each frame, may raise to cancel.
+    check: called for each track of each frame, may raise to cancel.
     """
     from PIL import Image, ImageDraw
 
@@ -39,6 +39,7 @@ def over_picture(tracks: PointTracks, pictures: Tensor, check: Callable[[], None
         layer = Image.new("CMYK", (width * SMOOTH, height * SMOOTH))
         draw = ImageDraw.Draw(layer)
         for n in np.flatnonzero(moved):
+            check()
             for s in range(max(1, t - TAIL + 1), t + 1):
                 if tracks.visible[s, n] and tracks.visible[s - 1, n]:
                     age = (t - s) / TAIL

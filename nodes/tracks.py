@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..control.tracks import CoreTracks, PointTracks
 
 LARGEST_FILE = 16_000_000  # bytes, as much as a widget may hold
+BYTES_A_PIXEL = 12  # of an IMAGE
 PICKLED = (".pt", ".pth", ".pkl", ".npy", ".npz")
 TOOLTIPS = {
     "points": 'JSON: [{"x", "y"}, ...] in pixels, one a frame, or a list of these, as KJNodes\' Spline Editor and ATI '
@@ -89,7 +90,9 @@ class VDiTTracks(io.ComfyNode):
         from ..control.track_picture import over_picture
         from ..control.track_sources import carried, with_background
         from ..control.tracks import PointTracks, from_core, to_core
+        from ..machine.limits import check_memory
 
+        check_memory("VDiT Tracks: its preview", frames * width * height * BYTES_A_PIXEL)
         given = [] if tracks is None else [from_core(tracks)]
         read = read_points(points, file, frames, width, height)
         check_sources(bool(given) or read is not None, background, camera is not None, depth is not None)

@@ -15,6 +15,7 @@ from vdit.control.track_picture import over_picture
 from vdit.control.track_sources import carried, from_strokes, with_background
 from vdit.control.tracks import MAX_POINTS, PointTracks, from_core
 from vdit.host import folders
+from vdit.machine import limits
 from vdit.nodes.brush import VDiTMotionBrush
 from vdit.nodes.preflight import faults_of
 from vdit.nodes.tracks import VDiTTracks
@@ -228,6 +229,18 @@ def test_a_camera_alone_moves_the_points_of_the_background():
     tracks, *_ = make("", background="still", camera=move("truck", 1.0, "linear", 9, 40.0, 7.0), distance=5.0)
     moved = tracks["track_path"][-1] - tracks["track_path"][0]
     assert tracks["track_path"].shape[1] == 84 and (moved[:, 0].abs() > 1).all()
+
+
+def test_a_preview_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(limits, "free_memory", lambda: 5_000_000)
+    with pytest.raises(limits.TooLarge, match="VDiT Tracks: its preview"):
+        make(frames=T)
+
+
+def test_drawing_can_be_cancelled_at_every_point():
+    asked = []
+    over_picture(from_strokes([ACROSS], 3, W, H), torch.zeros(1, H, W, 3), lambda: asked.append(1))
+    assert len(asked) >= 3 * from_strokes([ACROSS], 3, W, H).count
 
 
 SAYS_NOTHING = {
