@@ -12,14 +12,17 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 
+_IN_PLACE = (torch.Tensor.div_, torch.Tensor.mul_)
+
+
 class _Uninitialised(TorchFunctionMode):
-    """Leaves out torch.nn.init and random numbers: without values they only import torch._dynamo or SymPy, up to a
-    second in which nobody can cancel.
+    """Leaves out torch.nn.init, random numbers and their scaling: without values they only import torch._dynamo or
+    SymPy, up to a second in which nobody can cancel.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  as PyTorch calls it
-        """The tensor as it is, for a function of torch.nn.init; an empty one for torch.randn."""
-        if getattr(func, "__module__", "") == "torch.nn.init":
+        """The tensor as it is, for a function of torch.nn.init and in-place scaling; an empty one for torch.randn."""
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in _IN_PLACE:
             return args[0] if args else (kwargs or {})["tensor"]
         return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
