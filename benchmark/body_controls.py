@@ -21,6 +21,7 @@ from ..world.simulate import simulate
 from ..world.video import read_video, write_h264
 from . import opencv
 from .body_labels import BodiesLabels
+from .foreign import ForeignClip
 
 Bands = dict[str, tuple[float, float]]  # suite -> least and most per cent allowed
 FINE = 10  # the simulator's frames for one of the video's, where time is scaled
@@ -30,16 +31,23 @@ FINE = 10  # the simulator's frames for one of the video's, where time is scaled
 class BodySource:
     """A clip of bodies, its truth, and what a control may draw from."""
 
-    clip: ObjectClip
+    clip: ObjectClip | ForeignClip
     labels: BodiesLabels
     known: int  # first frames that stay as they are
     rng: np.random.Generator
 
     @property
+    def staged(self) -> ObjectClip:
+        """The clip, of bodies that can be filmed anew. Raises TypeError for one of the foreign world."""
+        if isinstance(self.clip, ObjectClip):
+            return self.clip
+        raise TypeError("a clip of the foreign world is not filmed anew")
+
+    @property
     def first(self) -> Bools:
         """[N]: the bodies of the look that moves farthest."""
-        ids = np.unique(self.clip.footage.instance.numpy()[self.labels.looks[0].ball])
-        return np.isin(np.arange(len(self.clip.staged.scene.bodies)) + 1, ids)
+        ids = np.unique(self.staged.footage.instance.numpy()[self.labels.looks[0].ball])
+        return np.isin(np.arange(len(self.staged.staged.scene.bodies)) + 1, ids)
 
     @property
     def event(self) -> int:
@@ -71,7 +79,7 @@ def _shuffled(source: BodySource) -> Floats:
 
 def _linear(source: BodySource) -> Floats:
     """Every body goes on as it moved between the last two known frames, without turning."""
-    motion, known = source.clip.motion, source.known
+    motion, known = source.staged.motion, source.known
     poses = np.copy(motion.poses)
     speed = poses[known - 1, :, :3, 3] - poses[max(known - 2, 0), :, :3, 3]
     poses[known:] = poses[known - 1]
@@ -81,7 +89,7 @@ def _linear(source: BodySource) -> Floats:
 
 def _vanish(source: BodySource) -> Floats:
     """The first look is gone from the event on."""
-    motion = source.clip.motion
+    motion = source.staged.motion
     present = np.copy(motion.present)
     present[source.event :, source.first] = False
     return source.filmed(replace(motion, present=present))
@@ -89,7 +97,7 @@ def _vanish(source: BodySource) -> Floats:
 
 def _recolour(source: BodySource) -> Floats:
     """From the event on the first look has another colour: the one that differs most."""
-    motion, first = source.clip.motion, source.first
+    motion, first = source.staged.motion, source.first
     own = source.labels.looks[0].shades.mean(0)
     rgb = max(BALL_COLORS.values(), key=lambda c: float(np.linalg.norm(own - c)))
     parts = tuple(
@@ -105,13 +113,13 @@ def _time_scaled(factor: float) -> Callable[[BodySource], Floats]:
     """Everything after the known frames runs so many times as fast."""
 
     def make(source: BodySource) -> Floats:
-        staged, known, count = source.clip.staged, source.known, source.labels.frames
+        staged, known, count = source.staged.staged, source.known, source.labels.frames
         t = np.arange(count, dtype=float)
         t[known:] = known - 1 + factor * (t[known:] - (known - 1))
         rows = np.round(t * FINE).astype(int)
         fps = staged.fps * FINE
         fine = simulate(staged.scene, seconds=(rows[-1] + 1) / fps, fps=fps, seed=staged.seed)
-        motion = replace(source.clip.motion, poses=fine.poses[rows], present=fine.present[rows])
+        motion = replace(source.staged.motion, poses=fine.poses[rows], present=fine.present[rows])
         return source.filmed(motion)
 
     return make
@@ -158,4 +166,13 @@ BODY_CONTROLS: dict[str, BodyControl] = {
     "recolour": BodyControl(_recolour, _bands((0, 2), (0, 2), (0, 60))),
     "time x0.7": BodyControl(_time_scaled(0.7), {}),
     "time x1.3": BodyControl(_time_scaled(1.3), {}),
+}
+# Those that need no filming, with their bands on clips of the foreign world.
+FOREIGN_BANDS: dict[str, Bands] = {
+    "simulator": {"foreign-balls": (97, 100), "foreign-bodies": (80, 100)},
+    "h264 crf 23": {"foreign-balls": (95, 100), "foreign-bodies": (75, 100)},
+    "blur + noise": {"foreign-balls": (95, 100), "foreign-bodies": (70, 100)},
+    "static": {"foreign-balls": (0, 45), "foreign-bodies": (0, 45)},
+    "shuffled": {},
+    "blank": {"foreign-balls": (0, 1), "foreign-bodies": (0, 1)},
 }

@@ -107,24 +107,55 @@ def label_bodies(clip: ObjectClip, check: Callable[[], None] = lambda: None) -> 
         )
     size = truth.shape[2], truth.shape[1]
     static = bool(np.allclose(clip.c2w, clip.c2w[:1]) and np.allclose(clip.fov_deg, clip.fov_deg[:1]))
-    background = _filmed(motion, ~movable, clip, size, 1 if static else len(truth), check)[0]
-    alone = instance if movable.all() else _filmed(motion, movable, clip, size, len(truth), check)[1]
+    return looks_of(
+        family=staged.family,
+        seed=staged.seed,
+        split=staged.split,
+        fps=float(staged.fps),
+        truth=truth,
+        background=_filmed(motion, ~movable, clip, size, 1 if static else len(truth), check)[0],
+        instance=instance,
+        alone=instance if movable.all() else _filmed(motion, movable, clip, size, len(truth), check)[1],
+        groups=groups,
+        movable=movable,
+        static=static,
+    )
+
+
+def looks_of(
+    *,
+    family: str,
+    seed: int,
+    split: str,
+    fps: float,
+    truth: Floats,
+    background: Floats,
+    instance: Ints,
+    alone: Ints,
+    groups: list[Ints],
+    movable: Bools,
+    static: bool,
+) -> BodiesLabels:
+    """Labels of any clip whose pixels are known by body: instance [T, H, W] is 1 + a body's number, 0 elsewhere.
+
+    alone: the same with nothing fixed in front. groups: numbers of the bodies of each look; movable [N].
+    """
     masks = [opencv.opened(np.isin(instance, 1 + group), 3) for group in groups]
     shades = [shades_of(truth, mask) for mask in masks]
     every = np.isin(instance, 1 + np.flatnonzero(movable))
     looks: list[Labels] = []
     for i, group in enumerate(groups):
-        whole = opencv.opened(np.isin(alone, 1 + group), 3)  # with nothing fixed in front
+        whole = opencv.opened(np.isin(alone, 1 + group), 3)
         at = places(whole)
         edge = whole[:, [0, -1]].any((1, 2)) | whole[:, :, [0, -1]].any((1, 2))
         others = [s for k, s in enumerate(shades) if k != i]
         area = np.maximum(at.area, 1.0)
         looks.append(
             Labels(
-                family=staged.family,
-                seed=staged.seed,
-                split=staged.split,
-                fps=float(staged.fps),
+                family=family,
+                seed=seed,
+                split=split,
+                fps=fps,
                 truth=truth,
                 background=background,
                 center=at.center,
@@ -142,14 +173,8 @@ def label_bodies(clip: ObjectClip, check: Callable[[], None] = lambda: None) -> 
             )
         )
     order = sorted(range(len(looks)), key=lambda i: -_path(looks[i].center))
-    return BodiesLabels(
-        staged.family,
-        staged.seed,
-        staged.split,
-        float(staged.fps),
-        tuple(looks[i] for i in order),
-        tuple(len(groups[i]) for i in order),
-    )
+    ordered, count = tuple(looks[i] for i in order), tuple(len(groups[i]) for i in order)
+    return BodiesLabels(family, seed, split, fps, ordered, count)
 
 
 def _path(center: Floats) -> float:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     LoadPreview = Callable[[str | None, list[str] | None, int, bool], tuple[PreviewModel, list[PreviewModel]]]
 
 SUITES = ("permanence", "physics", "coherence", "obedience", "speed")
-BODIES = "bodies"  # the three scores of bodies of any shape
+BODIES, FOREIGN = "bodies", "foreign"  # bodies of any shape; clips of another engine and renderer
 PREVIEW = "preview"  # on its own: it compares models with each other
 COUNT, CONTROLS_COUNT, PREVIEW_PAIRS = 200, 24, 128
 
@@ -46,10 +46,10 @@ def parser() -> argparse.ArgumentParser:
     )
     suites = (
         f"of {', '.join(SUITES)} (default: all; obedience where the model takes controls); {BODIES}: A, B and C of "
-        f"bodies of any shape, named beside others or alone; or {PREVIEW}, alone: how well "
-        "students predict the renders of --model at 50 steps"
+        f"bodies of any shape; {FOREIGN}: clips of another engine and renderer (extra: vdit[foreign]); or "
+        f"{PREVIEW}, alone: how well students predict the renders of --model at 50 steps"
     )
-    add("--suite", nargs="+", choices=(*SUITES, BODIES, PREVIEW), metavar="SUITE", help=suites)
+    add("--suite", nargs="+", choices=(*SUITES, BODIES, FOREIGN, PREVIEW), metavar="SUITE", help=suites)
     splits = f"of {', '.join(SPLITS)}; all: test and those out of distribution (default: test)"
     add("--splits", nargs="+", choices=(*SPLITS, "all"), metavar="SPLIT", default=["test"], help=splits)
     add("--known", type=int, help="first frames given to the model, 4k+1 (default: 5; preview 1, or 0: words alone)")
@@ -136,6 +136,7 @@ def _preview(a: argparse.Namespace, load: LoadPreview | None) -> int:
 def _run(a: argparse.Namespace, load: Load | None) -> int:
     from . import measure
     from .bodies import BODY_SUITES
+    from .foreign import FOREIGN_SUITES
     from .report import table
     from .runner import Plan
     from .selection import Format
@@ -146,8 +147,9 @@ def _run(a: argparse.Namespace, load: Load | None) -> int:
         raise ValueError(
             "this model takes neither camera, depth nor flow, so obedience cannot be measured: leave it out of --suite"
         )
+    parts: dict[str, tuple[str, ...]] = {BODIES: tuple(BODY_SUITES), FOREIGN: tuple(FOREIGN_SUITES)}
     named = [s for s in a.suite or SUITES if s != "speed" and (a.suite or obeys or s != "obedience")]
-    suites = tuple(part for s in named for part in (BODY_SUITES if s == BODIES else (s,)))
+    suites = tuple(part for s in named for part in parts.get(s, (s,)))
     form = Format(a.width, a.height, known=5 if a.known is None else a.known, frames=a.frames)
     plan = Plan(a.seed, a.count or (CONTROLS_COUNT if a.controls or a.calibrate else COUNT), suites, a.splits, form)
     out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"

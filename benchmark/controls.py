@@ -19,7 +19,7 @@ from ..world.families.scene import BALL_COLORS
 from ..world.families.simulate import Motion, simulate
 from ..world.video import read_video, write_h264
 from . import opencv
-from .body_controls import BODY_CONTROLS, BodySource
+from .body_controls import BODY_CONTROLS, FOREIGN_BANDS, BodySource
 from .labels import Labels
 from .permanence import occlusion
 from .physics import impacts
@@ -223,9 +223,12 @@ def control_video(name: str) -> MakeVideo:
     return make
 
 
-def control_videos(roundtrip: Roundtrip | None = None, bodies: bool = False) -> dict[str, MakeVideo]:
-    """Every control of clips of balls, or of bodies, and the codec's round trip where there is a codec."""
-    videos = {name: control_video(name) for name in (BODY_CONTROLS if bodies else CONTROLS)}
+NAMES = {"balls": tuple(CONTROLS), "bodies": tuple(BODY_CONTROLS), "foreign": tuple(FOREIGN_BANDS)}  # of controls
+
+
+def control_videos(roundtrip: Roundtrip | None = None, kind: str = "balls") -> dict[str, MakeVideo]:
+    """Every control of clips of a kind of NAMES, and the codec's round trip where there is a codec."""
+    videos = {name: control_video(name) for name in NAMES[kind]}
     if roundtrip is not None:
         videos[CODEC] = lambda source: roundtrip(source.clip.rgb)
     return videos

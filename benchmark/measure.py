@@ -18,6 +18,7 @@ from .coherence import background_terms
 from .contestant import Contestant, Predictor
 from .controls import CODEC, FAITHFUL, AnySource, MakeVideo, Roundtrip, Source, control_video, control_videos
 from .files import write_bytes, write_json
+from .foreign import FOREIGN_SUITES
 from .labels import Labels
 from .report import Report, out_of_band, summary, table
 from .runner import Check, ClipResult, OnDone, Plan, noise_seed, run
@@ -51,11 +52,11 @@ def check_controls(
     drawn: dict[str, Any] = {}
     facts: dict[str, Any] = {}
     asked = [s for s in plan.suites if s in ALL_SCORED]
-    for folder, bodies in (("controls", False), ("body-controls", True)):
-        suites = tuple(s for s in asked if (s in BODY_SUITES) == bodies)
-        if not suites and (bodies or asked):
+    for kind, folder in (("balls", "controls"), ("bodies", "body-controls"), ("foreign", "foreign-controls")):
+        suites = tuple(s for s in asked if _kind(s) == kind)
+        if not suites and (kind != "balls" or asked):
             continue
-        videos, where = control_videos(roundtrip, bodies), out / folder if out else None
+        videos, where = control_videos(roundtrip, kind), out / folder if out else None
         found = run(replace(plan, suites=suites), videos, where, keep=(), settings=settings, on_done=on_done)
         results += found.results
         drawn |= found.drawn
@@ -64,6 +65,10 @@ def check_controls(
     report |= {"plan": facts["plan"], "settings": facts["settings"], "drawn": drawn}
     report["out_of_band"] = out_of_band(report.get("scores", {}))
     return report
+
+
+def _kind(suite: str) -> str:
+    return "bodies" if suite in BODY_SUITES else "foreign" if suite in FOREIGN_SUITES else "balls"
 
 
 def measure(

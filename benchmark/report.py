@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
 from ..world.families.scene import OUT_OF_DISTRIBUTION
-from .body_controls import BODY_CONTROLS
+from .body_controls import BODY_CONTROLS, FOREIGN_BANDS
 from .body_controls import GOOD as BODIES_GOOD
 from .controls import CODEC, CONTROLS, GOOD
 from .obedience import MEASURES
@@ -109,7 +109,7 @@ def summary(results: Sequence[ClipResult]) -> Report:
         ),
         share,
     )
-    passing = [r for r in scored if not r["suite"].endswith("coherence")]
+    passing = [r for r in scored if not r["suite"].endswith("coherence")]  # A, B: pass or fail; F: against a line
     failed = _grouped(
         (((r["who"], r["suite"], c["name"]), not c["ok"]) for r in passing for c in r.get("checks", [])),
         lambda fails: round(sum(fails) / len(fails), 4),
@@ -127,7 +127,7 @@ def out_of_band(scores: Scores) -> list[str]:
     lines: list[str] = []
     bands = {name: c.bands for name, c in CONTROLS.items()} | {CODEC: GOOD | BODIES_GOOD}
     for name, control in BODY_CONTROLS.items():
-        bands[name] = bands.get(name, {}) | control.bands
+        bands[name] = bands.get(name, {}) | control.bands | FOREIGN_BANDS.get(name, {})
     for who, suites in scores.items():
         for key, (least, most) in bands.get(who, {}).items():
             suite, _, family = key.partition("/")

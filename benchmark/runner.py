@@ -20,6 +20,7 @@ from .body_controls import BodySource
 from .body_labels import BodiesLabels
 from .controls import AnySource, MakeVideo, Source
 from .files import claim, read_json, write_json, write_video
+from .foreign import ForeignClip
 from .labels import Labels
 from .obedience import obedience
 from .scores import ALL_SUITES, score
@@ -159,7 +160,7 @@ def run(
 def _source(taken: Taken, known: int, rng: np.random.Generator) -> AnySource:
     clip, labels = taken
     if isinstance(labels, BodiesLabels):
-        assert isinstance(clip, ObjectClip)
+        assert isinstance(clip, (ObjectClip, ForeignClip))
         return BodySource(clip, labels, known, rng)
     assert isinstance(clip, Clip)
     return Source(clip, labels, known, rng)

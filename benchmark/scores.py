@@ -22,6 +22,7 @@ from . import coherence, obedience, permanence, physics
 from .bodies import BODY_SUITES, BodySuite
 from .body_labels import BodiesLabels
 from .checks import Score, Suite
+from .foreign import FOREIGN_SUITES
 from .labels import Labels
 from .tracking import Video, track_ball, validated_frames
 
@@ -32,8 +33,9 @@ SUITES = {
     "obedience": obedience.SUITE,
 }
 SCORED = tuple(name for name, suite in SUITES.items() if suite.score)
-ALL_SUITES: dict[str, Suite | BodySuite] = {**SUITES, **BODY_SUITES}
-ALL_SCORED = (*SCORED, *BODY_SUITES)
+OF_LOOKS = {**BODY_SUITES, **FOREIGN_SUITES}  # suites of clips whose labels are BodiesLabels
+ALL_SUITES: dict[str, Suite | BodySuite] = {**SUITES, **OF_LOOKS}
+ALL_SCORED = (*SCORED, *OF_LOOKS)
 
 
 def score(
@@ -45,12 +47,12 @@ def score(
     """
     if suite not in ALL_SCORED:
         raise ValueError(f"suite {suite!r} is unknown; choose one of {', '.join(ALL_SCORED)}")
-    if isinstance(labels, BodiesLabels) != (suite in BODY_SUITES):
+    if isinstance(labels, BodiesLabels) != (suite in OF_LOOKS):
         raise ValueError(f"suite {suite!r} does not judge this clip ({labels.family}): it is of another kind")
     if not 1 <= known < labels.frames:
         raise ValueError(f"{known} known frames of {labels.frames}; expected 1 to {labels.frames - 1}")
     reason = (
-        BODY_SUITES[suite].unsuitable(labels, known)
+        OF_LOOKS[suite].unsuitable(labels, known)
         if isinstance(labels, BodiesLabels)
         else SUITES[suite].unsuitable(labels, known)
     )
@@ -59,7 +61,7 @@ def score(
     check()
     frames = validated_frames(frames, labels)
     if isinstance(labels, BodiesLabels):
-        return BODY_SUITES[suite].score(frames, labels, known, check)
+        return OF_LOOKS[suite].score(frames, labels, known, check)
     judge = SUITES[suite].score
     assert judge is not None, "suites without a score are not of ALL_SCORED"
     track = track_ball(frames, labels, check)

@@ -17,6 +17,7 @@ from ..world.families.simulate import Motion, simulate
 from .bodies import BODY_SUITES
 from .body_labels import BodiesLabels, label_bodies
 from .coherence import RULES as COHERENCE
+from .foreign import FOREIGN_SUITES, ForeignClip, foreign_clip
 from .labels import Labels, label
 from .scores import ALL_SUITES, SUITES
 from .tracking import background_distance
@@ -112,7 +113,7 @@ def _unsuitable_motion(scene: Scene, motion: Motion, suite: str, form: Format) -
     return None
 
 
-Taken = tuple[Clip, Labels] | tuple[ObjectClip, BodiesLabels]
+Taken = tuple[Clip, Labels] | tuple[ObjectClip | ForeignClip, BodiesLabels]
 
 
 def draw(
@@ -148,6 +149,12 @@ def take(
     form = form or Format()
     if suite in BODY_SUITES:
         return _take_bodies(suite, family, split, seed, form, check)
+    if suite in FOREIGN_SUITES:
+        if split != "test":
+            raise ValueError(f"the foreign world is for test only; split {split!r} has no clips of it")
+        size = {"width": form.width, "height": form.height, "frames": form.frames_of(suite)}
+        clip, labels = foreign_clip(seed, family, **size, fps=form.fps, check=check)
+        return FOREIGN_SUITES[suite].unsuitable(labels, form.known) or (clip, labels)
     scene = sample_scene(seed, family, split=split, frames=form.frames_of(suite), fps=form.fps)
     if reason := _unsuitable_motion(scene, simulate(scene, check), suite, form):
         return reason
