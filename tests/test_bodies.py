@@ -196,6 +196,10 @@ def test_the_training_goes_on_where_it_stopped_and_is_scored_by_shape(starts, tm
     assert len(ends) == 2 and {"iou", "ap50", "recall", "iou_single"} <= ends[-1].keys()
     assert any(name.startswith("iou_") and name[4:] in SHAPES for name in ends[-1])
     model, facts = trained_perception(tmp_path / "run")
+    begun = task._PerceptionTask(replace(recipe, out=tmp_path / "other", start_from=tmp_path / "run"), SMALL)
+    assert all(torch.equal(p, after["average"][name]) and p.requires_grad for name, p in begun.model.named_parameters())
+    with pytest.raises(FileNotFoundError, match="vdit train perception"):
+        task._PerceptionTask(replace(recipe, start_from=tmp_path / "nowhere"), SMALL)
     assert facts["steps"] == after["step"] and model.perceive(torch.rand(1, 64, 64, 3)).masks.shape[1:] == (64, 64)
 
 

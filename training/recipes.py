@@ -162,6 +162,9 @@ class PerceptionRecipe(Recipe):
     peak: float = learning_rate(1e-3)
     device: str = option("cpu", "where products are computed: cpu, cuda, cuda:1", unit="device")
     seed: int = random_seed()
+    start_from: Path | None = option(
+        None, "a perception's run, from here or elsewhere, whose weights this one begins with"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from ...model.perception import BodyPerception, PerceptionConfig
 from ...model.precision import has_bfloat16
 from ..data.body_batches import BodyBatches
+from ..finished_runs import trained_perception
 from ..learning_rate import cosine
 from ..recipes import PerceptionRecipe
 from ..run import Run
@@ -33,7 +34,8 @@ class _PerceptionTask(Task):
         self.starts = BodyBatches(recipe.bodies, photographs)
         self.held_out = BodyBatches(recipe.held_out, None).held_out(HELD_OUT)
         torch.manual_seed(recipe.seed)
-        self.model = BodyPerception(config).to(self.device)
+        begun = None if recipe.start_from is None else trained_perception(recipe.start_from)[0]
+        self.model = (begun or BodyPerception(config)).to(self.device).train().requires_grad_(True)
         params = dict(self.model.named_parameters())
         optimizer = torch.optim.AdamW(params.values(), lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.02)
         self.trained = TrainedWeights.averaging(params, [optimizer], AVERAGED)
