@@ -404,3 +404,9 @@ def test_a_form_that_only_comfyui_reads_is_named_with_the_node_that_loads_it(for
 def test_int8_whose_rows_are_rotated_is_named(tiny, tmp_path):
     path = make.int8_scaled(tmp_path / "m.safetensors", tiny, rotated=True)
     refused(path, path, "rotated (int8 convrot)", "VDiT From Model")
+
+
+@pytest.mark.parametrize("name", ["student.pt", "student.safetensors"])
+def test_a_pickle_is_named_with_what_opens_it_whatever_its_name(name, tiny, tmp_path):
+    torch.save({"generator_ema": tiny}, tmp_path / name)
+    refused(tmp_path / name, name, "pickle file", ".safetensors", "Load Diffusion Model", "VDiT From Model")

@@ -43,7 +43,8 @@ def check_start(path: Path) -> None:
     if start.startswith(PICKLES) and start[8:9] != b"{":  # a safetensors header may be 640 bytes long: 80 02 00 ...
         raise CheckpointError(
             f"{path}: this is a pickle file (.pt, .pth, .ckpt), which can run code when read, so it is not opened; "
-            "get the same weights as .safetensors"
+            "get the same weights as .safetensors, or load it with ComfyUI's Load Diffusion Model, which reads nothing "
+            "but tensors, and VDiT From Model behind it"
         )
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(
