@@ -1,5 +1,6 @@
 """Videos that are made block by block: what they equal, when they are seen, and who is refused."""
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ from vdit.pipeline.previews import FormingBlocks
 from vdit.pipeline.takes import FormingTakes
 from vdit.pipeline.values import ClipSpec
 from vdit.sampling import noise_from_seed, schedule
-from vdit.sampling.rollout import blocks_of
+from vdit.sampling.rollout import blocks_of, rollout
 
 from runs import encoded, latent_of, run, take
 
@@ -208,6 +209,24 @@ def test_a_bundled_student_refuses_an_end_picture_when_causal():
     model = student()
     with pytest.raises(ValueError, match="end_image lies in the future of every block"):
         run(model, encoded(model, "a red ball", start=picture(), end=picture()), frames=33, seed=1, **SIZE)
+
+
+def test_a_rollout_may_go_on_for_ever():
+    """As live play has it: what a block is conditioned on is known only when it is begun."""
+    asked = []
+
+    def denoise(x, sigma, *, block):
+        asked.append((block, float(sigma.max())))
+        return torch.zeros_like(x)
+
+    endless = (range(i, i + 1) for i in itertools.count())
+    rolled = rollout(
+        denoise, endless, lambda block: torch.full((1, 1, 1, 2, 2), float(block.start)), [1.0, 0.0], "euler"
+    )
+    first, _ = next(rolled)
+    assert first == range(0, 1) and asked == [(first, 1.0)]
+    second, y = next(rolled)
+    assert asked[1:] == [(first, 0.0), (second, 1.0)] and float(y.mean()) == 1.0
 
 
 TOLD = {
