@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-
 _IN_PLACE = (torch.Tensor.div_, torch.Tensor.mul_)
 
 
