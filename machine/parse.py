@@ -7,12 +7,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn, cast
 
 Kinds = type | tuple[type, ...]
 
-_TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
-_OPENING = re.compile(r"[\[{,]")
+_TEXT_OR_OPENING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{,]')
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F]"
 _HALF = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")  # of a pair of UTF-16, written as escapes
 _WORDS: dict[type, str] = {
@@ -49,7 +49,7 @@ def json_value(content: str | bytes, bounds: Bounds = BODY, nan_is_null: bool = 
     if len(content) > bounds.megabytes * 1e6:
         raise Unreadable(f"has {len(content) / 1e6:,.1f} MB; at most {bounds.megabytes:g} are read")
     text = (content if isinstance(content, str) else _decoded(content)).removeprefix("\ufeff")
-    if len(text) > bounds.values and len(_OPENING.findall(_TEXTS.sub("", text))) > bounds.values:
+    if len(text) > bounds.values and _opens_more_than(bounds.values, text):
         raise Unreadable(f"holds more than {bounds.values:,} values")
 
     def refuse(token: str, found: str) -> NoReturn:
@@ -85,6 +85,12 @@ def json_value(content: str | bytes, bounds: Bounds = BODY, nan_is_null: bool = 
     if _has_halves(text) or _too_deep(value, bounds):  # both are seldom, and cost little where there is no such thing
         _name_place(value, bounds)
     return cast(object, value)
+
+
+def _opens_more_than(most: int, text: str) -> bool:
+    """Whether a text has more values than that; found one by one, as copies of a large text would fill the memory."""
+    openings = (found for found in _TEXT_OR_OPENING.finditer(text) if text[found.start()] != '"')
+    return next(islice(openings, most, None), None) is not None
 
 
 def _decoded(content: bytes) -> str:
