@@ -65,11 +65,12 @@ def camera_render(
     path: CameraPath,
     spec: RenderSpec,
     on_frame: Callable[[int, Tensor], None] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Render:
     """pictures [1 or T, H, W, 3] as the camera of the path sees them, the first pose being where they were taken.
 
-    on_frame is given each frame's number and colours, and may raise to cancel. Raises ControlError and PictureError for
-    lengths, shapes and sizes that do not fit, before the work begins.
+    on_frame is given each frame's number and colours; check is called between its parts, and may raise to cancel.
+    Raises ControlError and PictureError for lengths, shapes and sizes that do not fit, before the work begins.
     """
     pictures, remarks = as_pictures(pictures, "images")
     frames = frames_of(len(pictures), depth, path, spec)
@@ -97,7 +98,7 @@ def camera_render(
             inverse = fitted_depth(depth.inverse[one], pictures.shape[2], pictures.shape[1], width, height)
             metres = 1 / (inverse * (1 / near - 1 / far) + 1 / far)
             surface = surfels(metres, focal, spec.edge)
-        seen = seen_from(surface, w2c[t], focal * float(zoom[t]))
+        seen = seen_from(surface, w2c[t], focal * float(zoom[t]), check)
         hole = _grown(~seen.visible, spec.grow)
         holes[t] = hole
         images[t] = _filled(colors_at(surface, picture, seen), hole, spec.fill or TARGETS[spec.target].fill)

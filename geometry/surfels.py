@@ -8,6 +8,7 @@ over what the first camera did not see. Positions are in pixels with centres at 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -84,8 +85,11 @@ def _differences(values: Tensor) -> tuple[Tensor, Tensor]:
     return before, after
 
 
-def seen_from(surface: Surfels, w2c: Tensor, focal: float) -> Seen:
-    """What a camera w2c [4, 4] (from the first camera's axes to its own) with a focal length in pixels sees."""
+def seen_from(surface: Surfels, w2c: Tensor, focal: float, check: Callable[[], None] | None = None) -> Seen:
+    """What a camera w2c [4, 4] (from the first camera's axes to its own) with a focal length in pixels sees.
+
+    check is called every few milliseconds, and may raise to cancel.
+    """
     height, width = surface.inverse.shape
     to_view = _to_view(surface.focal, focal, w2c, width, height)
     squares = _squares(surface, torch.arange(height * width), to_view)
@@ -98,6 +102,8 @@ def seen_from(surface: Surfels, w2c: Tensor, focal: float) -> Seen:
         here = (fine & ~done).nonzero()[:, 0]
         done |= fine
         for start in range(0, len(here), CHUNK):
+            if check is not None:
+                check()
             _draw(_squares(surface, here[start : start + CHUNK], to_view), surface, nearest, density)
     nearest = nearest[:-1]
     visible = (nearest < torch.iinfo(torch.int64).max).view(height, width)

@@ -119,10 +119,9 @@ class VDiTCameraRender(io.ComfyNode):
         shows = MovingPicture(total, progress(total))
 
         def on_frame(t: int, image: Tensor) -> None:
-            check_interrupted()
             shows(Rendered(t, image.numpy()))
 
-        made = camera_render(images, depth, camera, spec, on_frame)
+        made = camera_render(images, depth, camera, spec, on_frame, check_interrupted)
         messages = shows.saved(SHOWN_FPS) | (shown("VDiT Camera Render", made.remarks) or {})
         path = camera.resampled(len(made.images)).relative()
         return io.NodeOutput(made.images, made.mask(made_for), path, "\n".join(made.remarks), ui=messages)

@@ -32,7 +32,8 @@ def small(path: Path, models: Path) -> dict[str, dict]:
     """{node type: {widget: value}} that makes a run short; writes tiny files for those that the workflow names."""
     if path in WAN:
         provide(path, models)
-        shorter = {} if "depth" in path.stem else {"seconds": 0.5}
+        fixed = "depth" in path.stem or "render" in path.stem  # as long as their control
+        shorter = {} if fixed else {"seconds": 0.5}
         node = "VDiTDistillPreview" if path.stem == "causal-preview" else "VDiTSample"
         return {node: {name.removeprefix("Sample."): value for name, value in small_run(path).items()} | shorter}
     if path == BENCHMARK:

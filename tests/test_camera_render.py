@@ -292,16 +292,18 @@ def test_a_run_ends_where_it_is_cancelled():
     class Cancelled(Exception):
         pass
 
-    done = []
+    done, asked = [], []
 
-    def on_frame(t, image):
-        done.append(t)
-        if t == 1:
+    def check():
+        asked.append(len(done))
+        if len(done) == 1:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        camera_render(torch.rand(1, HEIGHT, WIDTH, 3), FLAT, still(), RenderSpec(**ANY), on_frame)
-    assert done == [0, 1]
+        camera_render(
+            torch.rand(1, HEIGHT, WIDTH, 3), FLAT, still(), RenderSpec(**ANY), lambda t, image: done.append(t), check
+        )
+    assert done == [0] and asked[-2:] == [0, 1], "within a frame too"
 
 
 # --- the node
