@@ -24,6 +24,7 @@ SECONDS = 2.0  # after the known frames, at which the pixels of bodies are compa
 LINES = {"foreign-fall": 0.92, "foreign-roll": 0.90, "foreign-throw": 0.80}  # shares of frames that are asked for
 OVERLAP = 0.6  # asked of bodies
 LEAST_JUDGED = 0.35  # share of frames after the known ones in which a thing is in the picture
+AREA = (0.4, 2.5)  # of its true area, that a ball must have to be found
 CLEAR = 0.8  # of the truth's own pixels that are found
 STILL = 0.5  # more than this a video that stands still may not score: such clips are left out
 
@@ -119,7 +120,8 @@ def _balls(masks: list[Bools], labels: BodiesLabels, known: int) -> Score:
     for i, at in enumerate(found):
         now, true = judged(labels, i, known), labels.places[i]
         error = np.nan_to_num(np.linalg.norm(at.center - true.center, axis=1), nan=np.inf)
-        shares.append(float((error <= np.sqrt(true.area / np.pi))[now].mean()))
+        like = (at.area >= AREA[0] * true.area) & (at.area <= AREA[1] * true.area)  # a picture all grey is no ball
+        shares.append(float((like & (error <= np.sqrt(true.area / np.pi)))[now].mean()))
     value = min(shares)
     return Score("foreign-balls", value, (at_least("within a radius", value, LINES[labels.family]),), _track(found[0]))
 
