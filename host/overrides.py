@@ -110,10 +110,15 @@ def parsed(text: str, spec: list | tuple, change: str) -> object:
 
 def copied_to_input(text: str, change: str) -> str:
     """A file from anywhere, copied into the input folder as an upload would be -> its name."""
-    path = Path(text).expanduser()
-    if not path.is_file():
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        there = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, ~ without a home, a null character
+        there = False
+    if not there:
         raise WorkflowError(
-            f"--set {change!r}: there is no file {path.absolute()}, and none of that name in "
+            f"--set {change!r}: there is no file {str(path.absolute()):.300}, and none of that name in "
             f"{folders.directory('input')}"
         )
     import filecmp

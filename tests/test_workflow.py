@@ -217,6 +217,7 @@ def test_set_finds_a_node_by_title_id_or_type(change, name, value):
         ("Soft.seed=1.5", "no whole number"),
         ("Soft.radius=big", "no number"),
         ("1.image=../c.png", "there is no file"),
+        ("1.image=" + "a" * 5000, "there is no file"),
     ],
 )
 def test_set_refuses_what_it_cannot_do(change, words):
