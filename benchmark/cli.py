@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 SUITES = ("permanence", "physics", "coherence", "obedience", "speed")
 BODIES, FOREIGN = "bodies", "foreign"  # bodies of any shape; clips of another engine and renderer
+EXPORTED = ("permanence", "physics", "coherence")  # judged by videos alone
 PREVIEW = "preview"  # on its own: it compares models with each other
 COUNT, CONTROLS_COUNT, PREVIEW_PAIRS = 200, 24, 128
+
+
+def _frames(text: str) -> int | Path:
+    """A number of frames, or a folder of videos to score."""
+    return int(text) if text.isdecimal() else Path(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,10 +68,21 @@ def parser() -> argparse.ArgumentParser:
     add("--whole", action="store_true", help="make 10-s clips in one piece, not by extending 5-s ones")
     add("--width", type=int, default=128, help="pixels (default: 128)")
     add("--height", type=int, default=128, help="pixels (default: 128)")
-    add("--frames", type=int, help="frames of the clips for A, B and E, 4k+1 (default: 41)")
+    frames = (
+        "a number: frames of the clips for A, B and E, 4k+1 (default: 41). A folder: score what another program made "
+        "of exported clips, a video or a folder of pictures for each, matched by names.json ({file: clip}), else by "
+        "the clip's name in the file's, else by the first frame"
+    )
+    add("--frames", type=_frames, metavar="N|DIR", help=frames)
     controls = "score the benchmark's own controls in place of a model; status 1 if one leaves its band"
     add("--controls", action="store_true", help=controls)
     add("--calibrate", action="store_true", help="print what C's background terms measure on faithful videos")
+    export = "write the clips for another program: start pictures and words, with a manifest; --known is 1 if left out"
+    add("--export", type=Path, metavar="DIR", help=export)
+    manifest = "of --frames DIR: the exported folder (default: DIR itself or the folder around it)"
+    add("--manifest", type=Path, metavar="DIR", help=manifest)
+    add("--name", help="of --frames DIR: what the system is called in reports (default: the folder's name)")
+    add("--rate", type=float, metavar="FPS", help="of --frames DIR: frames a second, whatever the files' headers say")
     add("--out", type=Path, metavar="DIR", help="default: output/benchmark-SEED, -controls appended for those")
     return p
 
@@ -78,6 +95,9 @@ def main(argv: list[str] | None = None, load: Load | None = None, load_preview: 
     a.splits = tuple(dict.fromkeys(split for name in a.splits for split in every.get(name, (name,))))
     if a.width % 2 or a.height % 2 or min(a.width, a.height) < 32:
         p.error(f"size {a.width}x{a.height}: both sides must be even and at least 32 pixels")
+    made = isinstance(a.frames, Path)
+    if reason := _misplaced(a, made):
+        p.error(reason)
     preview = bool(a.suite) and PREVIEW in a.suite
     if preview and (len(a.suite) > 1 or a.controls or a.calibrate or len(a.splits) > 1):
         p.error(f"--suite {PREVIEW} compares models with each other: run it alone, on one split")
@@ -89,10 +109,41 @@ def main(argv: list[str] | None = None, load: Load | None = None, load_preview: 
 
     try:
         with torch.inference_mode():  # as nodes run
+            if a.export or made:
+                return _export(a) if a.export else _score_made(a)
             return _preview(a, load_preview) if preview else _run(a, load)
     except ValueError as reason:
         print(f"vdit benchmark: {reason}", file=sys.stderr)
         return 1
+
+
+def _misplaced(a: argparse.Namespace, made: bool) -> str | None:
+    """Why options do not go together, or None."""
+    others = {
+        "--model": a.model,
+        "--students": a.students,
+        "--no-drafts": a.no_drafts,
+        "--ended": a.ended,
+        "--steps": a.steps,
+        "--guidance": a.guidance,
+        "--whole": a.whole,
+        "--controls": a.controls,
+        "--calibrate": a.calibrate,
+    }
+    foreign = [name for name, value in others.items() if value]
+    if (a.export or made) and foreign:
+        return f"{', '.join(foreign)}: no model of this pack is run by --export or --frames DIR; leave it out"
+    if a.export and (made or a.out):
+        return "--export DIR writes the clips to that folder; leave out " + ("--frames DIR" if made else "--out")
+    if a.export and set(a.suite or ()) & {"obedience", "speed", PREVIEW}:
+        return (
+            f"--export is for {', '.join((*EXPORTED, BODIES, FOREIGN))}: no other suite can be judged by videos alone"
+        )
+    if made and (a.suite or a.count is not None or a.known is not None or a.seed):
+        return "--frames DIR scores the clips of the manifest; leave out --suite, --count, --known and --seed"
+    if not made and (a.manifest or a.name or a.rate is not None):
+        return "--manifest, --name and --rate go with --frames DIR, a folder of videos"
+    return None if a.rate is None or 0 < a.rate < float("inf") else f"--rate is {a.rate:g}; expected above 0"
 
 
 @contextmanager
@@ -133,10 +184,58 @@ def _preview(a: argparse.Namespace, load: LoadPreview | None) -> int:
     return 0
 
 
-def _run(a: argparse.Namespace, load: Load | None) -> int:
-    from . import measure
+def _suites(named: Sequence[str]) -> tuple[str, ...]:
     from .bodies import BODY_SUITES
     from .foreign import FOREIGN_SUITES
+
+    parts: dict[str, tuple[str, ...]] = {BODIES: tuple(BODY_SUITES), FOREIGN: tuple(FOREIGN_SUITES)}
+    return tuple(part for s in named for part in parts.get(s, (s,)))
+
+
+def _export(a: argparse.Namespace) -> int:
+    from .exchange import MANIFEST, export
+    from .runner import Plan
+    from .selection import Format
+
+    known = 1 if a.known is None else a.known
+    form = Format(a.width, a.height, known=known, frames=a.frames)
+    plan = Plan(a.seed, a.count or COUNT, _suites(a.suite or EXPORTED), a.splits, form)
+    with _progress() as on_done:
+        manifest = export(plan, a.export, on_done)
+    print(a.export / MANIFEST)
+    lengths = sorted({clip.frames for clip in manifest.clips})
+    print(
+        f"{len(manifest.clips)} clips: make of each one's pictures and words a video of "
+        f"{' or '.join(str(n) for n in lengths)} frames (manifest.json and clips.csv say which) at {form.fps:g} frames "
+        "a second, or at a whole multiple of that, and of as many seconds. Call it like the clip, in one folder. "
+        "Then:\n"
+        f"vdit benchmark --frames FOLDER --manifest {a.export}"
+    )
+    return 0
+
+
+def _score_made(a: argparse.Namespace) -> int:
+    from . import made, measure
+    from .exchange import MANIFEST, read_manifest
+    from .report import table
+
+    folder: Path = a.frames
+    beside = folder if (folder / MANIFEST).is_file() else folder.resolve().parent
+    manifest = read_manifest(a.manifest or beside)
+    found = made.find(manifest, folder, a.rate)
+    name = a.name or folder.resolve().name
+    slug = "".join(c if c.isalnum() else "-" for c in name)
+    out = a.out or Path("output") / f"benchmark-{manifest.plan.seed}-{slug}"
+    with _progress() as on_done:
+        report, results = measure.score_made(manifest, found, name, out, on_done=on_done)
+    print(table(report))
+    for path in measure.write_report(out, report, results):
+        print(path)
+    return 0
+
+
+def _run(a: argparse.Namespace, load: Load | None) -> int:
+    from . import measure
     from .report import table
     from .runner import Plan
     from .selection import Format
@@ -147,9 +246,8 @@ def _run(a: argparse.Namespace, load: Load | None) -> int:
         raise ValueError(
             "this model takes neither camera, depth nor flow, so obedience cannot be measured: leave it out of --suite"
         )
-    parts: dict[str, tuple[str, ...]] = {BODIES: tuple(BODY_SUITES), FOREIGN: tuple(FOREIGN_SUITES)}
     named = [s for s in a.suite or SUITES if s != "speed" and (a.suite or obeys or s != "obedience")]
-    suites = tuple(part for s in named for part in parts.get(s, (s,)))
+    suites = _suites(named)
     form = Format(a.width, a.height, known=5 if a.known is None else a.known, frames=a.frames)
     plan = Plan(a.seed, a.count or (CONTROLS_COUNT if a.controls or a.calibrate else COUNT), suites, a.splits, form)
     out = a.out or Path("output") / f"benchmark-{a.seed}{'-controls' if a.controls else ''}"

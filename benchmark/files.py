@@ -29,8 +29,8 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> None:
         before, now = _flat(old), _flat(facts)
         differs = sorted(k for k in {**before, **now} if before.get(k) != now.get(k))
         raise OtherRunError(
-            f"{folder} holds the results of another run (it differs in {', '.join(differs)}): name another folder with "
-            "--out, or delete this one"
+            f"{folder} holds the results of another run (it differs in {', '.join(differs)}): name another folder, or "
+            "delete this one"
         )
     write_json(path, facts)
 

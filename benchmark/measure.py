@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,19 @@ from .bodies import BODY_SUITES
 from .coherence import background_terms
 from .contestant import Contestant, Predictor
 from .controls import CODEC, FAITHFUL, AnySource, MakeVideo, Roundtrip, Source, control_video, control_videos
+from .exchange import Manifest, ManifestError
 from .files import write_bytes, write_json
 from .foreign import FOREIGN_SUITES
 from .labels import Labels
+from .made import Made, digest, frames
 from .report import Report, out_of_band, summary, table
-from .runner import Check, ClipResult, OnDone, Plan, noise_seed, run
-from .scores import ALL_SCORED
+from .runner import Check, ClipResult, OnDone, Plan, noise_seed, note_drawn, run
+from .scores import ALL_SCORED, SUITE_VERSION
 from .selection import Format, draw
 from .speed import hardware, time_clip
 from .tracking import validated_frames
 
+SAME_PICTURE = 0.01  # mean difference, 0..1, of a picture in 8 bits to itself drawn again on another machine
 BESIDE = ("simulator", "static")  # controls that are printed beside a model's scores and those of its parts
 
 
@@ -62,7 +66,7 @@ def check_controls(
         drawn |= found.drawn
         facts = {"plan": {**found.plan, "suites": asked}, "settings": found.settings}
     report = summary(results)
-    report |= {"plan": facts["plan"], "settings": facts["settings"], "drawn": drawn}
+    report |= {"suite_version": SUITE_VERSION, "plan": facts["plan"], "settings": facts["settings"], "drawn": drawn}
     report["out_of_band"] = out_of_band(report.get("scores", {}))
     return report
 
@@ -109,11 +113,55 @@ def measure(
         plan_facts = found.plan
         begin += part.clips * len(videos)
     report = summary(results)
-    report |= {"plan": {**plan_facts, "suites": list(plan.suites)}, "settings": settings, "drawn": drawn}
+    report |= {"suite_version": SUITE_VERSION, "plan": {**plan_facts, "suites": list(plan.suites)}}
+    report |= {"settings": settings, "drawn": drawn}
     report["hardware"] = hardware(contestant.device)
     if speed:
         report["speed"] = _speed(plan.seed, plan.form, contestant, check)
     return report, results
+
+
+def score_made(
+    manifest: Manifest,
+    found: Mapping[str, Made],
+    name: str,
+    out: Path,
+    *,
+    on_done: OnDone | None = None,
+    check: Check | None = None,
+) -> tuple[Report, list[ClipResult]]:
+    """Scores of what another program made of exported clips; the results stay in `out`, so that a run goes on.
+
+    Raises ManifestError where a start picture of the export is not what this version draws.
+    """
+    by_clip = {(c.family, c.split, c.seed, c.frames): c for c in manifest.clips}
+    for part in manifest.plan.parts():
+        seeds = [clip.seed for clip in manifest.of(part)]
+        note_drawn(out / "model", part, seeds, manifest.left_out.get(part.name, {}))
+
+    def read(source: AnySource) -> Floats:
+        labels = source.labels
+        clip = by_clip[labels.family, labels.split, labels.seed, labels.frames]
+        pictures = manifest.pictures_of(clip)
+        drawn = labels.truth[: source.known]
+        if pictures.shape != drawn.shape or float(np.abs(pictures - drawn).mean()) > SAME_PICTURE:
+            raise ManifestError(
+                f"{manifest.folder / clip.pictures[0]} is not what this version of VDiT draws for {clip.name}: score "
+                "with the version that exported it, or export again"
+            )
+        return frames(found[clip.name])
+
+    steps = Counter(f"every {one.step}" if one.step > 1 else "all" for one in found.values())
+    settings = {
+        "model": name,
+        "videos": digest(found),
+        "matched_by": dict(Counter(one.by for one in found.values())),
+        "frames_judged": dict(steps),
+    }
+    run_ = run(manifest.plan, {"model": read}, out / "model", settings=settings, on_done=on_done, check=check)
+    report = summary(run_.results)
+    report |= {"suite_version": SUITE_VERSION, "plan": run_.plan, "settings": settings, "drawn": run_.drawn}
+    return report, run_.results
 
 
 def only_speed(seed: int, form: Format, contestant: Contestant) -> Report:

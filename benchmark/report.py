@@ -40,6 +40,7 @@ Scores = dict[str, dict[str, dict[str, dict[str, Share]]]]  # by video, suite, s
 class Report(TypedDict, total=False):
     """report.json."""
 
+    suite_version: int  # scores.SUITE_VERSION
     scores: Scores
     failed_checks: dict[str, dict[str, dict[str, float]]]  # by video, suite (A and B) and check: share of clips
     obedience: dict[str, dict[str, Mean]]  # by video and measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -130,7 +130,7 @@ def run(
     done, total = 0, plan.clips * len(videos)
     for part in plan.parts():
         tally = Tally()
-        for seed, clip_of in _clips(out, part, plan, tally, check or (lambda: None)):
+        for seed, clip_of in clips(out, part, plan, tally, check or (lambda: None)):
             for who, video in videos.items():
                 path = _result_path(out, who, part, seed) if out else None
                 found = read_json(path) if path else None
@@ -187,11 +187,11 @@ def noise_seed(labels: Labels | BodiesLabels) -> int:
     return zlib.crc32(f"{labels.family}/{labels.split}/{labels.seed}".encode())
 
 
-def _clips(
+def clips(
     out: Path | None, part: Part, plan: Plan, tally: Tally, check: Check
 ) -> Iterator[tuple[int, Callable[[], Taken]]]:
     """Scene seeds, and clips with labels; on a second run a clip is made only when something of it is missing."""
-    path = out / "clips" / f"{part.name}.json" if out else None
+    path = _drawn_path(out, part) if out else None
     known = read_json(path) if path else None
     if known is not None:
         tally.taken = len(known["seeds"])
@@ -203,8 +203,17 @@ def _clips(
     for taken in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally, check):
         seeds.append(taken[1].seed)
         yield taken[1].seed, partial(_same, taken)
-    if path is not None:
-        write_json(path, {"seeds": seeds, "left_out": dict(tally.left_out)})
+    if out is not None:
+        note_drawn(out, part, seeds, tally.left_out)
+
+
+def _drawn_path(out: Path, part: Part) -> Path:
+    return out / "clips" / f"{part.name}.json"
+
+
+def note_drawn(out: Path, part: Part, seeds: Sequence[int], left_out: Mapping[str, int]) -> None:
+    """Keep in a run's folder which scenes were taken for a part, and why others were not: they are not drawn again."""
+    write_json(_drawn_path(out, part), {"seeds": list(seeds), "left_out": dict(left_out)})
 
 
 def _same(taken: Taken) -> Taken:

@@ -26,6 +26,9 @@ from .foreign import FOREIGN_SUITES
 from .labels import Labels
 from .tracking import Video, track_ball, validated_frames
 
+# Raised with every change of scenes, selection or rules that can change a score: reports of two versions are not
+# comparable.
+SUITE_VERSION = 1
 SUITES = {
     "permanence": permanence.SUITE,
     "physics": physics.SUITE,
