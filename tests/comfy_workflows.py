@@ -35,7 +35,12 @@ def small(path: Path, models: Path) -> dict[str, dict]:
         fixed = "depth" in path.stem or "render" in path.stem  # as long as their control
         shorter = {} if fixed else {"seconds": 0.5}
         node = "VDiTDistillPreview" if path.stem == "causal-preview" else "VDiTSample"
-        return {node: {name.removeprefix("Sample."): value for name, value in small_run(path).items()} | shorter}
+        short: dict[str, dict] = {node: shorter}
+        for name, value in small_run(path).items():
+            title, widget = name.split(".")
+            kind = node if title == "Sample" else f"VDiT{title.replace(' ', '')}"
+            short.setdefault(kind, {})[widget] = value
+        return short
     if path == BENCHMARK:
         return {"VDiTPhysicsBenchmark": {"suite": "physics", "count": 1, "steps": 1}}
     return {}

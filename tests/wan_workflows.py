@@ -27,13 +27,19 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "lingbot-camera": "lingbot-world-cam",
     "tracks-ati": "i2v-14b",
     "tracks-wanmove": "i2v-14b",
+    "physics-to-vace": "vace-1.3b",
+    "physics-to-wan-i2v": "i2v-a14b",
 }
 SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
 WIDE = SMALL | {"Sample.width": 416, "Sample.height": 240}  # the shape of what tracks are drawn on, 832x480
+SIMULATED = WIDE | {"Simulate.seconds": 0.5, "Simulate.width": 416, "Simulate.height": 240}
 
 
 def small(path: Path) -> dict[str, int]:
     """{"Title.widget": value} that makes a run of a workflow short."""
+    if path.stem.startswith("physics-to-"):
+        sized = {"Flow Control.width": 416, "Flow Control.height": 240} if "VDiTFlowControl" in path.read_text() else {}
+        return SIMULATED | sized
     return WIDE if path.stem.startswith("tracks-") else SMALL
 
 
