@@ -57,7 +57,8 @@ def shipped(core: Core, path: Path, model: str | None = None) -> tuple[dict, dic
 
 
 # A pack of stand-ins: each takes what the node in its place takes. Its mask is an ellipse in the middle, its picture
-# a depth that is nearer below, its number an angle of view in degrees; anything else is the picture that came in.
+# a depth that is nearer below, in as many frames as came in, its number an angle of view in degrees; it gives no sound;
+# anything else is the picture that came in.
 STAND_INS = f"""
 import json
 from types import SimpleNamespace
@@ -71,17 +72,20 @@ def value(kind, picture):
         return 40.0
     if kind == "CLIP_VISION_OUTPUT":
         return SimpleNamespace(penultimate_hidden_states=torch.zeros(1, 257, 256))
+    if kind == "AUDIO":
+        return None
     if picture is None or kind not in ("MASK", "IMAGE"):
         return picture
     height, width = picture.shape[1:3]
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None]
     if kind == "MASK":
         return ((x / 0.3) ** 2 + (y / 0.5) ** 2 < 1).float()[None]
-    return (y.expand(height, width) * 0.25 + 0.5)[None, ..., None].expand(-1, -1, -1, 3)
+    return (y.expand(height, width) * 0.25 + 0.5)[None, ..., None].expand(len(picture), -1, -1, 3)
 
 def stand_in(info):
     def run(self, **given):
-        picture = next((each for each in given.values() if isinstance(each, torch.Tensor) and each.ndim == 4), None)
+        pictures = [each for each in given.values() if isinstance(each, torch.Tensor) and each.ndim == 4]
+        picture = max(pictures, key=len, default=None)  # a video, where there is one
         return tuple(value(kind, picture) for kind in info["output"])
     return type(info["name"], (), {{
         "RETURN_TYPES": tuple(info["output"]), "FUNCTION": "run", "CATEGORY": "test", "run": run,

@@ -1,0 +1,71 @@
+"""The physics-to-* workflows of models that only the core samples: what its nodes are given, as 0.33 describes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from shipped import nodes_of
+from vdit.host import catalog, workflow
+from wan_workflows import VARIANT_OF, named_files
+
+pytestmark = pytest.mark.slow
+
+PACK = Path(workflow.__file__).resolve().parent.parent
+CORE_ONLY = json.loads((PACK / "tests/object_info_0_33.json").read_text("utf-8"))
+WORKFLOWS = [path for path in sorted((PACK / "workflows").glob("physics-to-*.json")) if path.stem not in VARIANT_OF]
+LTX = PACK / "workflows" / "physics-to-ltx.json"
+
+
+def converted(path):
+    """(prompt, {class: inputs}, {class: id}) by a 0.33 core's descriptions beside ours."""
+    prompt = workflow.load(path, catalog.object_infos(catalog.load_nodes()) | CORE_ONLY).prompt
+    nodes = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    return prompt, nodes, {node["class_type"]: node_id for node_id, node in prompt.items()}
+
+
+def test_all_of_them_are_shipped():
+    assert {path.stem for path in WORKFLOWS} == {"physics-to-ltx"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_core_s_nodes_get_all_that_they_ask_for_and_nothing_else(path):
+    prompt, nodes, _ = converted(path)
+    assert set(nodes) & set(CORE_ONLY)
+    for node in prompt.values():
+        if node["class_type"] not in CORE_ONLY:
+            continue
+        info = CORE_ONLY[node["class_type"]]["input"]
+        known = {**info.get("required", {}), **info.get("optional", {})}
+        assert set(info.get("required", {})) <= set(node["inputs"]), node["class_type"]
+        assert {name.split(".")[0] for name in node["inputs"]} <= set(known), node["class_type"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_file_that_a_loader_names_can_be_fetched(path):
+    for node in json.loads(path.read_text("utf-8"))["nodes"]:
+        chosen = [value for value in node.get("widgets_values", ()) if str(value).endswith(".safetensors")]
+        entries = node.get("properties", {}).get("models", [])
+        assert sorted(chosen) == sorted(entry["name"] for entry in entries), node["type"]
+    makers = tuple(f"https://huggingface.co/{maker}/" for maker in ("Comfy-Org", "Lightricks"))
+    for entry in named_files(path):
+        assert entry["url"].startswith(makers) and "/resolve/main/" in entry["url"]
+        assert entry["url"].endswith(f"/{entry['name']}")
+
+
+def test_ltx_is_guided_by_the_simulation_s_depth_at_a_size_and_length_that_it_takes():
+    prompt, nodes, ids = converted(LTX)
+    simulate, guide, empty = nodes["VDiTSimulate"], nodes["LTXVAddGuide"], nodes["EmptyLTXVLatentVideo"]
+    depth = catalog.object_infos(catalog.load_nodes())["VDiTSimulate"]["output_name"].index("depth")
+    assert guide["image"] == [ids["VDiTSimulate"], depth] and guide["frame_idx"] == 0
+    assert guide["iclora_parameters"] == [ids["GetICLoRAParameters"], 0]
+    assert nodes["GetICLoRAParameters"]["iclora_model"] == nodes["KSampler"]["model"] == [ids["LoraLoaderModelOnly"], 0]
+    assert (simulate["width"], simulate["height"]) == (empty["width"], empty["height"])
+    assert empty["width"] % 64 == empty["height"] % 64 == 0, "the IC-LoRA reads half the size, in cells of 32 pixels"
+    frames = round(simulate["seconds"] * simulate["fps"]) + 1
+    audio = nodes["LTXVEmptyLatentAudio"]
+    assert frames == empty["length"] == audio["frames_number"] and frames % 8 == 1
+    assert audio["frame_rate"] == simulate["fps"]
+    assert nodes["LTXVImgToVideoInplace"]["image"] == [ids["LoadImage"], 0]
+    (conditioning,) = nodes_of(LTX, "LTXVConditioning")
+    rate = prompt[str(conditioning["id"])]["inputs"]["frame_rate"]
+    assert rate[0] == ids["VDiTSimulate"], "the simulation says the rate"
