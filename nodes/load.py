@@ -25,7 +25,7 @@ TOKENIZERS = (".json", ".model")
 CAUSAL = (AUTO, "off", "blocks of 1", "blocks of 3")  # as in model.causal
 UNTOLD = {  # by the family; the bundled models' figures: bench/causal_student.py
     "vdit": "was trained to make all frames at once. Block by block, videos with a predicted or given motion "
-    "are as good, others are 1 to 2 dB further from the truth. Set causal to off for its own way",
+    "are as good, others are about 1 dB further from the truth. Set causal to off for its own way",
     "wan": "was not trained to make a video block by block, as far as its file says: expect it to drift, or to fall "
     "apart after a few blocks. Set causal to off for its own way",
 }

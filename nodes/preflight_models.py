@@ -170,8 +170,9 @@ def lengths(node: Wired) -> None:
         check_length("the camera path", poses, made[1].frames, "give a path with a pose for every frame")
     drawn = shot.source("tracks")
     size = [drawn.number(name) for name in ("width", "height")] if drawn is not None and drawn.kind in SIZED else []
-    if all(size) and size:  # 0: the picture's own, which is not known yet
-        check_same_shape("tracks", *(int(side or 0) for side in size), made[1].width, made[1].height)
+    width, height = (int(side or 0) for side in size) if size else (0, 0)
+    if width and height:  # 0: the picture's own, which is not known yet
+        check_same_shape("tracks", width, height, made[1].width, made[1].height)
 
 
 def room(node: Wired) -> None:
