@@ -132,20 +132,14 @@ def run(
         tally = Tally()
         for seed, clip_of in clips(out, part, plan, tally, check or (lambda: None)):
             for who, video in videos.items():
-                path = _result_path(out, who, part, seed) if out else None
+                path = result_path(out, who, part, seed) if out else None
                 found = read_json(path) if path else None
                 if found is None:
                     if check is not None:
                         check()
                     taken = clip_of()
-                    labels = taken[1]
                     frames = video(_source(taken, plan.form.known, np.random.default_rng([seed, *who.encode()])))
-                    found = _judged(part, frames, taken, plan.form.known, seed, who)
-                    if path is not None:
-                        if who in keep:
-                            write_video(path.with_suffix(".mp4"), frames, labels.fps)
-                            write_video(_truth_path(path), labels.truth, labels.fps)
-                        write_json(path, found)
+                    found = judged(part, frames, taken, plan.form.known, seed, who, out, video=who in keep)
                 results.append(found)
                 done += 1
                 if on_done is not None:
@@ -164,6 +158,28 @@ def _source(taken: Taken, known: int, rng: np.random.Generator) -> AnySource:
         return BodySource(clip, labels, known, rng)
     assert isinstance(clip, Clip)
     return Source(clip, labels, known, rng)
+
+
+def judged(
+    part: Part,
+    frames: Tensor | Floats,
+    taken: Taken,
+    known: int,
+    seed: int,
+    who: str,
+    out: Path | None = None,
+    *,
+    video: bool = True,
+) -> ClipResult:
+    """The result of one video, kept in the run's folder `out`, with the frames beside it if `video`."""
+    found = _judged(part, frames, taken, known, seed, who)
+    if out is not None:
+        path, labels = result_path(out, who, part, seed), taken[1]
+        if video:
+            write_video(path.with_suffix(".mp4"), frames, labels.fps)
+            write_video(_truth_path(path), labels.truth, labels.fps)
+        write_json(path, found)
+    return found
 
 
 def _judged(part: Part, frames: Tensor | Floats, taken: Taken, known: int, seed: int, who: str) -> ClipResult:
@@ -197,7 +213,7 @@ def clips(
         tally.taken = len(known["seeds"])
         tally.left_out.update(known["left_out"])
         for seed in known["seeds"]:
-            yield seed, cache(partial(_taken, part, plan.form, seed, check))
+            yield seed, cache(partial(taken_again, part, plan.form, seed, check))
         return
     seeds: list[int] = []
     for taken in draw(part.suite, part.family, part.split, plan.seed, part.count, plan.form, tally, check):
@@ -220,14 +236,16 @@ def _same(taken: Taken) -> Taken:
     return taken
 
 
-def _taken(part: Part, form: Format, seed: int, check: Check) -> Taken:
+def taken_again(part: Part, form: Format, seed: int, check: Check) -> Taken:
+    """A clip that was taken before. Raises ValueError where the suite cannot judge it any more."""
     made = take(part.suite, part.family, part.split, seed, form, check)
     if isinstance(made, str):
         raise ValueError(f"scene {seed} of {part.name} cannot be judged any more: {made}")
     return made
 
 
-def _result_path(out: Path, who: str, part: Part, seed: int) -> Path:
+def result_path(out: Path, who: str, part: Part, seed: int) -> Path:
+    """Where a run keeps the result of one video."""
     slug = "".join(c if c.isalnum() else "-" for c in who)
     return out / "results" / slug / f"{part.name}-{seed}.json"
 
@@ -240,5 +258,5 @@ def _truth_path(result: Path) -> Path:
 def kept_videos(out: Path, result: ClipResult) -> tuple[Path, Path]:
     """Where a run leaves the simulator's video of a clip, and the one that was scored."""
     part = Part(result["suite"], result["split"], result["family"], 1)
-    path = _result_path(out, result["who"], part, result["seed"])
+    path = result_path(out, result["who"], part, result["seed"])
     return _truth_path(path), path.with_suffix(".mp4")

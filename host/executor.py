@@ -34,6 +34,10 @@ class NodeFailed(RuntimeError):
         self.report = report
 
 
+class Entries(list):
+    """A list on a wire: the values that a node gave one after another. Nodes after it run once for each."""
+
+
 @dataclass
 class NodeResult:
     """What one node gave: values for its output slots, and what it shows (`ui`, as ComfyUI sends it)."""
@@ -145,12 +149,23 @@ class _Run:
             self.listener("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id})
             self._progress(node_id, 0, 1)
             inputs = self._inputs(node)
-            if any(isinstance(value, api.io.ExecutionBlocker) for value in inputs.values()):
-                return self._blocked(node_id, cls)
-            arguments = dynamic.nested(cls.object_info()["input"], inputs)
-            output = api.call(cls, accepted(cls.execute, arguments), self._hidden(node_id))
-            outputs = self._outputs(cls, output)
-            self._raise_if_stopped()
+            results: list[tuple] = []
+            ran = False  # a node whose input is held back is passed over, and all that follows it
+            ui: dict[str, list] = {}
+            as_lists = bool(cls.object_info().get("is_input_list"))
+            for given in _calls(inputs, as_lists):
+                if any(_held_back(value) for value in given.values()):
+                    results.append((api.io.ExecutionBlocker(),) * len(cls.object_info()["output"]))
+                    continue
+                arguments = dynamic.nested(cls.object_info()["input"], given)
+                output = api.call(cls, accepted(cls.execute, arguments), self._hidden(node_id))
+                results.append(self._outputs(cls, output))
+                ran = True
+                for key, shown in output.ui_dict().items():
+                    ui.setdefault(key, []).extend(shown)
+                self._raise_if_stopped()
+            mapped = not as_lists and any(isinstance(value, Entries) for value in inputs.values())
+            outputs = _merged(results, cls.object_info()["output_is_list"], mapped)
         except Interrupted:
             self._interrupted(node_id)
             raise
@@ -160,16 +175,11 @@ class _Run:
             current.reset(token)
         total = self.states[node_id]["max"]
         self._progress(node_id, total, total, state="finished")
-        self.result.executed.append(node_id)
-        ui = output.ui_dict()
+        if ran:
+            self.result.executed.append(node_id)
         if ui:
             self._executed(node_id, ui)
-        return NodeResult(outputs, ui, time.perf_counter() - started)
-
-    def _blocked(self, node_id: str, cls: type[api.ComfyNode]) -> NodeResult:
-        """Not run, because a node before it holds its output back; nor will what follows."""
-        self._progress(node_id, 1, 1, state="finished")
-        return NodeResult((api.io.ExecutionBlocker(),) * len(cls.object_info()["output"]), None)
+        return NodeResult(outputs, ui or None, time.perf_counter() - started)
 
     def _inputs(self, node: dict) -> dict[str, Any]:
         """Links replaced by what their nodes gave."""
@@ -228,6 +238,45 @@ class _Run:
 
     def _announce(self, event: str, **data: object) -> None:
         self.listener(event, {"prompt_id": self.prompt_id, "timestamp": milliseconds(), **data})
+
+
+def _calls(inputs: dict[str, Any], as_lists: bool) -> list[dict[str, Any]]:
+    """The inputs of each call: one where no list comes in or the node takes lists, else one for each entry.
+
+    Shorter lists repeat their last entry, as in ComfyUI.
+    """
+    lists = {name: value for name, value in inputs.items() if isinstance(value, Entries)}
+    if as_lists:
+        return [{name: list(value) if name in lists else [value] for name, value in inputs.items()}]
+    if empty := [name for name, value in lists.items() if not value]:
+        raise ValueError(f"{empty[0]} is an empty list: the node before it gave nothing to work on")
+    count = max((len(value) for value in lists.values()), default=1)
+    return [
+        {name: value[min(i, len(value) - 1)] if name in lists else value for name, value in inputs.items()}
+        for i in range(count)
+    ]
+
+
+def _held_back(value: object) -> bool:
+    entries = value if isinstance(value, list) else [value]
+    return any(isinstance(entry, api.io.ExecutionBlocker) for entry in entries)
+
+
+def _merged(results: list[tuple], is_list: list[bool], mapped: bool) -> tuple:
+    """One value for each output: Entries where the output is a list or the node ran for each entry of one."""
+    if not mapped and not any(is_list):
+        return results[0]
+    merged = []
+    for slot, listed in enumerate(is_list):
+        values = Entries()
+        for result in results:
+            value = result[slot]
+            if listed and not isinstance(value, api.io.ExecutionBlocker):
+                values.extend(value)
+            else:
+                values.append(value)
+        merged.append(values if mapped or listed else values[0])
+    return tuple(merged)
 
 
 def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from . import examples, routes
 from .attention import VDiTAttentionPatch
 from .benchmark import VDiTPhysicsBenchmark
+from .benchmark_rounds import VDiTBenchmarkClips, VDiTBenchmarkScores
 from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
 from .camera_render import VDiTCameraRender
@@ -55,6 +56,8 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTSaveScene,
     VDiTScoreVideo,
     VDiTPhysicsBenchmark,
+    VDiTBenchmarkClips,
+    VDiTBenchmarkScores,
     VDiTAttentionPatch,
     VDiTAsModel,
     VDiTAsVAE,

@@ -56,6 +56,8 @@ SEARCH_ALIASES = {
     "VDiTSaveScene": ("export scene", "json"),
     "VDiTScoreVideo": ("evaluate", "metric", "physics score"),
     "VDiTPhysicsBenchmark": ("evaluate", "metric", "object permanence"),
+    "VDiTBenchmarkClips": ("evaluate", "benchmark any model", "compare models", "batch of pictures"),
+    "VDiTBenchmarkScores": ("evaluate", "metric", "physics score", "leaderboard", "compare models"),
     "VDiTAttentionPatch": ("sparse attention", "speed", "faster", "radial", "window attention"),
     "VDiTAsModel": ("bridge", "ksampler", "to model"),
     "VDiTAsVAE": ("bridge", "vae decode", "to vae"),
@@ -88,6 +90,7 @@ ADVANCED = {
     "VDiTSimulate": ("width", "height", "mask_of"),
     "VDiTSimulateScene": ("split", "fps", "start_frames"),
     "VDiTPhysicsBenchmark": ("split", "known_frames", "steps"),
+    "VDiTBenchmarkClips": ("split", "known_frames", "length"),
     "VDiTAttentionPatch": ("full_start",),
 }
 

@@ -42,6 +42,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTSimulateScene": (files.packages("mujoco"), files.simulated),
     "VDiTScoreVideo": (files.packages("cv2"), files.scored),
     "VDiTPhysicsBenchmark": (files.packages("mujoco", "cv2", "matplotlib"),),
+    "VDiTBenchmarkClips": (files.packages("mujoco", "cv2"),),
     **dict.fromkeys(
         ("VDiTAsModel", "VDiTAsVAE", "VDiTAsConditioning", "VDiTFromModel", "VDiTUseVAE"), (files.comfyui,)
     ),

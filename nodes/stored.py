@@ -30,6 +30,8 @@ STORED: dict[str, tuple[int, ...]] = {
     "VDiTSaveScene": (1,),
     "VDiTScoreVideo": (2,),
     "VDiTPhysicsBenchmark": (7,),
+    "VDiTBenchmarkClips": (12,),
+    "VDiTBenchmarkScores": (0,),
     "VDiTAttentionPatch": (3,),
     "VDiTAsModel": (2,),
     "VDiTAsVAE": (0,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .comfy import io
@@ -19,6 +19,7 @@ VDiTCamera = io.Custom("VDIT_CAMERA")  # control.camera.CameraPath
 VDiTDepth = io.Custom("VDIT_DEPTH")  # control.depth.DepthMaps
 VDiTFlow = io.Custom("VDIT_FLOW")  # control.flow.FlowField
 VDiTScene = io.Custom("VDIT_SCENE")  # world.scene.Scene, or world.families.clip.Clip of VDiT Simulate Scene
+VDiTClip = io.Custom("VDIT_BENCHMARK_CLIP")  # benchmark.rounds.Ticket
 VDiTActionList = io.Custom("VDIT_ACTIONS")  # world.actions.Actions
 Tracks = io.Custom("TRACKS")  # the core's: {"track_path": [T, N, 2], "track_visibility": [T, N]}
 
@@ -36,11 +37,13 @@ def node_schema(
     tooltips: Mapping[str, str],
     *,
     is_output_node: bool = False,
+    lists: Collection[str] = (),
+    takes_lists: bool = False,
 ) -> io.Schema:
     """A node's schema: its id is the class's name, its description the class's docstring.
 
     outputs: the type by the display name. tooltips: by the id of an input, unless it brings its own; by "-> " and the
-    display name of an output.
+    display name of an output. lists: outputs that give one value after another; takes_lists: so do all inputs.
     """
     for entry in inputs:
         entry.tooltip = entry.tooltip or tooltips[entry.id]
@@ -51,8 +54,12 @@ def node_schema(
         category=CATEGORY,
         description=" ".join((inspect.getdoc(cls) or "").split()),
         inputs=inputs,
-        outputs=[kind.Output(display_name=name, tooltip=tooltips[f"-> {name}"]) for name, kind in outputs.items()],
+        outputs=[
+            kind.Output(display_name=name, tooltip=tooltips[f"-> {name}"], is_output_list=name in lists)
+            for name, kind in outputs.items()
+        ],
         is_output_node=is_output_node,
+        is_input_list=takes_lists,
     )
     schema.search_aliases = list(SEARCH_ALIASES.get(cls.__name__, ()))  # no argument of ComfyUI before 0.16
     return schema

@@ -53,6 +53,7 @@ class Schema:
     is_deprecated: bool = False
     is_experimental: bool = False
     search_aliases: list[str] = field(default_factory=list)
+    is_input_list: bool = False  # takes every input as a list, and runs once
 
     def finalize(self) -> Schema:
         """Fills in what ComfyUI fills in: output nodes get the prompt, outputs without an id get one."""
@@ -76,7 +77,8 @@ class Schema:
             "input": inputs,
             "input_order": {group: list(entries) for group, entries in inputs.items()},
             "output": [o.io_type for o in self.outputs],
-            "output_is_list": [False] * len(self.outputs),
+            "output_is_list": [o.is_output_list for o in self.outputs],
+            "is_input_list": self.is_input_list,
             "output_name": [o.display_name or o.io_type for o in self.outputs],
             "output_tooltips": [o.tooltip or None for o in self.outputs],
             "output_matchtypes": None,

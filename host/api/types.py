@@ -189,6 +189,7 @@ class SocketOutput:
     id: str | None = None
     display_name: str | None = None
     tooltip: str | None = None
+    is_output_list: bool = False  # gives a list; nodes after it run once for each entry
 
     def __post_init__(self):
         self.display_name = self.display_name or self.id
