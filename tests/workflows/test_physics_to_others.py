@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 PACK = Path(workflow.__file__).resolve().parent.parent
 CORE_ONLY = json.loads((PACK / "tests/object_info_0_33.json").read_text("utf-8"))
 WORKFLOWS = [path for path in sorted((PACK / "workflows").glob("physics-to-*.json")) if path.stem not in VARIANT_OF]
-LTX = PACK / "workflows" / "physics-to-ltx.json"
+LTX, H3 = (PACK / "workflows" / f"physics-to-{name}.json" for name in ("ltx", "h3"))
 
 
 def converted(path):
@@ -24,7 +24,7 @@ def converted(path):
 
 
 def test_all_of_them_are_shipped():
-    assert {path.stem for path in WORKFLOWS} == {"physics-to-ltx"}
+    assert {path.stem for path in WORKFLOWS} == {"physics-to-ltx", "physics-to-h3"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -69,3 +69,18 @@ def test_ltx_is_guided_by_the_simulation_s_depth_at_a_size_and_length_that_it_ta
     (conditioning,) = nodes_of(LTX, "LTXVConditioning")
     rate = prompt[str(conditioning["id"])]["inputs"]["frame_rate"]
     assert rate[0] == ids["VDiTSimulate"], "the simulation says the rate"
+
+
+def test_h3_reads_the_picture_and_the_draft_at_a_size_and_length_that_it_takes():
+    _, nodes, ids = converted(H3)
+    simulate, reference = nodes["VDiTSimulate"], nodes["MiniMaxH3ReferenceToVideo"]
+    assert reference["ref_images.ref_image_0"] == [ids["LoadImage"], 0]
+    assert reference["ref_videos.ref_video_0"] == [ids["VDiTSimulate"], 0]
+    assert "<Picture 1>" in reference["prompt"] and "<Video 1>" in reference["prompt"]
+    assert (simulate["width"], simulate["height"]) == (reference["width"], reference["height"])
+    assert reference["width"] % 32 == reference["height"] % 32 == 0
+    frames = round(simulate["seconds"] * simulate["fps"]) + 1
+    assert frames == reference["length"] and frames % 17 == 5 and simulate["fps"] == 24
+    loaders = {node["title"]: str(node["id"]) for node in nodes_of(H3, "VAELoader")}
+    assert reference["vae"] == nodes["VAEDecode"]["vae"] == [loaders["Video VAE"], 0]
+    assert reference["audio_vae"] == nodes["VAEDecodeAudio"]["vae"] == [loaders["Audio VAE"], 0]
