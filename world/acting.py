@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .actions import Action, Actions, Actuate, Break, Drag, Force, Gravity, Push, Release, Spin, Throw, Wind
-from .dynamics import PREFIX, World
+from .dynamics import World
 from .meshes import pose_matrix, transformed
 from .scene import SceneError
 
@@ -96,8 +96,7 @@ def _check_body(scene: Scene, actions: Actions, action: Push | Force | Throw | S
 
 def actuator_number(world: World, name: str) -> int:
     """The mechanism's actuator of that name. Raises SceneError that names the nearest one there is."""
-    model = world.model
-    names = [model.actuator(i).name.removeprefix(PREFIX) for i in range(model.nu)]
+    names = world.actuators
     if name in names:
         return names.index(name)
     near = difflib.get_close_matches(name, names, 1, 0.4)

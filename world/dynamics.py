@@ -58,6 +58,7 @@ class World:
     links: tuple[int, ...]  # MuJoCo's bodies of the mechanism, its world first where that carries geoms
     drags: tuple[tuple[int, int | None], ...]  # (mocap body, equality) of each drag; None: its body has broken
     sides: tuple[Floats, ...]  # [F, 3] area vectors of the convex hull of each body, if there is wind
+    actuators: tuple[str, ...]  # the mechanism's, by the names that its file gives them
 
     def refresh(self) -> None:
         """Work poses and velocities out from the state: a step leaves those before it."""
@@ -147,6 +148,7 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         links=tuple(links),
         drags=tuple((model.body(f"drag/{k}").id, welds.get(f"drag/{k}")) for k in range(len(drags))),
         sides=tuple(_sides(b) for b in bodies) if windy else (),
+        actuators=tuple(model.actuator(i).name.removeprefix(PREFIX) for i in range(model.nu)),
     )
 
 
