@@ -100,37 +100,24 @@ def check_files(name: str, actions: str) -> None:
 
 
 def _path(name: str) -> Path:
+    from ..world.opening import check_ending
     from ..world.scene import SceneError
 
     if not name:
         raise SceneError("file is empty; name a scene (.json) or an MJCF file (.xml) in ComfyUI's input folder")
     path = input_file(name)
-    if path.suffix.lower() not in (".xml", ".json"):
-        raise SceneError(f"{name}: expected a scene (.json) or an MJCF file of MuJoCo (.xml)")
+    check_ending(path, name)
     return path
 
 
 def _scene(name: str) -> Scene:
-    from ..world.mjcf import read_mjcf
-    from ..world.scene_file import loads
+    from ..world.opening import read_scene
 
-    path = _path(name)
-    return read_mjcf(path) if path.suffix.lower() == ".xml" else loads(_text(path), name)
+    return read_scene(_path(name), name)
 
 
 def _actions(name: str) -> Actions:
+    from ..world.opening import read_text
     from ..world.scene_file import loads_actions
 
-    return loads_actions(_text(input_file(name)), name) if name else ()
-
-
-def _text(path: Path) -> str:
-    from ..world.scene import SceneError
-    from ..world.scene_file import LARGEST_FILE
-
-    if (size := path.stat().st_size) > LARGEST_FILE:
-        raise SceneError(f"{path}: {size:,} bytes; at most {LARGEST_FILE:,} are read")
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError as reason:
-        raise SceneError(f"{path}: this is no text file ({reason}); expected JSON") from reason
+    return loads_actions(read_text(input_file(name)), name) if name else ()
