@@ -19,7 +19,8 @@ from pathlib import Path
 from .rows import Row, as_json, runs
 
 # Modules of this folder with a function rows(quick) -> Iterator[Row], by how long they take.
-BENCHES = ("threads", "latency", "kernels", "agreement", "wan_step", "long_videos", "streaming", "causal", "wan_codec")
+BENCHES = ("threads", "latency", "gym", "kernels", "agreement", "wan_step", "long_videos", "streaming", "causal")
+BENCHES += ("wan_codec",)
 
 
 IDLE = 0.5  # load average over a minute up to which times on the clock are those of an idle machine

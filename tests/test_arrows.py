@@ -27,6 +27,7 @@ MAY = {
     "drafting": {"model", "control", "geometry"},
     "pipeline": BELOW_PIPELINE,
     "benchmark": {"world", "control", "geometry", "machine"},
+    "gym": {"world"},
     "training": BELOW_PIPELINE | {"pipeline"},
     "nodes": BELOW_PIPELINE | {"pipeline", "lift", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
     "host": {"nodes", "machine"},  # host/cli.py starts other rooms' commands by the name of their module
