@@ -83,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     add("--manifest", type=Path, metavar="DIR", help=manifest)
     add("--name", help="of --frames DIR: what the system is called in reports (default: the folder's name)")
     add("--rate", type=float, metavar="FPS", help="of --frames DIR: frames a second, whatever the files' headers say")
+    compare = "put the systems of report.json files side by side on one page, results.html in the --out folder"
+    add("--compare", nargs="+", type=Path, metavar="REPORT", help=compare)
     add("--out", type=Path, metavar="DIR", help="default: output/benchmark-SEED, -controls appended for those")
     return p
 
@@ -109,6 +111,8 @@ def main(argv: list[str] | None = None, load: Load | None = None, load_preview: 
 
     try:
         with torch.inference_mode():  # as nodes run
+            if a.compare:
+                return _compare(a)
             if a.export or made:
                 return _export(a) if a.export else _score_made(a)
             return _preview(a, load_preview) if preview else _run(a, load)
@@ -131,6 +135,8 @@ def _misplaced(a: argparse.Namespace, made: bool) -> str | None:
         "--calibrate": a.calibrate,
     }
     foreign = [name for name, value in others.items() if value]
+    if a.compare and (foreign or a.export or a.frames or a.suite or a.count is not None or a.seed):
+        return "--compare reads reports and measures nothing; leave out all but --out"
     if (a.export or made) and foreign:
         return f"{', '.join(foreign)}: no model of this pack is run by --export or --frames DIR; leave it out"
     if a.export and (made or a.out):
@@ -231,6 +237,19 @@ def _score_made(a: argparse.Namespace) -> int:
     print(table(report))
     for path in measure.write_report(out, report, results):
         print(path)
+    return 0
+
+
+def _compare(a: argparse.Namespace) -> int:
+    from .compare import page, read
+    from .files import write_bytes
+
+    systems = [read(path) for path in a.compare]
+    path = (a.out or Path("output")) / "results.html"
+    write_bytes(path, page(systems).encode())
+    print(path)
+    if (ways := len({system.way for system in systems})) > 1:
+        print(f"The systems were measured in {ways} ways, which are not comparable: each has a table of its own.")
     return 0
 
 
