@@ -1,9 +1,12 @@
 """The physics-to-* workflows of models that only the core samples: what its nodes are given, as 0.33 describes them."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
+from comfy_core import COMFYUI, MISSING, python_of
 from shipped import nodes_of
 from vdit.host import catalog, workflow
 from wan_workflows import VARIANT_OF, named_files
@@ -84,3 +87,39 @@ def test_h3_reads_the_picture_and_the_draft_at_a_size_and_length_that_it_takes()
     loaders = {node["title"]: str(node["id"]) for node in nodes_of(H3, "VAELoader")}
     assert reference["vae"] == nodes["VAEDecode"]["vae"] == [loaders["Video VAE"], 0]
     assert reference["audio_vae"] == nodes["VAEDecodeAudio"]["vae"] == [loaders["Audio VAE"], 0]
+
+
+def simulated(nodes):
+    """[frames, height, width] of what the workflow simulates."""
+    simulate = nodes["VDiTSimulate"]
+    return [round(simulate["seconds"] * simulate["fps"]) + 1, simulate["height"], simulate["width"]]
+
+
+@pytest.fixture(scope="module")
+def inside():
+    """Shapes that the core's own nodes make of the sizes and lengths that the workflows store."""
+    if not COMFYUI:
+        pytest.skip(MISSING)
+    if not (Path(COMFYUI) / "comfy_extras/nodes_minimax_h3.py").exists():
+        pytest.skip("this ComfyUI is older than its MiniMax H3 nodes")
+    given = {}
+    for name, path in (("ltx", LTX), ("h3", H3)):
+        _, nodes, _ = converted(path)
+        given |= {kind: inputs for kind, inputs in nodes.items() if kind in CORE_ONLY} | {name: simulated(nodes)}
+    command = [python_of(Path(COMFYUI)), str(PACK / "tests" / "comfy_guides.py"), COMFYUI, json.dumps(given)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=COMFYUI, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_core_s_ltx_nodes_take_every_frame_of_the_depth_at_half_the_size(inside):
+    assert inside["ltx"]["seen"] == [[1, 512, 896], [121, 256, 448]]
+    assert inside["ltx"]["latents"] == [[16, 16, 28], [32, 16, 28], [16, 16, 28]]
+
+
+def test_the_core_s_h3_node_takes_every_frame_of_the_draft_as_it_is(inside):
+    assert inside["h3"]["seen"] == [[1, 480, 832], [124, 512, 896]]
+    assert inside["h3"]["references"] == ["image", "video"]
+    assert inside["h3"]["latent"] == [37, 32, 56]
