@@ -29,6 +29,7 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "tracks-wanmove": "i2v-14b",
     "physics-to-vace": "vace-1.3b",
     "physics-to-wan-i2v": "i2v-a14b",
+    "score-wan": "i2v-a14b",
 }
 SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
 WIDE = SMALL | {"Sample.width": 416, "Sample.height": 240}  # the shape of what tracks are drawn on, 832x480
