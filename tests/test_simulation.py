@@ -409,6 +409,20 @@ def test_a_simulation_can_be_cancelled():
         simulate(scene(box(0.1, made_of())), seconds=1, fps=10, check=stop)
 
 
+def test_a_mechanism_stays_as_it_is_where_a_body_breaks_beside_it():
+    link = "<joint axis='0 1 0'/><geom type='capsule' fromto='0 0 0 .5 0 0' size='.05'/>"
+    arm = f"<body pos='3 0 2'>{link}<body pos='.5 0 0'>{link}</body></body>"
+    made = scene(
+        body(SHAPES[1], (0.0, 0.0, 0.15), material=made_of(density=2400.0)),
+        mechanism=Mechanism(f"<mujoco><worldbody>{arm}</worldbody></mujoco>"),
+    )
+    whole, broken = (
+        simulate(made, actions, seconds=0.4, fps=50.0) for actions in ((), (Break(body="body", time=0.2),))
+    )
+    assert len(broken.parts) > len(whole.parts) == 3
+    assert np.allclose(broken.poses[:, 1:3], whole.poses[:, 1:3], atol=1e-3)
+
+
 @pytest.mark.parametrize("option", ['timestep="0.005" integrator="implicitfast"', 'timestep="0.001"', ""])
 def test_a_mechanism_alone_moves_as_mujoco_moves_it(option):
     import mujoco

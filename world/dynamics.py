@@ -200,9 +200,9 @@ def carry_over(old: World, new: World) -> None:
 
     new.data.time = old.data.time
     new.model.opt.gravity[:] = old.model.opt.gravity
-    known = {old.model.joint(j).name: j for j in range(old.model.njnt)}
-    for j in range(new.model.njnt):
-        if (k := known.get(new.model.joint(j).name)) is None:
+    known = _joints(old.model)
+    for name, j in _joints(new.model).items():
+        if (k := known.get(name)) is None:
             continue
         for mine, theirs, to, of in (
             (new.model.jnt_qposadr[j], old.model.jnt_qposadr[k], new.data.qpos, old.data.qpos),
@@ -218,6 +218,14 @@ def carry_over(old: World, new: World) -> None:
         if weld is not None:
             new.data.eq_active[weld] = old.data.eq_active[was]
     mujoco.mj_forward(new.model, new.data)
+
+
+def _joints(model: mujoco.MjModel) -> dict[str, int]:
+    """Joints by what is the same in a world compiled again: a body's by name, a mechanism's by its order."""
+    names = [model.joint(j).name for j in range(model.njnt)]
+    theirs = [j for j, name in enumerate(names) if not name.startswith("body/")]
+    bodies = {name: j for j, name in enumerate(names) if name.startswith("body/")}
+    return bodies | {f"{PREFIX}{k}": j for k, j in enumerate(theirs)}
 
 
 def _sides(body: Body) -> Floats:

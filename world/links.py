@@ -25,7 +25,10 @@ SHOWN_GROUPS = 3  # MuJoCo's viewers show geoms of groups 0, 1, 2; higher ones a
 
 
 def link_parts(world: World) -> list[tuple[int, Part]]:
-    """MuJoCo's body and a part, for each colour of each link, as they stand now; without planes and height fields."""
+    """The link's place in `world.links` and a part, for each colour of each link, as they stand now.
+
+    Planes and height fields are left out.
+    """
     model = world.model
     # Faces grow with the square of the segments: of many geoms together they stay as many.
     segments = max(COARSEST, min(SEGMENTS, round(SEGMENTS * math.sqrt(FULL / max(1, model.ngeom)))))
@@ -38,7 +41,7 @@ def link_parts(world: World) -> list[tuple[int, Part]]:
             mesh = _geom_mesh(model, g, segments)
             if mesh is not None:
                 colors.setdefault(_color(model, g), []).append(mesh)
-        pose = link_pose(world, link)
+        pose = link_pose(world, number)
         fixed = int(model.body_weldid[link]) == 0
         for k, (rgb, meshes) in enumerate(colors.items()):
             part = Part(
@@ -49,7 +52,7 @@ def link_parts(world: World) -> list[tuple[int, Part]]:
                 rest=pose,
                 movable=not fixed,
             )
-            parts.append((link, part))
+            parts.append((number, part))
     return parts
 
 
@@ -62,8 +65,9 @@ def undrawn(world: World) -> list[str]:
     return [f"{n} {kind}{'s' * (n > 1)} of the mechanism acts, but is not drawn" for kind, n in kinds.items() if n]
 
 
-def link_pose(world: World, link: int) -> Floats:
-    """A link's axes to the world [4, 4], as last worked out."""
+def link_pose(world: World, number: int) -> Floats:
+    """The axes to the world [4, 4] of the link at that place in `world.links`, as last worked out."""
+    link = world.links[number]
     return pose_matrix(world.data.xpos[link], world.data.xquat[link])
 
 

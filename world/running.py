@@ -42,7 +42,7 @@ class _Track:
 
     part: Part
     offset: Floats
-    link: int | None = None  # MuJoCo's body, of a link
+    link: int | None = None  # of a link, its place among the links: MuJoCo's numbers change where a body breaks
 
 
 class Running:
