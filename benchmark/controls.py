@@ -223,12 +223,12 @@ def control_video(name: str) -> MakeVideo:
     return make
 
 
-NAMES = {"balls": tuple(CONTROLS), "bodies": tuple(BODY_CONTROLS), "foreign": tuple(FOREIGN_BANDS)}  # of controls
+CONTROLS_OF = {"balls": CONTROLS, "bodies": BODY_CONTROLS, "foreign": FOREIGN_BANDS}  # kind of clip -> names
 
 
 def control_videos(roundtrip: Roundtrip | None = None, kind: str = "balls") -> dict[str, MakeVideo]:
-    """Every control of clips of a kind of NAMES, and the codec's round trip where there is a codec."""
-    videos = {name: control_video(name) for name in NAMES[kind]}
+    """Every control of clips of a kind of CONTROLS_OF, and the codec's round trip where there is a codec."""
+    videos = {name: control_video(name) for name in CONTROLS_OF[kind]}
     if roundtrip is not None:
         videos[CODEC] = lambda source: roundtrip(source.clip.rgb)
     return videos

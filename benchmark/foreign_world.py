@@ -205,6 +205,10 @@ def foreign_motion(scene: ForeignScene, frames: int, fps: float, check: Callable
     plant.set_discrete_contact_approximation(DiscreteContactApproximation.kLagged)
     plant.mutable_gravity_field().set_gravity_vector([0.0, 0.0, -GRAVITY])
 
+    def drakes(values: Floats | list[float]) -> np.ndarray[np.float64, np.dtype[np.float64]]:  # pyright: ignore
+        """As Drake's stubs name arrays: by the type of a number where NumPy has that of a shape."""
+        return np.asarray(values, np.float64)  # pyright: ignore
+
     def touch(dissipation: float, stiffness: float | None) -> ProximityProperties:
         made = ProximityProperties()
         AddContactMaterial(
@@ -229,8 +233,8 @@ def foreign_motion(scene: ForeignScene, frames: int, fps: float, check: Callable
                 shape, inertia = Box(*sides), SpatialInertia.SolidBoxWithDensity(DENSITY, *sides)
             else:
                 radius, length = thing.size[0], 2 * thing.size[1]
-                shape = Cylinder(radius, length)
-                inertia = SpatialInertia.SolidCylinderWithDensity(DENSITY, radius, length, [0.0, 0.0, 1.0])
+                shape, up = Cylinder(radius, length), drakes([0.0, 0.0, 1.0])
+                inertia = SpatialInertia.SolidCylinderWithDensity(DENSITY, radius, length, up)
             surface = touch(1.0, None)
             AddCompliantHydroelasticProperties(resolution_hint=0.1, hydroelastic_modulus=2e6, properties=surface)
         body = plant.AddRigidBody(f"thing {i}", inertia)
@@ -241,8 +245,9 @@ def foreign_motion(scene: ForeignScene, frames: int, fps: float, check: Callable
     simulator = Simulator(diagram)
     context = plant.GetMyMutableContextFromRoot(simulator.get_mutable_context())
     for body, thing in zip(bodies, scene.things, strict=True):
-        plant.SetFreeBodyPose(context, body, RigidTransform(RotationMatrix(thing.turn), thing.position))
-        plant.SetFreeBodySpatialVelocity(context, body, SpatialVelocity(thing.spin, thing.velocity))
+        pose = RigidTransform(RotationMatrix(drakes(thing.turn)), drakes(thing.position))
+        plant.SetFreeBodyPose(context, body, pose)
+        plant.SetFreeBodySpatialVelocity(context, body, SpatialVelocity(drakes(thing.spin), drakes(thing.velocity)))
     poses = np.empty((frames, len(bodies), 4, 4))
     for t in range(frames):
         check()

@@ -36,8 +36,8 @@ CLIPS_TOOLTIPS = {
     "-> words": "What happens in each clip.",
     "-> seeds": "A seed for the noise of each clip.",
     "-> clips": "Which clips these are, for VDiT Benchmark Scores.",
-    "-> width": "The width.",
-    "-> height": "The height.",
+    "-> width": "Width of the frames that the model makes.",
+    "-> height": "Height of the frames that the model makes.",
     "-> frames": "How many frames each video must have.",
     "-> fps": "Frames a second.",
 }

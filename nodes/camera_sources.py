@@ -55,8 +55,8 @@ VIEWER_TOOLTIPS = {
     "metres": "Metres of a unit of the 3D scene, 0.001 to 1000.",
     "fov_deg": "Vertical field of view where a camera says none, 1 to 170 degrees.",
     "camera_info_2": "The second view. Between views the camera goes around what it looks at.",
-    "camera_info_3": "The third view.",
-    "camera_info_4": "The fourth view.",
+    "camera_info_3": "The third view, where there is one.",
+    "camera_info_4": "The fourth view, where there is one.",
     **PATH_OUTPUTS,
 }
 EMBEDDING_TOOLTIPS = {

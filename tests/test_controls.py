@@ -400,5 +400,5 @@ def test_controls_go_from_node_to_node_to_a_video(model):
 def test_a_workflow_saved_before_controls_came_still_means_the_same():
     """Widgets are stored by position: controls of Encode Conditioning are sockets, and later widgets come last."""
     inputs = VDiTEncodeConditioning.GET_SCHEMA().inputs
-    widgets = ["prompt", "negative_prompt", "strength", "draft_strength"]
+    widgets = ["prompt", "negative_prompt", "strength", "draft_strength", "track_method"]
     assert [i.id for i in inputs if hasattr(i, "default")] == widgets and inputs[-1].id == widgets[-1]

@@ -224,12 +224,12 @@ def test_a_run_resumes_and_logs_its_errors(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_can_start_from_another_runs_weights(data, tmp_path):
-    before, facts = trained(data, tmp_path / "a", 3)
-    made, more = trained(data, tmp_path / "b", 3, start_from=tmp_path / "a", keep_fine=True)
+    before, facts = trained(data, tmp_path / "a", 4)
+    made, more = trained(data, tmp_path / "b", 8, start_from=tmp_path / "a", keep_fine=True)
     fine = {n: v for n, v in before.state_dict().items() if n.startswith(("frame.", "quarter."))}
     assert all(torch.equal(v, made.state_dict()[n]) for n, v in fine.items())
     assert not torch.equal(before.push[0].weight, made.push[0].weight)
-    ground, _ = trained(data, tmp_path / "c", 3, start_from=tmp_path / "b", ground_only=True)
+    ground, _ = trained(data, tmp_path / "c", 8, start_from=tmp_path / "b", ground_only=True)
     changed = {n.split(".")[0] for n, v in made.state_dict().items() if not torch.equal(v, ground.state_dict()[n])}
     assert changed == {"ground"}
     assert more["dynamics_steps"] > facts["dynamics_steps"] and more["dynamics_hours"] >= facts["dynamics_hours"]
