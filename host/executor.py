@@ -179,7 +179,7 @@ class _Run:
             self.result.executed.append(node_id)
         if ui:
             self._executed(node_id, ui)
-        return NodeResult(outputs, ui or None, time.perf_counter() - started)
+        return NodeResult(outputs, ui or None, time.perf_counter() - started if ran else 0.0)
 
     def _inputs(self, node: dict) -> dict[str, Any]:
         """Links replaced by what their nodes gave."""
