@@ -5,7 +5,6 @@ Each is the simulator's clip with one thing wrong from the known frames on, film
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,12 +17,10 @@ from ..world.families.scene import BALL_COLORS
 from ..world.motion import Motion
 from ..world.scene import Colored
 from ..world.simulate import simulate
-from ..world.video import read_video, write_h264
-from . import opencv
 from .body_labels import BodiesLabels
 from .foreign import ForeignClip
+from .pixel_controls import Bands, blur_and_noise, h264, scaled_times, shuffled, static
 
-Bands = dict[str, tuple[float, float]]  # suite -> least and most per cent allowed
 FINE = 10  # the simulator's frames for one of the video's, where time is scaled
 
 
@@ -63,20 +60,6 @@ class BodySource:
         return np.concatenate([self.labels.truth[: self.known], frames[self.known :].astype(np.float32)])
 
 
-def _static(source: BodySource) -> Floats:
-    """The last known frame, on and on."""
-    frames = np.copy(source.labels.truth)
-    frames[source.known :] = frames[source.known - 1]
-    return frames
-
-
-def _shuffled(source: BodySource) -> Floats:
-    """The right frames in a random order."""
-    frames, known = np.copy(source.labels.truth), source.known
-    frames[known:] = frames[known + source.rng.permutation(len(frames) - known)]
-    return frames
-
-
 def _linear(source: BodySource) -> Floats:
     """Every body goes on as it moved between the last two known frames, without turning."""
     motion, known = source.staged.motion, source.known
@@ -114,8 +97,7 @@ def _time_scaled(factor: float) -> Callable[[BodySource], Floats]:
 
     def make(source: BodySource) -> Floats:
         staged, known, count = source.staged.staged, source.known, source.labels.frames
-        t = np.arange(count, dtype=float)
-        t[known:] = known - 1 + factor * (t[known:] - (known - 1))
+        t = scaled_times(known, count, factor)
         rows = np.round(t * FINE).astype(int)
         fps = staged.fps * FINE
         fine = simulate(staged.scene, seconds=(rows[-1] + 1) / fps, fps=fps, seed=staged.seed)
@@ -123,20 +105,6 @@ def _time_scaled(factor: float) -> Callable[[BodySource], Floats]:
         return source.filmed(motion)
 
     return make
-
-
-def _blur_and_noise(source: BodySource) -> Floats:
-    """Blurred by sigma 0.8 px, with noise of 0.02."""
-    soft = opencv.blurred(source.labels.truth, 0.8)
-    return (soft + source.rng.normal(0.0, 0.02, soft.shape)).clip(0, 1).astype(np.float32)
-
-
-def _h264(source: BodySource) -> Floats:
-    """Through H.264 at crf 23."""
-    file = io.BytesIO()
-    write_h264(file, np.round(source.labels.truth * 255).astype(np.uint8), 8, 23, threads=1)
-    file.seek(0)
-    return read_video(file).astype(np.float32) / 255
 
 
 @dataclass(frozen=True)
@@ -156,10 +124,10 @@ GOOD = _bands((90, 100), (90, 100), (90, 100))
 _BAD = _bands((0, 2), (0, 2), (0, 5))
 BODY_CONTROLS: dict[str, BodyControl] = {
     "simulator": BodyControl(lambda source: source.labels.truth, _bands((100, 100), (100, 100), (97, 100))),
-    "h264 crf 23": BodyControl(_h264, GOOD),
-    "blur + noise": BodyControl(_blur_and_noise, GOOD),
-    "static": BodyControl(_static, _BAD),
-    "shuffled": BodyControl(_shuffled, _bands((0, 2), (0, 15), (0, 25))),
+    "h264 crf 23": BodyControl(h264(23), GOOD),
+    "blur + noise": BodyControl(blur_and_noise, GOOD),
+    "static": BodyControl(static, _BAD),
+    "shuffled": BodyControl(shuffled, _bands((0, 2), (0, 15), (0, 25))),
     "blank": BodyControl(lambda source: np.full_like(source.labels.truth, 0.5), _BAD),
     "linear": BodyControl(_linear, {"bodies-permanence": (0, 2), "bodies-coherence": (0, 40)}),
     "vanish": BodyControl(_vanish, _bands((0, 2), (0, 2), (0, 60))),

@@ -5,7 +5,6 @@ Each control is the simulator's clip with one thing wrong from the known frames 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,12 +16,11 @@ from ..world.families.clip import Clip
 from ..world.families.render import render
 from ..world.families.scene import BALL_COLORS
 from ..world.families.simulate import Motion, simulate
-from ..world.video import read_video, write_h264
-from . import opencv
 from .body_controls import BODY_CONTROLS, FOREIGN_BANDS, BodySource
 from .labels import Labels
 from .permanence import occlusion
 from .physics import impacts
+from .pixel_controls import Bands, blur_and_noise, h264, scaled_times, shuffled, static
 
 OUT_OF_VIEW = np.array([0.0, -60.0, 0.0])  # metres: behind any camera here
 
@@ -57,20 +55,6 @@ class Source:
 
 
 Make = Callable[[Source], Floats]  # -> frames [T, H, W, 3], 0..1
-
-
-def _static(source: Source) -> Floats:
-    """The last known frame, on and on."""
-    frames = np.copy(source.labels.truth)
-    frames[source.known :] = frames[source.known - 1]
-    return frames
-
-
-def _shuffled(source: Source) -> Floats:
-    """The right frames in a random order."""
-    frames, known = np.copy(source.labels.truth), source.known
-    frames[known:] = frames[known + source.rng.permutation(len(frames) - known)]
-    return frames
 
 
 def _linear(source: Source) -> Floats:
@@ -116,8 +100,7 @@ def _time_scaled(factor: float) -> Make:
         fine, count = 10, len(source.clip.centers)  # the simulator's frames for one of the video's
         frames = int(np.ceil(count * fine * max(factor, 1.0))) + fine
         c2w, fov_deg = np.repeat(scene.c2w[:1], frames, 0), np.repeat(scene.fov_deg[:1], frames)
-        t = np.arange(count, dtype=float)
-        t[known:] = known - 1 + factor * (t[known:] - (known - 1))
+        t = scaled_times(known, count, factor)
         motion = simulate(replace(scene, fps=scene.fps * fine, c2w=c2w, fov_deg=fov_deg))
         return source.drawn(motion.centers[np.round(t * fine).astype(int)])
 
@@ -139,33 +122,11 @@ def _jitter(px: float) -> Make:
     return make
 
 
-def _blur_and_noise(source: Source) -> Floats:
-    """Blurred by sigma 0.8 px, with noise of 0.02."""
-    soft = opencv.blurred(source.labels.truth, 0.8)
-    return (soft + source.rng.normal(0.0, 0.02, soft.shape)).clip(0, 1).astype(np.float32)
-
-
 def _flicker(source: Source) -> Floats:
     """The brightness of each frame varies at random, with a standard deviation of 6%."""
     truth = source.labels.truth
     factor = 1 + 0.06 * source.rng.normal(size=len(truth))
     return (truth * factor[:, None, None, None]).clip(0, 1).astype(np.float32)
-
-
-def _h264(crf: int) -> Make:
-    """Through H.264 at that quality."""
-
-    def make(source: Source) -> Floats:
-        file = io.BytesIO()
-        pixels = np.round(source.labels.truth * 255).astype(np.uint8)
-        write_h264(file, pixels, 8, crf, threads=1)  # one thread: the same bytes on every machine
-        file.seek(0)
-        return read_video(file).astype(np.float32) / 255
-
-    return make
-
-
-Bands = dict[str, tuple[float, float]]  # suite, or suite/family -> least and most per cent allowed
 
 
 @dataclass(frozen=True)
@@ -185,13 +146,13 @@ _BAD = _bands((0, 2), (0, 2), (0, 2))
 _STRAIGHT: Bands = {"permanence/arc": (0, 0), "permanence/wall": (0, 0), "physics": (0, 2), "coherence": (0, 30)}
 CONTROLS: dict[str, Control] = {
     "simulator": Control(lambda source: source.labels.truth, _bands((100, 100), (100, 100), (99, 100))),
-    "h264 crf 23": Control(_h264(23), GOOD),
-    "h264 crf 35": Control(_h264(35), GOOD),
-    "blur + noise": Control(_blur_and_noise, GOOD),
+    "h264 crf 23": Control(h264(23), GOOD),
+    "h264 crf 35": Control(h264(35), GOOD),
+    "blur + noise": Control(blur_and_noise, GOOD),
     "jitter 0.3 px": Control(_jitter(0.3), _bands((97, 100), (90, 100), (90, 100))),
     "jitter 2 px": Control(_jitter(2.0), {}),
-    "static": Control(_static, _BAD),
-    "shuffled": Control(_shuffled, _BAD),
+    "static": Control(static, _BAD),
+    "shuffled": Control(shuffled, _BAD),
     "blank": Control(lambda source: np.full_like(source.labels.truth, 0.5), _BAD),
     "linear": Control(_linear, _STRAIGHT),
     "vanish": Control(_vanish, _bands((0, 2), (0, 2), (0, 60))),

@@ -11,8 +11,8 @@ LINGBOT_CHANNELS = 6  # of a ray: origin and direction
 
 
 @dataclass(frozen=True)
-class LingBotConfig(VDiTConfig):
-    """LingBot-World: every block is scaled and shifted by camera rays."""
+class CameraConfig(VDiTConfig):
+    """A world model whose every block reads the cameras of the frames."""
 
     @property
     def reads_camera(self) -> bool:
@@ -21,23 +21,18 @@ class LingBotConfig(VDiTConfig):
 
     @property
     def branches(self) -> int:
-        """The tokens of the camera."""
+        """Beside the block's own tensor: LingBot's tokens of the camera, or the result of DreamX's first attention."""
         return 1
 
 
 @dataclass(frozen=True)
-class DreamXConfig(VDiTConfig):
+class LingBotConfig(CameraConfig):
+    """LingBot-World: every block is scaled and shifted by camera rays."""
+
+
+@dataclass(frozen=True)
+class DreamXConfig(CameraConfig):
     """DreamX-World: every block has a second self-attention, whose positions are the cameras of the frames."""
-
-    @property
-    def reads_camera(self) -> bool:
-        """It does."""
-        return True
-
-    @property
-    def branches(self) -> int:
-        """The result of the first attention, while the second is computed."""
-        return 1
 
 
 @dataclass(frozen=True)
