@@ -107,18 +107,18 @@ class _Level:
         """Fill from the rim inwards: each pixel is the middle of the patch that fits best to what is known around."""
         h, w = self.gap.shape
         pool, known = np.flatnonzero(self.valid), ~self.gap
-        sources = _patches(self.image).reshape(h * w, -1)[pool]
+        sources = _patches(self.image, pool)
         squared = sources**2
         while not known.all():
             check()
             ring = np.flatnonzero(dilated(known, 1) & ~known)
-            now = _patches(self.image).reshape(h * w, -1)[ring]
-            seen = _patches(known[..., None].astype(np.float32)).reshape(h * w, -1)[ring]
+            now = _patches(self.image, ring)
+            seen = _patches(known[..., None].astype(np.float32), ring)
             count = seen.sum(1, keepdims=True)
             seen = np.tile(seen, self.image.shape[2])
             cost = (product(seen, squared) - 2 * product(seen * now, sources)) * (SIZE**2 / count)
-            far = self.guide[ring][:, None] - self.guide[pool][None]
-            best = pool[(cost + (far**2).sum(-1) + self.away(ring[:, None], pool[None])).argmin(1)]
+            cost += (self.guide[pool] ** 2).sum(1) - 2 * product(self.guide[ring], self.guide[pool])
+            best = pool[(cost + self.away(ring[:, None], pool[None])).argmin(1)]
             self.image.reshape(h * w, -1)[ring] = self.image.reshape(h * w, -1)[best]
             self.shift[ring] = best - ring
             known.ravel()[ring] = True
@@ -275,10 +275,11 @@ def _features(image: Floats) -> Floats:
     return cast("Floats", np.stack(found, -1).reshape(image.shape[0] * image.shape[1], -1))
 
 
-def _patches(image: Floats) -> Floats:
-    """[h, w, C, 7, 7]: the surroundings of each pixel; the border is reflected."""
+def _patches(image: Floats, at: Ints) -> Floats:
+    """[N, C * 49]: the surroundings of the pixels with these numbers [N]; the border is reflected."""
     padded = np.pad(image, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")
-    return sliding_window_view(padded, (SIZE, SIZE), axis=(0, 1))
+    rows, columns = np.divmod(at, image.shape[1])
+    return sliding_window_view(padded, (SIZE, SIZE), axis=(0, 1))[rows, columns].reshape(len(at), -1)
 
 
 def _size(w: int, h: int, level: int) -> tuple[int, int]:

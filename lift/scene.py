@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,15 +81,18 @@ def scene_from_picture(
     check()
     parts = layers(masks, remarks, None if sounded is None else 1 / sounded.metres)
     check()
-    forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
-    check()
     hole = _hole(image, parts)
     if hole.all():
         raise SceneError(
             "with their rims the masks leave no pixel from which to fill what they hide: mask less, without specks"
         )
-    sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
-    behind = filled(image, hole, sides, check) if plate is None else _same_size(_bytes(plate, "the plate"), image)
+    check()
+    # Filling takes longest of all; forms are found beside it.
+    with ThreadPoolExecutor(1, "vdit-plate") as aside:
+        given = None if plate is None else _same_size(_bytes(plate, "the plate"), image)
+        filling = aside.submit(copy_context().run, _behind, image, hole, camera, given, check)
+        forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
+        behind = filling.result()
     check()
     looks = _looks(image, parts, behind, camera.view)
     bodies = tuple(
@@ -123,6 +128,14 @@ def _hole(image: Bytes, parts: tuple[Layer, ...]) -> Bools:
             others = np.any([np.zeros_like(hole), *masks[:i], *masks[i + 1 :]], axis=0)
             hole |= contact_shadow(image, masks[i], others)
     return hole
+
+
+def _behind(image: Bytes, hole: Bools, camera: Camera, given: Bytes | None, check: Callable[[], None]) -> Bytes:
+    """The picture without the bodies: what was given, or filled from the same side of the horizon."""
+    if given is not None:
+        return given
+    sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
+    return filled(image, hole, sides, check)
 
 
 def _depth_behind(metres: Floats, hole: Bools) -> Floats:
