@@ -61,6 +61,12 @@ class RunResult:
         return {node_id: result.ui for node_id, result in self.nodes.items() if result.ui}
 
 
+def saved_in(ui: dict | None) -> list[dict]:
+    """Those of the files that a node shows which lie in the output folder: {"filename", "subfolder", "type"}."""
+    shown = (item for items in (ui or {}).values() for item in items)
+    return [item for item in shown if isinstance(item, dict) and item.get("type") == "output"]
+
+
 class Executor:
     """Holds the results of the last run, so that the next one re-runs only what a change reaches. One run at a time."""
 
@@ -73,6 +79,12 @@ class Executor:
         """Drops remembered results, and with them the memory they hold."""
         with self.lock:
             self.remembered.clear()
+
+    def forget_saved(self) -> None:
+        """Drops the results of nodes that saved files: the next run saves anew, with models still loaded."""
+        with self.lock:
+            for key in [key for key, result in self.remembered.items() if saved_in(result.ui)]:
+                del self.remembered[key]
 
     def run(
         self,

@@ -18,7 +18,7 @@ from ..machine.importing import ended_by_ctrl_c
 from . import folders, overrides, workflow
 from .catalog import load_nodes, object_infos
 from .command import Refused, add_base
-from .executor import Executor, NodeFailed, RunResult
+from .executor import Executor, NodeFailed, RunResult, saved_in
 from .running import Interrupted
 from .validation import Checked, InvalidPrompt, title, validate
 from .video import VideoFromFile
@@ -157,15 +157,19 @@ class Bars:
                 print(f"{self.title.ljust(self.width)} {time.perf_counter() - self.started:6.2f} s", file=sys.stderr)
 
 
+def saved_files(result: RunResult) -> list[tuple[str, Path]]:
+    """(node id, path) of each file that a run saved in the output folder."""
+    output = folders.directory("output")
+    return [
+        (node_id, output / item["subfolder"] / item["filename"])
+        for node_id, shown in result.ui.items()
+        for item in saved_in(shown)
+    ]
+
+
 def report(options: argparse.Namespace, checked: Checked, result: RunResult, seconds: float) -> None:
     """Prints the paths of the saved files, or with --json all that is known of the run."""
-    saved = [
-        (node_id, folders.directory("output") / item["subfolder"] / item["filename"])
-        for node_id, shown in result.ui.items()
-        for items in shown.values()
-        for item in items
-        if isinstance(item, dict) and item.get("type") == "output"
-    ]
+    saved = saved_files(result)
     if options.json:
         print(json.dumps(summary(checked, result, saved, seconds), indent=2))
         return

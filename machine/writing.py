@@ -132,14 +132,21 @@ def sweep(folder: Path) -> None:
 
 
 def _is_stale(entry: os.DirEntry[str]) -> bool:
-    """Whether the process that makes this file is gone: one of this machine, or one not heard of for a day."""
+    """Whether the process that makes this file is gone."""
     text = Path(entry.path).read_text("utf-8", "replace") if entry.name.endswith(SLOT) else entry.name
+    return abandoned(text, entry.stat(follow_symlinks=False).st_mtime)
+
+
+def abandoned(text: str, touched: float) -> bool:
+    """Whether the process that `owner` names at the end of a text is gone: one of this machine, or one of another that
+    has touched its file (seconds since 1970) more than a day ago. False where no owner is named.
+    """
     found = OWNER.search(text)
     if found is None:  # not ours
         return False
     if found["machine"] == _machine():
         return not _runs(int(found["pid"]), int(found["start"]))
-    return time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S
+    return time.time() - touched > STALE_S
 
 
 def owner() -> str:
