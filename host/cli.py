@@ -17,18 +17,35 @@ HEARING_S = 0.05  # seconds within which the thread that hears Ctrl+C has noted 
 
 
 class Command(NamedTuple):
-    """A module with main(argv), imported only when called; the extra of pyproject.toml that it needs."""
+    """A module with main(argv), imported only when called; the extra of pyproject.toml that it needs.
+
+    farm: the module that carries it out where one of FARMED is among the options.
+    """
 
     module: str
     help: str
     extra: str = "standalone"
+    farm: str = ""
+
+
+FARMED = ("--workers", "--ray", "--table", "--policy")  # many rows at once: the room `farm`
 
 
 COMMANDS = {
-    "run": Command(".run", "run a workflow and save what it makes"),
+    "run": Command(".run", "run a workflow and save what it makes", farm="..farm.run"),
     "studio": Command(".studio", "open the node graph in the browser"),
-    "train": Command("..training.cli", "train the codec or the world model: vdit train codec|teacher ...", "train"),
-    "simulate": Command("..world.families.cli", "make clips of simulated physics: vdit simulate ...", "world"),
+    "train": Command(
+        "..training.cli",
+        "train the codec or the world model: vdit train codec|teacher ...",
+        "train",
+        farm="..farm.train",
+    ),
+    "simulate": Command(
+        "..world.families.cli", "make clips of simulated physics: vdit simulate ...", "world", farm="..farm.simulate"
+    ),
+    "export": Command(
+        "..farm.export", "simulated shards as a LeRobot dataset or WebDataset: vdit export DIR --as lerobot", "farm"
+    ),
     "inspect": Command(
         "..model.files.inspect", "say what files of weights are, and where they fit: vdit inspect FILE ..."
     ),
@@ -52,9 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     keep_freed_memory()
+    farmed = bool(command.farm) and any(word.partition("=")[0] in FARMED for word in argv[1:])
     try:
         with ended_by_ctrl_c():
-            module = importlib.import_module(command.module, __package__)
+            module = importlib.import_module(command.farm if farmed else command.module, __package__)
         return module.main(argv[1:]) or 0
     except KeyboardInterrupt:
         print("Cancelled.", file=sys.stderr)
@@ -67,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(
             f"vdit: the Python package '{reason.name}' is not installed. Run the command as `python start.py ...`, "
-            f"which installs what is needed, or: pip install 'vdit[{command.extra}]'",
+            f"which installs what is needed, or: pip install 'vdit[{'farm' if farmed else command.extra}]'",
             file=sys.stderr,
         )
         return 1

@@ -141,3 +141,12 @@ def test_freed_memory_stays_with_the_process_where_glibc_allows_it():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=told)
     kept, without, within = run.stdout.split()
     assert kept == "True" and int(within) < int(without) / 10, run.stdout
+
+
+def test_options_of_farms_are_found_by_their_names_alone():
+    for name, command in cli.COMMANDS.items():
+        if command.farm:
+            words = [name] if name != "train" else [name, "latents"]
+            code = f"from vdit.host.cli import main; main({[*words, '--workers', '2', '--help']!r})"
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+            assert done.returncode == 0 and "--gpus-per-worker" in done.stdout, done.stderr
