@@ -46,7 +46,8 @@ TOOLTIPS = {
     "control_video": "For VACE: a video to generate anew (see control_mask), or poses, edges, a layout to follow; for "
     "Fun-Control: one to follow. As many frames as the video, or one for all; resized to cover it.",
     "control_mask": "For VACE: 1 where control_video is generated anew, 0 where it stays as it is. As many frames as "
-    "the video, or one for all. Without a mask all is generated anew, guided by the video.",
+    "the video, or one for all. Without a mask all is generated anew, guided by the video. Depth and flow lead only "
+    "where it is 1.",
     "reference_image": "For VACE: who or what should appear, one picture or several, shown whole on white. For "
     "Fun-Control: one picture, resized to cover the video.",
     "draft": "A video of what will happen, from VDiT Simulate. The bundled models follow it, and where they show the "

@@ -242,21 +242,28 @@ class WanInputs(ModelInputs):
         contexts = tuple(self._once(name, partial(self._context, name), device) for name in acting)
         return {"vace": contexts, "vace_scale": tuple(acting.values())}
 
+    def _guide(self, name: str) -> Tensor:
+        """Pictures [T,H,W,3] of the depth or the flow."""
+        if name == "depth" and self.depth is not None:
+            return depth_pictures(self.depth)
+        assert self.flow is not None
+        return flow_pictures(self.flow)
+
     def _context(self, name: str) -> Tensor:
-        """VACE: latents to keep, latents to generate, 64 channels of mask [1, 96, references + T', h, w] (vace.py)."""
+        """VACE: latents to keep, latents to generate, 64 channels of mask [1, 96, references + T', h, w] (vace.py).
+
+        Depth and flow lead where the mask is 1. Elsewhere their pictures would be kept as if they were the video's own
+        pixels, so the control video stands there, and without one grey, which the model fills freely.
+        """
         import torch
 
-        video = self.video
-        if name == "depth" and self.depth is not None:
-            video = depth_pictures(self.depth)
-        if name == "flow" and self.flow is not None:
-            video = flow_pictures(self.flow)
         mask = torch.ones(self.clip.frames, *self.size[::-1])
-        if video is None:
-            video = torch.full((*mask.shape, 3), GRAY)
-        elif self.mask is not None:
+        video = torch.full((*mask.shape, 3), GRAY) if self.video is None else self.video.clone()
+        if self.video is not None and self.mask is not None:
             mask = self.mask.clone()
-        video = video.clone()
+        if name != "video":
+            leads = torch.tensor(True) if self.mask is None else self.mask[..., None] > 0.5
+            video = torch.where(leads, self._guide(name), video)
         self._place(video, mask, 0.0)
         free = (mask > 0.5).float()[..., None]
         keep, make = ((video - GRAY) * share + GRAY for share in (1 - free, free))

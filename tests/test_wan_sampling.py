@@ -19,7 +19,7 @@ from vdit.model.variants import VARIANTS
 from vdit.model.world_model import WorldModel
 from vdit.model.worlds import transformer_of
 from vdit.pipeline import ClipSpec, Run, SamplerSettings, clip_of, family_of, resolve
-from vdit.pipeline.wan_inputs import flow_pictures, folded_mask
+from vdit.pipeline.wan_inputs import depth_pictures, flow_pictures, folded_mask
 from vdit.sampling import SampleOptions, sample, schedule
 
 from runs import encoded, latent_of
@@ -262,6 +262,31 @@ def test_depth_and_flow_act_side_by_side_each_in_its_own_steps():
     assert len(early["vace"]) == 2 and early["vace_scale"] == (0.5, 1.0)
     assert len(late["vace"]) == 1 and late["vace_scale"] == (0.5,)
     assert controls(model).at(0.0, "cpu")["vace_scale"] == (1.0,), "without controls all frames are free"
+
+
+def test_depth_leads_what_is_made_anew_and_the_video_stays_elsewhere():
+    """As VACE was trained: one video, of the control where the mask is 1 and of what is kept where it is 0."""
+    model, video, maps = world("vace-1.3b"), picture(FRAMES), depth()
+    mask = torch.zeros(FRAMES, 64, 64)
+    mask[4:, :32] = 1
+    composed = torch.where(mask[..., None] > 0.5, depth_pictures(maps), video)
+    guided, kept = controls(model, control_video=video, control_mask=mask, depth=maps).at(0.0, "cpu")["vace"]
+    (expected,) = controls(model, control_video=composed, control_mask=mask).at(0.0, "cpu")["vace"]
+    (alone,) = controls(model, control_video=video, control_mask=mask).at(0.0, "cpu")["vace"]
+    assert torch.equal(guided, expected) and torch.equal(kept, alone)
+
+
+@pytest.mark.parametrize("name", ["depth", "flow"])
+def test_a_mask_without_a_video_says_where_a_control_leads(name):
+    model, given = world("vace-1.3b"), {"depth": depth(), "flow": flow()}[name]
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:48] = 1
+    pictures = depth_pictures(given) if name == "depth" else flow_pictures(given)
+    (context,) = controls(model, control_mask=mask, **{name: given}).at(0.0, "cpu")["vace"]
+    (expected,) = controls(model, control_video=torch.where(mask[..., None] > 0.5, pictures, 0.5)).at(0.0, "cpu")[
+        "vace"
+    ]
+    assert torch.equal(context, expected), "nothing is kept where there is nothing to keep"
 
 
 def test_two_contexts_add_up():
