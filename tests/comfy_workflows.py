@@ -7,6 +7,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from comfy_core import PACK, Core
+from other_nodes import OTHERS
 from vdit.host import workflow
 from wan_workflows import VARIANT_OF, provide
 from wan_workflows import small as small_run
@@ -14,8 +15,8 @@ from wan_workflows import small as small_run
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 WAN = [path for path in WORKFLOWS if path.stem in VARIANT_OF]  # no weights of these ship
 BENCHMARK = PACK / "workflows" / "physics-benchmark.json"
-SHOTS = [path for path in WORKFLOWS if path not in (BENCHMARK, *WAN)]
-OTHERS = json.loads((PACK / "tests/object_info_0_33.json").read_text("utf-8"))  # nodes of models that are not ours
+SCORED = [path for path in sorted((PACK / "workflows").glob("score-*.json")) if path not in WAN]  # other models
+SHOTS = [path for path in WORKFLOWS if path not in (BENCHMARK, *WAN, *SCORED)]
 STAND_IN = "StandIn"  # before the name of each of these nodes
 
 
@@ -30,10 +31,15 @@ def opened(path: Path, known: Container[str] = ()) -> dict:
 
 def small(path: Path, models: Path) -> dict[str, dict]:
     """{node type: {widget: value}} that makes a run short; writes tiny files for those that the workflow names."""
+    if path.stem.startswith("score-"):  # which takes back whole clips alone
+        kept = models.parent / "output" / "benchmark"
+        clips = {"width": 64, "height": 64, "count": 1, "name": f"{path.stem}-{len([*kept.glob('*')])}"}
+        if path in SCORED:
+            return {"VDiTBenchmarkClips": clips}
+        provide(path, models)
+        return {"VDiTSample": {"steps": 2}, "VDiTBenchmarkClips": clips}
     if path in WAN:
         provide(path, models)
-        if path.stem.startswith("score-"):  # which takes back whole clips alone
-            return {"VDiTSample": {"steps": 2}, "VDiTBenchmarkClips": {"width": 64, "height": 64, "count": 1}}
         fixed = "depth" in path.stem or "render" in path.stem  # as long as their control
         shorter = {} if fixed else {"seconds": 0.5}
         node = "VDiTDistillPreview" if path.stem == "causal-preview" else "VDiTSample"
@@ -60,6 +66,7 @@ def shipped(core: Core, path: Path, model: str | None = None) -> tuple[dict, dic
 
 # A pack of stand-ins: each takes what the node in its place takes. Its mask is an ellipse in the middle, its picture
 # a depth that is nearer below, in as many frames as came in, its number an angle of view in degrees; it gives no sound;
+# a latent is the longest video that came in or, where the node has them as inputs, one of that size and length;
 # anything else is the picture that came in.
 STAND_INS = f"""
 import json
@@ -68,6 +75,15 @@ from types import SimpleNamespace
 import torch
 
 INFOS = json.loads({json.dumps(OTHERS)!r})
+
+def sized(picture, given):
+    length = given.get("length") or given.get("video_frames") or given.get("batch_size")
+    size = given.get("height"), given.get("width"), length
+    if not all(isinstance(side, int) for side in size):
+        return picture
+    if picture is None:
+        picture = torch.zeros(1, *size[:2], 3)
+    return picture if len(picture) >= length else picture[:1].expand(length, -1, -1, -1)
 
 def value(kind, picture):
     if kind == "FLOAT":
@@ -88,6 +104,7 @@ def stand_in(info):
     def run(self, **given):
         pictures = [each for each in given.values() if isinstance(each, torch.Tensor) and each.ndim == 4]
         picture = max(pictures, key=len, default=None)  # a video, where there is one
+        picture = sized(picture, given) if "LATENT" in info["output"] else picture
         return tuple(value(kind, picture) for kind in info["output"])
     return type(info["name"], (), {{
         "RETURN_TYPES": tuple(info["output"]), "FUNCTION": "run", "CATEGORY": "test", "run": run,

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from front_end import nodes_2, overlapping, prompt_of, set_widgets, widget_values
+from other_nodes import OTHERS
 from vdit.host.workflow import load, to_prompt
 
 pytestmark = pytest.mark.slow
 PACK = Path(__file__).resolve().parent.parent
-# Nodes that only a core has: graphs of them are opened in its front end, by tests/test_comfyui_front_end.py.
-CORE_ONLY = json.loads((PACK / "tests" / "object_info_0_33.json").read_text("utf-8"))
+# Graphs of nodes that only a core has are opened in its front end, by tests/test_comfyui_front_end.py.
 WORKFLOWS = sorted(
     path
     for path in (PACK / "workflows").glob("*.json")
-    if not any(node["type"] in CORE_ONLY for node in json.loads(path.read_text("utf-8"))["nodes"])
+    if not any(node["type"] in OTHERS for node in json.loads(path.read_text("utf-8"))["nodes"])
 )
 
 KEEP_EVENTS = """() => {

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import refusals
 from comfy_core import COMFYUI, MISSING, PACK, Graph, fetch, get, node_of, python_of, run
-from comfy_workflows import BENCHMARK, SHOTS, WAN, WORKFLOWS, shipped, small
+from comfy_workflows import BENCHMARK, SCORED, SHOTS, WAN, WORKFLOWS, shipped, small
+from other_nodes import CORE_ONLY
 from vdit.host import core_nodes, workflow
 from vdit.host.api import call
 from vdit.host.widgets import choices
@@ -154,6 +155,31 @@ def test_the_wan_workflow_runs_on_files_of_the_names_that_it_gives(core, path):
     assert done.status == "success", (done.messages[-1:], done.node_errors, core.log.read_text()[-3000:])
     assert done.outputs[node_of(prompt, "SaveVideo")]["images"]
     assert "2 steps" in done.outputs[node_of(prompt, sampler)]["vdit_line"][0]
+
+
+@pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)
+def test_the_workflow_of_another_model_scores_the_video_of_each_clip(core, path):
+    """With stand-ins for its nodes, which make videos of the size and length that they are asked for."""
+    prompt, ui = shipped(core, path)
+    for kind, values in small(path, core.base / "models").items():
+        prompt[node_of(prompt, kind)]["inputs"] |= values
+    done = run(core, prompt, ui)
+    assert done.status == "success", (done.messages[-1:], done.node_errors, core.log.read_text()[-3000:])
+    said = done.outputs[node_of(prompt, "VDiTBenchmarkScores")]["vdit_line"][0]
+    assert "1 clips scored. All clips are scored" in said
+    assert done.outputs[node_of(prompt, "SaveVideo")]["images"]
+
+
+def test_the_cores_nodes_are_described_as_tests_without_a_core_have_them(core):
+    if core.version[:2] != (0, 33):
+        pytest.skip("tests/object_info_0_33.json is of another core")
+    for name, info in CORE_ONLY.items():
+        for group, inputs in info["input"].items():
+            real = core.infos[name]["input"][group]
+            kinds = {key: "COMBO" if isinstance(spec[0], list) else spec[0] for key, spec in inputs.items()}
+            assert kinds == {k: "COMBO" if isinstance(spec[0], list) else spec[0] for k, spec in real.items()}, name
+        assert info["output"] == core.infos[name]["output"], name
+        assert info["input_order"] == core.infos[name]["input_order"], name
 
 
 def test_the_benchmark_workflow_scores_a_model(core, random_model):

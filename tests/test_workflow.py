@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from other_nodes import OTHERS
 from vdit.host import folders, overrides, text_replacements
 from vdit.host.catalog import load_nodes, object_infos
 from vdit.host.workflow import Workflow, WorkflowError, load, read, to_prompt
@@ -240,8 +241,7 @@ def test_set_takes_a_picture_from_anywhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_workflows_convert_and_hold_no_unknown_value(path):
-    others = json.loads((Path(__file__).parent / "object_info_0_33.json").read_text("utf-8"))
-    infos = others | object_infos(load_nodes())
+    infos = OTHERS | object_infos(load_nodes())
     workflow = load(path, infos)
     assert json.loads(path.read_text("utf-8"))["version"] == 0.4
     assert any(infos[node["class_type"]]["output_node"] for node in workflow.prompt.values())
