@@ -12,6 +12,7 @@ from typing import cast
 
 from torch import Tensor
 
+from ..machine.limits import TooLarge
 from .files import claim, read_json
 from .report import Report, summary
 from .runner import Check, ClipResult, Part, Plan, clips, judged, noise_seed, result_path, taken_again
@@ -20,6 +21,14 @@ from .selection import Tally
 from .tracking import FramesError, validated_frames
 
 WHO = "model"  # the name of its videos in the run's files, as of all systems
+FRAME_BYTES = 12  # of memory for a pixel of a video: three channels of float32
+# Of memory for a pixel of a judged frame, while its clip is drawn again, labelled and scored: 62 at 832x480, 85 at
+# 416x240 (`python -m vdit.bench.rounds`).
+SCORING_BYTES = 90
+# Of the disk for a pixel of a judged frame: the video and the truth in H.264 at CRF 16. Two of the simulated world's
+# plain videos take .012, noise .82; ten times the former is left for what a model draws.
+KEPT_BYTES = 0.12
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,32 @@ class Round:
 
     def length(self, part: Part) -> int:
         """Frames of a video of this part."""
-        return (self.plan.form.frames_of(part.suite) - 1) * self.step + 1
+        return self.made(self.plan.form.frames_of(part.suite))
+
+    def made(self, judged: int) -> int:
+        """Frames that a video must have of which so many are judged."""
+        return (judged - 1) * self.step + 1
+
+    def check_room(self, at_once: int, memory: float, disk: float) -> None:
+        """Raise TooLarge, with what fits, where that many videos at once need more than `memory` bytes, or what the
+        whole run keeps more than `disk` bytes.
+        """
+        form, parts = self.plan.form, list(self.plan.parts())
+        pixels, judged = form.width * form.height, max(form.frames_of(part.suite) for part in parts)
+        one, scoring = pixels * self.made(judged) * FRAME_BYTES, pixels * judged * SCORING_BYTES
+        if (need := at_once * one + scoring) > memory:
+            most = int((memory - scoring) // one)
+            fits = f"clips_at_once {most}" if most > 0 else "a smaller width and height, or a shorter suite or length"
+            raise TooLarge(
+                f"{at_once} videos of {self.made(judged)} frames of {form.width}x{form.height} and their scores need "
+                f"about {need / GB:,.3g} GB of memory, and {memory / GB:,.3g} GB can be had; what fits: {fits}"
+            )
+        kept = pixels * KEPT_BYTES * sum(part.count * form.frames_of(part.suite) for part in parts)
+        if kept > disk:
+            raise TooLarge(
+                f"the videos that are kept of {self.plan.clips} clips can take {kept / GB:,.3g} GB, and the disk of "
+                f"{self.folder} has {disk / GB:,.3g} GB free: free some space on it, or lower count, width and height"
+            )
 
 
 @dataclass(frozen=True)

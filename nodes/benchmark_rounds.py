@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from .benchmark import SUITES
 from .benchmark import TOOLTIPS as BENCHMARK
-from .comfy import check_interrupted, held_back, io, progress, save_place, verdict
+from .comfy import check_interrupted, held_back, io, main_room, progress, save_place, verdict
 from .simulate import SPLITS
 from .types import VDiTClip, needs, node_schema
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..benchmark.rounds import Ticket
+    from ..benchmark.rounds import Round, Ticket
 
 RATES = ("8", "16", "24")  # frames a second; the clips have 8
 FOLDER = "benchmark"  # in ComfyUI's output folder
@@ -122,12 +123,10 @@ class VDiTBenchmarkClips(io.ComfyNode):
         imported("..benchmark.rounds", check_interrupted)
         from ..benchmark import rounds
         from ..benchmark.report import table
-        from ..benchmark.runner import Plan
-        from ..benchmark.selection import Format
 
-        form = Format(width, height, known=known_frames, frames=length or None)
-        plan = Plan(seed, count, tuple(SUITES[1:]) if suite == SUITES[0] else (suite,), (split,), form)
-        asked = rounds.Round(name.strip(), plan, _folder(name), round(int(fps) / form.fps))
+        asked = round_of(name, suite, count, seed, split, known_frames, width, height, fps, length)
+        check_room(asked, clips_at_once)
+        plan = asked.plan
         handed = rounds.hand_out(asked, clips_at_once, progress(plan.clips), check_interrupted)
         if not handed:
             report, _ = rounds.report(asked)
@@ -185,6 +184,34 @@ class VDiTBenchmarkScores(io.ComfyNode):
         state = f"{left} clips are left: run the graph again" if left else "All clips are scored"
         text = f"{asked.system}: {len(results)} clips scored. {state}.\n{table(report)}"
         return io.NodeOutput(text, json.dumps(report, indent=1), ui={"vdit_line": text.split("\n")})
+
+
+def round_of(
+    name: str,
+    suite: str,
+    count: int,
+    seed: int,
+    split: str,
+    known_frames: int,
+    width: int,
+    height: int,
+    fps: str,
+    length: int,
+) -> Round:
+    """What the widgets of VDiT Benchmark Clips ask for. Raises ValueError for values that they cannot hold."""
+    from ..benchmark.rounds import Round
+    from ..benchmark.runner import Plan
+    from ..benchmark.selection import Format
+
+    form = Format(width, height, known=known_frames, frames=length or None)
+    plan = Plan(seed, count, tuple(SUITES[1:]) if suite == SUITES[0] else (suite,), (split,), form)
+    return Round(name.strip(), plan, _folder(name), round(int(fps) / form.fps))
+
+
+def check_room(asked: Round, at_once: int) -> None:
+    """Raise TooLarge, with what fits, where so many videos do not fit into memory, or the whole run onto the disk."""
+    there = next(one for one in (asked.folder, *asked.folder.parents) if one.exists())
+    asked.check_room(at_once, main_room(), shutil.disk_usage(there).free)
 
 
 def _folder(name: str) -> Path:

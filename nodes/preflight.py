@@ -42,7 +42,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTSimulateScene": (files.packages("mujoco"), files.simulated),
     "VDiTScoreVideo": (files.packages("cv2"), files.scored),
     "VDiTPhysicsBenchmark": (files.packages("mujoco", "cv2", "matplotlib"),),
-    "VDiTBenchmarkClips": (files.packages("mujoco", "cv2"),),
+    "VDiTBenchmarkClips": (files.packages("mujoco", "cv2"), files.results),
     **dict.fromkeys(
         ("VDiTAsModel", "VDiTAsVAE", "VDiTAsConditioning", "VDiTFromModel", "VDiTUseVAE"), (files.comfyui,)
     ),
@@ -59,6 +59,7 @@ MODEL_CHECKS: dict[str, tuple[Check, ...]] = {
     "VDiTAsVAE": (models.codec_for,),
     "VDiTAsConditioning": (models.clip,),
     "VDiTPhysicsBenchmark": (models.codec_for,),
+    "VDiTBenchmarkClips": (models.round_room,),
 }
 
 

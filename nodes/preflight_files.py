@@ -9,6 +9,7 @@ from pathlib import Path
 from . import camera as cameras
 from . import camera_render, camera_sources, scene_file
 from . import tracks as point_tracks
+from .benchmark_rounds import FOLDER as RESULTS
 from .comfy import IN_COMFYUI, input_file, native, save_place
 from .types import needs
 from .wired import Wired
@@ -21,12 +22,21 @@ SIMULATED = "VDiTSimulateScene"  # the node whose scenes have a measured truth
 def save_prefix(node: Wired) -> None:
     """Raise ValueError or OSError for a prefix that leads out, or to where nothing can be written."""
     prefix = node.text("filename_prefix")
-    if prefix is None:
-        return
-    place = save_place(prefix)
+    if prefix is not None:
+        _check_place(save_place(prefix), f"filename_prefix {prefix!r}", "prefix")
+
+
+def results(node: Wired) -> None:
+    """Raise ValueError or OSError for a name under which no results can be kept."""
+    name = node.text("name")
+    if name is not None:
+        _check_place(save_place(f"{RESULTS}/{name.strip()}/report.json"), f"name {name!r}", "name")
+
+
+def _check_place(place: Path, given: str, what: str) -> None:
     there = next(one for one in place.parents if one.exists())
     if not there.is_dir():
-        raise NotADirectoryError(f"filename_prefix {prefix!r}: {there} is a file, not a folder; choose another prefix")
+        raise NotADirectoryError(f"{given}: {there} is a file, not a folder; choose another {what}")
     _check_writable(there / place.name)
 
 

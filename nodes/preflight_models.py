@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import benchmark_rounds
 from .comfy import device_room, main_room, model_path
 from .load import files_of, told_of
 from .lora import EXPERTS
@@ -223,3 +224,18 @@ def frames_room(node: Wired) -> None:
     if made is not None:
         what = "its frames (VDiT Decode Video needs no room for them)"
         pipeline.check_room(made[0], made[1], pipeline.frames_bytes, main_room(), what)
+
+
+def round_room(node: Wired) -> None:
+    """Raise TooLarge, with what fits, where videos of a benchmark's clips do not fit into memory, or onto the disk."""
+    name, suite, split, fps = (node.text(one) for one in ("name", "suite", "split", "fps"))
+    count, seed, known, width = (node.number(one) for one in ("count", "seed", "known_frames", "width"))
+    height, length, at_once = (node.number(one) for one in ("height", "length", "clips_at_once"))
+    if not name or not suite or not split or not fps or length is None:
+        return
+    if seed is None or not count or not known or not width or not height or not at_once:
+        return
+    asked = benchmark_rounds.round_of(
+        name, suite, int(count), int(seed), split, int(known), int(width), int(height), fps, int(length)
+    )
+    benchmark_rounds.check_room(asked, int(at_once))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+# Outputs that give a widget's value as it is, by the type of their node and their number.
+REPEATED = {"VDiTBenchmarkClips": {4: "width", 5: "height"}}
+
 Prompt = Mapping[str, object]  # node id -> {"class_type", "inputs": {name: value, or a link [node id, output]}}
 
 
@@ -50,21 +53,24 @@ class Wired:
         return any(isinstance(self.inputs.get(name), list) for name in names)
 
     def number(self, name: str, default: float | None = None) -> float | None:
-        """A widget's number, or that of a node of plain values linked to it."""
+        """A widget's number, or that of a node linked to it which passes one on."""
         value = self._value(name, default)
         return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     def text(self, name: str, default: str | None = None) -> str | None:
-        """A widget's text, or that of a node of plain values linked to it."""
+        """A widget's text, or that of a node linked to it which passes one on."""
         value = self._value(name, default)
         return value if isinstance(value, str) else None
 
     def _value(self, name: str, default: object) -> object:
         value = self.inputs.get(name, default)
         source = self.source(name)
-        if source is not None:
-            return source.inputs.get("value") if source.kind.startswith("Primitive") else None
-        return value
+        if source is None:
+            return value
+        if source.kind.startswith("Primitive"):
+            return source.inputs.get("value")
+        repeated = REPEATED.get(source.kind, {}).get(value[1]) if isinstance(value, list) else None
+        return None if repeated is None else source._value(repeated, None)
 
     def upstream(self) -> Iterator[Wired]:
         """All nodes that this one needs, the nearest first."""

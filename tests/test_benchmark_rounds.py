@@ -5,11 +5,13 @@ import json
 import pytest
 import torch
 from vdit.benchmark import rounds
-from vdit.benchmark.runner import taken_again
+from vdit.benchmark.runner import Plan, taken_again
+from vdit.benchmark.selection import Format
 from vdit.benchmark.tracking import FramesError
 from vdit.host import api
 from vdit.host.executor import Executor, NodeFailed
 from vdit.host.validation import validate
+from vdit.machine.limits import TooLarge
 from vdit.nodes import benchmark_rounds as nodes
 
 io = api.io
@@ -119,6 +121,22 @@ def test_a_video_that_does_not_fit_is_refused_and_not_kept(output):
     with pytest.raises(ValueError, match="2 videos came for 1 clips"):
         nodes.VDiTBenchmarkScores.execute([torch.zeros(81, 64, 64, 3)] * 2, [ticket])
     assert not list(output.rglob("results/**/*.json"))
+
+
+def test_a_round_that_does_not_fit_is_refused_with_what_does(output, monkeypatch):
+    plan = Plan(5, 24, ("physics",), form=Format(832, 480, known=1))
+    asked = rounds.Round("model", plan, output, step=2)
+    asked.check_room(4, 10e9, 10e9)
+    with pytest.raises(TooLarge, match=r"4 videos of 81 frames of 832x480 .* what fits: clips_at_once 2$"):
+        asked.check_room(4, 2.5e9, 10e9)
+    asked.check_room(2, 2.5e9, 10e9)
+    with pytest.raises(TooLarge, match="what fits: a smaller width and height"):
+        asked.check_room(1, 1e9, 10e9)
+    with pytest.raises(TooLarge, match=r"kept of 24 clips .* lower count, width and height"):
+        asked.check_room(1, 10e9, 1e6)
+    monkeypatch.setattr(nodes, "main_room", lambda: 1e6)
+    with pytest.raises(TooLarge, match="can be had"):
+        nodes.VDiTBenchmarkClips.execute(**CLIPS)
 
 
 @pytest.mark.parametrize("name, says", [(" ", "name is empty"), ("../..", "name")])
