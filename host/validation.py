@@ -13,6 +13,7 @@ from ..machine.parse import Unreadable, check
 from . import bodies, dynamic, preflight
 
 Prompt = dict[str, dict[str, Any]]  # node id -> {"class_type", "inputs": {name: value | [node id, output slot]}}
+UNLISTED = "value_not_in_list"
 UPLOADS = ("image_upload", "video_upload", "audio_upload")
 IoType = str | list  # an input's type by name, or the choices of a combo in its older form
 
@@ -116,7 +117,10 @@ class _Validation:
             advice = "Add a node that saves or shows something, such as Save Video."
             raise InvalidPrompt(error("prompt_no_outputs", "Prompt has no outputs", advice))
         needed = {node_id for output in outputs for node_id in self._needed_by(output)}
-        if not any(self.reasons[node_id] for node_id in needed):  # else those come first
+        first = [reason["type"] for node_id in needed for reason in self.reasons[node_id]]
+        if set(first) <= {
+            UNLISTED
+        }:  # else those come first; a file that is not listed may be there and of another kind
             for fault in preflight.faults(self.prompt, needed):
                 # Of the types that the front end knows, the one whose details it shows at once.
                 reason = error("exception_during_validation", "The node cannot run", fault.message)
@@ -334,5 +338,5 @@ def check_range(name: str, value: Any, kind: IoType, options: dict) -> list[dict
         choices = [option["key"] for option in options["options"]]
     if choices is not None and not options.get("multiselect") and not options.get("remote") and value not in choices:
         shown = str(choices) if len(choices) <= 20 else f"(list of length {len(choices)})"
-        return [error("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}", **where)]
+        return [error(UNLISTED, "Value not in list", f"{name}: '{value}' not in {shown}", **where)]
     return []

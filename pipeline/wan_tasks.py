@@ -37,7 +37,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 READERS = {  # models that read an input
     "start_image": "an I2V, FLF2V, TI2V-5B, VACE or Fun model",
     "end_image": "an I2V, FLF2V or VACE model",
-    "camera": "a Fun-Camera, LingBot-World or DreamX-World model",
+    "camera": "a Fun-Camera, LingBot-World or DreamX-World model, or a VACE model with what VDiT Camera Render draws",
     "depth": "a VACE or Fun-Control model",
     "flow": "a VACE model, or set how to “warped noise” on VDiT Flow Control, which every model follows",
     "control_video": "a VACE or Fun-Control model",

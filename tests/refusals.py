@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,10 @@ RENDER = {
 TRACKS = {
     "points": '[{"x": 8, "y": 8}, {"x": 40, "y": 40}]', "file": "", "frames": 5, "background": "free", "distance": 7.0,
     **SIZE,
+}  # fmt: skip
+ROUND = {
+    "name": "a-model", "suite": "physics", "count": 1, "seed": 0, "split": "test", "known_frames": 1, "width": 64,
+    "height": 64, "fps": "8", "length": 0, "clips_at_once": 1,
 }  # fmt: skip
 SIMULATED = {"family": "arc", "seed": 1, "split": "test", "frames": 9, "fps": 8.0, "camera_move": "still", **SIZE}
 
@@ -59,12 +64,15 @@ GOOD = {
 
 
 class Case(NamedTuple):
-    """A wrong prompt, the node that is to blame, words of the refusal; whether only this pack's own host refuses it."""
+    """A wrong prompt, the node that is to blame, words of the refusal; whether only this pack's own host refuses it,
+    and other words where a real ComfyUI refuses it for another reason.
+    """
 
     prompt: dict
     node: str
     words: str
     host_only: bool = False
+    in_comfyui: str = ""
 
 
 def edited(**changes: dict) -> dict:
@@ -95,7 +103,7 @@ def files(base: Path) -> None:
     (source / "scene.json").write_text('{"vdit_scene": ')
     (source / "actions.json").write_text("[]")
     (base / "output" / "file").write_text("a file where a folder is asked for")
-    for name in ("t2v-14b", "i2v-14b", "t2v-a14b"):
+    for name in ("t2v-14b", "i2v-14b", "t2v-a14b", "dreamx-world-5b-cam"):
         path = models / "diffusion_models" / f"{name}_high_noise.safetensors"
         path = path if name.endswith("a14b") else path.with_stem(name)
         make.sparse(path, shapes_of(on_meta(VARIANTS[name])))
@@ -103,7 +111,22 @@ def files(base: Path) -> None:
         make.foreign(models / folder / f"{kind}.safetensors", kind)
     student = models / "diffusion_models" / "causal_forcing_14B.safetensors"
     make.sparse(student, shapes_of(on_meta(VARIANTS["t2v-14b"])))
+    header = json.dumps({"transformer": {"causal_ar": True, "num_frame_per_block": 3}})
+    make.sparse(student.with_name("t2v-ar.safetensors"), shapes_of(on_meta(VARIANTS["t2v-14b"])), config=header)
+    for folder in ("diffusion_models", "vae", "loras"):
+        (models / folder / "pickled.pt").write_bytes(b"PK\x03\x04" + bytes(60))  # a zip, as torch.save writes it
+    (source / "tracks.pth").write_bytes(b"PK\x03\x04" + bytes(60))
     make.foreign(models / "text_encoders" / "CLIP.safetensors", "CLIP text")
+
+
+# Models, files and inputs that do not go together.
+PAIRINGS = (
+    "tracks alone for a model of words", "tracks for the bundled model", "walk to a model without a camera",
+    "camera to a model without", "world model without a camera path", "depth to a model of words",
+    "causal student with guidance", "causal student sampled whole", "causal student for KSampler",
+    "two experts block by block", "weights in a pickle", "VAE in a pickle", "LoRA in a pickle", "tracks in a pickle",
+    "files beside a bundle", "VAE of another family", "text encoder of another kind", "LoRA of another model",
+)  # fmt: skip
 
 
 def cases() -> dict[str, Case]:
@@ -124,6 +147,9 @@ def cases() -> dict[str, Case]:
             "camera": node("VDiTCameraPath", frames=5, **LENS, **SPAN, **DRAWN),
             "render": node("VDiTCameraRender", camera=["camera", 0], **RENDER | inputs),
         }  # fmt: skip
+
+    def rounds(**inputs: object) -> dict:
+        return {"clips": node("VDiTBenchmarkClips", **ROUND | inputs)}
 
     def brush(frames: int, strokes: str = "") -> dict:
         return edited(
@@ -347,6 +373,69 @@ def cases() -> dict[str, Case]:
                 sample={"guidance": 5.0, "width": 832, "height": 480},
             ),
             "sample", "has its guidance built in",
+        ),
+        "causal student sampled whole": Case(
+            edited(model=wan | {"file": "t2v-ar.safetensors", "causal": "off"}),
+            "model", "Set causal to auto on VDiT Load Model",
+        ),
+        "causal student for KSampler": Case(
+            edited(
+                model=wan | {"file": "causal_forcing_14B.safetensors"},
+                native=node("VDiTAsModel", model=["model", 0], shift=0.0, expert="high noise"),
+                text=node("PreviewAny", source=["native", 0]),
+            ),
+            "native", "no ComfyUI", in_comfyui="KSampler makes all frames at once: use VDiT Sample",
+        ),
+        "world model without a camera path": Case(
+            edited(
+                model={"file": "dreamx-world-5b-cam.safetensors", "vae": "VAE 2.2.safetensors"},
+                picture=picture,
+                shot=still,
+            ),
+            "shot", "from VDiT Camera Path",
+        ),
+        "depth to a model of words": Case(
+            edited(
+                model=wan,
+                picture=picture,
+                depth=node(
+                    "VDiTDepthControl", images=["picture", 0], reading="metres", near=1.0, far=2.0, file="", **SIZE,
+                    **SPAN,
+                ),
+                shot={"depth": ["depth", 0]},
+            ),
+            "shot", "does not read `depth`: load a VACE",
+        ),
+        "weights in a pickle": Case(
+            edited(model={"file": "pickled.pt"}), "model", "load it with ComfyUI's Load Diffusion Model"
+        ),
+        "VAE in a pickle": Case(edited(model=wan | {"vae": "pickled.pt"}), "model", "this is a pickle file"),
+        "LoRA in a pickle": Case(
+            edited(
+                lora=node("VDiTLoadLoRA", model=["model", 0], file="pickled.pt", strength=1.0),
+                sample={"model": ["lora", 0]},
+            ),
+            "lora", "this is a pickle file",
+        ),
+        "tracks in a pickle": Case(
+            pointed({}, points="", file="tracks.pth"), "tracks", "save the tracks as JSON"
+        ),
+        "videos of a round beyond memory": Case(
+            {
+                **rounds(fps="24", clips_at_once=100, width=2048, height=2048),
+                "text": node("PreviewAny", source=["clips", 1]),
+            },
+            "clips", "what fits: ",
+        ),
+        "a round's size off the model's lattice": Case(
+            {
+                **edited(sample={"width": ["clips", 4], "height": ["clips", 5]}),
+                **rounds(width=400, height=400),
+            },
+            "sample", "384 and 416",
+        ),
+        "a round's name below a file": Case(
+            {**rounds(name="../file"), "text": node("PreviewAny", source=["clips", 1])}, "clips", "is a file"
         ),
         "native model without ComfyUI": Case(
             edited(native=node("VDiTAsVAE", model=["model", 0]), text=node("PreviewAny", source=["native", 0])),

@@ -351,4 +351,16 @@ def test_what_can_be_known_is_refused_when_it_is_posted(core, name):
     """At ComfyUI's own nodes too: Save Video's prefix is told by the node of ours that feeds it."""
     case = refusals.cases()[name]
     done = run(core, case.prompt)
-    assert done.status == "refused" and case.words in json.dumps(done.node_errors)
+    assert done.status == "refused" and (case.in_comfyui or case.words) in json.dumps(done.node_errors)
+
+
+@pytest.fixture(scope="module")
+def wrong_files(core):
+    refusals.files(core.base)
+
+
+@pytest.mark.parametrize("name", refusals.PAIRINGS)
+def test_a_wrong_pairing_is_refused_when_it_is_posted(core, wrong_files, name):
+    case = refusals.cases()[name]
+    done = run(core, case.prompt)
+    assert done.status == "refused" and (case.in_comfyui or case.words) in json.dumps(done.node_errors)

@@ -17,6 +17,7 @@ from vdit.host.executor import Executor
 from vdit.host.validation import InvalidPrompt, validate
 from vdit.machine import limits
 from vdit.model.files import bundle
+from vdit.model.files.data import Data
 from vdit.model.files.facts import facts_of
 from vdit.model.variants import VARIANTS
 from vdit.nodes import preflight
@@ -54,6 +55,13 @@ def errors_of(prompt, nodes) -> dict[str, str]:
 def test_a_wrong_prompt_is_refused_at_its_node(name, base, nodes):
     case = CASES[name]
     assert case.words in errors_of(case.prompt, nodes).get(case.node, "")
+
+
+@pytest.mark.parametrize("name", refusals.PAIRINGS)
+def test_a_wrong_pairing_is_refused_from_headers_with_what_would_do(name, base, nodes, monkeypatch):
+    monkeypatch.setattr(Data, "kept", lambda *given, **more: pytest.fail("weights were read"))
+    told = errors_of(CASES[name].prompt, nodes)[CASES[name].node]
+    assert re.search(r"\bload |VDiT [A-Z]|ComfyUI|as JSON|set |clear |needs the|is expected", told), told
 
 
 def test_a_good_prompt_is_not_refused(base, nodes):

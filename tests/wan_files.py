@@ -257,12 +257,13 @@ def lora(
     return adds
 
 
-def sparse(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "F16") -> Path:
+def sparse(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "F16", **metadata: str) -> Path:
     """A file of full size that takes no room: a true header, and a hole where the data would be."""
     from math import prod
 
     width = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}[dtype]
-    header, end = {}, 0
+    header: dict = {"__metadata__": metadata} if metadata else {}
+    end = 0
     for name, shape in shapes.items():
         start, end = end, end + prod(shape) * width
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}

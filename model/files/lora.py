@@ -157,7 +157,9 @@ def _plan(model: nn.Module, path: Path, report: LoraReport, expert: str = "high"
             fitting.append(change)
     matched = len(names) - len(lost)
     if not matched:
-        raise CheckpointError(f"{path}: this is {family.title}; nothing of it fits the model: {_why(lost)}")
+        raise CheckpointError(
+            f"{path}: this is {family.title}; nothing of it fits the model: {_why(lost)}; load one of this model"
+        )
     report.matched += matched
     report.unmatched += [f"{path.name}: {name}, {why}" for name, why in lost.items()]
     report.lines.append(f"{path.name}: {matched} tensors used" + (f", {len(lost)} not: {_why(lost)}" if lost else ""))
