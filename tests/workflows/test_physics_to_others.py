@@ -96,8 +96,8 @@ def simulated(nodes):
 
 
 @pytest.fixture(scope="module")
-def inside():
-    """Shapes that the core's own nodes make of the sizes and lengths that the workflows store."""
+def given():
+    """{node: inputs} of both workflows, and the sizes of what they simulate; skipped where no core has these nodes."""
     if not COMFYUI:
         pytest.skip(MISSING)
     if not (Path(COMFYUI) / "comfy_extras/nodes_minimax_h3.py").exists():
@@ -106,7 +106,18 @@ def inside():
     for name, path in (("ltx", LTX), ("h3", H3)):
         _, nodes, _ = converted(path)
         given |= {kind: inputs for kind, inputs in nodes.items() if kind in CORE_ONLY} | {name: simulated(nodes)}
-    command = [python_of(Path(COMFYUI)), str(PACK / "tests" / "comfy_guides.py"), COMFYUI, json.dumps(given)]
+    return given
+
+
+@pytest.fixture(scope="module")
+def inside(given):
+    """Shapes that the core's own nodes make of the sizes and lengths that the workflows store."""
+    return answered("comfy_guides.py", given)
+
+
+def answered(script, given):
+    """What a script says that is run by the core's python."""
+    command = [python_of(Path(COMFYUI)), str(PACK / "tests" / script), COMFYUI, json.dumps(given)]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=COMFYUI, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -123,3 +134,11 @@ def test_the_core_s_h3_node_takes_every_frame_of_the_draft_as_it_is(inside):
     assert inside["h3"]["seen"] == [[1, 480, 832], [124, 512, 896]]
     assert inside["h3"]["references"] == ["image", "video"]
     assert inside["h3"]["latent"] == [37, 32, 56]
+
+
+def test_the_core_samples_both_at_tiny_random_weights_and_what_comes_follows_the_draft(given):
+    """By the core's own models and samplers, wired and set as the workflows have them; two steps, small pictures."""
+    found = answered("comfy_renders.py", given)
+    same = {"finite": True, "same again": True, "of the guide": True}
+    assert found["ltx"] == {"latent": [1, 128, 3, 4, 4]} | same
+    assert found["h3"] == {"latent": [1, 24, 7, 4, 4]} | same
