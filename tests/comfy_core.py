@@ -49,6 +49,7 @@ class Run:
     previews: list[bytes]
     outputs: dict
     node_errors: dict = field(default_factory=dict)
+    cancel_s: float | None = None  # from asking to interrupt it to its end
 
 
 def version_of(core: Path) -> tuple[int, ...]:
@@ -204,7 +205,7 @@ NODE_CLASS_MAPPINGS = {
 async def _queue(core: Core, prompt: dict, ui: dict | None, cancel_at_step: int | None) -> Run:
     import aiohttp
 
-    messages, previews, history = [], [], None
+    messages, previews, history, asked = [], [], None, None
     async with aiohttp.ClientSession() as session:
         async with session.ws_connect(f"{core.url}/ws?clientId=test", max_msg_size=0) as socket:
             body = {"prompt": prompt, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": ui}}}
@@ -219,14 +220,16 @@ async def _queue(core: Core, prompt: dict, ui: dict | None, cancel_at_step: int 
                 data = json.loads(message.data)
                 messages.append(data)
                 if data["type"] == "progress" and data["data"]["value"] == cancel_at_step:
-                    cancel_at_step = None
+                    cancel_at_step, asked = None, time.monotonic()
                     await session.post(f"{core.url}/interrupt")
                 if data["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                    ended = time.monotonic()
                     break
         while history is None:  # written a moment after the last message
             async with session.get(f"{core.url}/history/{queued['prompt_id']}") as answer:
                 history = (await answer.json()).get(queued["prompt_id"])
-    return Run(data["type"].removeprefix("execution_"), messages, previews, history["outputs"])
+    cancel_s = None if asked is None else ended - asked
+    return Run(data["type"].removeprefix("execution_"), messages, previews, history["outputs"], cancel_s=cancel_s)
 
 
 class Graph:
