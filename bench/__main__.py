@@ -20,7 +20,7 @@ from .rows import Row, as_json, runs
 
 # Modules of this folder with a function rows(quick) -> Iterator[Row], by how long they take.
 BENCHES = ("threads", "latency", "gym", "kernels", "agreement", "wan_step", "long_videos", "streaming", "causal")
-BENCHES += ("wan_codec",)
+BENCHES += ("wan_codec", "live")
 
 
 IDLE = 0.5  # load average over a minute up to which times on the clock are those of an idle machine

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..world.actions import Actuate, Force
 from ..world.meshes import body_mass
-from ..world.mjcf import compiled
+from ..world.mjcf import actuator_ranges
 from ..world.scene import EARTH, SceneError, vector
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def commands_of(
     """
     if max_force is not None and not (isinstance(max_force, (int, float)) and 0 < max_force < math.inf):
         raise SceneError(f"max_force is {max_force!r}; expected newtons above 0")
-    ranges = _ranges(scene)
+    ranges = {} if scene.mechanism is None else actuator_ranges(scene.mechanism)
     chosen = tuple(ranges) if actuators is None else _names("actuators", actuators)
     free = [b.name for b in scene.bodies if not b.fixed]
     pushed = tuple(free if not chosen else ()) if forces is None else _names("forces", forces)
@@ -116,15 +116,3 @@ def _names(what: str, given: Sequence[str]) -> tuple[str, ...]:
     if len(set(given)) < len(given):
         raise SceneError(f"{what} names {max(given, key=list(given).count)!r} twice")
     return tuple(given)
-
-
-def _ranges(scene: Scene) -> dict[str, tuple[float, float] | None]:
-    """The named actuators of a scene's mechanism, with the range of their targets; None: they have none."""
-    if scene.mechanism is None:
-        return {}
-    model = compiled(scene.mechanism)
-    return {
-        model.actuator(a).name: tuple(model.actuator_ctrlrange[a].tolist()) if model.actuator_ctrllimited[a] else None
-        for a in range(model.nu)
-        if model.actuator(a).name
-    }

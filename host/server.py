@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ..machine.importing import ended_by_ctrl_c
 from ..machine.parse import Unreadable, check
+from ..nodes.live_routes import Playing
 from ..nodes.routes import routes as pack_routes
 from . import bodies, files, folders, frontend
 from .access import TOKEN, new_token, with_token_only
@@ -50,6 +51,7 @@ class Studio:
         self.warming: asyncio.Task[None] | None = None  # kept, as the loop itself would drop it
         self.previews = PreviewPlayer(self._send_preview)
         self.queue = JobQueue(Executor(self.nodes), self._on_event, self._queue_changed)
+        self.live = Playing(lambda: self.queue.remaining() > 0)
 
     def app(self, public: bool = False, token: str | None = None) -> web.Application:
         """The aiohttp application. public: answers to this machine's name and to any address too; token: to those who
@@ -76,7 +78,7 @@ class Studio:
             *frontend.routes,
             *frontend.fixed_answers(),
             *files.routes,
-            *(web.route(*route) for route in pack_routes()),
+            *(web.route(*route) for route in pack_routes(self.live)),
         ]
         for route in handlers:
             app.router.add_route(route.method, route.path, route.handler)
@@ -90,6 +92,7 @@ class Studio:
         self.loop = asyncio.get_running_loop()
 
     async def _stopping(self, app: web.Application) -> None:
+        await self.live.close()
         for ws in list(self.sockets.values()):
             await ws.close()
         self.previews.close()

@@ -13,13 +13,15 @@ from .brush import VDiTMotionBrush
 from .camera import VDiTCameraPath
 from .camera_render import VDiTCameraRender
 from .camera_sources import VDiTCameraFrom3D, VDiTWalk, VDiTWanCameraEmbedding
-from .comfy import ComfyExtension, io, refusing, serve
+from .comfy import ComfyExtension, io, prompts_wait, refusing, serve
 from .decode import VDiTDecode, VDiTDecodeVideo
 from .depth import VDiTDepthControl
 from .draft_noise import VDiTDraftNoise
 from .encode import VDiTEncodeConditioning
 from .flow import VDiTFlowControl, VDiTFlowFromVideo
 from .interchange import VDiTAsConditioning, VDiTAsModel, VDiTAsVAE, VDiTFromModel, VDiTUseVAE
+from .live import VDiTLive
+from .live_routes import Playing
 from .load import VDiTLoadModel
 from .lora import VDiTLoadLoRA
 from .physics import VDiTActions, VDiTSimulate
@@ -66,6 +68,7 @@ NODES: list[type[io.ComfyNode]] = [
     VDiTUseVAE,
     VDiTDraftNoise,
     VDiTTracks,
+    VDiTLive,
 ]
 
 
@@ -86,7 +89,7 @@ class VDiTExtension(ComfyExtension):
         go to ComfyUI's server: here and not in on_load, which ComfyUI 0.3.64 and 0.8.0 do not call.
         """
         examples.offer()
-        for method, path, handler in routes.routes():
+        for method, path, handler in routes.routes(Playing(prompts_wait)):
             serve(method, path, handler)
         refusing(told)
         return NODES

@@ -8,6 +8,7 @@ input_folder()                  where Load Image finds its pictures
 input_file(name)                a file in it; raises FileNotFoundError, ValueError when the name leads outside
 picture_path(name, sub, type)   a file of the input, output or temp folder; raises as input_file
 picture(path)                   its first frame [H, W, 3] as Load Image gives it; raises ValueError
+prompts_wait()                  whether ComfyUI runs a prompt, or one waits
 serve(method, path, handler)    adds a route to ComfyUI's server; the studio adds them itself
 temp_folder()                   where files lie that only a node shows
 save_text(text, prefix, suffix) a new numbered file in the output folder, whole or not at all
@@ -73,6 +74,7 @@ __all__ = [
     "picture",
     "picture_path",
     "progress",
+    "prompts_wait",
     "refusing",
     "save_place",
     "save_text",
@@ -171,6 +173,16 @@ def serve(method: str, path: str, handler: Callable[[web.Request], Awaitable[web
     server = getattr(PromptServer, "instance", None)  # none where ComfyUI's nodes are used without its server
     if server is not None:
         server.routes.route(method, path)(handler)
+
+
+def prompts_wait() -> bool:
+    """Whether ComfyUI's queue has something to do. The studio knows of its own."""
+    if not IN_COMFYUI:
+        return False
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    return server is not None and server.prompt_queue.get_tasks_remaining() > 0
 
 
 def temp_folder() -> Path:

@@ -1,4 +1,4 @@
-"""What the pack's widgets ask the server while nothing runs: the outlines of objects marked on a picture."""
+"""What the pack's widgets ask the server beside its queue: the outlines of objects marked on a picture, live play."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
+from . import live_routes
 from .comfy import file_marks, picture, picture_path
 from .types import needs
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..lift.objects import GroundHint, Marked
     from ..machine.parse import Kinds
     from ..world.arrays import Bools, Bytes, Floats
+    from .live_routes import Playing
 
 log = logging.getLogger("vdit")
 
@@ -201,9 +203,9 @@ def _horizon(pixels: Bytes, answers: list[Outline], ground: GroundHint) -> float
     return round(camera_over_ground(pixels, masks, ground).horizon, 4)
 
 
-Handler = Callable[["web.Request"], Awaitable["web.Response"]]
+Handler = Callable[["web.Request"], Awaitable["web.StreamResponse"]]
 
 
-def routes() -> list[tuple[str, str, Handler]]:
-    """(method, path, handler) of each route that the pack adds to the server."""
-    return [("POST", "/vdit/select", Selecting().answer)]
+def routes(playing: Playing) -> list[tuple[str, str, Handler]]:
+    """(method, path, handler) of each route that the pack adds to the server. playing: its live sessions."""
+    return [("POST", "/vdit/select", Selecting().answer), ("GET", live_routes.PATH, playing.answer)]

@@ -40,4 +40,5 @@ STORED: dict[str, tuple[int, ...]] = {
     "VDiTUseVAE": (0,),
     "VDiTDraftNoise": (5,),
     "VDiTTracks": (7,),
+    "VDiTLive": (4,),
 }

@@ -6,13 +6,30 @@
 from __future__ import annotations
 
 import difflib
+import math
+from bisect import bisect_right
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .actions import Action, Actions, Actuate, Break, Drag, Force, Gravity, Push, Release, Spin, Throw, Wind
-from .dynamics import World
+from .actions import (
+    Action,
+    Actions,
+    Actuate,
+    Break,
+    Drag,
+    Force,
+    Grab,
+    Gravity,
+    Push,
+    Release,
+    SetMaterial,
+    Spin,
+    Throw,
+    Wind,
+)
+from .dynamics import PREFIX, World
 from .meshes import pose_matrix, transformed
 from .scene import SceneError
 
@@ -24,8 +41,9 @@ AIR_DENSITY = 1.2  # kg/m^3, at sea level and 20 degrees
 DRAG_COEFFICIENT = 1.0  # of blunt bodies: a sphere has 0.5, a cube 1.05, a plate 1.2
 SIDES: dict[str, tuple[int, ...]] = {  # of what an action is given, where it is no single number; -1: any but 0
     **dict.fromkeys(("impulse", "at", "force", "velocity", "spin", "gravity"), (3,)),
-    **{"path": (-1, 3), "targets": (-1, 2)},
+    **{"path": (-1, 3), "targets": (-1, 2), "hand": (-1, 4)},
 }
+GRIP = 400.0  # 1/s^2, of the spring of a Grab: critically damped, the body follows the hand within 0.1 s
 HOLD_S = 0.12  # a dragged body's path ends this long before its drag, so that it arrives before it is let go
 
 
@@ -35,7 +53,7 @@ def checked(scene: Scene, actions: Actions) -> None:
         kind = type(action).__name__
         for f in fields(action):
             value = getattr(action, f.name)
-            if f.name in ("body", "actuator") or value is None:
+            if f.name in ("body", "actuator", "material") or value is None:
                 continue
             sides = SIDES.get(f.name, ())
             numbers = _finite(value, sides)
@@ -45,13 +63,15 @@ def checked(scene: Scene, actions: Actions) -> None:
                 raise SceneError(f"{kind}.{f.name} is {value!r:.100}; expected {each}")
             if f.name in ("time", "start", "end") and numbers < 0:
                 raise SceneError(f"{kind}.{f.name} is {value} s; expected 0 or later")
-        if isinstance(action, Force | Drag | Wind) and action.end <= action.start:
+        if isinstance(action, Force | Drag | Grab | Wind) and action.end <= action.start:
             raise SceneError(f"{kind} ends at {action.end} s, not after its start at {action.start} s")
         if isinstance(action, Actuate):
             times = [t for t, _ in action.targets]
             if times != sorted(times) or times[0] < 0:
                 raise SceneError(f"the targets of actuator {action.actuator!r} are at {times} s; expected rising times")
-        elif not isinstance(action, Wind | Gravity):
+        if isinstance(action, Grab) and (times := [each[0] for each in action.hand]) != sorted(times):
+            raise SceneError(f"the hand that grabs {action.body!r} is at {times} s; expected rising times")
+        if not isinstance(action, Wind | Gravity | Actuate):
             _check_body(scene, actions, action)
 
 
@@ -84,11 +104,17 @@ def idle(scene: Scene, actions: Actions, broken: dict[str, float], end: float) -
     return remarks
 
 
-def _check_body(scene: Scene, actions: Actions, action: Push | Force | Throw | Spin | Drag | Break | Release) -> None:
-    body = scene.body(action.body)
-    if not body.fixed or isinstance(action, Break | Release):
+def _check_body(
+    scene: Scene, actions: Actions, action: Push | Force | Throw | Spin | Drag | Grab | Break | Release | SetMaterial
+) -> None:
+    if isinstance(action, Push | Grab) and is_shard(scene, action.body):
         return
-    start = action.start if isinstance(action, Force | Drag) else action.time
+    if isinstance(action, Grab) and scene.mechanism is not None and action.body not in {b.name for b in scene.bodies}:
+        return  # a link, by a name that is known once the mechanism is compiled: see check_grabbed
+    body = scene.body(action.body)
+    if not body.fixed or isinstance(action, Break | Release | SetMaterial):
+        return
+    start = action.start if isinstance(action, Force | Drag | Grab) else action.time
     if not any(isinstance(a, Release | Break) and a.body == body.name and a.time <= start for a in actions):
         kind = type(action).__name__
         raise SceneError(f"{kind} at {start} s acts on {body.name!r}, which is fixed; add a Release of it before")
@@ -105,11 +131,34 @@ def actuator_number(world: World, name: str) -> int:
     raise SceneError(f"no actuator is named {name!r}; the mechanism has {there}{hint}")
 
 
+def is_shard(scene: Scene, name: str) -> bool:
+    """Whether a name is that of a shard into which a body of the scene may break: "cup/2", "cup/2/5"."""
+    whole, _, number = name.rpartition("/")
+    return number.isdecimal() and (any(b.name == whole for b in scene.bodies) or is_shard(scene, whole))
+
+
+def link_id(world: World, name: str) -> int | None:
+    """MuJoCo's number of the mechanism's link of that name; None: there is none."""
+    names = {world.model.body(link).name.removeprefix(PREFIX): link for link in world.links if link}
+    return names.get(name)
+
+
+def check_grabbed(world: World, scene: Scene, grab: Grab) -> None:
+    """Raises SceneError where a Grab names neither a body, nor a shard of one, nor a link."""
+    if world.number(grab.body) is None and link_id(world, grab.body) is None and not is_shard(scene, grab.body):
+        scene.body(grab.body)
+
+
+def grabbed(actions: Actions, now: float) -> frozenset[str]:
+    """Names of what hands hold at a time."""
+    return frozenset(a.body for a in actions if isinstance(a, Grab) and a.start <= now < a.end)
+
+
 def begin(action: Action) -> float:
     """The time in seconds at which an action begins to act."""
     if isinstance(action, Actuate):
         return action.targets[0][0]
-    return action.start if isinstance(action, Force | Drag | Wind) else action.time
+    return action.start if isinstance(action, Force | Drag | Grab | Wind) else action.time
 
 
 def edges(actions: Actions) -> list[float]:
@@ -138,7 +187,7 @@ def set_velocities(world: World, actions: list[Throw | Spin]) -> None:
 
 
 def apply_forces(world: World, scene: Scene, actions: Actions, fresh: Actions, seconds: float) -> None:
-    """Set the forces of a step of `seconds` from now: pushes in `fresh` (whole impulse), forces, wind."""
+    """Set the forces of a step of `seconds` from now: pushes in `fresh` (whole impulse), forces, hands, wind."""
     world.data.qfrc_applied[:] = 0.0
     now = world.data.time
     for push in fresh:
@@ -149,6 +198,8 @@ def apply_forces(world: World, scene: Scene, actions: Actions, fresh: Actions, s
         if isinstance(action, Force) and action.start <= now < action.end:
             if (i := world.number(action.body)) is not None:
                 _apply(world, i, np.asarray(action.force, float), _held_point(world, scene, i, action))
+        elif isinstance(action, Grab) and action.start <= now < action.end:
+            _pull(world, action, now)
         elif isinstance(action, Wind) and action.start <= now < action.end:
             for i, body in enumerate(world.bodies):
                 if not body.fixed:
@@ -191,11 +242,48 @@ def _on_path(drag: Drag, taken: Floats, now: float) -> Floats:
 
 
 def _apply(world: World, i: int, force: Floats, at: Floats) -> None:
+    _apply_to(world, int(world.ids[i]), force, at)
+
+
+def _apply_to(world: World, body: int, force: Floats, at: Floats) -> None:
+    """A force [3] at a world point on MuJoCo's body of that number."""
     import mujoco
 
-    mujoco.mj_applyFT(
-        world.model, world.data, force, np.zeros(3), at, int(world.ids[i]), np.asarray(world.data.qfrc_applied)
-    )
+    mujoco.mj_applyFT(world.model, world.data, force, np.zeros(3), at, body, np.asarray(world.data.qfrc_applied))
+
+
+def _pull(world: World, grab: Grab, now: float) -> None:
+    """The spring between a point of what is grabbed and the hand, as strong as the mass that the point feels, so that
+    all follow alike: 3 / tr(J M^-1 J^T), as MuJoCo's viewer has it.
+    """
+    import mujoco
+
+    model, data = world.model, world.data
+    if (i := world.number(grab.body)) is not None:
+        body, pose, weight = int(world.ids[i]), world.pose(i), world.mass(i) * np.asarray(model.opt.gravity)
+    elif (link := link_id(world, grab.body)) is not None:  # its actuators carry it
+        body, pose, weight = link, pose_matrix(data.xpos[link], data.xquat[link]), np.zeros(3)
+    else:
+        return
+    at = pose[:3, :3] @ np.asarray(grab.at, float) + pose[:3, 3]
+    jacobian, solved = np.zeros((2, 3, model.nv))
+    mujoco.mj_jac(model, data, jacobian, None, at, body)
+    mujoco.mj_solveM(model, data, solved, jacobian)
+    mobility = float((jacobian * solved).sum())
+    if mobility <= 0:
+        return  # it cannot move
+    wanted = GRIP * (_hand_at(grab, now) - at) - 2 * math.sqrt(GRIP) * (jacobian @ data.qvel)
+    _apply_to(world, body, 3 / mobility * wanted - weight, at)
+
+
+def _hand_at(grab: Grab, now: float) -> Floats:
+    """Where the hand is now [3]."""
+    after = bisect_right(grab.hand, (now, math.inf, math.inf, math.inf))
+    last = np.asarray(grab.hand[max(after - 1, 0)], float)
+    if after in (0, len(grab.hand)):
+        return last[1:]
+    next_ = np.asarray(grab.hand[after], float)
+    return last[1:] + (now - last[0]) / (next_[0] - last[0]) * (next_[1:] - last[1:])
 
 
 def _held_point(world: World, scene: Scene, i: int, action: Force) -> Floats:

@@ -1,4 +1,4 @@
-"""What is done to the bodies of a scene: pushes, forces, throws, drags, wind, gravity, actuators, breaking.
+"""What is done to the bodies of a scene: pushes, forces, throws, drags, grabs, wind, gravity, actuators, breaking.
 
 Times are seconds from the start; vectors are in world axes. Bodies and actuators are named.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .scene import Vector
+from .scene import Material, Vector
 
 Path: TypeAlias = "tuple[Vector, ...]"
 
@@ -67,6 +67,21 @@ class Drag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grab:
+    """A point of the body, `at` in its axes, is held by a critically damped spring to a hand that moves.
+
+    hand: (seconds, x, y, z) of it in the world, at rising times, linear in between. The hand carries the body's weight.
+    body: also a shard ("cup/2") or a link of a mechanism. From `end` on it is let go, with the speed that it has.
+    """
+
+    body: str
+    at: Vector
+    hand: tuple[tuple[float, float, float, float], ...]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wind:
     """Moving air, m/s: each body is pushed by its cross-section."""
 
@@ -110,5 +125,16 @@ class Release:
     time: float = 0.0
 
 
-Action: TypeAlias = "Push | Force | Throw | Spin | Drag | Wind | Gravity | Actuate | Break | Release"
+@dataclass(frozen=True, kw_only=True)
+class SetMaterial:
+    """The body is made of another material from `time` on: friction, restitution, toughness, and mass by density."""
+
+    body: str
+    material: Material
+    time: float = 0.0
+
+
+Action: TypeAlias = (
+    "Push | Force | Throw | Spin | Drag | Grab | Wind | Gravity | Actuate | Break | Release | SetMaterial"
+)
 Actions: TypeAlias = "tuple[Action, ...]"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .actions import Gravity, Wind
+from .actions import Gravity, SetMaterial, Wind
 from .contacts import Hits
 from .meshes import body_volume
 from .scene import Projected
@@ -58,6 +58,8 @@ class Sleepers:
     def wake_for(self, world: World, actions: Actions, time: float) -> None:
         """Let go of what these actions act on: those that have begun."""
         for action in actions:
+            if isinstance(action, SetMaterial):
+                continue  # another material moves nothing
             if getattr(action, "time", getattr(action, "start", np.inf)) <= time:
                 everywhere = isinstance(action, Gravity | Wind)
                 self.wake(world, set(self.start) if everywhere else {getattr(action, "body", "")})

@@ -47,6 +47,7 @@ class Debris:
         self._place_was: Floats = np.array(world.data.qpos[self._place])
         self._rest_s, self._still_s = np.zeros((2, len(self.numbers)))  # since it was disturbed; since it moved
         self._held: Bools = np.zeros(len(self.numbers), bool)
+        self._grabbed: Bools = np.zeros(len(self.numbers), bool)
         self._drift = DRIFT * np.array([body_volume(world.bodies[i]) ** (1 / 3) for i in self.numbers])
         self._pairs = world.owner[np.stack((model.pair_geom1, model.pair_geom2), 1)]
         self._still: Bools = np.array([*(b.fixed for b in world.bodies), False, True])  # -2: a link, -1: planes
@@ -59,6 +60,10 @@ class Debris:
         """Keep what is held from falling in the step whose forces have been set."""
         held = self._rate[self._held]
         self.world.data.qfrc_applied[held] = self.world.data.qfrc_bias[held]
+
+    def grab(self, names: Set[str]) -> None:
+        """These, and no others, are in a hand: they are not held by what holds debris."""
+        self._grabbed = np.array([self.world.bodies[i].name in names for i in self.numbers], bool)
 
     def wake(self) -> None:
         """Let go of all of them: something begins or ends that may move them."""
@@ -75,7 +80,7 @@ class Debris:
         left = self._way() > self._drift
         self._place_was[left] = data.qpos[self._place[left]]
         self._still_s = np.where(left, 0.0, self._still_s + seconds)
-        self._rest_s = np.where(left, 0.0, self._rest_s + seconds)
+        self._rest_s = np.where(left | self._grabbed, 0.0, self._rest_s + seconds)
         if (self._rest_s >= REST_S).any():
             speed = self._speeds()
             owners = self.world.owner[data.contact.geom]  # [N, 2], of what touches or may soon

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .actions import Drag, Wind
+from .actions import Drag
 from .meshes import body_center, body_mass, body_volume, convex_hull, corners, pose_matrix, rotation_matrix, shape_mesh
 from .scene import SceneError
 
@@ -57,8 +58,12 @@ class World:
     restitution: Floats  # [G]
     links: tuple[int, ...]  # MuJoCo's bodies of the mechanism, its world first where that carries geoms
     drags: tuple[tuple[int, int | None], ...]  # (mocap body, equality) of each drag; None: its body has broken
-    sides: tuple[Floats, ...]  # [F, 3] area vectors of the convex hull of each body, if there is wind
     actuators: tuple[str, ...]  # the mechanism's, by the names that its file gives them
+
+    @cached_property
+    def sides(self) -> tuple[Floats, ...]:
+        """[F, 3] area vectors of the convex hull of each body, which wind asks for."""
+        return tuple(_sides(b) for b in self.bodies)
 
     def refresh(self) -> None:
         """Work poses and velocities out from the state: a step leaves those before it."""
@@ -104,6 +109,10 @@ class World:
         """Gravity becomes this, m/s^2."""
         self.model.opt.gravity[:] = gravity
 
+    def target(self, actuator: int) -> float:
+        """What an actuator is set to now, in its unit."""
+        return float(self.data.ctrl[actuator])
+
     def mass(self, i: int) -> float:
         """Kilograms of body i."""
         return float(self.model.body_mass[self.ids[i]])
@@ -121,7 +130,6 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
     import mujoco
 
     drags = [a for a in actions if isinstance(a, Drag)]
-    windy = any(isinstance(a, Wind) for a in actions)
     centers = np.array([body_center(b) for b in bodies]).reshape(-1, 3)
     spec, surfaces = world_spec(scene, bodies, drags, step_s)
     try:
@@ -147,7 +155,6 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         restitution=np.array([r for _, r in owner]),
         links=tuple(links),
         drags=tuple((model.body(f"drag/{k}").id, welds.get(f"drag/{k}")) for k in range(len(drags))),
-        sides=tuple(_sides(b) for b in bodies) if windy else (),
         actuators=tuple(model.actuator(i).name.removeprefix(PREFIX) for i in range(model.nu)),
     )
 

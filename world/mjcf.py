@@ -87,6 +87,16 @@ def described(mechanism: Mechanism) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def actuator_ranges(mechanism: Mechanism) -> dict[str, tuple[float, float] | None]:
+    """The named actuators, with the range of their targets; None: they have none."""
+    model = compiled(mechanism)
+    return {
+        model.actuator(a).name: tuple(model.actuator_ctrlrange[a].tolist()) if model.actuator_ctrllimited[a] else None
+        for a in range(model.nu)
+        if model.actuator(a).name
+    }
+
+
 def _joint(model: mujoco.MjModel, j: int) -> str:
     kind = ("free", "ball", "slide", "hinge")[int(model.jnt_type[j])]
     name = model.joint(j).name or f"number {j}"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from .arrays import Bools, Floats
-    from .scene import Appearance, Mesh, Scene
+    from .scene import Appearance, Body, Mesh, Scene, Vector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,11 +40,19 @@ class Event:
     impulse: float = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Ending:
+    """Bodies and shards as they are after the last frame, with their poses and velocities, and gravity then, m/s^2."""
+
+    bodies: tuple[Body, ...]
+    gravity: Vector
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Motion:
     """Poses [T, P, 4, 4] part to world of P parts in T frames, and whether each is there [T, P] (shards come later).
 
-    Frame t is at t / fps seconds; frame 0 is the scene as given.
+    Frame t is at t / fps seconds; frame 0 is the scene as given. ending: None of a motion that was not simulated.
     """
 
     scene: Scene
@@ -54,6 +62,7 @@ class Motion:
     present: Bools
     events: tuple[Event, ...] = ()
     remarks: tuple[str, ...] = ()
+    ending: Ending | None = None
 
     def moments(self) -> Generator[Moment, None, Motion]:
         """Its frames, and at last the motion itself."""

@@ -34,8 +34,8 @@ PNG, DATA = "data:image/png;base64,", "data:application/octet-stream;base64,"
 
 APPEARANCES: tuple[type, ...] = (scene.Colored, Textured, Projected)
 ACTIONS: tuple[type, ...] = (
-    *(actions.Push, actions.Force, actions.Throw, actions.Spin, actions.Drag, actions.Wind, actions.Gravity),
-    *(actions.Actuate, actions.Break, actions.Release),
+    *(actions.Push, actions.Force, actions.Throw, actions.Spin, actions.Drag, actions.Grab, actions.Wind),
+    *(actions.Gravity, actions.Actuate, actions.Break, actions.Release, actions.SetMaterial),
 )
 _TAGS: dict[type, str] = {
     kind: kind.__name__.lower() for kind in APPEARANCES + ACTIONS

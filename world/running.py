@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import acting
-from .actions import Break, Drag, Force, Gravity, Push, Release, Spin, Throw
+from .actions import Break, Drag, Force, Grab, Gravity, Push, Release, SetMaterial, Spin, Throw
 from .arrays import Floats
 from .asleep import Sleepers
 from .contacts import advance
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .actions import Actions
     from .contacts import Hits
     from .dynamics import World
-    from .scene import Body, Scene
+    from .scene import Body, Material, Scene
 
 IMPACT_SPEED = 0.1  # m/s that an impact takes from the lighter body, from which it is an event
 EPISODE_S = 0.05  # impacts of the same two bodies within this time are one event
@@ -37,7 +37,7 @@ SAME_TIME_S = 1e-9  # times less apart than this are one: of an action, written 
 
 
 @dataclass(frozen=True, eq=False)
-class _Track:
+class Track:
     """A part, and how it is found in the world. offset: from what is drawn to what is simulated."""
 
     part: Part
@@ -69,22 +69,40 @@ class Running:
         for a in actions:
             if isinstance(a, acting.Actuate):
                 acting.actuator_number(world, a.actuator)
+            elif isinstance(a, Grab):
+                acting.check_grabbed(world, scene, a)
         offsets, self.remarks = settle(world, _moved_at_start(actions), check)
-        self.tracks = [_Track(_part(b, b.name), o) for b, o in zip(scene.bodies, offsets, strict=True)]
-        self.tracks += [_Track(part, np.eye(4), link) for link, part in link_parts(world)]
+        self.tracks = [Track(_part(b, b.name), o) for b, o in zip(scene.bodies, offsets, strict=True)]
+        self.tracks += [Track(part, np.eye(4), link) for link, part in link_parts(world)]
         self.remarks += undrawn(world)
         _check_names([t.part.body for t in self.tracks if t.link is not None], scene)
         _start_velocities(world, scene.bodies)
         self.events: list[Event] = []
         self._sleepers, self._debris = Sleepers(world), Debris(world, False, self._pushed)
+        self._grabbed: frozenset[str] = frozenset()
         self._random = np.random.default_rng(seed)
 
     def moment(self, at_rest: bool = False) -> Moment:
         """Where the parts are now; at_rest: as the scene has them, at time 0."""
         return _moment(self.world, self.tracks, at_rest)
 
+    def local(self, name: str, point: Floats) -> Floats:
+        """A world point [3] in the axes in which a body, a shard or a link is simulated. Raises SceneError."""
+        i, link = self.world.number(name), acting.link_id(self.world, name)
+        if i is not None:
+            pose = self.world.pose(i)
+        elif link is not None:
+            pose = link_pose(self.world, self.world.links.index(link))
+        else:
+            raise SceneError(f"nothing that is simulated is named {name!r} now")
+        return transformed(point[None], np.linalg.inv(pose))[0]
+
+    def target(self, actuator: str) -> float:
+        """What an actuator is set to now. Raises SceneError where none has the name."""
+        return self.world.target(acting.actuator_number(self.world, actuator))
+
     def advance(self, stop: float, more: Actions = ()) -> None:
-        """Move on to `stop` seconds under the actions known from the start and `more` (no drags, no wind).
+        """Move on to `stop` seconds under the actions known from the start and `more` (no drags).
 
         What begins or ends on the way does so only where a call ends. Raises SceneError where it explodes.
         """
@@ -97,6 +115,8 @@ class Running:
         self._shatter({name: Blow() for name in broken if self.world.number(name) is not None}, actions)
         if any(abs(begin - t) < SAME_TIME_S for t in acting.edges(actions)):
             self._debris.wake()
+        self._grabbed = acting.grabbed(actions, begin + SAME_TIME_S)
+        self._debris.grab(self._grabbed)
         while self.world.time < stop - SAME_TIME_S and not self._debris.all_rest:
             self.check()
             world = self.world
@@ -123,6 +143,7 @@ class Running:
             # Nothing is held before something breaks, nor what forces or drags act on.
             shattered = any(t.link is None and t.part.name != t.part.body for t in self.tracks)
             self._debris = Debris(self.world, shattered, self._pushed)
+            self._debris.grab(self._grabbed)
 
 
 def _load(world: World, scene: Scene, actions: Actions, fresh: Actions, debris: Debris, seconds: float) -> None:
@@ -168,16 +189,19 @@ def _start_velocities(world: World, bodies: Sequence[Body]) -> None:
 
 
 def _begin(scene: Scene, world: World, fresh: Actions, actions: Actions) -> World:
-    """Do what is done at once: gravity, velocities, toughness, releases; the world after it."""
+    """Do what is done at once: gravity, velocities, toughness, materials, releases; the world after it."""
     brittle = {a.body: a.toughness for a in fresh if isinstance(a, Break) and a.toughness is not None}
-    world = replace(world, bodies=tuple(_as_tough(b, brittle.get(b.name)) for b in world.bodies))
+    if brittle:
+        world = replace(world, bodies=tuple(_as_tough(b, brittle.get(b.name)) for b in world.bodies))
     acting.set_velocities(world, [a for a in fresh if isinstance(a, Throw | Spin)])
     for a in fresh:
         if isinstance(a, Gravity):
             world.set_gravity(a.gravity)
     released = {a.body for a in fresh if isinstance(a, Release)}
-    if released:
-        bodies = [replace(b, fixed=False) if b.name in released else b for b in world.bodies]
+    materials = {a.body: a.material for a in fresh if isinstance(a, SetMaterial)}
+    if released or materials:
+        bodies = [_made_of(b, materials.get(b.name, b.material)) for b in world.bodies]
+        bodies = [replace(b, fixed=False) if b.name in released else b for b in bodies]
         new = compile_world(scene, bodies, actions, world.step_s)
         carry_over(world, new)
         return new
@@ -187,6 +211,14 @@ def _begin(scene: Scene, world: World, fresh: Actions, actions: Actions) -> Worl
 def _as_tough(body: Body, toughness: float | None) -> Body:
     """The body with a new toughness in J/kg; None: with its own."""
     return body if toughness is None else replace(body, material=replace(body.material, toughness=toughness))
+
+
+def _made_of(body: Body, material: Material) -> Body:
+    """The body of another material; a mass that it is given changes as its density does."""
+    if material == body.material:
+        return body
+    mass = body.mass and body.mass * material.density / body.material.density
+    return replace(body, material=material, mass=mass)
 
 
 def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
@@ -233,7 +265,7 @@ def _break(
     world: World,
     blows: dict[str, Blow],
     actions: Actions,
-    tracks: list[_Track],
+    tracks: list[Track],
     random: np.random.Generator,
     events: list[Event],
     check: Callable[[], None],
@@ -256,7 +288,7 @@ def _break(
         check()
         # A shard's axes are the body's, moved: laid back by the same way, it lies where it was in the picture.
         back = track.part.rest @ np.linalg.inv(moving.pose @ track.offset)
-        tracks += [_Track(_shard(p, track.part, back @ _pose(p)), np.eye(4)) for p in pieces]
+        tracks += [Track(_shard(p, track.part, back @ _pose(p)), np.eye(4)) for p in pieces]
         shards += pieces
         blow = blows[body.name]
         events.append(Event(kind="break", time=world.time, body=body.name, other=blow.other, impulse=blow.impulse))
@@ -272,7 +304,7 @@ def _shard(shard: Body, parent: Part, rest: Floats) -> Part:
     return replace(_part(shard, parent.body), rest=rest)
 
 
-def _moment(world: World, tracks: list[_Track], at_rest: bool = False) -> Moment:
+def _moment(world: World, tracks: list[Track], at_rest: bool = False) -> Moment:
     """Where the parts are now; at_rest: at time 0."""
     world.refresh()
     poses: list[Floats] = []

@@ -13,6 +13,7 @@ from . import acting, checks
 from .arrays import Floats
 from .budget import frames_of
 from .dynamics import warnings_of_mujoco
+from .ending import ending_of
 from .meshes import body_volume
 from .motion import Moment, Motion, Part, ended
 from .running import SAME_TIME_S, Running
@@ -114,6 +115,7 @@ def _moved(
         present=present,
         events=tuple(running.events),
         remarks=tuple(remarks),
+        ending=ending_of(running),
     )
 
 
