@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..machine.importing import ended_by_ctrl_c
-from . import folders, overrides, workflow
+from . import folders, overrides, several, workflow
 from .catalog import load_nodes, object_infos
 from .command import Refused, add_base
 from .executor import Executor, NodeFailed, RunResult, saved_in
@@ -45,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
         dest="changes",
         help="set a widget; NODE is a title, id or type: --set 'Sample.seed=7'. A picture may be given as a path",
     )
+    options.add_argument(
+        "--gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="make each clip on so many GPUs of this machine together (without GPUs: in so many processes)",
+    )
     options.add_argument("--out", metavar="DIR", help="where files go (default: output/ in the base folder)")
     options.add_argument(
         "--json", action="store_true", help="print one JSON object: files, frames, fps, seconds per node, peak memory"
@@ -56,8 +63,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Runs one workflow. Raises Refused with what was found and what to do; KeyboardInterrupt on Ctrl+C."""
     options = parser().parse_args(argv)
+    if options.gpus != 1 and not several.is_worker():
+        return several.start(options.gpus, argv)
+    with several.joined(options.out) as out:
+        return carried_out(options, out)
+
+
+def carried_out(options: argparse.Namespace, out: str | None) -> int:
+    """Runs one workflow, whose files go to `out`; see main."""
     started = time.perf_counter()
-    folders.use(options.base, output=options.out)
+    folders.use(options.base, output=out)
     nodes = load_nodes()
     infos = object_infos(nodes)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from .compiled import constant_when_compiled
 from .grid import Grid, TileOrder, raster_order, to_tiles
 from .lists import GatherTensors
 from .plan import BlockPlan, describe
+from .shared import SharedPlan
+from .shared import attention as shared_attention
 
 # int8: Triton with 8-bit q and k, for inference, on request.
 BACKENDS = ("auto", "sdpa", "triton", "int8", "cpu", "reference")
@@ -65,12 +67,16 @@ def choose(
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan | None = None, scale: float | None = None, backend: str = "auto"
-) -> Tensor:
+    q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan | SharedPlan | None = None, scale: float | None = None,
+    backend: str = "auto",
+) -> Tensor:  # fmt: skip
     """Attention of q, k, v [B, L, heads, D] in raster order under a plan: [B, L, heads, D].
 
-    scale: 1 / sqrt(D) when None. Raises ValueError when tokens do not fit the plan, and as choose does.
+    A shared plan takes and gives the tokens of this process's rows. scale: 1 / sqrt(D) when None. Raises ValueError
+    when tokens do not fit the plan, and as choose does.
     """
+    if isinstance(plan, SharedPlan):
+        return shared_attention(q, k, v, plan, partial(attention, scale=scale, backend=backend))
     if plan is None and backend == "auto":
         return dense(*(x.transpose(1, 2) for x in (q, k, v)), scale=scale).transpose(1, 2)
     name, _ = choose(plan, q.device, q.dtype, q.shape[-1], backend)
@@ -105,7 +111,7 @@ def fuses(x: Tensor, head_dim: int) -> bool:
 
 def norm_rope_attention(
     q: Tensor, k: Tensor, v: Tensor, norm_q: Tensor, norm_k: Tensor, eps: float, rope: tuple[Tensor, Tensor, int],
-    grid: Grid, plan: BlockPlan | None = None, backend: str = "auto", fused: str = "triton",
+    grid: Grid, plan: BlockPlan | SharedPlan | None = None, backend: str = "auto", fused: str = "triton",
 ) -> Tensor:  # fmt: skip
     """Self-attention from projections [B, L, heads * D], the fused way: norm, rotation and tiles in one pass each.
 
@@ -114,13 +120,17 @@ def norm_rope_attention(
     """
     cos, sin, time_pairs = rope
     d = 2 * cos.shape[1]
-    name, _ = choose(plan, q.device, q.dtype, d, backend)
 
     def tiles(x: Tensor, weight: Tensor | None, order: TileOrder) -> Tensor:
         table = (None, None) if weight is None else (cos, sin)
         places = order.coords, order.slot_token, order.token_slot
         return ops.norm_rope_tiles(x, weight, *table, time_pairs, *places, x.shape[2] // d, eps, fused)
 
+    if isinstance(plan, SharedPlan):
+        order = plan.own_order.to(q.device)
+        q, k = (tiles(x, weight, order).transpose(1, 2) for x, weight in ((q, norm_q), (k, norm_k)))
+        return attention(q, k, v.unflatten(-1, (-1, d)), plan, None, backend)
+    name, _ = choose(plan, q.device, q.dtype, d, backend)
     if name == "sdpa" or plan is None:
         order = raster_order(grid, q.device)
         q, k = tiles(q, norm_q, order), tiles(k, norm_k, order)

@@ -117,18 +117,21 @@ class TileOrder:
 
 
 @lru_cache(maxsize=64)
-def tile_order(grid: Grid, tile: tuple[int, int, int], slots: int = SLOTS, first_frame: int = 0) -> TileOrder:
+def tile_order(
+    grid: Grid, tile: tuple[int, int, int], slots: int = SLOTS, first: tuple[int, int, int] = (0, 0, 0)
+) -> TileOrder:
     """The order of a grid in tiles of the given sides (t, h, w), `slots` slots each.
 
-    Coordinates count frames from `first_frame`. Raises ValueError when a tile does not fit its slots.
+    first: where the grid begins in a larger one: coordinates count from there, and tiles end where that one's do.
+    Raises ValueError when a tile does not fit its slots.
     """
     if min(tile) < 1 or math.prod(tile) > slots:
         raise ValueError(f"a tile of {tile} holds {math.prod(tile)} tokens; expected 1 to {slots}")
-    nt, nh, nw = (-(-n // s) for n, s in zip(grid.sides, tile, strict=False))
-    corners = torch.cartesian_prod(*(torch.arange(n) * s for n, s in zip((nt, nh, nw), tile, strict=False)))
+    axes = list(zip(grid.sides, tile, first, strict=True))
+    corners = torch.cartesian_prod(*(torch.arange(at // s, -(-(at + n) // s)) * s for n, s, at in axes))
     inside = torch.cartesian_prod(*(torch.arange(s) for s in tile))
-    place = corners[:, None] + inside  # [tiles, tokens of a whole tile, 3]
-    real = (place < torch.tensor(grid.sides)).all(-1)
+    place = corners[:, None] + inside - torch.tensor(first)  # [tiles, tokens of a whole tile, 3]
+    real = ((place >= 0) & (place < torch.tensor(grid.sides))).all(-1)
     slot = torch.arange(len(place))[:, None] * slots + real.cumsum(1) - 1  # real tokens first, padding behind them
     tile_len = real.sum(1).int()
     place, slot = place[real], slot[real]
@@ -137,7 +140,7 @@ def tile_order(grid: Grid, tile: tuple[int, int, int], slots: int = SLOTS, first
     slot_token = torch.full((len(tile_len) * slots,), -1, dtype=torch.int32)
     slot_token[slot] = raster.int()
     coords = torch.full_like(slot_token, -1)
-    coords[slot] = pack(place + torch.tensor((first_frame, 0, 0)))
+    coords[slot] = pack(place + torch.tensor(first))
     token_slot = torch.empty(grid.tokens, dtype=torch.int32)
     token_slot[raster] = slot.int()
     return TileOrder(grid, tile, len(coords), slot_token, token_slot, coords, tile_len)

@@ -82,6 +82,7 @@ class CausalBlocks:
 
 
 Pattern = tuple[Box | Tiles | CausalBlocks, ...]
+Spans = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first and last + 1 of frames, rows and columns
 FULL: Pattern = (Box(),)
 SPATIAL: Pattern = (Box(t=0),)
 TEMPORAL: Pattern = (Box(h=0, w=0),)
@@ -185,31 +186,31 @@ def plan(
     block_k: int = SLOTS,
     tile: tuple[int, int, int] | None = None,
     query_frames: tuple[int, int] | None = None,
+    query_rows: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
 ) -> BlockPlan:
     """The plan of a pattern for keys on `grid`; kept, so that a second call costs nothing.
 
     block_q, block_k: 16, 32, 64 or 128; a tile has as many slots as the larger, at least 64. tile: its sides (t, h, w),
-    chosen when None. query_frames: (first, last + 1) when only these frames of the grid ask.
+    chosen when None. query_frames, query_rows: (first, last + 1) when only these of the grid ask.
     Raises ValueError on misfits.
     """
     if str(device) != "cpu":
-        return plan(grid, pattern, block_q, block_k, tile, query_frames).to(device)
-    _check(grid, pattern, block_q, block_k, query_frames)
+        return plan(grid, pattern, block_q, block_k, tile, query_frames, query_rows).to(device)
+    spans = query_frames or (0, grid.t), query_rows or (0, grid.h), (0, grid.w)
+    _check(grid, pattern, block_q, block_k, spans)
     slots = max(SLOTS, block_q, block_k)
     tile = tile or _tile_for(pattern, grid, slots)
-    first, end = query_frames or (0, grid.t)
-    if any(not isinstance(p, Box) for p in pattern) and (first % tile[0] or (end % tile[0] and end != grid.t)):
-        raise ValueError(f"query frames {first} to {end} cut through tiles of {tile[0]} frames")
     order_k = tile_order(grid, tile, slots)
-    order_q = tile_order(Grid(end - first, grid.h, grid.w), tile, slots, first)
+    asking = Grid(*(end - first for first, end in spans))
+    order_q = tile_order(asking, tile, slots, tuple(first for first, _ in spans))
 
     # a pair of tiles is whole when one part shows all of it, partial when any part shows some of it
-    relations = [_relations(part, grid, tile, first, end) for part in pattern]
+    relations = [_relations(part, grid, tile, spans) for part in pattern]
     full = part = torch.zeros((), dtype=torch.bool)
     for axes in relations:
-        full = full | _tile_pairs(axes, tile, torch.all)
-        part = part | _tile_pairs(axes, tile, torch.any)
+        full = full | _tile_pairs(axes, tile, spans, torch.all)
+        part = part | _tile_pairs(axes, tile, spans, torch.any)
     kv_len = (order_k.tile_len[:, None] - torch.arange(0, slots, block_k)).clamp(0, block_k).flatten().int()
     part = _blocks(part & ~full, slots // block_q, slots // block_k) & (kv_len > 0)
     full = _blocks(full, slots // block_q, slots // block_k) & (kv_len > 0)
@@ -224,7 +225,7 @@ def plan(
     return BlockPlan(pattern, order_q, order_k, block_q, block_k, padded, tensors, _visible(relations))
 
 
-def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frames: tuple[int, int] | None) -> None:
+def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, spans: Spans) -> None:
     if not {block_q, block_k} <= {16, 32, 64, 128}:
         raise ValueError(f"blocks of {block_q} queries by {block_k} keys; both must be 16, 32, 64 or 128")
     kinds = (Box, Tiles, CausalBlocks)
@@ -241,8 +242,9 @@ def _check(grid: Grid, pattern: Pattern, block_q: int, block_k: int, query_frame
         raise ValueError("a clamped box moves its queries inwards, so it cannot be joined with another box")
     if any(isinstance(b, Box) and b.clamped and b.causal for b in pattern):
         raise ValueError("a clamped box moves early queries to later frames, so it cannot be causal as well")
-    if query_frames and not 0 <= query_frames[0] < query_frames[1] <= grid.t:
-        raise ValueError(f"query frames {query_frames} do not lie in a grid of {grid.t} frames")
+    for name, (first, end), n in zip(("frames", "rows", "columns"), spans, grid.sides, strict=True):
+        if not 0 <= first < end <= n:
+            raise ValueError(f"query {name} {(first, end)} do not lie in a grid of {n} {name}")
 
 
 def _tile_for(pattern: Pattern, grid: Grid, slots: int) -> tuple[int, int, int]:
@@ -260,14 +262,11 @@ def _reach(pattern: Pattern) -> tuple[tuple[int, int, int] | None, bool]:
     return (boxes[0].reach, boxes[0].causal) if len(boxes) == len(pattern) else (None, False)
 
 
-def _relations(
-    part: Box | Tiles | CausalBlocks, grid: Grid, tile: tuple[int, int, int], first: int, end: int
-) -> list[Tensor]:
+def _relations(part: Box | Tiles | CausalBlocks, grid: Grid, tile: tuple[int, int, int], spans: Spans) -> list[Tensor]:
     """For each axis, bool [queries, keys]: the key's coordinate is visible from the query's."""
     out = []
-    for axis, (n, side) in enumerate(zip(grid.sides, tile, strict=False)):
-        q = torch.arange(first, end) if axis == 0 else torch.arange(n)
-        k = torch.arange(n)
+    for axis, (n, side, span) in enumerate(zip(grid.sides, tile, spans, strict=True)):
+        q, k = torch.arange(*span), torch.arange(n)
         if isinstance(part, Box):
             r = part.reach[axis]
             centre = _inwards(q, r, n) if part.clamped else q
@@ -275,7 +274,7 @@ def _relations(
             if axis == 0 and part.causal:
                 seen &= k <= q[:, None]
         elif isinstance(part, CausalBlocks):
-            seen = part.sees(q, k, n) if axis == 0 else torch.ones(n, n, dtype=torch.bool)
+            seen = part.sees(q, k, n) if axis == 0 else torch.ones(len(q), n, dtype=torch.bool)
         else:
             q, k, tiles = q // side, k // side, -(-n // side)
             count = min(part.counts[axis], tiles)
@@ -298,11 +297,12 @@ def _centres(coords: Tensor, pattern: Pattern, grid: Grid) -> Tensor:
     return torch.where(coords < 0, coords, pack(moved))
 
 
-def _tile_pairs(axes: list[Tensor], tile: tuple[int, int, int], reduce) -> Tensor:
+def _tile_pairs(axes: list[Tensor], tile: tuple[int, int, int], spans: Spans, reduce) -> Tensor:
     """Relations of the axes' tokens -> bool [query tiles, key tiles]: any, or all, of the pairs of two tiles."""
     small = []
-    for seen, side in zip(axes, tile, strict=False):
-        rows = torch.stack([reduce(m, 0) for m in seen.split(side)])
+    for seen, side, (first, end) in zip(axes, tile, spans, strict=True):
+        cuts = [n - first for n in range(first // side * side + side, end, side)]  # tiles end where the grid's do
+        rows = torch.stack([reduce(m, 0) for m in seen.tensor_split(cuts)])
         small.append(torch.stack([reduce(m, 1) for m in rows.split(side, 1)], 1))
     t, h, w = small
     pairs = t[:, None, None, :, None, None] & (h[:, None, :, None] & w[None, :, None, :])[None, :, :, None]

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..kernels import dispatch
 from ..kernels.grid import Grid
 from ..kernels.plan import BlockPlan
+from ..kernels.shared import SharedPlan
 from .config import HEAD_DIM, VDiTConfig
 from .functional import Linear, add, feed_forward, layer_norm, rms_norm
 from .kv_cache import Place
@@ -31,7 +32,7 @@ class Layout(NamedTuple):
 
     grid: Grid
     rope: Tensor  # rope_table
-    plan: BlockPlan | None = None  # None: full attention
+    plan: BlockPlan | SharedPlan | None = None  # None: full attention
     axes: tuple[Tensor, Tensor, int] | None = None  # axis_tables, where the fused kernels run
     past: Place | None = None  # of a causal rollout: the cache that this block reads and writes
     camera: CameraSignal | None = None  # for blocks of world models that read it

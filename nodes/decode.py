@@ -42,6 +42,7 @@ class VDiTDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: WorldModel, latent: dict) -> io.NodeOutput:
+        from ..kernels.processes import Processes
         from ..pipeline import Hooks, RunContext, check_latent, decode_frames
 
         samples, device = latent["samples"], torch_device()
@@ -49,7 +50,8 @@ class VDiTDecode(io.ComfyNode):
         check_latent(codec, samples)
         use_model(codec, device)
         update = progress(samples.shape[2])
-        context = RunContext(device, Hooks(on_frames=lambda done, _: update(done)))
+        hooks = Hooks(on_frames=lambda done, _: update(done))
+        context = RunContext(device, hooks, processes=Processes.of_this_run())
         with cancellable(model):
             images = decode_frames(codec, samples, latent.get("vdit_draft"), context)
         return io.NodeOutput(images, float(latent.get("fps", model.defaults["fps"])))
@@ -76,6 +78,7 @@ class VDiTDecodeVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: WorldModel, latent: dict, fps: float, audio: dict | None = None) -> io.NodeOutput:
+        from ..kernels.processes import Processes
         from ..pipeline import StreamedFrames, check_latent, decode_stream, frames_shape
 
         samples, codec = latent["samples"], model.require("codec", "VDiT Decode Video")
@@ -87,7 +90,8 @@ class VDiTDecodeVideo(io.ComfyNode):
             use_model(codec, device)
             update = progress(shape[0])
             with cancellable(model):
-                for part in decode_stream(codec, samples, latent.get("vdit_draft"), device):
+                draft, processes = latent.get("vdit_draft"), Processes.of_this_run()
+                for part in decode_stream(codec, samples, draft, device, processes):
                     yield part
                     done += len(part)
                     update(done)

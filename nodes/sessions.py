@@ -44,9 +44,11 @@ class Session:
 
     def context(self, device: torch.device, hooks: Hooks | None = None) -> RunContext:
         """The context of a run that can be cancelled."""
+        from ..kernels.processes import Processes
         from ..pipeline import Hooks, RunContext
 
-        return RunContext(device, hooks or Hooks(check=check_interrupted), self.perception)
+        hooks = hooks or Hooks(check=check_interrupted)
+        return RunContext(device, hooks, self.perception, Processes.of_this_run())
 
 
 def cancellable(model: WorldModel) -> AbstractContextManager[None]:

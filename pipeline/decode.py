@@ -11,11 +11,13 @@ import torch
 from ..drafting import Draft, agreement
 from ..machine.threads import each_by_team
 from .latent_preview import LatentPreview, resized
+from .share import decoded
 from .values import ON_CPU, RunContext, ignore
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..kernels.processes import Processes
     from ..model.codec.base import Codec
 
 # Latent frames decoded ahead of one whose predecessors were skipped: without them it is off by up to 0.5, with two by
@@ -53,33 +55,39 @@ def frames_shape(codec: Codec, latent: Tensor) -> tuple[int, int, int, int]:
 
 
 def decode_stream(
-    codec: Codec, latent: Tensor, expected: Draft | None = None, device: torch.device | str = "cpu"
+    codec: Codec,
+    latent: Tensor,
+    expected: Draft | None = None,
+    device: torch.device | str = "cpu",
+    processes: Processes | None = None,
 ) -> Iterator[Tensor]:
     """Raw-scale latent [1,C,T,h,w] -> the frames [n,H,W,3] fp32 in 0..1, on the CPU, of one latent frame after another.
 
     expected: what the frames are expected to show; where the latent agrees they are taken from it, and latent frames
     that agree throughout are not decoded. One of another size or length is not used. Memory does not grow with the
-    length. Raises ValueError, see check_latent.
+    length. processes: that decode this together, and all get the frames. Raises ValueError, see check_latent.
     """
     small = codec.small_products and torch.device(device).type == "cpu"
-    return each_by_team(_decoded(codec, latent, expected, device), small)
+    return each_by_team(_decoded(codec, latent, expected, device, processes), small)
 
 
 @torch.no_grad()
-def _decoded(codec: Codec, latent: Tensor, expected: Draft | None, device: torch.device | str) -> Iterator[Tensor]:
+def _decoded(
+    codec: Codec, latent: Tensor, expected: Draft | None, device: torch.device | str, processes: Processes | None
+) -> Iterator[Tensor]:
     check_latent(codec, latent)
     latent, shape = latent.to(device), frames_shape(codec, latent)
     if expected is not None and expected.frames.shape != shape:
         expected = None
-    decoded = _InOrder(codec, latent)
+    frames_of = _InOrder(codec, latent, processes)
     shares = repeat(None) if expected is None else _agreement(codec, latent, expected)
     at = 0
     for i, share in zip(range(latent.shape[2]), shares, strict=False):
         part = slice(at, at + (codec.temporal if i else 1))
         if expected is None or share is None:
-            frames = decoded(i).float().cpu()
+            frames = frames_of(i).float().cpu()
         elif (share < 1).any():
-            frames = decoded(i).cpu().lerp(expected.frames[part].float(), resized(share, shape[1:3], "bilinear"))
+            frames = frames_of(i).cpu().lerp(expected.frames[part].float(), resized(share, shape[1:3], "bilinear"))
         else:
             frames = expected.frames[part].float()
         at += len(frames)
@@ -94,7 +102,7 @@ def decode_frames(codec: Codec, latent: Tensor, expected: Draft | None = None, c
     context.hooks.on_frames(latent frames done, frames so far) may raise to stop. Raises ValueError, see check_latent.
     """
     check_latent(codec, latent)
-    parts = decode_stream(codec, latent, expected, context.device)
+    parts = decode_stream(codec, latent, expected, context.device, context.processes)
     return _gathered(frames_shape(codec, latent), parts, context.hooks.on_frames)
 
 
@@ -159,16 +167,16 @@ def agreed(preview: LatentPreview, latent: Tensor, expected: Draft, part: slice)
 class _InOrder:
     """The frames [n,H,W,3] of latent frames, asked for in rising order; after a gap decoding begins anew before it."""
 
-    def __init__(self, codec: Codec, latent: Tensor):
-        self.codec, self.latent = codec, latent
+    def __init__(self, codec: Codec, latent: Tensor, processes: Processes | None):
+        self.codec, self.latent, self.processes = codec, latent, processes
         self.at = 0  # the stream's next latent frame
-        self.stream = codec.decode_stream(latent)
+        self.stream = decoded(codec, latent, processes)
 
     def __call__(self, i: int) -> Tensor:
         """The frames of latent frame i."""
         if i - self.at > WARM_UP:
             self.at = i - WARM_UP
-            self.stream = self.codec.decode_stream(self.latent[:, :, self.at :])
+            self.stream = decoded(self.codec, self.latent[:, :, self.at :], self.processes)
         while self.at < i:
             next(self.stream)
             self.at += 1

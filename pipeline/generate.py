@@ -18,6 +18,7 @@ from .drafts import begun, first_picture_clip, first_picture_of, predict, wants_
 from .family import family_of
 from .inputs import conditioned, until_released
 from .settings import check_clip, resolve
+from .share import divided, shared_rows
 from .values import Continuation, Progress, Result, Run, RunSettings, SamplerSettings
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
         transformer = conditioned(transformer, inputs, sigmas)
         positive, negative = conditioning.positive.to(device), conditioning.negative
         negative = None if negative is None else negative.to(device)
-        denoise = guided(transformer, positive, negative, guidance_of(model, use), family_of(model).caches_text)
+        scale, caches = guidance_of(model, use), family_of(model).caches_text
+        rows, in_pairs = divided(run.context.processes, 1 if negative is None or scale == 1.0 else 2)
+        denoise = guided(transformer, positive, negative, scale, caches, in_pairs)
         denoise = crew.watched(denoise) if crew else denoise
 
         def of_clip(x: Tensor) -> Tensor:
@@ -145,7 +148,8 @@ def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
             fresh_noise=noise_after_seed(seed, noise.shape),
             draft=guidance,
         )
-        latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
+        with shared_rows(model.transformer, rows):
+            latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
         return of_clip(latent).cpu()
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ..control.conditioning import Conditioning
     from ..drafting import Draft, PerceptionCache
+    from ..kernels.processes import Processes
     from ..model.codec.base import Codec
     from ..model.world_model import WorldModel
 
@@ -112,11 +113,15 @@ class Hooks:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where a run computes, whom it calls, and the cache of what pictures show, if runs share one."""
+    """Where a run computes, whom it calls, and the cache of what pictures show, if runs share one.
+
+    processes: that make this run together, each with the same Run; all get the same result.
+    """
 
     device: torch.device | str = "cpu"
     hooks: Hooks = Hooks()
     perception: PerceptionCache | None = None
+    processes: Processes | None = None
 
 
 ON_CPU = RunContext()  # without hooks

@@ -20,12 +20,14 @@ def guided(
     negative: Tensor | None,
     guidance: float | Callable[[float], float],
     cache_text: bool = False,
+    in_pairs: Callable[[Callable[[], Tensor], Callable[[], Tensor]], tuple[Tensor, Tensor]] | None = None,
 ) -> Denoiser:
     """A denoiser (x [B,C,T,h,w], sigma [B,T]) -> v_negative + guidance * (v_positive - v_negative).
 
     positive, negative: text context [1 or B, L, D]. guidance: a number, or a function of sigma; at 1, or without a
     negative, the model is called once, for half the cost. cache_text: hand the model a dict per prompt in which it may
-    keep what it computes of the text (see WanTransformer.forward). Raises ValueError for contexts of two shapes.
+    keep what it computes of the text (see WanTransformer.forward). in_pairs: takes a call for each prompt and
+    gives both velocities, where not one after another here. Raises ValueError for contexts of two shapes.
     """
     if positive.shape[0] != 1 and negative is not None and negative.shape != positive.shape:
         raise ValueError(f"negative context is {list(negative.shape)}; expected the positive's {list(positive.shape)}")
@@ -40,7 +42,9 @@ def guided(
         if scale == 1.0 or negative is None:
             return model(x, sigma, cond, **first)
         uncond = negative.expand(batch, -1, -1)
-        if x.shape[2:].numel() <= MAX_CELLS_IN_ONE_BATCH:
+        if in_pairs is not None:
+            v, v_negative = in_pairs(lambda: model(x, sigma, cond, **first), lambda: model(x, sigma, uncond, **second))
+        elif x.shape[2:].numel() <= MAX_CELLS_IN_ONE_BATCH:
             doubled = (torch.cat(pair) for pair in ((x, x), (sigma, sigma), (cond, uncond)))
             v, v_negative = model(*doubled, **both).chunk(2)
         else:

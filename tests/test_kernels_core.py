@@ -33,11 +33,12 @@ PATTERNS = {
 GRIDS = {"ragged": (Grid(3, 5, 7), None), "many tiles": (Grid(5, 7, 9), (2, 3, 4)), "line": (Grid(1, 1, 150), None)}
 
 
-def brute(grid: Grid, pattern, tile, query_frames=None) -> torch.Tensor:
+def brute(grid: Grid, pattern, tile, query_frames=None, query_rows=None) -> torch.Tensor:
     """bool [queries, keys] in raster order, token by token from the words of the patterns."""
-    first, end = query_frames or (0, grid.t)
+    (first, end), (top, bottom) = query_frames or (0, grid.t), query_rows or (0, grid.h)
     place = torch.cartesian_prod(*(torch.arange(n) for n in grid.sides)).view(-1, 3)
-    q, k = place[(place[:, 0] >= first) & (place[:, 0] < end)][:, None], place[None]
+    asked = (place[:, 0] >= first) & (place[:, 0] < end) & (place[:, 1] >= top) & (place[:, 1] < bottom)
+    q, k = place[asked][:, None], place[None]
     sides = torch.tensor(grid.sides)
     seen = torch.zeros(q.shape[0], k.shape[1], dtype=torch.bool)
     for part in pattern:
@@ -125,12 +126,13 @@ def test_plans_equal_brute_force(pattern, grid, blocks):
         assert pairs(ptr, idx) == {(i, j) for j, i in pairs(ptr_t, idx_t)}
 
 
-@pytest.mark.parametrize("frames", [(4, 5), (0, 2), (2, 5)], ids=str)
+@pytest.mark.parametrize("frames,rows", [((4, 5), None), ((0, 2), None), ((2, 5), None), ((1, 3), None),
+                                         (None, (0, 3)), (None, (3, 7)), ((1, 4), (2, 4))], ids=str)  # fmt: skip
 @pytest.mark.parametrize("pattern", ["full", "window", "clamped window", "frame-causal", "sliding tiles"])
-def test_some_frames_may_ask_all(pattern, frames):
+def test_some_frames_and_rows_may_ask_all(pattern, frames, rows):
     grid, tile = Grid(5, 7, 9), (2, 3, 4)
-    p = plan(grid, PATTERNS[pattern], tile=tile, query_frames=frames)
-    assert torch.equal(expanded(p), brute(grid, PATTERNS[pattern], tile, frames))
+    p = plan(grid, PATTERNS[pattern], tile=tile, query_frames=frames, query_rows=rows)
+    assert torch.equal(expanded(p), brute(grid, PATTERNS[pattern], tile, frames, rows))
 
 
 def gym_mask(mod, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -191,8 +193,8 @@ def test_a_plan_is_cached_and_explains_itself():
         ((Grid(3, 5, 7), FULL, 48), "must be 16"),
         ((Grid(3, 5, 7), FULL, 64, 64, (5, 5, 5)), "holds 125"),
         ((Grid(5, 5, 7), Tiles(1, 1, 1), 64, 64, (2, 5, 7)), "tuple of Box"),
-        ((Grid(5, 5, 7), (Tiles(1, 1, 1),), 64, 64, (2, 5, 6), (1, 3)), "cut through tiles"),
         ((Grid(5, 5, 7), FULL, 64, 64, None, (4, 9)), "query frames"),
+        ((Grid(5, 5, 7), FULL, 64, 64, None, None, (3, 3)), "query rows"),
     ],
 )
 def test_plans_refuse_what_they_cannot_hold(arguments, says):
