@@ -28,7 +28,7 @@ def member(out, team, refuse=False):
     grads = [None if p.grad is None else p.grad.clone() for p in params]
     Muon(params[:3], lr=0.1, team=team).step()
     torch.save({"grads": grads, "params": [p.data for p in params], "agreed": team.agreed(team.rank + 5.0),
-                "mean": team.mean(float(team.rank)), "share": team.share(5)}, f"{out}-{team.rank}.pt")
+                "mean": team.mean(float(team.rank)), "mine": list(team.mine)}, f"{out}-{team.rank}.pt")
 """
 
 
@@ -46,7 +46,7 @@ def test_members_share_gradients_updates_and_decisions(member, tmp_path):
     launch(2, member, str(tmp_path / "together"))
     one, two = (torch.load(tmp_path / f"together-{rank}.pt", weights_only=True) for rank in range(2))
     assert one["agreed"] == two["agreed"] == 5.0 and one["mean"] == two["mean"] == 0.5
-    assert (one["share"], two["share"]) == (3, 2)
+    assert (one["mine"], two["mine"]) == ([0], [1])
     torch.manual_seed(0)
     params = [torch.nn.Parameter(torch.randn(8, 4)) for _ in range(3)]
     for found in (one, two):
@@ -105,4 +105,4 @@ def alive(pid):
 def test_a_team_of_one_process_changes_nothing():
     team, p = Team(), torch.nn.Parameter(torch.ones(3))
     team.mean_gradients([p])
-    assert p.grad is None and team.mean(2.5) == 2.5 and team.agreed(7.0) == 7.0 and team.share(9) == 9
+    assert p.grad is None and team.mean(2.5) == 2.5 and team.agreed(7.0) == 7.0 and [*team.mine] == [0]

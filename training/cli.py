@@ -9,7 +9,7 @@ import shlex
 
 from ..machine.importing import ended_by_ctrl_c
 from .options import add_options, recipe_from
-from .recipes import RECIPES, BundleRecipe, Recipe, StudentRecipe, TeacherRecipe
+from .recipes import RECIPES, BundleRecipe, Recipe, StudentRecipe, TeacherRecipe, WanRecipe
 
 CARRIED_OUT_BY = {  # command -> module and function that takes its recipe; imported only when called
     "clips": (".data.clips", "write_clips"),
@@ -25,6 +25,8 @@ CARRIED_OUT_BY = {  # command -> module and function that takes its recipe; impo
     "teacher": (".tasks.teacher", "train"),
     "trajectories": (".data.trajectories", "write_trajectories"),
     "student": (".tasks.student", "train"),
+    "videos": (".data.wan_videos", "write_videos"),
+    "wan": (".tasks.wan", "train"),
     "bundle": (".bundle", "bundle"),
 }
 
@@ -55,6 +57,11 @@ def carry_out(recipe: Recipe) -> None:
         from .launch import launch
 
         launch(recipe.processes, command, recipe)
+    elif isinstance(recipe, WanRecipe):
+        from .launch import joined
+
+        with joined() as team:
+            command(recipe, team.in_parts(recipe.batch, "--batch"))
     elif isinstance(recipe, BundleRecipe):
         print(json.dumps(command(recipe), indent=2))
     else:

@@ -1,6 +1,8 @@
-"""Several processes that train one model together, each on its share of every batch: `--processes N`.
+"""Several processes that train one model together, each on its share of every batch.
 
-On CPUs two processes of one thread do a third more than one of two threads, whose small steps wait for each other.
+`--processes N` starts them on this machine, each with all of the model. Started by torchrun, on one machine or many,
+each holds a part of it (see parallel.py). On CPUs two processes of one thread do a third more than one of two threads,
+whose small steps wait for each other.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,21 +28,41 @@ class Team:
 
     rank: int = 0
     size: int = 1
+    shards: bool = False  # each member holds a part of the model
+    parts: int = 0  # shares of every batch, each with random draws of its own, whoever takes it; 0: as many as members
+
+    @property
+    def mine(self) -> range:
+        """Numbers of the batch's parts that this member takes."""
+        return range(self.rank, self.parts or self.size, self.size)
+
+    def in_parts(self, parts: int, option: str) -> Team:
+        """The same team with every batch in so many parts, as the option says. Raises ValueError where members cannot
+        share them evenly."""
+        if parts % self.size:
+            raise ValueError(
+                f"torchrun started {self.size} processes and {option} is {parts}, which they cannot share evenly: set "
+                f"{option} to a multiple of {self.size}, and keep it when the run goes on with fewer or more processes"
+            )
+        return replace(self, parts=parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this member computes: its GPU under torchrun, if there is one."""
+        if self.shards and torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
 
     @property
     def leads(self) -> bool:
         """Whether this is the process that logs, validates and saves."""
         return self.rank == 0
 
-    def share(self, count: int) -> int:
-        """Of `count` clips, how many this member takes: at least 1."""
-        return max(1, (count + self.size - 1 - self.rank) // self.size)
-
     def agreed(self, number: float) -> float:
         """The leader's number."""
         if self.size == 1:
             return number
-        value = torch.tensor(number, dtype=torch.float64)
+        value = torch.tensor(number, dtype=torch.float64, device=self.device)
         torch.distributed.broadcast(value, 0)
         return value.item()
 
@@ -50,7 +73,7 @@ class Team:
 
     def mean(self, number: float) -> float:
         """The members' mean; not a number where one of them is not."""
-        value = torch.tensor(number, dtype=torch.float64)
+        value = torch.tensor(number, dtype=torch.float64, device=self.device)
         return (self.total(value) / self.size).item()
 
     def total(self, value: Tensor) -> Tensor:
@@ -78,10 +101,14 @@ ALONE = Team()
 def launch(processes: int, train: Callable[..., None], recipe: object, **named: object) -> None:
     """Call train(recipe, team, **named) in so many processes that share this machine's cores, and wait for them.
 
+    A process of torchrun's joins the others that torchrun started; `processes` is then the number of parts of a batch.
     What the leader raises is raised here, as ValueError or FileNotFoundError where it was one.
     """
     if processes < 1:
         raise ValueError(f"processes is {processes}; expected at least 1")
+    if under_torchrun():
+        with joined() as team:
+            return train(recipe, team.in_parts(processes, "--processes"), **named)
     if processes == 1:
         return train(recipe, ALONE, **named)
     threads = max(1, torch.get_num_threads() // processes)
@@ -96,6 +123,34 @@ def launch(processes: int, train: Callable[..., None], recipe: object, **named: 
             if kind in known:
                 raise known[kind](text) from None
             raise
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun, or a scheduler in its way, started this process."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+@contextmanager
+def joined() -> Iterator[Team]:
+    """The team of the processes that torchrun started, or of this one alone, each with a part of the model.
+
+    gloo on CPUs, with NCCL beside it where there are GPUs.
+    """
+    backend = "gloo"
+    if sys.platform == "linux" and os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine, whatever its own name leads to
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        backend = "cpu:gloo,cuda:nccl"
+    if under_torchrun():
+        torch.distributed.init_process_group(backend)
+    else:
+        store = torch.distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    try:
+        yield Team(torch.distributed.get_rank(), torch.distributed.get_world_size(), shards=True)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def _die_with(parent: int) -> None:

@@ -27,6 +27,38 @@ class LowRank(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
+class LowRankLinear(nn.Module):
+    """A linear layer that stays as it is, plus up @ down: as LoRA files have it."""
+
+    def __init__(self, base: nn.Linear, rank: int):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out]."""
+        return self.base(x) + self.up(self.down(x))
+
+
+def with_low_rank(model: nn.Module, rank: int) -> nn.Module:
+    """Let the matrices of a model's blocks (attention, feed-forward) change in so many ranks only, and nothing else. In
+    place. Raises ValueError for a rank below 1."""
+    if rank < 1:
+        raise ValueError(f"rank is {rank}; expected 1 or more")
+    model.requires_grad_(False)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and "blocks." in name and ("attn." in name or ".ffn." in name):
+            model.set_submodule(name, LowRankLinear(module, rank))
+    return model
+
+
+def lora_names(name: str) -> str:
+    """The name in a LoRA file, as ComfyUI and diffusers read it, of a LowRankLinear's parameter."""
+    module, _, matrix = name.removesuffix(".weight").rpartition(".")
+    return f"diffusion_model.{module}.lora_{'A' if matrix == 'down' else 'B'}.weight"
+
+
 def add_ranks(model: nn.Module, rank: int) -> nn.Module:
     """Let a model's matrices and convolutions change in so many ranks only, and those that read controls not at all. In
     place; its outputs stay the same. Raises ValueError for a rank below 1."""

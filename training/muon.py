@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..model.precision import has_bfloat16
 from .launch import ALONE, Team
+from .parallel import full, like
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -53,7 +54,8 @@ class Muon(torch.optim.Optimizer):
     """For matrices, and convolutions as matrices of their outputs; everything else belongs to AdamW. `lr` is comparable
     with AdamW's.
 
-    A team's members, whose gradients are the same, each work out a part of the updates.
+    A team's members, whose gradients are the same, each work out a part of the updates; of divided parameters they
+    gather the gradients first, since an orthogonal matrix follows from the whole.
     """
 
     def __init__(
@@ -74,17 +76,17 @@ class Muon(torch.optim.Optimizer):
             by_shape: dict[tuple[int, int], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape.setdefault((len(p), p[0].numel()), []).append(p)
+                    by_shape.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(p)
             for shape, params in by_shape.items():
                 momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
                 grads = [p.grad for p in params if p.grad is not None]
                 for m, grad in zip(momenta, grads, strict=True):
                     m.lerp_(grad, 1 - group["momentum"])
                 nesterov = [g.lerp(m, group["momentum"]) for g, m in zip(grads, momenta, strict=True)]
-                ahead = torch.stack([x.reshape(shape) for x in nesterov])
+                ahead = torch.stack([full(x).reshape(shape) for x in nesterov])
                 mine, update = slice(self.team.rank, None, self.team.size), torch.zeros_like(ahead)
                 update[mine] = orthogonal(ahead[mine])
                 update = self.team.total(update)
                 rate = 0.2 * group["lr"] * max(shape) ** 0.5
                 for p, u in zip(params, update, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u.view(p.shape), alpha=-rate)
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(like(u.view(p.shape), p), alpha=-rate)

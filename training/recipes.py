@@ -261,6 +261,45 @@ class StudentRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class VideosRecipe(Recipe):
+    """Encode videos and their captions as a Wan model reads them, ahead of its fine-tuning."""
+
+    videos: Path = option(
+        Path("videos"), "a folder of NAME.mp4 with NAME.txt, the caption, and NAME.draft.mp4, a draft, if there is one"
+    )
+    model: Path | None = option(None, "the Wan model's file")
+    vae: Path | None = option(None, "the VAE that belongs to it")
+    text_encoder: Path | None = option(None, "umt5-xxl")
+    tokenizer: Path | None = option(None, "its spiece.model or tokenizer.json, where its file holds none")
+    out: Path = folder("runs/wan-videos")
+    frames: int = option(81, "of each clip, 4k+1: a longer video makes several", unit="frames")
+    width: int = option(832, unit="pixels")
+    height: int = option(480, unit="pixels")
+    device: str = option("cpu", "where they are encoded: cpu, cuda", unit="device")
+
+
+@dataclass(frozen=True)
+class WanRecipe(Recipe):
+    """Fine-tune a Wan model, whole or as a LoRA, in one process or in as many as torchrun starts."""
+
+    model: Path | None = option(None, "the model's file, .safetensors or .gguf: one expert of a model with two")
+    videos: Path = option(Path("runs/wan-videos"), "what `vdit train videos` made; default: runs/wan-videos")
+    out: Path = folder("runs/wan")
+    steps: int = option(1000, unit="optimizer steps")
+    batch: int = option(8, "clips a step, a multiple of the processes")
+    peak: float = learning_rate(1e-4)
+    warmup: int = option(20, "steps over which the rate rises", unit="steps")
+    rank: int | None = option(None, "train a LoRA of so many ranks; default: all weights", unit="ranks")
+    drafts: bool = option(False, "learn to make the video from its draft, as VDiT Sample begins from one")
+    expert: str | None = option(None, "of a model with two: its noise levels alone", choices=("high", "low"))
+    bfloat16: bool = option(False, "multiply in bfloat16; gradients are added up in float32")
+    recompute: bool = option(False, "keep a block's input alone for the backward pass: less memory, a third slower")
+    compile: bool = option(False, "torch.compile, block by block")
+    save_every: int = option(200, "steps from one saved state to the next", unit="steps")
+    seed: int = random_seed()
+
+
+@dataclass(frozen=True)
 class BundleRecipe(Recipe):
     """Put codec, transformer (of a run, or a bundle), dynamics and words into one file."""
 

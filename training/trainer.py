@@ -18,8 +18,10 @@ from torch import Tensor
 
 from .launch import ALONE, Team
 from .options import command_line, plain_values
+from .parallel import clip_grad_norm, in_shards, like, local_bytes, whole
 from .recipes import Recipe
 from .run import Run
+from .sharded_state import ShardedStates
 
 MAX_SKIPPED_STEPS = 20  # losses that may fail to be finite in one session before it ends with an error
 CLIP_NORM = 1.0  # of gradients
@@ -32,6 +34,12 @@ class Progress(NamedTuple):
     samples: int  # clips seen
     seconds: float  # trained
     share: float  # of the run's length, 0 to 1
+    part: int = 0  # which part of the batch is asked for, of `parts`
+    parts: int = 1
+
+    def portion(self, count: int) -> int:
+        """Of `count` clips, how many this part of the batch has: at least 1."""
+        return max(1, (count + self.parts - 1 - self.part) // self.parts)
 
 
 class Loss(NamedTuple):
@@ -51,6 +59,7 @@ class Schedule:
     log_every: int = 50
     validate_every: int = 500
     validate_first: bool = False  # before the first step, too
+    save_every: int = 0  # steps; 0: as the run's folder has it, in seconds
 
     def share(self, step: int, seconds: float) -> float:
         """How much of the run has passed; 1 and more: all."""
@@ -84,6 +93,14 @@ class TrainedWeights:
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
         return {"weights": weights, "average": self.average, "optimizers": optimizers}
 
+    def held_bytes(self) -> int:
+        """What this process holds of weights, moving average and optimizer states."""
+        states = (
+            value for optimizer in self.optimizers for state in optimizer.state.values() for value in state.values()
+        )
+        tensors = [*self.weights.values(), *self.average.values(), *(v for v in states if isinstance(v, Tensor))]
+        return local_bytes(tensors)
+
     def load(self, weights: dict[str, Tensor], average: dict[str, Tensor], optimizers: list[dict]) -> None:
         """Copy saved values into the live tensors. Raises ValueError where they are another model's."""
         for name, weight in self.weights.items():
@@ -91,14 +108,16 @@ class TrainedWeights:
                 raise ValueError(
                     f"the saved state is of another model: it has no {name} of shape {tuple(weight.shape)}"
                 )
-            weight.data.copy_(weights[name])
+            weight.data.copy_(like(weights[name], weight))
         for name, value in self.average.items():
-            value.copy_(average[name])
+            value.copy_(like(average[name], value))
         for optimizer, saved in zip(self.optimizers, optimizers, strict=True):
-            optimizer.load_state_dict(saved)
+            optimizer.load_state_dict(in_shards(saved, optimizer))
 
-    def restart_average(self) -> None:
-        """Let the moving average begin with the weights as they are."""
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy another run's or a file's weights; the moving average begins with them."""
+        for name, weight in self.weights.items():
+            weight.data.copy_(like(weights[name].data, weight))
         for name, value in self.average.items():
             value.copy_(self.weights[name].data)
 
@@ -107,13 +126,18 @@ class TrainedWeights:
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
 
-    def update(self, loss: Tensor, step: int, team: Team) -> None:
-        """One step along the team's mean gradient, left out where that is not finite; then the moving average."""
+    def forget_gradients(self) -> None:
+        """Before a step's first loss."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        team.mean_gradients(p for group in self.clipped for p in group)
-        norms = [torch.nn.utils.clip_grad_norm_(group, CLIP_NORM) for group in self.clipped]
+
+    def update(self, step: int, team: Team) -> None:
+        """One step along the team's mean gradient, left out where that is not finite; then the moving average."""
+        if team.shards:  # gradients of sharded models are means already
+            norms = [clip_grad_norm(group, CLIP_NORM) for group in self.clipped]
+        else:
+            team.mean_gradients(p for group in self.clipped for p in group)
+            norms = [torch.nn.utils.clip_grad_norm_(group, CLIP_NORM) for group in self.clipped]
         if all(map(torch.isfinite, norms)):
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -138,6 +162,7 @@ class Task(Protocol):
 
     name: str
     trained: TrainedWeights
+    bundled: bool = True  # whether a finished run has all of its state in one file, which `vdit train bundle` reads
 
     def begin(self) -> tuple[int, int]:
         """Load what a fresh run begins with; returns the steps and samples that are behind it."""
@@ -179,6 +204,7 @@ class Trainer:
         self.task, self.recipe, self.run, self.schedule, self.team = task, recipe, run, schedule, team
         self.step = self.samples = self.skipped = 0
         self.losses: dict[str, list[float]] = {}  # since the last log
+        self.shards = ShardedStates(run.folder, team) if team.shards else None
 
     def fit(self) -> None:
         """Train to the schedule's end; then validate and save."""
@@ -194,16 +220,16 @@ class Trainer:
                 self._validate()
             while (now := self._now()).share < 1:
                 self.task.trained.set_learning_rate(self.task.learning_rate(now))
-                if not self._update(self.task.loss(now)):
+                if not self._update(now):
                     continue
                 if self.step % self.schedule.log_every == 0:
                     bar.set_postfix({"step": self.step, **self._log(now)})
                 bar.update(done() - bar.n)
                 if self.step % self.schedule.validate_every == 0:
                     self._validate()
-                self.run.save(self._state())
+                self._save(now)
             self._validate(event="end")
-            self.run.save(self._state(), force=True)
+            self._save(self._now(), last=True)
 
     def _now(self) -> Progress:
         """Where the run is, as the leader's clock says."""
@@ -212,6 +238,8 @@ class Trainer:
 
     def _begin(self) -> None:
         state = self.run.load()
+        if self.shards is not None and (sharded := self.shards.load(self.task.trained, self._state, state)) is not None:
+            state, self.run.seconds = sharded, sharded["seconds"]
         if state is None:
             self.step, self.samples = self.task.begin()
             self.run.log(
@@ -227,13 +255,34 @@ class Trainer:
             self.task.load_state(state)
             self.step, self.samples = state["step"], state.get("samples", state.get("starts", 0))
 
-    def _update(self, loss: Loss) -> bool:
-        """Take one step; False, and logged, where the loss is not finite and is left out.
+    def _save(self, now: Progress, *, last: bool = False) -> None:
+        """Save when it is time, or at once at the run's end."""
+        if self.shards is None:
+            return self.run.save(self._state(), force=last)
+        every = self.schedule.save_every
+        due = self.step % every == 0 if every else now.seconds - self.shards.seconds > self.run.save_every_s
+        if due or last:
+            self.shards.save({**self._state(), "seconds": now.seconds})
+        if last:
+            self.shards.wait()
+            if self.task.bundled:
+                self.run.save(whole(self._state()), force=True)
+
+    def _update(self, now: Progress) -> bool:
+        """Take one step along the gradients of this member's parts of the batch; False, and logged, where the loss is
+        not finite and is left out.
 
         That was seen once in some hundred steps on one CPU, not repeatable. Raises FloatingPointError when it piles up.
         """
+        trained, mine = self.task.trained, self.team.mine
+        trained.forget_gradients()
+        found: list[Loss] = []
+        for part in mine:
+            loss = self.task.loss(now._replace(part=part, parts=self.team.parts or self.team.size))
+            (loss.value if len(mine) == 1 else loss.value / len(mine)).backward()
+            found.append(loss._replace(value=loss.value.detach()))
         self.step += 1
-        mean = self.team.mean(loss.value.item())
+        mean = self.team.mean(float(np.mean([loss.value.item() for loss in found])))
         if not math.isfinite(mean):
             self.skipped += 1
             self.run.log(event="not finite", step=self.step - 1, lost=self.skipped)
@@ -243,10 +292,11 @@ class Trainer:
                     f"see {self.run.folder / 'log.jsonl'}"
                 )
             return False
-        self.task.trained.update(loss.value, self.step - 1, self.team)
-        self.samples += loss.samples * self.team.size
-        for name, value in {"loss": mean, **loss.parts}.items():
-            self.losses.setdefault(name, []).append(float(value))
+        trained.update(self.step - 1, self.team)
+        self.samples += sum(loss.samples for loss in found) * self.team.size
+        self.losses.setdefault("loss", []).append(mean)
+        for name in found[0].parts:
+            self.losses.setdefault(name, []).append(float(np.mean([float(loss.parts[name]) for loss in found])))
         return True
 
     def _log(self, now: Progress) -> dict[str, float]:
@@ -257,7 +307,7 @@ class Trainer:
         return means
 
     def _validate(self, **event: str) -> None:
-        if self.team.leads:
+        if self.team.leads or self.team.shards:  # members with parts of the model must call it together
             with torch.no_grad(), self.task.trained.averaged():
                 scores = self.task.validate()
             self.run.log(step=self.step, samples=self.samples, **scores, **event)

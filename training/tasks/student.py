@@ -28,6 +28,7 @@ from ..launch import ALONE, Team
 from ..learning_rate import constant_with_cooldown
 from ..lowrank import add_ranks, trainable
 from ..muon import block_optimizers
+from ..parallel import shard
 from ..recipes import StudentRecipe
 from ..run import Run
 from ..trainer import Loss, Progress, Schedule, Task, TrainedWeights, Trainer
@@ -170,8 +171,15 @@ class _StudentTask(Task):
         self.data, self.held_out = Trajectories.load(recipe.cache), Trajectories.load(recipe.cache / "held-out")
         self.student = from_teacher(begin, recipe.layers)
         if recipe.rank is not None:
+            torch.manual_seed(recipe.seed)  # all members begin with the same factors
             add_ranks(self.student, recipe.rank)
-        params = {f"model.{n}": p.requires_grad_(True) for n, p in trainable(self.student).items()}
+        changing = trainable(self.student)
+        for n, p in self.student.named_parameters():
+            p.requires_grad_(n in changing)
+        if team.shards:
+            shard(self.student, team)
+        params = {f"model.{n}": p for n, p in trainable(self.student).items()}
+        self.frozen = {f"model.{n}": p for n, p in self.student.named_parameters() if f"model.{n}" not in params}
         optimizers = block_optimizers(params, recipe.peak, recipe.muon, team)
         self.trained = TrainedWeights.averaging(params, optimizers, SETTINGS.average)
 
@@ -181,12 +189,12 @@ class _StudentTask(Task):
         return constant_with_cooldown(now.seconds, total, self.recipe.peak, cooldown, SETTINGS.warmup_s)
 
     def loss(self, now: Progress) -> Loss:
-        """Of trajectories that each process draws for itself."""
+        """Of trajectories that each part of the batch draws for itself."""
         if now.step % 50 == 0:
             self.data.refresh()
-        rng = np.random.default_rng([self.recipe.seed, now.step, self.team.rank])
+        rng = np.random.default_rng([self.recipe.seed, now.step, now.part])
         fewest = fewest_at(now.share)
-        found, rows = self.data.draw(self.team.share(self.recipe.batch), rng)
+        found, rows = self.data.draw(now.portion(self.recipe.batch), rng)
         times = draw_times(len(rows), fewest, rng)
         self_forced = fewest <= SETTINGS.self_forced_steps and rng.random() < SETTINGS.self_forced
         return Loss(distillation_loss(self.student, found, rows, times, self_forced=self_forced), len(rows))
@@ -205,11 +213,10 @@ class _StudentTask(Task):
     def state(self, now: Progress) -> dict[str, object]:
         trained, teacher = self.trained.state(), self.teacher
         words = {f"text.{n}": p for n, p in teacher.text.state_dict().items()}
-        named = {f"model.{n}": p for n, p in self.student.named_parameters()}
         return {
             **trained,
             "average": {**self.trained.average, **words},
-            "frozen": {n: p for n, p in named.items() if n not in self.trained.weights},
+            "frozen": self.frozen,
             "hours": self.hours,
             "config": asdict(self.student.config),
             "teacher": teacher.fingerprint,

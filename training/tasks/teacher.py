@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...control.signals import context_channels
@@ -31,6 +31,7 @@ from ..data.tracks import cells_with_balls
 from ..launch import ALONE, Team
 from ..learning_rate import constant_with_cooldown
 from ..muon import block_optimizers
+from ..parallel import shard
 from ..random_streams import RandomStreams
 from ..recipes import TeacherRecipe
 from ..run import Run, load_state
@@ -68,6 +69,12 @@ def fresh(config: VDiTConfig, seed: int) -> tuple[VDiT, WordEncoder]:
     """Untrained transformer and words."""
     torch.manual_seed(seed)
     return init_weights(VDiT(config), seed), WordEncoder(vocabulary(), config.text_dim, config.text_len)
+
+
+def named_parameters(model: VDiT, text: WordEncoder) -> dict[str, nn.Parameter]:
+    """Of both, as a run's state names them."""
+    parts = {"model": model, "text": text}
+    return {f"{part}.{n}": p for part, module in parts.items() for n, p in module.named_parameters()}
 
 
 def loss_weight(x0: Tensor, finished: Tensor, *, moving: float) -> Tensor:
@@ -214,8 +221,10 @@ class _TeacherTask(Task):
         self.data, self.held_out = EncodedClips.load(recipe.latents), EncodedClips.load(recipe.held_out)
         self.model, self.text = fresh(config, recipe.seed)
         self.hours = 0.0  # of runs that this one goes on from
-        parts = {"model": self.model, "text": self.text}
-        params = {f"{part}.{n}": p for part, module in parts.items() for n, p in module.named_parameters()}
+        if team.shards:
+            shard(self.model, team)
+            shard(self.text, team)
+        params = named_parameters(self.model, self.text)
         optimizers = block_optimizers(params, recipe.peak, recipe.muon, team)
         self.trained = TrainedWeights.averaging(params, optimizers, SETTINGS.average)
 
@@ -225,8 +234,9 @@ class _TeacherTask(Task):
         if source is None:
             return 0, 0
         if source.suffix == ".safetensors":
-            facts = warm_start(source, self.model, self.text)
-            self.trained.restart_average()
+            model, text = fresh(self.config, self.recipe.seed)
+            facts = warm_start(source, model, text)
+            self.trained.begin_with(named_parameters(model, text))
             self.hours = facts.get("teacher_hours", 0.0)
             return 0, facts.get("teacher_clips_seen", 0)
         if (state := load_state(source)) is None:
@@ -241,13 +251,13 @@ class _TeacherTask(Task):
         return constant_with_cooldown(now.seconds, recipe.hours * 3600, recipe.peak, cooldown, warmup)
 
     def loss(self, now: Progress) -> Loss:
-        """Of clips that each process draws for itself."""
+        """Of clips that each part of the batch draws for itself."""
         seed = self.recipe.seed
         if now.step % 50 == 0:
             self.data.refresh()
         kind = BatchKind.draw(np.random.default_rng([seed, now.step]), SETTINGS.self_forced)
-        random = RandomStreams.of(seed, now.step, self.team.rank)
-        clips = self.data.draw(self.team.share(self.recipe.batch), random.rng)
+        random = RandomStreams.of(seed, now.step, now.part)
+        clips = self.data.draw(now.portion(self.recipe.batch), random.rng)
         return Loss(flow_loss(self.model, self.text, clips, random, kind), len(clips.video))
 
     def validate(self) -> dict[str, float]:
@@ -281,7 +291,7 @@ def train(recipe: TeacherRecipe, team: Team = ALONE, *, config: VDiTConfig = CON
     """Carry out a recipe, resuming where its folder holds a state; a fresh run begins at random, or with `start_from`:
     another run (its weights and optimizers) or a bundle (its weights, see warm_start).
 
-    New latent shards are picked up as they appear. A team's members hold the same weights and draw clips of their own.
+    New latent shards are picked up as they appear. A team's members draw clips of their own.
     """
     schedule = Schedule(seconds=recipe.hours * 3600, validate_every=validate_every)
     task = _TeacherTask(recipe, config, team)
