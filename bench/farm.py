@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -89,12 +90,10 @@ def seeds(out: Path) -> Counter[int]:
 
 
 def names(out: Path) -> Counter[str]:
-    folders = Counter(
-        Path(name).parent.name.rpartition("-")[0] for mark in marks(LocalFolder(out)) for name in mark.files
-    )
-    there = {path.parent.name.rpartition("-")[0] for path in out.rglob("*.mp4")}
-    assert there == set(folders)
-    return folders
+    """How often each row of the table has a video that is there."""
+    files = [Path(name) for mark in marks(LocalFolder(out)) for name in mark.files]
+    assert {out / file for file in files} == set(out.rglob("*.mp4"))
+    return Counter(file.parts[0].rpartition("-")[0] for file in files)
 
 
 def core_seconds(count: int, scratch: Path) -> None:
@@ -118,22 +117,20 @@ def core_seconds(count: int, scratch: Path) -> None:
 
 
 def speed(count: int, more: list[str], scratch: Path) -> None:
-    """Clips a second of one worker and of two, without the time in which they begin."""
+    """Clips a second of one worker and of two, without the time in which they begin; and processor seconds a clip."""
     rates = {}
     for workers in (1, WORKERS):
         out = scratch / f"speed-{workers}"
         words = ["simulate", "--count", str(count), "--rows", "4", "--out", str(out), "--workers", str(workers), *more]
-        farm = subprocess.Popen(command(*words), stdout=subprocess.DEVNULL)
-        times: list[float] = []
-        while farm.poll() is None:
-            done = sorted(path.stat().st_mtime for path in (out / "_done").glob("*.json")) if out.exists() else []
-            times = done or times
-            time.sleep(0.2)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command(*words), stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times = sorted(path.stat().st_mtime for path in (out / "_done").glob("*.json"))
         rates[workers] = 4 * (len(times) - workers) / (times[-1] - times[workers - 1])
-        size = sum(path.stat().st_size for path in out.glob("*/clips-*")) / count
+        taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         print(
-            f"{workers} workers: {rates[workers]:.3f} clips/s, {size / 1e3:.0f} kB each; load {os.getloadavg()[0]:.1f}",
+            f"{workers} workers: {rates[workers]:.3f} clips/s, {taken / count:.2f} processor seconds a clip with the "
+            f"start; load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
     print(f"two to one: {rates[WORKERS] / rates[1]:.2f}")

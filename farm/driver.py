@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from .work import Report, Setup
 log = logging.getLogger(__name__)
 
 RAY_MISSING = "Ray is not installed (pip install 'vdit[farm]'): the same rows are made by processes of this machine"
+BLOCKS_EACH = 4  # blocks of a worker at least: at the end of a farm the others wait for a quarter of one's work at most
 MOST_NAMED = 5  # failed rows whose reasons are printed; all are in the result
 
 
@@ -80,10 +83,15 @@ def workers_of(options: argparse.Namespace) -> Workers:
     return Workers(default if count is None else count, options.ray, options.gpus_per_worker)
 
 
+def rows_per_block(most: int, count: int, workers: Workers) -> int:
+    """How many rows share files where nobody says: fewer than `most` where some workers would have nothing to do."""
+    if workers.count < 2:
+        return most
+    return max(1, min(most, math.ceil(count / (workers.count * BLOCKS_EACH))))
+
+
 def carry_out(job: Job, rows: Sequence[Row], store: Store, workers: Workers) -> tuple[Outcome, Plan]:
     """Make all rows that are not there. Raises FarmError where the folder holds something else, or cannot be used."""
-    import time
-
     claim(store, job)
     todo = plan(job, rows, (key for mark in marks(store) for key in mark.rows))
     made, failed, started = 0, dict[str, str](), time.perf_counter()

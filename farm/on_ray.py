@@ -89,7 +89,7 @@ def _begin(address: str, workers: int) -> None:
             f"Ray does not begin ({reason}); start a cluster with `ray start --head`, or leave --ray out"
         ) from None
     if context.dashboard_url:
-        print(f"Ray's dashboard: http://{context.dashboard_url}", file=sys.stderr)
+        print(f"Ray's dashboard: http://{context.dashboard_url} (its token: ray get-auth-token)", file=sys.stderr)
 
 
 def _made(setup: Setup, blocks: Sequence[Block], workers: int, gpus: float) -> Iterator[Report]:

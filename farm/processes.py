@@ -125,9 +125,7 @@ def _serve(theirs: Connection, setup: Setup, place: int, gpus: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all of a terminal's processes; the farm ends these
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpus:
-        first = int(place * gpus)
-        seen = range(first, max(first + 1, int((place + 1) * gpus)))
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, seen))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus_of(place, gpus)))
     try:
         worker = Worker(setup)
         while True:
@@ -136,6 +134,12 @@ def _serve(theirs: Connection, setup: Setup, place: int, gpus: float) -> None:
         return
     except Exception as reason:
         theirs.send(Broken(reason_of(reason)))
+
+
+def gpus_of(place: int, gpus: float) -> range:
+    """The numbers of the GPUs that worker number `place` sees, of `gpus` each; half a one is shared by two workers."""
+    first = int(place * gpus)
+    return range(first, max(first + 1, int((place + 1) * gpus)))
 
 
 def reason_of(reason: Exception) -> str:

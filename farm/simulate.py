@@ -9,7 +9,7 @@ from ..host.command import Refused
 from ..world.families import cli
 from .clips import ROWS as CLIPS
 from .clips import ClipsJob
-from .driver import add_workers, carry_out, finished, workers_of
+from .driver import Workers, add_workers, carry_out, finished, rows_per_block, workers_of
 from .episodes import ROWS as EPISODES
 from .episodes import EpisodesJob, stage
 from .jobs import FarmError, Job
@@ -52,16 +52,16 @@ def main(argv: list[str]) -> int:
     if options.rows is not None and options.rows < 1:
         p.error(f"--rows is {options.rows}; expected at least 1")
     try:
-        job = _job(options)
-        store = store_of(options.out)
+        workers = workers_of(options)
+        job, store = _job(options, workers), store_of(options.out)
         rows = [{"seed": seed} for seed in range(options.seed, options.seed + options.count)]
-        outcome, _ = carry_out(job, rows, store, workers_of(options))
+        outcome, _ = carry_out(job, rows, store, workers)
     except (FarmError, OSError) as reason:
         raise Refused(str(reason)) from None
     return finished(outcome, store)
 
 
-def _job(options: argparse.Namespace) -> Job:
+def _job(options: argparse.Namespace, workers: Workers) -> Job:
     from ..world.families.labels import ARRAYS
 
     if (options.scene is None) != (options.policy is None):
@@ -79,12 +79,12 @@ def _job(options: argparse.Namespace) -> Job:
             frames=options.frames,
             fps=options.fps,
             arrays=arrays,
-            rows_per_block=options.rows or CLIPS,
+            rows_per_block=options.rows or rows_per_block(CLIPS, options.count, workers),
         )
-    return _episodes(options, arrays)
+    return _episodes(options, arrays, workers)
 
 
-def _episodes(options: argparse.Namespace, arrays: tuple[str, ...]) -> EpisodesJob:
+def _episodes(options: argparse.Namespace, arrays: tuple[str, ...], workers: Workers) -> EpisodesJob:
     """The job of --scene and --policy, tried once before any worker begins. Raises FarmError."""
     from ..machine.parse import WIDGET, Unreadable, json_value
     from ..world.opening import read_scene, read_text
@@ -103,7 +103,7 @@ def _episodes(options: argparse.Namespace, arrays: tuple[str, ...]) -> EpisodesJ
             width=options.width,
             height=options.height,
             arrays=arrays,
-            rows_per_block=options.rows or EPISODES,
+            rows_per_block=options.rows or rows_per_block(EPISODES, options.count, workers),
         )
         stage(job)
     except (SceneError, OSError) as reason:

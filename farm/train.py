@@ -25,6 +25,8 @@ from .store import LocalFolder, Store, store_of
 
 FARMED = tuple(r for r in RECIPES if {"first", "shards", "out"} <= set(r.__dataclass_fields__))
 SHARD = re.compile(r"[a-z]+-([0-9]{5,})\.(?:pt|npy)")
+NEEDED = {"codec", "model"}  # options without which no shard can be made
+MISSING = "missing"  # in place of a digest: what commands do without
 STATE = "state.pt"  # of a training run's folder: what its weights are
 
 
@@ -62,6 +64,9 @@ def job_of(recipe: Recipe) -> ShardsJob:
     """The job of a recipe. Raises FarmError for files that are not there."""
     paths = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name != "out"}
     read = {name: path for name, path in paths.items() if isinstance(path, Path)}
+    for name in NEEDED & read.keys():
+        if _digest(read[name]) == MISSING:
+            raise FarmError(f"--{name} {read[name]}: there is no such file or run; train it first, or name a bundle")
     return ShardsJob(recipe, tuple((name, _digest(path)) for name, path in read.items()))
 
 
@@ -74,7 +79,7 @@ def _digest(path: Path) -> str:
     if path.is_dir():
         files = sorted((p.name, p.stat().st_size) for p in path.iterdir() if p.is_file())
         return address_of([list(file) for file in files])
-    return "missing"  # what the command refuses itself, or does without
+    return MISSING
 
 
 def _make(recipe: Recipe, block: Block, folder: Path) -> Made:

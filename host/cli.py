@@ -28,7 +28,7 @@ class Command(NamedTuple):
     farm: str = ""
 
 
-FARMED = ("--workers", "--ray", "--table", "--policy")  # many rows at once: the room `farm`
+FARMED = ("--workers", "--ray", "--table", "--policy", "--scene")  # many rows at once: the room `farm`
 
 
 COMMANDS = {

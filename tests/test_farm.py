@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from farm_jobs import Numbers
-from vdit.farm.driver import Workers, carry_out
+from vdit.farm.driver import Workers, carry_out, rows_per_block
 from vdit.farm.jobs import FarmError, address_of, keys_of
 from vdit.farm.ledger import ABOUT, MARKS, marks, plan
+from vdit.farm.processes import gpus_of
 from vdit.farm.store import LocalFolder, RemoteFolder, store_of
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="kills processes")
@@ -77,6 +78,13 @@ def test_a_row_that_cannot_be_made_leaves_its_block_and_is_tried_again(tmp_path)
     assert outcome.made == 7 and list(outcome.failed.values()) == ["5 is wrong"]
     outcome, _ = carry_out(Numbers(), numbers(8), LocalFolder(tmp_path), Workers(1))
     assert (outcome.made, outcome.kept) == (1, 7) and held(tmp_path) == Counter(range(8))
+
+
+def test_each_worker_has_its_share_of_rows_and_gpus():
+    assert rows_per_block(64, 500, Workers(2)) == 63 and rows_per_block(64, 4, Workers(2)) == 1
+    assert rows_per_block(64, 4, Workers(1)) == 64 and rows_per_block(64, 10**6, Workers(8)) == 64
+    assert [list(gpus_of(place, 2)) for place in range(2)] == [[0, 1], [2, 3]]
+    assert [list(gpus_of(place, 0.5)) for place in range(4)] == [[0], [0], [1], [1]]
 
 
 def test_half_a_mark_counts_as_none(tmp_path):
