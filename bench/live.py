@@ -33,6 +33,7 @@ WIDTH, HEIGHT, FPS = 416, 240, 16.0
 MINUTES, QUICK_MINUTES = 2.0, 0.5
 SEEN_S = 10.0  # of play, of which rates and delays are told
 PAGES = 4
+PAINTED, PAINTED_FPS = 128, 24.0
 REPLAY = """
 import sys, numpy as np
 from vdit.pipeline.live import loads
@@ -272,6 +273,36 @@ async def beside(seconds: float) -> dict[str, float]:
         return {"rate": min(rates), "even": min(rates) / max(rates), "scale": min(scales), "largest": max(scales)}
 
 
+def painted(seconds: float) -> dict[str, float]:
+    """Frames a second drawn and painted of 128x128 at 24 frames a second, by the bundled student."""
+    from vdit.model.files import bundle
+    from vdit.model.files.bundle import load_world_model
+    from vdit.pipeline.live import Painter, Play, Player, read_message
+
+    model = load_world_model(bundle.BUNDLED.with_stem("vdit-small-student"))
+
+    class Audience:
+        def told(self, message: dict[str, object]) -> None:
+            if message["type"] == "error":
+                raise SystemExit(message["message"])
+
+        def shown(self, frame: bytes) -> None:
+            pass
+
+    play = Play(fps=PAINTED_FPS, width=PAINTED, height=PAINTED)
+    player = Player(lit(), play, Audience(), paint=lambda: Painter(model, PAINTED, PAINTED))
+    player.start()
+    for message in ({"type": "view", "show": "painted"}, {"type": "play"}):
+        player.put(*read_message(json.dumps(message)))
+    time.sleep(3.0)
+    begin, before = time.perf_counter(), player.figures
+    time.sleep(seconds)
+    after, took = player.figures, time.perf_counter() - begin
+    player.close()
+    player.join(5.0)
+    return {"drawn": (after.drawn - before.drawn) / took, "painted": (after.painted - before.painted) / took}
+
+
 async def killed() -> float:
     """Seconds from a page's kill to the end of its session."""
     async with served(lit()) as (client, studio, name):
@@ -299,6 +330,14 @@ def rows(quick: bool, minutes: float | None = None) -> Iterator[Row]:
     same, seconds = replayed(scene, recording)
     yield Row(f"{seconds:.0f} s with {events} events, bits the same in another process (1: yes)", same, "", ">= 1")
     yield Row("frames seen to the film of the recording, lowest", likeness(scene, recording, seen), "dB", ">= 30")
+    found = painted(SEEN_S)
+    yield Row(
+        f"drafts of {PAINTED}x{PAINTED} drawn beside the painter, {PAINTED_FPS:g} asked",
+        found["drawn"],
+        "/s",
+        ">= 23.5",
+    )
+    yield Row("frames painted of them by the bundled student", found["painted"], "/s", ">= 8")
     around = asyncio.run(beside(SEEN_S))
     yield Row(f"{PAGES} pages: frames of each, slowest", around["rate"], "/s")
     yield Row("slowest to fastest", around["even"], target=">= 0.8")

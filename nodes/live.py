@@ -8,9 +8,11 @@ from .comfy import check_interrupted, drawn_by, io, progress, verdict
 from .types import VDiTActionList, VDiTCamera, VDiTModel, VDiTScene, node_schema, reported, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..control.camera import CameraPath
     from ..model.world_model import WorldModel
-    from ..pipeline.live import Recording
+    from ..pipeline.live import FramePainter, Recording
     from ..world.families.clip import Clip
     from ..world.scene import Scene
 
@@ -22,7 +24,7 @@ TOOLTIPS = {
     "width": "Width of the frames in pixels, 64 to 2048. Where time is short, they are drawn smaller.",
     "height": "Height in pixels, up to 2048. 0: by the scene's shape.",
     "recorded": "What was done, as JSON, written here by Keep; empty: nothing.",
-    "model": "A causal model that paints the scene while it is played.",
+    "model": "A bundled student (vdit-small-student) that paints the scene while it is played.",
     "-> actions": "What was done to the bodies, for VDiT Simulate: at the same fps it moves them the same way, bit for "
     "bit.",
     "-> camera": "Where the camera was in every frame, for VDiT Simulate; nothing where it stood still.",
@@ -78,6 +80,7 @@ class VDiTLive(io.ComfyNode):
         width, height = fitted(bodies, Filming(width=width, height=height))
         play = Play(fps=fps, width=width, height=height)
         check_play(play)
+        paint = None if model is None else _paints(model, width, height)
         recording = loads(recorded, fps)
         check_recording(bodies, recording)
         path = _path(bodies, recording, width, height)
@@ -94,7 +97,7 @@ class VDiTLive(io.ComfyNode):
             on_frame=lambda frame: update(frame.index + 1),
         )
         after = scene_after(motion, check_interrupted) if recording.seconds else bodies
-        messages: dict = {"vdit_live": [{"session": offers.add(Offer(bodies, play))}]}
+        messages: dict = {"vdit_live": [{"session": offers.add(Offer(bodies, play, paint))}]}
         messages |= reported(_lines(recording)) or {}
         messages |= shown("VDiT Live", [*motion.remarks, *footage.remarks]) or {}
         flown, seconds = path if path.moves else None, recording.seconds or UNRECORDED_S
@@ -113,6 +116,23 @@ def _path(scene: Scene, recording: Recording, width: int, height: int) -> Camera
     relative, zoom = camera_path(scene, recording)
     focal = torch.as_tensor(zoom) * scene_camera(scene, width, height)[0].focal
     return CameraPath(torch.as_tensor(relative), fov_from_focal(focal, height))
+
+
+def _paints(model: WorldModel, width: int, height: int) -> Callable[[], FramePainter]:
+    """What makes a painter for a session. Raises ValueError for a model that does not paint live."""
+    from ..pipeline.live import block_by_block
+
+    block_by_block(model)
+
+    def begin() -> FramePainter:
+        from ..pipeline.live import Painter
+        from .comfy import torch_device, use_models
+
+        device = torch_device()
+        use_models(model.networks, device)
+        return Painter(model, width, height, device)
+
+    return begin
 
 
 def _lines(recording: Recording) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ..machine.parse import Kinds
-    from ..pipeline.live import Play, Player
+    from ..pipeline.live import FramePainter, Play, Player
     from ..world.scene import Scene
 
 log = logging.getLogger("vdit")
@@ -35,10 +35,11 @@ _OPEN: dict[str, Kinds] = {"!": dict, "type!": str, "scene!": str}
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """A scene that a node has shown, and how it is played."""
+    """A scene that a node has shown, and how it is played; paint: makes a painter of it, None: there is none."""
 
     scene: Scene
     play: Play
+    paint: Callable[[], FramePainter] | None = None
 
 
 @dataclass
@@ -214,7 +215,7 @@ def _player(offer: Offer, page: Page, busy: Callable[[], bool]) -> Player:
     """A player; its modules are imported beside the server's loop."""
     from ..pipeline.live import Player
 
-    return Player(offer.scene, offer.play, page, busy)
+    return Player(offer.scene, offer.play, page, busy, paint=offer.paint)
 
 
 async def _sent(page: Page) -> None:

@@ -67,6 +67,13 @@ class Codec(nn.Module):
         first, *more = pieces
         return self.encode_fast(torch.cat((first, *more), 1) if more else first)
 
+    def begin_encoding(self) -> Callable[[Tensor], Tensor]:
+        """A function that encodes a video's frames as they come: 4k+1 of them [B, n, H, W, 3], then 4k in each call.
+
+        As `encode_fast`; memory does not grow with the number of calls. NotImplementedError where a codec cannot.
+        """
+        raise NotImplementedError
+
     def decode(self, latent: Tensor, *, clip: bool = True) -> Tensor:
         """Raw latents [B, C, T, h, w] -> frames [B, 4T-3, H, W, 3], clipped to 0..1 (training turns that off)."""
         return torch.cat(list(self.decode_stream(latent, clip=clip)), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -228,9 +228,18 @@ class TinyCodec(RecurrentCodec):
 
     def encode_pieces(self, pieces: Iterable[Tensor]) -> Tensor:
         """As Codec's, in memory for one piece."""
+        encode = self.begin_encoding()
+        return torch.cat([encode(piece) for piece in pieces], 2)
+
+    def begin_encoding(self) -> Callable[[Tensor], Tensor]:
+        """As Codec's."""
         memory: Memory = {}
-        with mixed():
-            return torch.cat([self._encode(piece, memory).float() for piece in pieces], 2)
+
+        def encode(frames: Tensor) -> Tensor:
+            with mixed():
+                return self._encode(frames, memory).float()
+
+        return encode
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames [B, T, H, W, 3] in 0..1, T = 4k+1 -> raw latents [B, C, k+1, H/16, W/16]. Raises ValueError."""

@@ -2,6 +2,8 @@
 
 from .camera import seen_from
 from .events import read_message
+from .painter import Painter, block_by_block
+from .painting import FramePainter
 from .player import HEADER, MAGIC, Audience, Figures, Player
 from .recording import LONGEST_S, Recording, camera_path, check_recording, dumps, loads
 from .session import Play, Session, State, check_play
@@ -12,6 +14,8 @@ __all__ = [
     "MAGIC",
     "Audience",
     "Figures",
+    "FramePainter",
+    "Painter",
     "Play",
     "Player",
     "Recording",
@@ -22,6 +26,7 @@ __all__ = [
     "check_recording",
     "dumps",
     "loads",
+    "block_by_block",
     "read_message",
     "seen_from",
 ]

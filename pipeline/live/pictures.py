@@ -96,8 +96,7 @@ class Easel:
         seen = size.drawer.draw(shot.moment, size.drawer.prepared(shot.moment), camera, size.buffers, k, used)
         pixels = self._shown(shot, size, seen, k)
         size.count, size.last = size.count + 1, (shot.number, seen)
-        depth: Floats = seen.depth.copy()
-        looked = Looked(shot.moment, camera, seen.part, depth)
+        looked = Looked(shot.moment, camera, seen.part, np.array(seen.depth))
         return Drawn(shot, size.buffers.rgb[k], pixels, looked)
 
     def _shown(self, shot: Shot, size: _Size, seen: Seen, k: int) -> Bytes:

@@ -9,11 +9,13 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ...world.mjcf import actuator_ranges
 from ...world.scene import SceneError
 from .events import Control
+from .painting import Painting
 from .pictures import Easel, encoded
 from .recording import dumps
 from .session import Session
@@ -21,9 +23,11 @@ from .session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ...world.arrays import Bytes
     from ...world.scene import Scene
     from .events import Event
-    from .pictures import Drawn, Shot
+    from .painting import FramePainter
+    from .pictures import Shot
     from .session import Play, State
 
 log = logging.getLogger("vdit")
@@ -49,15 +53,19 @@ class Audience(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a session has done: frames simulated, pictures drawn, events taken."""
+    """What a session has done: frames simulated, pictures drawn and painted, events taken."""
 
     frames: int
     drawn: int
+    painted: int
     events: int
 
 
 class Player:
-    """Plays a scene for one page until `close`. busy: see Session. clock: seconds."""
+    """Plays a scene for one page until `close`. busy: see Session. clock: seconds.
+
+    paint: makes a painter of its frames, see painter.Painter; None: there is none.
+    """
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class Player:
         audience: Audience,
         busy: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        paint: Callable[[], FramePainter] | None = None,
     ):
         self.scene, self.play, self.audience, self.busy, self.clock = scene, play, audience, busy, clock
         self._inbox: deque[tuple[Event, int]] = deque()
@@ -75,6 +84,7 @@ class Player:
         self._session: Session | None = None
         self._told: tuple[State, float] | None = None
         self._drawn = self._events = 0
+        self._painting = None if paint is None else Painting(paint, self._show, 1 / play.fps, clock)
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in self._jobs().items()]
 
     def start(self) -> None:
@@ -91,6 +101,8 @@ class Player:
     def close(self) -> None:
         """End, soon."""
         self._closed.set()
+        if self._painting is not None:
+            self._painting.close()
         with self._drawing:
             self._drawing.notify_all()
 
@@ -104,10 +116,14 @@ class Player:
     def figures(self) -> Figures:
         """What has been done so far."""
         frames = 0 if self._session is None else self._session.frame
-        return Figures(frames=frames, drawn=self._drawn, events=self._events)
+        painted = 0 if self._painting is None else self._painting.painted
+        return Figures(frames=frames, drawn=self._drawn, painted=painted, events=self._events)
 
     def _jobs(self) -> dict[str, Callable[[], None]]:
-        return {"vdit-live": lambda: self._guarded(self._move), "vdit-live-draw": lambda: self._guarded(self._draw)}
+        jobs = {"vdit-live": self._move, "vdit-live-draw": self._draw}
+        if self._painting is not None:
+            jobs["vdit-live-paint"] = self._painting.run
+        return {name: partial(self._guarded, job) for name, job in jobs.items()}
 
     def _guarded(self, job: Callable[[], None]) -> None:
         try:
@@ -126,7 +142,7 @@ class Player:
     def _move(self) -> None:
         """Moves the scene, frame after frame, as time goes."""
         session = self._session = Session(self.scene, self.play, self.busy)
-        self.audience.told(opened(session))
+        self.audience.told(opened(session, self._painting is not None))
         while not self._closed.is_set():
             self._take_events(session)
             shot, wait = session.tick(self.clock())
@@ -173,14 +189,21 @@ class Player:
             easel.prepare(shot)
             begin = self.clock()
             drawn = easel.draw(shot)
-            frame = framed(drawn)
+            painting = self._painting if shot.show == "painted" else None
+            if painting is not None:
+                painting.saw(shot, drawn.rgb)
+            if painting is None or painting.late:
+                self._show(shot, drawn.pixels)
             session = self._session
             if session is not None:
                 session.looked = drawn.looked
                 session.budget.took(self.clock() - begin)
             self._drawn += 1
-            if not self._closed.is_set():
-                self.audience.shown(frame)
+
+    def _show(self, shot: Shot, pixels: Bytes) -> None:
+        frame = framed(shot, pixels)
+        if not self._closed.is_set():
+            self.audience.shown(frame)
 
     def _take_shot(self) -> Shot | None:
         """The newest shot, when there is one; None: the session has ended."""
@@ -191,8 +214,8 @@ class Player:
             return None if self._closed.is_set() else shot
 
 
-def opened(session: Session) -> dict[str, object]:
-    """What a page is told of a scene when it is open."""
+def opened(session: Session, painter: bool) -> dict[str, object]:
+    """What a page is told of a scene when it is open. painter: whether it can be painted."""
     scene = session.scene
     ranges = {} if scene.mechanism is None else actuator_ranges(scene.mechanism)
     return {
@@ -208,11 +231,10 @@ def opened(session: Session) -> dict[str, object]:
             {"name": name, "low": low, "high": high, "value": session.running.target(name)}
             for name, (low, high) in ((name, bounds or UNBOUNDED) for name, bounds in ranges.items())
         ],
-        "painter": False,
+        "painter": painter,
     }
 
 
-def framed(drawn: Drawn) -> bytes:
+def framed(shot: Shot, pixels: Bytes) -> bytes:
     """A picture as it is sent: its header, then JPEG."""
-    shot = drawn.shot
-    return HEADER.pack(MAGIC, shot.number, shot.seconds, shot.seen) + encoded(drawn.pixels)
+    return HEADER.pack(MAGIC, shot.number, shot.seconds, shot.seen) + encoded(pixels)
