@@ -40,7 +40,7 @@ def small(path: Path, models: Path) -> dict[str, dict]:
         return {"VDiTSample": {"steps": 2}, "VDiTBenchmarkClips": clips}
     if path in WAN:
         provide(path, models)
-        fixed = "depth" in path.stem or "render" in path.stem  # as long as their control
+        fixed = "depth" in path.stem or "render" in path.stem  # as long as their control, or what was played
         shorter = {} if fixed else {"seconds": 0.5}
         node = "VDiTDistillPreview" if path.stem == "causal-preview" else "VDiTSample"
         short: dict[str, dict] = {node: shorter}

@@ -29,6 +29,7 @@ VARIANT_OF = {  # workflow -> the model whose file it names
     "tracks-wanmove": "i2v-14b",
     "physics-to-vace": "vace-1.3b",
     "physics-to-wan-i2v": "i2v-a14b",
+    "play-to-render": "vace-1.3b",
     "score-wan": "i2v-a14b",
 }
 SMALL = {"Sample.width": 64, "Sample.height": 64, "Sample.steps": 2}
@@ -41,6 +42,8 @@ def small(path: Path) -> dict[str, int]:
     if path.stem.startswith("physics-to-"):
         sized = {"Flow Control.width": 416, "Flow Control.height": 240} if "VDiTFlowControl" in path.read_text() else {}
         return SIMULATED | sized
+    if path.stem.startswith("play-"):  # as long as what was played
+        return {name: value for name, value in SIMULATED.items() if name != "Simulate.seconds"}
     return WIDE if path.stem.startswith("tracks-") else SMALL
 
 

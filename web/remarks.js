@@ -52,7 +52,8 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
       show(this, output?.text?.join("\n"), REMARKS);
-      if (!this.vditScreen) show(this, output?.vdit_line?.join("\n"), REPORT); // a screen has it below itself
+      const saysIt = this.vditScreen ?? this.vditLive; // below itself
+      if (!saysIt) show(this, output?.vdit_line?.join("\n"), REPORT);
     };
   },
   setup() {

@@ -97,6 +97,7 @@ export function toggle(label, title, flip) {
 
 /** Buttons of which one is on; pick(value). */
 export function tools(label, options, pick) {
+  addStyle("vdit-rows-style", STYLE); // a drawing may have tools and no list
   const buttons = options.map(([value, text, title]) => [value, toggle(text, title, () => pick(value))]);
   const element = html("div", { class: "vdit-tools", role: "group", "aria-label": label }, ...buttons.map(([, each]) => each));
   element.showValue = (chosen) => buttons.forEach(([value, each]) => each.showValue(value === chosen));

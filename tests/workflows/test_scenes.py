@@ -13,8 +13,9 @@ ROOT = Path(workflow.__file__).resolve().parent.parent
 PACK = ROOT / "workflows"
 CORE_ONLY = json.loads((ROOT / "tests" / "object_info_0_33.json").read_text("utf-8"))
 SCENES = [path for path in sorted(PACK.glob("*.json")) if nodes_of(path, "VDiTSimulate")]
-# Those that hand their draft to a model: test_physics_to.py and test_physics_to_others.py.
-HERE = [path for path in SCENES if not any(nodes_of(path, kind) for kind in {*CORE_ONLY, "VDiTLoadModel"})]
+# Those that hand their draft to a model: test_physics_to.py and test_physics_to_others.py; played ones: test_play.py.
+ELSEWHERE = {*CORE_ONLY, "VDiTLoadModel", "VDiTLive"}
+HERE = [path for path in SCENES if not any(nodes_of(path, kind) for kind in ELSEWHERE)]
 
 
 @pytest.fixture(autouse=True)
