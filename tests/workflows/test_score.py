@@ -89,10 +89,11 @@ def test_ltx_makes_8n_plus_1_frames_in_cells_of_32_pixels():
     assert nodes["Clips"]["width"] % 32 == nodes["Clips"]["height"] % 32 == 0
 
 
-def test_animatediff_begins_its_16_frames_with_the_picture():
+def test_animatediff_begins_with_the_picture_and_makes_25_frames_in_windows_of_16():
     _, nodes, clips = converted(ANIMATEDIFF)
     assert nodes["Begin with the picture"]["image"] == clips["pictures"]
-    assert nodes["Empty Latent"]["batch_size"] == clips["frames"] and nodes["Clips"]["length"] == 16
+    assert nodes["Empty Latent"]["batch_size"] == clips["frames"] and nodes["Clips"]["length"] == 25
+    assert nodes["Windows"]["context_length"] == 16
     assert "ComfyUI-AnimateDiff-Evolved" in nodes_of(ANIMATEDIFF, "MarkdownNote")[0]["widgets_values"][0]
 
 
