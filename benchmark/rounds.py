@@ -5,6 +5,7 @@ What is scored stays in the folder, so that a graph which is run again goes on w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,7 +104,8 @@ class Handed:
 def hand_out(asked: Round, most: int, on_done: Callable[[int], None], check: Check) -> list[Handed]:
     """The next clips without a score, at most `most` of them (0: all). on_done: told how many were drawn.
 
-    Clips of a part are drawn when its turn comes. Raises OtherRunError where the folder holds another run.
+    Clips of a part are drawn when its turn comes. Raises OtherRunError where the folder holds another run, ValueError
+    where no clip of this length can be judged.
     """
     claim(asked.run, {"plan": asdict(asked.plan), "settings": asked.settings})
     handed: list[Handed] = []
@@ -120,7 +122,22 @@ def hand_out(asked: Round, most: int, on_done: Callable[[int], None], check: Che
             pictures = clip.rgb[: asked.plan.form.known].float().clone()
             ticket = Ticket(asked, part, seed)
             handed.append(Handed(ticket, pictures, clip.caption, noise_seed(labels), asked.length(part)))
+    if not drawn:
+        raise ValueError(_nothing(asked))
     return handed
+
+
+def _nothing(asked: Round) -> str:
+    """Why no clip was taken, and what would help."""
+    reasons: Counter[str] = Counter()
+    for part in asked.plan.parts():
+        known = read_json(asked.run / "clips" / f"{part.name}.json") or {"left_out": {}}
+        reasons.update(known["left_out"])
+    often = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(2))
+    return (
+        f"none of {sum(reasons.values())} clips tried can be judged: {often}. In short ones too little happens: "
+        "set length to 25 or more on VDiT Benchmark Clips, under another name, or lower known_frames"
+    )
 
 
 def take_back(ticket: Ticket, video: Tensor, check: Check) -> ClipResult:

@@ -380,7 +380,7 @@ def cases() -> dict[str, Case]:
         ),
         "causal student for KSampler": Case(
             edited(
-                model=wan | {"file": "causal_forcing_14B.safetensors"},
+                model=wan | {"file": "causal_forcing_14B.safetensors", "window": 0.5},
                 native=node("VDiTAsModel", model=["model", 0], shift=0.0, expert="high noise"),
                 text=node("PreviewAny", source=["native", 0]),
             ),

@@ -1,10 +1,11 @@
 """Any graph scored by running it: clips as lists, videos taken back, a few a run; and lists in the host."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from vdit.benchmark import rounds
+from vdit.benchmark import rounds, selection
 from vdit.benchmark.runner import Plan, taken_again
 from vdit.benchmark.selection import Format
 from vdit.benchmark.tracking import FramesError
@@ -121,6 +122,12 @@ def test_a_video_that_does_not_fit_is_refused_and_not_kept(output):
     with pytest.raises(ValueError, match="2 videos came for 1 clips"):
         nodes.VDiTBenchmarkScores.execute([torch.zeros(81, 64, 64, 3)] * 2, [ticket])
     assert not list(output.rglob("results/**/*.json"))
+
+
+def test_clips_in_which_too_little_happens_are_refused_with_what_would_do(output, monkeypatch):
+    monkeypatch.setattr(selection, "RULES", replace(selection.RULES, tries=3))
+    with pytest.raises(ValueError, match=r"no bounce .* set length to 25 or more .* under another name"):
+        nodes.VDiTBenchmarkClips.execute(**CLIPS | {"length": 9})
 
 
 def test_a_round_that_does_not_fit_is_refused_with_what_does(output, monkeypatch):
