@@ -7,9 +7,7 @@ import dataclasses
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,8 +84,7 @@ def _make(recipe: Recipe, block: Block, folder: Path) -> Made:
     made, failed = dict[str, Json](), dict[str, str]()
     for row, key in zip(block.rows, block.keys, strict=True):
         try:
-            with tempfile.TemporaryFile("w") as bars, redirect_stderr(bars):
-                carry_out_recipe(dataclasses.replace(recipe, out=folder, first=row["shard"], shards=1))  # pyright: ignore[reportCallIssue]
+            carry_out_recipe(dataclasses.replace(recipe, out=folder, first=row["shard"], shards=1))  # pyright: ignore[reportCallIssue]
         except Exception as reason:
             failed[key] = f"shard {row['shard']}: {type(reason).__name__}: {reason}"
         else:
