@@ -1,6 +1,7 @@
 """How fast a motion is drawn with all outputs, in how much memory, and where the time goes.
 
     python bench/draft.py            81 frames: three bodies lifted from a photograph, three fine meshes, 60 shards
+    python bench/draft.py --node     simulated and drawn, as VDiT Simulate does: three bodies thrown up, sixty shards
     python bench/draft.py --busy     the same beside a process that keeps one core busy
     python bench/draft.py --profile  the functions that take the time
 
@@ -37,13 +38,11 @@ CASES = {
 }
 
 
-def motion(lifted: bool = False, broken: bool = False):
-    """Three bodies that rise and tumble in view, or five of together the same area, each broken at once into 12."""
-    from pictured import ellipse, moved, photograph, picture_scene, translation, turned
+def staged(lifted: bool = False, broken: bool = False):
+    """Three bodies, or five of together the same area, in a photograph or before a plate."""
+    from pictured import ellipse, photograph, picture_scene
     from vdit.lift.objects import PictureObject
     from vdit.lift.scene import scene_from_picture
-    from vdit.world.actions import Break
-    from vdit.world.simulate import simulate
 
     bodies = BREAKING if broken else BODIES
     scene = picture_scene(bodies=bodies)
@@ -52,6 +51,16 @@ def motion(lifted: bool = False, broken: bool = False):
         picture = photograph("coffee.png", 832, 480).astype(np.float32) / 255
         objects = [PictureObject(name=f"{i}", mask=m, material="ceramic") for i, m in enumerate(masks)]
         scene = scene_from_picture(picture, objects).scene
+    return scene
+
+
+def motion(lifted: bool = False, broken: bool = False):
+    """The bodies rise and tumble in view, or are broken at once into 12 shards each."""
+    from pictured import moved, translation, turned
+    from vdit.world.actions import Break
+    from vdit.world.simulate import simulate
+
+    scene = staged(lifted, broken)
     if broken:
         breaks = tuple(Break(body=b.name, time=0.1) for b in scene.bodies)
         return simulate(scene, breaks, seconds=FRAMES / 16.0, fps=16.0)
@@ -105,6 +114,25 @@ def measure(name: str, profile: bool) -> None:
         pstats.Stats(profiler).sort_stats("cumulative").print_stats("drawing", 24)
 
 
+def whole(broken: bool) -> None:
+    """Simulate and draw 81 frames of lifted bodies at 832x480 twice, and print seconds."""
+    import torch  # noqa: F401  a user's process has it
+    from vdit.world.actions import Break, Throw
+    from vdit.world.filming import Filming, filmed
+
+    scene = staged(True, broken)
+    actions = tuple(
+        Break(body=b.name, time=0.1) if broken else Throw(body=b.name, velocity=(0, 0, 2)) for b in scene.bodies
+    )
+    filming = Filming(width=832, height=480)
+    times = []
+    for _ in range(2):
+        start, cpu = time.perf_counter(), time.process_time()
+        parts = len(filmed(scene, actions, filming)[0].parts)
+        times.append(f"{_since(start):.2f} s, {time.process_time() - cpu:.2f} s of processor")
+    print(f"{parts} parts, simulated and drawn: {times[0]}; again {times[1]}", flush=True)
+
+
 def _since(start: float) -> float:
     return time.perf_counter() - start
 
@@ -112,15 +140,21 @@ def _since(start: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--node", nargs="?", const="all", choices=("all", "three", "shards"))
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     if options.case:
         measure(options.case, options.profile)
         return
+    if options.node in ("three", "shards"):
+        whole(options.node == "shards")
+        return
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if options.busy else None
     try:
-        for name in CASES:
+        for name in ("three", "shards") if options.node else ():
+            subprocess.run([sys.executable, "-P", __file__, "--node", name], check=True)
+        for name in () if options.node else CASES:
             more = ["--profile"] if options.profile else []
             subprocess.run([sys.executable, "-P", __file__, "--case", name, *more], check=True)
     finally:
