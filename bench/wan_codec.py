@@ -4,8 +4,9 @@
     python -m vdit.bench.wan_codec [--kind 2.1 2.2] [--width 96] [--video 17x64x64] [--encode] [--json PATH]
 
 Time: the two take turns, and each ratio is that of their medians: seconds on the clock, and processor seconds, which
-other programs on the machine disturb less. Memory: how far one decoding raises the process's resident memory above
-what it is with weights, latents and room for the frames, for the video and for one of twice its length.
+other programs on the machine disturb less. Memory: how far one decoding raises a process's resident memory above what
+it is with weights, latents, room for the frames and a first short decoding, for the video and for one of twice its
+length, each in a process of its own.
 """
 
 # ruff: noqa: B023  (closures run within the iteration that makes them)
@@ -20,7 +21,7 @@ from statistics import median
 
 import torch
 from torch import Tensor
-from vdit.bench.rows import RUNS, Row, runs
+from vdit.bench.rows import RUNS, Row, apart, runs
 from vdit.bench.wan_step import rise
 from vdit.model.codec.wan import WanCodec, native_name
 
@@ -68,7 +69,7 @@ def compare(kind: str, width: int | None, video: tuple[int, int, int], count: in
         size = (frames - 1) // 4 + 1, height // ours.spatial, wide // ours.spatial
         return torch.randn(1, ours.channels, *size, generator=generator)
 
-    latent, long = latents(frames), latents(2 * frames - 1)
+    latent = latents(frames)
     pixels = torch.rand(1, *video, 3, generator=generator)
     if encode:
         both = {
@@ -99,10 +100,26 @@ def compare(kind: str, width: int | None, video: tuple[int, int, int], count: in
     }
     if not encode:
         result["megabytes beside frames"] = {
-            f"{z.shape[2] * 4 - 3} frames": round(rise(lambda: fill(ours.decode_stream(z), room)) / 1e6, 1)
-            for z, room in ((z, torch.ones(1, z.shape[2] * 4 - 3, height, wide, 3)) for z in (latent, long))
+            f"{n} frames": median(apart(decoding, kind, n, height, wide, width or 0) for _ in range(count))
+            for n in (frames, 2 * frames - 1)
         }
     return result
+
+
+def decoding(kind: str, frames: int, height: int, wide: int, width: int) -> float:
+    """Megabytes by which decoding a video of random latents raises the process's memory, after one of five frames."""
+    encoder, decoder = (width, width) if width else RELEASED[kind]
+    torch.manual_seed(0)
+    codec = WanCodec(kind, encoder, decoder).requires_grad_(False).eval()
+
+    def decode(frames: int) -> Callable[[], None]:
+        latent = torch.randn(1, codec.channels, (frames - 1) // 4 + 1, height // codec.spatial, wide // codec.spatial)
+        room = torch.ones(1, frames, height, wide, 3)
+        return lambda: fill(codec.decode_stream(latent), room)
+
+    with torch.no_grad():
+        decode(5)()
+        return round(rise(decode(frames)) / 1e6, 1)
 
 
 def rows(quick: bool) -> Iterator[Row]:

@@ -179,14 +179,16 @@ class VideoFromFile(VideoInput):
         return container
 
     def get_dimensions(self) -> tuple[int, int]:
-        """(width, height) of the upright picture, from the file's head and first frame."""
+        """(width, height) of the upright picture, from the file's first frame, or its head where that is broken."""
         from av.error import FFmpegError
 
         with self._open() as container:
             stream = container.streams.video[0]
             width, height = stream.width, stream.height
             try:
-                turned = frames.turns(next(container.decode(stream)))[0]
+                frame = next(container.decode(stream))
+                # A damaged head may have another size than the frames.
+                width, height, turned = frame.width, frame.height, frames.turns(frame)[0]
             except (FFmpegError, StopIteration):  # decoding all of it says what is wrong
                 turned = False
             return (height, width) if turned else (width, height)

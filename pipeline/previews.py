@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .values import Block, Progress
 
 SHOWN = 129  # frames of a preview at most, 16 s at 8 frames/s: of a longer video every k-th is shown
-AT_ONCE = 33  # latent frames that are drawn at once, 129 frames
+AT_ONCE = 11  # latent frames drawn at once, 41 frames; with 33, a preview of 120 s takes 105 MB more than one of 30 s
 Update = Callable[[int, "list[Image] | None"], None]  # (work done, pictures of the video or None where none are due)
 
 

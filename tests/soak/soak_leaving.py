@@ -47,6 +47,8 @@ def tried(name: str, tries: int, folder: Path) -> dict:
     if name == "train":
         clips = [sys.executable, "-P", "-m", "vdit.host", "train", "clips", "--shards", "1", "--size", "64"]
         subprocess.run([*clips, "--out", str(folder / "clips")], check=True, capture_output=True)
+    # A shell has its background jobs ignore Ctrl+C, and their children after them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rng, waits, statuses = random.Random(1), [], set()
     for _ in range(tries):
         process = begun(name, folder)
