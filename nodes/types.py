@@ -151,11 +151,17 @@ PACKAGES = {"cv2": "opencv-python-headless==4.11.0.86"}
 
 def needs(node_id: str, *modules: str) -> None:
     """Raise ImportError that says what to install when a package is missing that ComfyUI may lack."""
-    import importlib.util
-
-    missing = [PACKAGES.get(name, name) for name in modules if importlib.util.find_spec(name) is None]
+    missing = [PACKAGES.get(name, name) for name in modules if not _is_there(name)]
     if missing:
         raise ImportError(
             f"{node_id} needs what ComfyUI does not have: run `pip install {' '.join(missing)}` with the Python that "
             "runs the graph, and start it again"
         )
+
+
+def _is_there(module: str) -> bool:
+    """Whether a module can be imported. One that another thread imports just now may have no spec yet, as OpenCV."""
+    import importlib.util
+    import sys
+
+    return sys.modules.get(module) is not None or importlib.util.find_spec(module) is not None

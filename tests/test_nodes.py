@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -326,3 +327,16 @@ def test_interchange_nodes_outside_comfyui_name_their_alternatives(name):
     inputs = {entry.id: getattr(entry, "default", None) for entry in node.GET_SCHEMA().inputs}
     with pytest.raises(ValueError, match="here is no ComfyUI: use VDiT Load Model, VDiT Sample and VDiT Decode"):
         node.execute(**inputs)
+
+
+def test_a_package_that_another_thread_imports_just_now_is_there(monkeypatch):
+    """OpenCV replaces itself while it is imported, and has no spec for a moment."""
+    from types import ModuleType
+
+    from vdit.nodes.types import needs
+
+    monkeypatch.setitem(sys.modules, "cv2", ModuleType("cv2"))
+    needs("Selecting objects", "cv2")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match="pip install opencv-python-headless"):
+        needs("Selecting objects", "cv2")
