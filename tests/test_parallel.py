@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import parallel_members as members
 import pytest
 import torch
 import wan_files as make
 from safetensors.torch import load_file, save_file
+from vdit.control.pictures import cover
 from vdit.kernels.grid import Grid
 from vdit.kernels.plan import plan, sliding_tiles, window
 from vdit.kernels.processes import Processes
@@ -245,3 +247,46 @@ def test_teacher_and_student_are_divided_too(tmp_path):
         assert state["step"] == 4
         flat = [torch.cat([p.flatten() for p in model.parameters()]) for model in (two, one)]
         assert relative(*flat) <= 1e-5, role
+
+
+def test_videos_are_encoded_as_the_model_reads_them_and_trained_on(tmp_path):
+    import wan_workflows as wan
+    from vdit.model.codec.wan import WanCodec
+    from vdit.model.files.load import load_wan
+    from vdit.world.video import read_video, write_h264
+
+    config = wan.tiny_variant("t2v-1.3b").config
+    make.single(tmp_path / "model.safetensors", make.random_state(config), torch.float32)
+    torch.manual_seed(0)
+    make.single(tmp_path / "vae.safetensors", WanCodec("2.1", 8, 8).state_dict(), torch.float32)
+    wan.umt5(tmp_path / "text.safetensors")
+    videos, out = tmp_path / "videos", tmp_path / "encoded"
+    videos.mkdir()
+    random = np.random.default_rng(0)
+    for name in ("fox", "fox.draft"):
+        write_h264(videos / f"{name}.mp4", random.integers(0, 256, (11, 64, 96, 3), dtype=np.uint8), 16, 20)
+    command = (
+        f"vdit train videos --videos {videos} --out {out} --model {tmp_path / 'model.safetensors'} "
+        f"--vae {tmp_path / 'vae.safetensors'} --text-encoder {tmp_path / 'text.safetensors'} --frames 5 "
+        "--width 32 --height 32"
+    )
+    with pytest.raises(ValueError, match="fox.mp4 has no caption: write it into fox.txt"):
+        carry_out(parse(command))
+    (videos / "fox.txt").write_text(wan.SENTENCES[0])
+    carry_out(parse(command))
+    assert sorted(p.name for p in out.iterdir()) == [f"fox-00{n}.safetensors" for n in (0, 1)] + [
+        "without-words.safetensors"
+    ]
+    second = load_file(out / "fox-001.safetensors")
+    assert {name: tuple(value.shape) for name, value in second.items() if name != "context"} == {
+        "video": (16, 2, 4, 4), "draft": (16, 2, 4, 4)
+    }  # fmt: skip
+    model = load_wan(
+        tmp_path / "model.safetensors", codec_path=tmp_path / "vae.safetensors", text_path=tmp_path / "text.safetensors"
+    )
+    assert torch.equal(second["context"], model.text.encode([wan.SENTENCES[0]]).tokens[0])
+    frames = cover(torch.from_numpy(read_video(videos / "fox.mp4")[5:10]).float() / 255, 32, 32)
+    torch.testing.assert_close(second["video"], model.codec.normalize(model.codec.encode(frames[None]))[0])
+    trained = f"vdit train wan --model {tmp_path / 'model.safetensors'} --videos {out} --out {tmp_path / 'run'}"
+    carry_out(parse(f"{trained} --batch 2 --steps 1 --drafts --rank 2"))
+    assert (tmp_path / "run" / "lora.safetensors").is_file()

@@ -6,6 +6,7 @@ its part of weights, gradients and optimizer states, and one block. Also what te
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +50,8 @@ def shard(
     prepare(name, module): called for each block, and last for the model ("") with all that is in no block, before its
     parameters are divided: fills modules on meta, so that no process ever holds the whole.
     """
+    # It warns of operations in place behind a matrix; the models have none where gradients are taken.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(team.device.type, (team.size,))
     divided = partial(fully_shard, mesh=mesh, shard_placement_fn=partial(_placement, size=team.size))
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if sharding.bfloat16 else MixedPrecisionPolicy()
