@@ -61,25 +61,28 @@ export class Panel {
   open(about) {
     this.about = about;
     about.materials ??= {};
-    const { movable: bodies = [], gravity = EARTH, slow = 1, wind = [0, 0, 0], actuators = [] } = about;
+    const { gravity = EARTH, slow = 1, wind = [0, 0, 0], actuators = [] } = about;
     for (const [row, value] of [[this.gravity, gravity], [this.slow, slow], [this.across, wind[0]], [this.away, wind[1]]]) {
       row.value = value;
       row.write();
     }
+    const bodies = Object.keys(about.materials);
     this.body.again(bodies.map((name) => [name, name]));
     this.body.parentElement.hidden = !bodies.length;
-    this.choose(bodies[0] ?? "");
+    this.choose(bodies[0]);
     this.rows = actuators.map((actuator, i) => this.actuator(actuator, i));
     this.actuators.replaceChildren(...this.rows);
     this.actuators.hidden = !actuators.length;
   }
 
-  /** The body whose material is shown. */
+  /** The body whose material is shown; others, as a robot's links, have none to choose. */
   choose(name) {
-    const kind = this.about.materials[name];
+    const material = this.about.materials[name];
+    if (material === undefined) return;
     this.body.showValue(name);
-    this.material.again([...(kind ? [] : [["", "..."]]), ...MATERIALS.map((each) => [each, each])]);
-    this.material.showValue(kind ?? "");
+    const named = MATERIALS.includes(material);
+    this.material.again([...(named ? [] : [["", material || "its own"]]), ...MATERIALS.map((each) => [each, each])]);
+    this.material.showValue(named ? material : "");
   }
 
   actuator(actuator, i) {

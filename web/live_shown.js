@@ -47,6 +47,8 @@ export const STYLE = `
 [data-tool=""] svg.vdit-surface { cursor: default !important; }
 [data-tool=grab] svg.vdit-surface { cursor: grab !important; }
 [data-tool=grab] svg.vdit-surface:active { cursor: grabbing !important; }
+[data-widget=recorded] .vdit-bar { flex-wrap: wrap; } /* an app's panel is narrow */
+.vdit-panel .vdit-slider { flex: 1 1 190px; }
 .vdit-live { position: absolute; display: block; }
 .vdit-live[hidden], .vdit-panel [hidden] { display: none; }
 .vdit-clock { color: var(--descrip-text, #aaa); font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -55,6 +57,7 @@ export const STYLE = `
 .vdit-panel select { flex: 1 1 0; }
 .vdit-actuators { max-height: 108px; overflow-y: auto; scrollbar-width: thin; display: grid; gap: 2px 10px;
   grid-template-columns: 1fr 1fr; }
+.vdit-actuators span { width: 76px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .vdit-actuators kbd { flex: none; width: 24px; font: 10px monospace; color: var(--descrip-text, #aaa); }
 .vdit-drawing:fullscreen { padding: 10px; }
 `;

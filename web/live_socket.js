@@ -5,6 +5,7 @@ const ROUTE = "/vdit/live";
 const MAGIC = 0x56444c56; // how each frame begins
 const HEADER = 16; // bytes before a frame's picture: magic, number, seconds, the newest message that it shows
 const JPEG = 0xff; // first byte of a JPEG file; any other picture is WebP
+const FEWEST_DELAYS = 5;
 const MOST_DELAYS = 200; // that are remembered, of pointer events
 const MOST_WAITING = 2 ** 16; // bytes not sent yet above which a pointer's way is left out
 const LOST = "The connection to the server was lost: press ▶ to begin again.";
@@ -92,9 +93,9 @@ export class LiveSession {
     });
   }
 
-  /** Median of the delays in ms; 0 while nothing was measured. */
+  /** Median of the delays in ms; 0 while too few were measured. */
   get delay() {
-    return this.delays.toSorted((a, b) => a - b)[this.delays.length >> 1] ?? 0;
+    return this.delays.length < FEWEST_DELAYS ? 0 : this.delays.toSorted((a, b) => a - b)[this.delays.length >> 1] ?? 0;
   }
 
   /** Back to the beginning, everything as it was when the session was opened. */
