@@ -121,8 +121,8 @@ def render_seconds(model: Model, gpu: Gpu, calls: int) -> float:
 
 
 # Measured on one core of an EPYC: python -m vdit.bench.farm
-CORE_SECONDS = 0.33  # of a clip of 41 frames at 128x128 with all arrays
-CLIP_BYTES = 0.93e6  # of it in a shard
+CORE_SECONDS = 0.37  # of a clip of 41 frames at 128x128 with all arrays
+CLIP_BYTES = 1.2e6  # of it in a shard
 CORE_DOLLARS = 0.04  # an hour of one core: an assumption
 STORE_DOLLARS = 0.023  # a GB and month: an assumption
 

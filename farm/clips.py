@@ -41,8 +41,9 @@ class ClipsJob:
 
     def opened(self) -> partial[Made]:
         """The function of a block."""
-        from ..world.families.clip import make_clip  # noqa: F401  imported before the first row, as time is counted
+        import torch
 
+        torch.set_num_threads(1)  # pictures of this size are drawn no faster by two, which wait for each other
         return partial(_make, self)
 
 

@@ -98,7 +98,7 @@ def put_mark(store: Store, mark: Mark) -> None:
 
 
 def marks(store: Store) -> list[Mark]:
-    """All whole blocks of the folder, by name."""
+    """All whole blocks of the folder, by name; those whose files somebody has deleted since are none."""
     names = [name for name in store.names(MARKS) if name.endswith(".json")]
     contents = store.read([f"{MARKS}/{name}" for name in names])
     found: list[Mark] = []
@@ -108,7 +108,10 @@ def marks(store: Store) -> list[Mark]:
         except Unreadable:  # a process died while the mark was on its way; its block is made again
             continue
         if isinstance(value, dict) and isinstance(value.get("rows"), dict) and isinstance(value.get("files"), dict):
-            found.append(Mark(name.removesuffix(".json"), value["rows"], value["files"]))
+            mark = Mark(name.removesuffix(".json"), value["rows"], value["files"])
+            sizes = {file: facts["bytes"] for file, facts in mark.files.items()}
+            if not store.lost(cast("dict[str, int]", sizes)):
+                found.append(mark)
     return found
 
 

@@ -41,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Run all rows; returns the exit status. Raises Refused with what was found and what to do."""
     options = parser().parse_args(argv)
+    if options.gpus != 1:
+        raise Refused(
+            "--gpus makes one clip on several GPUs; with --table, --gpus-per-worker gives each worker its own"
+        )
     folders.use(options.base)
     try:
         store = store_of(options.out or str(folders.directory("output") / "renders"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,10 @@ class Store(Protocol):
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The contents of those of the files that are there."""
+        ...
+
+    def lost(self, sizes: Mapping[str, int]) -> bool:
+        """Whether one of the files is known not to be there, or to have another size in bytes."""
         ...
 
     def put(self, name: str, file: Path) -> None:
@@ -59,6 +63,13 @@ class LocalFolder:
             with suppress(FileNotFoundError):
                 found[name] = (self.folder / name).read_bytes()
         return found
+
+    def lost(self, sizes: Mapping[str, int]) -> bool:
+        """As Store has it."""
+        try:
+            return any((self.folder / name).stat().st_size != size for name, size in sizes.items())
+        except FileNotFoundError:
+            return True
 
     def put(self, name: str, file: Path) -> None:
         """As Store has it. Raises CannotSave."""
@@ -97,6 +108,10 @@ class RemoteFolder:
         paths = {f"{root}/{name}": name for name in names}
         found = system.cat(list(paths), on_error="omit")
         return {paths[path]: content for path, content in found.items()}
+
+    def lost(self, sizes: Mapping[str, int]) -> bool:
+        """Not asked: it would be one request a file."""
+        return False
 
     def put(self, name: str, file: Path) -> None:
         """As Store has it."""

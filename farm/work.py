@@ -67,7 +67,8 @@ class Worker:
 
 
 def use_threads(count: int) -> None:
-    """Have the libraries of this process compute on so many threads: workers share the cores."""
+    """Have the libraries of this process compute on at most so many threads: workers share the cores."""
+    count = min(count, int(os.environ.get("OMP_NUM_THREADS") or count))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)  # for those that are not imported yet
     if torch := sys.modules.get("torch"):

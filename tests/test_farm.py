@@ -95,6 +95,15 @@ def test_half_a_mark_counts_as_none(tmp_path):
     assert (outcome.made, outcome.kept) == (4, 4) and held(tmp_path) == Counter(range(8))
 
 
+def test_what_was_deleted_or_cut_is_made_again(tmp_path):
+    carry_out(Numbers(), numbers(12), LocalFolder(tmp_path), Workers(1))
+    first, second, *_ = sorted({next(iter(mark.files)) for mark in marks(LocalFolder(tmp_path))})
+    (tmp_path / first).unlink()
+    (tmp_path / second).write_text("")
+    outcome, _ = carry_out(Numbers(), numbers(12), LocalFolder(tmp_path), Workers(1))
+    assert (outcome.made, outcome.kept) == (8, 4) and held(tmp_path) == Counter(range(12))
+
+
 def test_a_folder_of_other_settings_is_refused_and_says_which(tmp_path):
     carry_out(Numbers(), numbers(1), LocalFolder(tmp_path), Workers(1))
     with pytest.raises(FarmError, match='colour: "red", now "blue".*another --out'):
