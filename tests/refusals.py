@@ -379,11 +379,11 @@ def cases() -> dict[str, Case]:
             "model", "Set causal to auto on VDiT Load Model",
         ),
         "causal student for KSampler": Case(
-            edited(
-                model=wan | {"file": "causal_forcing_14B.safetensors", "window": 0.5},
-                native=node("VDiTAsModel", model=["model", 0], shift=0.0, expert="high noise"),
-                text=node("PreviewAny", source=["native", 0]),
-            ),
+            {
+                "model": node("VDiTLoadModel", **wan | {"file": "causal_forcing_14B.safetensors", "window": 0.5}),
+                "native": node("VDiTAsModel", model=["model", 0], shift=0.0, expert="high noise"),
+                "text": node("PreviewAny", source=["native", 0]),
+            },
             "native", "no ComfyUI", in_comfyui="KSampler makes all frames at once: use VDiT Sample",
         ),
         "world model without a camera path": Case(
