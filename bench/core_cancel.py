@@ -1,7 +1,7 @@
 """How soon a real ComfyUI stops each shipped workflow at Cancel: python -m vdit.bench.core_cancel [NAME ...]
 
-At the size and length that the workflow stores, with tiny weights in the place of those that do not ship, after the
-second step of whichever node reports steps first. Aim: 0.5 s. COMFYUI_PATH (and COMFYUI_PYTHON) name the ComfyUI.
+With tiny weights, and small, where a workflow's own do not ship; after the second step of whichever node reports steps
+first. Aim: 0.5 s. COMFYUI_PATH (and COMFYUI_PYTHON) name the ComfyUI.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ def main() -> int:
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder, comfy_core.started(Path(folder)) as core:
         for path in paths:
-            small(path, core.base / "models")  # writes the files that the workflow names
+            changes = small(path, core.base / "models")  # writes the files that the workflow names, too
             prompt, ui = shipped(core, path)
             for node in prompt.values():
-                if node["class_type"] in ("VDiTSample", "VDiTDistillPreview"):
+                node["inputs"] |= changes.get(node["class_type"], {})
+                if node["class_type"] == "VDiTSample":
                     node["inputs"]["steps"] = STEPS
             done = comfy_core.run(core, prompt, ui, cancel_at_step=2)
             seconds = done.cancel_s
