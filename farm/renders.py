@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from ..host import folders, overrides, workflow
 from ..host.catalog import load_nodes, object_infos
 from ..host.executor import Executor, NodeFailed
-from ..host.run import media_facts, saved_files
+from ..host.run import drop_remarks, media_facts, saved_files
 from ..host.validation import UPLOADS, Checked, InvalidPrompt, validate
 from ..host.widgets import choices
 from .jobs import Block, FarmError, Json, Made, Row, address_of, digest_of
@@ -157,6 +158,7 @@ class Renderer:
     def __init__(self, job: RendersJob):
         self.prompts = Prompts(job)
         self.executor = Executor(self.prompts.nodes)
+        logging.getLogger("vdit").addFilter(drop_remarks)  # they are kept with the row
 
     def __call__(self, block: Block, folder: Path) -> Made:
         """Run each row of a block, and lay what it saves into a folder NAME-KEY."""
@@ -189,7 +191,9 @@ class Renderer:
                 files.append({"file": target.relative_to(folder).as_posix(), **facts})
         if not files:
             raise FarmError("nothing was saved: the workflow only shows previews; add Save Video or Save Image")
-        return {"name": row["name"], "files": files, "seconds": round(time.perf_counter() - started, 3)}
+        remarks = [str(text) for shown in result.ui.values() for text in shown.get("text", ())]
+        seconds = round(time.perf_counter() - started, 3)
+        return {"name": row["name"], "files": files, "remarks": remarks, "seconds": seconds}
 
 
 def cells_of(row: Row) -> Cells:

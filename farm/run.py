@@ -77,21 +77,23 @@ def _source(name: str) -> str:
 
 
 def _write_index(store: Store, rows: dict[str, Row]) -> None:
-    """OUT/renders.parquet: for each row of the table, in its order, its key, name, cells, files and their facts."""
+    """OUT/renders.parquet: for each row of the table, in its order, its key, name, cells, files, remarks."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     made = {key: notes for mark in marks(store) for key, notes in mark.rows.items()}
     columns = list(dict.fromkeys(column for row in rows.values() for column, _ in cells_of(row)))
-    table: dict[str, list[object]] = {name: [] for name in ("key", "name", "files", "seconds", "made", *columns)}
+    table: dict[str, list[object]] = {
+        name: [] for name in ("key", "name", "files", "remarks", "seconds", "made", *columns)
+    }
     for key, row in rows.items():
         notes, cells = made.get(key), dict(cells_of(row))
         known = notes if isinstance(notes, dict) else {}
         values = {"key": key, "name": row["name"], "made": key in made, "seconds": known.get("seconds")}
-        values["files"] = json.dumps(known.get("files", []))
+        values |= {"files": json.dumps(known.get("files", [])), "remarks": json.dumps(known.get("remarks", []))}
         for column in table:
             table[column].append(values.get(column, cells.get(column)))
-    texts = {"key", "name", "files", *columns}
+    texts = {"key", "name", "files", "remarks", *columns}
     kinds = {name: pa.string() if name in texts else pa.bool_() if name == "made" else pa.float64() for name in table}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / INDEX
