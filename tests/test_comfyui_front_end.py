@@ -118,3 +118,28 @@ def test_a_video_of_the_hosts_dropped_into_the_editor_restores_its_graph(page, t
     page.wait_for_function("app.graph.nodes.length > 0")
     types = json.loads(page.evaluate("() => JSON.stringify(app.graph.nodes.map(node => node.type))"))
     assert sorted(types) == sorted(node["type"] for node in ui["nodes"])
+
+
+def test_a_scene_is_played_on_its_node(core, page):
+    """Frames come over the core's own server, and the cup follows the mouse."""
+    (path,) = (path for path in WORKFLOWS if path.stem == "play")
+    play = "app.graph.nodes.find((node) => node.type === 'VDiTLive').vditLive"
+    page.evaluate("async ui => { await app.loadGraphData(ui) }", opened(path))
+    page.evaluate("""() => {
+        const node = app.graph.nodes.find((node) => node.type === 'VDiTLive');
+        app.canvas.ds.scale = 0.8;
+        app.canvas.ds.offset = [200 - node.pos[0], 60 - node.pos[1]];
+        app.canvas.setDirty(true, true);
+    }""")
+    kind, detail = json.loads(page.evaluate(RUN, {}))
+    assert kind == "execution_success", detail
+    page.wait_for_function(f"() => {play}.hasFrame && !{play}.state.yielding", timeout=RUN_LIMIT_MS)
+    page.keyboard.press("Escape")  # closes the templates, with which newer front ends begin
+    page.wait_for_function("() => !document.querySelector('[role=dialog]')")
+    box = page.locator(".vdit-drawing[data-widget=recorded] canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.48 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.wait_for_function(f"() => {play}.state.holding === 'cup'", timeout=RUN_LIMIT_MS)
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.1 * box["height"], steps=5)
+    page.wait_for_function(f"() => {play}.session.delays.length > 0 && {play}.seconds > 0.3", timeout=RUN_LIMIT_MS)
+    page.mouse.up()
