@@ -84,10 +84,10 @@ def flight(center: Floats, known: int, hit: int, next_hit: int) -> Flight | None
         matrix[here, 0], matrix[here, 1 + 2 * i], matrix[here, 2 + 2 * i] = tau**2 / 2, 1.0, tau
         total += float(((center[span, 1] - center[span, 1].mean()) ** 2).sum())
         start += len(span)
-    solution = np.linalg.lstsq(matrix, center[rows, 1], rcond=None)[0]
+    solution = np.asarray(np.linalg.lstsq(matrix, center[rows, 1], rcond=None)[0], np.float64)
     residual = float(((matrix @ solution - center[rows, 1]) ** 2).sum())
     longest = max(spans, key=len)
-    line = np.polyfit(longest, center[longest, 0], 1)
+    line = np.asarray(np.polyfit(longest, center[longest, 0], 1), np.float64)
     bend = float(np.abs(np.polyval(line, longest) - center[longest, 0]).max())
     return Flight(float(solution[0]), float(line[0]), bend, 1 - residual / max(total, 1e-9))
 
