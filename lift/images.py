@@ -76,7 +76,7 @@ def product(a: Floats, b: Floats) -> Floats:
     short = len(a) < len(b)
     first, second = np.ascontiguousarray(b if short else a), np.ascontiguousarray(a if short else b)
     values = cast(Floats, cv2.gemm(first, second, 1.0, np.empty(0, np.float32), 0.0, flags=cv2.GEMM_2_T))
-    return values.T if short else values
+    return np.transpose(values) if short else values
 
 
 def blurred(image: Floats, sigma: float) -> Floats:
