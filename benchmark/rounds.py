@@ -131,8 +131,8 @@ def _nothing(asked: Round) -> str:
     """Why no clip was taken, and what would help."""
     reasons: Counter[str] = Counter()
     for part in asked.plan.parts():
-        known = read_json(asked.run / "clips" / f"{part.name}.json") or {"left_out": {}}
-        reasons.update(known["left_out"])
+        known = cast("dict[str, dict[str, int]]", read_json(asked.run / "clips" / f"{part.name}.json") or {})
+        reasons.update(known.get("left_out", {}))
     often = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(2))
     return (
         f"none of {sum(reasons.values())} clips tried can be judged: {often}. In short ones too little happens: "
