@@ -206,7 +206,9 @@ def test_the_shipped_workflow_runs_to_a_video(core, path):
     kinds = {node["class_type"] for node in prompt.values()}
     maker = node_of(prompt, "VDiTSample" if "VDiTSample" in kinds else "VDiTSimulate")
     inputs = prompt[maker]["inputs"]
-    frames = round(inputs["seconds"] * inputs["fps"]) + 1
+    played = "VDiTLive" in kinds  # then both are wired
+    length = json.loads(prompt[node_of(prompt, "VDiTLive")]["inputs"]["recorded"]) if played else inputs
+    frames = round(length["seconds"] * length["fps"]) + 1
     steps = [m["data"]["value"] for m in done.messages if m["type"] == "progress" and m["data"].get("node") == maker]
     assert steps == sorted(steps) and steps[-1] == inputs.get("steps", steps[-1]) > 0
     pictures = [data for data in done.previews if int.from_bytes(data[:4], "big") in (1, 4)]
@@ -219,7 +221,7 @@ def test_the_shipped_workflow_runs_to_a_video(core, path):
     with av.open(str(core.base / "output" / saved["subfolder"] / saved["filename"])) as video:
         stream, tags = video.streams.video[0], video.metadata
         assert stream.codec.name == "h264" and stream.frames == frames
-        assert float(stream.average_rate) == inputs["fps"]
+        assert float(stream.average_rate) == length["fps"]
         embedded = json.loads(tags["prompt"])
         for node in embedded.values():
             node.pop("is_changed", None)  # the core's own note of fingerprint_inputs
