@@ -1,10 +1,10 @@
 """What can be known to be wrong is refused before any node runs, by every host."""
 
 import errno
-import importlib.util
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,8 +98,7 @@ def test_the_check_of_a_folder_leaves_nothing_behind(base, nodes):
 @pytest.mark.parametrize(("kind", "module"), [("VDiTSceneFromPicture", "cv2"), ("VDiTSimulateScene", "mujoco")])
 def test_a_missing_package_is_refused_with_what_to_install(kind, module, base, nodes, monkeypatch):
     name = {"VDiTSceneFromPicture": "objects without JSON", "VDiTSimulateScene": "start frames beyond the scene"}[kind]
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == module else find(name, *more))
+    monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
     assert "pip install" in errors_of(CASES[name].prompt, nodes)["scene"]
 
 
