@@ -31,7 +31,7 @@ from vdit.bench.wan_step import resident
 
 WIDTH, HEIGHT, FPS = 416, 240, 16.0
 MINUTES, QUICK_MINUTES = 2.0, 0.5
-SEEN_S = 10.0  # of play, of which rates and delays are told
+SEEN_S = 10.0  # seconds of play over which rates and delays are measured
 PAGES = 4
 PAINTED, PAINTED_FPS = 128, 24.0
 REPLAY = """

@@ -34,8 +34,8 @@ class BodyRules:
     least_moving: int = 6  # frames in which a clip's first look moves
     on_path: tuple[float, float] = (0.8, 0.5)  # share of moving frames with its middle within so many r of the truth
     at_rest: tuple[float, float] = (0.8, 1.0)  # the same of the others
-    turned: float = 0.8  # share of frames, of those in which it is elongated, in which it lies
-    turned_deg: float = 30.0  # as it should, but for so much
+    turned: float = 0.8  # share of the frames in which the body is elongated that show its true direction
+    turned_deg: float = 30.0  # largest angle to the true direction that still counts as true
     least_overlap: float = 0.5  # median IoU of its pixels with the true ones while it moves
 
 

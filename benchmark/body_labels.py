@@ -1,4 +1,4 @@
-"""Ground truth of a clip of bodies of any shape: for each look that can be told apart, its masks, places and colours.
+"""Ground truth of a clip of bodies of any shape: for each distinct appearance (look), its masks, places and colours.
 
 A look is a body, or all bodies of one appearance (every other domino). A video is judged by each look's pixels, found
 by colour as a ball's are, so any model's frames can be scored.

@@ -41,7 +41,7 @@ class Made:
     clip: ExportedClip
     path: Path  # a video, or a folder of pictures
     step: int
-    by: str  # what told which clip it is of: one of BY
+    by: str  # how its clip was identified: one of BY
 
 
 BY = TABLE, NAME, LIKENESS = (NAMES, "name", "first frame")
@@ -100,7 +100,7 @@ def _stills(folder: Path) -> list[Path]:
 
 
 def _matched(manifest: Manifest, folder: Path, files: Sequence[Path]) -> tuple[dict[str, tuple[Path, str]], list[str]]:
-    """Clip name -> file and how it was told, and what is wrong with the names."""
+    """Clip name -> its file and how that was identified, and what is wrong with the names."""
     names = [clip.name for clip in manifest.clips]
     table = _table(folder)
     matched: dict[str, tuple[Path, str]] = {}

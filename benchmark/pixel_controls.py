@@ -16,7 +16,7 @@ Bands = dict[str, tuple[float, float]]  # suite, or suite/family -> least and mo
 
 
 class Truth(Protocol):
-    """Labels of a clip, as far as these controls read them."""
+    """The part of a clip's labels that these controls read."""
 
     @property
     def truth(self) -> Floats:

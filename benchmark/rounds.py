@@ -102,7 +102,7 @@ class Handed:
 
 
 def hand_out(asked: Round, most: int, on_done: Callable[[int], None], check: Check) -> list[Handed]:
-    """The next clips without a score, at most `most` of them (0: all). on_done: told how many were drawn.
+    """The next clips without a score, at most `most` of them (0: all). on_done: called with how many were drawn.
 
     Clips of a part are drawn when its turn comes. Raises OtherRunError where the folder holds another run, ValueError
     where no clip of this length can be judged.

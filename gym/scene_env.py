@@ -14,7 +14,7 @@ from gymnasium import spaces
 from ..world.budget import frames_of
 from ..world.checks import check
 from ..world.drawing.camera import scene_camera
-from ..world.drawing.drawer import Drawer, buffers_of
+from ..world.drawing.drawer import Drawer, as_bytes, buffers_of
 from ..world.dynamics import warnings_of_mujoco
 from ..world.opening import read_scene
 from ..world.running import Running
@@ -189,7 +189,7 @@ class SceneEnv(gymnasium.Env):
             self._drawer.draw(self._moment, self._drawer.prepared(self._moment), self._camera, b, 0, used=True)
             self._drawn = True
         if kind == "rgb":
-            return (b.rgb[0].clip(0, 1) * 255).round().astype(np.uint8)
+            return as_bytes(b.rgb[0])
         return (b.depth if kind == "depth" else b.instance)[0, ..., None]
 
     def _space(self, kind: str, width: int, height: int) -> spaces.Box:

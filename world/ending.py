@@ -94,7 +94,7 @@ def _joint_now(world: World, i: int, joint: Joint) -> Joint:
 def _last_picture(motion: Motion, check: Callable[[], None]) -> np.ndarray:
     """What the scene's own view shows at the end, uint8 [H, W, 3] of the plate's size."""
     from .drawing.camera import scene_camera
-    from .drawing.drawer import Drawer, buffers_of
+    from .drawing.drawer import Drawer, as_bytes, buffers_of
 
     assert motion.scene.plate is not None
     height, width = motion.scene.plate.picture.shape[:2]
@@ -102,4 +102,4 @@ def _last_picture(motion: Motion, check: Callable[[], None]) -> np.ndarray:
     first, last = (Moment(motion.parts, motion.poses[t], motion.present[t]) for t in (0, -1))
     drawer, buffers = Drawer(motion.scene, first, (camera,), check), buffers_of(1, width, height)
     drawer.draw(last, drawer.prepared(last), camera, buffers, 0, used=False)
-    return (buffers.rgb[0].clip(0, 1) * 255).round().astype(np.uint8)
+    return as_bytes(buffers.rgb[0])

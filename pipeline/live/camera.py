@@ -85,9 +85,9 @@ def led(rig: Rig, held: Iterable[str], seconds: float, about: Around) -> Rig:
 
 def _turned(pose: Floats, about: Around, axis: Floats, angle: float) -> Floats:
     """A pose turned around the middle of the bodies, to the right about an upward axis."""
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    turn = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
     middle = np.array([0.0, 0.0, about.depth])
     out = np.eye(4)
     out[:3, :3] = turn @ pose[:3, :3]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ...world.drawing.drawer import as_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,7 +88,7 @@ class Painting:
                 due = max(due + self.period, self.clock())
                 if len(self._waiting) < painter.temporal * 2:
                     self._closed.wait(due - self.clock())
-                self.show(shot, (picture.clip(0, 1) * 255).round().astype(np.uint8))
+                self.show(shot, as_bytes(picture))
                 self.painted, self._last = self.painted + 1, self.clock()
 
     def _take(self, count: int, first: Moment | None) -> list[tuple[Shot, Floats]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...world.drawing.drawer import Drawer, buffers_of
+from ...world.drawing.drawer import Drawer, as_bytes, buffers_of
 from ...world.drawing.flow import flow
 from ...world.drawing.stage import grown
 from .camera import seen_from, start
@@ -104,12 +104,12 @@ class Easel:
         if shot.show == "depth":
             if self.near is None:
                 self.near = float(np.percentile(b.depth[k], NEAREST))
-            return _bytes(self.near / np.maximum(b.depth[k], 1e-6))
+            return as_bytes(self.near / np.maximum(b.depth[k], 1e-6))
         if shot.show == "masks":
             return PALETTE[b.instance[k]]
         if shot.show == "flow":
             return self._flow(shot, size, seen)
-        return _bytes(b.rgb[k])
+        return as_bytes(b.rgb[k])
 
     def _flow(self, shot: Shot, size: _Size, seen: Seen) -> Bytes:
         """The motion from the frame before, at that frame's pixels; white after a frame that was left out."""
@@ -125,7 +125,7 @@ class Easel:
                 before = before._replace(stage=grown(before.stage, seen.stage.surfaces))
             flow(before, seen, moved, np.zeros((shot.height, shot.width), bool))
         colors = to_colors(FlowField(torch.from_numpy(moved)[None]), FASTEST * shot.width)
-        return _bytes(colors[0].numpy())
+        return as_bytes(colors[0].numpy())
 
 
 def encoded(pixels: Bytes) -> bytes:
@@ -137,14 +137,10 @@ def encoded(pixels: Bytes) -> bytes:
     return file.getvalue()
 
 
-def _bytes(values: Floats) -> Bytes:
-    return np.asarray((values.clip(0, 1) * 255).round(), np.uint8)
-
-
 def _palette() -> Bytes:
     """Colours [256, 3] of instances: 0 is black, hues of neighbours lie far apart."""
     colors = [colorsys.hsv_to_rgb(i * GOLDEN % 1, 0.75, 1.0) for i in range(255)]
-    return _bytes(np.array([(0.0, 0.0, 0.0), *colors]))
+    return as_bytes(np.array([(0.0, 0.0, 0.0), *colors]))
 
 
 PALETTE = _palette()

@@ -60,6 +60,11 @@ def buffers_of(frames: int, width: int, height: int) -> Buffers:
     )
 
 
+def as_bytes(values: Floats) -> Bytes:
+    """Colours of any shape as uint8: 0 to 0, 1 to 255; what is beyond is cut."""
+    return np.asarray((values.clip(0, 1) * 255).round(), np.uint8)
+
+
 class Drawer:
     """Draws moments of a scene. first: the one at time 0; seen_from: the cameras that will see it, of one size.
 
