@@ -27,6 +27,14 @@ NEEDED = (
 )
 
 
+@pytest.fixture(autouse=True)
+def folders_stay(monkeypatch):
+    """Commands move the host's folders, which the studio below reads from as well: each test puts them back."""
+    from vdit.host import folders
+
+    monkeypatch.setattr(folders, "current", folders.current)
+
+
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory):
     """The address of a running studio, ending in "/"; its folders are temporary ones."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes import random_world_model
-from vdit.host import cli, folders, workflow
+from vdit.host import cli, workflow
 from vdit.model.files import bundle
 from vdit.model.files.bundle import save_world_model
 
@@ -18,8 +18,7 @@ SMALL += [f"{node}.{name}" for node in ("Preview", "Preview against render") for
 
 @pytest.fixture(autouse=True)
 def own_models(tmp_path, monkeypatch):
-    """A student and its teacher of random weights under the names of those that ship; the host's folders put back."""
-    monkeypatch.setattr(folders, "current", folders.current)
+    """A student and its teacher of random weights under the names of those that ship."""
     monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "vdit-small.safetensors")
     save_world_model(random_world_model(0), bundle.BUNDLED)
     save_world_model(random_world_model(0, student=True), tmp_path / "vdit-small-student.safetensors")

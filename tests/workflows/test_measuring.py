@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes import random_world_model
-from vdit.host import cli, folders
+from vdit.host import cli
 from vdit.model.files import bundle
 
 pytestmark = pytest.mark.slow
@@ -14,9 +14,8 @@ PACK = Path(cli.__file__).resolve().parent.parent / "workflows"
 
 
 @pytest.fixture(autouse=True)
-def own_folders(monkeypatch, tmp_path):
-    """The command moves the host's folders; put them back. A random model will do: its scores are not asked."""
-    monkeypatch.setattr(folders, "current", folders.current)
+def own_model(monkeypatch, tmp_path):
+    """A random model will do: its scores are not asked."""
     weights = tmp_path / "random.safetensors"
     model = random_world_model(0)
     model.defaults.update(width=64, height=64)

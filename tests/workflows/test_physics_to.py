@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from shipped import frames_of, nodes_of, psnr
-from vdit.host import catalog, cli, folders, workflow
+from vdit.host import catalog, cli, workflow
 from wan_workflows import VARIANT_OF, named_files, provide, small
 
 pytestmark = pytest.mark.slow
@@ -13,11 +13,6 @@ pytestmark = pytest.mark.slow
 PACK = Path(workflow.__file__).resolve().parent.parent
 WORKFLOWS = [path for path in sorted((PACK / "workflows").glob("physics-to-*.json")) if path.stem in VARIANT_OF]
 CORE_ONLY = json.loads((PACK / "tests/object_info_0_33.json").read_text("utf-8"))
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def test_all_of_them_are_shipped():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shipped import frames_of, nodes_of, psnr, run, run_command
-from vdit.host import cli, folders, workflow
+from vdit.host import cli, workflow
 from wan_workflows import named_files, provide, small
 
 pytestmark = pytest.mark.slow
@@ -14,11 +14,6 @@ pytestmark = pytest.mark.slow
 PACK = Path(workflow.__file__).resolve().parent.parent / "workflows"
 PLAYED = [PACK / "play.json", PACK / "play-robot.json"]
 RENDERED = PACK / "play-to-render.json"
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def kept(path):

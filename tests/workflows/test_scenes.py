@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from shipped import frames_of, nodes_of, psnr, run, run_command
-from vdit.host import catalog, folders, workflow
+from vdit.host import catalog, workflow
 
 pytestmark = pytest.mark.slow
 
@@ -16,11 +16,6 @@ SCENES = [path for path in sorted(PACK.glob("*.json")) if nodes_of(path, "VDiTSi
 # Those that hand their draft to a model: test_physics_to.py and test_physics_to_others.py; played ones: test_play.py.
 ELSEWHERE = {*CORE_ONLY, "VDiTLoadModel", "VDiTLive"}
 HERE = [path for path in SCENES if not any(nodes_of(path, kind) for kind in ELSEWHERE)]
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def test_all_of_them_are_shipped():

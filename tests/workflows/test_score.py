@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from other_nodes import OTHERS
 from shipped import nodes_of
-from vdit.host import catalog, cli, folders, workflow
+from vdit.host import catalog, cli, workflow
 from wan_workflows import named_files, provide
 
 pytestmark = pytest.mark.slow
@@ -17,11 +17,6 @@ WAN, SVD, LTX, ANIMATEDIFF = (
 )
 SCORED = sorted((PACK / "workflows").glob("score-*.json"))
 MAKERS = ("stabilityai", "Lightricks", "Comfy-Org", "Leoxing")
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def converted(path):

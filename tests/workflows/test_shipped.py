@@ -7,7 +7,7 @@ import pytest
 from front_end import overlapping
 from other_nodes import OTHERS
 from shipped import frames_of, nodes_of, psnr, run, run_command
-from vdit.host import catalog, dynamic, folders, widgets, workflow
+from vdit.host import catalog, dynamic, widgets, workflow
 from vdit.model.files import bundle
 from wan_workflows import VARIANT_OF
 
@@ -21,10 +21,9 @@ SHOTS = [path for path in WORKFLOWS if "VDiTSample" in path.read_text("utf-8") a
 
 
 @pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    """The command moves the host's folders; put them back. And the weights are those that ship, not a test's."""
+def shipped_weights(monkeypatch):
+    """The weights are those that ship, not a test's."""
     monkeypatch.setattr(bundle, "BUNDLED", PACK / "weights" / "vdit-small.safetensors")
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def test_the_workflows_are_shipped():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from shipped import frames_of, nodes_of, psnr
-from vdit.host import catalog, cli, core_nodes, folders, workflow
+from vdit.host import catalog, cli, core_nodes, workflow
 from vdit.host.api import io
 from wan_workflows import VARIANT_OF, named_files, provide, seen_by_clip, small
 
@@ -41,11 +41,6 @@ class CLIPVisionEncode(io.ComfyNode):
     @classmethod
     def execute(cls, clip_vision, image, crop):
         return io.NodeOutput(seen_by_clip())
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def test_all_of_them_are_shipped():

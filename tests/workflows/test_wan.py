@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from vdit.host import catalog, cli, folders, workflow
+from vdit.host import catalog, cli, workflow
 from vdit.nodes.preflight import faults_of
 from wan_workflows import SMALL, VARIANT_OF, named_files, provide
 
@@ -17,11 +17,6 @@ CAUSAL = PACK / "workflows" / "causal-preview.json"
 CORE_ONLY = json.loads((PACK / "tests" / "object_info_0_33.json").read_text("utf-8"))
 LINGBOT = PACK / "workflows" / "lingbot-camera.json"
 LENGTHS = {"wan-vace-depth-flow": 41}  # frames of the controls
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.current)
 
 
 def run(path, base, capsys, *changes):
