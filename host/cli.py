@@ -13,8 +13,6 @@ from .allocator import keep_freed_memory
 from .command import Refused
 from .leaving import INTERRUPTED, leave, leaving_within
 
-HEARING_S = 0.05  # seconds within which the thread that hears Ctrl+C has noted it
-
 
 class Command(NamedTuple):
     """A module with main(argv), imported only when called; the extra of pyproject.toml that it needs.
@@ -94,13 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 def entry() -> int:
     """Run the command as the whole process, which Ctrl+C ends within a second."""
     with leaving_within() as heard:
-        try:
-            status = main()
-        except Exception:
-            if not heard.wait(HEARING_S):
-                raise
-            print("Cancelled.", file=sys.stderr)
-            status = INTERRUPTED
+        status = main()
         # The thread that hears may not have had its turn; Python's own end takes seconds where torch is imported.
         if status == INTERRUPTED or heard.is_set():
             leave(status)

@@ -135,16 +135,20 @@ def test_ctrl_c_ends_a_process_whose_import_holds_python():
     assert process.wait(10) == -signal.SIGINT
 
 
-def test_ctrl_c_that_an_import_made_an_import_error_of_is_no_error():
+@pytest.mark.parametrize("made", ["ImportError('initialization failed')", "os.abort()"])
+def test_ctrl_c_while_something_is_imported_is_no_error_of_the_library(made, tmp_path):
+    (tmp_path / "vdit_library.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        f"    raise {made}\n"
+    )
     code = (
-        "import signal, sys\n"
+        "import sys\n"
         "from vdit.host import cli\n"
-        "def imports():\n"
-        "    try:\n"
-        "        signal.raise_signal(signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n"
-        "        raise ImportError('initialization failed')\n"
-        "cli.main = imports\n"
+        f"sys.path.append({str(tmp_path)!r})\n"
+        "cli.main = lambda: __import__('vdit_library')\n"
         "sys.exit(cli.entry())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
