@@ -40,6 +40,7 @@ class Visits:
             "(name) => window.app?.extensionManager?.workflow?.activeWorkflow?.filename === name", arg=name
         )
         page.wait_for_function("window.app?.graph?.nodes?.length > 0")
+        page.wait_for_function("window.app.api.clientId")  # who queues before that hears nothing of the run
         return page
 
     def _new_page(self, **options):
