@@ -71,20 +71,36 @@ def _check(kind: str) -> None:
 
 def confined(folder: Path, name: str) -> Path:
     """folder/name with links and ".." resolved. Raises OutsideFolder when that lies outside the folder."""
+    root = os.path.realpath(folder)
+    return Path(_inside(root, os.path.realpath(os.path.join(root, _plain(name))), name))
+
+
+def _named(folder: Path, name: str) -> Path:
+    """folder/name by its name alone: links that a person laid in the folder are followed, wherever they lead.
+
+    Raises OutsideFolder when the name leads out of the folder.
+    """
+    root = os.path.abspath(folder)
+    return Path(_inside(root, os.path.abspath(os.path.join(root, _plain(name))), name))
+
+
+def _plain(name: str) -> str:
     if "\0" in name:
         raise OutsideFolder(f"{name!r} holds a NUL character; give a plain file name")
     longest = max((len(part.encode("utf-8", "replace")) for part in re.split(r"[/\\]", name)), default=0)
     if longest > NAME_BYTES:
         raise BadName(f"'{name[:40]}...' has {longest} bytes in one name, at most {NAME_BYTES}; give a shorter name")
-    root = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(root, name))
+    return name
+
+
+def _inside(root: str, path: str, name: str) -> str:
     try:
         inside = os.path.commonpath((root, path)) == root
     except ValueError:  # another drive
         inside = False
     if not inside:
         raise OutsideFolder(f"{name!r} leads outside {root}; give a name inside that folder, without '..'")
-    return Path(path)
+    return path
 
 
 def resolve(name: str, kind: str = "input") -> Path:
@@ -155,17 +171,29 @@ def subfolder(path: Path, kind: str) -> str:
 
 def model_files(folder: str, suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> list[str]:
     """Files with these endings below models/<folder>, by their path relative to it."""
-    root = confined(directory("models"), folder)
-    if not root.is_dir():
-        return []
-    found = (path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(path.relative_to(root).as_posix() for path in found)
+    return files_below(_named(directory("models"), folder), suffixes)
+
+
+def files_below(root: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Files with these endings below a folder, by their path relative to it; also behind links, as ComfyUI lists
+    them: weights often lie on another disk. A folder that links lead to twice is listed once."""
+    found, seen = list[str](), set[str]()
+    for place, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        files = (Path(place) / name for name in names if name.lower().endswith(suffixes))
+        found += [path.relative_to(root).as_posix() for path in files if path.is_file()]
+    return sorted(found)
 
 
 def model_path(folder: str, name: str) -> Path:
     """The file behind a name from model_files. Raises FileNotFoundError that lists the files, or OutsideFolder."""
-    root = confined(directory("models"), folder)
-    path = confined(root, name)
+    root = _named(directory("models"), folder)
+    path = _named(root, name)
     if not path.is_file():
         found = ", ".join(model_files(folder)) or "no model files"
         raise FileNotFoundError(f"{path}: no such file; {root} holds {found}")

@@ -104,9 +104,7 @@ def model_files(folder: str, suffixes: tuple[str, ...] = folders.MODEL_SUFFIXES)
     # ComfyUI's own list leaves out what its own loaders do not read, GGUF files among it
     found = {name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(suffixes)}
     for root in map(Path, folder_paths.get_folder_paths(folder)):
-        found |= {
-            str(file.relative_to(root)) for suffix in suffixes for file in root.rglob(f"*{suffix}") if file.is_file()
-        }
+        found |= {str(Path(name)) for name in folders.files_below(root, suffixes)}
     return sorted(found)
 
 

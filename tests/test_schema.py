@@ -147,6 +147,25 @@ def test_model_files_are_listed_and_confined(base):
         comfy.model_path("diffusion_models", "../../x.safetensors")
 
 
+def test_models_on_another_disk_are_found_behind_links(base, tmp_path):
+    disk, models = tmp_path / "disk", base / "models"
+    (disk / "wan").mkdir(parents=True)
+    for name in ("a.safetensors", "wan/b.safetensors"):
+        (disk / name).touch()
+    (disk / "wan/round").symlink_to(disk)
+    models.mkdir(parents=True)
+    (models / "loras").symlink_to(disk)
+    (models / "vae").mkdir()
+    (models / "vae/one.safetensors").symlink_to(disk / "a.safetensors")
+    (models / "vae/wan").symlink_to(disk / "wan")
+    assert comfy.model_files("loras") == ["a.safetensors", "wan/b.safetensors"]
+    assert comfy.model_files("vae") == ["one.safetensors", "wan/b.safetensors", "wan/round/a.safetensors"]
+    for folder in ("loras", "vae"):
+        assert all(comfy.model_path(folder, name).is_file() for name in comfy.model_files(folder))
+    with pytest.raises(folders.OutsideFolder):
+        comfy.model_path("vae", "../../secret.safetensors")
+
+
 # --- pictures
 
 
