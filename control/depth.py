@@ -137,15 +137,7 @@ def depth_from_pictures(
     if not isinstance(pictures, torch.Tensor) or pictures.ndim != 4 or pictures.shape[-1] not in (1, 3, 4):
         found = list(pictures.shape) if isinstance(pictures, torch.Tensor) else type(pictures).__name__
         raise ControlError(f"depth: the pictures are {found}; expected an IMAGE [frames, height, width, 3]")
-    pictures = pictures.detach().cpu().float()
-    color = pictures[..., :3]
-    spread = (color.amax(-1) - color.amin(-1)).nan_to_num(0, 0, 0)
-    if spread.max() > 0.1 * max(1.0, color.nan_to_num(0, 0, 0).abs().max().item()):
-        raise ControlError(
-            f"depth: the pictures are coloured (channels differ by up to {spread.max():.2g}); expected grey depth "
-            "maps: turn off the colour map in the node that made them"
-        )
-    maps, holes = color.mean(-1), ""
+    maps, holes = grey(pictures.detach().cpu().float()[..., :3]), ""
     if reading == "metres":  # before resizing, which would mix holes with depth
         maps, holes = without_holes(maps)
     _check_maps(torch.where(torch.isposinf(maps), 1.0, maps) if reading == "metres" else maps, "depth")
@@ -170,6 +162,17 @@ def depth_from_pictures(
     if near and far:
         return DepthMaps(maps.clamp(0, 1), near=near, far=far)
     return DepthMaps(((maps - ends[0]) / (ends[1] - ends[0])).clamp(0, 1))
+
+
+def grey(pictures: Tensor) -> Tensor:
+    """The mean [...] of channels [..., C] that must agree. Raises ControlError for colours, which are no distances."""
+    spread = (pictures.amax(-1) - pictures.amin(-1)).nan_to_num(0, 0, 0)
+    if spread.max() > 0.1 * max(1.0, pictures.nan_to_num(0, 0, 0).abs().max().item()):
+        raise ControlError(
+            f"depth: the pictures are coloured (channels differ by up to {spread.max():.2g}); expected grey depth "
+            "maps: turn off the colour map in the node that made them"
+        )
+    return pictures.mean(-1)
 
 
 def read_depth(path: Path) -> Tensor:

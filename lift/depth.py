@@ -29,6 +29,8 @@ TOLERANCE = 0.03  # relative distance from the ground's inverse depth up to whic
 SUPPORT = 0.12  # share of the pixels around the objects that must lie on one plane for it to be the ground
 STEEPEST_DEG = 75.0  # between the ground's normal and the picture's upright
 NEAREST = 0.05  # metres
+FARTHEST = 1e-3  # share of the largest inverse depth up to which a pixel tells nothing of where the ground is
+BELIEVED = 0.1, 200.0  # metres over the ground at which pictures are taken; a drone's are the highest
 BULGE = 0.3  # of half a body's width: a cylinder's middle is .6 nearer than its outer sixths on the mean, a box's 0
 
 
@@ -68,9 +70,9 @@ def camera_over_depth(
     """
     hint = hint or GroundHint()
     height, width = masks[0].shape
-    values, inverse, metric = _inverse(depth, reading, width, height)
+    values, inverse, metric, holes = _inverse(depth, reading, width, height)
     fov = fov_deg or hint.fov_deg or FOV_DEG
-    remarks: list[str] = []
+    remarks = [holes] if holes else []
     if not (hint.fov_deg or fov_deg):
         remarks.append(f"the camera's field of view is not known: {FOV_DEG:g} degrees are assumed")
     focal = float(focal_length(fov, height))
@@ -86,6 +88,11 @@ def camera_over_depth(
     if metres_up is None:
         metres_up = guessed_height(pitch)
         remarks.append(f"sizes are guessed: the camera is taken to be {metres_up:.2g} m over the ground")
+    elif not BELIEVED[0] <= metres_up <= BELIEVED[1]:
+        remarks.append(
+            f"the camera is {metres_up:.2g} m over the ground, by the depth and what is marked: if that cannot be, the "
+            "depth has no metres; choose brighter is nearer, or give camera_height in objects"
+        )
     scale = float(np.linalg.norm(plane)) * metres_up
     metres = np.clip(scale / np.maximum(inverse, 1e-9), NEAREST, FAR).astype(np.float32)
     up = -down
@@ -97,18 +104,28 @@ def camera_over_depth(
     return Sounded(Camera(View(c2w, fov), width, height), metres, tuple(remarks))
 
 
-def _inverse(depth: Tensor | Floats, reading: Reading, width: int, height: int) -> tuple[Floats, Floats, bool]:
-    """The map at the picture's size (unknown: inf), inverse depth without gaps, and whether 1 / metres."""
+def _inverse(depth: Tensor | Floats, reading: Reading, width: int, height: int) -> tuple[Floats, Floats, bool, str]:
+    """The map at the picture's size (unknown: inf), inverse depth without gaps, whether 1 / metres, and a remark on
+    metres without depth ("": none), which are those of the nearest pixel.
+    """
     import torch
 
-    values = torch.as_tensor(depth).detach().cpu().float().numpy().squeeze()
-    if values.ndim == 3 and values.shape[-1] in (3, 4):
-        values = values[..., :3].mean(-1)
+    from ..control.depth import grey
+    from ..control.depth_holes import without_holes
+
+    given = torch.as_tensor(depth).detach().cpu().float().squeeze()
+    values = (grey(given[..., :3]) if given.ndim == 3 and given.shape[-1] in (3, 4) else given).numpy()
     if values.ndim != 2 or min(values.shape) < 2:
         raise SceneError(f"the depth is {list(values.shape)}; expected one map [height, width]")
     h, w = values.shape
     if abs(w / h * height / width - 1) > ASPECT:
         raise SceneError(f"the depth is {w}x{h}; expected the shape of the picture, {width}x{height}")
+    known = values[np.isfinite(values)]
+    metric = reading == "metres" or (reading == "auto" and float(known.max(initial=0)) > 1)
+    holes = ""
+    if metric and float(known.max(initial=0)) > 0:
+        filled, holes = without_holes(torch.from_numpy(values)[None])
+        values = filled[0].numpy()
     if np.isnan(values).any():
         raise SceneError(f"the depth has {int(np.isnan(values).sum())} NaN of {values.size} values; expected none")
     known = values[np.isfinite(values)]
@@ -117,13 +134,12 @@ def _inverse(depth: Tensor | Floats, reading: Reading, width: int, height: int) 
         raise SceneError(f"the depth is {found}; expected one that varies over the picture")
     if float(known.min()) < -1e-6:
         raise SceneError(f"the depth has values down to {known.min():.4g}; expected none below 0")
-    metric = reading == "metres" or (reading == "auto" and float(known.max()) > 1)
     values = _resized(values, width, height)
     with np.errstate(divide="ignore"):
         inverse = 1 / np.maximum(values, 1e-6) if metric else np.where(np.isfinite(values), values, 0)
     if not metric and not np.isfinite(values).all():
         inverse = membrane(inverse[..., None], ~np.isfinite(values))[..., 0]
-    return values, inverse.astype(np.float64), metric
+    return values, inverse.astype(np.float64), metric, holes
 
 
 def _resized(values: Floats, width: int, height: int) -> Floats:
@@ -148,6 +164,8 @@ def _ground(inverse: Floats, unknown: Bools, masks: list[Bools], focal: float) -
     height, width = inverse.shape
     generator = np.random.default_rng(0)
     hidden = dilated(np.any(masks, axis=0), 2) | unknown
+    # What lies on a plane agrees with it to a share of its inverse depth: of 0, as of a sky, that is nothing.
+    hidden |= inverse <= FARTHEST * float(inverse[~hidden].max(initial=0))
     rows, columns = np.nonzero(~hidden)
     if len(rows) < 50:
         raise SceneError(

@@ -192,10 +192,13 @@ def _stood(
         lean = max(0.0, high - low)
         solid = part.seen >= min(0.9, float(part.seen.max()))
         flat = not bulges(solid, metres, float(focal_length(camera.view.fov_deg, camera.height)))
-        if abs(low - reached) < STANDS * reached or level > 0:
-            stands = stands and True
-        else:
+        if low < (1 - STANDS) * reached and level == 0:
             stands, distance = False, low
+        elif low > (1 + STANDS) * reached and level == 0:
+            remarks.append(
+                f"{part.object.name!r} is {low:.2g} m away by the depth, and the ground before it {reached:.2g} m: it "
+                "is taken to stand there"
+            )
     if stands:
         return form(part.whole, camera, level, None, thickness, lean, flat, room)
     if distance is None:

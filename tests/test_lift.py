@@ -315,6 +315,32 @@ def test_relative_depth_gives_the_same_directions_and_the_camera_height_the_scal
     assert np.median(scene.plate.depth[mask == 0] / depth[mask == 0]) == pytest.approx(2, rel=0.01)
 
 
+def test_a_ground_whose_farthest_row_has_no_inverse_depth_is_found():
+    depth, mask, down = tilted_room(pitch_deg=30.0, roll_deg=0.0)
+    relative = (1 / depth - (1 / depth).min()) / np.ptp(1 / depth)  # as depth nodes draw it
+    assert (relative[0] == 0).all()
+    scene = lift(disc()[0] / 255, [marked(mask, "box")], depth=relative, reading="inverse", fov_deg=50.0).scene
+    assert scene.view.c2w[2, :3] == pytest.approx(-down, abs=0.1)
+
+
+def test_metres_of_zero_are_no_distance_and_a_scale_that_no_camera_has_is_remarked():
+    depth, mask, _ = tilted_room(pitch_deg=5.0)
+    known = depth < 50
+    holes = lift(disc()[0] / 255, [marked(mask, "box")], depth=depth * known, reading="metres", fov_deg=50.0)
+    assert holes.scene.plate.depth[0].min() > 4, "a sky of 0 is not before the camera's lens"
+    assert any("have no depth (0 or NaN)" in remark for remark in holes.remarks)
+    small = lift(disc()[0] / 255, [marked(mask, "box")], depth=depth / 50, reading="metres", fov_deg=50.0)
+    assert any("0.026 m over the ground, by the depth" in remark for remark in small.remarks)
+
+
+def test_what_the_depth_puts_below_the_ground_stands_on_it():
+    depth, mask, _ = tilted_room()
+    depth[mask > 0] *= 1.5
+    lifted = lift(disc()[0] / 255, [marked(mask, "box")], depth=depth, fov_deg=50.0)
+    assert lowest(lifted.scene.bodies[0]) == pytest.approx(0, abs=1e-6)
+    assert any("it is taken to stand there" in remark for remark in lifted.remarks)
+
+
 def test_what_the_depth_holds_over_the_ground_floats():
     depth, mask, _ = tilted_room(box=(140, 20, 190, 60))
     depth[mask > 0] = 1.5
@@ -333,10 +359,11 @@ def test_what_the_depth_holds_over_the_ground_floats():
         (np.random.default_rng(0).uniform(1, 9, (200, 320)), "no ground"),
         (-np.random.default_rng(0).uniform(1, 9, (200, 320)), "below 0"),
         (np.ones((3, 4, 5, 6)), "one map"),
+        (np.random.default_rng(0).uniform(0, 1, (200, 320, 3)), "coloured"),
     ],
 )
 def test_depth_that_cannot_be_used_is_refused_with_the_numbers(depth, named):
-    with pytest.raises(SceneError, match=named):
+    with pytest.raises((SceneError, ControlError), match=named):
         lift(disc()[0] / 255, [marked(SHAPES["box"])], depth=depth)
 
 
