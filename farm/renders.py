@@ -175,8 +175,8 @@ class Renderer:
 
     def _run(self, row: Row, folder: Path, name: str) -> Json:
         started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as output:
-            folders.use(output=output)
+        with tempfile.TemporaryDirectory() as output, tempfile.TemporaryDirectory() as shown:
+            folders.use(output=output, temp=shown)
             loaded = self.prompts.of(cells_of(row))
             checked = validate(loaded.prompt, self.prompts.nodes)
             self.executor.forget_saved()

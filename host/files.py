@@ -219,7 +219,7 @@ def _is_picture(content: bytes) -> bool:
 async def _list_files(request: web.Request) -> web.Response:
     """Names of the files directly in a folder, newest first."""
     kind = _kind_of({"type": request.match_info["kind"]}, "input")
-    files = [path for path in folders.directory(kind).iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in folders.files_in(kind) if not path.name.startswith(".")]
     return web.json_response([path.name for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)])
 
 

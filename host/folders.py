@@ -57,11 +57,21 @@ def use(base: str | Path | None = None, **kinds: str | Path | None) -> None:
 
 
 def directory(kind: str) -> Path:
-    """The folder, made if it is missing. Kinds: input, output, temp, user, models."""
+    """The folder, made if it is missing and can be made; else who writes into it says what is wrong.
+
+    Kinds: input, output, temp, user, models.
+    """
     _check(kind)
     path = current.elsewhere.get(kind, current.base / kind)
-    path.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a base folder that may only be read, as in a container
+        path.mkdir(parents=True, exist_ok=True)
     return path.resolve()
+
+
+def files_in(kind: str) -> list[Path]:
+    """The files directly in a folder; none of a folder that is not there."""
+    path = directory(kind)
+    return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else []
 
 
 def _check(kind: str) -> None:
@@ -136,8 +146,7 @@ def listing(kind: str, content: str) -> list[str]:
     def type_of(path: Path) -> str:
         return EARLY_TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name, strict=False)[0] or ""
 
-    files = (path for path in directory(kind).iterdir() if path.is_file())
-    return sorted(path.name for path in files if type_of(path).startswith(content + "/"))
+    return sorted(path.name for path in files_in(kind) if type_of(path).startswith(content + "/"))
 
 
 def save_place(prefix: str, root: Path, width: int = 0, height: int = 0) -> Path:

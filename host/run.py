@@ -9,6 +9,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -65,14 +66,15 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     if options.gpus != 1 and not several.is_worker():
         return several.start(options.gpus, argv)
-    with several.joined(options.out) as out:
-        return carried_out(options, out)
+    # Nobody looks at what nodes only show: its folder goes when the run ends.
+    with several.joined(options.out) as out, tempfile.TemporaryDirectory(prefix="vdit-shown-") as shown:
+        folders.use(options.base, output=out, temp=shown)
+        return carried_out(options)
 
 
-def carried_out(options: argparse.Namespace, out: str | None) -> int:
-    """Runs one workflow, whose files go to `out`; see main."""
+def carried_out(options: argparse.Namespace) -> int:
+    """Runs one workflow, in the folders that are chosen; see main."""
     started = time.perf_counter()
-    folders.use(options.base, output=out)
     nodes = load_nodes()
     infos = object_infos(nodes)
     try:

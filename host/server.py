@@ -313,8 +313,8 @@ async def _import_torch() -> None:
 
 def clear_temp(older_than_hours: float = 24) -> None:
     """Deletes previews of earlier days, but not what another studio on the same folder made just now."""
-    for path in folders.directory("temp").iterdir():
-        if path.is_file() and time.time() - path.stat().st_mtime > older_than_hours * 3600:
+    for path in folders.files_in("temp"):
+        if time.time() - path.stat().st_mtime > older_than_hours * 3600:
             path.unlink(missing_ok=True)
 
 

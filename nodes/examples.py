@@ -27,4 +27,5 @@ def offer() -> None:
         except FileExistsError:  # another process has offered it meanwhile
             continue
         except OSError as error:
-            logging.getLogger("vdit").warning("the example %s could not be offered: %s", example.name, error)
+            logging.getLogger("vdit").warning("the workflows' example %s could not be offered: %s", example.name, error)
+            return  # nor could the others

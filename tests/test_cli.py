@@ -1,5 +1,6 @@
 """The `vdit` command: what it prints where, and how it refuses. The model has random weights."""
 
+import errno
 import json
 import os
 import platform
@@ -12,6 +13,10 @@ import pytest
 from vdit.host import cli, folders
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+SCENE = {
+    **{"family": "fall", "seed": 1, "split": "test", "frames": 5, "fps": 8, "width": 32, "height": 32},
+    **{"start_frames": 1, "camera_move": "still"},
+}
 SMALL = "--set Sample.steps=2 --set Sample.seconds=1.0 --set Sample.width=64 --set Sample.height=64".split()
 
 
@@ -33,6 +38,31 @@ def test_results_go_to_stdout_and_progress_to_stderr(base, capsys):
     (line,) = out.splitlines()
     assert Path(line).is_file() and Path(line).is_relative_to(base / "here")
     assert "Sample" in err and "Save Video" in err
+
+
+def test_a_run_needs_no_folder_but_that_of_its_results_and_leaves_nothing_else(base, capsys, monkeypatch):
+    """As in a container, whose base folder may only be read; and a thousand runs a night leave no previews."""
+    made = Path.mkdir
+
+    def mkdir(self, *arguments, **options):
+        if self.is_relative_to(base / "app"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+        made(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    shows = {"1": {"class_type": "VDiTSimulateScene", "inputs": SCENE}}
+    shows |= {
+        number: {"class_type": kind, "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
+        for number, kind in (("2", "PreviewImage"), ("3", "SaveImage"))
+    }
+    (base / "shows.json").write_text(json.dumps(shows))
+    arguments = ["run", str(base / "shows.json"), "--base", str(base / "app")]
+    assert cli.main([*arguments, "--out", str(base / "here")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert {path.name for path in base.iterdir()} == {"shows.json", "here", "random.safetensors"}
+    assert not folders.current.elsewhere["temp"].exists()
+    assert cli.main(arguments) == 1
+    assert "may not be written to" in capsys.readouterr().err
 
 
 def test_json_lists_files_frames_seconds_and_memory(base, capsys):
