@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import sys
 from typing import NamedTuple
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         parser().parse_args(argv)  # help, or wrong usage: it exits
         return 2
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have letters that a console lacks
     keep_freed_memory()
     farmed = bool(command.farm) and any(word.partition("=")[0] in FARMED for word in argv[1:])
     try:

@@ -65,6 +65,18 @@ def test_a_run_needs_no_folder_but_that_of_its_results_and_leaves_nothing_else(b
     assert "may not be written to" in capsys.readouterr().err
 
 
+def test_names_of_files_that_a_console_cannot_show_are_printed_all_the_same(base):
+    """The results of a night are on stdout, whatever letters it has."""
+    prompt = {"1": {"class_type": "VDiTSimulateScene", "inputs": SCENE}}
+    prompt["2"] = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "übung/画"}}
+    (base / "named.json").write_text(json.dumps(prompt))
+    command = [sys.executable, "-P", "-m", "vdit.host", "run", str(base / "named.json"), "--base", str(base)]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.splitlines()[0].decode("cp1252").replace("\\", "/").endswith("übung//u753b_00001_.png")
+
+
 def test_json_lists_files_frames_seconds_and_memory(base, capsys):
     assert cli.main(["run", str(WORKFLOWS / "text-to-video.json"), "--json", *SMALL]) == 0
     told = json.loads(capsys.readouterr().out)
