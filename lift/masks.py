@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..world.scene import MATERIALS, SceneError
-from .images import convex_hull, painted
+from .images import convex_hull, dilated, eroded, painted, pieces
 from .objects import PictureObject
 from .select import RADIUS, soften
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MIN_AREA = 12  # pixels
 WHOLE = 0.98  # share of the picture that objects may cover: beyond, no ground and no backdrop is left to see
+BORDER, EACH = 0.75, 0.3  # shares of the picture's border, and of each edge, that a mask of what is around a thing has
+APART, PIECE = 0.01, 0.1  # picture widths between things apart; share of the largest thing that another one must have
 OPAQUE = 0.5
 TRUSTED = 0.9  # share of a mask that its softened form must keep
 INSIDE = 0.6  # share of a foot within the outline of another object from which it is taken to stand on or before it
@@ -56,8 +58,8 @@ class Layer:
 def checked(picture: Bytes, objects: Sequence[PictureObject]) -> tuple[list[tuple[PictureObject, Floats]], list[str]]:
     """The objects of a picture uint8 [H, W, 3] with soft masks, and remarks on those that are left out.
 
-    Raises SceneError where nothing is masked, a mask has another size or other values, two have one name, or nothing
-    but objects is left of the picture.
+    Raises SceneError where nothing is masked, a mask has another size or other values or is of what is around an
+    object, two have one name, or nothing but objects is left of the picture.
     """
     remarks: list[str] = []
     kept: list[tuple[PictureObject, Floats]] = []
@@ -67,6 +69,11 @@ def checked(picture: Bytes, objects: Sequence[PictureObject]) -> tuple[list[tupl
         if area < MIN_AREA:
             remarks.append(f"{found.name!r} covers {area:.0f} pixels; under {MIN_AREA} it is left out")
             continue
+        if _surrounds(mask):
+            raise SceneError(
+                f"the mask of {found.name!r} covers {mask.mean():.0%} of the picture and all its edges: it is of what "
+                "is around an object; invert it (the MASK of Load Image is 1 where a picture is transparent)"
+            )
         kept.append((found, _softened(picture, mask)))
     names = [found.name for found, _ in kept]
     if not kept:
@@ -157,7 +164,13 @@ def _told_apart(kept: list[tuple[PictureObject, Floats]], remarks: list[str]) ->
                 f"{found.name!r} touches the picture's {' and '.join(edges)} edge: what lies beyond is not known"
             )
         front = [j for j in range(len(seen)) if j != i and (on[j] == i or (j < i and on[i] != j))]
-        out.append(Layer(found, seen[i], _completed(seen[i], [seen[j] for j in front]), on[i], edges))
+        whole = _completed(seen[i], [seen[j] for j in front])
+        things = _things(whole)
+        if things > 1:
+            remarks.append(
+                f"{found.name!r} is {things} things apart, which move as one body: mask each by itself to move it alone"
+            )
+        out.append(Layer(found, seen[i], whole, on[i], edges))
     return tuple(out)
 
 
@@ -223,6 +236,21 @@ def _completed(seen: Floats, front: list[Floats]) -> Floats:
         if (allowed[outline] > OPAQUE).mean() >= filled:
             return np.where(outline, allowed, seen)
     return seen
+
+
+def _surrounds(mask: Floats) -> bool:
+    """Whether a mask is of what surrounds an object, as that of a cut-out's transparency is; specks do not count."""
+    solid = eroded(mask > OPAQUE, 2)
+    edges = [solid[0], solid[-1], solid[:, 0], solid[:, -1]]
+    return bool(not solid.all() and np.concatenate(edges).mean() > BORDER and min(e.mean() for e in edges) > EACH)
+
+
+def _things(mask: Floats) -> int:
+    """How many things apart from each other a mask shows; specks count as none."""
+    solid = mask >= min(OPAQUE, float(mask.max()))
+    labels, _ = pieces(dilated(solid, round(APART / 2 * mask.shape[1])))
+    areas = np.bincount(labels[solid])
+    return int((areas >= PIECE * areas.max()).sum())
 
 
 def _edges(mask: Floats) -> tuple[str, ...]:

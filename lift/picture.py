@@ -92,8 +92,10 @@ def _masked(given: Given, expected: tuple[int, int], size: tuple[int, int]) -> t
     masks = as_masks(given.masks, "masks")
     found = (masks.shape[2], masks.shape[1])
     if found not in (expected, size):
+        empty = "; they are empty: Load Image gives such a MASK where a picture has no transparency"
         raise SceneError(
             f"masks are {found[0]}x{found[1]} pixels; expected {expected[0]}x{expected[1]}, the picture's own size"
+            f"{'' if masks.any() else empty}"
         )
     if found != size:
         masks = interpolate(masks[None], (size[1], size[0]), mode="area")[0]

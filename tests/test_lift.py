@@ -275,6 +275,26 @@ def test_light_comes_from_the_brighter_side_unless_it_is_given():
     assert given.direction == pytest.approx((-np.cos(np.radians(30)), 0, 0.5)) and given.shadow == 0.2
 
 
+def test_a_mask_of_what_surrounds_an_object_is_refused():
+    for inside in (SHAPES["box"], SHAPES["tiny"]):
+        with pytest.raises(SceneError, match="of what is around an object; invert it"):
+            lift(disc()[0] / 255, [marked(1 - inside, "box")])
+    wide = boxes((0, 60, 320, 200))  # a table before the viewer touches three edges
+    assert lift(disc()[0] / 255, [marked(wide, "table")]).scene.bodies
+
+
+@pytest.mark.parametrize(("shape", "apart"), [("two pieces", True), ("chair", False)])
+def test_things_apart_under_one_mask_are_remarked(shape, apart):
+    remarks = lift(disc()[0] / 255, [marked(SHAPES[shape], "thing")]).remarks
+    assert any("'thing' is 2 things apart, which move as one body" in remark for remark in remarks) is apart
+
+
+def test_a_thing_behind_another_is_one_thing():
+    pole, bar = boxes((150, 20, 170, 190)), boxes((80, 100, 150, 140), (170, 100, 240, 140))
+    remarks = lift(disc()[0] / 255, [marked(pole, "pole"), marked(bar, "bar")]).remarks
+    assert not any("things apart" in remark for remark in remarks)
+
+
 def tilted_room(height=1.3, pitch_deg=25.0, roll_deg=4.0, fov_deg=50.0, box=(140, 70, 190, 140)):
     """Metric depth [200, 320] of a ground plane with an upright box on it, and the box's mask."""
     pitch, roll = np.radians(pitch_deg), np.radians(roll_deg)

@@ -76,6 +76,7 @@ def test_a_large_picture_is_reduced_with_its_masks():
     [
         ({"masks": None}, "mask"),
         ({"masks": torch.ones(1, 10, 10)}, "masks are 10x10 pixels; expected 96x64"),
+        ({"masks": torch.zeros(1, 64, 64)}, "they are empty: Load Image gives such a MASK"),
         ({"masks": torch.full((1, HEIGHT, WIDTH), torch.nan)}, "masks"),
         ({"names": "cup"}, "1 names .cup. for 2 masks"),
         ({"names": "cup, cup"}, "a name of its own"),
