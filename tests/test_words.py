@@ -140,6 +140,30 @@ def test_one_thing_is_sent_at_another():
     assert np.dot(away, way) < 0
 
 
+@pytest.mark.parametrize("does", ["stays still", "does not move"])
+def test_what_is_said_to_stay_does_not_do_what_its_neighbour_does(does):
+    actions, _ = actions_from_words(f"the red ball {does} while the cup topples", SCENE)
+    assert {a.body for a in actions} == {"cup"}
+
+
+@pytest.mark.parametrize("text", ["the red ball melts and the cup jumps", "the red ball quickly melts, the cup jumps"])
+def test_what_an_unknown_verb_is_said_of_does_not_do_what_its_neighbour_does(text):
+    actions, remarks = actions_from_words(text, SCENE)
+    assert {a.body for a in actions} == {"cup"} and any(r.startswith("nothing is said to happen") for r in remarks)
+
+
+@pytest.mark.parametrize("way", ["rolls around", "flies past", "jumps over"])
+def test_what_is_passed_is_not_hit(way):
+    actions, remarks = actions_from_words(f"the red ball {way} the bottle", SCENE)
+    assert {a.body for a in actions} == {"red ball 1"}
+    assert any(r.startswith("“bottle” after “") for r in remarks)
+
+
+def test_what_stands_near_another_moves_alone():
+    actions, _ = actions_from_words("the red ball near the bottle is pushed left", SCENE)
+    assert [a.body for a in actions] == ["red ball 1"]
+
+
 @pytest.mark.parametrize("text", ["the red ball hits the bottle", "the bottle is hit by the red ball"])
 def test_what_is_too_light_to_move_another_gets_a_stronger_blow_and_that_is_said(text):
     actions, (remark,) = actions_from_words(text, SCENE)

@@ -62,6 +62,10 @@ FILLERS = (
 GRAMMAR = {"by", "from", "after", "for", "very", "impact"} | AT | AND | THEN_WORDS | PRONOUNS | EVERYTHING | {"over"}
 # The verb that follows does not happen; so do words that end in "n't".
 NEGATIONS = set("not never no nothing nobody none cannot without neither nor".split())
+# What is said to do this does nothing.
+STILL = set("stay stays stayed staying remain remains remained remaining still motionless".split())
+# Verbs of a motion of their own: over what they go, they do not strike it.
+GOING = {"throw", "roll", "slide", "bounce", "lift", "move", "fall", "drop"}
 IMPACT = re.compile(
     r"\b(?:when|once|as)\b[^.,;]*?\b(?:hits?|lands?|strikes?|touches)\b(?:\s+(?:on\s+)?(?:the\s+)?(?:ground|floor))?"
     r"|\b(?:on|upon|at)\s+(?:impact|landing)\b"

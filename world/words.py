@@ -17,11 +17,13 @@ from .vocabulary import (
     AT,
     EVERYTHING,
     FILLERS,
+    GOING,
     GRAMMAR,
     KNOWN,
     NEGATIONS,
     PASSIVE,
     PRONOUNS,
+    STILL,
     THEN_WORDS,
     UNITS,
     VERBS,
@@ -57,6 +59,8 @@ class _Clause:
     over: bool = False  # "knocked over"
     unclear: bool = False  # it names bodies that are not clear, which was remarked
     stranger: bool = False  # an unknown word stands where its subject may be
+    untold: bool = False  # an unknown word stands where the verb of its subject may be
+    still: bool = False  # its subject is said to stay as it is
     new_sentence: bool = False
     negated: bool = False  # it is said not to happen
 
@@ -73,21 +77,24 @@ class _Reader:
     now: _Clause = field(default_factory=lambda: _Clause(new_sentence=True))
     mentioned: tuple[str, ...] = ()
     at: int = 0
+    named_to: int = 0  # behind the last word that names a body
     negative: bool = False  # "not" was said, and no verb since
     still_not: bool = False  # the clause before was negated: "does not fall or break"
 
     def read(self) -> list[_Clause]:
         while self.at < len(self.words):
-            before = self.words[self.at - 1] if self.at else ""
+            start = self.at
+            before = self.words[start - 1] if start else ""
             bodies = self._bodies()
             if bodies is not None:
-                self._take_bodies(bodies, before)
+                self._take_bodies(bodies, start)
             elif not self._time(before):
                 self._word(self.words[self.at], before)
                 self.at += 1
         self._close(sentence=True)
         said = set(filter(str.isalpha, self.words))
-        if not self.clauses and len(self.unknown) > max(2, len(said) / 2):  # another language: one remark
+        foreign = len(self.unknown) > max(2, len(said) / 2) or (self.unknown and not "".join(self.unknown).isascii())
+        if not self.clauses and foreign:  # another language: one remark
             example = (
                 f"the {self.scene.bodies[0].name} falls to the left" if self.scene.bodies else "wind from the left"
             )
@@ -103,14 +110,17 @@ class _Reader:
         if now.verb:
             self.clauses.append(now)
             self.now = _Clause(new_sentence=sentence)
-        elif negative:  # "but the spoon does not"
+        elif negative or now.still:  # "but the spoon does not", "and the spoon stays"
             self.now = _Clause(new_sentence=sentence)
         elif sentence:
             if self.clauses and not now.new_sentence:
                 _add_modifiers(self.clauses[-1], now)
             elif now.subject:
-                self.remarks.append(f"nothing is said to happen to {quoted(now.subject)}; verbs: {', '.join(VERBS)}")
+                self._remark_untold()
             self.now = _Clause(new_sentence=True)
+
+    def _remark_untold(self) -> None:
+        self.remarks.append(f"nothing is said to happen to {quoted(self.now.subject)}; verbs: {', '.join(VERBS)}")
 
     def _bodies(self) -> tuple[str, ...] | None:
         """The bodies that the next words name, if they do; moves on behind them."""
@@ -141,21 +151,37 @@ class _Reader:
             self.at += 1
         return self._bodies()
 
-    def _take_bodies(self, bodies: tuple[str, ...], before: str) -> None:
+    def _take_bodies(self, bodies: tuple[str, ...], start: int) -> None:
         now = self.now
         self.mentioned = bodies or self.mentioned
+        self.named_to = self.at
         now.unclear |= not bodies
         lead = next((w for w in reversed(self.words[: self.at]) if w in GRAMMAR or w in KNOWN), "")
+        place = self._place(start)
         if not now.verb:
+            if place and now.subject:  # "the ball near the box rolls"
+                self.remarks.append(f"{quoted(bodies)} after “{place}” is not understood and ignored")
+                return
+            if now.untold:  # "the ball melts and the box falls": the box alone
+                self._remark_untold()
+                now.subject, now.untold = (), False
             now.subject += bodies
         elif lead == "by" and now.passive:
             now.subject, now.objects, now.verb = bodies, now.subject, "strike" if now.verb != "break" else "break"
         elif bodies and (lead in AT or lead == "from"):
             now.target, now.sign = bodies[0], -1.0 if lead == "from" else 1.0
-        elif KNOWN.get(lead, ("verb",))[0] != "verb":  # "in front of the bottle"
-            self.remarks.append(f"{quoted(bodies)} after “{lead}” is not understood and ignored")
+        elif place or KNOWN.get(lead, ("verb",))[0] != "verb":  # "around the bottle", "in front of the bottle"
+            self.remarks.append(f"{quoted(bodies)} after “{place or lead}” is not understood and ignored")
         else:
             now.objects += bodies
+
+    def _place(self, start: int) -> str:
+        """The unknown word before "the bottle", or "over" where something goes over it; "" for neither."""
+        at = start
+        while at and self.words[at - 1] in ARTICLES:
+            at -= 1
+        word = self.words[at - 1] if at else ""
+        return word if (word in self.unknown and at < start) or (word == "over" and self.now.verb in GOING) else ""
 
     def _time(self, before: str) -> bool:
         """Reads "after 2 seconds", "for a second", "half a second later"; False where there is no such thing."""
@@ -211,8 +237,12 @@ class _Reader:
         elif kind == "strength":
             assert isinstance(value, float)
             now.strength *= value ** (1.5 if before == "very" else 1.0)
+        elif word in STILL:
+            now.still = True
         elif word not in FILLERS and word not in GRAMMAR:
             self.unknown[word] = nearest(word, self.scene)
+            since = self.words[self.named_to : self.at]
+            now.untold |= bool(now.subject) and all(KNOWN.get(w, ("",))[0] == "strength" for w in since)
             now.stranger |= not now.verb and not now.subject
         elif word in ("towards", "toward") and not self._body_follows():
             toward = np.array([0.0, 0.0, 1.0])
