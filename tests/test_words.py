@@ -132,6 +132,11 @@ def test_then_comes_later_and_sentences_are_simultaneous():
     assert [a.time for a in understood("After a second the cup jumps and the bottle jumps")] == [1.0, 1.0]
 
 
+def test_a_direction_behind_then_repeats_the_verb():
+    pushes = understood("the cup is pushed left, then right and then to the left")
+    assert [(a.time, float(np.sign(a.impulse[0]))) for a in pushes] == [(0.0, -1.0), (1.0, 1.0), (2.0, -1.0)]
+
+
 def test_one_thing_is_sent_at_another():
     throw = one("the red ball rolls into the bottle", Throw)
     way = center_of_mass(BOTTLE) - center_of_mass(RED)

@@ -106,6 +106,9 @@ class _Reader:
     def _close(self, sentence: bool) -> None:
         """Ends a clause, or hands what has no verb yet to its neighbour."""
         now, negative, self.negative = self.now, self.negative, False
+        again = now.later is not None and now.direction is not None and not now.subject
+        if again and self.clauses and (sentence or self.words[self.at] in THEN_WORDS):  # "rolls left and then right"
+            now.verb, now.passive = now.verb or self.clauses[-1].verb, now.passive or self.clauses[-1].passive
         self.still_not = now.negated and not sentence
         if now.verb:
             self.clauses.append(now)
