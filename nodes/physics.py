@@ -128,12 +128,13 @@ class VDiTSimulate(io.ComfyNode):
         from ..control.depth import depth_from_metres
         from ..control.flow import FlowField
         from ..control.tracks import PointTracks, to_core
-        from ..world.filming import Filming, filmed, fitted
+        from ..world.filming import Filming, check_length, filmed, fitted
         from .moving import MovingPicture
         from .scenes import as_scene, cameras_along, mask_named, summary
 
         bodies = as_scene(scene)
         filming = Filming(seconds=seconds, fps=fps, width=width, height=height, seed=seed)
+        check_length(filming)
         if mask_of.strip() and bodies.mechanism is None:
             bodies.body(mask_of.strip())  # raises for a name that is none, before the work
         c2w, fov_deg = cameras_along(bodies, camera, filming.frames, fitted(bodies, filming))

@@ -195,10 +195,12 @@ def scene(node: Wired) -> None:
 
 
 def filming(node: Wired) -> None:
-    """Raise SceneError for a simulation whose frames would not fit into memory."""
-    from ..world.filming import Filming, check_size
+    """Raise SceneError for a simulation of one frame, or whose frames would not fit into memory."""
+    from ..world.filming import Filming, check_length, check_size
 
     seconds, fps, width, height = (node.number(name) for name in ("seconds", "fps", "width", "height"))
+    if seconds and fps:
+        check_length(Filming(seconds=seconds, fps=fps))
     if seconds and fps and width and height:
         check_size(Filming(seconds=seconds, fps=fps), int(width), int(height))
 

@@ -175,7 +175,7 @@ def cases() -> dict[str, Case]:
     def simulated(size: dict, **inputs: object) -> dict:
         return {
             "scene": node("VDiTSimulateScene", start_frames=5, **SIMULATED),
-            "move": node("VDiTSimulate", scene=["scene", 8], fps=8.0, seed=1, mask_of="", **{"seconds": 1.0} | size),
+            "move": node("VDiTSimulate", scene=["scene", 8], seed=1, mask_of="", **{"seconds": 1.0, "fps": 8.0} | size),
             "clip": node("CreateVideo", images=["move", 0], fps=8.0),
             "save": saved(**inputs),
         }
@@ -309,6 +309,9 @@ def cases() -> dict[str, Case]:
         "scene cut off": Case(scene(file="scene.json"), "scene", "scene.json"),
         "actions of another kind": Case(scene(actions_file="actions.json"), "scene", "actions.json"),
         "objects without JSON": Case(marked("{"), "scene", "objects"),
+        "simulation of one frame": Case(
+            simulated({"width": 64, "height": 64, "seconds": 0.1, "fps": 1.0}), "move", "are 1 frame; expected 2"
+        ),
         "simulation too large": Case(
             simulated({"width": 4096, "height": 4096, "seconds": 120.0}), "move", "GB of memory"
         ),

@@ -76,6 +76,15 @@ def check_size(filming: Filming, width: int, height: int) -> None:
         )
 
 
+def check_length(filming: Filming) -> None:
+    """Raise SceneError for a film of one frame, in which nothing moves."""
+    if filming.frames < 2:
+        raise SceneError(
+            f"{filming.seconds:g} seconds at {filming.fps:g} fps are {filming.frames} frame; expected 2 or more, for "
+            f"motion and flow: choose at least {math.ceil(10 / filming.fps) / 10:g} seconds, or more fps"
+        )
+
+
 def filmed(
     scene: Scene,
     actions: Actions,
