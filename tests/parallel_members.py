@@ -1,5 +1,5 @@
-"""What each of several processes does in tests/test_parallel.py: `parallel_members.py TASK FOLDER`, started as torchrun
-would. The same functions, called by a process alone, are what the results are compared with."""
+"""What each of several processes does in tests/test_parallel.py: `parallel_members.py FOLDER TASK:PORT,...`, started as
+torchrun would. The same functions, called by a process alone, are what the results are compared with."""
 
 import os
 import sys
@@ -180,20 +180,27 @@ def dies_at_step_7(argv):
     return main(argv)
 
 
-def main(task, folder, *argv):
-    if task == "dies":
-        return dies_at_step_7(list(argv))
-    if task == "taught":
-        from vdit.training.launch import joined
-
-        with joined() as team:
-            taught(Path(folder), team)
-        return 0
+def shared(folder):
+    """What the tests of a clip that two processes make together compare."""
     torch.distributed.init_process_group("gloo")
     processes = Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
     found = {"attended": attended(processes), "passed": passed(processes), "sampled": sampled(processes)}
-    torch.save(found, Path(folder) / f"found-{processes.rank}.pt")
+    torch.save(found, folder / f"found-{processes.rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def main(folder, tasks, *argv):
+    from vdit.training.launch import joined
+
+    for task, port in (one.split(":") for one in tasks.split(",")):
+        os.environ["MASTER_PORT"] = port
+        if task == "dies":
+            return dies_at_step_7(list(argv))
+        if task == "shared":
+            shared(Path(folder))
+        else:
+            with joined() as team:
+                taught(Path(folder), team)
     return 0
 
 

@@ -28,7 +28,7 @@ def cluster():
     ray.shutdown()
 
 
-def test_every_row_is_there_once_on_ray_although_workers_die(tmp_path):
+def test_every_row_is_there_once_on_ray_although_workers_die_and_processes_find_it_done(tmp_path):
     (killed := tmp_path / "killed").mkdir()
     job, out = Numbers(str(killed), killers=(2, 9), wrong=(13,)), tmp_path / "out"
     outcome, _ = carry_out(job, numbers(22), LocalFolder(out), Workers(2, ray=""))
@@ -36,15 +36,11 @@ def test_every_row_is_there_once_on_ray_although_workers_die(tmp_path):
     assert list(outcome.failed.values()) == ["13 is wrong"]
     assert sorted(path.name for path in killed.iterdir()) == ["2", "9"]
     assert held(out) == Counter(n for n in range(22) if n != 13) and not list(out.rglob("half*"))
-    before = times_of(out)
-    outcome, _ = carry_out(job, [n for n in numbers(22) if n["number"] != 13], LocalFolder(out), Workers(2, ray=""))
+    before, good = times_of(out), [n for n in numbers(24) if n["number"] != 13]
+    outcome, _ = carry_out(job, good[:21], LocalFolder(out), Workers(2, ray=""))
     assert (outcome.made, outcome.kept) == (0, 21) and times_of(out) == before
-
-
-def test_what_ray_makes_processes_find_done(tmp_path):
-    carry_out(Numbers(), numbers(8), LocalFolder(tmp_path), Workers(2, ray=""))
-    outcome, _ = carry_out(Numbers(), numbers(10), LocalFolder(tmp_path), Workers(1))
-    assert (outcome.made, outcome.kept) == (2, 8) and held(tmp_path) == Counter(range(10))
+    outcome, _ = carry_out(job, good, LocalFolder(out), Workers(1))
+    assert (outcome.made, outcome.kept) == (2, 21) and held(out) == Counter(n for n in range(24) if n != 13)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +23,28 @@ from vdit.kernels.shared import SharedPlan
 from vdit.model.variants import VARIANTS
 from vdit.pipeline.share import OVERLAP, rows_of_tiles
 from vdit.training.cli import carry_out, parse
+from vdit.training.launch import joined as alone
 
 STEPS = 10
 
 
-def started(count, *words):
-    """So many processes, as torchrun would start them on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+def pair_of_processes(folder, tasks, *words):
+    """The exit statuses of two processes that do the tasks, as torchrun would start them on this machine.
+
+    A start costs more than a task, so that one does for several. Each task forms a group of its own, at its own port.
+    """
+    with ExitStack() as held:
+        free = [held.enter_context(socket.socket()) for _ in tasks]
+        for one in free:
+            one.bind(("127.0.0.1", 0))
+        at = [f"{task}:{one.getsockname()[1]}" for task, one in zip(tasks, free, strict=True)]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     one = {**os.environ, **shared, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    script = [sys.executable, "-P", str(Path(__file__).with_name("parallel_members.py"))]
-    return [
+    script = [sys.executable, "-P", str(Path(__file__).with_name("parallel_members.py")), str(folder), ",".join(at)]
+    processes = [
         subprocess.Popen([*script, *map(str, words)], env={**one, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(count)
+        for rank in range(2)
     ]
-
-
-def finished(processes):
-    """Their exit statuses."""
     try:
         return [process.wait(120) for process in processes]
     finally:
@@ -57,11 +60,23 @@ def relative(a, b):
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
-    """What two processes found, and what one does."""
-    folder = tmp_path_factory.mktemp("together")
-    assert finished(started(2, "shared", folder)) == [0, 0]
-    return [torch.load(folder / f"found-{rank}.pt", weights_only=True) for rank in range(2)]
+def pair(tmp_path_factory, tiny_wan):
+    """The folder in which two processes have made clips together, trained teacher and student as one has, and begun a
+    training in which one of them dies."""
+    folder = tmp_path_factory.mktemp("pair")
+    (folder / "latents").mkdir()
+    members.clip_shard(folder / "latents")
+    with alone() as team:
+        members.taught(folder, team)
+    words = tiny_wan[1].split()[2:]
+    assert 9 in pair_of_processes(folder, ("shared", "taught", "dies"), *words, "--out", folder / "killed")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(pair):
+    """What each of two processes found."""
+    return [torch.load(pair / f"found-{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.slow
@@ -184,26 +199,23 @@ def logged(folder):
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_step_5_goes_on_in_two_processes_or_one_along_the_same_curve(tiny_wan, tmp_path):
+def test_a_run_killed_at_step_5_goes_on_in_two_processes_or_one_along_the_same_curve(tiny_wan, pair, tmp_path):
     root, command = tiny_wan
-    alone = trained_alone(command, tmp_path / "alone")
-    words = command.split()[2:]
-    pair = tmp_path / "pair"
-    assert 9 in finished(started(2, "dies", tmp_path, *words, "--out", pair))
-    assert [p.name for p in pair.glob("state-*")] == ["state-00000005"] and not (pair / "wan.safetensors").exists()
-    one = shutil.copytree(pair, tmp_path / "one")
-    assert finished(started(2, "dies", tmp_path, *words, "--out", pair)) == [0, 0]
+    unbroken = trained_alone(command, tmp_path / "unbroken")
+    two, one = (shutil.copytree(pair / "killed", tmp_path / name) for name in ("two", "one"))
+    assert [p.name for p in two.glob("state-*")] == ["state-00000005"] and not (two / "wan.safetensors").exists()
+    assert pair_of_processes(tmp_path, ("dies",), *command.split()[2:], "--out", two) == [0, 0]
     trained_alone(command, one)
-    begun, whole = load_file(root / "wan.safetensors"), load_file(alone / "wan.safetensors")
-    for run in (pair, one):
+    begun, whole = load_file(root / "wan.safetensors"), load_file(unbroken / "wan.safetensors")
+    for run in (two, one):
         found = load_file(run / "wan.safetensors")
         assert found.keys() == whole.keys() == begun.keys()
         assert relative(joined(found), joined(whole)) <= 1e-5
         assert relative(joined(found) - joined(begun), joined(whole) - joined(begun)) <= 1e-3  # of what was learned
     assert relative(joined(whole), joined(begun)) > 1e-3
-    held = [next(row["held_mb"] for row in logged(run) if "held_mb" in row) for run in (pair, alone)]
+    held = [next(row["held_mb"] for row in logged(run) if "held_mb" in row) for run in (two, unbroken)]
     assert held[0] <= 0.55 * held[1]
-    curves = [[row["loss"] for row in logged(run) if "loss" in row][-1] for run in (pair, one)]
+    curves = [[row["loss"] for row in logged(run) if "loss" in row][-1] for run in (two, one)]
     assert abs(curves[0] - curves[1]) <= 2e-5  # as logged, the mean of steps 5 to 9
 
 
@@ -233,17 +245,11 @@ def test_a_batch_that_processes_cannot_share_is_refused(tiny_wan, tmp_path):
 
 
 @pytest.mark.slow
-def test_teacher_and_student_are_divided_too(tmp_path):
+def test_teacher_and_student_are_divided_too(pair):
     from vdit.training.finished_runs import load_transformer
-    from vdit.training.launch import joined as alone
 
-    (tmp_path / "latents").mkdir()
-    members.clip_shard(tmp_path / "latents")
-    with alone() as team:
-        members.taught(tmp_path, team)
-    assert finished(started(2, "taught", tmp_path)) == [0, 0]
     for role in ("teacher", "student"):
-        (one, _, state), (two, _, _) = (load_transformer(tmp_path / f"of-{n}" / role) for n in (1, 2))
+        (one, _, state), (two, _, _) = (load_transformer(pair / f"of-{n}" / role) for n in (1, 2))
         assert state["step"] == 4
         flat = [torch.cat([p.flatten() for p in model.parameters()]) for model in (two, one)]
         assert relative(*flat) <= 1e-5, role
