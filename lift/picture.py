@@ -51,7 +51,7 @@ def lift(given: Given, check: Callable[[], None] = lambda: None) -> Lifted:
     picture = cover(image, *size)
     pixels = (picture[0] * 255).round().byte().numpy()
     marked = picture_objects(pixels, given.selection, check)
-    remarks += doubts(given.selection, marked)
+    remarks += doubts(pixels, given.selection, marked)
     found = (*marked, *_masked(given, (width, height), size))
     lifted = scene_from_picture(
         picture[0],

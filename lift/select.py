@@ -23,6 +23,8 @@ STROKE_REACH, CLICK_REACH = 0.3, 0.11  # of the strokes' extent, and at least in
 GROWN, FURTHER = 3.0, 2.5  # less than so many times a click is no object: it is sought so much further away
 SMALL_PIECE = 0.04  # of the largest piece's area: smaller pieces that no stroke touches are specks
 LITTLE = 0.35  # share of its box below which an object may have been missed; a disc has 0.79, an upright bar 0.2 to 1
+BEYOND = 0.004  # picture widths inside and outside of a box's side between which an object that goes on looks alike
+ALIKE, CUT = 16.0, 0.06  # levels of 255 that it differs at most; share of the side along which it does
 PINHOLE = 0.002  # of the object's area: smaller holes are closed
 MIN_AREA = 12  # pixels: a smaller object cannot be told from noise
 RADIUS = 0.006  # picture widths: radius of the guided filter, about the width of a photograph's blurred edges
@@ -103,12 +105,20 @@ def picture_objects(
     return tuple(one(marked) for marked in selection.objects)
 
 
-def doubts(selection: Selection, objects: Sequence[PictureObject]) -> list[str]:
-    """Remarks on objects that fill little of their box: of a cat's head, the box alone may give only the eyes."""
+def doubts(picture: Bytes, selection: Selection, objects: Sequence[PictureObject]) -> list[str]:
+    """Remarks on objects of a picture uint8 [H, W, 3] that fill little of their box, as of a cat's head only the eyes,
+    or that go on beyond it.
+    """
     remarks: list[str] = []
     for marked, found in zip(selection.objects, objects, strict=True):
         if marked.box is None or any(not s.erase for s in marked.strokes):
             continue
+        cut = _cut_off(picture, found.mask > 0.5, marked.box)
+        if cut:
+            remarks.append(
+                f"{marked.name!r} seems to go on beyond the {' and '.join(cut)} of its box, where it is cut off: draw "
+                "the box a little larger than the object"
+            )
         sides = np.clip(marked.box[2:], 0, 1) - np.clip(marked.box[:2], 0, 1)
         share = float((found.mask > 0.5).mean() / sides.prod())
         if share < LITTLE:
@@ -117,6 +127,25 @@ def doubts(selection: Selection, objects: Sequence[PictureObject]) -> list[str]:
                 "them; if the box is wide, all is well"
             )
     return remarks
+
+
+def _cut_off(picture: Bytes, mask: Bools, box: tuple[float, float, float, float]) -> list[str]:
+    """The sides of a box (shares of the picture) on which what a mask [H, W] takes looks alike within and beyond."""
+    height, width = mask.shape
+    x0, y0, x1, y1 = np.round(np.array(box) * (width, height, width, height)).astype(int)
+    step = max(2, round(BEYOND * width))
+    upright = np.transpose(mask), np.swapaxes(picture, 0, 1), slice(max(0, y0), y1)
+    level = mask, picture, slice(max(0, x0), x1)
+    sides = [("left", x0, 1, upright), ("right", x1 - 1, -1, upright)]
+    sides += [("top", y0, 1, level), ("bottom", y1 - 1, -1, level)]
+    found: list[str] = []
+    for name, at, inwards, (taken, colours, along) in sides:
+        inside, outside = at + inwards * step, at - inwards * step
+        if min(inside, outside) >= 0 and max(inside, outside) < len(taken):
+            differs = np.abs(colours[inside, along].astype(np.float32) - colours[outside, along]).mean(-1)
+            if (taken[inside, along] & (differs < ALIKE)).mean() > CUT:
+                found.append(name)
+    return found
 
 
 def soften(picture: Bytes, mask: Floats, radius: int) -> Floats:

@@ -22,6 +22,16 @@ def test_a_box_of_which_little_is_taken_is_remarked(box, strokes, doubted):
     assert any("of the box around 'ball' is taken" in remark for remark in remarks) == doubted
 
 
+@pytest.mark.parametrize(
+    ("box", "cut"), [(CLOSE, ""), ((0.28, 0.15, 0.55, 0.75), "right"), ((0.28, 0.15, 0.66, 0.6), "bottom")]
+)
+def test_what_goes_on_beyond_its_box_is_remarked(box, cut):
+    picture = torch.from_numpy(disc()[0])[None].float() / 255
+    remarks = lift(Given(image=picture, selection=Selection((Marked(name="ball", box=box),)))).remarks
+    said = [remark for remark in remarks if "seems to go on beyond" in remark]
+    assert bool(said) == bool(cut) and all(f"beyond the {cut} of its box" in remark for remark in said)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
 def test_a_mask_of_specks_is_lifted_while_pixels_are_left_around_them(share):
     specks = torch.from_numpy((np.random.default_rng(0).random((1, 200, 320)) < share).astype(np.float32))
