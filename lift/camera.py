@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FOV_DEG = 35.0  # vertical: a 38 mm lens on full frame, between a phone's and a portrait's
 HORIZON = 0.35  # share of the height: looking down a little (5 degrees at 35 degrees of field of view)
 HEAD_ROOM = 0.05  # share of the height between the tops of objects and the horizon above them: most are seen from above
+LOW_GROUND = 0.75  # share of the height at which ground is expected where no object stands
 LOWEST_HORIZON_GAP = 0.08  # share of the height by which an object's foot must lie below the horizon to stand
 EYE_HEIGHT, TABLE_HEIGHT = 1.5, 0.5  # metres over the ground: looking level; looking 30 degrees down, as over a table
 TABLE_PITCH_DEG = 30.0
@@ -197,7 +198,7 @@ def _guessed_horizon(picture: Bytes, masks: list[Bools], focal: float) -> tuple[
     height = picture.shape[0]
     rows = [np.flatnonzero(mask.any(1)) for mask in masks]
     tops, feet = [int(r[0]) / height for r in rows], [(int(r[-1]) + 1) / height for r in rows]
-    standing = [foot for foot in feet if foot > HORIZON] or [1.0]
+    standing = [foot for foot in feet if foot > HORIZON] or [LOW_GROUND]
     limit = min(standing) - LOWEST_HORIZON_GAP
     for i, mask in enumerate(masks):
         others = np.any([np.zeros_like(mask), *masks[:i], *masks[i + 1 :]], axis=0)

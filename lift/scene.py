@@ -14,7 +14,7 @@ from ..control.pictures import as_pictures
 from ..geometry.camera_numpy import focal_length
 from ..world.scene import MATERIALS, Body, Plane, Plate, Projected, Scene, SceneError, View
 from .body import Form, form
-from .camera import Camera, camera_over_ground
+from .camera import LOW_GROUND, Camera, camera_over_ground
 from .cutout import over, projected
 from .depth import Reading, bulges, camera_over_depth
 from .images import dilated, eroded, foot
@@ -203,13 +203,13 @@ def _stood(
         return form(part.whole, camera, level, None, thickness, lean, flat, room)
     if distance is None:
         others = [float((f.origin - camera.eye) @ camera.view.c2w[:3, 2]) for f in forms.values()]
-        lower = np.array([camera.width / 2, 0.75 * camera.height])
+        lower = np.array([camera.width / 2, LOW_GROUND * camera.height])
         distance = min(float(np.median(others)) if others else float(camera.on_ground(lower)), 20 * camera.eye[2])
     shape = form(part.whole, camera, level, distance, thickness, lean, flat)
     if not part.object.fixed:
         remarks.append(
             f"{part.object.name!r} stands on nothing that is seen: it floats {shape.lowest:.2g} m over the ground, "
-            "and falls unless it is fixed"
+            "and falls unless it is fixed; if it stands, draw the horizon above its foot"
         )
     return shape
 

@@ -423,6 +423,10 @@ def test_straight_lines_that_meet_give_the_horizon():
                 picture[py : py + 2, px : px + 2] = 20
     lifted = lift(picture / 255, [marked(boxes((150, 150, 190, 190), width=360, height=240))])
     assert any("straight lines" in remark and "25%" in remark for remark in lifted.remarks)
+    # Upside down they meet below, and no ground would be left to see below the one object.
+    lifted = lift(picture[::-1] / 255, [marked(boxes((150, 30, 190, 70), width=360, height=240))])
+    assert not any("straight lines" in remark for remark in lifted.remarks)
+    assert any("if it stands, draw the horizon above its foot" in remark for remark in lifted.remarks)
 
 
 @pytest.mark.parametrize("wide", [320, 832])
