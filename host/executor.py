@@ -74,11 +74,20 @@ class Executor:
         self.nodes = nodes
         self.remembered: dict[str, NodeResult] = {}
         self.lock = Lock()
+        self.forgetting = Event()
 
     def forget(self) -> None:
-        """Drops remembered results, and with them the memory they hold."""
-        with self.lock:
-            self.remembered.clear()
+        """Drops remembered results, and with them the memory they hold: now, or else when the present run ends."""
+        self.forgetting.set()
+        self._forget_if_asked()
+
+    def _forget_if_asked(self) -> None:
+        if self.forgetting.is_set() and self.lock.acquire(blocking=False):
+            try:
+                self.remembered.clear()
+                self.forgetting.clear()
+            finally:
+                self.lock.release()
 
     def forget_saved(self) -> None:
         """Drops the results of nodes that saved files: the next run saves anew, with models still loaded."""
@@ -98,8 +107,11 @@ class Executor:
         """Runs the checked outputs and all they need, in the calling thread. Raises NodeFailed or Interrupted;
         what had finished by then stays remembered. `stop`: set it from anywhere to cancel.
         """
-        with self.lock:
-            return _Run(self, checked, prompt_id, extra_data or {}, listener, stop or Event()).run()
+        try:
+            with self.lock:
+                return _Run(self, checked, prompt_id, extra_data or {}, listener, stop or Event()).run()
+        finally:
+            self._forget_if_asked()
 
 
 class _Run:

@@ -100,11 +100,21 @@ class JobQueue:
         self.thread = threading.Thread(target=self._work, name="vdit-executor", daemon=True)
         self.thread.start()
 
-    def put(self, job_id: str, checked: Checked, extra_data: dict, client_id: str | None, front: bool) -> Job:
-        """Queues a checked prompt, at the end or in front."""
+    def put(
+        self,
+        job_id: str,
+        checked: Checked,
+        extra_data: dict,
+        client_id: str | None,
+        front: bool,
+        number: float | None = None,
+    ) -> Job:
+        """Queues a checked prompt: at the end, in front, or before those of larger numbers."""
         with self.changes:
             self.numbers += 1
-            job = Job(job_id, -self.numbers if front else self.numbers, checked, extra_data, client_id)
+            if number is None:
+                number = -self.numbers if front else self.numbers
+            job = Job(job_id, number, checked, extra_data, client_id)
             self.pending.append(job)
             self.pending.sort(key=lambda waiting: waiting.number)
             self.changes.notify_all()
@@ -114,9 +124,19 @@ class JobQueue:
     def cancel(self, job_id: str | None = None) -> bool:
         """Stops the running job, or takes a waiting one out. None: whatever runs. False: no such job."""
         with self.changes:
-            if self.running is not None and job_id in (None, self.running.id):
-                self.running.stop.set()
-                return True
+            return self.interrupt(job_id) or job_id is not None and self.remove(job_id)
+
+    def interrupt(self, job_id: str | None = None) -> bool:
+        """Stops the job that runs; with an id that one alone. False where it does not run."""
+        with self.changes:
+            if self.running is None or job_id not in (None, self.running.id):
+                return False
+            self.running.stop.set()
+            return True
+
+    def remove(self, job_id: str) -> bool:
+        """Takes a waiting job out. False where it does not wait."""
+        with self.changes:
             waiting = [job for job in self.pending if job.id == job_id]
             self.pending = [job for job in self.pending if job.id != job_id]
         self.changed()

@@ -66,7 +66,7 @@ class Studio:
             web.get("/object_info", self._object_info),
             web.get("/object_info/{name}", self._object_info),
             web.get("/queue", self._get_queue),
-            web.post("/queue", self._remove(self.queue.clear_pending, self.queue.cancel)),
+            web.post("/queue", self._remove(self.queue.clear_pending, self.queue.remove)),
             web.get("/history", self._get_history),
             web.get("/history/{id}", self._get_history),
             web.post("/history", self._remove(self.queue.forget_all, self.queue.forget)),
@@ -170,12 +170,12 @@ class Studio:
             return web.json_response({"error": refused.error, "node_errors": refused.node_errors}, status=400)
         job_id = str(body.get("prompt_id") or uuid.uuid4())
         extra, front = body.get("extra_data") or {}, bool(body.get("front"))
-        job = self.queue.put(job_id, checked, extra, body.get("client_id"), front)
+        job = self.queue.put(job_id, checked, extra, body.get("client_id"), front, body.get("number"))
         return web.json_response({"prompt_id": job.id, "number": job.number, "node_errors": checked.node_errors})
 
     async def _interrupt(self, request: web.Request) -> web.Response:
         body = await files.json_body(request, bodies.INTERRUPT)
-        self.queue.cancel(body.get("prompt_id"))
+        self.queue.interrupt(body.get("prompt_id"))
         return web.Response()
 
     async def _object_info(self, request: web.Request) -> web.Response:
@@ -236,7 +236,7 @@ class Studio:
         return web.json_response({"cancelled": [job_id for job_id in wanted if self.queue.cancel(job_id)]})
 
     async def _free(self, request: web.Request) -> web.Response:
-        await asyncio.to_thread(self.queue.executor.forget)
+        self.queue.executor.forget()
         return web.Response()
 
 

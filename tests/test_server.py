@@ -18,6 +18,7 @@ from vdit.host.catalog import load_nodes, object_infos
 from vdit.host.server import PortTaken, bind, is_loopback, same_origin_only
 from vdit.host.workflow import load
 
+QUICK = aiohttp.ClientTimeout(total=5)
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 
 
@@ -421,6 +422,27 @@ def permits(monkeypatch):
     model_calls(monkeypatch, permits.wait_for)
     yield permits
     permits.allow(10**9)
+
+
+def test_freeing_and_removing_act_on_what_waits_while_a_job_runs_as_in_comfyui(studio, permits):
+    """Scripts free memory after each job that they post; a client takes away what waits, never what runs."""
+    prompt = quick_prompt(seed=41)
+    ids = [queue(studio, prompt)[1]["prompt_id"] for _ in range(3)]
+    permits.wait_until_asked(1)
+    for _ in range(8):  # as many as there are threads that could wait
+        assert ask(studio, "POST", "/api/free", json={"unload_models": True}, timeout=QUICK)[0] == 200
+    urgent = queue(studio, prompt, number=-7)[1]
+    assert urgent["number"] == -7
+    ask(studio, "POST", "/api/interrupt", json={"prompt_id": ids[1]})
+    ask(studio, "POST", "/api/queue", json={"delete": [ids[0], ids[2]]})
+    jobs = json.loads(ask(studio, "GET", "/api/queue")[2])
+    assert [entry[1] for entry in jobs["queue_running"]] == ids[:1]
+    assert [entry[1] for entry in jobs["queue_pending"]] == [urgent["prompt_id"], ids[1]]
+    permits.allow(100)
+    done = [finished(studio, job) for job in (ids[0], urgent["prompt_id"], ids[1])]
+    assert [job["status"] for job in done] == ["completed"] * 3
+    cached = [dict(job["execution_status"]["messages"])["execution_cached"]["nodes"] for job in done]
+    assert not cached[1] and len(cached[2]) == len(prompt)
 
 
 def test_waiting_jobs_can_be_cancelled_and_the_running_one_stops_before_its_next_step(studio, permits):
