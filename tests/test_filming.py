@@ -1,5 +1,7 @@
 """A scene is drawn while it is simulated: each frame as soon as it is known, the same bits as one after the other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from vdit.nodes.moving import MovingPicture
 from vdit.world.actions import Break
 from vdit.world.drawing.film import film, film_moments
 from vdit.world.filming import Filming, filmed
-from vdit.world.scene import MATERIALS, Body, Colored, Scene, Shape
+from vdit.world.scene import MATERIALS, Body, Colored, Plane, Scene, Shape
 from vdit.world.simulate import simulate, simulated
 
 SIZE = dict(width=208, height=120)
@@ -39,6 +41,15 @@ def test_frames_drawn_while_simulated_are_those_of_the_motion():
     for name in ("rgb", "depth", "instance", "mask", "flow", "visible"):
         assert torch.equal(getattr(shot, name), getattr(after, name)), name
     assert torch.equal(shot.tracks.at, after.tracks.at) and torch.equal(shot.tracks.visible, after.tracks.visible)
+
+
+def test_a_camera_that_sinks_through_the_ground_is_remarked():
+    made = replace(scene(), ground=Plane(offset=-1.0))
+    path = np.stack([made.view.c2w] * 3)
+    path[1:, 2, 3] = 0.5, -1.5
+    for poses, said in ((path[:2], ()), (path, ("the camera is below the ground in 1 of 3 frames: raise its path",))):
+        asked = Filming(seconds=(len(poses) - 1) / FPS, fps=FPS, **SIZE)
+        assert filmed(made, (), asked, c2w=poses)[1].remarks == said
 
 
 def test_the_first_frames_are_there_before_the_rest_is_simulated():

@@ -69,9 +69,10 @@ def scene_camera(scene: Scene, width: int, height: int) -> tuple[Camera, str]:
 def cameras(
     scene: Scene, frames: int, width: int, height: int, c2w: Floats | None, fov_deg: Floats | None
 ) -> tuple[tuple[Camera, ...], str]:
-    """One camera for each frame, and a remark ("": none). c2w [T, 4, 4] and fov_deg [T] or [1]; None: the scene's view.
+    """One camera for each frame, and a remark on what is cut off or seen from below the ground ("": none).
 
-    Raises SceneError where their number is not that of the frames, or a number is not finite.
+    c2w [T, 4, 4] and fov_deg [T] or [1]; None: the scene's view. Raises SceneError where their number is not that
+    of the frames, or a number is not finite.
     """
     still, remark = scene_camera(scene, width, height)
     if c2w is None and fov_deg is None:
@@ -89,4 +90,10 @@ def cameras(
         )
     if not (np.isfinite(poses).all() and np.isfinite(focal).all() and (focal > 0).all()):
         raise SceneError("the camera path has numbers that are not finite, or a field of view outside 0 to 180 degrees")
+    if scene.ground is not None:
+        below = int((poses[:, :3, 3] @ np.asarray(scene.ground.normal) < scene.ground.offset).sum())
+        if below:
+            remark += (
+                f"{'; ' if remark else ''}the camera is below the ground in {below} of {frames} frames: raise its path"
+            )
     return tuple(Camera(p, float(f), width, height) for p, f in zip(poses, focal, strict=True)), remark
