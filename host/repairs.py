@@ -14,6 +14,7 @@ SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = -10, -20  # ids of a subgraph's own in- and 
 GROUP_PREFIXES = ("workflow>", "workflow/")
 Slots = Callable[[str], int | None]  # node type -> how many values it stores; None for a type that is not known
 Ends = tuple[str, int, str, int]  # source node, output slot, target node, input slot
+MOST_SAID = 5  # repairs of one kind; how many more there were is said
 PRIMITIVE_SLOTS = 2  # its value, and what happens to it after a run
 
 
@@ -34,8 +35,13 @@ def links_of(graph: dict) -> dict[str, Ends]:
             str(n) for place, n in wired.items() if n is not None and str(n) not in links and place not in led_to
         ]
     if dropped:
-        log.warning("Links that lead to nothing were dropped: %s", ", ".join(sorted(set(dropped))))
+        log.warning("Links that lead to nothing were dropped: %s", _first(sorted(set(dropped))))
     return links
+
+
+def _first(repairs: list[str]) -> str:
+    more = len(repairs) - MOST_SAID
+    return ", ".join(repairs[:MOST_SAID]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _link(link: list | dict) -> tuple[str, Ends]:
@@ -70,17 +76,21 @@ def with_unique_ids(workflow: dict) -> dict:
         new_ids[subgraph["id"]] = fresh
     for graph in renumbered:
         graph["nodes"] = [_reproxied(node, new_ids.get(node["type"]) or {}) for node in graph["nodes"]]
-    nodes, seen = [], set[str]()
+    nodes, seen, doubles = [], set[str](), []
+    last = max([last, *(int(number) for number in used if number.isdecimal())])
     for node in workflow["nodes"]:
         if str(node["id"]) in seen:
-            last = max(int(number) for number in [str(last), *used] if number.isdecimal()) + 1
-            log.warning("Two nodes have the id %s; the second, %s, becomes %s", node["id"], node["type"], last)
+            last += 1
+            doubles.append(f"{node['type']} {node['id']} becomes {last}")
             node = {**node, "id": last}
             if node["type"] in new_ids:  # links lead to the first of that id; the editor keeps those of plain nodes
                 node["inputs"] = [{**entry, "link": None} for entry in node.get("inputs") or []]
-        used.add(str(node["id"]))
+        elif str(node["id"]).isdecimal():
+            last = max(last, int(node["id"]))
         seen.add(str(node["id"]))
         nodes.append(_reproxied(node, new_ids.get(node["type"]) or {}))
+    if doubles:
+        log.warning("Nodes with the id of another one got a new one: %s", _first(doubles))
     definitions = {**(workflow.get("definitions") or {}), "subgraphs": renumbered}
     return {**workflow, "nodes": nodes, "definitions": definitions}
 

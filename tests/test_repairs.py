@@ -55,7 +55,17 @@ def test_two_nodes_of_one_id_are_told_apart_and_said(caplog):
     with caplog.at_level(logging.WARNING):
         prompt = to_prompt(workflow, INFOS)
     assert prompt["2"]["inputs"] == WHOLE and prompt["4"]["inputs"] == {"sizes": "[5]"}
-    assert "Two nodes have the id 1; the second, Sizes, becomes 4" in caplog.text
+    assert caplog.messages == ["Nodes with the id of another one got a new one: Sizes 1 becomes 4"]
+
+
+def test_many_repairs_are_one_short_message(caplog):
+    workflow = chain()
+    workflow["nodes"] += [ui_node(1, "Sizes", values=["[5]"]) for _ in range(200)]
+    workflow["links"] += [[100 + n, 1, 0, 900 + n, 0, "IMAGE"] for n in range(200)]
+    with caplog.at_level(logging.WARNING):
+        to_prompt(workflow, INFOS)
+    assert len(caplog.messages) == 2
+    assert all(message.endswith(" and 195 more") and len(message) < 200 for message in caplog.messages)
 
 
 def test_ids_that_stand_twice_among_subgraphs_get_the_next_free_number():

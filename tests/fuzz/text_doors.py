@@ -86,12 +86,13 @@ def enter_workflow(case: Case) -> tuple[workflow.Workflow, dict]:
 
 
 def wrong_workflow(case: Case, result: tuple[workflow.Workflow, dict]) -> str:
-    """A node's values must stand in the file, among those of a node of its type, or be its defaults."""
+    """A node's values must stand in the file, or be its defaults; a number may be written as a text of that number."""
     loaded, prompt = result
     if loaded.ui is None or "nodes" not in loaded.ui:
         return wrong_prompt(case, result)
     graphs = [loaded.ui, *((loaded.ui.get("definitions") or {}).get("subgraphs") or [])]
     held = [v for graph in graphs for node in graph["nodes"] for v in _values(node.get("widgets_values"))]
+    held += [_number(v) for v in held if isinstance(v, str)]
     for node_id, node in prompt.items():
         specs = overrides.shown_widgets(infos()[node["class_type"]], node["inputs"])
         for name, value in node["inputs"].items():
