@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, file_marks, io, model_files, model_path, verdict
 from .types import VDiTModel, node_schema, reported, shown
+
+if TYPE_CHECKING:
+    from ..model.causal import Told
 
 BUNDLED = "vdit-small (bundled)"
 STUDENT = "vdit-small-student (bundled)"  # previews
@@ -110,7 +115,6 @@ class VDiTLoadModel(io.ComfyNode):
         import torch
 
         from ..model.causal import said, with_causal
-        from ..model.files.facts import told_of
         from ..model.files.load import load_model
 
         path = _path(file)
@@ -154,6 +158,21 @@ class VDiTLoadModel(io.ComfyNode):
             return [model, *filter(None, others)] + [gate] * gate.exists()
 
         return file_marks(paths)
+
+
+def told_of(path: Path) -> Told:
+    """What a file says of itself: whether it is a causal student. One that has not changed is not read again."""
+    from ..model.files.facts import mark_of
+
+    return _told(path, mark_of(path))
+
+
+@lru_cache(maxsize=16)
+def _told(path: Path, mark: tuple[int, int]) -> Told:
+    from ..model.causal import told_by
+    from ..model.files.weights import open_weights
+
+    return told_by(path.stem, open_weights(path).metadata)
 
 
 def files_of(

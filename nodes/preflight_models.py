@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import benchmark_rounds
 from .comfy import device_room, main_room, model_path
-from .load import files_of
+from .load import files_of, told_of
 from .lora import EXPERTS
 from .lora import FOLDER as LORAS
 from .preflight_files import path_frames
@@ -60,7 +60,7 @@ def _facts(loader: Wired) -> ModelFacts | None:
     )
     if causal is None or window is None or sink is None:
         return None
-    return with_causal(found, facts.told_of(files_of(file, *["none"] * 4)[0]), causal, int(window), int(sink))
+    return with_causal(found, told_of(files_of(file, *["none"] * 4)[0]), causal, int(window), int(sink))
 
 
 def loadable(node: Wired) -> None:

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..causal import Told, told_by
 from ..codec.base import LatentSpec
 from ..codec.tiny import SPATIAL, TinyCodecConfig
 from ..config import VDiTConfig
@@ -77,22 +76,13 @@ def facts_of(
     show; files that have not changed since are not read again.
     """
     files = (path, low, codec, text, tokenizer)
-    return _facts(files, tuple(_mark(one) for one in files if one is not None))
+    return _facts(files, tuple(mark_of(one) for one in files if one is not None))
 
 
-def told_of(path: Path) -> Told:
-    """What a file says of itself: whether it is a causal student. One that has not changed is not read again."""
-    return _told(path, _mark(path))
-
-
-def _mark(path: Path) -> tuple[int, int]:
+def mark_of(path: Path) -> tuple[int, int]:
+    """What changes with a file: its time in nanoseconds, its size in bytes."""
     state = path.stat()
     return state.st_mtime_ns, state.st_size
-
-
-@lru_cache(maxsize=16)
-def _told(path: Path, mark: tuple[int, int]) -> Told:
-    return told_by(path.stem, open_weights(path).metadata)
 
 
 @lru_cache(maxsize=16)
