@@ -1,11 +1,12 @@
-"""Processes that compute one forward pass together: who they are, and what they send each other.
+"""Who computes one forward pass together, and what they send each other: here as processes, in threads.py as threads.
 
-Every call here is a collective: all processes of the group make it, in the same order. Gradients flow back the way the
-values came; where all end with the same values, each keeps the gradient of what is its own.
+Every call here is a collective: all members of the group make it, in the same order. Between processes gradients flow
+back the way the values came; where all end with the same values, each keeps the gradient of what is its own.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +20,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Processes:
-    """A group of `size` processes, of which this is number `rank`; group None: all that there are."""
+class Members(ABC):
+    """A group of `size` members, of which this is number `rank`."""
+
+    called = "members"  # what they are called in messages
 
     rank: int
     size: int
+
+    def spans(self, count: int) -> tuple[tuple[int, int], ...]:
+        """Of `count` rows, (first, last + 1) of each member, as even as they come. ValueError for fewer rows than
+        members."""
+        if count < self.size:
+            raise ValueError(
+                f"{count} rows of tokens cannot be shared by {self.size} {self.called}: take at most {count}"
+            )
+        ends = [i * count // self.size for i in range(self.size + 1)]
+        return tuple(zip(ends[:-1], ends[1:], strict=True))
+
+    @abstractmethod
+    def exchanged(self, x: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+        """Rows of x [sum(give), ...]: the first give[0] go to member 0, and so on. Returns what came, in the
+        order of the members: [sum(take), ...]."""
+
+    @abstractmethod
+    def gathered(self, x: Tensor, counts: Sequence[int]) -> Tensor:
+        """x [counts[rank], ...] of every member, one after another, the same for all: [sum(counts), ...]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Processes(Members):
+    """Members that are processes of torch.distributed; group None: all that there are."""
+
+    called = "processes"
+
     group: ProcessGroup | None = None
 
     @classmethod
@@ -46,21 +76,12 @@ class Processes:
         pairs = [_group([n, n + half]) for n in range(half)]
         return Processes(place, half, groups[number]), Processes(number, 2, pairs[place])
 
-    def spans(self, count: int) -> tuple[tuple[int, int], ...]:
-        """Of `count` rows, (first, last + 1) of each process, as even as they come. ValueError for fewer rows than
-        processes."""
-        if count < self.size:
-            raise ValueError(f"{count} rows of tokens cannot be shared by {self.size} processes: take at most {count}")
-        ends = [i * count // self.size for i in range(self.size + 1)]
-        return tuple(zip(ends[:-1], ends[1:], strict=True))
-
     def exchanged(self, x: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
-        """Rows of x [sum(give), ...]: the first give[0] go to process 0, and so on. Returns what came, in the
-        order of the processes: [sum(take), ...]."""
+        """See Members."""
         return _Exchange.apply(x, list(give), list(take), self.group)
 
     def gathered(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """x [counts[rank], ...] of every process, one after another, the same for all: [sum(counts), ...]."""
+        """See Members."""
         return _Gather.apply(x, list(counts), self)
 
 

@@ -53,7 +53,7 @@ def sinusoid(t: Tensor, size: int) -> Tensor:
     return torch.cat((angle.cos(), angle.sin()), -1).float()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _frequencies(count: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # see rope_table
         return 10000 ** (-torch.arange(count, dtype=torch.float64, device=device) / count)

@@ -19,12 +19,12 @@ def axis_sizes(head_dim: int) -> tuple[int, int, int]:
 def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None, first: int = 0) -> Tensor:
     """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan.
 
-    first: the number of the grid's first frame. The tables of the last four grids are cached; they must not be changed.
+    first: the number of the grid's first frame. The last 16 tables are cached; they must not be changed.
     """
     return _rope_table(tuple(grid), head_dim, device, first)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None, first: int) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a table from inference mode could not serve training
         parts = []

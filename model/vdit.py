@@ -131,7 +131,7 @@ class PlaceEmbedding(nn.Module):
         return self.proj(self._sinusoids(tuple(grid), like.device, first).to(like.dtype))
 
     @classmethod
-    @lru_cache(maxsize=4)
+    @lru_cache(maxsize=16)
     def _sinusoids(cls, grid: TokenGrid, device: torch.device, first: int) -> Tensor:
         """[T, S, 6 * periods], the same for all steps of a run."""
         with torch.inference_mode(False), torch.no_grad():  # see rope_table

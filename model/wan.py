@@ -207,7 +207,7 @@ class WanTransformer(Transformer):
 
     def _context(self, text: Tensor, image: Tensor | None, cache: TextCache | None) -> Context:
         """Text zero-padded to text_len as in Wan, where one zero token stands for all of them; image features."""
-        if cache:
+        if cache is not None and self in cache:
             return cache[self]
         used = text.shape[1] if torch.compiler.is_compiling() else _used_tokens(text)
         zeros = self.config.text_len - used

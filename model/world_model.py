@@ -46,6 +46,7 @@ class WorldModel:
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     gate: PictureGate | None = None  # where object dynamics may be asked; None: everywhere
     causal: CausalTraining | None = None  # set if it makes videos block by block
+    gpus: int = 1  # that make each video together, see pipeline.devices
     family: FamilyName = "vdit"
     title: str = "the model"  # in messages
 

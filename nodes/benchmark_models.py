@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..benchmark.contestant import Contestant, Frames, Predictor, PreviewModel, PreviewVideo, ShownClip
 from ..drafting import PerceptionCache
 from ..pipeline.values import ClipSpec, Continuation, Hooks, Run, RunContext, SamplerSettings, ignore
+from .sessions import session_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 CONTROLS = ("camera", "depth", "flow")
 BOTH = "both"  # a draft of what will happen, and the transformer that is given it
 PARTS = DRAFT_ONLY, TRANSFORMER_ONLY = "draft only", "transformer only"
+
+
+def _context(model: WorldModel, device: torch.device | str, check: Callable[[], None]) -> RunContext:
+    return RunContext(device, Hooks(check=check), PerceptionCache(), devices=session_of(model).devices)
 
 
 def contestant(
@@ -40,7 +45,7 @@ def contestant(
     """
     from ..pipeline import family_of, resolve
 
-    settings, context = settings or SamplerSettings(), RunContext(device, Hooks(check=check), PerceptionCache())
+    settings, context = settings or SamplerSettings(), _context(model, device, check)
 
     def given(*controls: str, part: str = BOTH) -> Predictor:
         return predictor(model, controls, settings, context, ended=ended, whole=whole, part=part)
@@ -133,7 +138,7 @@ def preview_model(
     from ..pipeline.drafts import begun, predict
 
     codec = model.require("codec", "the benchmark")
-    context, base = RunContext(device, Hooks(check=check), PerceptionCache()), Continuation(predict=drafts)
+    context, base = _context(model, device, check), Continuation(predict=drafts)
     encoded: list[tuple[Clip, Conditioning]] = []  # of the clip asked for last: its takes come one after another
 
     def shot(clip: Clip) -> tuple[Conditioning, ClipSpec]:

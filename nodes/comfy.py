@@ -14,6 +14,7 @@ temp_folder()                   where files lie that only a node shows
 save_text(text, prefix, suffix) a new numbered file in the output folder, whole or not at all
 file_marks(find)                changes when one of the files does, for fingerprint_inputs
 torch_device()                  where models run
+gpus(count)                     that and others like it; raises ValueError where there are fewer
 use_model(module, device)       the module, loaded there under ComfyUI's memory management
 use_models(modules, device)     several that are needed at the same time
 native(who)                     exchanges models with ComfyUI's own nodes; raises outside ComfyUI
@@ -63,6 +64,7 @@ __all__ = [
     "drawn_by",
     "file_mark",
     "file_marks",
+    "gpus",
     "held_back",
     "input_file",
     "input_folder",
@@ -286,6 +288,22 @@ def torch_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def gpus(count: int) -> list[torch.device]:
+    """The GPU that models run on and others of the machine, so many in all. Raises ValueError where there are fewer."""
+    import torch
+
+    first, there = torch_device(), torch.cuda.device_count()
+    found = there if first.type == "cuda" else 0
+    if count > found:
+        have = f"{found} GPU{'s' * (found > 1)}" if found else f"none: models run on {first}"
+        raise ValueError(
+            f"gpus is {count}, and this machine has {have} (of NVIDIA or AMD): set gpus to {max(1, found)} on VDiT "
+            "Load Model"
+        )
+    number = torch.cuda.current_device() if first.index is None else first.index
+    return [torch.device("cuda", n) for n in (number, *(n for n in range(there) if n != number))][:count]
 
 
 def use_model(module: torch.nn.Module, device: torch.device | None = None) -> torch.nn.Module:

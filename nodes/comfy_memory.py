@@ -29,6 +29,7 @@ from .comfy_base import NativeBase
 class StreamedLinear(comfy.ops.disable_weight_init.Linear, functional.Linear):
     """A matrix that ComfyUI may leave in main memory; it uses ComfyUI's streams, pinned memory and LoRA patches."""
 
+    plain = functional.Linear  # of copies on other GPUs, see model.files.lora.copied_to
     _vdit_copy: tuple[Tensor, Tensor | None] | None = None
 
     @contextmanager
@@ -61,6 +62,7 @@ class StreamedLinear(comfy.ops.disable_weight_init.Linear, functional.Linear):
 class StreamedStored(StoredLinear):
     """The same for a matrix in its file's form: the form is what is copied, and it is decoded on the device."""
 
+    plain = StoredLinear
     comfy_cast_weights = False  # ComfyUI's mark of layers that it may leave behind
     weight_function = bias_function = ()  # native LoRAs, which Patcher refuses
 

@@ -72,7 +72,7 @@ SEARCH_ALIASES = {
 ADVANCED = {
     "VDiTLoadModel": (
         *("attention", "window", "low_noise_file", "text_encoder", "tokenizer", "dtype"),
-        *("causal", "causal_window", "causal_sink"),
+        *("causal", "causal_window", "causal_sink", "gpus"),
     ),
     "VDiTLoadLoRA": ("expert",),
     "VDiTEncodeConditioning": ("strength", "draft_strength"),

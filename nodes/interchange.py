@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import io, native, torch_device, use_model, verdict
+from .gpus import on_one_gpu
 from .sessions import session_of
 from .types import VDiTConditioning, VDiTModel, clip_inputs, node_schema, reported, shift_input, shown, video_latent
 
@@ -68,6 +69,7 @@ class VDiTAsModel(io.ComfyNode):
 
         comfy = native("VDiT As Model")
         refuse_whole(model)
+        on_one_gpu(model, "KSampler")
         return io.NodeOutput(comfy.as_model(model, shift, low_noise=expert == "low noise"))
 
 

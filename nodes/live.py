@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, drawn_by, io, progress, verdict
+from .gpus import on_one_gpu
 from .types import VDiTActionList, VDiTCamera, VDiTModel, VDiTScene, node_schema, reported, shown
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _paints(model: WorldModel, width: int, height: int) -> Callable[[], FramePai
     from ..pipeline.live import block_by_block
 
     block_by_block(model)
+    on_one_gpu(model, "VDiT Live")
 
     def begin() -> FramePainter:
         from ..pipeline.live import Painter

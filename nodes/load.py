@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .comfy import check_interrupted, file_marks, io, model_files, model_path, verdict
+from .gpus import MOST_GPUS, with_gpus
 from .types import VDiTModel, node_schema, reported, shown
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ TOOLTIPS = {
     "more memory; 21, five seconds, is what most were trained with.",
     "causal_sink": "For causal models: how many of the window's frames are always the first of the video, 0 to 64. "
     "They keep a long video from drifting away; videos within the window do not need them.",
+    "gpus": "How many of this machine's GPUs make each video together, 1 to 8. Each keeps a copy of the transformer "
+    "and computes some rows of the picture. Worth it for large videos, on GPUs of one kind. Causal models, KSampler "
+    "and VDiT Live use one.",
     "-> model": "The loaded world model.",
 }
 
@@ -90,6 +94,7 @@ class VDiTLoadModel(io.ComfyNode):
             io.Combo.Input("causal", options=list(CAUSAL), default=AUTO, optional=True),
             io.Int.Input("causal_window", default=21, min=2, max=256, optional=True),
             io.Int.Input("causal_sink", default=1, min=0, max=64, optional=True),
+            io.Int.Input("gpus", default=1, min=1, max=MOST_GPUS, optional=True),
         ]
         return node_schema(cls, "VDiT Load Model", inputs, {"model": VDiTModel}, TOOLTIPS)
 
@@ -111,6 +116,7 @@ class VDiTLoadModel(io.ComfyNode):
         causal: str = AUTO,
         causal_window: int = 21,
         causal_sink: int = 1,
+        gpus: int = 1,
     ) -> io.NodeOutput:
         import torch
 
@@ -131,12 +137,14 @@ class VDiTLoadModel(io.ComfyNode):
         if attention != AUTO:
             model.transformer.attention = (attention, window)
         told = told_of(path)
-        model = with_causal(model, told, causal, causal_window, causal_sink)
+        model = with_gpus(with_causal(model, told, causal, causal_window, causal_sink), gpus)
         lines = [*(model.facts["loaded"] if model.family != "vdit" else [])]
         untold = model.causal is not None and not model.causal.told
         remarks = [f"{model.title} {UNTOLD['vdit' if model.family == 'vdit' else 'wan']}"] if untold else []
         if model.causal is not None:
             lines.append(said(model.causal, told))
+        if model.gpus > 1:
+            lines.append(f"{model.gpus} GPUs make each video together")
         messages = (reported(lines) or {}) | (shown("VDiT Load Model", remarks) or {})
         return io.NodeOutput(model, ui=messages or None)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import benchmark_rounds
-from .comfy import device_room, main_room, model_path
+from .comfy import device_room, gpus, main_room, model_path
+from .gpus import on_one_gpu, with_gpus
 from .load import files_of, told_of
 from .lora import EXPERTS
 from .lora import FOLDER as LORAS
@@ -53,18 +54,17 @@ def _facts(loader: Wired) -> ModelFacts | None:
     if file is None or None in names.values():
         return None
     found = facts.facts_of(*files_of(file, *(name or "none" for name in names.values())))
-    causal, window, sink = (
-        loader.text("causal", "auto"),
-        loader.number("causal_window", 21),
-        loader.number("causal_sink", 1),
-    )
-    if causal is None or window is None or sink is None:
+    causal = loader.text("causal", "auto")
+    window, sink, count = (loader.number(*one) for one in (("causal_window", 21), ("causal_sink", 1), ("gpus", 1)))
+    if causal is None or window is None or sink is None or count is None:
         return None
-    return with_causal(found, told_of(files_of(file, *["none"] * 4)[0]), causal, int(window), int(sink))
+    found = with_causal(found, told_of(files_of(file, *["none"] * 4)[0]), causal, int(window), int(sink))
+    return with_gpus(found, int(count))
 
 
 def loadable(node: Wired) -> None:
-    """Raise CheckpointError or OSError for files that are missing, of another kind, or do not fit together."""
+    """Raise CheckpointError or OSError for files that are missing, of another kind, or do not fit together; ValueError
+    for more GPUs than there are."""
     _facts(node)
 
 
@@ -177,8 +177,10 @@ def lengths(node: Wired) -> None:
 
 
 def room(node: Wired) -> None:
-    """Raise TooLarge, with what fits, where a call of the transformer takes more memory than its device has."""
+    """Raise TooLarge, with what fits, where a call of the transformer takes more memory than its device has; on several
+    GPUs also where the clip has too few rows for them."""
     from .. import pipeline
+    from ..pipeline.devices import Devices
 
     made = _made(node)
     if made is None:
@@ -189,11 +191,16 @@ def room(node: Wired) -> None:
     loader = loader_of(node)
     dtype = None if loader is None else loader.text("dtype", "auto")
     itemsize = 4 if dtype == "float32" or dtype == "auto" and not on_device else 2  # as load_wan chooses
-    fixed = pipeline.reserve(facts.least, on_device)
-    pipeline.check_room(
-        facts, spec, lambda one: fixed + pipeline.sampling_bytes(facts, one, guidance != 1, itemsize), free,
-        f"one step of {facts.title}",
-    )  # fmt: skip
+    fixed, guided = pipeline.reserve(facts.least, on_device), guidance != 1
+
+    def activations(clip: ClipSpec) -> int:
+        return pipeline.sampling_bytes(facts, clip, guided, itemsize)
+
+    pipeline.check_room(facts, spec, lambda one: fixed + activations(one), free, f"one step of {facts.title}")
+    if facts.gpus > 1:
+        devices = Devices(gpus(facts.gpus))
+        devices.check_rows(spec.height // facts.space.spatial // facts.config.patch[1], 1 + guided)
+        devices.check_room(facts.weights + activations(spec))
 
 
 def guidance(node: Wired) -> None:
@@ -207,12 +214,13 @@ def guidance(node: Wired) -> None:
 
 
 def whole(node: Wired) -> None:
-    """Raise ValueError for a causal model that goes to a sampler of whole videos."""
+    """Raise ValueError for a model that goes to KSampler and is causal, or loaded for several GPUs."""
     from ..model.causal import refuse_whole
 
     facts = facts_of(loader_of(node))
     if facts is not None:
         refuse_whole(facts)
+        on_one_gpu(facts, "KSampler")
 
 
 def frames_room(node: Wired) -> None:

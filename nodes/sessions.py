@@ -6,7 +6,7 @@ import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .comfy import check_interrupted
+from .comfy import check_interrupted, gpus
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..model.world_model import WorldModel
     from ..pipeline import Hooks, LatentPreview, RunContext, TakeCache
+    from ..pipeline.devices import Devices
 
 _sessions: weakref.WeakKeyDictionary[WorldModel, Session] = weakref.WeakKeyDictionary()
 
@@ -25,7 +26,7 @@ class Session:
     def __init__(self, model: WorldModel):
         from ..drafting import PerceptionCache
 
-        self._codec = model.codec
+        self._codec, self._gpus = model.codec, model.gpus
         self.perception = PerceptionCache()
 
     @cached_property
@@ -42,13 +43,20 @@ class Session:
 
         return None if self._codec is None else LatentPreview(self._codec)
 
+    @cached_property
+    def devices(self) -> Devices | None:
+        """The GPUs that make its videos together, with what they keep; None for one. ValueError for fewer GPUs."""
+        from ..pipeline.devices import Devices
+
+        return None if self._gpus == 1 else Devices(gpus(self._gpus))
+
     def context(self, device: torch.device, hooks: Hooks | None = None) -> RunContext:
         """The context of a run that can be cancelled."""
         from ..kernels.processes import Processes
         from ..pipeline import Hooks, RunContext
 
         hooks = hooks or Hooks(check=check_interrupted)
-        return RunContext(device, hooks, self.perception, Processes.of_this_run())
+        return RunContext(device, hooks, self.perception, Processes.of_this_run(), self.devices)
 
 
 def cancellable(model: WorldModel) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ host/stored.py refuses other numbers. A node that gets a widget gets its new num
 from __future__ import annotations
 
 STORED: dict[str, tuple[int, ...]] = {
-    "VDiTLoadModel": (1, 3, 8, 11),
+    "VDiTLoadModel": (1, 3, 8, 11, 12),
     "VDiTLoadLoRA": (3,),
     "VDiTEncodeConditioning": (3, 4, 5),
     "VDiTDistillPreview": (10,),

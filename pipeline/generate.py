@@ -14,11 +14,11 @@ from ..sampling.held import held_mask
 from ..sampling.sample import SampleOptions, Step, noise_after_seed, noise_from_seed, sample
 from ..sampling.schedule import model_sigma, schedule
 from .causal import check_causal, roll_out, work_of
+from .devices import shared
 from .drafts import begun, first_picture_clip, first_picture_of, predict, wants_first_picture
 from .family import family_of
 from .inputs import conditioned, until_released
 from .settings import check_clip, resolve
-from .share import divided, shared_rows
 from .values import Continuation, Progress, Result, Run, RunSettings, SamplerSettings
 
 if TYPE_CHECKING:
@@ -111,8 +111,11 @@ def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
         run.context.device,
         run.context.hooks,
     )
-    space, transformer, solver, levels = model.space, model.transformer, use.solver, None
-    with torch.no_grad():
+    space, solver, levels = model.space, use.solver, None
+    scale = guidance_of(model, use)
+    prompts = 1 if conditioning.negative is None or scale == 1.0 else 2
+    by = run.context.processes, run.context.devices
+    with torch.no_grad(), shared(model.transformer, *by, prompts) as (transformer, in_pairs):
         inputs = family_of(model).inputs(run)
         draft, guidance = inputs.draft, inputs.guidance
         sigmas = schedule(use.steps, use.shift, use.scheduler, 1.0 if guidance is None else guidance.first)
@@ -131,9 +134,7 @@ def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
         transformer = conditioned(transformer, inputs, sigmas)
         positive, negative = conditioning.positive.to(device), conditioning.negative
         negative = None if negative is None else negative.to(device)
-        scale, caches = guidance_of(model, use), family_of(model).caches_text
-        rows, in_pairs = divided(run.context.processes, 1 if negative is None or scale == 1.0 else 2)
-        denoise = guided(transformer, positive, negative, scale, caches, in_pairs)
+        denoise = guided(transformer, positive, negative, scale, family_of(model).caches_text, in_pairs)
         denoise = crew.watched(denoise) if crew else denoise
 
         def of_clip(x: Tensor) -> Tensor:
@@ -148,8 +149,7 @@ def _sample(run: Run, use: RunSettings, crew: Team | None) -> Tensor:
             fresh_noise=noise_after_seed(seed, noise.shape),
             draft=guidance,
         )
-        with shared_rows(model.transformer, rows):
-            latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
+        latent = sample(denoise, noise, sigmas, solver, inputs.held, report, hooks.check, options)
         return of_clip(latent).cpu()
 
 

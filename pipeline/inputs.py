@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +44,7 @@ class ModelInputs:
         self.space, self.clip = space, clip
         self.camera, self.depth, self.flow = fitted(controls, clip.frames, clip.width, clip.height)
         self._built: dict[object, Tensor] = {}
+        self._building = threading.RLock()  # two prompts may be worked out side by side
 
     def noise(self, noise: Tensor) -> Tensor:
         """The clip's noise [B,C,T',h,w], moved along the flow if the flow is to act by noise."""
@@ -64,9 +66,10 @@ class ModelInputs:
         """A tensor [1,C,T',h,w] that is built for the first step that needs it, padded for the extra frames."""
         import torch
 
-        if key not in self._built:
-            self._built[key] = torch.nn.functional.pad(build(), (0, 0, 0, 0, 0, self.extra)).to(device)
-        return self._built[key]
+        with self._building:
+            if key not in self._built:
+                self._built[key] = torch.nn.functional.pad(build(), (0, 0, 0, 0, 0, self.extra)).to(device)
+            return self._built[key]
 
     def _camera(self, rays: int) -> Tensor:
         from ..control.signals import plucker

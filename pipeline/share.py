@@ -1,7 +1,7 @@
-"""Puts one clip's forward passes on several processes, from outside: models know nothing of it.
+"""Puts one clip's forward passes on several processes or GPUs, from outside: models know nothing of it.
 
-Each process computes some rows of the tokens in every frame, whose blocks talk to each other in attention alone
-(kernels/shared.py); what leaves the last block is put together again, so that all processes go on with the same values.
+Each member computes some rows of the tokens in every frame, whose blocks talk to each other in attention alone
+(kernels/shared.py); what leaves the last block is put together again, so that all go on with the same values.
 Rows, and not frames: noise levels differ by frame and never by row, and there are more rows.
 """
 
@@ -17,30 +17,31 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..kernels.grid import Grid
-    from ..kernels.processes import Processes
+    from ..kernels.processes import Members, Processes
     from ..kernels.shared import SharedPlan
     from ..model.codec.base import Codec
     from ..model.layers import Context, Layout
 
 Velocity = Callable[[], "Tensor"]
+InPairs = Callable[[Velocity, Velocity], tuple["Tensor", "Tensor"]]
 # Latent cells that the parts of two processes share when decoding: 64 pixels of Wan 2.1's, as in ComfyUI's tiled VAE.
 OVERLAP = 8
 
 
 @contextmanager
-def shared_rows(transformer: nn.Module, processes: Processes | None) -> Generator[None]:
-    """While it lasts, every process of the group computes its rows of what the transformer is called with.
+def shared_rows(transformer: nn.Module, members: Members | None) -> Generator[None]:
+    """While it lasts, every member of the group computes its rows of what its transformer is called with.
 
-    All processes call it with the same inputs and get the same output. Where gradients are taken, each process has
-    those of its rows; summed over the processes they are the whole. None, or one process: nothing changes. Raises
-    ValueError for a causal rollout, and for fewer rows than processes.
+    All call it with the same inputs and get the same output. Where gradients are taken, each process has those of its
+    rows; summed over the processes they are the whole. None, or one member: nothing changes. Raises ValueError for a
+    causal rollout, and for fewer rows than members.
     """
-    if processes is None or processes.size == 1:
+    if members is None or members.size == 1:
         yield
         return
     from ..model.layers import Block, Head
 
-    rows = _Rows(processes)
+    rows = _Rows(members)
     with ExitStack() as hooks:
         for name, module in cast("Iterator[tuple[str, nn.Module]]", transformer.named_modules()):
             if isinstance(module, Block):
@@ -53,8 +54,8 @@ def shared_rows(transformer: nn.Module, processes: Processes | None) -> Generato
 class _Rows:
     """What the hooks of one transformer share: the layout of the forward pass at hand."""
 
-    def __init__(self, processes: Processes):
-        self.processes = processes
+    def __init__(self, members: Members):
+        self.members = members
         self.whole: Layout | None = None
         self.mine: Layout | None = None
         self.plans: dict[tuple[Grid, BlockPlan | None], SharedPlan] = {}
@@ -72,24 +73,26 @@ class _Rows:
         return x, time, context, self.mine
 
     def leave(self, _: nn.Module, __: object, output: Tensor) -> Tensor:
-        """Behind the last block: the rows of all processes, [B, T, S, ...]."""
+        """Behind the last block: the rows of all members, [B, T, S, ...]."""
         assert self.whole is not None
         grid = self.whole.grid
-        counts = [(end - first) * grid.w for first, end in self.processes.spans(grid.h)]
-        return self.processes.gathered(output.movedim(2, 0), counts).movedim(0, 2)
+        counts = [(end - first) * grid.w for first, end in self.members.spans(grid.h)]
+        return self.members.gathered(output.movedim(2, 0), counts).movedim(0, 2)
 
     def _span(self, grid: Grid) -> slice:
-        first, end = self.processes.spans(grid.h)[self.processes.rank]
+        first, end = self.members.spans(grid.h)[self.members.rank]
         return slice(first * grid.w, end * grid.w)
 
     def _layout(self, layout: Layout) -> Layout:
         from ..kernels.shared import SharedPlan
 
         if layout.past is not None:
-            raise ValueError("a video made block by block cannot be shared by several processes; set causal to off")
+            raise ValueError(
+                f"a video made block by block cannot be shared by several {self.members.called}; set causal to off"
+            )
         grid, plan, span = layout.grid, layout.plan, self._span(layout.grid)
         assert plan is None or isinstance(plan, BlockPlan)
-        shared = self.plans.setdefault((grid, plan), SharedPlan(self.processes, grid, plan))
+        shared = self.plans.setdefault((grid, plan), SharedPlan(self.members, grid, plan))
         rope = cast("Tensor", layout.rope.unflatten(0, (grid.t, -1)))[:, span].flatten(0, 1)
         camera = layout.camera
         if camera is not None and camera.signal.shape[2] == grid.h * grid.w:  # by token; else by frame
@@ -97,9 +100,7 @@ class _Rows:
         return layout._replace(rope=rope, plan=shared, camera=camera)
 
 
-def divided(
-    processes: Processes | None, prompts: int
-) -> tuple[Processes | None, Callable[[Velocity, Velocity], tuple[Tensor, Tensor]] | None]:
+def divided(processes: Processes | None, prompts: int) -> tuple[Processes | None, InPairs | None]:
     """Which processes share this one's rows, and how two prompts' velocities are worked out: one by each half of the
     processes, which then exchange them. None for the latter where there is one prompt, or no halves."""
     if processes is None or prompts == 1 or processes.size % 2:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..kernels.processes import Processes
     from ..model.codec.base import Codec
     from ..model.world_model import WorldModel
+    from .devices import Devices
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,15 @@ class Hooks:
 class RunContext:
     """Where a run computes, whom it calls, and the cache of what pictures show, if runs share one.
 
-    processes: that make this run together, each with the same Run; all get the same result.
+    processes: that make this run together, each with the same Run; all get the same result. devices: of this process,
+    which compute each call of the transformer together; the first is `device`. One of the two, or neither.
     """
 
     device: torch.device | str = "cpu"
     hooks: Hooks = Hooks()
     perception: PerceptionCache | None = None
     processes: Processes | None = None
+    devices: Devices | None = None
 
 
 ON_CPU = RunContext()  # without hooks

@@ -68,27 +68,34 @@ class counted:  # noqa: N801 (read as words)
         torch.distributed.all_to_all_single = self.kept
 
 
-def passed(processes):
-    """A forward and a backward pass of three tiny models; gradients summed over the processes."""
+def passes():
+    """Three tiny models, and what they are called with."""
     from fakes import random_transformer
     from test_wan_sampling import world
 
     found = {}
     models = {"t2v": world("t2v-1.3b").transformer, "vace": world("vace-1.3b").transformer}
     models["vdit"] = random_transformer(replace(small(), draft=True, carry=True, places=True))
+    models["t2v"].attention = ("window", 0.5)
     for name, model in models.items():
         c = model.config
-        model.requires_grad_(True)
-        if name == "t2v":
-            model.attention = ("window", 0.5)
         random = torch.Generator().manual_seed(1)
         draw = lambda *shape, random=random: torch.randn(shape, generator=random)  # noqa: E731
         x, context, sigma = draw(1, c.in_channels, 3, 14, 8), draw(1, 5, c.text_dim), torch.tensor([[0.0, 0.5, 0.7]])
         more = {"vace": draw(1, c.vace_channels, 3, 14, 8)} if c.vace_channels else {}
         if c.draft:
             more["draft"] = torch.cat((draw(1, c.in_channels, 3, 14, 8), torch.ones(1, 1, 3, 14, 8)), 1)
+        found[name] = model, (x, sigma, context), more
+    return found
+
+
+def passed(processes):
+    """A forward and a backward pass of each; gradients summed over the processes."""
+    found = {}
+    for name, (model, given, more) in passes().items():
+        model.requires_grad_(True)
         with shared_rows(model, processes):
-            y = model(x, sigma, context, **more)
+            y = model(*given, **more)
             y.square().mean().backward()
         grads = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         if processes is not None:

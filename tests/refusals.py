@@ -367,6 +367,7 @@ def cases() -> dict[str, Case]:
             ),
             "model", "two experts",
         ),
+        "more GPUs than there are": Case(edited(model={"gpus": 8}), "model", "gpus is 8, and this machine has "),
         "causal window of one block": Case(
             edited(model=wan | {"causal": "blocks of 3", "causal_window": 3}), "model", "widen the window"
         ),

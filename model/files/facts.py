@@ -47,6 +47,7 @@ class ModelFacts:
     least: int
     variant: Variant | None = None
     causal: CausalTraining | None = None
+    gpus: int = 1
 
     @property
     def parts(self) -> frozenset[str]:

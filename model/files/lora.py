@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -117,6 +118,21 @@ def shared_copy(module: AnyModule) -> AnyModule:
     new.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("_vdit")})
     new._parameters, new._buffers = dict(module._parameters), dict(module._buffers)
     new._modules = {name: child and shared_copy(child) for name, child in module._modules.items()}
+    return new
+
+
+def copied_to(module: AnyModule, device: torch.device) -> AnyModule:
+    """A copy of the module tree whose tensors are on the device, for inference, without hooks and outside a host's
+    management: a host that gives layers a class of its own names in it, as `plain`, the one that they had.
+    """
+    new = shared_copy(module)
+    for part in new.modules():
+        part.__class__ = getattr(part, "plain", part.__class__)
+        part._forward_pre_hooks, part._forward_hooks = OrderedDict(), OrderedDict()
+        for name, value in part._parameters.items():
+            if value is not None:
+                part._parameters[name] = nn.Parameter(value.detach().to(device), requires_grad=False)
+        part._buffers = {name: value if value is None else value.to(device) for name, value in part._buffers.items()}
     return new
 
 
