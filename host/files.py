@@ -16,7 +16,7 @@ from typing import cast
 from aiohttp import web
 
 from ..machine.limits import TooLarge, check_pixels
-from ..machine.parse import Unreadable, check, json_value
+from ..machine.parse import BODY, Bounds, Unreadable, check, json_value
 from ..machine.writing import CannotSave, claim, created, written
 from . import bodies, folders, pixels
 
@@ -39,6 +39,7 @@ REFUSALS: dict[int, type[web.HTTPException]] = {
 }
 USER = "default"  # one user, as in ComfyUI without --multi-user
 SETTINGS = "comfy.settings.json"
+LARGEST_SETTINGS = Bounds(megabytes=1, values=200_000)  # a tenth is much; every page reads it
 USUAL_SETTINGS = {  # until the user chooses otherwise
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # titles and values stay readable with the whole graph in the window
     "Comfy.Graph.CanvasInfo": False,
@@ -52,10 +53,10 @@ def refuse(status: int, message: str) -> web.HTTPException:
     return REFUSALS[status](reason=line, text=line)
 
 
-async def _json(request: web.Request) -> object:
+async def _json(request: web.Request, bounds: Bounds = BODY) -> object:
     content = await request.read()
     try:
-        return json_value(content) if content.strip() else {}
+        return json_value(content, bounds) if content.strip() else {}
     except Unreadable as reason:
         raise refuse(400, f"the request {reason}") from None
 
@@ -312,7 +313,7 @@ def _read_settings() -> dict:
     """The user's settings over the usual ones. A file that is none is set aside and said: the next one is whole."""
     path = user_folder() / SETTINGS
     try:
-        chosen = json_value(path.read_bytes())
+        chosen = json_value(path.read_bytes(), LARGEST_SETTINGS)
         check(chosen, {"!": dict})
     except FileNotFoundError:
         chosen = {}
@@ -326,10 +327,12 @@ def _read_settings() -> dict:
 
 
 def write_settings(settings: dict) -> web.Response:
-    """Keep the one user's settings."""
-    path = user_folder() / SETTINGS
+    """Keep the one user's settings. Raises 400 for more than are read."""
+    path, text = user_folder() / SETTINGS, json.dumps(settings, indent=4)
+    if len(text) > LARGEST_SETTINGS.megabytes * 1e6:
+        raise refuse(400, f"the settings would have {len(text) / 1e6:.1f} MB; at most 1 is kept")
     with _saving(path), written(path) as part:
-        part.write_text(json.dumps(settings, indent=4), "utf-8")
+        part.write_text(text, "utf-8")
     return web.Response()
 
 
@@ -350,4 +353,4 @@ async def _put_settings(request: web.Request) -> web.Response:
 
 @routes.post("/settings/{id}")
 async def _put_setting(request: web.Request) -> web.Response:
-    return write_settings({**_read_settings(), request.match_info["id"]: await _json(request)})
+    return write_settings({**_read_settings(), request.match_info["id"]: await _json(request, LARGEST_SETTINGS)})

@@ -278,6 +278,13 @@ def test_workflows_are_saved_listed_moved_and_deleted(studio):
     assert ask(studio, "DELETE", "/api/userdata/workflows%2Fyours.json")[0] == 204
 
 
+def test_settings_that_every_page_would_wait_for_are_not_kept(studio):
+    before = ask(studio, "GET", "/api/settings")[2]
+    assert ask(studio, "POST", "/api/settings/Comfy.Locale", json=[[]] * 300_000)[0] == 400  # a fuzzer's
+    assert ask(studio, "POST", "/api/settings", json={"a.b": "x" * 2_000_000})[0] == 400
+    assert ask(studio, "GET", "/api/settings")[2] == before
+
+
 def test_settings_survive(studio):
     assert ask(studio, "POST", "/api/settings/Comfy.Locale", json="de")[0] == 200
     assert ask(studio, "POST", "/api/settings", json={"a.b": [1]})[0] == 200
