@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -19,12 +20,18 @@ def axis_sizes(head_dim: int) -> tuple[int, int, int]:
 def rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None = None, first: int = 0) -> Tensor:
     """Complex rotations [T*H*W, head_dim/2] for a grid of tokens, in raster order; worked out in float64 as in Wan.
 
-    first: the number of the grid's first frame. The last 16 tables are cached; they must not be changed.
+    first: the number of the grid's first frame. Each device's last four tables are cached; they must not be changed.
     """
-    return _rope_table(tuple(grid), head_dim, device, first)
+    t, h, w = grid
+    return _tables_on(device)((t, h, w), head_dim, first)
 
 
-@lru_cache(maxsize=16)
+@cache
+def _tables_on(device: torch.device | None) -> Callable[[tuple[int, int, int], int, int], Tensor]:
+    """A cache for each device: several that compute together must not push out each other's tables of 17 MB."""
+    return lru_cache(maxsize=4)(lambda grid, head_dim, first: _rope_table(grid, head_dim, device, first))
+
+
 def _rope_table(grid: tuple[int, int, int], head_dim: int, device: torch.device | None, first: int) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a table from inference mode could not serve training
         parts = []
