@@ -12,6 +12,7 @@ from .types import VDiTModel, node_schema, reported, shown
 
 if TYPE_CHECKING:
     from ..model.causal import Told
+    from ..model.files.data import State
 
 BUNDLED = "vdit-small (bundled)"
 STUDENT = "vdit-small-student (bundled)"  # previews
@@ -170,13 +171,13 @@ class VDiTLoadModel(io.ComfyNode):
 
 def told_of(path: Path) -> Told:
     """What a file says of itself: whether it is a causal student. One that has not changed is not read again."""
-    from ..model.files.facts import mark_of
+    from ..model.files.data import State
 
-    return _told(path, mark_of(path))
+    return _told(path, State.of(path))
 
 
 @lru_cache(maxsize=16)
-def _told(path: Path, mark: tuple[int, int]) -> Told:
+def _told(path: Path, state: State) -> Told:
     from ..model.causal import told_by
     from ..model.files.weights import open_weights
 

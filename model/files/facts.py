@@ -14,6 +14,7 @@ from ..config import VDiTConfig
 from ..defaults import DEFAULTS
 from ..errors import CheckpointError
 from .bundle import header_of, teacher_of
+from .data import State
 from .promises import without_values
 from .quantized import stored_bytes
 from .weights import open_weights
@@ -77,17 +78,11 @@ def facts_of(
     show; files that have not changed since are not read again.
     """
     files = (path, low, codec, text, tokenizer)
-    return _facts(files, tuple(mark_of(one) for one in files if one is not None))
-
-
-def mark_of(path: Path) -> tuple[int, int]:
-    """What changes with a file: its time in nanoseconds, its size in bytes."""
-    state = path.stat()
-    return state.st_mtime_ns, state.st_size
+    return _facts(files, tuple(State.of(one) for one in files if one is not None))
 
 
 @lru_cache(maxsize=16)
-def _facts(files: tuple[Path | None, ...], marks: tuple[tuple[int, int], ...]) -> ModelFacts:
+def _facts(files: tuple[Path | None, ...], states: tuple[State, ...]) -> ModelFacts:
     path, low, codec, text, tokenizer = files
     assert path is not None
     weights = open_weights(path)
