@@ -61,9 +61,9 @@ async def _json(request: web.Request, bounds: Bounds = BODY) -> object:
         raise refuse(400, f"the request {reason}") from None
 
 
-async def json_body(request: web.Request, fields: bodies.Fields | None = None) -> dict:
+async def json_body(request: web.Request, fields: bodies.Fields | None = None, bounds: Bounds = BODY) -> dict:
     """The request's JSON object; {} for an empty body. fields: their types, see bodies.py."""
-    body = await _json(request)
+    body = await _json(request, bounds)
     if not isinstance(body, dict):
         raise refuse(400, "the request is not a JSON object")
     try:
@@ -328,9 +328,9 @@ def _read_settings() -> dict:
 
 def write_settings(settings: dict) -> web.Response:
     """Keep the one user's settings. Raises 400 for more than are read."""
-    path, text = user_folder() / SETTINGS, json.dumps(settings, indent=4)
-    if len(text) > LARGEST_SETTINGS.megabytes * 1e6:
-        raise refuse(400, f"the settings would have {len(text) / 1e6:.1f} MB; at most 1 is kept")
+    path, text, most = user_folder() / SETTINGS, json.dumps(settings, indent=4), LARGEST_SETTINGS.megabytes
+    if len(text) > most * 1e6:
+        raise refuse(400, f"the settings would have {len(text) / 1e6:.1f} MB; at most {most:g} is kept")
     with _saving(path), written(path) as part:
         part.write_text(text, "utf-8")
     return web.Response()
@@ -348,7 +348,7 @@ async def _get_setting(request: web.Request) -> web.Response:
 
 @routes.post("/settings")
 async def _put_settings(request: web.Request) -> web.Response:
-    return write_settings({**_read_settings(), **await json_body(request)})
+    return write_settings({**_read_settings(), **await json_body(request, bounds=LARGEST_SETTINGS)})
 
 
 @routes.post("/settings/{id}")

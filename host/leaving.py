@@ -69,13 +69,14 @@ def leaving_within(seconds: float = PATIENCE_S) -> Generator[threading.Event]:
     before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, name="vdit-leaving", daemon=True)
     watcher.start()
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:
+    pythons_own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if pythons_own:
         signal.signal(signal.SIGINT, at_ctrl_c)
     try:
         yield heard
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if pythons_own:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         over.set()
         signal.set_wakeup_fd(before)
         tells.close()
