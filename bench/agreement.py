@@ -6,8 +6,8 @@ Each is a process of its own, started as plain `python`, and its time is what it
 that of workflows/text-to-video.json after a first run, with another seed, so that the model is loaded and all after it
 is made anew; vdit run that of the same nodes in its only run; the speed score its median, of first frames in place of
 words, without the scaling and saving of the file; the nodes that make the same of the same five pictures stand beside
-it. The servers' processor time says what they take where other programs
-make the clock useless. COMFYUI_PYTHON names ComfyUI's python, where it is not in a .venv of its own.
+it. The servers' processor time says what they take where other programs make the clock useless. COMFYUI_PYTHON names
+ComfyUI's python, where it is not in a .venv of its own.
 """
 
 from __future__ import annotations

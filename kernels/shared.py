@@ -68,7 +68,7 @@ class SharedPlan:
 
     @cached_property
     def routes(self) -> dict[torch.device, _Route]:
-        """What is sent, by the device on which it lies; filled as it is asked for."""
+        """Routes that were asked for, by the device on which their index tensors lie."""
         return {}
 
     def sends_by_keys(self) -> int:

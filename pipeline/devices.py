@@ -154,7 +154,7 @@ class _Team:
             return self.devices.modules(one)
 
     def _started(self, work: Callable[..., R], *args: object) -> Future[R]:
-        """The work in a thread of the pool, with what torch keeps for each thread as it is in this one."""
+        """Starts the work in a thread of the pool, which gets this thread's inference mode and CUDA streams."""
         inference = torch.is_inference_mode_enabled()
         streams = [torch.cuda.current_stream(d) for d in self.devices.devices if d.type == "cuda"]
 
@@ -179,7 +179,7 @@ class _Team:
 
 
 def _moved(value: object, device: torch.device) -> object:
-    """A tensor, or a tuple of them, on the device; anything else, as a cache of text that all fill, as it is."""
+    """Copies a tensor, or each of a tuple, to the device; other values, such as the shared cache of text, stay."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, tuple):

@@ -60,7 +60,7 @@ class _Clause:
     unclear: bool = False  # it names bodies that are not clear, which was remarked
     stranger: bool = False  # an unknown word stands where its subject may be
     untold: bool = False  # an unknown word stands where the verb of its subject may be
-    still: bool = False  # its subject is said to stay as it is
+    still: bool = False  # the text says that its subject does not move
     new_sentence: bool = False
     negated: bool = False  # it is said not to happen
 
