@@ -23,6 +23,7 @@ from .jobs import Block, FarmError, Json, Made, Row, address_of, digest_of
 from .tables import Shot
 
 KEY_DIGITS = 12  # of a row's key in the name of its folder
+log = logging.getLogger(__name__)
 PLAIN = re.compile(r"[^\w.-]+")  # what names of files do without on every system
 Cells = tuple[tuple[str, str], ...]  # (NODE.INPUT, text) as --set has them
 
@@ -63,13 +64,13 @@ class Prompts:
     def __post_init__(self) -> None:
         folders.use(self.job.base)
         self.infos = object_infos(self.nodes)
+        self.said: set[str] = set()  # columns of which it was remarked what they change
         self.digests: dict[tuple[str, int, int], str] = {}  # of files, by path, size and time
 
     def of(self, cells: Iterable[tuple[str, str]]) -> workflow.Workflow:
         """The workflow of a row. Raises WorkflowError for cells that fit no widget."""
         loaded = workflow.read(json.loads(self.job.source), self.infos)
-        for column, text in cells:
-            overrides.apply(loaded, f"{column}={text}", self.infos)
+        overrides.apply(loaded, (f"{column}={text}" for column, text in cells), self.infos)
         return loaded
 
     def resolved(self, cells: Cells, beside: Path) -> Cells:
@@ -77,28 +78,23 @@ class Prompts:
 
         beside: the folder from which their paths go, where they are not of the input folder. Raises WorkflowError.
         """
-        loaded, found = self.of(()), list[tuple[str, str]]()
+        settings, found = overrides.Settings(self.of(()), self.infos), list[tuple[str, str]]()
         for column, text in cells:
-            offered = self._uploads(loaded, column)
+            setting = settings.find(column, f"{column}={text}")
+            offered = choices(setting.spec) if any(setting.spec[1].get(kind) for kind in UPLOADS) else None
             path = text if offered is None else _path(text, beside)
-            overrides.apply(loaded, f"{column}={path}", self.infos)
+            value = overrides.parsed(path, setting.spec, f"{column}={path}")
+            settings.write(setting, value)
             if offered is not None:
-                node_id, name = overrides.split(loaded.prompt, column, column)
-                text = str(loaded.prompt[node_id]["inputs"][name])
+                text = str(value)
                 if text not in offered:  # it has just been copied there
                     offered.append(text)
+            if column not in self.said:
+                self.said.add(column)
+                for remark in overrides.said_of(setting, f"{column}=..."):
+                    log.warning("%s", remark)
             found.append((column, text))
         return tuple(found)
-
-    def _uploads(self, loaded: workflow.Workflow, column: str) -> list[str] | None:
-        """The files of the input folder that a column may name; None for a column of something else."""
-        node_id, name = overrides.split(loaded.prompt, column, f"{column}=...")
-        node = loaded.prompt[node_id]
-        info = self.infos.get(node["class_type"])
-        spec = overrides.shown_widgets(info, node["inputs"]).get(name) if info else None
-        if spec is None or len(spec) < 2 or not any(spec[1].get(kind) for kind in UPLOADS):
-            return None
-        return choices(spec)
 
     def content(self, checked: Checked) -> str:
         """The content address of a prompt: its nodes, values and links, and the files of the input folder that it names

@@ -73,7 +73,7 @@ def _source(name: str) -> str:
         loaded = workflow.load(run.find(name), object_infos(load_nodes()))
     except workflow.WorkflowError as reason:
         raise FarmError(str(reason)) from None
-    return json.dumps(loaded.ui or loaded.prompt)
+    return json.dumps(loaded.ui if loaded.from_ui else loaded.prompt)
 
 
 def _write_index(store: Store, rows: dict[str, Row]) -> None:

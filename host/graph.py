@@ -14,7 +14,7 @@ from typing import Any
 from . import text_replacements
 from .repairs import SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS, Ends, links_of
 from .stored import fault_of
-from .widgets import choices, chosen_options, input_order, specs_of, widget_values
+from .widgets import choices, chosen_options, input_order, specs_of, widget_values, with_value
 
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}  # live in the editor only
 MUTED, BYPASSED = 2, 4
@@ -32,13 +32,19 @@ class Kinds:
 
     infos: dict[str, dict]
     subgraphs: dict[str, dict]
+    saved: dict[int, dict]  # id() of a node's data -> the node of the file, of which that is a mended copy
+
+
+WidgetName = str | tuple[str, str]  # one of the node's own, or (inner node, its widget): one that an instance promotes
 
 
 @dataclass(frozen=True)
 class Value:
-    """A widget's value that an input takes from the subgraph's instance around it."""
+    """A widget's value, and the node that holds it: the widget's own, a primitive, or the instance of a subgraph."""
 
     value: Any
+    holder: Node
+    widget: WidgetName
 
 
 class Graph:
@@ -47,7 +53,7 @@ class Graph:
     def __init__(self, data: dict, kinds: Kinds, instance: Node | None = None):
         self.data, self.kinds, self.instance = data, kinds, instance
         self.promoted: dict[tuple[str, str], Any] = {}  # (node id, widget) -> what the instance around gives it
-        self.links = links_of(data)
+        self.links, _ = links_of(data)
         self.nodes = {str(node["id"]): Node(node, self) for node in data["nodes"]}
 
     def executable(self) -> Iterator[Node]:
@@ -77,11 +83,16 @@ class Graph:
                 return None if isinstance(value, list) else value
         return None
 
+    def promoted_value(self, node_id: str, name: str) -> Value | None:
+        """What the instance around gives a node's widget, where it promotes that by its name."""
+        key = node_id, name
+        return Value(self.promoted[key], self.instance, key) if self.instance and key in self.promoted else None
+
     @cached_property
-    def primitives(self) -> dict[str, Any]:
+    def primitives(self) -> dict[str, Value]:
         """A primitive writes its value into the widgets it is wired to: link -> value."""
         values = {
-            key: self.promoted.get((key, "value"), node.widgets["value"])
+            key: self.promoted_value(key, "value") or Value(node.widgets["value"], node, "value")
             for key, node in self.nodes.items()
             if node.type == "PrimitiveNode" and node.widgets
         }
@@ -100,6 +111,7 @@ class Node:
         subgraph = graph.kinds.subgraphs.get(self.type)
         self.inner = Graph(subgraph, graph.kinds, self) if subgraph is not None else None
         self.inputs = self._all_inputs()
+        self.held = self._held(self.inner) if self.inner is not None else {}
         self.widgets = self._instance_widgets(self.inner) if self.inner is not None else self._own_widgets()
 
     def _all_inputs(self) -> list[dict]:
@@ -117,7 +129,7 @@ class Node:
     def _own_widgets(self) -> dict[str, Any]:
         values = self.data.get("widgets_values")
         if self.type == "PrimitiveNode":
-            return {"value": values[0]} if values else {}
+            return {"value": values[0]} if values and isinstance(values, list) else {}
         if isinstance(values, list) and (fault := fault_of(self.type, self.info, values)):
             raise WorkflowError(f"has a node, {self.path} ({self.meta()['title']}), that {fault}.")
         return dict(widget_values(values, self.info)) if self.info else {}
@@ -127,27 +139,83 @@ class Node:
 
         An input has a widget where an inner node that it feeds has one. Stored values come first by the order of these
         inputs, then by that of `proxyWidgets`, which also names widgets of inner nodes: those are put into
-        inner.promoted. A list with an entry that is no pair or triple of texts is not read at all.
+        inner.promoted.
         """
-        values = self.data.get("widgets_values")
-        values = values if isinstance(values, list) else []
-        sources = {entry["name"]: self._source(inner, slot) for slot, entry in enumerate(self.inputs)}
-        held = {name: source for name, source in sources.items() if source is not None}
-        widgets = {name: node.widgets[widget] for name, (node, widget) in held.items()}
+        values = self._instance_values()
+        widgets = {name: node.widgets[widget] for name, (node, widget) in self.held.items()}
         widgets |= zip(widgets, values, strict=False)
-        proxies = (self.data.get("properties") or {}).get("proxyWidgets") or []
-        if not all(isinstance(p, list) and len(p) in (2, 3) and all(isinstance(t, str) for t in p) for p in proxies):
-            return widgets
+        proxies = self._proxies(inner)
         padded = [*values, *[NO_VALUE] * len(proxies)]  # more proxies than values: those have none
-        for (node_id, name, *_), value in zip(proxies, padded, strict=False):
+        for widget, value in zip(proxies, padded, strict=False):
+            if isinstance(widget, tuple):
+                node_id, name = widget
+                inner.promoted[widget] = inner.nodes[node_id].widgets[name] if value in (NO_VALUE, None) else value
+            elif widget is not None and value is not NO_VALUE:
+                widgets[widget] = value
+        return widgets
+
+    def _instance_values(self) -> list:
+        values = self.data.get("widgets_values")
+        return values if isinstance(values, list) else []
+
+    def _held(self, inner: Graph) -> dict[str, tuple[Node, str]]:
+        """An instance's inputs that have a widget -> the inner node and widget that it is."""
+        sources = {entry["name"]: self._source(inner, slot) for slot, entry in enumerate(self.inputs)}
+        return {name: source for name, source in sources.items() if source is not None}
+
+    def _proxies(self, inner: Graph) -> list[WidgetName | None]:
+        """The widgets that `proxyWidgets` names, None for an entry that names none. A list with an entry that is no
+        pair or triple of texts is not read at all."""
+        found: list[WidgetName | None] = []
+        for entry in (self.data.get("properties") or {}).get("proxyWidgets") or []:
+            if not (isinstance(entry, list) and len(entry) in (2, 3) and all(isinstance(t, str) for t in entry)):
+                return []
+            node_id, name = entry[:2]
             node = inner.nodes.get(node_id)
             name = name if node is None else node.widget_named(name)
-            own = name if node_id == OWN else next((n for n, source in held.items() if source == (node, name)), None)
-            if own in widgets and value is not NO_VALUE:
-                widgets[own] = value
-            elif own is None and node is not None and name in node.widgets:
-                inner.promoted[node_id, name] = node.widgets[name] if value in (NO_VALUE, None) else value
-        return widgets
+            own = name if node_id == OWN else next((n for n, held in self.held.items() if held == (node, name)), None)
+            if own is not None:
+                found.append(own if own in self.held else None)
+            else:
+                found.append((node_id, name) if node is not None and name in node.widgets else None)
+        return found
+
+    @property
+    def saved(self) -> dict | None:
+        """The node of the file; None for a group node and what is inside it, which are subgraphs only once opened."""
+        saved = self.graph.kinds.saved.get(id(self.data))
+        return saved if saved is not None and saved["type"] == self.type else None
+
+    def store(self, widget: WidgetName, value: object) -> None:
+        """Writes another value of a widget that this node holds into the node of the file. The rest stays as read."""
+        saved = self.saved
+        assert saved is not None
+        if self.inner is not None:
+            saved["widgets_values"], missing = self._instance_stored(self.inner, widget, value)
+            if missing:
+                properties = saved["properties"]
+                saved["properties"] = {**properties, "proxyWidgets": [*properties["proxyWidgets"], *missing]}
+        elif self.type == "PrimitiveNode":
+            saved["widgets_values"] = [value, *saved["widgets_values"][1:]]
+        else:
+            saved["widgets_values"] = with_value(saved.get("widgets_values"), self.info, str(widget), value)
+
+    def _instance_stored(self, inner: Graph, widget: WidgetName, value: object) -> tuple[list, list[list[str]]]:
+        """(values that an instance stores so that it holds another one of a widget, entries that `proxyWidgets` needs).
+
+        Values count by the order of inputs and by that of `proxyWidgets`: where these do not say the same of a widget
+        that the latter lacks, it is added to them.
+        """
+        values, proxies, own = self._instance_values(), self._proxies(inner), list(self.widgets)
+        now: dict[WidgetName | None, object] = {**self.widgets, **inner.promoted, widget: value}
+        named = proxies or [*own[: max(len(values), own.index(str(widget)) + 1)]]
+        kept = [*values, *[None] * len(named)]
+        stored = [kept[i] if name is None else now[name] for i, name in enumerate(named)] + values[len(named) :]
+        read = {**self.widgets, **dict(zip(own, stored, strict=False))} | dict(zip(named, stored, strict=False))
+        if all(read[name] == now[name] for name in own):
+            return stored, []
+        missing = [name for name in own if name not in proxies]
+        return stored[: len(named)] + [now[name] for name in missing], [[OWN, name] for name in missing]
 
     def _source(self, inner: Graph, slot: int) -> tuple[Node, str] | None:
         """The first widget inside that this instance's input feeds: (inner node, its widget)."""
@@ -168,42 +236,48 @@ class Node:
         instance may be asked by the name of the widget inside."""
         if name not in self.widgets:
             name = re.sub(r"^(\s*\d+\s*:\s*)+", "", name)
-        if self.inner is not None and name not in self.widgets:
-            sources = {entry["name"]: self._source(self.inner, slot) for slot, entry in enumerate(self.inputs)}
-            return next((own for own, source in sources.items() if source is not None and source[1] == name), name)
-        return name
+        if name in self.widgets:
+            return name
+        return next((own for own, source in self.held.items() if source[1] == name), name)
 
     def meta(self) -> dict[str, str]:
         """What labels the node in a prompt: its title, and the pack and version it was saved with."""
         properties = self.data.get("properties") or {}
-        title = self.data.get("title") or self.info.get("display_name") or self.type
+        definition = self.info if self.inner is None else {"display_name": self.inner.data.get("name")}
+        title = self.data.get("title") or definition.get("display_name") or self.type
         return {"title": title, **{key: properties[key] for key in ("cnr_id", "aux_id", "ver") if properties.get(key)}}
 
     def prompt_inputs(self) -> dict[str, Any]:
         """Input name -> a value, or [node id, output slot]."""
-        specs = specs_of(self.info, self.data.get("widgets_values"))
-        inputs = {
-            name: _wrapped(text_replacements.chosen(value) if _has_alternatives(specs.get(name)) else value)
-            for name, value in self.widgets.items()
+        specs, inputs = specs_of(self.info, self.data.get("widgets_values")), {}
+        for name, source in self.sources().items():
+            if not isinstance(source, Value):
+                inputs[name] = [source[0].path, source[1]]
+            elif source.holder is self:
+                alternatives = _has_alternatives(specs.get(name))
+                inputs[name] = _wrapped(text_replacements.chosen(source.value) if alternatives else source.value)
+            else:
+                value, offered = source.value, choices(specs.get(name) or [""])
+                inputs[name] = _wrapped(offered[0] if value is None and offered else value)
+        return inputs
+
+    def sources(self) -> dict[str, tuple[Node, int] | Value]:
+        """Input name -> the output of a node, or a widget's value, that it takes."""
+        found: dict[str, tuple[Node, int] | Value] = {
+            name: Value(value, self, name) for name, value in self.widgets.items()
         }
         chosen = chosen_options(self.info, self.widgets)
         for slot, entry in enumerate(self.inputs):
             name = entry["name"]
             source = self._given(slot, entry) if _is_offered(name, chosen) else None
-            if isinstance(source, Value):
-                value, offered = source.value, choices(specs.get(name) or [""])
-                inputs[name] = _wrapped(offered[0] if value is None and offered else value)
-            elif source is not None:
-                inputs[name] = [source[0].path, source[1]]
-        return inputs
+            if source is not None:
+                found[name] = source
+        return found
 
     def _given(self, slot: int, entry: dict) -> tuple[Node, int] | Value | None:
         name, link = entry["name"], str(entry.get("link"))
-        if (self.id, name) in self.graph.promoted:
-            return Value(self.graph.promoted[self.id, name])
-        if name in self.widgets and link in self.graph.primitives:
-            return Value(self.graph.primitives[link])
-        return self.source(slot)
+        primitive = self.graph.primitives.get(link) if name in self.widgets else None
+        return self.graph.promoted_value(self.id, name) or primitive or self.source(slot)
 
     def source(self, slot: int, kind: str | None = None) -> tuple[Node, int] | Value | None:
         """What feeds an input: a node's output, a value set on the subgraph around, or nothing."""
@@ -261,11 +335,11 @@ class Node:
         if slot >= len(self.inputs):
             return None
         name = self.inputs[slot]["name"]
-        if (self.id, name) in self.graph.promoted:
-            return Value(self.graph.promoted[self.id, name])
+        if promoted := self.graph.promoted_value(self.id, name):
+            return promoted
         if self.inputs[slot].get("link") is not None:
             return self.source(slot)
-        return Value(self.widgets[name]) if name in self.widgets else None
+        return Value(self.widgets[name], self, name) if name in self.widgets else None
 
     def _bypass_slot(self, slot: int, kind: str) -> int | None:
         """The input that a bypassed node passes to its output: same slot, else same type, else one that fits."""

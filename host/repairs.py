@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterator
 
 from ..machine.parse import Unreadable
-
-log = logging.getLogger(__name__)
 
 SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = -10, -20  # ids of a subgraph's own in- and output panels
 GROUP_PREFIXES = ("workflow>", "workflow/")
@@ -18,8 +15,8 @@ MOST_SAID = 5  # repairs of one kind; how many more there were is said
 PRIMITIVE_SLOTS = 2  # its value, and what happens to it after a run
 
 
-def links_of(graph: dict) -> dict[str, Ends]:
-    """A graph's links by their id, in either written form; those to nodes that are not there are left out and said."""
+def links_of(graph: dict) -> tuple[dict[str, Ends], list[str]]:
+    """(a graph's links by their id, in either written form; ids of those that lead to nothing, which are left out)."""
     ids = {str(node["id"]) for node in graph["nodes"]} | {str(SUBGRAPH_INPUTS), str(SUBGRAPH_OUTPUTS)}
     links, dropped = {}, []
     for link in filter(None, graph.get("links") or []):
@@ -34,12 +31,11 @@ def links_of(graph: dict) -> dict[str, Ends]:
         dropped += [
             str(n) for place, n in wired.items() if n is not None and str(n) not in links and place not in led_to
         ]
-    if dropped:
-        log.warning("Links that lead to nothing were dropped: %s", _first(sorted(set(dropped))))
-    return links
+    return links, sorted(set(dropped))
 
 
-def _first(repairs: list[str]) -> str:
+def first_of(repairs: list[str]) -> str:
+    """Some of them in words, and how many more there are."""
     more = len(repairs) - MOST_SAID
     return ", ".join(repairs[:MOST_SAID]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -52,9 +48,11 @@ def _link(link: list | dict) -> tuple[str, Ends]:
     return str(link[0]), (str(link[1]), link[2], str(link[3]), link[4])
 
 
-def with_unique_ids(workflow: dict) -> dict:
-    """The workflow with no node id twice among its subgraphs and root: later ones get the next free number, as the
-    editor numbers them. `proxyWidgets` follow."""
+def with_unique_ids(workflow: dict) -> tuple[dict, list[str]]:
+    """(the workflow with no node id twice among its subgraphs and root, which nodes of the root have a new one).
+
+    Later ones get the next free number, as the editor numbers them. `proxyWidgets` follow.
+    """
     subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
     used = {str(node["id"]) for node in workflow["nodes"] if isinstance(node["id"], int)}
     counters = (workflow.get("last_node_id"), (workflow.get("state") or {}).get("lastNodeId"))
@@ -89,10 +87,8 @@ def with_unique_ids(workflow: dict) -> dict:
             last = max(last, int(node["id"]))
         seen.add(str(node["id"]))
         nodes.append(_reproxied(node, new_ids.get(node["type"]) or {}))
-    if doubles:
-        log.warning("Nodes with the id of another one got a new one: %s", _first(doubles))
     definitions = {**(workflow.get("definitions") or {}), "subgraphs": renumbered}
-    return {**workflow, "nodes": nodes, "definitions": definitions}
+    return {**workflow, "nodes": nodes, "definitions": definitions}, doubles
 
 
 def _relinked(link: list | dict, fresh: dict[str, int]) -> list | dict:

@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NODE.INPUT=VALUE",
         dest="changes",
-        help="set a widget; NODE is a title, id or type: --set 'Sample.seed=7'. A picture may be given as a path",
+        help="set a widget, in the graph that is saved too; NODE is the title, id or type of a node, a primitive or a "
+        "subgraph: --set 'Sample.seed=7'. A picture may be given as a path",
     )
     options.add_argument(
         "--gpus",
@@ -79,8 +80,8 @@ def carried_out(options: argparse.Namespace) -> int:
     infos = object_infos(nodes)
     try:
         loaded = workflow.load(find(options.workflow), infos)
-        for change in options.changes:
-            overrides.apply(loaded, change, infos)
+        for remark in overrides.apply(loaded, options.changes, infos):
+            log.warning("%s", remark)
         checked = validate(loaded.prompt, nodes)
     except (workflow.WorkflowError, InvalidPrompt) as reason:
         raise Refused(str(reason)) from None

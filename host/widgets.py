@@ -21,6 +21,7 @@ LOAD_3D_BUTTONS = {
     "upload extra resources": "uploadExtraResources",
     "clear": "clear",
 }
+OWN_DEFAULTS = {"control_after_generate": "fixed", "upload": "image"}  # of the editor's own slots
 NOTHING = object()
 OPTION_LIST = "CustomCombo"  # a combo whose options are texts that the user adds to the node
 
@@ -38,15 +39,52 @@ def widget_values(values: list | dict | None, info: dict) -> Iterator[tuple[str,
 
     one after a seed (what happens to it after a run), one for an upload button after the required inputs.
     """
-    if isinstance(values, dict) and not any(w.name in values for w in _widgets(info, values)):
-        values = list(values.values())
-    kept = values if isinstance(values, dict) else _without_sockets(list(values or []), info)
+    kept = _by_widgets(values, info)
     found = {w.name: _kept(kept, w) for w in _widgets(info, kept) if w.spec is not None}
     found = {name: value for name, value in found.items() if value is not NOTHING}
     if info.get("name") == OPTION_LIST and isinstance(kept, list):
         options = [text for name, text in found.items() if name.startswith("option")]
         found["index"] = options.index(found["choice"]) if found["choice"] in options else -1
     yield from found.items()
+
+
+def with_value(values: list | dict | None, info: dict, name: str, value: object) -> list | dict:
+    """The values that a node stores once the widget `name` has another one; what was not stored is as it was read.
+
+    Where that chooses another option of a dynamic combo, the option's widgets take the place of the former one's.
+    """
+    kept = _by_widgets(values, info)
+    if isinstance(kept, dict):
+        return {**kept, name: value}
+    before = after = _widgets(info, kept)
+    read = {w.name: _kept(kept, w) for w in before if w.spec is not None} | {name: value}
+    if any(w.name == name and w.spec is not None and w.spec[0] == DYNAMIC_COMBO for w in before):
+        after = _widgets(info, read)
+    stored = dict(zip(_slots(before), kept, strict=False)) | {(name, ""): value}
+
+    def added(widget: Widget) -> object:
+        found = OWN_DEFAULTS.get(widget.name) if widget.spec is None else _kept(read, widget)
+        return None if found is NOTHING else found
+
+    return [stored[s] if s in stored else added(w) for s, w in _slots(after).items()] + kept[len(_slots(before)) :]
+
+
+def _slots(widgets: list[Widget]) -> dict[tuple[str, str], Widget]:
+    """The widgets that are stored, in their order, by (name, "") or by (widget before it, name of the editor's own)."""
+    found: dict[tuple[str, str], Widget] = {}
+    before = ""
+    for widget in widgets:
+        before = before if widget.spec is None else widget.name
+        if widget.position is not None:
+            found[(before, widget.name) if widget.spec is None else (widget.name, "")] = widget
+    return found
+
+
+def _by_widgets(values: list | dict | None, info: dict) -> list | dict:
+    """Stored values by name, else by the position of the widgets that the node has by now."""
+    if isinstance(values, dict) and not any(w.name in values for w in _widgets(info, values)):
+        values = list(values.values())
+    return values if isinstance(values, dict) else _without_sockets(list(values or []), info)
 
 
 def _without_sockets(values: list, info: dict) -> list:

@@ -5,25 +5,29 @@ Gives what the front end's app.graphToPrompt() gives: muted and bypassed nodes, 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..machine.parse import Unreadable, check, json_value
 from . import bodies, embedded, text_replacements
 from .graph import Graph, Kinds, Node, WorkflowError
-from .repairs import with_unique_ids, without_groups
+from .repairs import first_of, links_of, with_unique_ids, without_groups
 from .validation import MISSING_NODE_HELP, Prompt
 from .widgets import stored_widgets
+
+log = logging.getLogger(__name__)
 
 MOST_NODES = 100_000  # subgraphs opened up; the largest that people share have some thousands
 
 
 @dataclass
 class Workflow:
-    """A prompt, and the workflow it came from (None for a file that held a prompt already)."""
+    """A prompt, and the graph that is saved with its videos (None for a file that held a prompt alone)."""
 
     prompt: Prompt
     ui: dict | None
+    from_ui: bool = False  # whether to_prompt made the prompt of the graph; a request to the server holds both
 
 
 def load(path: str | Path, infos: dict[str, dict]) -> Workflow:
@@ -66,9 +70,11 @@ def _in_media(path: Path) -> dict:
 
 
 def read(data: object, infos: dict[str, dict]) -> Workflow:
-    """Reads a workflow, a prompt, or the body of POST /prompt, by its shape."""
+    """Reads a workflow, a prompt, or the body of POST /prompt, by its shape. What was mended in it is said."""
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
-        return Workflow(to_prompt(data, infos), data)
+        prompt = to_prompt(data, infos)
+        _say_repairs(data)
+        return Workflow(prompt, data, from_ui=True)
     if isinstance(data, dict) and isinstance(data.get("prompt"), dict):
         _check(data, bodies.PROMPT)
         pnginfo = (data.get("extra_data") or {}).get("extra_pnginfo") or {}
@@ -82,6 +88,15 @@ def read(data: object, infos: dict[str, dict]) -> Workflow:
     )
 
 
+def _say_repairs(workflow: dict) -> None:
+    mended, doubles = with_unique_ids(workflow)
+    if doubles:
+        log.warning("Nodes with the id of another one got a new one: %s", first_of(doubles))
+    dropped = [number for graph in (mended, *mended["definitions"]["subgraphs"]) for number in links_of(graph)[1]]
+    if dropped:
+        log.warning("Links that lead to nothing were dropped: %s", first_of(dropped))
+
+
 def _check(value: object, fields: bodies.Fields, before: str = "") -> None:
     try:
         check(value, fields)
@@ -93,8 +108,7 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
     """UI workflow -> {node id: {"class_type", "inputs", "_meta"}}. Raises WorkflowError naming missing node types."""
     _check(workflow, bodies.WORKFLOW)
     try:
-        workflow, definitions = _opened(workflow, infos)
-        root = Graph(workflow, Kinds(infos, definitions))
+        root = opened(workflow, infos)
         nodes = list(root.executable())
         missing = [node for node in nodes if node.type not in infos]
         if missing:
@@ -121,18 +135,21 @@ def to_prompt(workflow: dict, infos: dict[str, dict]) -> Prompt:
     return prompt
 
 
-def _opened(workflow: dict, infos: dict[str, dict]) -> tuple[dict, dict[str, dict]]:
-    """(the root graph, subgraphs by their id) with group nodes as subgraphs. Raises WorkflowError if they hold no end
-    of nodes."""
+def opened(workflow: dict, infos: dict[str, dict]) -> Graph:
+    """The root graph, mended, with its subgraphs opened up and group nodes as subgraphs. Raises WorkflowError if they
+    hold no end of nodes."""
 
     def slots(kind: str) -> int | None:
         return sum(1 for _ in stored_widgets(infos[kind])) if kind in infos else None
 
-    workflow = with_unique_ids(workflow)
+    saved = (workflow["nodes"], *(s["nodes"] for s in (workflow.get("definitions") or {}).get("subgraphs") or []))
+    workflow, _ = with_unique_ids(workflow)
     groups = (workflow.get("extra") or {}).get("groupNodes") or {}
     workflow, definitions = without_groups(workflow, groups, slots)
-    for definition in (workflow.get("definitions") or {}).get("subgraphs") or []:
+    graphs = [workflow]
+    for definition in workflow["definitions"]["subgraphs"]:
         definitions[definition["id"]], more = without_groups(definition, groups, slots)
+        graphs.append(definitions[definition["id"]])
         definitions |= more
     sizes: dict[str, int] = {}
 
@@ -151,7 +168,12 @@ def _opened(workflow: dict, infos: dict[str, dict]) -> tuple[dict, dict[str, dic
     count = size(workflow, ())
     if count > MOST_NODES:
         raise WorkflowError(f"holds {count} nodes once its subgraphs are opened, at most {MOST_NODES} are read.")
-    return workflow, definitions
+    originals = {
+        id(mended): node
+        for nodes, graph in zip(saved, graphs, strict=True)
+        for node, mended in zip(nodes, graph["nodes"], strict=True)
+    }
+    return Graph(workflow, Kinds(infos, definitions, originals))
 
 
 def _missing_message(missing: list[Node]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from front_end import nodes_2, overlapping, prompt_of, set_widgets, widget_values
 from other_nodes import OTHERS
-from vdit.host.workflow import load, to_prompt
+from vdit.host import overrides
+from vdit.host.workflow import load, read, to_prompt
 
 pytestmark = pytest.mark.slow
 PACK = Path(__file__).resolve().parent.parent
@@ -116,6 +117,41 @@ def compare(page, infos):
     saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
     theirs = prompt_of(page)
     assert to_prompt(saved, infos) == theirs
+
+
+LOAD = "(workflow) => app.loadGraphData(workflow, true, true, null, { silentAssetErrors: true })"
+
+
+@pytest.mark.parametrize("proxies, values", [(None, []), ([["-1", "seed"]], [9]), ([["6", "seed"]], ["words"])])
+def test_a_graph_that_set_has_changed_is_read_by_the_front_end_as_it_was_run(opened, infos, proxies, values):
+    graph = json.loads((PACK / "subgraphs" / "Preview, pick, render.json").read_text("utf-8"))
+    (instance,) = graph["nodes"]
+    instance["properties"] = {} if proxies is None else {"proxyWidgets": proxies}
+    instance["widgets_values"] = values
+    output = {"name": "INT", "type": "INT", "widget": {"name": "steps"}, "links": [77]}
+    box = {"pos": [0, 0], "size": [200, 80], "flags": {}, "order": 0, "mode": 0, "properties": {}}
+    inner = graph["definitions"]["subgraphs"][0]
+    render = next(node for node in inner["nodes"] if node["type"] == "VDiTSample")
+    slot = next(slot for slot, entry in enumerate(render["inputs"]) if entry["name"] == "steps")
+    render["inputs"][slot]["link"] = 77
+    primitive = {
+        "id": 99,
+        "type": "PrimitiveNode",
+        "title": "Steps",
+        "outputs": [output],
+        "widgets_values": [5, "fixed"],
+    }
+    inner["nodes"].append({**box, **primitive})
+    ends = {"origin_id": 99, "origin_slot": 0, "target_id": render["id"], "target_slot": slot}
+    inner["links"].append({"id": 77, **ends, "type": "INT"})
+    page = opened("text-to-video")
+    loaded = read(graph, infos)
+    overrides.apply(loaded, ["Steps.value=3", f"{instance['id']}.pick=2", f"{instance['id']}.seed=12"], infos)
+    page.evaluate(LOAD, loaded.ui)
+    theirs = prompt_of(page)
+    assert loaded.prompt == theirs and {3, 12} <= {
+        v for n in theirs.values() for v in n["inputs"].values() if type(v) is int
+    }
 
 
 def test_run_shows_progress_the_forming_video_and_the_video(page):

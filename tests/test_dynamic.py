@@ -210,7 +210,7 @@ def test_set_reaches_inputs_of_a_chosen_option(change, path, value):
         "format.codec": "auto",
         "codec": "auto",
     }
-    overrides.apply(read, change, infos)
+    overrides.apply(read, [change], infos)
     assert read.prompt["1"]["inputs"][path] == value and read.prompt["1"]["inputs"]["codec"] == "auto"
     assert workflow.to_prompt(read.ui, infos)["1"]["inputs"][path] == value  # and the saved graph agrees
 
@@ -223,9 +223,9 @@ def test_set_says_what_an_option_offers():
     saved = {"id": 1, "type": "SaveVideo", "inputs": [], "widgets_values": ["x", "webm", "auto"]}
     read = workflow.read({"nodes": [saved], "links": []}, infos)
     with pytest.raises(workflow.WorkflowError, match="'h264' is not one of auto, av1"):
-        overrides.apply(read, "Save Video.codec=h264", infos)
+        overrides.apply(read, ["Save Video.codec=h264"], infos)
     with pytest.raises(workflow.WorkflowError, match="it has filename_prefix, format, format.codec$"):
-        overrides.apply(read, "Save Video.quality=3", infos)
+        overrides.apply(read, ["Save Video.quality=3"], infos)
 
 
 def test_what_shipped_workflows_store_for_save_video_reads_alike_on_old_and_new_cores():

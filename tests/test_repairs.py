@@ -26,7 +26,7 @@ def test_links_to_nothing_are_dropped_and_said(caplog, links, wired, inputs):
     workflow = chain()
     workflow["links"], workflow["nodes"][1]["inputs"][0]["link"] = links, wired
     with caplog.at_level(logging.WARNING):
-        prompt = to_prompt(workflow, INFOS)
+        prompt = read(workflow, INFOS).prompt
     assert set(prompt["2"]["inputs"]) == inputs and "dropped" in caplog.text
     assert prompt["3"]["inputs"] == {"image": ["2", 0]}
 
@@ -35,7 +35,7 @@ def test_links_to_nothing_are_dropped_and_said(caplog, links, wired, inputs):
 def test_an_input_that_names_no_link_takes_the_one_that_leads_to_it(named, caplog):
     workflow = chain()
     workflow["nodes"][1]["inputs"][0]["link"] = named
-    assert to_prompt(workflow, INFOS)["2"]["inputs"] == WHOLE and "dropped" not in caplog.text
+    assert read(workflow, INFOS).prompt["2"]["inputs"] == WHOLE and "dropped" not in caplog.text
 
 
 def test_a_link_from_nowhere_is_refused_by_node_and_input():
@@ -53,7 +53,7 @@ def test_two_nodes_of_one_id_are_told_apart_and_said(caplog):
     workflow = chain()
     workflow["nodes"].append(ui_node(1, "Sizes", values=["[5]"]))
     with caplog.at_level(logging.WARNING):
-        prompt = to_prompt(workflow, INFOS)
+        prompt = read(workflow, INFOS).prompt
     assert prompt["2"]["inputs"] == WHOLE and prompt["4"]["inputs"] == {"sizes": "[5]"}
     assert caplog.messages == ["Nodes with the id of another one got a new one: Sizes 1 becomes 4"]
 
@@ -63,7 +63,7 @@ def test_many_repairs_are_one_short_message(caplog):
     workflow["nodes"] += [ui_node(1, "Sizes", values=["[5]"]) for _ in range(200)]
     workflow["links"] += [[100 + n, 1, 0, 900 + n, 0, "IMAGE"] for n in range(200)]
     with caplog.at_level(logging.WARNING):
-        to_prompt(workflow, INFOS)
+        read(workflow, INFOS)
     assert len(caplog.messages) == 2
     assert all(message.endswith(" and 195 more") and len(message) < 200 for message in caplog.messages)
 

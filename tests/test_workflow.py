@@ -202,7 +202,7 @@ def loaded():
 )
 def test_set_finds_a_node_by_title_id_or_type(change, name, value):
     workflow = loaded()
-    overrides.apply(workflow, change, INFOS)
+    overrides.apply(workflow, [change], INFOS)
     assert workflow.prompt["2"]["inputs"][name] == value
     assert to_prompt(workflow.ui, INFOS)["2"]["inputs"][name] == value  # and the saved graph agrees
 
@@ -217,13 +217,15 @@ def test_set_finds_a_node_by_title_id_or_type(change, name, value):
         ("Soft.image=x", "has no value 'image'"),
         ("Soft.seed=1.5", "no whole number"),
         ("Soft.radius=big", "no number"),
+        ("Soft.radius=nan", "no number"),
+        ("Soft.radius=1e400", "no number"),
         ("1.image=../c.png", "there is no file"),
         ("1.image=" + "a" * 5000, "there is no file"),
     ],
 )
 def test_set_refuses_what_it_cannot_do(change, words):
     with pytest.raises(WorkflowError, match=words):
-        overrides.apply(loaded(), change, INFOS)
+        overrides.apply(loaded(), [change], INFOS)
 
 
 def test_set_takes_a_picture_from_anywhere(tmp_path, monkeypatch):
@@ -231,10 +233,10 @@ def test_set_takes_a_picture_from_anywhere(tmp_path, monkeypatch):
     picture = tmp_path / "mine.png"
     picture.write_bytes(b"one")
     workflow = loaded()
-    overrides.apply(workflow, f"Load It.image={picture}", INFOS)
+    overrides.apply(workflow, [f"Load It.image={picture}"], INFOS)
     assert workflow.prompt["1"]["inputs"]["image"] == "mine.png"
     picture.write_bytes(b"two")
-    overrides.apply(workflow, f"Load It.image={picture}", INFOS)
+    overrides.apply(workflow, [f"Load It.image={picture}"], INFOS)
     assert workflow.prompt["1"]["inputs"]["image"] == "mine (1).png"
     assert (tmp_path / "base/input/mine.png").read_bytes() == b"one"
 

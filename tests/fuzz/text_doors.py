@@ -225,11 +225,25 @@ WORDS = (
 )
 
 
-def enter_set(case: tuple[str, str]) -> object:
+def enter_set(case: tuple[str, str]) -> workflow.Workflow:
     name, change = case
-    loaded = workflow.Workflow(copy.deepcopy(prompts()[name]), copy.deepcopy(workflows()[name]))
-    overrides.apply(loaded, change, infos())
-    return validate(loaded.prompt, nodes())
+    loaded = workflow.read(copy.deepcopy(workflows()[name]), infos())
+    overrides.apply(loaded, [change], infos())
+    validate(loaded.prompt, nodes())
+    return loaded
+
+
+def wrong_set(case: tuple[str, str], loaded: workflow.Workflow) -> str:
+    """The graph that is saved gives what is run, and --set changes no other node than it names."""
+    before, now = prompts()[case[0]], loaded.prompt
+    if workflow.to_prompt(json.loads(json.dumps(loaded.ui)), infos()) != now:
+        return "the saved graph gives another prompt"
+    others = [
+        key
+        for key, node in now.items()
+        if {**node["inputs"], "filename_prefix": ""} != {**before[key]["inputs"], "filename_prefix": ""}
+    ]
+    return f"changed nodes {others}" if len(others) > 1 else ""
 
 
 def settings_on_the_command_line() -> st.SearchStrategy[tuple[str, str]]:
@@ -238,11 +252,10 @@ def settings_on_the_command_line() -> st.SearchStrategy[tuple[str, str]]:
     values = st.one_of(st.sampled_from(plain + odd), st.text(max_size=8))
     names = [
         (name, f"{at}.{key}")
-        for name, prompt in prompts().items()
-        if name != "body"
-        for node_id, node in prompt.items()
-        for at in (node_id, node["_meta"]["title"], node["class_type"])
-        for key in node["inputs"]
+        for name, graph in workflows().items()
+        for node_id, node in overrides.in_graph(workflow.opened(graph, infos())).items()
+        for at in (node_id, node.title, node.type)
+        for key in node.inputs
     ]
     damaged = st.sampled_from(["", ".", "=", "..", "x", "\ud800", "9" * 4301])
     return st.builds(
@@ -286,6 +299,6 @@ def text_doors() -> list[Door]:
         Door("scene files", mutated(scenes, True), widget(scene_file.loads), scene, scenes_again, "scene"),
         Door("action files", mutated(acts, True), read_actions, scene, actions_again, "actions"),
         Door("words", st.lists(word, max_size=14).map(" ".join), enter_words, scene),
-        Door("--set", settings_on_the_command_line(), enter_set, ours, place="--set|node"),
+        Door("--set", settings_on_the_command_line(), enter_set, ours, wrong_set, "--set|node"),
         Door("--port", ports, studio.port, (argparse.ArgumentTypeError,), wrong_port, "port"),
     ]
