@@ -75,12 +75,16 @@ class Graph:
             if node.inner is not None:
                 yield from node.inner.every()
 
-    def value(self, title: str, name: str) -> object:
-        """The value of a widget of the node with that title, muted nodes included; None where there is none."""
-        for node in self.every():
-            if node.info and node.meta()["title"] == title:
-                value = node.prompt_inputs().get(name)
-                return None if isinstance(value, list) else value
+    def value(self, called: str, name: str) -> object:
+        """The value of a widget of the first node of that search name, else of that title; None where there is none.
+
+        Muted nodes, primitives and instances of subgraphs count as well.
+        """
+        nodes = list(self.every())
+        labels = (Node.search_name, lambda node: node.meta()["title"])
+        for node in (node for label in labels for node in nodes if label(node) == called):
+            value = (node.prompt_inputs() if node.info else node.widgets).get(name)
+            return None if isinstance(value, list) else value
         return None
 
     def promoted_value(self, node_id: str, name: str) -> Value | None:
@@ -239,6 +243,11 @@ class Node:
         if name in self.widgets:
             return name
         return next((own for own, source in self.held.items() if source[1] == name), name)
+
+    def search_name(self) -> str | None:
+        """The node's "Node name for S&R": the editor gives each node of a pack its type, but not those that save."""
+        own = self.type if self.info and self.type not in text_replacements.SAVE_NODES else None
+        return (self.data.get("properties") or {}).get("Node name for S&R", own)
 
     def meta(self) -> dict[str, str]:
         """What labels the node in a prompt: its title, and the pack and version it was saved with."""

@@ -99,8 +99,10 @@ def test_our_prompt_is_the_front_ends_for_all_that_an_editor_can_do(opened, info
         const primitive = add('PrimitiveNode'), sample = find('VDiTSample');
         primitive.connect(0, sample, sample.findInputSlot('steps'));
         primitive.widgets[0].value = 11;
+        primitive.title = 'Steps';
         const name = find('SaveVideo').widgets.find((w) => w.name === 'filename_prefix');
-        name.value = 'clips/%date:yyyy-MM-dd%/%Sample.seed%_%no.thing%';
+        name.value = 'clips/%date:yyyy-MM-dd%/%Sample.seed%_%no.thing%_%VDiTSample.steps%' +
+            '_%Steps.value%_%SaveVideo.format%';
     }""")
     compare(page, infos)
     page.evaluate("""() => {

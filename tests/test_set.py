@@ -170,6 +170,7 @@ def test_names_in_a_file_name_are_filled_in_with_what_is_set():
     prefix = "%B2.seed%_%B2.note%"
     workflow["nodes"].append(ui_node(5, "SaveImage", [("images", "IMAGE", 9)], [], [prefix]))
     workflow["links"].append([9, 2, 0, 5, 0, "IMAGE"])
+    assert after(workflow, "5.filename_prefix=%Dice.value% %Blur.radius%")[1] == {"5.filename_prefix": "42 2.0"}
     loaded, changed, _ = after(workflow, "Dice.value=5", "B2.note=a/b")
     assert changed == {"2.seed": 5, "2.note": "a/b", "5.filename_prefix": "5_a_b"}
     assert loaded.ui["nodes"][2]["widgets_values"] == [prefix]
