@@ -120,6 +120,7 @@ class ObjectDynamics(nn.Module):
     known = KNOWN
     gravity_scale: Tensor  # [3]
     input_scale: Tensor  # [6]
+    second_derivative: Tensor  # [KNOWN]
 
     def __init__(self, config: DynamicsConfig = DynamicsConfig()):
         super().__init__()
@@ -154,6 +155,7 @@ class ObjectDynamics(nn.Module):
             nn.init.zeros_(parameter)
         self.register_buffer("gravity_scale", torch.tensor(GRAVITY_SCALE), persistent=False)
         self.register_buffer("input_scale", torch.tensor(INPUT_SCALE), persistent=False)
+        self.register_buffer("second_derivative", torch.tensor(SECOND_DERIVATIVE), persistent=False)
         cast(Any, self).to(memory_format=torch.channels_last)  # a tenth faster on a CPU
 
     def perceive(self, frames: Tensor) -> Perception:
@@ -180,7 +182,9 @@ class ObjectDynamics(nn.Module):
         centres = centres.permute(2, 0, 1).expand(b, -1, -1, -1) / UNITS
         inverse_depth, light = self.ground(torch.cat((last, centres, ball_logits.detach().sigmoid()[:, None]), 1))
         inverse_depth = crop_width(inverse_depth, share, (size[0] // CELL, size[1] // CELL))
-        pixels = torch.tensor((size[1] / share / width, size[0] / height), device=x.device) * height / UNITS
+        pixels = torch.ones(2, device=x.device)  # filled, not copied from the host
+        pixels[0], pixels[1] = size[1] / share / width, size[0] / height
+        pixels = pixels * height / UNITS
         return Perception(
             each, features, scene_features, ball_logits, camera_moves, whole, inverse_depth, light, pixels
         )
@@ -214,7 +218,7 @@ class ObjectDynamics(nn.Module):
         local, off = self._refine(p.frame_features, coarse.detach(), memory)
         positions = coarse.detach() + off
         path = positions - positions[:, :, -1:]
-        acceleration = torch.einsum("k,bnkc->bnc", positions.new_tensor(SECOND_DERIVATIVE), positions)
+        acceleration = torch.einsum("k,bnkc->bnc", self.second_derivative.to(positions.dtype), positions)
         memory = memory + self.single if single else memory
         state = self.begin(torch.cat((memory, local.flatten(2), 2 * path.flatten(2), 4 * acceleration), -1))
         moved, away, gravity, radius, depth, memory = state.split((2, 1, 3, 1, 1, self.config.memory), -1)
@@ -227,10 +231,10 @@ class ObjectDynamics(nn.Module):
     def _refine(self, frames: Tensor, positions: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Local features [B, N, KNOWN, frame] at positions [B, N, KNOWN, 2] of each frame, and corrections of these."""
         height, width = frames.shape[3:]
-        step = torch.tensor([-1.0, 0.0, 1.0], device=positions.device) * UNITS / height
+        step = torch.arange(-1.0, 2.0, device=positions.device) * UNITS / height
         offsets = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1).flatten(0, 1)  # [9, 2]
-        scale = 2 / UNITS * torch.tensor((height / width, 1.0), device=positions.device)
-        at = (positions.transpose(1, 2).flatten(0, 1)[:, :, None] + offsets) * scale  # [B*KNOWN, N, 9, 2]
+        at = positions.transpose(1, 2).flatten(0, 1)[:, :, None] + offsets  # [B*KNOWN, N, 9, 2]
+        at = torch.stack((at[..., 0] * (2 / UNITS * height / width), at[..., 1] * (2 / UNITS)), -1)
         local = F.grid_sample(frames.flatten(0, 1), at, padding_mode="border", align_corners=False)
         local = local.permute(0, 2, 3, 1).flatten(2).unflatten(0, (len(positions), KNOWN)).transpose(1, 2)
         found = self.glance(torch.cat((local, memory[:, :, None].expand(-1, -1, KNOWN, -1)), -1))
@@ -245,7 +249,8 @@ class ObjectDynamics(nn.Module):
         """The balls one frame later; scene_features [B, scene, H/8, W/8]."""
         position, velocity, gravity, radius, memory = balls
         h, w = scene_features.shape[2:]
-        at = next_position(balls) * torch.tensor((2 * h / w / UNITS, 2 / UNITS), device=position.device)  # -1..1
+        across, down = next_position(balls).unbind(-1)
+        at = torch.stack((across * (2 * h / w / UNITS), down * (2 / UNITS)), -1)  # -1..1
         local = F.grid_sample(scene_features, at[:, :, None], padding_mode="border", align_corners=False)
         local = local[..., 0].transpose(1, 2)
         others = self._interactions(balls)
@@ -317,7 +322,9 @@ def crop_width(maps: Tensor, share: float, size: tuple[int, int]) -> Tensor:
     """The middle `share` of the width of maps [B, ., .], resampled to [B, *size]; above 1 the edges are repeated."""
     if share == 1 and maps.shape[1:] == size:
         return maps
-    scale = torch.tensor([[share, 0.0, 0.0], [0.0, 1.0, 0.0]], device=maps.device).expand(len(maps), -1, -1)
+    scale = torch.eye(2, 3, device=maps.device)
+    scale[0, 0] = share
+    scale = scale.expand(len(maps), -1, -1)
     grid = F.affine_grid(scale, [len(maps), 1, *size], align_corners=False)
     return F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
 

@@ -218,7 +218,7 @@ class BodyPerception(nn.Module):
     def perceive(self, frames: Tensor, sure: float = SURE) -> Perceived:
         """What is seen in pictures [K, H, W, 3] in 0..1 of any size: the last of them, K one or KNOWN."""
         height, width = frames.shape[1:3]
-        features = self(resized(frames)[None])
+        features = self(resized(frames.to(self.where.weight.device))[None])
         cell, odds = peaks(features.centers[0], MOST)
         kept = odds > sure
         cell, odds = cell[kept], odds[kept]
@@ -231,8 +231,10 @@ class BodyPerception(nn.Module):
 
 
 def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Tensor], masks: Tensor) -> Perceived:
-    """The network's numbers for one picture as a value, with cells at places [N, 2]."""
-    scene = {name: value[0] for name, value in features.scene.items()}
+    """The network's numbers for one picture as a value on the CPU, with cells at places [N, 2]."""
+    scene, bodies = ({n: x.cpu() for n, x in part.items()} for part in (features.scene, bodies))
+    scene = {name: value[0] for name, value in scene.items()}
+    place, sure, masks, inverse_depth = (x.cpu() for x in (place, sure, masks, features.inverse_depth[0]))
     focal = float(scene["focal"].exp())
     depth = (-bodies["distance"]).exp()
     at = place + bodies["offset"]
@@ -257,7 +259,7 @@ def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Te
         foot=torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1),
         support=bodies["support"].softmax(1),
         density=bodies["density"][:, 0].exp(),
-        inverse_depth=features.inverse_depth[0],
+        inverse_depth=inverse_depth,
         ground=F.normalize(scene["ground"], dim=0),
         fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),
         light=F.normalize(scene["light"], dim=0),

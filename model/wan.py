@@ -279,5 +279,5 @@ def _as_tuple(value: T | tuple[T, ...]) -> tuple[T, ...]:
 
 def _used_tokens(text: Tensor) -> int:
     """Number of text tokens [B, M, C] up to the last one that is not zero throughout."""
-    rows = text.any(-1).any(0).nonzero()
-    return int(rows[-1]) + 1 if len(rows) else 0
+    numbers = torch.arange(1, text.shape[1] + 1, device=text.device)
+    return int((text.any(-1).any(0) * numbers).amax()) if len(numbers) else 0  # one number leaves the device

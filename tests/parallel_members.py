@@ -161,7 +161,7 @@ def taught(folder, team):
             patch.setattr(module, "Schedule", lambda **_: Schedule(steps=4, log_every=1, validate_every=99))
             patch.setattr(module, "constant_with_cooldown", lambda *_: 1e-3)
         for module in (precision, muon):  # float32, whatever the processor
-            patch.setattr(module, "has_bfloat16", lambda: False)
+            patch.setattr(module, "has_bfloat16", lambda *_: False)
         recipe = TeacherRecipe(**data, out=own / "teacher", batch=4, muon=True, processes=2)
         teacher.train(recipe, team, config=TINY)
         student.train(StudentRecipe(**data, out=own / "student", batch=2, processes=2, **more), team)

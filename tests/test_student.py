@@ -371,6 +371,16 @@ def test_steps_double_and_every_pair_is_a_step_of_some_schedule():
         assert float((t - r).max()) == pytest.approx(1 / fewest)
 
 
+@pytest.mark.parametrize("times", [(0.5, 0.5, 0.5), (0.9, 0.6, 0.3)], ids=["at a moment", "over steps"])
+def test_a_batch_that_begins_with_a_step_calls_the_student_twice(made, times):
+    """Whatever it holds: processes that divide a student wait for each other in each call."""
+    found = Trajectories.load(made / "cache").draw(2, np.random.default_rng(0))
+    divided, calls = from_teacher(load_teacher(made / "teacher").transformer), []
+    divided.register_forward_hook(lambda *_: calls.append(1))
+    loss = student.distillation_loss(divided, found, torch.tensor(times)[:, None].expand(3, 2), self_forced=True)
+    assert len(calls) == 2 and loss.isfinite()
+
+
 @pytest.mark.slow
 def test_students_approach_their_teacher_resume_and_become_one_file(made, tmp_path, monkeypatch):
     clock = SimpleNamespace(monotonic=count().__next__)  # each look takes a second, a training step three

@@ -21,7 +21,7 @@ from vdit.training.cli import main, parse
 from vdit.training.data import encoded_clips, starts
 from vdit.training.data.clip_batches import EncodedClips
 from vdit.training.data.clips import ClipFormat, write_clips
-from vdit.training.data.conditioning import BatchKind, ConditionedClips, draw_conditioning, encode_words, flow_region
+from vdit.training.data.conditioning import BatchKind, ConditionedClips, draw_conditioning, flow_region, word_ids
 from vdit.training.data.encoded_clips import LatentFormat, write_encoded_clips
 from vdit.training.data.scenes import SceneFormat, write_scenes
 from vdit.training.data.textures import dead_leaves
@@ -370,7 +370,8 @@ def test_every_control_reaches_the_weights_that_read_it(made):
         torch.nn.init.normal_(p, std=0.05)
     for i in range(12):  # some batches are given the camera path, others a draft
         random = RandomStreams.fixed(i)
-        teacher.flow_loss(model, text, data.draw(6, random.rng), random, BatchKind(controlled=i % 2 == 0)).backward()
+        told = teacher.given(text, TINY, data.draw(6, random.rng), random, BatchKind(controlled=i % 2 == 0))
+        teacher.flow_loss(model, text, told, random.generator).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
@@ -459,7 +460,7 @@ def test_a_draft_comes_with_as_many_known_frames_as_it_is_made_from(made):
 
 def test_a_clip_continues_the_models_own_frames_where_its_start_is_certain():
     model, text = teacher.fresh(TINY, 0)  # it predicts no velocity, so that its own frames are noise
-    x0, words = torch.zeros(40, 4, 6, 4, 4), encode_words(text, ["a red ball falls"] * 40)
+    x0, words = torch.zeros(40, 4, 6, 4, 4), text(word_ids(text, ["a red ball falls"] * 40))
     known, level = torch.zeros(40, 6, dtype=torch.bool), torch.zeros(40, 6)
     known[:, :1] = known[:20, :2] = True
     level[:, 4], level[:, 5] = 0.4, 1.0

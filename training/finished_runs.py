@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -168,6 +168,10 @@ class Teacher:
     name: str
     facts: dict
     fingerprint: str  # of all weights
+
+    def on(self, device: torch.device) -> Teacher:
+        """The same, its networks moved to a device."""
+        return replace(self, transformer=self.transformer.to(device), text=self.text.to(device))
 
 
 def load_teacher(source: Path, guidance: float | None = None) -> Teacher:

@@ -53,6 +53,22 @@ class Team:
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("cpu")
 
+    def computes_on(self, asked: str) -> torch.device:
+        """The device that a recipe asks for, or under torchrun this member's own. ValueError where there is none."""
+        if self.shards:
+            return self.device
+        try:
+            device = torch.device(asked)
+        except RuntimeError as e:
+            raise ValueError(f"--device {asked}: expected cpu, cuda or cuda:N") from e
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"--device {asked}: torch finds {torch.cuda.device_count()} GPUs here; use --device cpu")
+        if device.type != "cpu" and self.size > 1:
+            raise ValueError(
+                f"--processes {self.size} share the cores of one machine; on GPUs start one process each with torchrun"
+            )
+        return device
+
     @property
     def leads(self) -> bool:
         """Whether this is the process that logs, validates and saves."""
@@ -73,6 +89,8 @@ class Team:
 
     def mean(self, number: float) -> float:
         """The members' mean; not a number where one of them is not."""
+        if self.size == 1:
+            return number
         value = torch.tensor(number, dtype=torch.float64, device=self.device)
         return (self.total(value) / self.size).item()
 

@@ -25,7 +25,7 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     a, b, c = COEFFICIENTS
     tall = g.shape[1] > g.shape[2]
     x = g.transpose(1, 2) if tall else g
-    x = x.bfloat16() if has_bfloat16() else x
+    x = x.bfloat16() if has_bfloat16(x.device) else x
     x = x / x.flatten(1).norm(dim=1).clamp_min(1e-7)[:, None, None]
     for _ in range(steps):
         square = x @ x.transpose(1, 2)

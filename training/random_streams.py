@@ -24,3 +24,9 @@ class RandomStreams(NamedTuple):
     def fixed(cls, seed: int) -> RandomStreams:
         """Each seeded by itself, for diagnostics that draw the same every time."""
         return cls(np.random.default_rng(seed), torch.Generator().manual_seed(seed))
+
+    def on(self, device: torch.device) -> torch.Generator:
+        """The generator of tensors that are born on a device: torch's own on a CPU, else one that follows from it."""
+        if device.type == "cpu":
+            return self.generator
+        return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=self.generator)))

@@ -37,6 +37,7 @@ solver_steps = partial(option, 16, "steps of a trajectory, two model calls each;
 file_count = partial(option, 128, "trajectory files, of 16 clips each; default: 128")
 draft_share = partial(option, 0.85, "share of clips that are told a draft, of those that could; default: 0.85")
 cache_limit = partial(option, 4.0, "size at which the cache stops growing; default: 4", unit="GB")
+compute_device = partial(option, "cpu", "where products are computed: cpu, cuda, cuda:1", unit="device")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class CodecRecipe(Recipe):
     muon: bool = option(False, "Muon instead of AdamW for the convolutions")
     peak: float = learning_rate(1.5e-3)
     seed: int = random_seed()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class LatentsRecipe(Recipe):
     first: int = first_shard()
     shards: int = shard_count()
     split: str = split_choice()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class DynamicsRecipe(Recipe):
     batch: int = option(24, "starts of clips a step")
     peak: float = learning_rate(1e-3)
     seed: int = random_seed()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class MotionRecipe(Recipe):
     batch: int = option(128, "starts of clips a step")
     peak: float = learning_rate(1e-3)
     seed: int = random_seed()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class PerceptionRecipe(Recipe):
     minutes: float = option(60.0, "time to train for; a resumed run goes on to the same total", unit="minutes")
     batch: int = option(16, "starts a step")
     peak: float = learning_rate(1e-3)
-    device: str = option("cpu", "where products are computed: cpu, cuda, cuda:1", unit="device")
+    device: str = compute_device()
     seed: int = random_seed()
     start_from: Path | None = option(
         None, "a perception's run, from here or elsewhere, whose weights this one begins with"
@@ -194,6 +199,7 @@ class GateRecipe(Recipe):
     batch: int = option(64, "pictures a step, half of them of the simulated world")
     peak: float = learning_rate(2e-3)
     seed: int = random_seed()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -213,6 +219,7 @@ class TeacherRecipe(Recipe):
     start_from: Path | None = initial_weights()
     seed: int = random_seed()
     processes: int = processes_count()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -228,6 +235,7 @@ class TrajectoriesRecipe(Recipe):
     drafted: float = draft_share()
     cache_gb: float = cache_limit()
     first: int = option(0, "number of the first file")
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -258,6 +266,7 @@ class StudentRecipe(Recipe):
     )
     seed: int = random_seed()
     processes: int = processes_count()
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)
@@ -275,7 +284,7 @@ class VideosRecipe(Recipe):
     frames: int = option(81, "of each clip, 4k+1: a longer video makes several", unit="frames")
     width: int = option(832, unit="pixels")
     height: int = option(480, unit="pixels")
-    device: str = option("cpu", "where they are encoded: cpu, cuda", unit="device")
+    device: str = compute_device()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .batches import Turn
 from .launch import ALONE, Team
 from .options import command_line, plain_values
 from .parallel import clip_grad_norm, in_shards, like, local_bytes, whole
@@ -37,9 +38,10 @@ class Progress(NamedTuple):
     part: int = 0  # which part of the batch is asked for, of `parts`
     parts: int = 1
 
-    def portion(self, count: int) -> int:
-        """Of `count` clips, how many this part of the batch has: at least 1."""
-        return max(1, (count + self.parts - 1 - self.part) // self.parts)
+    @property
+    def turn(self) -> Turn:
+        """Which batch is asked for."""
+        return Turn(self.step, self.part, self.parts)
 
 
 class Loss(NamedTuple):
@@ -47,7 +49,7 @@ class Loss(NamedTuple):
 
     value: Tensor  # scalar, differentiated
     samples: int  # clips in the batch
-    parts: Mapping[str, Tensor | float] = {}  # logged as means over the steps since the last log
+    parts: Mapping[str, Tensor] = {}  # scalars, logged as means over the steps since the last log
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,16 @@ class TrainedWeights:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def update(self, step: int, team: Team) -> None:
-        """One step along the team's mean gradient, left out where that is not finite; then the moving average."""
+    def clip(self, team: Team) -> list[Tensor]:
+        """Make the gradients the team's mean, and none too long; returns the norm of each group before."""
         if team.shards:  # gradients of sharded models are means already
-            norms = [clip_grad_norm(group, CLIP_NORM) for group in self.clipped]
-        else:
-            team.mean_gradients(p for group in self.clipped for p in group)
-            norms = [torch.nn.utils.clip_grad_norm_(group, CLIP_NORM) for group in self.clipped]
-        if all(map(torch.isfinite, norms)):
+            return [clip_grad_norm(group, CLIP_NORM) for group in self.clipped]
+        team.mean_gradients(p for group in self.clipped for p in group)
+        return [torch.nn.utils.clip_grad_norm_(group, CLIP_NORM) for group in self.clipped]
+
+    def update(self, step: int, finite: bool) -> None:
+        """One step along the gradient, left out where that is not finite; then the moving average."""
+        if finite:
             for optimizer in self.optimizers:
                 optimizer.step()
         for name, value in self.average.items():
@@ -220,7 +224,7 @@ class Trainer:
                 self._validate()
             while (now := self._now()).share < 1:
                 self.task.trained.set_learning_rate(self.task.learning_rate(now))
-                if not self._update(now):
+                if not self.take_step(now):
                     continue
                 if self.step % self.schedule.log_every == 0:
                     bar.set_postfix({"step": self.step, **self._log(now)})
@@ -268,7 +272,7 @@ class Trainer:
             if self.task.bundled:
                 self.run.save(whole(self._state()), force=True)
 
-    def _update(self, now: Progress) -> bool:
+    def take_step(self, now: Progress) -> bool:
         """Take one step along the gradients of this member's parts of the batch; False, and logged, where the loss is
         not finite and is left out.
 
@@ -282,7 +286,12 @@ class Trainer:
             (loss.value if len(mine) == 1 else loss.value / len(mine)).backward()
             found.append(loss._replace(value=loss.value.detach()))
         self.step += 1
-        mean = self.team.mean(float(np.mean([loss.value.item() for loss in found])))
+        names, norms = ["loss", *found[0].parts], trained.clip(self.team)
+        values = [value for loss in found for value in (loss.value, *(loss.parts[name] for name in names[1:]))]
+        # All numbers of a step leave the device at once: it waits for the CPU a single time.
+        numbers = torch.stack([value.detach().float() for value in (*values, *norms)]).tolist()
+        means = dict(zip(names, np.reshape(numbers[: len(values)], (len(found), -1)).mean(0).tolist(), strict=True))
+        mean = means["loss"] = self.team.mean(means["loss"])
         if not math.isfinite(mean):
             self.skipped += 1
             self.run.log(event="not finite", step=self.step - 1, lost=self.skipped)
@@ -292,11 +301,10 @@ class Trainer:
                     f"see {self.run.folder / 'log.jsonl'}"
                 )
             return False
-        trained.update(self.step - 1, self.team)
+        trained.update(self.step - 1, all(map(math.isfinite, numbers[len(values) :])))
         self.samples += sum(loss.samples for loss in found) * self.team.size
-        self.losses.setdefault("loss", []).append(mean)
-        for name in found[0].parts:
-            self.losses.setdefault(name, []).append(float(np.mean([float(loss.parts[name]) for loss in found])))
+        for name, value in means.items():
+            self.losses.setdefault(name, []).append(value)
         return True
 
     def _log(self, now: Progress) -> dict[str, float]:

@@ -236,7 +236,7 @@ class TinyCodec(RecurrentCodec):
         memory: Memory = {}
 
         def encode(frames: Tensor) -> Tensor:
-            with mixed():
+            with mixed(frames.device):
                 return self._encode(frames, memory).float()
 
         return encode

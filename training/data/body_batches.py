@@ -26,19 +26,14 @@ TURNED = ("spin",)
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Starts of one size. frames [B, K, H, W, 3] in 0..1; labels as data/body_labels.py has them, [B, ...]; empty [B]:
-    photographs, without labels. picture, body [K]: the bodies to be found; cell [K]: of their centres."""
+    photographs, without labels; told [N]: numbers of the others. picture, body [K]: the bodies to be found."""
 
     frames: Tensor
     labels: dict[str, Tensor]
     empty: Tensor
+    told: Tensor
     picture: Tensor
     body: Tensor
-
-    def on(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        labels = {name: value.to(device) for name, value in self.labels.items()}
-        moved = [x.to(device, non_blocking=True) for x in (self.frames, self.empty, self.picture, self.body)]
-        return Batch(moved[0], labels, *moved[1:])
 
     def of_bodies(self, name: str) -> Tensor:
         """A label of the K bodies [K, ...]."""
@@ -94,7 +89,7 @@ def batch(frames: Tensor, labels: dict[str, Tensor], empty: Tensor) -> Batch:
     labels = {k: v.float() if v.is_floating_point() else v for k, v in labels.items()}
     there = (labels["pixels"] > 0) & ~empty[:, None]
     picture, body = there.nonzero(as_tuple=True)
-    return Batch(frames, labels, empty, picture, body)
+    return Batch(frames, labels, empty, (~empty).nonzero()[:, 0], picture, body)
 
 
 def mirrored(labels: dict[str, Tensor], flips: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ TENSORS = ("video", "last", "depth", "flow", "c2w", "fov_deg", "tracks", "foreto
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips of one size: fields as `encode_clip` gives them, stacked, depth in 0..1 and flow in pixels a frame."""
+    """Clips of one size: fields as encoded_clips.py gives them, stacked, depth in 0..1 and flow in pixels a frame."""
 
     video: Tensor  # [B, C, T', h, w] normalised
     last: Tensor  # [B, C, 1, h, w]

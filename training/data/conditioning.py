@@ -149,6 +149,6 @@ def draw_conditioning(
     return ConditionedClips(x0, known, captions, camera, vace, draft)
 
 
-def encode_words(text: WordEncoder, captions: list[str]) -> Tensor:
-    """Text context [B, longest, D] of captions of known words."""
-    return text(text.batch_ids([text.token_ids(caption)[0] for caption in captions]))
+def word_ids(text: WordEncoder, captions: list[str]) -> Tensor:
+    """Ids [B, longest] of captions of known words, -1 behind them."""
+    return text.batch_ids([text.token_ids(caption)[0] for caption in captions])

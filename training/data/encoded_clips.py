@@ -6,8 +6,10 @@ mirrored (with left and right exchanged in its captions).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +18,14 @@ from ...control.camera import CameraPath
 from ...control.depth import depth_from_metres
 from ...control.signals import pool
 from ...drafting.compositing import Composition, composite
+from ...drafting.draft import Draft
 from ...model.codec.tiny import TinyCodec
 from ...model.precision import mixed
 from ...world.families.caption import caption
 from ...world.families.clip import Clip, make_clip
+from ..batches import drawn_ahead, workers_beside
 from ..finished_runs import load_codec
+from ..launch import ALONE
 from ..recipes import LatentsRecipe
 from ..run import save_atomic
 from .shards import missing
@@ -45,6 +50,16 @@ class LatentFormat:
     fps: float = 8.0
 
 
+class Prepared(NamedTuple):
+    """A clip that is to be encoded."""
+
+    pictures: Tensor  # [1, T, H, W, 3] in 0..1
+    draft: Draft  # predicted from the first `drafted` latent frames and the camera path
+    # captions, depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4],
+    # fov_deg [T], tracks [T,TRACKED,4] of the balls (see ball_tracks), drafted
+    row: dict
+
+
 def mirrored(text: str) -> str:
     """The caption of the mirrored clip."""
     swap = {"left": "right", "right": "left"}
@@ -52,15 +67,26 @@ def mirrored(text: str) -> str:
 
 
 def write_encoded_clips(recipe: LatentsRecipe, form: LatentFormat = LatentFormat()) -> None:
-    """Fill shards number first .. first+shards-1 with clips of seed number*clips+i; shards that exist are kept."""
-    codec = load_codec(recipe.codec, recipe.clips)
+    """Fill shards number first .. first+shards-1 with clips of seed number*clips+i; shards that exist are kept.
+
+    Clips are made on CPU cores while another device encodes those before them.
+    """
+    device = ALONE.computes_on(recipe.device)
+    codec = load_codec(recipe.codec, recipe.clips).to(device)
     for number, path in missing(recipe, "latents"):
         width, height, frames = form.shapes[number % len(form.shapes)]
         make = partial(make_clip, split=recipe.split, width=width, height=height, frames=frames, fps=form.fps)
-        clips = [make(seed) for seed in range(number * form.clips, (number + 1) * form.clips)]
-        rows = [row for clip in clips for row in (encode_clip(codec, clip), encode_clip(codec, clip, mirror=True))]
-        stacked = {k: torch.stack([r[k] for r in rows]) for k in rows[0] if k != "captions"}
+        seeds = range(number * form.clips, (number + 1) * form.clips)
+        made = drawn_ahead(partial(_both, make), seeds, torch.device("cpu"), workers_beside(device))
+        rows = [encoded(codec, one) for both in made for one in both]
+        stacked = {k: torch.stack([r[k] for r in rows]).cpu() for k in rows[0] if k != "captions"}
         save_atomic({**stacked, "captions": [r["captions"] for r in rows], "size": (width, height)}, path)
+
+
+def _both(make: Callable[[int], Clip], seed: int) -> tuple[Prepared, Prepared]:
+    """A clip and its mirror image."""
+    clip = make(seed)
+    return prepared(clip), prepared(clip, mirror=True)
 
 
 def with_depth_error(inverse_depth: Tensor, seed: int) -> Tensor:
@@ -70,12 +96,8 @@ def with_depth_error(inverse_depth: Tensor, seed: int) -> Tensor:
     return inverse_depth * (1 + scale + right * u + down * v[:, None])
 
 
-@torch.no_grad()
-def encode_clip(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
-    """All that training needs of a clip: video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), captions,
-    depth uint8 [T,1,H/4,W/4] (inverse, 255 near), flow int8 [T-1,2,H/4,W/4] in FLOW_STEP, c2w [T,4,4], fov_deg [T],
-    tracks [T,TRACKED,4] of the balls (see ball_tracks), foretold [C+1,T',h,w]: the draft that is predicted from the
-    first `drafted` latent frames and the camera path, encoded (see Draft)."""
+def prepared(clip: Clip, *, mirror: bool = False) -> Prepared:
+    """All that training needs of a clip, before its pictures are encoded."""
     images, scene = clip.render, clip.scene
     rgb, depth, flow = images.rgb, depth_from_metres(images.depth).inverse, clip.flow.permute(0, 3, 1, 2)
     c2w, captions = torch.tensor(scene.c2w), [caption(scene, i) for i in range(CAPTIONS)]
@@ -96,13 +118,7 @@ def encode_clip(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
     balls = tracks[:, visible_balls(clip, tracks, first)]
     camera = path.since(first) if path.moves else None
     draft = composite(Composition(x[0, : first + 1], balls, ground, light, camera))
-    with mixed():
-        video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
-        foretold = draft.condition(codec, x.device)[0]
-    return {
-        "video": video.half(),
-        "last": last.half(),
-        "foretold": foretold.half(),
+    row = {
         "drafted": torch.tensor(known),
         "captions": captions,
         "depth": (pool(depth[:, None]) * 255).round().to(torch.uint8),
@@ -111,3 +127,15 @@ def encode_clip(codec: TinyCodec, clip: Clip, *, mirror: bool = False) -> dict:
         "fov_deg": torch.tensor(scene.fov_deg),
         "tracks": tracks,
     }
+    return Prepared(x, draft, row)
+
+
+@torch.no_grad()
+def encoded(codec: TinyCodec, clip: Prepared) -> dict:
+    """A clip's row, with video [C,T',h,w] and last [C,1,h,w] latents (float16, normalised), and foretold [C+1,T',h,w]:
+    the draft, encoded (see Draft)."""
+    x = clip.pictures.to(codec.latent_mean.device)
+    with mixed(x.device):
+        video, last = (codec.normalize(codec.encode(part).float())[0] for part in (x, x[:, -1:]))
+        foretold = clip.draft.condition(codec, x.device)[0]
+    return {**clip.row, "video": video.half(), "last": last.half(), "foretold": foretold.half()}

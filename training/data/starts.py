@@ -142,9 +142,8 @@ def softened(frames: Tensor, pixels: float) -> Tensor:
 def cell_of(place: Tensor, size: tuple[int, int], jitter: Tensor | float = 0.0) -> Tensor:
     """Numbers [B, N] of the cells at places [B, N, 2]."""
     width, height = size
-    column, row = (((place * height / UNITS + torch.tensor([width / 2, height / 2])) / CELL + jitter).floor()).unbind(
-        -1
-    )
+    middle = torch.stack((place[..., 0] * height / UNITS + width / 2, place[..., 1] * height / UNITS + height / 2), -1)
+    column, row = (middle / CELL + jitter).floor().unbind(-1)
     rows, columns = height // CELL, width // CELL
     return (row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)).long()
 
@@ -152,7 +151,8 @@ def cell_of(place: Tensor, size: tuple[int, int], jitter: Tensor | float = 0.0) 
 def heat(batch: Starts) -> Tensor:
     """Where balls that show are in the last known frame: [B, h, w], 1 in a ball's own cell and less beside it."""
     width, height = batch.size
-    away = (cell_centres(height, width)[None, :, :, None] - batch.place[:, None, None, KNOWN - 1]).square().sum(-1)
+    centres = cell_centres(height, width, batch.place.device)[None, :, :, None]
+    away = (centres - batch.place[:, None, None, KNOWN - 1]).square().sum(-1)
     step = CELL * UNITS / height
     bump = torch.exp(-away / (2 * (0.7 * step) ** 2)) * (batch.shows > VISIBLE_SHARE)[:, None, None]
     return bump.amax(-1)

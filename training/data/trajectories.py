@@ -17,16 +17,19 @@ from torch import Tensor
 from ...machine.writing import written
 from ...sampling import SampleOptions, guided, sample, schedule
 from ...sampling.frame_levels import frame_levels as levels
+from ..batches import moved
 from ..finished_runs import Teacher, load_teacher
+from ..launch import ALONE
 from ..random_streams import RandomStreams
 from ..recipes import StudentRecipe, TrajectoriesRecipe
 from ..run import save_atomic
 from .clip_batches import EncodedClips
-from .conditioning import BatchKind, ConditionedClips, draw_conditioning, encode_words
+from .conditioning import BatchKind, ConditionedClips, draw_conditioning, word_ids
 from .shards import Shards
 
 # UniPC's ends are 2% from its limit in 16 steps, and those of other seeds 140% (first bundled model).
 CLIPS = 16  # of 41 frames in a file: about 30 MB at 16 steps
+SHARED = ("sigmas", "rise")  # of all rows of a file
 ATTEMPTS = 3  # to solve a file: one CPU gave NaN once in some hundred passes, not repeatably
 
 
@@ -37,9 +40,11 @@ def solve(teacher: Teacher, clips: ConditionedClips, generator: torch.Generator,
 
     States are those that the solver shows the model, so that each velocity is exact for its state.
     """
-    sigmas = schedule(steps)
-    noise = torch.randn(clips.x0.shape, generator=generator)
-    words, nothing = encode_words(teacher.text, [*clips.captions, *[""] * len(clips.captions)]).chunk(2)
+    sigmas, device = schedule(steps), teacher.text.position.device
+    noise = torch.randn(clips.x0.shape, generator=generator).to(device)  # a seed is the same noise on every device
+    clips = moved(clips, device)
+    ids = word_ids(teacher.text, [*clips.captions, *[""] * len(clips.captions)])
+    words, nothing = teacher.text(ids.to(device)).chunk(2)
     controls = clips.controls
     states, velocities = [], []
 
@@ -62,7 +67,7 @@ def solve(teacher: Teacher, clips: ConditionedClips, generator: torch.Generator,
 
     end = sample(recorded, noise, sigmas, "unipc", options=SampleOptions(frame_levels=level))
     states.append(clips.x0.where(mask, end).half())
-    return {
+    made = {
         "sigmas": torch.tensor(sigmas),
         "rise": torch.tensor(teacher.rise),
         "states": torch.stack(states, 1),
@@ -71,11 +76,12 @@ def solve(teacher: Teacher, clips: ConditionedClips, generator: torch.Generator,
         "context": words.half(),
         **{n: v.half() for n, v in controls.items()},
     }
+    return {name: value.cpu() for name, value in made.items()}
 
 
 def write_trajectories(recipe: TrajectoriesRecipe, clips_per_file: int = CLIPS) -> None:
     """Fill a recipe's files number first .. first+files-1; see fill_cache."""
-    teacher = load_teacher(recipe.teacher, recipe.guidance)
+    teacher = load_teacher(recipe.teacher, recipe.guidance).on(ALONE.computes_on(recipe.device))
     numbers = range(recipe.first, recipe.first + recipe.files)
     fill_cache(teacher, recipe, recipe.latents, recipe.cache, numbers, clips_per_file=clips_per_file)
 
@@ -154,12 +160,12 @@ def _claim(folder: Path, teacher: Teacher, recipe: TrajectoriesRecipe | StudentR
 
 
 class Trajectories(Shards):
-    """Cached trajectories, read from disk a few rows at a time."""
+    """Cached trajectories, mapped from disk."""
 
     name, rows = "trajectories", "known"
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[dict, Tensor]:
-        """A random file and rows of it [count at most]: all of one size, given the same kinds of control.
+    def draw(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Random rows of a random file, at most `count`: all of one size, given the same kinds of control.
 
         Longer clips come fewer, so that a batch holds about `count` clips of 11 latent frames.
         """
@@ -168,7 +174,8 @@ class Trajectories(Shards):
         found = self.shards[names[rng.choice(len(names), p=sizes / sizes.sum())]]
         stored, frames = found["known"].shape
         count = min(stored, max(1, count * 11 // max(11, frames - 1)))
-        return found, torch.from_numpy(rng.permutation(stored)[:count])
+        rows = torch.from_numpy(rng.permutation(stored)[:count])
+        return {name: value if name in SHARED else value[rows] for name, value in found.items()}
 
 
 def conditions(found: dict, rows: Tensor) -> dict[str, Tensor]:

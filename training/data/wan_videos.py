@@ -16,6 +16,7 @@ from ...machine.writing import written
 from ...model.files.load import load_wan
 from ...model.world_model import WorldModel
 from ...world.video import read_video
+from ..launch import ALONE
 from ..recipes import VideosRecipe
 
 NO_WORDS = "without-words.safetensors"  # the empty caption's tokens, for guidance
@@ -47,7 +48,7 @@ def write_videos(recipe: VideosRecipe) -> None:
         recipe.model, codec_path=recipe.vae, text_path=recipe.text_encoder, tokenizer_path=recipe.tokenizer
     )
     for part in (model.require("codec", "training"), model.require("text", "training")):
-        part.to(recipe.device)
+        part.to(ALONE.computes_on(recipe.device))
     recipe.out.mkdir(parents=True, exist_ok=True)
     _write(recipe.out / NO_WORDS, {"context": _words(model, "")})
     for video in tqdm(videos, unit="video", desc="videos"):

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from ...model.perception import BodyPerception, PerceptionConfig
-from ...model.precision import has_bfloat16
-from ..data.body_batches import BodyBatches
+from ...model.precision import mixed
+from ..batches import Batches, Turn
+from ..data.body_batches import Batch, BodyBatches
 from ..finished_runs import trained_perception
+from ..launch import ALONE
 from ..learning_rate import cosine
 from ..recipes import PerceptionRecipe
 from ..run import Run
@@ -23,15 +25,28 @@ HELD_OUT = 256  # starts that are validated
 AVERAGED = 0.999  # decay of the moving average of the weights, in a step
 
 
+class BodySource:
+    """Starts of scenes of bodies, see BodyBatches."""
+
+    def __init__(self, recipe: PerceptionRecipe):
+        photographs = recipe.photographs if recipe.photographs.is_dir() else None
+        self.recipe, self.starts = recipe, BodyBatches(recipe.bodies, photographs)
+        self.refresh = self.starts.bodies.refresh
+
+    def __call__(self, turn: Turn) -> Batch:
+        """Of one size."""
+        return self.starts.draw(self.recipe.batch, np.random.default_rng([self.recipe.seed, turn.step]))
+
+
 class _PerceptionTask(Task):
     """The perception's training, as the trainer sees it."""
 
     name = "perception"
 
     def __init__(self, recipe: PerceptionRecipe, config: PerceptionConfig):
-        self.recipe, self.device = recipe, torch.device(recipe.device)
-        photographs = recipe.photographs if recipe.photographs.is_dir() else None
-        self.starts = BodyBatches(recipe.bodies, photographs)
+        self.recipe, self.device = recipe, ALONE.computes_on(recipe.device)
+        source = BodySource(recipe)
+        self.starts, self.batches = source.starts, Batches(source, self.device, ALONE)
         self.held_out = BodyBatches(recipe.held_out, None).held_out(HELD_OUT)
         torch.manual_seed(recipe.seed)
         begun = None if recipe.start_from is None else trained_perception(recipe.start_from)[0]
@@ -39,18 +54,15 @@ class _PerceptionTask(Task):
         params = dict(self.model.named_parameters())
         optimizer = torch.optim.AdamW(params.values(), lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.02)
         self.trained = TrainedWeights.averaging(params, [optimizer], AVERAGED)
-        self.narrow = self.device.type != "cpu" or has_bfloat16()
 
     def learning_rate(self, now: Progress) -> float:
         return cosine(round(1e4 * now.share), 10000, self.recipe.peak, warmup=100, floor=0.02)
 
     def loss(self, now: Progress) -> Loss:
         """Of a batch of starts, with products in bfloat16 where the device has them."""
-        if now.step % 50 == 0:
-            self.starts.bodies.refresh()
-        batch = self.starts.draw(self.recipe.batch, np.random.default_rng([self.recipe.seed, now.step]))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.narrow):
-            parts = losses(self.model, batch.on(self.device))
+        batch = self.batches.of(now.turn)
+        with mixed(self.device):
+            parts = losses(self.model, batch)
         return Loss(total(parts), self.recipe.batch, {name: value.detach() for name, value in parts.items()})
 
     def validate(self) -> dict[str, float]:

@@ -51,7 +51,7 @@ def losses(model: BodyPerception, batch: Batch) -> dict[str, Tensor]:
     features = model(batch.frames)
     cell = cells_of(batch)
     out = {"center": center_loss(features.centers, batch, cell)}
-    known = ~batch.empty
+    known = batch.told
     depth = batch.labels["inverse_depth"][known]
     out["depth"] = _smooth((features.inverse_depth[known] + 0.02).log() - (depth + 0.02).log()).mean()
     out |= scene_losses(features.scene, batch)
@@ -147,7 +147,7 @@ def body_losses(bodies: dict[str, Tensor], batch: Batch, cell: Tensor) -> dict[s
 
 def scene_losses(scene: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """Of SCENE_FIELDS, in all pictures but photographs."""
-    known, label = ~batch.empty, batch.labels
+    known, label = batch.told, batch.labels
     several = batch.frames.shape[1] > 1
     wanted = {
         "ground": label["ground"],
@@ -159,7 +159,7 @@ def scene_losses(scene: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     out = {n: _smooth(scene[n] - v)[known].sum(1).mean() for n, v in wanted.items() if several or n != "camera"}
     walled = label["wall"][:, 3] > 0
     out["walled"] = F.binary_cross_entropy_with_logits(scene["walled"][known, 0], walled[known].float())
-    seen = known & walled
+    seen = ~batch.empty & walled
     count = seen.sum().clamp_min(1)
     out["wall"] = (_smooth(scene["wall"] - label["wall"][:, :3]).sum(1) * seen).sum() / count
     near = label["wall"][:, 3:].clamp_min(math.exp(-5)).log()

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from ...model.codec.tiny import TinyCodec, TinyCodecConfig
 from ...model.precision import mixed
+from ..batches import Batches, Turn
 from ..data.clips import as_frames, clip_files
 from ..data.textures import dead_leaves
 from ..finished_runs import load_codec
+from ..launch import ALONE
 from ..learning_rate import cosine
 from ..muon import with_muon
 from ..recipes import CodecRecipe
@@ -67,7 +69,7 @@ def _crop(rng: np.random.Generator, clips: np.ndarray, frames: int, size: int) -
 
 
 def _batch(rng: np.random.Generator, shards: list[Path], count: int, frames: int, size: int) -> Tensor:
-    """Frames [count, frames, size, size, 3] in 0..1, mirrored and with colours exchanged at random."""
+    """Frames uint8 [count, frames, size, size, 3], mirrored and with colours exchanged at random."""
     out = []
     for _ in range(count):
         if rng.random() < SETTINGS.textures:
@@ -77,7 +79,7 @@ def _batch(rng: np.random.Generator, shards: list[Path], count: int, frames: int
         clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
         clip = clip[..., rng.permutation(3)] if rng.random() < SETTINGS.recolored else clip
         out.append(np.ascontiguousarray(clip))
-    return torch.from_numpy(np.stack(out)).float() / 255
+    return torch.from_numpy(np.stack(out))
 
 
 def error_db(y: Tensor, x: Tensor) -> Tensor:
@@ -100,9 +102,9 @@ def motion_db(y: Tensor, x: Tensor) -> Tensor:
     return 10 * torch.log10(error + 1e-5).mean()
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
+def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of values in 0..1."""
-    return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
+    return -10 * torch.log10((a - b).square().mean().clamp_min(1e-10))
 
 
 def latent_distance(codec: TinyCodec, latent: Tensor, wanted: Tensor) -> Tensor:
@@ -113,11 +115,11 @@ def latent_distance(codec: TinyCodec, latent: Tensor, wanted: Tensor) -> Tensor:
 @torch.no_grad()
 def validate(codec: TinyCodec, folder: Path, older: TinyCodec | None = None) -> dict[str, float]:
     """Means over whole held-out clips: PSNR (dB), and the latent error against an older codec where there is one."""
-    scores, errors = [], []
+    scores, errors, device = [], [], codec.latent_mean.device
     for clip in np.load(clip_files(folder)[0], mmap_mode="r")[: SETTINGS.validation_clips]:
-        x = as_frames(clip)
+        x = as_frames(clip).to(device)
         latent = codec.encode(x)
-        scores.append(psnr(codec.decode(latent), x))
+        scores.append(float(psnr(codec.decode(latent), x)))
         if older is not None:
             errors.append(float(latent_distance(codec, latent, older.encode(x)).sqrt()))
     found = {"held_out_psnr": round(float(np.mean(scores)), 2)}
@@ -138,19 +140,38 @@ def _initial(config: TinyCodecConfig, older: TinyCodec | None, only: str | None)
     return codec
 
 
+class CropSource:
+    """Crops of clips, late in the run whole frames of a quarter as many."""
+
+    def __init__(self, recipe: CodecRecipe):
+        self.recipe, self.files = recipe, clip_files(recipe.clips)
+
+    def __call__(self, turn: Turn) -> Tensor:
+        """Frames uint8 [B, T, H, W, 3]."""
+        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, turn.step])
+        whole = turn.step >= int(SETTINGS.whole_from * recipe.steps)
+        count, (frames, size) = (max(1, recipe.batch // 4), SETTINGS.whole) if whole else (recipe.batch, SETTINGS.crop)
+        return _batch(rng, self.files, count, frames, size)
+
+    def refresh(self) -> None:
+        """Take in clips that came since."""
+        self.files = clip_files(self.recipe.clips)
+
+
 class _CodecTask(Task):
     """The codec's training, as the trainer sees it."""
 
     name = "codec"
 
     def __init__(self, recipe: CodecRecipe, config: TinyCodecConfig):
-        self.recipe, self.files = recipe, clip_files(recipe.clips)
+        self.recipe, self.device = recipe, ALONE.computes_on(recipe.device)
+        self.batches = Batches(CropSource(recipe), self.device, ALONE)
         clip_files(recipe.held_out)
         torch.manual_seed(recipe.seed)
         self.older = None
         if recipe.start_from is not None:
-            self.older = load_codec(recipe.start_from, recipe.clips).requires_grad_(False)
-        self.codec = _initial(config, self.older, recipe.only)
+            self.older = load_codec(recipe.start_from, recipe.clips).requires_grad_(False).to(self.device)
+        self.codec = _initial(config, self.older, recipe.only).to(self.device)
         for name, weight in self.codec.named_parameters():
             weight.requires_grad_(recipe.only is None or name.startswith(recipe.only))
         params = [p for p in self.codec.parameters() if p.requires_grad]
@@ -164,17 +185,11 @@ class _CodecTask(Task):
         return cosine(now.step, self.recipe.steps, self.recipe.peak, warmup=50)
 
     def loss(self, now: Progress) -> Loss:
-        """Reconstruction error of crops, late in the run of whole frames a quarter as many, and what latents pay."""
-        recipe, codec, only = self.recipe, self.codec, self.recipe.only
-        if now.step % 100 == 0:
-            self.files = clip_files(recipe.clips)
-        rng = np.random.default_rng([recipe.seed, now.step])
-        whole = now.step >= int(SETTINGS.whole_from * recipe.steps)
-        count, (frames, size) = (max(1, recipe.batch // 4), SETTINGS.whole) if whole else (recipe.batch, SETTINGS.crop)
-        x = _batch(rng, self.files, count, frames, size)
+        """Reconstruction error, and what latents pay."""
+        codec, only, x = self.codec, self.recipe.only, self.batches.of(now.turn).float() / 255
         noise = SETTINGS.noise if self.older is None else SETTINGS.noise_fixed
         parts, loss, y = {}, torch.zeros(()), None
-        with mixed():
+        with mixed(self.device):
             latent = codec.encode(x).float()
             if only != "encoder":
                 y = codec.decode(latent + noise * torch.randn_like(latent), clip=False).float()
@@ -185,11 +200,11 @@ class _CodecTask(Task):
         if self.older is None:
             loss = loss + SETTINGS.energy * latent.square().mean()
         elif only != "decoder":
-            with mixed():
+            with mixed(self.device):
                 wanted = self.older.encode(x).float()
             distance = latent_distance(codec, latent, wanted)
             loss = loss + SETTINGS.kept_latents * distance
-            parts["latent_error"] = distance.item() ** 0.5
+            parts["latent_error"] = distance.detach().sqrt()
         return Loss(loss, len(x), parts)
 
     def validate(self) -> dict[str, float]:

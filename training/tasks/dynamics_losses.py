@@ -48,7 +48,8 @@ def _huber(error: Tensor, beta: float) -> Tensor:
 
 def beyond_edge(place: Tensor, size: tuple[int, int]) -> Tensor:
     """How far places [..., 2] are beyond the picture's edges, across and down, negative inside; size: width, height."""
-    return place.abs() - torch.tensor([size[0] / size[1], 1.0]) * UNITS / 2
+    across, down = place.abs().unbind(-1)
+    return torch.stack((across - size[0] / size[1] * UNITS / 2, down - UNITS / 2), -1)
 
 
 def perception_losses(
@@ -56,15 +57,16 @@ def perception_losses(
 ) -> tuple[dict[str, Tensor], Balls, Perception]:
     """Errors of what a model perceives in the known frames, see WEIGHTS; the balls that it starts with, and its
     features."""
-    with mixed():
+    device = batch.frames.device
+    with mixed(device):
         seen = model.perceive(batch.frames)
     seen = Perception(*(x.float() for x in seen))
     known = batch.shows > VISIBLE_SHARE
     n, r = known.shape[1], batch.radius.clamp_min(0.1)
-    jitter = 0.9 * (torch.rand(*known.shape, 2, generator=generator) - 0.5)
+    jitter = 0.9 * (torch.rand(*known.shape, 2, generator=generator, device=device) - 0.5)
     at = [cell_of(batch.place[:, LAST], batch.size, jitter)]
     for _ in range(SETTINGS.more_cells):  # any cell of a ball must give the same ball
-        off = torch.rand(*known.shape, 2, generator=generator) * 1.4 - 0.7
+        off = torch.rand(*known.shape, 2, generator=generator, device=device) * 1.4 - 0.7
         at.append(cell_of(batch.place[:, LAST] + off * r[..., None], batch.size))
 
     def per_cell(x: Tensor) -> Tensor:
@@ -118,7 +120,8 @@ def roll_out(
         balls = model.advance(balls, around)
         path.append(torch.cat((balls.position, balls.radius), -1))
         if chance:
-            replaced = (torch.rand(balls.radius.shape, generator=generator) < chance).expand_as(balls.position)
+            drawn = torch.rand(balls.radius.shape, generator=generator, device=truth.device)
+            replaced = (drawn < chance).expand_as(balls.position)
             balls = balls._replace(position=truth[:, t].where(replaced, balls.position))
     return torch.stack(path, 1)
 
@@ -137,7 +140,7 @@ def prediction_losses(
     error = (path - truth[:, 1:]) / r[:, None, :, None]
     beyond = (beyond_edge(truth[:, 1:], batch.size) / r[:, None, :, None]).amax(-1) > SETTINGS.edge_radii
     weight = (batch.valid[:, LAST + 1 : LAST + 1 + frames] & known[:, None]).float() * torch.where(beyond, 0.1, 1.0)
-    weight = weight / (1 + torch.arange(frames) / SETTINGS.half_weight_frames)[:, None]
+    weight = weight / (1 + torch.arange(frames, device=r.device) / SETTINGS.half_weight_frames)[:, None]
     size, scale = error.square().sum(-1).add(1e-6).sqrt(), SETTINGS.lost_radii
     far = (scale * (_huber(size, 0.1) / scale).log1p() * weight).sum() / weight.sum().clamp_min(1)
     step = _huber((path[:, 1:] - path[:, :-1]) - (truth[:, 2:] - truth[:, 1:-1]), 0.005).mean(-1) / r[:, None]

@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...model.picture_gate import GateConfig, PictureGate
+from ...model.precision import mixed
+from ..batches import Batches, Turn
 from ..data.other_pictures import OtherPictures
 from ..data.starts import softened
 from ..data.world_pictures import WorldPictures, through_jpeg
 from ..finished_runs import trained_gate
+from ..launch import ALONE
 from ..learning_rate import cosine
 from ..recipes import GateRecipe
 from ..run import Run
@@ -56,20 +59,35 @@ def changed(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     return x
 
 
+class PictureSource:
+    """Pictures of the world and others, as many of both."""
+
+    def __init__(self, recipe: GateRecipe):
+        self.recipe = recipe
+        self.world, self.other = WorldPictures.load(recipe.pictures), OtherPictures(recipe.photographs)
+        self.refresh = self.world.refresh
+
+    def __call__(self, turn: Turn) -> Tensor:
+        """See pictures_of."""
+        rng = np.random.default_rng([self.recipe.seed, turn.step])
+        return pictures_of(self.world, self.other, self.recipe.batch // 2, rng)
+
+
 class _GateTask(Task):
     """The gate's training, as the trainer sees it."""
 
     name = "gate"
 
     def __init__(self, recipe: GateRecipe, config: GateConfig):
-        self.recipe = recipe
-        self.world, self.other = WorldPictures.load(recipe.pictures), OtherPictures(recipe.photographs)
+        self.recipe, self.device = recipe, ALONE.computes_on(recipe.device)
+        self.batches = Batches(PictureSource(recipe), self.device, ALONE)
         rng = np.random.default_rng(1)
         held_out = WorldPictures.load(recipe.held_out), OtherPictures(recipe.held_out_photographs)
         parts = [pictures_of(*held_out, VALIDATED, rng).chunk(2) for _ in range(HELD_OUT // VALIDATED)]
         self.held_out = [torch.cat(kind) for kind in zip(*parts, strict=True)]  # of the world, and others
         torch.manual_seed(recipe.seed)
-        self.model = PictureGate(config) if recipe.start_from is None else trained_gate(recipe.start_from)[0]
+        begun = None if recipe.start_from is None else trained_gate(recipe.start_from)[0]
+        self.model = (begun or PictureGate(config)).to(self.device)
         params = dict(self.model.named_parameters())
         optimizer = torch.optim.AdamW(params.values(), lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.02)
         self.trained = TrainedWeights.averaging(params, [optimizer], 0.995)
@@ -79,11 +97,9 @@ class _GateTask(Task):
 
     def loss(self, now: Progress) -> Loss:
         """Cross-entropy of a batch, half of it pictures of the world."""
-        if now.step % 50 == 0:
-            self.world.refresh()
         count = self.recipe.batch // 2
-        pictures = pictures_of(self.world, self.other, count, np.random.default_rng([self.recipe.seed, now.step]))
-        odds = self.model(pictures)
+        with mixed(self.device):
+            odds = self.model(self.batches.of(now.turn)).float()
         own, others = F.softplus(-odds[:count]).mean(), F.softplus(odds[count:]).mean()
         wrong = torch.cat((odds[:count] <= 0, odds[count:] > 0))
         return Loss((OWN_WEIGHT * own + others) / (OWN_WEIGHT + 1), 2 * count, {"wrong": wrong.float().mean()})
@@ -91,7 +107,9 @@ class _GateTask(Task):
     def validate(self) -> dict[str, float]:
         """On held-out pictures: shares of the world's that are refused, and of others that are accepted; the odds of
         the least likely per cent of the first and of the likeliest of the others."""
-        own, others = (torch.cat([self.model(part) for part in kind.split(VALIDATED)]) for kind in self.held_out)
+        own, others = (
+            torch.cat([self.model(part.to(self.device)) for part in kind.split(VALIDATED)]) for kind in self.held_out
+        )
         return {
             "refused": round(float((own <= 0).float().mean()), 4),
             "accepted": round(float((others > 0).float().mean()), 4),

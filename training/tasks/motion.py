@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...model.object_dynamics import KNOWN, Balls, ObjectDynamics
+from ..batches import moved
 from ..data.starts import Scenes, Starts, cell_of
 from ..data.tracks import VISIBLE_SHARE
 from ..finished_runs import load_dynamics
@@ -46,12 +47,12 @@ def perceive(model: ObjectDynamics, data: Scenes, seed: int = 0) -> list[Perceiv
     """Each start, or its mirror image, as a model perceives it; one entry for each size and number of balls."""
     from tqdm import tqdm
 
-    rng = np.random.default_rng(seed)
+    rng, device = np.random.default_rng(seed), model.single.device
     found: dict[tuple, list[Perceived]] = {}
     shards = [(s, rows) for s in data.shards.values() for rows in torch.arange(len(s["rgb"])).split(ROWS)]
     for shard, rows in tqdm(shards, desc="perceiving", unit="batch"):
         mirror = torch.from_numpy(rng.random(len(rows)) < 0.5)
-        batch = data.batch([(shard, rows)], mirror, bool(rng.random() < SINGLE), rng)
+        batch = moved(data.batch([(shard, rows)], mirror, bool(rng.random() < SINGLE), rng), device)
         with torch.no_grad():
             seen, known = model.perceive(batch.frames), batch.shows > VISIBLE_SHARE
             start = model.start(seen, cell_of(batch.place[:, KNOWN - 1], batch.size), known, batch.single)
@@ -104,8 +105,8 @@ class _MotionTask(ObjectDynamicsTask):
         """Of the predictions from a batch of perceived starts."""
         rng = np.random.default_rng([self.recipe.seed, now.step])
         some = self.perceived[rng.choice(len(self.perceived), p=self.counts / self.counts.sum())]
-        drawn = some.rows(torch.from_numpy(rng.integers(len(some.around), size=self.recipe.batch)))
-        losses = prediction_losses(self.model, *drawn, ROLLOUT, torch.Generator())
+        rows = torch.from_numpy(rng.integers(len(some.around), size=self.recipe.batch))
+        losses = prediction_losses(self.model, *some.rows(rows.to(self.device)), ROLLOUT, torch.Generator())
         return Loss(weighted_sum(losses), self.recipe.batch, {k: v.detach() for k, v in losses.items()})
 
     def start_row(self) -> dict[str, object]:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from ...model.object_dynamics import KNOWN, UNITS, ObjectDynamics
-from ..data.starts import Scenes
+from ..batches import Batches, Turn, moved
+from ..data.starts import Scenes, Starts
 from ..data.tracks import VISIBLE_SHARE
 from ..finished_runs import load_dynamics
+from ..launch import ALONE
 from ..learning_rate import cosine
 from ..random_streams import RandomStreams
 from ..recipes import DynamicsRecipe, MotionRecipe
@@ -52,10 +54,10 @@ def validate(model: ObjectDynamics, data: Scenes) -> dict[str, float]:
     within: list[Tensor] = []
     ground: list[Tensor] = []
     light: list[Tensor] = []
-    longest = LOOK_AHEAD[-1]
+    longest, device = LOOK_AHEAD[-1], model.single.device
     for shard in data.shards.values():
         for rows in torch.arange(0, len(shard["rgb"]), EVERY).split(BATCH):
-            batch = data.batch([(shard, rows)])
+            batch = moved(data.batch([(shard, rows)]), device)
             seen = model.perceive(batch.frames)
             at, present = model.detect(seen)
             start = model.start(seen, at, present)
@@ -108,7 +110,8 @@ class ObjectDynamicsTask(Task):
     recipe: DynamicsRecipe | MotionRecipe
 
     def __init__(self, recipe: DynamicsRecipe | MotionRecipe, model: ObjectDynamics, before: dict[str, float]):
-        self.recipe, self.model, self.held_out = recipe, model, Scenes.load(recipe.held_out)
+        self.recipe, self.device, self.held_out = recipe, ALONE.computes_on(recipe.device), Scenes.load(recipe.held_out)
+        self.model = model.to(self.device)
         self.before = before  # how the weights that this run begins with were trained
         self.name = recipe.out.name
 
@@ -144,17 +147,31 @@ class ObjectDynamicsTask(Task):
         self.before = state["before"]
 
 
-class _PerceptionTask(ObjectDynamicsTask):
+class StartSource:
+    """Random starts, some of which are known by one picture."""
+
+    def __init__(self, recipe: DynamicsRecipe):
+        self.recipe, self.scenes = recipe, Scenes.load(recipe.scenes)
+        self.refresh = self.scenes.refresh
+
+    def __call__(self, turn: Turn) -> Starts:
+        """Of one size."""
+        rng = RandomStreams.of(self.recipe.seed, turn.step).rng
+        return self.scenes.draw(self.recipe.batch, rng, single=rng.random() < SETTINGS.single)
+
+
+class _DynamicsTask(ObjectDynamicsTask):
     """All of the object dynamics, or what the recipe leaves of them."""
 
     def __init__(self, recipe: DynamicsRecipe):
-        self.scenes = Scenes.load(recipe.scenes)
+        source = StartSource(recipe)
         torch.manual_seed(recipe.seed)
         model, before = ObjectDynamics(), {}
         if recipe.start_from is not None:
             other, before = load_dynamics(recipe.start_from)
             model.load_state_dict(other.state_dict())
         super().__init__(recipe, model, before)
+        self.scenes, self.batches = source.scenes, Batches(source, self.device, ALONE)
         self.ground_only = recipe.ground_only
         self.begins_at = SETTINGS.continued_from if recipe.start_from is not None else 0.0
         for part in (model.frame, model.where, model.quarter):
@@ -170,14 +187,11 @@ class _PerceptionTask(ObjectDynamicsTask):
     def loss(self, now: Progress) -> Loss:
         """What is perceived in a batch of starts and predicted from it."""
         recipe = self.recipe
-        if now.step % 50 == 0:
-            self.scenes.refresh()
-        random = RandomStreams.of(recipe.seed, now.step)
         through = self.begins_at + (1 - self.begins_at) * now.share
         frames = 0 if self.ground_only else [n for begin, n in SETTINGS.horizons if through >= begin][-1]
         rollout = Rollout(frames, SETTINGS.truth_chance * max(0.0, 1 - 3 * through))
-        batch = self.scenes.draw(recipe.batch, random.rng, single=random.rng.random() < SETTINGS.single)
-        found = losses(self.model, batch, rollout, random.generator)
+        batch = self.batches.of(now.turn)
+        found = losses(self.model, batch, rollout, RandomStreams.of(recipe.seed, now.step).on(self.device))
         parts = {"likely" if k == "speed" and batch.single else k: v.detach() for k, v in found.items()}
         return Loss(weighted_sum(found), recipe.batch, parts)
 
@@ -191,4 +205,4 @@ class _PerceptionTask(ObjectDynamicsTask):
 def train(recipe: DynamicsRecipe, validate_every: int = 500) -> None:
     """Carry out a recipe, resuming where its folder holds a state. Raises FileNotFoundError without scenes."""
     schedule = Schedule(seconds=recipe.hours * 3600, validate_every=validate_every)
-    Trainer(_PerceptionTask(recipe), recipe, Run(recipe.out), schedule).fit()
+    Trainer(_DynamicsTask(recipe), recipe, Run(recipe.out), schedule).fit()

@@ -22,6 +22,7 @@ from ...model.precision import mixed
 from ...model.student import from_teacher
 from ...model.vdit import VDiT
 from ...sampling import MAX_FLOW_MAP_STEPS, schedule, shift_sigma
+from ..batches import Batches, Turn, moved
 from ..data.trajectories import Trajectories, conditions, fill_cache, frame_levels, interpolant
 from ..finished_runs import Teacher, hours_of, load_bundle, load_teacher, load_transformer
 from ..launch import ALONE, Team
@@ -100,28 +101,33 @@ def average_velocity(
 ) -> Tensor:
     """The student's average velocity [B, C, T, h, w] from frame levels t to r [B, T], given `end` where frames are
     known."""
-    with mixed(), parametrize.cached():
+    with mixed(x.device), parametrize.cached():
         return student(end.where(_wide(known), x), t, target=r, **controls).float()
 
 
-def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *, self_forced: bool) -> Tensor:
+def distillation_loss(student: VDiT, found: dict, times: Tensor, *, self_forced: bool) -> Tensor:
     """Mean squared error of the average velocity from t to r over the frames whose level changes.
 
-    times as `draw_times` gives them. self_forced: long steps begin where the student's step before leads, and aim at
-    the teacher's trajectory from there: so it learns to correct its own errors.
+    found: trajectories; times as `draw_times` gives them, on the CPU. self_forced: long steps begin where the
+    student's step before leads, and aim at the teacher's trajectory from there: so it learns to correct its own errors.
     """
+    device, rows = found["states"].device, torch.arange(len(found["known"]), device=found["states"].device)
+    late = (times[0] > times[1]) & (times[1] - times[2] > SETTINGS.self_forced_interval)
+    own = late.nonzero()[:, 0]  # found on the CPU: no device is waited for
+    times, own = times.to(device), own.to(device)
     before, t, r = times
     end, known, controls = found["states"][rows, -1].float(), found["known"][rows], conditions(found, rows)
     levels = [frame_levels(found, rows, time) for time in times]
     x, v = interpolant(found, rows, t)
-    own = (before > t) & (t - r > SETTINGS.self_forced_interval)
-    if self_forced and bool(own.any()):
+    if self_forced:
         with torch.no_grad():
-            start, _ = interpolant(found, rows[own], before[own])
-            earlier, now = levels[0][own], levels[1][own]
-            some = {n: value[own] for n, value in controls.items()}
-            u = average_velocity(student, start, earlier, now, end[own], known[own], some)
-            x[own] = start - _wide(earlier - now) * u
+            some = own if len(own) else rows[:1]  # members of a team wait for each other in each call of a model
+            start, _ = interpolant(found, rows[some], before[some])
+            earlier, now = levels[0][some], levels[1][some]
+            told = {n: value[some] for n, value in controls.items()}
+            u = average_velocity(student, start, earlier, now, end[some], known[some], told)
+            if len(own):
+                x[own] = start - _wide(earlier - now) * u
     target, _ = interpolant(found, rows, r)
     interval = levels[1] - levels[2]
     average = (x - target) / _wide(interval.clamp_min(SETTINGS.shortest))
@@ -135,12 +141,12 @@ def distillation_loss(student: VDiT, found: dict, rows: Tensor, times: Tensor, *
 @torch.no_grad()
 def relative_error(student: VDiT, held_out: Trajectories, steps: int) -> float:
     """Of the student's videos in `steps` steps against the teacher's from the same noise, both latent."""
-    wrong = power = 0.0
+    wrong, power, device = 0.0, 0.0, student.patch_embedding.weight.device
     for found in held_out.shards.values():
-        rows = torch.arange(len(found["known"]))
+        found, rows = moved(found, device), torch.arange(len(found["known"]), device=device)
         known, controls = found["known"], conditions(found, rows)
         x, end = found["states"][:, 0].float(), found["states"][:, -1].float()
-        levels = [frame_levels(found, rows, torch.full((len(rows),), s)) for s in schedule(steps)]
+        levels = [frame_levels(found, rows, torch.full((len(rows),), s, device=device)) for s in schedule(steps)]
         for t, r in zip(levels[:-1], levels[1:], strict=True):
             x = x - _wide(t - r) * average_velocity(student, x, t, r, end, known, controls)
         free = _wide(~known)
@@ -158,21 +164,36 @@ def _initial(source: Path) -> tuple[VDiT, float]:
     return transformer, hours_of(state)
 
 
+class TrajectorySource:
+    """Trajectories that each part of a step's batch draws for itself."""
+
+    def __init__(self, recipe: StudentRecipe):
+        self.recipe, self.data = recipe, Trajectories.load(recipe.cache)
+        self.refresh = self.data.refresh
+
+    def __call__(self, turn: Turn) -> dict[str, Tensor]:
+        """Of one file."""
+        rng = np.random.default_rng([self.recipe.seed, turn.step, turn.part])
+        return self.data.draw(turn.portion(self.recipe.batch), rng)
+
+
 class _StudentTask(Task):
     """A student of a teacher whose trajectories are there."""
 
     name = "student"
 
     def __init__(self, recipe: StudentRecipe, teacher: Teacher, team: Team):
-        self.recipe, self.teacher, self.team = recipe, teacher, team
+        self.recipe, self.teacher, self.device = recipe, teacher, team.computes_on(recipe.device)
         begin, self.hours = teacher.transformer, 0.0  # of runs that this one goes on from
         if recipe.start_from is not None:
             begin, self.hours = _initial(recipe.start_from)
-        self.data, self.held_out = Trajectories.load(recipe.cache), Trajectories.load(recipe.cache / "held-out")
+        source, self.held_out = TrajectorySource(recipe), Trajectories.load(recipe.cache / "held-out")
+        self.data, self.batches = source.data, Batches(source, self.device, team)
         self.student = from_teacher(begin, recipe.layers)
         if recipe.rank is not None:
             torch.manual_seed(recipe.seed)  # all members begin with the same factors
             add_ranks(self.student, recipe.rank)
+        self.student.to(self.device)
         changing = trainable(self.student)
         for n, p in self.student.named_parameters():
             p.requires_grad_(n in changing)
@@ -190,14 +211,12 @@ class _StudentTask(Task):
 
     def loss(self, now: Progress) -> Loss:
         """Of trajectories that each part of the batch draws for itself."""
-        if now.step % 50 == 0:
-            self.data.refresh()
-        rng = np.random.default_rng([self.recipe.seed, now.step, now.part])
-        fewest = fewest_at(now.share)
-        found, rows = self.data.draw(now.portion(self.recipe.batch), rng)
-        times = draw_times(len(rows), fewest, rng)
-        self_forced = fewest <= SETTINGS.self_forced_steps and rng.random() < SETTINGS.self_forced
-        return Loss(distillation_loss(self.student, found, rows, times, self_forced=self_forced), len(rows))
+        rng = np.random.default_rng([self.recipe.seed, now.step, now.part, 1])  # other draws than the trajectories'
+        fewest, found = fewest_at(now.share), self.batches.of(now.turn)
+        times = draw_times(len(found["known"]), fewest, rng)
+        alike = np.random.default_rng([self.recipe.seed, now.step])  # for all members, which wait for each other
+        self_forced = fewest <= SETTINGS.self_forced_steps and alike.random() < SETTINGS.self_forced
+        return Loss(distillation_loss(self.student, found, times, self_forced=self_forced), len(found["known"]))
 
     def validate(self) -> dict[str, float]:
         return {f"error_{n}": round(relative_error(self.student, self.held_out, n), 4) for n in STEP_COUNTS}
@@ -246,7 +265,7 @@ def train(recipe: StudentRecipe, team: Team = ALONE, *, validate_every: int = 50
     """
     if recipe.rank is not None and recipe.start_from is not None:
         raise ValueError("a student in few ranks begins as its teacher: leave out --start-from, or --rank")
-    teacher, cache = load_teacher(recipe.teacher, recipe.guidance), recipe.cache
+    teacher, cache = load_teacher(recipe.teacher, recipe.guidance).on(team.computes_on(recipe.device)), recipe.cache
     fill_cache(teacher, recipe, recipe.latents, cache, range(team.rank, recipe.files, team.size))
     held_out = range(team.rank, HELD_OUT_FILES, team.size)
     fill_cache(teacher, recipe, recipe.held_out, cache / "held-out", held_out, seed=1)

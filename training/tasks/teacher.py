@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +26,9 @@ from ...model.precision import mixed
 from ...model.text import WordEncoder
 from ...model.vdit import VDiT, init_weights
 from ...world.families.caption import vocabulary
+from ..batches import Batches, Turn, moved
 from ..data.clip_batches import Batch, EncodedClips
-from ..data.conditioning import BatchKind, ConditionedClips, camera_rays, draw_conditioning, encode_words
+from ..data.conditioning import BatchKind, ConditionedClips, camera_rays, draw_conditioning, word_ids
 from ..data.tracks import cells_with_balls
 from ..launch import ALONE, Team
 from ..learning_rate import constant_with_cooldown
@@ -92,11 +94,11 @@ def loss_weight(x0: Tensor, finished: Tensor, *, moving: float) -> Tensor:
 def draw_levels(known: Tensor, settings: FlowMatchingSettings, generator: torch.Generator) -> Tensor:
     """Noise levels [B, T] of a batch: one for all frames of a clip that are not known, or rising from a random frame
     on, those before it cleaner or finished."""
-    b = len(known)
-    random = lambda: torch.rand(b, 1, generator=generator)  # noqa: E731
+    b, device = len(known), known.device
+    random = lambda: torch.rand(b, 1, generator=generator, device=device)  # noqa: E731
     rises = random() < settings.rising
     mean, deviation = (torch.where(rises, *pair) for pair in zip(settings.rising_levels, settings.levels, strict=True))
-    level = torch.sigmoid(torch.randn(b, 1, generator=generator) * deviation + mean)
+    level = torch.sigmoid(torch.randn(b, 1, generator=generator, device=device) * deviation + mean)
     least, most = settings.rise
     rise = (least + (most - least) * random()) * rises
     order, count = (~known).cumsum(1) - 1, (~known).sum(1, keepdim=True)
@@ -106,6 +108,36 @@ def draw_levels(known: Tensor, settings: FlowMatchingSettings, generator: torch.
 def _wide(level: Tensor) -> Tensor:
     """Levels [B, T] as they multiply latents [B, C, T, h, w]."""
     return level[:, None, :, None, None]
+
+
+class Given(NamedTuple):
+    """What a step's loss is taken of."""
+
+    clips: ConditionedClips
+    words: Tensor  # [B, L] ids of their captions, see word_ids
+    kind: BatchKind
+
+
+def given(text: WordEncoder, config: VDiTConfig, batch: Batch, random: RandomStreams, kind: BatchKind) -> Given:
+    """A batch of clips with conditions that are drawn for it."""
+    clips = draw_conditioning(batch, config, random, kind)
+    return Given(clips, word_ids(text, clips.captions), kind)
+
+
+class ClipSource:
+    """Clips with their conditions; each part of a step's batch draws its own."""
+
+    def __init__(self, recipe: TeacherRecipe, config: VDiTConfig):
+        self.recipe, self.config, self.data = recipe, config, EncodedClips.load(recipe.latents)
+        self.text, self.refresh = WordEncoder(vocabulary()), self.data.refresh
+
+    def __call__(self, turn: Turn) -> Given:
+        """Of one size and length."""
+        seed = self.recipe.seed
+        kind = BatchKind.draw(np.random.default_rng([seed, turn.step]), SETTINGS.self_forced)
+        random = RandomStreams.of(seed, turn.step, turn.part)
+        clips = self.data.draw(turn.portion(self.recipe.batch), random.rng)
+        return given(self.text, self.config, clips, random, kind)
 
 
 @torch.no_grad()
@@ -118,35 +150,29 @@ def with_own_frames(
     """
     x0, known = clips.x0, clips.known
     finished = (level == 0) & ~known
-    most = torch.randint(1, SETTINGS.own_frames + 1, (len(x0), 1), generator=generator)
+    most = torch.randint(1, SETTINGS.own_frames + 1, (len(x0), 1), generator=generator, device=x0.device)
     last = finished & (finished.flip(1).cumsum(1).flip(1) <= most) & known[:, :2].all(1, keepdim=True)
     start = (last | (level > 0)).float()
-    noise = torch.randn(x0.shape, generator=generator)
-    with mixed():
+    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+    with mixed(x0.device):
         velocity = model(noise.where(_wide(start) > 0, x0), start, context, **clips.controls)
     return (noise - velocity.float()).where(_wide(last), x0)
 
 
 def flow_loss(
-    model: VDiT,
-    text: WordEncoder,
-    batch: Batch,
-    random: RandomStreams,
-    kind: BatchKind,
-    settings: FlowMatchingSettings = SETTINGS,
+    model: VDiT, text: WordEncoder, told: Given, generator: torch.Generator, settings: FlowMatchingSettings = SETTINGS
 ) -> Tensor:
     """Weighted mean squared error of the velocity over the frames that are not finished."""
-    generator = random.generator
-    clips = draw_conditioning(batch, model.config, random, kind)
-    x0, known = clips.x0, clips.known
+    clips = told.clips
+    x0, known, device = clips.x0, clips.known, clips.x0.device
     level = draw_levels(known, settings, generator)
-    noise = torch.randn(x0.shape, generator=generator)
+    noise = torch.randn(x0.shape, generator=generator, device=device)
     finished = level == 0
-    drift = settings.drift * torch.rand(len(x0), 1, generator=generator) * (finished & ~known)
+    drift = settings.drift * torch.rand(len(x0), 1, generator=generator, device=device) * (finished & ~known)
     s = _wide(level + drift)
-    with mixed():
-        context = encode_words(text, clips.captions)
-        clean = with_own_frames(model, clips, level, context, generator) if kind.self_forced else x0
+    with mixed(device):
+        context = text(told.words)
+        clean = with_own_frames(model, clips, level, context, generator) if told.kind.self_forced else x0
         velocity = model((1 - s) * clean + s * noise, level, context, **clips.controls)
     error = (velocity.float() - (noise - x0)).square().mean(1)
     waits = (level == 1) & (F.pad(level, (1, 0))[:, :-1] == 1)
@@ -158,19 +184,20 @@ def flow_loss(
 @torch.no_grad()
 def held_out_loss(model: VDiT, text: WordEncoder, data: EncodedClips, *, controlled: bool) -> float:
     """The unweighted loss on the same held-out clips, noise and conditions every time."""
-    random, losses = RandomStreams.fixed(5), []
+    random, losses, device = RandomStreams.fixed(5), [], text.position.device
     for name in sorted(data.shards):
         rows = range(0, len(data.shards[name]["video"]), VALIDATED_EVERY)
         for a in range(0, len(rows), VALIDATION_BATCH):
             clips = data.batch([(name, i) for i in rows[a : a + VALIDATION_BATCH]])
-            losses.append(flow_loss(model, text, clips, random, BatchKind(controlled), HELD_OUT).item())
+            told = moved(given(text, model.config, clips, random, BatchKind(controlled)), device)
+            losses.append(flow_loss(model, text, told, random.on(device), HELD_OUT).item())
     return float(np.mean(losses))
 
 
 def _error_after(model: VDiT, x0: Tensor, noise: Tensor, context: Tensor, done: Tensor, **controls: Tensor) -> Tensor:
     """Velocity errors [B, T, h, w] at sigma 1 of clips of which so many frames are finished [1 or B, 1]."""
-    level = (torch.arange(x0.shape[2]) >= done).float().expand(len(x0), -1)
-    with mixed():
+    level = (torch.arange(x0.shape[2], device=x0.device) >= done).float().expand(len(x0), -1)
+    with mixed(x0.device):
         velocity = model(noise.where(_wide(level) > 0, x0), level, context, **controls)
     return (velocity.float() - (noise - x0)).square().mean(1)
 
@@ -186,23 +213,24 @@ def prediction_errors(
     Without a draft only the model's knowledge of motion says where the balls will be; one that draws no ball at all in
     the bundled codec's latents has 2.7 and .1 to .4.
     """
-    random = RandomStreams.fixed(6)
+    random, device = RandomStreams.fixed(6), text.position.device
     found: dict[str, list[Tensor]] = {"balls": [], "rest": [], "next": [], "drawn": [], "followed": []}
     for name in sorted(data.shards):
         clips = data.batch([(name, i) for i in range(0, len(data.shards[name]["video"]), every)])
-        index, words = torch.arange(clips.video.shape[2]), encode_words(text, [texts[0] for texts in clips.captions])
-        x0 = clips.video
-        noise = torch.randn(x0.shape, generator=random.generator)
+        camera = {"camera": camera_rays(clips, model.config.camera_rays)} if model.config.camera_rays else {}
+        ids = word_ids(text, [texts[0] for texts in clips.captions])
+        clips, camera, ids = moved((clips, camera, ids), device)
+        x0, index, words = clips.video, torch.arange(clips.video.shape[2], device=device), text(ids)
+        noise = torch.randn(x0.shape, generator=random.on(device), device=device)
         ball = cells_with_balls(clips.tracks, clips.size)  # [B, T, h, w]
 
         error_after = partial(_error_after, model, x0, noise, words)
-        error = error_after(torch.tensor([[2]]))
+        error = error_after(torch.tensor([[2]], device=device))
         found["balls"].append(error[:, 2:][ball[:, 2:]])
         found["rest"].append(error[:, 2:][~ball[:, 2:]])
-        done = torch.from_numpy(random.rng.integers(2, x0.shape[2], (len(x0), 1)))
+        done = torch.from_numpy(random.rng.integers(2, x0.shape[2], (len(x0), 1))).to(device)
         found["next"].append(error_after(done)[ball & (index == done)[:, :, None, None]])
         if model.config.draft:
-            camera = {"camera": camera_rays(clips, model.config.camera_rays)} if model.config.camera_rays else {}
             error = error_after(clips.draft_known[:, None], draft=clips.draft, **camera)
             moves = (clips.c2w != clips.c2w[:, :1]).flatten(1).any(1)[:, None, None, None]
             later = (index >= 2)[:, None, None]
@@ -218,8 +246,11 @@ class _TeacherTask(Task):
 
     def __init__(self, recipe: TeacherRecipe, config: VDiTConfig, team: Team):
         self.recipe, self.config, self.team = recipe, config, team
-        self.data, self.held_out = EncodedClips.load(recipe.latents), EncodedClips.load(recipe.held_out)
-        self.model, self.text = fresh(config, recipe.seed)
+        source, self.held_out = ClipSource(recipe, config), EncodedClips.load(recipe.held_out)
+        self.device = team.computes_on(recipe.device)
+        self.data, self.batches = source.data, Batches(source, self.device, team)
+        model, text = fresh(config, recipe.seed)
+        self.model, self.text = model.to(self.device), text.to(self.device)
         self.hours = 0.0  # of runs that this one goes on from
         if team.shards:
             shard(self.model, team)
@@ -252,13 +283,9 @@ class _TeacherTask(Task):
 
     def loss(self, now: Progress) -> Loss:
         """Of clips that each part of the batch draws for itself."""
-        seed = self.recipe.seed
-        if now.step % 50 == 0:
-            self.data.refresh()
-        kind = BatchKind.draw(np.random.default_rng([seed, now.step]), SETTINGS.self_forced)
-        random = RandomStreams.of(seed, now.step, now.part)
-        clips = self.data.draw(now.portion(self.recipe.batch), random.rng)
-        return Loss(flow_loss(self.model, self.text, clips, random, kind), len(clips.video))
+        told = self.batches.of(now.turn)
+        noise = RandomStreams.of(self.recipe.seed, now.step, now.part, 1)  # of other draws than the clips
+        return Loss(flow_loss(self.model, self.text, told, noise.on(self.device)), len(told.words))
 
     def validate(self) -> dict[str, float]:
         plain, controlled = (held_out_loss(self.model, self.text, self.held_out, controlled=c) for c in (False, True))
