@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from ..geometry.linalg import norm
 from ..geometry.pixels import pixel_grid
+from ..machine.fields import Between, Items, Place, Unfit, read_text
 from .flow import FlowField
-from .json_text import Json, is_number, number_in, parse_json
 from .span import ControlError
 
 MAX_STROKES, MAX_POINTS = 200, 2000
@@ -29,46 +30,27 @@ class Stroke:
     `end` (0..1 of the clip) at constant speed; before and after, the model is free.
     """
 
-    points: tuple[tuple[float, float], ...]
-    radius: float = 0.08
-    falloff: float = 0.3
-    start: float = 0.0
-    end: float = 1.0
+    points: Annotated[tuple[Place, ...], Items(1, MAX_POINTS)]
+    radius: Annotated[float, Between(1e-3, 1)] = 0.08
+    falloff: Annotated[float, Between(0, 1)] = 0.3
+    start: Annotated[float, Between(0, 1)] = 0.0
+    end: Annotated[float, Between(0, 1)] = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.start < self.end:
+            raise Unfit(f"start is {self.start:g} and end {self.end:g}; expected start before end")
 
 
-def read_strokes(text: str) -> list[Stroke]:
+@dataclass(frozen=True)
+class _Drawing:
+    """What the widget stores."""
+
+    strokes: Annotated[tuple[Stroke, ...], Items(0, MAX_STROKES)]
+
+
+def read_strokes(text: str) -> tuple[Stroke, ...]:
     """Strokes of a brush widget's JSON; none for an empty text. Raises ControlError naming the stroke."""
-    if not text.strip():
-        return []
-    data = parse_json(text, "strokes: their text", REMEDY)
-    strokes = data.get("strokes") if isinstance(data, dict) and data.get("version") == 1 else None
-    if not isinstance(strokes, list):
-        raise ControlError(f'strokes: expected {{"version": 1, "strokes": [...]}}; {REMEDY}')
-    if len(strokes) > MAX_STROKES:
-        raise ControlError(f"there are {len(strokes)} strokes; expected at most {MAX_STROKES}")
-    return [_stroke(f"stroke {i}", stroke) for i, stroke in enumerate(strokes)]
-
-
-def _stroke(name: str, data: Json) -> Stroke:
-    if not isinstance(data, dict):
-        raise ControlError(f"{name}: found {data!r:.60}; expected an object with points")
-    points = data.get("points")
-    if not isinstance(points, list) or not 1 <= len(points) <= MAX_POINTS:
-        found = f"{len(points)} points" if isinstance(points, list) else f"{points!r:.40}"
-        raise ControlError(f"{name}: found {found}; expected 1 to {MAX_POINTS:,} points [x, y]")
-    start, end = number_in(data, "start", 0.0, 0, 1, name), number_in(data, "end", 1.0, 0, 1, name)
-    if not start < end:
-        raise ControlError(f"{name}: start is {start:g} and end {end:g}; expected start before end, 0 to 1 of the clip")
-    radius, falloff = number_in(data, "radius", 0.08, 1e-3, 1, name), number_in(data, "falloff", 0.3, 0, 1, name)
-    return Stroke(tuple(_point(name, j, point) for j, point in enumerate(points)), radius, falloff, start, end)
-
-
-def _point(name: str, j: int, point: Json) -> tuple[float, float]:
-    if isinstance(point, list) and len(point) == 2:
-        x, y = point
-        if is_number(x) and is_number(y) and -1 <= x <= 2 and -1 <= y <= 2:
-            return float(x), float(y)
-    raise ControlError(f"{name}: point {j} is {point!r:.60}; expected [x, y], 0 to 1 in the picture, at most 1 outside")
+    return read_text(_Drawing, text, "brush strokes", ControlError, REMEDY).strokes if text.strip() else ()
 
 
 def place_at(stroke: Stroke, time: Tensor, width: int, height: int) -> Tensor:
@@ -94,7 +76,7 @@ def profile(distance: Tensor, falloff: float) -> Tensor:
 
 
 def flow_from_strokes(
-    strokes: list[Stroke],
+    strokes: Sequence[Stroke],
     frames: int,
     width: int,
     height: int,

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from ..geometry.camera import FOV_RANGE_DEG
 from ..geometry.camera_numpy import quaternion_rotation
+from ..machine.fields import Between, Items, is_number, read
 from .camera import CameraPath
 from .camera_json import GL_TO_CV, from_nerfstudio, from_recammaster, is_nerfstudio, is_recammaster
-from .json_text import Json, is_number, number_in, parse_json
+from .json_text import Json, parse_json
 from .moves import MAX_FRAMES, from_keys, keys_of
 from .span import ControlError
 
 AXES = "camera to world, metres, OpenCV axes (x right, y down, z forward); fov_deg vertical"
 MAX_QUATERNION_ERROR = 0.01  # files round to three digits or more
+POSES = 'expected {"version": 1, "c2w": [...], "fov_deg": [...]} or {"version": 1, "keys": [...]}'
 OFF_CENTRE = 0.02  # largest offset of the principal point from the centre, as a share of the picture's side
 
 
@@ -47,6 +50,26 @@ KINDS = (
     "CameraCtrl: time, fx fy cx cy, 0 0, 3x4 world to camera), 22 or 23 (Wan camera entry: [time,] fx fy cx cy, 0 0, "
     "4x4 camera to world)"
 )
+
+
+_Row = tuple[float, float, float, float]
+
+
+def _listed(value: object) -> object:
+    return cast(object, value) if isinstance(value, list) else [value]
+
+
+@dataclass(frozen=True)
+class _Poses:
+    """What to_json writes; one field of view may stand for all."""
+
+    c2w: Annotated[tuple[tuple[_Row, _Row, _Row, _Row], ...], Items(1, MAX_FRAMES)]
+    fov_deg: Annotated[tuple[float, ...], _listed] = (40.0,)
+    strength: Annotated[float, Between(0, 1)] = 1.0
+    start: Annotated[float, Between(0, 1)] = 0.0
+    end: Annotated[float, Between(0, 1)] = 1.0
+    stretch: bool = False
+    axes: str = AXES
 
 
 def to_json(camera: CameraPath) -> str:
@@ -85,12 +108,15 @@ def from_text(
         if axes is not None:
             raise ControlError(f"{name}: a file of this kind has axes of its own; leave them open")
         if isinstance(data, dict) and "keys" in data:
-            return from_keys(keys_of(stripped, name) or [], frames, fov_deg)
+            return from_keys(keys_of(stripped, name), frames, fov_deg)
         if isinstance(data, dict) and is_nerfstudio(data):
             return from_nerfstudio(data, name, fov_deg)
         if isinstance(data, dict) and is_recammaster(data):
             return from_recammaster(data, name, fov_deg, camera)
-        return _from_poses(data, name)
+        poses = read(_Poses, data, name, ControlError, POSES)
+        fov = torch.tensor(poses.fov_deg if len(poses.fov_deg) != 1 else poses.fov_deg[0], dtype=torch.float64)
+        c2w = torch.tensor(poses.c2w, dtype=torch.float64)
+        return CameraPath(c2w, fov, poses.strength, poses.start, poses.end, poses.stretch)
     rows: list[tuple[str, Json]] = []
     for i, line in enumerate(stripped.splitlines(), start=1):
         words = line.replace(",", " ").split()
@@ -110,23 +136,6 @@ def leaves_axes_open(text: str) -> bool:
         if words and not words[0].startswith("#"):
             return len(words) in FORMATS and FORMATS[len(words)].direction is None
     return False
-
-
-def _from_poses(data: Json, name: str) -> CameraPath:
-    if not isinstance(data, dict) or data.get("version") != 1 or "c2w" not in data:
-        raise ControlError(
-            f'{name}: expected {{"version": 1, "c2w": [...], "fov_deg": [...]}} or {{"version": 1, "keys": [...]}}'
-        )
-    strength, start, end = (
-        number_in(data, key, default, 0, 1, name) for key, default in (("strength", 1.0), ("start", 0.0), ("end", 1.0))
-    )
-    try:
-        c2w = torch.tensor(data["c2w"], dtype=torch.float64)
-        fov = torch.tensor(data.get("fov_deg", 40.0), dtype=torch.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as e:
-        raise ControlError(f"{name}: c2w or fov_deg holds something that is no number ({e})") from e
-    _check_length(len(c2w) if c2w.ndim else 0, name)
-    return CameraPath(c2w, fov, strength, start, end, bool(data.get("stretch", False)))
 
 
 def _from_rows(

@@ -8,8 +8,9 @@ import re
 import torch
 from torch import Tensor
 
+from ..machine.fields import is_number
 from .camera import CameraPath
-from .json_text import Json, is_number
+from .json_text import Json
 from .span import ControlError
 
 GL_TO_CV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))  # y up, z back -> y down, z forward

@@ -18,8 +18,9 @@ from ..geometry.camera_numpy import quaternion_rotation
 from ..geometry.linalg import norm
 from ..geometry.moves import EASINGS
 from ..geometry.rotation import rotation_about, slerp
+from ..machine.fields import is_number
 from .camera import CameraPath
-from .json_text import Json, is_number
+from .json_text import Json
 from .moves import MAX_FRAMES
 from .span import ControlError
 

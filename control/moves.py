@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,8 +13,8 @@ from torch import Tensor
 from ..geometry.camera import FOV_RANGE_DEG, focal_length, fov_from_focal
 from ..geometry.moves import EASINGS, PRESETS
 from ..geometry.rotation import interpolate_poses, yaw_pitch_roll
+from ..machine.fields import Between, Items, OneOf, read_text
 from .camera import CameraPath
-from .json_text import Json, is_number, parse_json
 from .span import ControlError
 
 HANDHELD_FPS = 8.0  # frames per second at which the tremor of the hand has its rates in Hz
@@ -80,26 +82,35 @@ def move(
 
 @dataclass(frozen=True)
 class CameraKey:
-    """A key frame: t in 0..1 of the clip, position [x, y, z] in metres, look [yaw, pitch, roll] in degrees."""
+    """A key frame: t in 0..1 of the clip, position [x, y, z] in metres, look [yaw, pitch, roll] in degrees.
 
-    t: float
-    position: tuple[float, float, float]
-    look: tuple[float, float, float]
-    fov_deg: float
-    ease: str  # one of EASINGS, for the move from this key to the next
+    fov_deg: None is the path's. ease: of the move from this key to the next.
+    """
+
+    t: Annotated[float, Between(0, 1)]
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    look: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    fov_deg: Annotated[float, Between(*FOV_RANGE_DEG, "degrees")] | None = None
+    ease: Annotated[str, OneOf(EASINGS)] = "linear"
 
 
-def from_keys(keys: Json, frames: int = 41, fov_deg: float = 40.0) -> CameraPath:
-    """A path through keys: {"t": 0..1, "position": [x,y,z] m, "look": [yaw,pitch,roll] degrees, "fov_deg", "ease"}.
+@dataclass(frozen=True)
+class _Drawn:
+    """What the widget stores."""
 
-    OpenCV axes of the first frame; yaw to the right, pitch up, roll clockwise. Between two keys positions are linear
-    and rotations slerped, with the easing of the earlier key. Raises ControlError naming the key.
+    keys: Annotated[tuple[CameraKey, ...], Items(0, MAX_KEYS)]
+
+
+def from_keys(keys: Sequence[CameraKey], frames: int = 41, fov_deg: float = 40.0) -> CameraPath:
+    """A path through key frames in OpenCV axes of the first frame; yaw to the right, pitch up, roll clockwise.
+
+    Between two keys positions are linear and rotations slerped, with the easing of the earlier key. Raises ControlError
+    for no keys, and for two at one time.
     """
     _check_frames(frames)
-    if not isinstance(keys, list) or not keys or len(keys) > MAX_KEYS:
-        found = f"{len(keys)} of them" if isinstance(keys, list) else type(keys).__name__
-        raise ControlError(f"camera path: its keys are {found}; expected a list of 1 to {MAX_KEYS:,} key frames")
-    read = sorted((_key(i, key, fov_deg) for i, key in enumerate(keys)), key=lambda key: key.t)
+    if not keys:
+        raise ControlError("camera path: it has no keys; draw at least one")
+    read = sorted(keys, key=lambda key: key.t)
     times = [key.t for key in read]
     for before, after in zip(times, times[1:], strict=False):
         if after <= before:
@@ -107,7 +118,7 @@ def from_keys(keys: Json, frames: int = 41, fov_deg: float = 40.0) -> CameraPath
     c2w = torch.eye(4, dtype=torch.float64).repeat(len(read), 1, 1)
     c2w[:, :3, :3] = yaw_pitch_roll(*torch.tensor([key.look for key in read], dtype=torch.float64).T)
     c2w[:, :3, 3] = torch.tensor([key.position for key in read], dtype=torch.float64)
-    focal = focal_length(torch.tensor([key.fov_deg for key in read], dtype=torch.float64))
+    focal = focal_length(torch.tensor([key.fov_deg or fov_deg for key in read], dtype=torch.float64))
     moments = [float(moment) for moment in torch.linspace(0, 1, frames).double()]
     at = torch.tensor([_index_at(moment, read) for moment in moments], dtype=torch.float64)
     poses, focal = interpolate_poses(c2w, focal, at)
@@ -123,42 +134,10 @@ def _index_at(moment: float, keys: list[CameraKey]) -> float:
     return i + float(EASINGS[keys[i].ease](share))
 
 
-def keys_of(text: str, name: str = "path") -> Json:
-    """The keys in a camera widget's JSON, None when there are none. Raises ControlError naming what is wrong."""
-    if not text.strip():
-        return None
+def keys_of(text: str, name: str = "path") -> tuple[CameraKey, ...]:
+    """The keys in a camera widget's JSON; none for an empty text. Raises ControlError naming the key and its field."""
     remedy = "clear it, or draw the path again"
-    data = parse_json(text, name, remedy)
-    if not isinstance(data, dict) or data.get("version") != 1 or "keys" not in data:
-        raise ControlError(f'{name}: expected {{"version": 1, "keys": [...]}}; {remedy}')
-    return data["keys"] or None
-
-
-def _key(i: int, key: Json, fov_deg: float) -> CameraKey:
-    name = f"camera path, key {i}"
-    if not isinstance(key, dict):
-        raise ControlError(f"{name}: found {key!r:.60}; expected an object with t, position and look")
-
-    def three(field: str) -> tuple[float, float, float]:
-        found = key.get(field, [0, 0, 0])
-        if isinstance(found, list) and len(found) == 3:
-            a, b, c = found
-            if is_number(a) and is_number(b) and is_number(c):
-                return float(a), float(b), float(c)
-        raise ControlError(f"{name}: {field} is {found!r:.60}; expected 3 numbers")
-
-    t, fov = key.get("t"), key.get("fov_deg", fov_deg)
-    if not is_number(t) or not is_number(fov):
-        field, found = ("fov_deg", fov) if is_number(t) else ("t", t)
-        raise ControlError(f"{name}: {field} is {found!r:.60}; expected a number")
-    if not 0 <= t <= 1:
-        raise ControlError(f"{name}: t is {t:g}; expected 0 (first frame) to 1 (last)")
-    if not FOV_RANGE_DEG[0] <= fov <= FOV_RANGE_DEG[1]:
-        raise ControlError(f"{name}: fov_deg is {fov:g}; expected {FOV_RANGE_DEG[0]:g} to {FOV_RANGE_DEG[1]:g}")
-    ease = key.get("ease", "linear")
-    if not isinstance(ease, str) or ease not in EASINGS:
-        raise ControlError(f"{name}: ease is {ease!r:.60}; expected one of {', '.join(EASINGS)}")
-    return CameraKey(float(t), three("position"), three("look"), float(fov), ease)
+    return read_text(_Drawn, text, name, ControlError, remedy).keys if text.strip() else ()
 
 
 def _eased(s: Tensor, easing: str) -> Tensor:

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import json
 import math
-from typing import cast
+from dataclasses import dataclass
+from typing import Annotated, cast
 
 import torch
 
-from .json_text import Json, is_number, parse_json
+from ..machine.fields import Between, is_number, read
+from .json_text import Json, parse_json
 from .span import ControlError
 from .tracks import MAKERS, MAX_POINTS, PointTracks
 
 MAX_FRAMES = 10_000
-VERSION = 1
 REMEDY = 'give [{"x": 12, "y": 34}, ...] for each track, or a list of such lists'
 DECIMALS = 3  # of a pixel, in the lists
 
 Place = tuple[float, float]
 _HIDDEN = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What to_json writes; a place may also be {"x", "y"}."""
+
+    tracks: tuple[object, ...]
+    width: Annotated[float, Between(1, 1e6, "pixels")] | None = None
+    height: Annotated[float, Between(1, 1e6, "pixels")] | None = None
+    fps: Annotated[float, Between(1e-6, 1e6)] | None = None
 
 
 def from_text(text: str, name: str, size: tuple[int, int] | None = None) -> PointTracks:
@@ -32,13 +43,16 @@ def from_text(text: str, name: str, size: tuple[int, int] | None = None) -> Poin
     """
     if not text.strip():
         raise ControlError(f"{name} is empty: {MAKERS}")
-    data = _parsed(text, name)
+    data, fps = _parsed(text, name), None
     if isinstance(data, dict):
-        return _own(data, name, size)
-    rows = _rows(data, name)
+        stored = read(_Stored, data, name, ControlError, REMEDY)
+        rows, fps = cast("list[Json]", list(stored.tracks)), stored.fps
+        size = (round(stored.width), round(stored.height)) if stored.width and stored.height else size
+    else:
+        rows = _rows(data, name)
     if not rows:
         raise ControlError(f"{name} holds no points: {MAKERS}")
-    return _joined([_points(row, f"{name}, track {i}") for i, row in enumerate(rows)], name, size, None)
+    return _joined([_points(row, f"{name}, track {i + 1}") for i, row in enumerate(rows)], name, size, fps)
 
 
 def is_strokes(text: str, name: str) -> bool:
@@ -63,7 +77,7 @@ def to_json(tracks: PointTracks) -> str:
     ]
     size = {} if tracks.size is None else {"width": tracks.size[0], "height": tracks.size[1]}
     fps = {} if tracks.fps is None else {"fps": tracks.fps}
-    return json.dumps({"version": VERSION, **size, **fps, "tracks": rows})
+    return json.dumps({"version": 1, **size, **fps, "tracks": rows})
 
 
 def _parsed(text: str, name: str) -> Json:
@@ -103,7 +117,7 @@ def _is_pair(value: Json) -> bool:
 def _points(row: Json, place: str) -> list[Place]:
     if not isinstance(row, list) or not row:
         raise ControlError(f"{place}: found {row!r:.60}; expected a list of its points, one a frame")
-    return [_point(point, f"{place}, point {i}") for i, point in enumerate(row)]
+    return [_point(point, f"{place}, point {i + 1}") for i, point in enumerate(row)]
 
 
 def _point(point: Json, place: str) -> Place:
@@ -118,25 +132,6 @@ def _point(point: Json, place: str) -> Place:
     if is_number(x) and is_number(y):
         return float(x), float(y)
     raise ControlError(f'{place} is {json.dumps(point)[:60]}; expected {{"x": number, "y": number}} in pixels')
-
-
-def _own(data: dict[str, Json], name: str, size: tuple[int, int] | None) -> PointTracks:
-    rows = data.get("tracks")
-    if data.get("version") != VERSION or not isinstance(rows, list):
-        raise ControlError(
-            f'{name} holds an object; expected {{"version": {VERSION}, "tracks": [...]}}, or lists: {REMEDY}'
-        )
-    if not rows:
-        raise ControlError(f"{name} holds no points: {MAKERS}")
-    numbers = {key: data.get(key) for key in ("width", "height", "fps")}
-    for key, value in numbers.items():
-        if value is not None and not (is_number(value) and value > 0):
-            raise ControlError(f"{name}: {key} is {value!r:.40}; expected a number above 0")
-    width, height, fps = numbers.values()
-    if is_number(width) and is_number(height):
-        size = round(width), round(height)
-    read = [_points(row, f"{name}, track {i}") for i, row in enumerate(rows)]
-    return _joined(read, name, size, fps if is_number(fps) else None)
 
 
 def _joined(rows: list[list[Place]], name: str, size: tuple[int, int] | None, fps: float | None) -> PointTracks:

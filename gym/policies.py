@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 import numpy as np
 
-from ..world.records import Json, from_json, nearest
+from ..machine.fields import Between, OneOf, Unfit, at, nearest, reader, unmarked
+from ..world.records import NAMES
 from ..world.scene import SceneError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Setup:
     forces: tuple[str, ...] | None = None
     max_force: float | None = None
     actuators: tuple[str, ...] | None = None
-    noise: float = 0.0
+    noise: Annotated[float, Between(0, 1)] = 0.0
 
 
 KINDS: dict[str, type[Random] | type[Sequence] | type[Network]] = {
@@ -146,36 +147,9 @@ KINDS: dict[str, type[Random] | type[Sequence] | type[Network]] = {
 def read_policy(value: object, name: str = "policy") -> tuple[Policy, Setup]:
     """The policy of a JSON value, and what it acts on. Raises SceneError that names the place and what fits there."""
     try:
-        return _read(value)
-    except SceneError as reason:
+        fields = unmarked(value, "vdit_policy", VERSION)
+        kind = KINDS[cast(str, at("field 'kind'", OneOf(KINDS), fields.pop("kind", None)))]
+        shared = {key: fields.pop(key) for key in Setup.__dataclass_fields__ if key in fields}
+        return reader(kind, NAMES)(fields), reader(Setup, {})(shared)
+    except Unfit as reason:
         raise SceneError(f"{name}: {reason}") from reason
-
-
-def _read(value: object) -> tuple[Policy, Setup]:
-    if not isinstance(value, dict) or value.get("vdit_policy") != VERSION:
-        raise SceneError(f'expected an object with "vdit_policy": {VERSION}')
-    fields: dict[str, Json] = {key: item for key, item in value.items() if key not in ("vdit_policy", "kind")}
-    kind = value.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise SceneError(f"kind: {kind!r:.40}; {nearest(str(kind), KINDS)}")
-    shared = {key: fields.pop(key) for key in Setup.__dataclass_fields__ if key in fields}
-    setup = from_json(Setup, shared)
-    if not 0 <= setup.noise <= 1:
-        raise SceneError(f"noise: {setup.noise:g}; expected 0 to 1")
-    if kind == "sequence":
-        return _sequence(fields), setup
-    return from_json(KINDS[kind], fields), setup
-
-
-def _sequence(fields: dict[str, Json]) -> Sequence:
-    targets = fields.get("targets")
-    if set(fields) != {"targets"} or not isinstance(targets, dict):
-        raise SceneError(
-            f"fields {', '.join(fields) or 'none'}; expected targets: {{command: [[seconds, value], ...]}}"
-        )
-    return Sequence({name: from_json(_Points, {"points": points}, name).points for name, points in targets.items()})
-
-
-@dataclass(frozen=True)
-class _Points:
-    points: tuple[tuple[float, float], ...]

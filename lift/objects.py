@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ..control.json_text import Json, is_number, number_in, parse_json
 from ..control.span import ControlError
+from ..machine.fields import Between, Items, Letters, OneOf, Place, Share, Unfit, read_text
 from ..world.scene import MATERIALS
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class Stroke:
     width. erase: what it covers does not belong to the object. A click is a stroke of one point.
     """
 
-    points: tuple[tuple[float, float], ...]
-    size: float = 0.02
+    points: Annotated[tuple[Place, ...], Items(1, MAX_POINTS)]
+    size: Annotated[float, Between(1e-4, 1)] = 0.02
     erase: bool = False
 
 
@@ -36,12 +36,20 @@ class Marked:
     thickness: front to back, in metres; None: guessed.
     """
 
-    name: str
-    material: str = DEFAULT_MATERIAL
+    name: Annotated[str, Letters(1, MAX_NAME)]
+    material: Annotated[str, OneOf(MATERIALS)] = DEFAULT_MATERIAL
     fixed: bool = False
-    thickness: float | None = None
-    box: tuple[float, float, float, float] | None = None
-    strokes: tuple[Stroke, ...] = ()
+    thickness: Annotated[float, Between(1e-4, 1e4, "metres")] | None = None
+    box: tuple[Share, Share, Share, Share] | None = None
+    strokes: Annotated[tuple[Stroke, ...], Items(0, MAX_STROKES)] = ()
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.box or (0, 0, 1, 1)
+        if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < 1 and y0 < 1):
+            raise Unfit(
+                f"found a box from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}); "
+                "expected [left, top, right, bottom] with an area inside the picture (0 to 1)"
+            )
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,9 @@ class GroundHint:
     camera_height: metres over the ground; it sets the scale of everything. fov_deg: vertical field of view.
     """
 
-    horizon: float | None = None
-    camera_height: float | None = None
-    fov_deg: float | None = None
+    horizon: Annotated[float, Between(-5, 5)] | None = None
+    camera_height: Annotated[float, Between(1e-3, 1e4, "metres")] | None = None
+    fov_deg: Annotated[float, Between(5, 120, "degrees")] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,18 +72,24 @@ class LightHint:
     None: guessed.
     """
 
-    azimuth_deg: float | None = None
-    height_deg: float | None = None
-    shadow: float | None = None
+    azimuth_deg: Annotated[float, Between(-360, 360, "degrees")] | None = None
+    height_deg: Annotated[float, Between(1, 90, "degrees")] | None = None
+    shadow: Annotated[float, Between(0, 1)] | None = None
 
 
 @dataclass(frozen=True)
 class Selection:
     """All that a person marked on one picture."""
 
-    objects: tuple[Marked, ...] = ()
+    objects: Annotated[tuple[Marked, ...], Items(0, MAX_OBJECTS)] = ()
     ground: GroundHint | None = None
     light: LightHint | None = None
+
+    def __post_init__(self) -> None:
+        names = [each.name for each in self.objects]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise Unfit(f"two are named {twice!r}; expected a name of its own for each")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,127 +105,9 @@ class PictureObject:
 
 def read_selection(text: str) -> Selection:
     """The selection in a widget's JSON; an empty one for an empty text. Raises ControlError that names the field."""
-    if not text.strip():
-        return Selection()
-    data = parse_json(text, "objects: their text", REMEDY)
-    if not isinstance(data, dict) or data.get("version") != 1:
-        raise ControlError(f'objects: expected {{"version": 1, "objects": [...]}}, found {text:.60}; {REMEDY}')
-    _only(data, ("version", "objects", "ground", "light"), "objects")
-    rows = _list(data.get("objects", []), "objects", MAX_OBJECTS, "objects")
-    objects = tuple(_marked(row, f"object {i + 1}") for i, row in enumerate(rows))
-    names = [o.name for o in objects]
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice is not None:
-        raise ControlError(f"objects: two are named {twice!r}; expected a name of its own for each")
-    return Selection(objects, _ground(data.get("ground")), _light(data.get("light")))
+    return read_text(Selection, text, "objects", ControlError, REMEDY) if text.strip() else Selection()
 
 
 def write_selection(selection: Selection) -> str:
     """The JSON text that read_selection reads back to the same value."""
     return json.dumps({"version": 1, **asdict(selection)})
-
-
-def _marked(data: Json, name: str) -> Marked:
-    if not isinstance(data, dict):
-        raise ControlError(f"{name}: found {data!r:.60}; expected an object with a name, and a box or strokes")
-    _only(data, ("name", "material", "fixed", "thickness", "box", "strokes"), name)
-    title = data.get("name")
-    if not isinstance(title, str) or not 1 <= len(title.strip()) <= MAX_NAME:
-        raise ControlError(f"{name}: name is {title!r:.80}; expected 1 to {MAX_NAME} letters")
-    name = f"{name} ({title.strip()})"
-    material = data.get("material", DEFAULT_MATERIAL)
-    if not isinstance(material, str) or material not in MATERIALS:
-        raise ControlError(f"{name}: material is {material!r:.40}; expected one of {', '.join(MATERIALS)}")
-    strokes = _list(data.get("strokes", []), f"{name}: strokes", MAX_STROKES, "strokes")
-    return Marked(
-        name=title.strip(),
-        material=material,
-        fixed=_flag(data, "fixed", name),
-        thickness=_optional(data, "thickness", 1e-4, 1e4, name),
-        box=_box(data.get("box"), name),
-        strokes=tuple(_stroke(row, f"{name}, stroke {i + 1}") for i, row in enumerate(strokes)),
-    )
-
-
-def _stroke(data: Json, name: str) -> Stroke:
-    if not isinstance(data, dict):
-        raise ControlError(f"{name}: found {data!r:.60}; expected an object with points")
-    _only(data, ("points", "size", "erase"), name)
-    points = _list(data.get("points"), f"{name}: points", MAX_POINTS, "points [x, y]")
-    if not points:
-        raise ControlError(f"{name}: it has no points; expected at least one")
-    places = tuple(_numbers(point, 2, f"{name}: point {j + 1}") for j, point in enumerate(points))
-    return Stroke(
-        tuple((x, y) for x, y in places), number_in(data, "size", 0.02, 1e-4, 1, name), _flag(data, "erase", name)
-    )
-
-
-def _box(data: Json, name: str) -> tuple[float, float, float, float] | None:
-    if data is None:
-        return None
-    x0, y0, x1, y1 = _numbers(data, 4, f"{name}: box")
-    if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < 1 and y0 < 1):
-        raise ControlError(
-            f"{name}: box runs from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}); "
-            "expected [left, top, right, bottom] with an area inside the picture (0 to 1)"
-        )
-    return x0, y0, x1, y1
-
-
-def _ground(data: Json) -> GroundHint | None:
-    if data is None:
-        return None
-    if not isinstance(data, dict):
-        raise ControlError(f"ground: found {data!r:.60}; expected an object or null")
-    _only(data, ("horizon", "camera_height", "fov_deg"), "ground")
-    return GroundHint(
-        _optional(data, "horizon", -5, 5, "ground"),
-        _optional(data, "camera_height", 1e-3, 1e4, "ground"),
-        _optional(data, "fov_deg", 5, 120, "ground"),
-    )
-
-
-def _light(data: Json) -> LightHint | None:
-    if data is None:
-        return None
-    if not isinstance(data, dict):
-        raise ControlError(f"light: found {data!r:.60}; expected an object or null")
-    _only(data, ("azimuth_deg", "height_deg", "shadow"), "light")
-    return LightHint(
-        _optional(data, "azimuth_deg", -360, 360, "light"),
-        _optional(data, "height_deg", 1, 90, "light"),
-        _optional(data, "shadow", 0, 1, "light"),
-    )
-
-
-def _only(data: dict[str, Json], known: tuple[str, ...], name: str) -> None:
-    other = next((key for key in data if key not in known), None)
-    if other is not None:
-        raise ControlError(f"{name}: {other!r:.40} is not known; expected only {', '.join(known)}")
-
-
-def _list(data: Json, name: str, most: int, what: str) -> list[Json]:
-    if not isinstance(data, list) or len(data) > most:
-        found = f"{len(data)}" if isinstance(data, list) else f"{data!r:.40}"
-        raise ControlError(f"{name}: found {found}; expected a list of at most {most} {what}")
-    return data
-
-
-def _numbers(data: Json, count: int, name: str) -> tuple[float, ...]:
-    """Numbers in -1..2: shares of the picture, at most one picture outside."""
-    if isinstance(data, list) and len(data) == count:
-        values = [float(v) for v in data if is_number(v) and -1 <= v <= 2]
-        if len(values) == count:
-            return tuple(values)
-    raise ControlError(f"{name} is {data!r:.60}; expected {count} numbers, 0 to 1 in the picture, at most 1 outside")
-
-
-def _optional(data: dict[str, Json], key: str, low: float, high: float, name: str) -> float | None:
-    return None if data.get(key) is None else number_in(data, key, low, low, high, name)
-
-
-def _flag(data: dict[str, Json], key: str, name: str) -> bool:
-    value = data.get(key, False)
-    if not isinstance(value, bool):
-        raise ControlError(f"{name}: {key} is {value!r:.40}; expected true or false")
-    return value

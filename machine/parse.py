@@ -15,7 +15,7 @@ Kinds = type | tuple[type, ...]
 _TEXT_OR_OPENING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{,]')
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F]"
 _HALF = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")  # of a pair of UTF-16, written as escapes
-_WORDS: dict[type, str] = {
+WORDS: dict[type, str] = {
     **{str: "a string", bool: "true or false", dict: "an object", list: "a list"},
     **{int: "a whole number", float: "a number", object: "anything but null"},
 }
@@ -183,23 +183,29 @@ def check(value: object, fields: Mapping[str, Kinds]) -> None:
         for place, found in _found(value, parts, ""):
             if found is None and not path.endswith("!"):
                 continue
-            if found is None or not _fits(found, allowed):
+            if found is None or not fits(found, allowed):
                 _refuse(place, found, allowed)
 
 
-def _fits(value: object, kinds: tuple[type, ...]) -> bool:
+def fits(value: object, kinds: tuple[type, ...]) -> bool:
+    """Whether a JSON value is of one of the types; a whole number is a number, and true and false are none."""
     if isinstance(value, bool):
         return bool in kinds or object in kinds
     return isinstance(value, kinds) or float in kinds and isinstance(value, int)
 
 
 def _refuse(place: str, found: object, kinds: tuple[type, ...]) -> NoReturn:
-    expected = " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
+    expected = " or ".join(dict.fromkeys(WORDS[kind] for kind in kinds))
+    raise Unreadable(f"{place or 'it'} must be {expected}, found {shown(found)}")
+
+
+def shown(value: object) -> str:
+    """The beginning of a value, as JSON."""
     try:
-        shown = json.dumps(found)
-    except ValueError:
-        shown = type(found).__name__
-    raise Unreadable(f"{place or 'it'} must be {expected}, found {shown if len(shown) <= 60 else f'{shown[:60]}...'}")
+        text = json.dumps(value[:61] if isinstance(value, str) else value)  # a text may have a hundred MB
+    except (ValueError, TypeError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _found(value: object, parts: list[str], place: str) -> Iterator[tuple[str, object]]:

@@ -293,7 +293,7 @@ def cases() -> dict[str, Case]:
         ),
         "tracks of nothing": Case(pointed({}, points=""), "tracks", "there are none; draw strokes on VDiT"),
         "tracks of NaN": Case(pointed({}, points='[{"x": NaN, "y": 1}]'), "tracks", "NaN, which is no number"),
-        "tracks of words": Case(pointed({}, points='[{"x": 1, "y": "up"}]'), "tracks", "track 0, point 0"),
+        "tracks of words": Case(pointed({}, points='[{"x": 1, "y": "up"}]'), "tracks", "track 1, point 1"),
         "tracks of a file that is not there": Case(
             pointed({}, points="", file="gone.json"), "tracks", "gone.json"
         ),

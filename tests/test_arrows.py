@@ -23,11 +23,11 @@ MAY = {
     "control": {"geometry", "machine"},
     "model": {"kernels", "geometry", "machine"},
     "sampling": set(),
-    "lift": {"world", "control", "geometry"},
+    "lift": {"world", "control", "geometry", "machine"},
     "drafting": {"model", "control", "geometry"},
     "pipeline": BELOW_PIPELINE,
     "benchmark": {"world", "control", "geometry", "machine"},
-    "gym": {"world"},
+    "gym": {"world", "machine"},
     "training": BELOW_PIPELINE | {"pipeline"},
     "nodes": BELOW_PIPELINE | {"pipeline", "lift", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
     "farm": {"host", "training", "gym", "world", "machine"},

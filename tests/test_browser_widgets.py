@@ -417,7 +417,7 @@ def test_poses_in_the_front_end_equal_the_nodes(page):
             }
             for t in times
         ]
-        path = from_keys(frames, 41)
+        path = from_keys(keys_of(json.dumps({"version": 1, "keys": frames})), 41)
         theirs = page.evaluate(
             """async (keys) => {
             const { poseAt, forwardOf } = await import('/extensions/vdit/poses.js');

@@ -12,7 +12,7 @@ from vdit.control.camera_files import from_text, leaves_axes_open, to_json
 from vdit.control.camera_plot import angles_deg, plot
 from vdit.control.depth import DepthMaps
 from vdit.control.flow import FlowField
-from vdit.control.moves import from_keys, keys_of, move
+from vdit.control.moves import CameraKey, from_keys, keys_of, move
 from vdit.geometry.moves import EASINGS, PRESETS
 from vdit.geometry.rotation import axis_angle, yaw_pitch_roll
 
@@ -86,7 +86,7 @@ def test_easings_begin_at_0_end_at_1_and_never_turn_back(easing):
 
 
 def test_between_two_keys_positions_are_linear_and_rotations_take_the_shortest_arc():
-    keys = [{"t": 0.0}, {"t": 1.0, "position": [1, 0, 2], "look": [170, 0, 0], "fov_deg": 20}]
+    keys = [CameraKey(0.0), CameraKey(1.0, (1, 0, 2), (170, 0, 0), 20)]
     path = from_keys(keys, 5, 40.0)
     assert torch.allclose(path.c2w[:, 2, 3], torch.linspace(0, 2, 5).double())
     assert torch.allclose(angles_deg(path)[:, 0], torch.linspace(0, 170, 5).double())
@@ -94,7 +94,7 @@ def test_between_two_keys_positions_are_linear_and_rotations_take_the_shortest_a
 
 
 def test_keys_hold_outside_their_range_and_ease_as_set():
-    keys = [{"t": 0.75, "position": [4, 0, 0]}, {"t": 0.25, "position": [0, 0, 0], "ease": "in"}]
+    keys = [CameraKey(0.75, (4, 0, 0)), CameraKey(0.25, ease="in")]
     x = from_keys(keys, 9).c2w[:, 0, 3].tolist()
     assert x == pytest.approx([0, 0, 0, 0.25, 1.0, 2.25, 4, 4, 4])
 
@@ -305,11 +305,11 @@ LINE = decimals(torch.eye(4)[:3].flatten())
         (decimals([0, 1, 1, 0.7, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: the lens is centred at 0.7, 0.5"),
         (decimals([0, 1, 0, 0.5, 0.5, 0, 0, *torch.eye(4)[:3].flatten()]), "line 1: fy is 0"),
         ("{", "is no JSON"),
-        ('{"version": 1, "c2w": 1.5}', "holds 0 poses"),
+        ('{"version": 1, "c2w": 1.5}', "field 'c2w': found 1.5; expected a list of 1 to 1,001"),
         (decimals([0, 1, 2, 3, 0, 0, 0, 2]), "line 1: the quaternion has length 2; expected 1"),
         ('{"version": 2, "c2w": []}', 'expected {"version": 1'),
-        ('{"version": 1, "c2w": "x"}', "holds something that is no number"),
-        ('{"version": 1, "c2w": []}', "holds 0 poses"),
+        ('{"version": 1, "c2w": [[[1, 0, 0, "x"]]]}', "item 1: found a list of 1; expected one of 4"),
+        ('{"version": 1, "c2w": []}', "field 'c2w': found a list of 0"),
         ("[]", "holds 0 poses"),
         ("[1]", "entry 0: found int"),
         ('[["a", 1]]', "entry 0: found 2 numbers"),
@@ -324,30 +324,31 @@ def test_an_invalid_path_file_is_named_with_the_line(text, said):
 @pytest.mark.parametrize(
     "keys, said",
     [
-        ([], "0 of them"),
-        ("x", "its keys are str"),
-        ([1], "key 0: found 1"),
-        ([{"t": 2}], "key 0: t is 2; expected 0"),
-        ([{"t": "a"}], "key 0: t is 'a'; expected a number"),
+        ([], "it has no keys"),
+        ("x", "field 'keys': found \"x\"; expected a list"),
+        ([1], "item 1: found 1; expected an object"),
+        ([{"t": 2}], "item 1, field 't': found 2; expected a number from 0 to 1"),
+        ([{"t": "a"}], "item 1, field 't': found .a.; expected a number"),
         ([{"t": 0.5}, {"t": 0.5}], "two keys are at t = 0.5"),
-        ([{"t": 0, "position": [1, 2]}], r"key 0: position is \[1, 2\]; expected 3 numbers"),
-        ([{"t": 0, "look": [0, 0, math.inf]}], "key 0: look is"),
-        ([{"t": 0, "fov_deg": 300}], "key 0: fov_deg is 300"),
-        ([{"t": 0, "ease": "bounce"}], "key 0: ease is 'bounce'; expected one of smooth"),
+        ([{"t": 0, "position": [1, 2]}], "field 'position': found a list of 2; expected one of 3"),
+        ([{"t": 0, "look": [0, 0, math.inf]}], "Infinity, which is no number of JSON"),
+        ([{"t": 0, "fov_deg": 300}], "field 'fov_deg': found 300; expected degrees from 1 to 170"),
+        ([{"t": 0, "ease": "bounce"}], "field 'ease': found .bounce.; known: smooth"),
     ],
 )
 def test_invalid_keys_are_refused_by_number(keys, said):
     with pytest.raises(ControlError, match=said):
-        from_keys(keys)
+        from_keys(keys_of(json.dumps({"version": 1, "keys": keys})))
 
 
 @pytest.mark.parametrize(
-    "text, said", [("nonsense", "path is no JSON"), ("[]", "expected"), ('{"version": 1}', "expected")]
+    "text, said",
+    [("nonsense", "path: the text is no JSON"), ("[]", "expected an object"), ('{"version": 1}', "keys missing")],
 )
 def test_a_widgets_value_that_is_no_path_is_refused(text, said):
     with pytest.raises(ControlError, match=said):
         keys_of(text)
-    assert keys_of("") is None and keys_of('{"version": 1, "keys": []}') is None
+    assert keys_of("") == keys_of('{"version": 1, "keys": []}') == ()
 
 
 @pytest.mark.parametrize("changes", [dict(name="spin"), dict(amount=math.nan), dict(easing="x"), dict(frames=0)])

@@ -306,7 +306,7 @@ def test_a_drawn_path_overrules_the_preset_and_a_second_node_goes_on_from_the_fi
         (dict(file="gone.txt"), FileNotFoundError, "gone.txt: no such file"),
         (dict(file="picture.png"), ControlError, "this is no text file"),
         (dict(file="gone.txt", path='{"version": 1, "keys": [{"t": 0}]}'), ControlError, "both path and file"),
-        (dict(path="{"), ControlError, "path is no JSON"),
+        (dict(path="{"), ControlError, "path: the text is no JSON"),
     ],
 )
 def test_a_camera_node_names_what_it_cannot_use(tmp_path, monkeypatch, changes, error, said):

@@ -138,15 +138,24 @@ def test_the_nearest_of_two_under_the_start_is_meant_and_not_the_wall_behind():
         ("{", "no JSON"),
         ('{"version": 2, "arrows": []}', "version"),
         ('{"version": 1, "arrows": [{"points": [[0, 0], [1, 1]], "strenght": 1}]}', "strenght"),
-        ('{"version": 1, "arrows": [{"points": [[0, 0]]}]}', "1 points"),
-        ('{"version": 1, "arrows": [{"points": [[0, 0], [1, "a"]]}]}', "number"),
+        (
+            '{"version": 1, "arrows": [{"points": [[0, 0]]}]}',
+            "field 'points': found a list of 1; expected one of 2 to 2,000",
+        ),
+        ('{"version": 1, "arrows": [{"points": [[0, 0], [1, "a"]]}]}', "item 2, item 2: found"),
         ('{"version": 1, "arrows": [{"kind": "kick", "points": [[0, 0], [1, 1]]}]}', "kick"),
-        ('{"version": 1, "arrows": [{"points": [[0, 0], [1, 9]]}]}', "outside"),
+        (
+            '{"version": 1, "arrows": [{"points": [[0, 0], [1, 9]]}]}',
+            "item 2, item 2: found 9; expected a share of the picture",
+        ),
         ('{"version": 1, "arrows": [{"points": [[0.02, 0.9], [0.5, 0.5]]}]}', "starts on no body"),
         ('{"version": 1, "arrows": [{"body": "teapot", "points": [[0, 0], [1, 1]]}]}', "teapot"),
         ('{"version": 1, "arrows": [{"body": "wall", "points": [[0, 0], [1, 1]]}]}', "fixed"),
         ('{"version": 1, "arrows": [{"body": "cup", "points": [[0.5, 0.5], [0.5, 0.5]]}]}', "no direction"),
-        ('{"version": 1, "arrows": [{"points": [[0, 0], [1, 1]], "toward": 3}]}', "toward is 3"),
+        (
+            '{"version": 1, "arrows": [{"points": [[0, 0], [1, 1]], "toward": 3}]}',
+            "field 'toward': found 3; expected a number from -1 to 1",
+        ),
     ],
 )
 def test_what_is_no_drawing_is_refused_by_name(text, says):

@@ -149,9 +149,9 @@ def test_a_lerobot_dataset_has_the_documented_layout_and_counts(episodes, tmp_pa
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"vdit_policy": 2}, '"vdit_policy": 1'),
-        ({"kind": "randm"}, "did you mean 'random'"),
-        ({"noise": 2}, "noise: 2; expected 0 to 1"),
+        ({"vdit_policy": 2}, "field 'vdit_policy': found 2; this VDiT reads 1"),
+        ({"kind": "randm"}, "field 'kind': found .randm.; did you mean 'random'"),
+        ({"noise": 2}, "field 'noise': found 2; expected a number from 0 to 1"),
         ({"hold_s": 0}, "hold_s is 0"),
         ({"hold": 1}, "no field is named 'hold'"),
         ({"kind": "sequence", "hold_s": None, "targets": {"trn": [[0, 1]]}}, "no command is named 'trn'"),

@@ -42,14 +42,20 @@ def test_a_selection_comes_back_from_its_text():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"objects": [{"name": "cup", "box": [0.5, 0, 0.1, 1]}]}, "object 1 .cup.: box"),
+        ({"objects": [{"name": "cup", "box": [0.5, 0, 0.1, 1]}]}, "item 1 .'cup'.: found a box from"),
         ({"objects": [{"name": "cup", "box": [0, 0, float("nan"), 1]}]}, "line 1, column 58, NaN"),
-        ({"objects": [{"name": ""}]}, "object 1: name"),
-        ({"objects": [{"name": "cup", "material": "cheese"}]}, "material is 'cheese'"),
+        ({"objects": [{"name": ""}]}, "item 1, field 'name': found \"\"; expected 1 to 60 letters"),
+        (
+            {"objects": [{"name": "cup", "material": "cheese"}]},
+            "field 'material': found \"cheese\"; known: wood, rubber",
+        ),
         ({"objects": [{"name": "cup"}, {"name": "cup"}]}, "two are named 'cup'"),
-        ({"objects": [{"name": "cup", "strokes": [{"points": []}]}]}, "stroke 1"),
-        ({"objects": [{"name": "cup", "strokes": [{"points": [[0, "a"]]}]}]}, "stroke 1: point 1"),
-        ({"objects": [{"name": "cup", "color": 1}]}, "'color' is not known"),
+        ({"objects": [{"name": "cup", "strokes": [{"points": []}]}]}, "field 'strokes', item 1, field 'points'"),
+        (
+            {"objects": [{"name": "cup", "strokes": [{"points": [[0, "a"]]}]}]},
+            "field 'strokes', item 1, field 'points', item 1, item 2",
+        ),
+        ({"objects": [{"name": "cup", "color": 1}]}, "no field is named 'color'"),
         ({"ground": {"camera_height": 0}}, "camera_height"),
         ({"light": {"height_deg": True}}, "height_deg"),
         ({"version": 2}, "version"),

@@ -33,9 +33,9 @@ from vdit.pipeline.live.recorder import Recorder
 from vdit.world.actions import Force, Grab, Gravity, SetMaterial, Throw
 from vdit.world.ending import scene_after
 from vdit.world.mjcf import read_mjcf
-from vdit.world.records import actions_from_json, to_json
 from vdit.world.scene import MATERIALS, Colored, SceneError, View
 from vdit.world.scene_file import dumps as scene_text
+from vdit.world.scene_file import dumps_actions, loads_actions
 from vdit.world.simulate import simulate
 
 FPS, WIDTH, HEIGHT = 16.0, 208, 120
@@ -170,7 +170,7 @@ def test_both_actions_come_back_from_json_to_the_last_bit():
         Grab(body="a", at=(1 / 3, 0.0, 0.0), hand=((0.1, 1 / 7, 0.0, 2.0), (0.2, 0.0, 0.0, 1.0)), start=0.1, end=0.3),
         SetMaterial(body="a", material=MATERIALS["ice"], time=0.5),
     )
-    assert actions_from_json(json.loads(json.dumps(to_json(given)))) == given
+    assert loads_actions(dumps_actions(given)) == given
 
 
 # How a scene ends
@@ -430,10 +430,13 @@ def test_a_recording_ends_after_two_minutes_and_nothing_grows_after_it():
     [
         ("{", "is no JSON"),
         ('{"fps": 16}', "seconds"),
-        ('{"fps": 16, "seconds": 1e9, "seed": 0, "actions": []}', "expected 0 to 120"),
+        ('{"fps": 16, "seconds": 1e9, "seed": 0, "actions": []}', "expected seconds from 0 to 120"),
         ('{"fps": 16, "seconds": 1, "seed": 0, "actions": [{"type": "grap"}]}', "did you mean 'grab'"),
         ('{"fps": 16, "seconds": 1, "seed": 0, "actions": [], "more": 1}', "no field is named 'more'"),
-        ('{"fps": 16, "seconds": 1, "seed": 0, "actions": [], "camera": [{"time": 0, "held": ["x"]}]}', "no key"),
+        (
+            '{"fps": 16, "seconds": 1, "seed": 0, "actions": [], "camera": [{"time": 0, "held": ["x"]}]}',
+            'found "x"; known: w, a',
+        ),
         ('{"fps": 16, "seconds": 1, "seed": 0, "actions": [], "camera": [{"time": 0, "held": [], "pose": [1]}]}', "12"),
     ],
 )

@@ -73,9 +73,9 @@ def test_a_field_of_another_type_is_named_by_its_path(value, said):
 
 
 def test_numbers_of_thousands_of_digits_are_refused_by_every_drawing():
-    with pytest.raises(SceneError, match="arrows: their text holds, at line 1.*4,301 digits"):
+    with pytest.raises(SceneError, match="arrows: the text holds, at line 1.*4,301 digits"):
         read_arrows(f'{{"version": 1, "arrows": [{HUGE}]}}')
-    with pytest.raises(ControlError, match="strokes: their text holds.*4,301 digits.*paint again"):
+    with pytest.raises(ControlError, match="strokes: the text holds.*4,301 digits.*paint again"):
         read_strokes(f'{{"version": 1, "strokes": [{HUGE}]}}')
 
 

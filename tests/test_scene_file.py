@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from vdit.world import actions, checks, scene
-from vdit.world.records import ACTIONS, APPEARANCES, actions_from_json
+from vdit.world.records import ACTIONS, APPEARANCES
 from vdit.world.scene import (
     MATERIALS,
     Body,
@@ -154,8 +154,9 @@ def test_actions_come_back():
         actions.Drag(body="a", path=((0.0, 0.0, 0.0), (1.0, 0.0, 0.0))),
     )
     assert loads_actions(dumps_actions(given)) == given
-    with pytest.raises(SceneError, match=r"actions\[0\]: the type 'pusch'; did you mean 'push'"):
-        actions_from_json([{"type": "pusch"}])
+    wrong = dumps_actions(given).replace('"push"', '"pusch"')
+    with pytest.raises(SceneError, match="field 'actions', item 1, field 'type': found \"pusch\"; did you mean 'push'"):
+        loads_actions(wrong)
 
 
 def wrong(path: str, value: object):
@@ -173,10 +174,12 @@ def wrong(path: str, value: object):
     "path, value, message",
     [
         ("bodys", [], "no field is named 'bodys'; did you mean 'bodies'"),
-        ("bodies.1.colour", 1, r"bodies\[1\]: no field is named 'colour'"),
-        ("bodies.0.position", [1, 2], r"bodies\[0\].position: 2 entries; expected 3"),
-        ("bodies.0.position.1", "2", r"bodies\[0\].position\[1\]: '2'; expected a number"),
+        ("bodies.1.colour", 1, "field 'bodies', item 2 .'a box'.: no field is named 'colour'"),
+        ("bodies.0.position", [1, 2], "item 1 .'cup'., field 'position': found a list of 2; expected one of 3"),
+        ("bodies.0.position.1", "2", 'item 1 .*, field .position., item 2: found "2"; expected a number'),
         ("bodies.0.position.1", True, "expected a number"),
+        ("bodies.0.shapes.0.vertices.0.0", "1", "numbers in rows of equal length"),
+        ("bodies.1.surface.faces.0.0", 0.5, "int64 numbers in rows"),
         ("bodies.0.position.1", 10**400, "line [0-9]+, column [0-9]+, a number of 401 digits"),
         ("bodies.0.position.1", 1e9, "body 'cup', position"),
         ("bodies.0.shapes.0.kind", "hul", "did you mean 'hull'"),
@@ -188,7 +191,7 @@ def wrong(path: str, value: object):
         ("bodies.0.rotation", [1, 1, 0, 0], "has the length 1.414; expected 1"),
         ("bodies.0.material", "glas", "did you mean 'glass'"),
         ("bodies.0.material", {"name": "x"}, "density, friction, restitution missing"),
-        ("bodies.0.appearance.type", "painted", "the type 'painted'"),
+        ("bodies.0.appearance.type", "painted", 'field .type.: found "painted"; known: colored, textured'),
         ("bodies.0.appearance.image", "cup.png", "expected text that starts with 'data:image/png;base64,"),
         ("bodies.0.appearance.image", "data:image/png;base64,aGVsbG8=", "no PNG that can be read"),
         ("bodies.0.name", "b", "2 bodies are named 'b'"),
@@ -197,8 +200,8 @@ def wrong(path: str, value: object):
         ("plate.filled", "data:image/png;base64,!", "no base64"),
         ("view.c2w.0.0", 2.0, "no rotation"),
         ("width", 5000, "5000 pixels; expected 8 to 4096"),
-        ("width", 640.0, "width: 640.0; expected a whole number"),
-        ("vdit_scene", 2, "version 2; this VDiT reads 1"),
+        ("width", 640.0, "field 'width': found 640.0; expected a whole number"),
+        ("vdit_scene", 2, "field 'vdit_scene': found 2; this VDiT reads 1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_place(path: str, value: object, message: str):

@@ -246,7 +246,7 @@ def test_drawing_can_be_cancelled_at_every_point():
 SAYS_NOTHING = {
     "nothing at all": (dict(points=""), "tracks: there are none; draw strokes on VDiT Motion Brush"),
     "depth without a camera": (dict(depth=object()), "depth is connected without a camera"),
-    "a text of none": (dict(points="[[]]"), "points, track 0"),
+    "a text of none": (dict(points="[[]]"), "points, track 1"),
 }
 
 
@@ -265,7 +265,7 @@ def prompt(**given):
     "given, says",
     [
         (dict(points=""), "there are none"),
-        (dict(points='[{"x": 1}]'), "track 0, point 0"),
+        (dict(points='[{"x": 1}]'), "track 1, point 1"),
         (dict(file="nowhere.json", points=""), "nowhere.json"),
         (dict(depth=["2", 0]), "depth is connected without a camera"),
     ],

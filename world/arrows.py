@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Annotated, Literal
 
 import numpy as np
 
 from ..geometry.camera_numpy import focal_length, project
-from ..machine.parse import WIDGET, Unreadable, json_value
+from ..machine.fields import Between, Items, Place, read_text
 from .actions import Action, Actions, Drag, Force, Push, Spin, Throw
 from .arrays import Floats
 from .extent import center_of_mass, farthest, size
 from .meshes import body_mass
-from .records import from_json
 from .scene import Body, Scene, SceneError, vector
 from .verbs import stands, toward_viewer, up
 
@@ -35,49 +34,25 @@ class Arrow:
     viewer, -1 to 1. duration: seconds of a force or a drag.
     """
 
-    points: tuple[tuple[float, float], ...]
+    points: Annotated[tuple[Place, ...], Items(2, MOST_POINTS)]
     kind: Literal["push", "throw", "spin", "drag", "force"] = "push"
     body: str = ""
-    strength: float = 1.0
-    time: float = 0.0
-    toward: float = 0.0
-    duration: float | None = None
+    strength: Annotated[float, Between(0, 100)] = 1.0
+    time: Annotated[float, Between(0, 3600, "seconds")] = 0.0
+    toward: Annotated[float, Between(-1, 1)] = 0.0
+    duration: Annotated[float, Between(0.02, 3600, "seconds")] | None = None
 
 
 @dataclass(frozen=True)
 class _Drawing:
     """What the widget stores."""
 
-    version: Literal[1]
-    arrows: tuple[Arrow, ...]
+    arrows: Annotated[tuple[Arrow, ...], Items(0, MOST)]
 
 
 def read_arrows(text: str) -> tuple[Arrow, ...]:
     """Arrows of the widget's JSON; none for an empty text. Raises SceneError naming the arrow."""
-    if not text.strip():
-        return ()
-    try:
-        data = json_value(text, WIDGET)
-    except Unreadable as e:
-        raise SceneError(f"arrows: their text {e}; {REMEDY}") from e
-    arrows = from_json(_Drawing, data, "arrows").arrows
-    if len(arrows) > MOST:
-        raise SceneError(f"there are {len(arrows)} arrows; expected at most {MOST}")
-    for i, arrow in enumerate(arrows):
-        _check(arrow, f"arrow {i + 1}")
-    return arrows
-
-
-def _check(arrow: Arrow, name: str) -> None:
-    if not 2 <= len(arrow.points) <= MOST_POINTS:
-        raise SceneError(f"{name}: {len(arrow.points)} points; expected 2 to {MOST_POINTS:,}")
-    if any(not -1 <= c <= 2 for point in arrow.points for c in point):
-        raise SceneError(f"{name}: a point lies farther than one picture outside; points are shares of the picture")
-    limits = {"strength": (0, 100), "time": (0, 3600), "toward": (-1, 1), "duration": (0.02, 3600)}
-    for key, (low, high) in limits.items():
-        value = cast("float | None", getattr(arrow, key))
-        if value is not None and not low <= value <= high:
-            raise SceneError(f"{name}: {key} is {value:g}; expected {low:g} to {high:g}")
+    return read_text(_Drawing, text, "arrows", SceneError, REMEDY).arrows if text.strip() else ()
 
 
 def actions_from_arrows(text: str, scene: Scene) -> Actions:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import cast
 
-from ..machine.parse import SCENE_FILE, Unreadable, json_value
+from ..machine.fields import read_text
+from ..machine.parse import SCENE_FILE
 from .actions import Actions
 from .checks import check
-from .records import Json, actions_from_json, from_json, nearest, to_json
+from .records import NAMES, Json, to_json
 from .scene import Scene, SceneError
 
 VERSION = 1  # of the layout; a file of a later one is refused
@@ -26,9 +28,8 @@ def loads(text: str, name: str = "scene") -> Scene:
 
     Raises SceneError: no JSON, a later version, an unknown or missing field, values of another type, size or range.
     """
-    fields = _loaded(text, name, SCENE)
+    scene = read_text(Scene, text, name, SceneError, bounds=SCENE_FILE, names=NAMES, mark=(SCENE, VERSION))
     try:
-        scene = from_json(Scene, fields)
         check(scene)
     except SceneError as reason:
         raise SceneError(f"{name}: {reason}") from reason
@@ -42,29 +43,16 @@ def dumps_actions(actions: Actions) -> str:
 
 def loads_actions(text: str, name: str = "actions") -> Actions:
     """Actions from JSON; `name` is what errors call the file. Raises SceneError as loads does."""
-    fields = _loaded(text, name, ACTIONS)
-    try:
-        if fields.keys() != {"actions"}:
-            raise SceneError(f"fields {', '.join(fields) or 'none'}; expected actions")
-        return actions_from_json(fields["actions"])
-    except SceneError as reason:
-        raise SceneError(f"{name}: {reason}") from reason
+    mark = (ACTIONS, VERSION)
+    return read_text(_Stored, text, name, SceneError, bounds=SCENE_FILE, names=NAMES, mark=mark).actions
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a file of actions holds."""
+
+    actions: Actions
 
 
 def _text(fields: dict[str, Json]) -> str:
     return json.dumps(fields, indent=1, allow_nan=False)
-
-
-def _loaded(text: str, name: str, key: str) -> dict[str, object]:
-    """The fields of the JSON object that `key` marks, without it."""
-    try:
-        found = json_value(text, SCENE_FILE)
-    except Unreadable as reason:
-        raise SceneError(f"{name}: the text {reason}") from reason
-    fields = cast("dict[str, object]", found) if isinstance(found, dict) else {}
-    if key not in fields:
-        raise SceneError(f'{name}: no "{key}" in it, so it is none of VDiT; {nearest(key, fields)}')
-    version = fields.pop(key)
-    if version != VERSION:
-        raise SceneError(f"{name}: the layout has version {version!r:.40}; this VDiT reads {VERSION}")
-    return fields

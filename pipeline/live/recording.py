@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from ...machine.parse import WIDGET, Unreadable, check, json_value
+from ...machine.fields import Between, Items, OneOf, Unfit, read_text
 from ...world.acting import checked
-from ...world.records import actions_from_json, to_json
+from ...world.records import NAMES, to_json
 from ...world.scene import SceneError
-from .camera import Rig, around, led, start
+from .camera import ZOOMS, Rig, around, led, start
 from .events import KEYS
 
 if TYPE_CHECKING:
-    from ...machine.parse import Kinds
     from ...world.actions import Actions
     from ...world.arrays import Floats
     from ...world.scene import Scene
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
 LONGEST_S = 120.0  # of a recording: as long as VDiT Simulate simulates
 POSE = 12  # numbers of a pose: its first three rows
 REMEDY = "play and record again, or clear it"
-_FIELDS: dict[str, Kinds] = {
-    **{"!": dict, "fps!": float, "seconds!": float, "seed!": int, "actions!": list},
-    **{"camera": list, "camera[]": dict, "camera[].time!": float, "camera[].held!": list, "camera[].held[]": str},
-    **{"camera[].pose": list, "camera[].pose[]": float, "camera[].zoom": float},
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +50,37 @@ class Recording:
         return round(self.seconds * self.fps) + 1
 
 
+@dataclass(frozen=True)
+class _StoredKeys:
+    """CameraKeys as JSON has them; pose: the first three rows."""
+
+    time: float
+    held: tuple[Annotated[str, OneOf(KEYS)], ...]
+    pose: Annotated[tuple[float, ...], Items(POSE, POSE)] | None = None
+    zoom: Annotated[float, Between(*ZOOMS)] | None = None
+
+    def rig(self) -> Rig | None:
+        if self.pose is None:
+            return None
+        return Rig(np.vstack((np.reshape(self.pose, (3, 4)), (0.0, 0.0, 0.0, 1.0))), self.zoom or 1.0)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A Recording as JSON has it."""
+
+    fps: Annotated[float, Between(1, 120)]
+    seconds: Annotated[float, Between(0, LONGEST_S, "seconds")]
+    seed: Annotated[int, Between(0, 2**64 - 1)]
+    actions: Actions
+    camera: tuple[_StoredKeys, ...] | None = None
+
+    def __post_init__(self) -> None:
+        times = [keys.time for keys in self.camera or ()]
+        if times != sorted(times):
+            raise Unfit("the times of the camera's keys do not rise")
+
+
 def dumps(recording: Recording) -> str:
     """The recording as JSON on one line; `loads` gives the same, to the last bit."""
     camera: list[dict[str, object]] = []
@@ -74,26 +98,9 @@ def loads(text: str, fps: float = 16.0) -> Recording:
     """A recording from JSON; an empty text: nothing was recorded. Raises SceneError naming the field."""
     if not text.strip():
         return Recording(fps=fps)
-    try:
-        data = json_value(text, WIDGET)
-        check(data, _FIELDS)
-    except Unreadable as reason:
-        raise SceneError(f"recorded: its text {reason}; {REMEDY}") from reason
-    fields = cast("dict[str, object]", data)
-    unknown = [key for key in fields if key not in ("fps", "seconds", "seed", "actions", "camera")]
-    if unknown:
-        raise SceneError(f"recorded: no field is named {unknown[0]!r:.60}; {REMEDY}")
-    rate, seconds, seed = (cast("float", fields[name]) for name in ("fps", "seconds", "seed"))
-    if not (1 <= rate <= 120 and 0 <= seconds <= LONGEST_S and 0 <= seed < 2**64):
-        raise SceneError(
-            f"recorded: {seconds:g} s at {rate:g} fps with seed {seed}; expected 0 to {LONGEST_S:g} s, 1 to 120 fps "
-            f"and a seed from 0; {REMEDY}"
-        )
-    camera = tuple(_keys(entry, f"recorded.camera[{i}]") for i, entry in enumerate(_entries(fields.get("camera"))))
-    if [keys.time for keys in camera] != sorted(keys.time for keys in camera):
-        raise SceneError(f"recorded: the times of the camera's keys do not rise; {REMEDY}")
-    actions = actions_from_json(fields["actions"], "recorded.actions")
-    return Recording(fps=float(rate), seconds=float(seconds), seed=int(seed), actions=actions, camera=camera)
+    stored = read_text(_Stored, text, "recorded", SceneError, REMEDY, names=NAMES, mark=None)
+    camera = tuple(CameraKeys(keys.time, keys.held, keys.rig()) for keys in stored.camera or ())
+    return Recording(fps=stored.fps, seconds=stored.seconds, seed=stored.seed, actions=stored.actions, camera=camera)
 
 
 def check_recording(scene: Scene, recording: Recording) -> None:
@@ -115,22 +122,3 @@ def camera_path(scene: Scene, recording: Recording) -> tuple[Floats, Floats]:
         rig = led(rig, held, 1 / recording.fps, about)
         rigs.append(rig)
     return np.stack([r.relative for r in rigs]), np.array([r.zoom for r in rigs])
-
-
-def _entries(camera: object) -> list[dict[str, object]]:
-    return cast("list[dict[str, object]]", camera or [])
-
-
-def _keys(entry: dict[str, object], where: str) -> CameraKeys:
-    time, held = float(cast("float", entry["time"])), tuple(cast("list[str]", entry["held"]))
-    wrong = [key for key in held if key not in KEYS]
-    if wrong:
-        raise SceneError(f"{where}: {wrong[0]!r:.40} is no key of the camera; {REMEDY}")
-    pose, zoom = entry.get("pose"), float(cast("float", entry.get("zoom") or 1.0))
-    rig = None
-    if pose is not None:
-        rows = np.array(pose, float)
-        if rows.shape != (POSE,) or not math.isfinite(zoom) or zoom <= 0:
-            raise SceneError(f"{where}: a pose of {rows.size} numbers and a zoom of {zoom:g}; expected {POSE}, above 0")
-        rig = Rig(np.vstack((rows.reshape(3, 4), (0.0, 0.0, 0.0, 1.0))), zoom)
-    return CameraKeys(time, held, rig)

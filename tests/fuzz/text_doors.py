@@ -163,7 +163,7 @@ def _differ(rows: list[dict], made: Sequence[object]) -> str:
 
 
 def enter_keys(case: Case) -> object:
-    return moves.from_keys(moves.keys_of(case.content) or [{"t": 0}], 5)
+    return moves.from_keys(moves.keys_of(case.content) or (moves.CameraKey(0),), 5)
 
 
 def enter_camera(case: Case) -> object:
