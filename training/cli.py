@@ -28,6 +28,7 @@ CARRIED_OUT_BY = {  # command -> module and function that takes its recipe; impo
     "videos": (".data.wan_videos", "write_videos"),
     "wan": (".tasks.wan", "train"),
     "bundle": (".bundle", "bundle"),
+    "all": (".everything", "train"),
 }
 
 

@@ -168,7 +168,7 @@ class PerceptionRecipe(Recipe):
     device: str = compute_device()
     seed: int = random_seed()
     start_from: Path | None = option(
-        None, "a perception's run, from here or elsewhere, whose weights this one begins with"
+        None, "a perception's run, or perception.pt of `vdit train all`, whose weights this one begins with"
     )
 
 
@@ -319,6 +319,20 @@ class BundleRecipe(Recipe):
     student: Path | None = option(None, "a student's run or bundle, to lie beside its teacher's file")
     dynamics: Path = option(Path("runs/dynamics"), "a run, or a bundle; default: runs/dynamics")
     gate: Path | None = option(None, "a gate's run alone, to lie beside its model's file, named as that and -gate")
+
+
+@dataclass(frozen=True)
+class AllRecipe(Recipe):
+    """Spend so many minutes on perception, transformer and student: makes data, trains, and writes bundles."""
+
+    minutes: float = option(60.0, "for all parts; the same command goes on, with more minutes too", unit="minutes")
+    out: Path = folder("runs/all")
+    start_from: Path = option(
+        Path("weights"), "a folder of bundles to begin with, as OUT/bundles is; default: the bundled weights"
+    )
+    processes: int | None = option(None, "that make data, and on a CPU train; default: one a core")
+    device: str = compute_device()
+    seed: int = random_seed()
 
 
 RECIPES = Recipe.__subclasses__()  # in the order in which they are run

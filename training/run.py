@@ -20,9 +20,10 @@ def save_atomic(state: dict, path: Path) -> None:
 
 
 def load_state(folder: Path) -> dict | None:
-    """The saved state of a run's folder, or None where there is none. State files are our own, read with
-    weights_only."""
-    path = Path(folder) / "state.pt"
+    """The saved state of a run's folder, or that in a file of its own, or None where there is none. State files are
+    our own, read with weights_only."""
+    path = Path(folder)
+    path = path if path.is_file() else path / "state.pt"
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
 

@@ -23,7 +23,7 @@ def missing(
 
     recipe.out.mkdir(parents=True, exist_ok=True)
     numbers = range(recipe.first, recipe.first + recipe.shards)
-    for number in tqdm(numbers, unit="shard", desc=f"{name} {recipe.split}"):
+    for number in tqdm(numbers, unit="shard", desc=f"{name} {recipe.split}", disable=len(numbers) < 2):
         path = recipe.out / f"{name}-{number:05d}{suffix}"
         if not path.exists():
             yield number, path
