@@ -1,5 +1,6 @@
 """Training, end to end at toy size: clips -> codec -> latents -> teacher -> bundle, each resumable."""
 
+import hashlib
 import json
 from dataclasses import fields, replace
 from itertools import count
@@ -14,6 +15,7 @@ from vdit.control.signals import context_channels
 from vdit.model.codec.tiny import TinyCodecConfig
 from vdit.model.config import VDiTConfig
 from vdit.model.files.bundle import load_world_model
+from vdit.model.files.checksums import card_renewed, check_card
 from vdit.model.int8_rows import dequantise_rows, quantise_rows
 from vdit.training import finished_runs
 from vdit.training.bundle import bundle
@@ -427,6 +429,17 @@ def test_rebundling_changes_only_the_new_parts(made, tmp_path):
     old, new = (load_file(path) for path in (one, two))
     changed = {name for name in old if not torch.equal(old[name], new[name])}
     assert old.keys() == new.keys() and changed == {"dynamics.push.2.bias"}
+
+
+def test_the_card_of_a_file_that_is_replaced_gives_its_new_digest(tmp_path):
+    file, card = tmp_path / "m.safetensors", tmp_path / "m.md"
+    one, other = (hashlib.sha256(text).hexdigest() for text in (b"one", b"other"))
+    file.write_bytes(b"one")
+    card.write_text(f"Made of `{'0' * 64}`, sha256 `{one}`.")
+    with card_renewed(file):
+        file.write_bytes(b"other")
+    assert card.read_text() == f"Made of `{'0' * 64}`, sha256 `{other}`."
+    check_card(file)
 
 
 def test_drafts_are_closer_to_their_clips_than_a_still_picture(made):

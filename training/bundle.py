@@ -10,6 +10,7 @@ import torch
 
 from ..model.defaults import STUDENT_DEFAULTS
 from ..model.files.bundle import BUNDLED, load_world_model, save_world_model
+from ..model.files.checksums import card_renewed
 from ..model.files.gate import gate_path, save_gate
 from ..model.world_model import WorldModel
 from .finished_runs import TEACHER_DEFAULTS, hours_of, load_codec, load_dynamics, load_transformer, trained_gate
@@ -98,16 +99,19 @@ def bundle(recipe: BundleRecipe) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
     A student's holds its transformer alone, or what that adds to its teacher's where it was trained in few ranks; the
-    rest is read from vdit-small.safetensors beside it. A gate is a file of its own.
+    rest is read from vdit-small.safetensors beside it. A gate is a file of its own. The card of a file that is replaced
+    gets its SHA-256.
     """
     if recipe.gate is not None:
         gate, facts = trained_gate(recipe.gate)
-        path = save_gate(gate, gate_path(recipe.out), facts)
+        with card_renewed(gate_path(recipe.out)):
+            path = save_gate(gate, gate_path(recipe.out), facts)
         return {**facts, "file": str(path), "kilobytes": round(path.stat().st_size / 1e3)}
     if recipe.student is None:
-        model = trained_teacher(recipe)
-        path = save_world_model(model, recipe.out, torch.int8)
+        model, base, rank = trained_teacher(recipe), None, None
     else:
         model = trained_student(recipe.student, recipe.out.with_name(BUNDLED.name))
-        path = save_world_model(model, recipe.out, torch.int8, BUNDLED.name, model.facts.get("rank"))
+        base, rank = BUNDLED.name, model.facts.get("rank")
+    with card_renewed(recipe.out):
+        path = save_world_model(model, recipe.out, torch.int8, base, rank)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}

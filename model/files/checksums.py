@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ...machine.writing import written
 from ..errors import CheckpointError
 
 DIGITS = 16  # hex digits of SHA-256 that a header keeps for each tensor
@@ -67,16 +69,31 @@ def check_card(path: Path) -> None:
     """Compare a file with the SHA-256 that the model card beside it gives, if there is one. Raises CheckpointError."""
     card = path.with_suffix(".md")
     if card.is_file():
-        found, digests = path.stat(), DIGEST.findall(card.read_text("utf-8", "replace"))
-        if digests and _digest(path, found.st_size, found.st_mtime_ns) not in digests:
+        digests = DIGEST.findall(card.read_text("utf-8", "replace"))
+        if digests and _digest(path) not in digests:
             raise CheckpointError(
                 f"{path}: its SHA-256 is not the one that {card.name} gives: the file is damaged or of another "
                 "release, get both again"
             )
 
 
+@contextmanager
+def card_renewed(path: Path) -> Iterator[None]:
+    """While a file is replaced: a card that gives the old file's SHA-256 then gives the new one's; its text stays."""
+    before, card = _digest(path) if path.is_file() else None, path.with_suffix(".md")
+    yield
+    if before and card.is_file() and before in (text := card.read_text("utf-8")):
+        with written(card) as partial:
+            partial.write_text(text.replace(before, _digest(path)), "utf-8")
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    return _digest_then(path, found.st_size, found.st_mtime_ns)
+
+
 @lru_cache(maxsize=32)
-def _digest(path: Path, size: int, changed_ns: int) -> str:
+def _digest_then(path: Path, size: int, changed_ns: int) -> str:
     """Worked out once for a file of this size and time."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
