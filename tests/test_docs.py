@@ -105,8 +105,10 @@ def test_every_training_command_that_a_page_gives_is_one(page):
     from vdit.farm.train import parser as farmed
     from vdit.training.cli import parse
 
-    for line in re.findall(r"^(vdit train [^#\n]+)", (ROOT / page).read_text("utf-8"), re.MULTILINE):
-        if "--workers" in line or "--ray" in line:
-            farmed().parse_args(line.split()[2:])
+    text, started = (ROOT / page).read_text("utf-8"), r"^(?:vdit train|torchrun .+ -m vdit\.training) ([^#\n]+)"
+    for line in re.findall(started, text, re.MULTILINE):
+        words = line.removesuffix(" ...")
+        if "--workers" in words or "--ray" in words:
+            farmed().parse_args(words.split())
         else:
-            parse(line)
+            parse(f"vdit train {words}")
