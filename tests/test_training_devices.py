@@ -1,5 +1,7 @@
 """Training on a device: a step's tensors are all there, its batch is copied there once, and one list of losses back."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -138,9 +140,13 @@ def test_a_step_on_a_device_is_that_on_the_cpu_and_copies_its_batch_alone(make, 
     for name, values in here.losses.items():
         assert there.losses[name] == pytest.approx(values, rel=1e-3, abs=1e-5), name
     assert scores == pytest.approx(expected, rel=1e-2, abs=1e-2, nan_ok=True)
-    tensors = []
+    tensors, again = [], []
     if hasattr(there.task, "batches"):
-        changed(there.task.batches.source(Turn(2)), lambda x: tensors.append(x) or x)
+        source = there.task.batches.source
+        changed(source(Turn(2)), lambda x: tensors.append(x) or x)
+        another = pickle.loads(pickle.dumps(source))  # as a process gets it that does not begin as a copy of this one
+        changed(another(Turn(2)), lambda x: again.append(x) or x)
+    assert len(again) == len(tensors) and all(map(torch.equal, again, tensors))
     assert copied_in == len(tensors) + BESIDE.get(make, 0)
     assert copied_out == 1
 

@@ -130,22 +130,37 @@ def workers_beside(device: torch.device) -> int:
     return 0 if device.type == "cpu" else max(1, available_cores() - 1)
 
 
+class _Reading(Generic[AnyBatch]):
+    """A source that takes in new data once in a while, in this process or another."""
+
+    def __init__(self, source: Source[AnyBatch]):
+        self.source, self.age = source, 0  # age: of the data, in REFRESHED_EVERY steps
+
+    def __call__(self, turn: Turn) -> AnyBatch:
+        self.look(turn)
+        return self.source(turn)
+
+    def look(self, turn: Turn) -> None:
+        if turn.step // REFRESHED_EVERY != self.age:
+            self.age = turn.step // REFRESHED_EVERY
+            self.source.refresh()
+
+
 class Batches(Generic[AnyBatch]):
     """The batches of one member's turns, on the device where it computes; see drawn_ahead."""
 
     def __init__(self, source: Source[AnyBatch], device: torch.device, team: Team, workers: int | None = None):
-        self.source, self.device, self.members = source, device, team.size
+        self.source, self.read, self.device, self.members = source, _Reading(source), device, team.size
         self.workers = workers_beside(device) if workers is None else workers
         self.ahead: Iterator[AnyBatch] = iter(())
         self.expected: Turn | None = None  # the turn of the next batch that is drawn ahead
-        self.age = 0  # of the data, in REFRESHED_EVERY steps
 
     def of(self, turn: Turn) -> AnyBatch:
         """A turn's batch. Turns that do not follow one another cost a start of the processes."""
         if turn != self.expected:
-            self.ahead = drawn_ahead(self._draw, self._from(turn), self.device, self.workers)
+            self.ahead = drawn_ahead(self.read, self._from(turn), self.device, self.workers)
         if self.workers:
-            self._look(turn)  # what is logged of the data is what this process knows
+            self.read.look(turn)  # what is logged of the data is what this process knows
         self.expected = turn.next_of(self.members)
         return next(self.ahead)
 
@@ -153,13 +168,3 @@ class Batches(Generic[AnyBatch]):
         while True:
             yield turn
             turn = turn.next_of(self.members)
-
-    def _draw(self, turn: Turn) -> AnyBatch:
-        self._look(turn)
-        return self.source(turn)
-
-    def _look(self, turn: Turn) -> None:
-        """Take in new data once in a while."""
-        if turn.step // REFRESHED_EVERY != self.age:
-            self.age = turn.step // REFRESHED_EVERY
-            self.source.refresh()

@@ -54,6 +54,14 @@ class Shards:
             if path.name not in self.shards:
                 self.shards[path.name] = self.open(path)
 
+    def __getstate__(self) -> dict:
+        """For another process, which opens the files itself."""
+        return {**self.__dict__, "shards": {}}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.refresh()
+
     def open(self, path: Path) -> dict:
         """A file, mapped from disk: pages are read when used."""
         return torch.load(path, weights_only=True, mmap=True)
