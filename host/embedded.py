@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..machine.limits import check_pixels
 from ..machine.parse import Unreadable, json_value
+from .opened import opened
 
 PICTURES = {".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".gif"}
 MEDIA = PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".flac", ".mp3", ".ogg", ".opus"}
@@ -51,10 +52,10 @@ def _tags(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _picture_tags(path: Path) -> Iterator[tuple[str, str]]:
-    from PIL import ExifTags, Image
+    from PIL import ExifTags
 
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             check_pixels(path.name, *picture.size)
             picture.load()  # text may follow the pixels
             exif = picture.getexif()

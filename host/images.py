@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..machine.limits import TooLarge, check_pixels
 from . import pixels, running
+from .opened import opened
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def load(path: Path, most: int | None = None):
 
     frames, masks = [], []
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             count = 1 if picture.format == "MPO" else min(most or sys.maxsize, getattr(picture, "n_frames", 1))
             width, height = picture.size
             check_pixels(str(path), width, height, count)

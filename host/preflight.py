@@ -9,6 +9,7 @@ from pathlib import Path
 from ..nodes.preflight import Fault, faults_of
 from ..nodes.wired import Prompt, Wired
 from . import folders
+from .opened import opened
 
 # Nodes whose pictures are as large as these widgets of theirs say.
 SIZED = ("ImageScale", "VDiTSimulate", "VDiTSimulateScene")
@@ -42,13 +43,13 @@ def picture(node: Wired) -> None:
     """Raise ValueError for a file that is no picture, or that promises too many pixels."""
     name = node.text("image")
     if name is not None:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import UnidentifiedImageError
 
         from ..machine.limits import check_pixels
 
         path = folders.resolve(name)
         try:
-            with Image.open(path) as found:
+            with opened(path) as found:
                 check_pixels(str(path), *found.size)
         except UnidentifiedImageError:
             raise ValueError(f"{path}: {found_in(path)} no picture; save it again as PNG") from None

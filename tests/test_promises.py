@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from vdit.control.depth import read_depth
 from vdit.control.span import ControlError
-from vdit.host import images, video
+from vdit.host import embedded, images, video
+from vdit.host.opened import opened
 from vdit.machine import limits
 from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
@@ -67,6 +68,30 @@ def test_an_animation_that_promises_too_many_pixels_is_refused_with_the_numbers(
     with pytest.raises(limits.TooLarge, match=r"352 frames of 1000x1000 are 352 megapixels, at most 300"):
         images.load(tmp_path / "a.gif")
     assert images.load(tmp_path / "a.gif", most=2)[0].shape == (2, 1000, 1000, 3)
+
+
+WEBP = {"animated": {"save_all": True}, "lossless": {"lossless": True}, "lossy": {}}
+
+
+@pytest.mark.parametrize("kind", WEBP)
+def test_a_webp_that_promises_too_many_pixels_is_refused_before_pillow_takes_memory_for_it(tmp_path, monkeypatch, kind):
+    path, frames = tmp_path / "a.webp", [Image.new("RGB", (20, 12), (i, 0, 0)) for i in (9, 99)]
+    frames[0].save(path, append_images=frames[1:] if kind == "animated" else [], **WEBP[kind])
+    assert images.load(path)[0].shape[1:3] == (12, 20)
+    data = bytearray(path.read_bytes())
+    assert opened(path).size == (20, 12)
+    if kind == "animated":
+        data[24:30] = b"\xff" * 6
+    elif kind == "lossless":
+        data[21:25] = (int.from_bytes(data[21:25], "little") | 0x0FFFFFFF).to_bytes(4, "little")
+    else:
+        data[26:30] = b"\xff\x3f" * 2
+    path.write_bytes(data)
+    monkeypatch.setattr(Image, "open", None)  # is not reached
+    with pytest.raises(limits.TooLarge, match=r"a\.webp: \d+x\d+ are .* megapixels"):
+        images.load(path)
+    with pytest.raises(ValueError, match="megapixels"):
+        list(embedded._picture_tags(path))
 
 
 def test_limits_are_settings_with_kind_messages(monkeypatch, tmp_path):
