@@ -197,7 +197,7 @@ def compared(made: Varied, motion: Motion, labels: dict, guess: Perceived, edits
 
 def asked(model: BodyPerception, labels: dict) -> Perceived | None:
     """What a network perceives, its bodies in the labels' order, false ones last; None where it misses one."""
-    p = model.perceive(torch.from_numpy(labels["rgb"]).float() / 255)
+    p = model.perceive(torch.from_numpy(labels["rgb"]).float() / 255, torch.from_numpy(labels["motion"]).float())
     found = overlaps(p.masks > 0.5, perfect(labels).masks > 0.5)
     order: list[int] = []
     for k in range(found.shape[1]):

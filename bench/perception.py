@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from vdit.model.perception import KINDS, KNOWN, BodyPerception
+from vdit.control.flow_from_video import motion_before
+from vdit.model.perception import KINDS, KNOWN, BodyPerception, resized
 from vdit.training.finished_runs import trained_perception
 
 CURVE = (
@@ -44,7 +45,7 @@ def milliseconds(model: BodyPerception, pictures: int) -> float:
     frames, spent = torch.rand(pictures, 128, 128, 3), []
     for _ in range(23):
         begin = time.process_time()
-        model.perceive(frames)
+        model.perceive(frames, motion_before(resized(frames)))
         spent.append(time.process_time() - begin)
     return round(1000 * float(np.median(spent[3:])), 1)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..geometry.pixels import pixel_grid, sample_bilinear
 from .flow import FlowField
@@ -96,3 +97,13 @@ def flow_from_video(
         if on_frame is not None:
             on_frame(t + 1)
     return FlowField(torch.cat(fields), torch.cat(valids))
+
+
+def motion_before(frames: Tensor) -> Tensor:
+    """How far each pixel of the last of frames [K, H, W, 3] came since the one before [H/2, W/2, 2] (x, y), in picture
+    heights; zeros of a single frame. H and W are even."""
+    height, width = frames.shape[1:3]
+    if len(frames) == 1:
+        return torch.zeros(height // 2, width // 2, 2)
+    back = flow_from_video(frames[[-1, -2]], width, height, check=False).flow[0]
+    return -F.avg_pool2d(back.permute(2, 0, 1), 2).permute(1, 2, 0) / height

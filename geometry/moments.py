@@ -57,6 +57,11 @@ def line_of(fourth: Tensor) -> Tensor:
 
 def rotation_of(second: Tensor, fourth: Tensor) -> Tensor:
     """Rotations [N, 3, 3] whose axes these moments [N, 6], [N, 15] of boxes fit best."""
+    with torch.inference_mode(False):  # the search needs gradients, which copies made here have wherever it is called
+        return _searched(second.clone(), fourth.clone())
+
+
+def _searched(second: Tensor, fourth: Tensor) -> Tensor:
     matrix = symmetric(second)
     size = norm(matrix.flatten(1)).clamp_min(1e-9)[:, None, None]
     matrix = matrix / size

@@ -32,7 +32,7 @@ FIELDS = {  # numbers of a body, and how many
     **{"foot": 2, "support": 3, "density": 1},
 }
 SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
-TOLD = 6  # numbers that a body's reading begins from: inverse depth and size under its mask, focal length, ground
+TOLD = 12  # numbers that a body is read from: inverse depth, size, motion, its slopes, focal length, ground
 SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one of the network's answer means
 
 
@@ -55,6 +55,7 @@ class Features(NamedTuple):
     masks: Tensor  # [B, mask, H/2, W/2]
     centers: Tensor  # [B, H/4, W/4] log-odds of a body's centre
     inverse_depth: Tensor  # [B, H/4, W/4] of everything, in 1 / heights of the eye
+    motion: Tensor  # [B, 2, H/2, W/2] as it was given, in SPEED_UNIT
     scene: dict[str, Tensor]  # of SCENE_FIELDS [B, n]
 
 
@@ -110,6 +111,7 @@ class BodyPerception(nn.Module):
             nn.Conv2d(c.frame, c.frame, 1, bias=False),
         )
         self.changes = nn.Conv2d((KNOWN - 1) * c.frame, fine, 1, bias=False)
+        self.motion = nn.Conv2d(2 * (CELL // MASK_CELL) ** 2, fine, 1, bias=False)
         self.where = nn.Linear(2, fine, bias=False)
         self.quarter = nn.Sequential(nn.SiLU(), Residual(fine))
         self.eighth = nn.Sequential(block(fine, middle, 2), Residual(middle))
@@ -137,9 +139,14 @@ class BodyPerception(nn.Module):
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
 
-    def forward(self, frames: Tensor) -> Features:
-        """Read frames [B, K, H, W, 3] in 0..1, K one or KNOWN; H and W are multiples of MULTIPLE."""
+    def forward(self, frames: Tensor, motion: Tensor) -> Features:
+        """Read frames [B, K, H, W, 3] in 0..1, K one or KNOWN; H and W are multiples of MULTIPLE.
+
+        motion [B, H/2, W/2, 2]: how far each pixel of the last frame came since the one before, in picture heights, as
+        optical flow tells it; zeros of one frame. Speeds are read from it and learned only as far as it is wrong.
+        """
         b, count, height, width, _ = frames.shape
+        moved = motion.permute(0, 3, 1, 2) / SPEED_UNIT
         pictures = 2 * frames.permute(0, 1, 4, 2, 3) - 1
         last = pictures[:, -1]
         x = self.picture(F.pixel_unshuffle(last, CELL))
@@ -147,6 +154,7 @@ class BodyPerception(nn.Module):
             changes = F.pixel_unshuffle((pictures[:, :-1] - last[:, None]).flatten(0, 1), CELL)
             each = self.change(changes.contiguous(memory_format=torch.channels_last))
             x = x + self.changes(each.unflatten(0, (b, count - 1)).flatten(1, 2))
+            x = x + self.motion(F.pixel_unshuffle(moved, CELL // MASK_CELL))
         places = cell_places(height, width, CELL, frames.device)
         quarter = self.quarter(x + self.where(places).permute(2, 0, 1))
         eighth = self.eighth(quarter)
@@ -167,6 +175,7 @@ class BodyPerception(nn.Module):
             masks,
             self.found(quarter)[:, 0].float(),
             (self.near(quarter)[:, 0].float() - 1).clamp(-8, 4).exp(),
+            moved,
             scene,
         )
 
@@ -198,11 +207,23 @@ class BodyPerception(nn.Module):
         area = share.mean((1, 2, 3)).clamp_min(1e-5) * features.centers.shape[2] / features.centers.shape[1]
         focal = features.scene["focal"].detach()[picture]
         angular = 0.5 * area.log()[:, None] - focal - 0.6  # a sphere's radius is .56 of the root of its area
-        told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture]), 1)
+        ray = 1 / focal.exp()  # of a picture height beside the middle, at depth one
+        moved = _under(features.motion, picture, masks[:, None]) * ray
+        slopes = _slopes(features.motion, picture, masks) * (SPEED_UNIT / SPIN_UNIT)
+        told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture], moved, slopes), 1)
         x = torch.cat((at, *pooled, features.whole[picture], place, told.to(at.dtype)), 1)
         out = dict(zip(FIELDS, self.body(x).float().split(list(FIELDS.values()), 1), strict=True))
         out["distance"] = out["distance"] + near
         out["size"] = out["size"] + angular
+        closer = out["velocity"][:, 2:]
+        seen = moved + place.float() * ray * closer  # of what moves along its ray the picture shows only this
+        turns = (slopes[:, 2:3] - slopes[:, 1:2]) / 2  # about the optical axis: the curl of the motion
+        out["spin"] = torch.cat((out["spin"][:, :2], out["spin"][:, 2:] + turns), 1)
+        # The motion between two frames is that of half a frame ago: what nothing holds up falls faster now.
+        scene = {name: value.detach()[picture] for name, value in features.scene.items()}
+        falls = -F.normalize(scene["ground"], dim=1) * (scene["gravity"] + out["distance"].detach()).exp()
+        falls = falls * out["support"].detach().softmax(1)[:, :1] / (2 * SPEED_UNIT)
+        out["velocity"] = torch.cat((out["velocity"][:, :2] + seen, closer), 1) + falls
         return out
 
     def _at(self, features: Features, picture: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,10 +236,18 @@ class BodyPerception(nn.Module):
         return torch.cat((fine, middle), 1), place.to(fine.dtype)
 
     @torch.no_grad()
-    def perceive(self, frames: Tensor, sure: float = SURE) -> Perceived:
-        """What is seen in pictures [K, H, W, 3] in 0..1 of any size: the last of them, K one or KNOWN."""
+    def perceive(self, frames: Tensor, motion: Tensor, sure: float = SURE) -> Perceived:
+        """What is seen in pictures [K, H, W, 3] in 0..1 of any size: the last of them, K one or KNOWN.
+
+        motion [h, w, 2]: as forward takes it, of any size.
+        """
         height, width = frames.shape[1:3]
-        features = self(resized(frames.to(self.where.weight.device))[None])
+        device = self.where.weight.device
+        frames, motion = resized(frames.to(device)), motion.to(device).permute(2, 0, 1)[None]
+        cells = [n // MASK_CELL for n in frames.shape[1:3]]
+        if list(motion.shape[2:]) != cells:
+            motion = F.interpolate(motion, cells, mode="bilinear", antialias=True)
+        features = self(frames[None], motion.permute(0, 2, 3, 1))
         cell, odds = peaks(features.centers[0], MOST)
         kept = odds > sure
         cell, odds = cell[kept], odds[kept]
@@ -338,6 +367,21 @@ def _under(maps: Tensor, picture: Tensor, share: Tensor) -> Tensor:
     weight = share.flatten(1)
     weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-3)
     return torch.einsum("kcp,kp->kc", maps.flatten(2)[picture].float(), weight).to(maps.dtype)
+
+
+def _slopes(motion: Tensor, picture: Tensor, masks: Tensor) -> Tensor:
+    """How motion [B, 2, h, w] changes across masks [K, h, w] of pictures [K]: du/dx, du/dy, dv/dx, dv/dy [K, 4] a
+    picture height, by least squares; small masks tell less."""
+    height, width = masks.shape[1:]
+    places = cell_places(height, width, 1, masks.device).flatten(0, 1)  # [P, 2]
+    weight = masks.float().flatten(1)
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-3)
+    moved = motion.float().flatten(2)[picture].transpose(1, 2)  # [K, P, 2]
+    with torch.autocast(masks.device.type, enabled=False):
+        away = places[None] - (weight @ places)[:, None]
+        weighted = weight[..., None] * away
+        spread = weighted.transpose(1, 2) @ away + torch.eye(2, device=masks.device) / height**2  # a cell's, at least
+        return (moved.transpose(1, 2) @ weighted @ torch.linalg.inv(spread)).flatten(1)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -14,6 +14,7 @@ from .defaults import DEFAULTS
 from .errors import CheckpointError
 from .experts import Experts
 from .object_dynamics import ObjectDynamics
+from .perception import BodyPerception
 from .picture_gate import PictureGate
 from .text import TextEncoder
 from .transformer import Transformer
@@ -45,6 +46,7 @@ class WorldModel:
     dynamics: ObjectDynamics | None = None  # predicts where balls go, for a transformer conditioned on drafts
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     gate: PictureGate | None = None  # where object dynamics may be asked; None: everywhere
+    bodies: BodyPerception | None = None  # sees bodies of any shape, for drafts by simulation
     causal: CausalTraining | None = None  # set if it makes videos block by block
     gpus: int = 1  # that make each video together, see pipeline.devices
     family: FamilyName = "vdit"
@@ -63,7 +65,8 @@ class WorldModel:
     @property
     def networks(self) -> list[nn.Module]:
         """All modules that a run may call."""
-        return [*self.parts.values(), *self.transformers, *([] if self.gate is None else [self.gate])]
+        beside = [network for network in (self.gate, self.bodies) if network is not None]
+        return [*self.parts.values(), *self.transformers, *beside]
 
     @property
     def transformers(self) -> list[Transformer]:

@@ -160,11 +160,10 @@ class VDiTLoadModel(io.ComfyNode):
         **other: object,
     ):
         def paths() -> list[Path]:
-            from ..model.files.gate import gate_path
+            from ..model.files.beside import ALL
 
             model, *others = files_of(file, low_noise_file, vae, text_encoder, tokenizer)
-            gate = gate_path(model)
-            return [model, *filter(None, others)] + [gate] * gate.exists()
+            return [model, *filter(None, others), *(p for kind in ALL if (p := kind.path(model)).exists())]
 
         return file_marks(paths)
 

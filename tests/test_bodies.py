@@ -101,7 +101,7 @@ def test_true_numbers_are_answered_as_the_true_bodies(starts):
     cell = cells_of(made)
     wanted = targets(made, cell)
     with torch.no_grad():
-        features = BodyPerception(SMALL)(made.frames)
+        features = BodyPerception(SMALL)(made.frames, made.labels["motion"])
     for i in range(8):
         own = made.picture == i
         kinds = made.of_bodies("kind").long()[own]
@@ -134,14 +134,28 @@ def test_a_mirror_shows_the_mirrored_bodies(starts):
     once = mirrored(labels, flips)
     assert torch.equal(once["center"][0, :, 0], -labels["center"][0, :, 0])
     assert torch.equal(once["rgb"][1], labels["rgb"][1])
+    assert torch.equal(once["motion"][0, :, 0], labels["motion"][0, :, -1] * torch.tensor((-1.0, 1.0)))
     assert all(torch.equal(v, labels[k]) for k, v in mirrored(once, flips).items())
+
+
+def test_pictures_are_perceived_alike_where_gradients_are_off_for_good():
+    """As in ComfyUI, whose nodes run in inference mode."""
+    torch.manual_seed(0)
+    model, pictures, motion = BodyPerception(SMALL), torch.rand(KNOWN, 64, 64, 3), torch.zeros(32, 32, 2)
+    for part in (model.found[1].bias, model.body[4].bias):
+        part.data += torch.linspace(0, 1, len(part))  # sure of boxes
+    model.body[4].bias.data[KINDS.index("box")] = 9.0
+    with torch.inference_mode():
+        inside = model.perceive(pictures, motion, sure=0.0)
+    outside = model.perceive(pictures, motion, sure=0.0)
+    assert "box" in inside.kind and torch.equal(inside.rotation, outside.rotation)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (90, 400)])
 def test_pictures_of_any_size_are_answered_at_their_size(size):
     model = BodyPerception(SMALL)
     pictures = torch.rand(KNOWN, *size, 3)
-    found = model.perceive(pictures, sure=0.0)
+    found = model.perceive(pictures, torch.zeros(32, 32, 2), sure=0.0)
     assert found.masks.shape[1:] == size and len(found.kind) == len(found.center) <= 16
     assert torch.isfinite(found.center).all() and torch.isfinite(found.rotation).all()
     assert found.ground.norm() == pytest.approx(1)
@@ -149,7 +163,7 @@ def test_pictures_of_any_size_are_answered_at_their_size(size):
 
 def test_five_equal_pictures_are_read_as_one():
     model, picture = BodyPerception(SMALL), torch.rand(1, 1, 64, 96, 3)
-    one, five = model(picture), model(picture.expand(-1, KNOWN, -1, -1, -1))
+    one, five = (model(x, torch.zeros(1, 32, 48, 2)) for x in (picture, picture.expand(-1, KNOWN, -1, -1, -1)))
     assert torch.allclose(one.centers, five.centers, atol=1e-4)
     assert resized(torch.rand(1, 96, 96, 3)).shape == resized(torch.rand(1, 128, 128, 3)).shape == (1, 96, 96, 3)
 
@@ -177,7 +191,7 @@ def test_masks_are_learned_from_a_few_pictures(starts):
     assert float(loss.detach()) < 0.5 * first
     cell = cells_of(made)
     with torch.no_grad():
-        found = model.masks_of(model(made.frames), made.picture, cell) > 0
+        found = model.masks_of(model(made.frames, made.labels["motion"]), made.picture, cell) > 0
     true = made.masks()[:, ::MASK_CELL, ::MASK_CELL]
     largest = made.of_bodies("pixels").argmax()
     assert (found & true)[largest].sum() > 0.5 * (found | true)[largest].sum()
@@ -200,7 +214,9 @@ def test_the_training_goes_on_where_it_stopped_and_is_scored_by_shape(starts, tm
     assert all(torch.equal(p, after["average"][name]) and p.requires_grad for name, p in begun.model.named_parameters())
     with pytest.raises(FileNotFoundError, match="vdit train perception"):
         task._PerceptionTask(replace(recipe, start_from=tmp_path / "nowhere"), SMALL)
-    assert facts["steps"] == after["step"] and model.perceive(torch.rand(1, 64, 64, 3)).masks.shape[1:] == (64, 64)
+    assert facts["steps"] == after["step"] and model.perceive(
+        torch.rand(1, 64, 64, 3), torch.zeros(32, 32, 2)
+    ).masks.shape[1:] == (64, 64)
 
 
 def test_photographs_hold_no_bodies_to_be_found(starts, tmp_path):

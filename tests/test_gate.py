@@ -12,8 +12,8 @@ from PIL import Image
 from vdit.drafting import PerceptionCache
 from vdit.model.errors import CheckpointError
 from vdit.model.files import bundle as bundle_file
+from vdit.model.files.beside import GATE
 from vdit.model.files.bundle import load_world_model, save_world_model
-from vdit.model.files.gate import gate_path, load_gate, save_gate
 from vdit.model.files.inspect import inspect
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.picture_gate import GateConfig, PictureGate
@@ -48,7 +48,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_gate(gate_path(SHIPPED))
+    return GATE.load(GATE.path(SHIPPED))
 
 
 def bright(count=1):
@@ -75,7 +75,7 @@ def test_the_shipped_gate_refuses_photographs_and_plain_pictures(shipped):
 
 def test_the_shipped_gate_is_small(shipped):
     assert sum(p.numel() for p in shipped.parameters()) < 100_000
-    assert gate_path(SHIPPED).stat().st_size < 200_000
+    assert GATE.path(SHIPPED).stat().st_size < 200_000
 
 
 def test_a_picture_of_another_world_gets_no_prediction_and_says_what_to_do(model):
@@ -129,7 +129,7 @@ def test_a_gate_is_read_with_the_bundle_that_it_lies_beside(tmp_path):
     assert load_world_model(path).gate is None  # as files of older versions: any picture is predicted from
     torch.manual_seed(0)
     gate, picture = PictureGate(GateConfig((8, 8, 16, 16))), torch.rand(2, 40, 60, 3)
-    file = save_gate(gate, gate_path(path), {})
+    file = GATE.save(gate, GATE.path(path), {})
     assert file.name == "mine-gate.safetensors"
     read = load_world_model(path).gate
     torch.testing.assert_close(read(picture), gate(picture).detach(), atol=2e-3, rtol=0)
@@ -148,11 +148,11 @@ def test_a_broken_gate_is_named(tmp_path):
     path = tmp_path / "a-gate.safetensors"
     shutil.copy(SHIPPED, path)
     with pytest.raises(CheckpointError, match=r"a-gate\.safetensors: it is no picture gate"):
-        load_gate(path)
+        GATE.load(path)
     gate = PictureGate(GateConfig((8, 8, 8, 8)))
     gate.verdict[2].bias.data.fill_(torch.nan)
     with pytest.raises(CheckpointError, match="NaN"):
-        load_gate(save_gate(gate, path, {}))
+        GATE.load(GATE.save(gate, path, {}))
 
 
 @pytest.mark.parametrize("kind", PROCEDURAL, ids=lambda kind: kind.__name__)

@@ -71,10 +71,9 @@ def test_minutes_become_bundles_that_go_on_here_and_elsewhere(tmp_path, stopped,
     there = replace(recipe, out=tmp_path / "there", start_from=bundles, minutes=0.01)
     with pytest.raises(KeyboardInterrupt):
         everything.train(there, SIZES)
-    assert rows(there.out / "perception")[0]["start_from"] == str(bundles / "perception.pt")
-    seen, facts = trained_perception(bundles / "perception.pt")
-    assert facts["steps"] == before["perception"]["step"]
-    assert torch.equal(seen.where.weight, before["perception"]["average"]["where.weight"])
+    assert rows(there.out / "perception")[0]["start_from"] == str(bundles / "vdit-small-bodies.safetensors")
+    seen, _ = trained_perception(bundles / "vdit-small-bodies.safetensors")
+    torch.testing.assert_close(seen.where.weight, before["perception"]["average"]["where.weight"], atol=1e-3, rtol=0)
 
 
 def test_bundles_to_begin_with_must_be_there(tmp_path, capsys):

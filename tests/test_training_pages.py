@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from vdit.model.files.beside import GATE
 from vdit.model.files.bundle import BUNDLED, load_world_model
-from vdit.model.files.gate import gate_path, load_gate
 from vdit.training.cli import main, parse
 from vdit.training.options import command_line
 from vdit.training.recipes import BundleRecipe
@@ -79,6 +79,6 @@ def test_the_commands_from_nothing_to_a_bundled_model_run_in_an_empty_folder(tmp
     bundled, model = Path("weights") / BUNDLED.name, load_world_model(Path("weights") / BUNDLED.name)
     assert bundled.read_bytes() != BUNDLED.read_bytes() and model.facts["codec_steps"] == FEWER["steps"]
     assert model.facts["teacher_steps"] > 0 and model.facts["dynamics_steps"] > 0
-    assert gate_path(bundled).read_bytes() != gate_path(BUNDLED).read_bytes() and load_gate(gate_path(bundled))
+    assert GATE.path(bundled).read_bytes() != GATE.path(BUNDLED).read_bytes() and GATE.load(GATE.path(bundled))
     made = {"clips", "codec", "latents", "scenes", "dynamics", "motion", "pictures", "gate", "teacher", "bundle"}
     assert {recipe.command() for recipe in ran} == made

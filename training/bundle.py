@@ -9,11 +9,19 @@ from pathlib import Path
 import torch
 
 from ..model.defaults import STUDENT_DEFAULTS
+from ..model.files.beside import BODIES, GATE, Beside, Network
 from ..model.files.bundle import BUNDLED, load_world_model, save_world_model
 from ..model.files.checksums import card_renewed
-from ..model.files.gate import gate_path, save_gate
 from ..model.world_model import WorldModel
-from .finished_runs import TEACHER_DEFAULTS, hours_of, load_codec, load_dynamics, load_transformer, trained_gate
+from .finished_runs import (
+    TEACHER_DEFAULTS,
+    hours_of,
+    load_codec,
+    load_dynamics,
+    load_transformer,
+    trained_gate,
+    trained_perception,
+)
 from .recipes import BundleRecipe
 from .run import last_logged, load_state
 from .tasks.student import STEP_COUNTS
@@ -99,14 +107,13 @@ def bundle(recipe: BundleRecipe) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
     A student's holds its transformer alone, or what that adds to its teacher's where it was trained in few ranks; the
-    rest is read from vdit-small.safetensors beside it. A gate is a file of its own. The card of a file that is replaced
-    gets its SHA-256.
+    rest is read from vdit-small.safetensors beside it. A gate and a perception of bodies are files of their own. The
+    card of a file that is replaced gets its SHA-256.
     """
     if recipe.gate is not None:
-        gate, facts = trained_gate(recipe.gate)
-        with card_renewed(gate_path(recipe.out)):
-            path = save_gate(gate, gate_path(recipe.out), facts)
-        return {**facts, "file": str(path), "kilobytes": round(path.stat().st_size / 1e3)}
+        return _beside(GATE, *trained_gate(recipe.gate), recipe.out)
+    if recipe.perception is not None:
+        return _beside(BODIES, *trained_perception(recipe.perception), recipe.out)
     if recipe.student is None:
         model, base, rank = trained_teacher(recipe), None, None
     else:
@@ -115,3 +122,10 @@ def bundle(recipe: BundleRecipe) -> dict:
     with card_renewed(recipe.out):
         path = save_world_model(model, recipe.out, torch.int8, base, rank)
     return {**model.facts, "file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}
+
+
+def _beside(kind: Beside[Network], network: Network, facts: dict[str, object], bundle: Path) -> dict:
+    path = kind.path(bundle)
+    with card_renewed(path):
+        kind.save(network, path, facts)
+    return {**facts, "file": str(path), "kilobytes": round(path.stat().st_size / 1e3)}

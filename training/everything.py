@@ -18,15 +18,15 @@ from pathlib import Path
 import torch
 
 from ..machine.writing import written
+from ..model.files.beside import BODIES, GATE
 from ..model.files.bundle import BUNDLED
-from ..model.files.gate import gate_path
 from ..model.perception import PerceptionConfig
 from .batches import available_cores
 from .bundle import bundle
 from .data.bodies import BodiesFormat, write_bodies
 from .data.encoded_clips import LatentFormat, write_encoded_clips
 from .data.trajectories import CLIPS, trajectory_paths, write_trajectories
-from .finished_runs import load_bundle, load_teacher, trained_perception
+from .finished_runs import load_bundle, load_teacher
 from .launch import ALONE, Team, launch, under_torchrun
 from .recipes import (
     AllRecipe,
@@ -38,7 +38,7 @@ from .recipes import (
     TeacherRecipe,
     TrajectoriesRecipe,
 )
-from .run import load_state, save_atomic
+from .run import load_state
 from .tasks import student, teacher
 from .tasks.bodies import CONFIG as PERCEPTION_CONFIG
 from .tasks.bodies import train as train_perception
@@ -50,7 +50,6 @@ SHARES = {  # of the minutes; chosen by hand
 COOLDOWN = 0.3  # share of the transformer's time over which its rate falls to zero
 PART = 4  # clips of a batch that are enough for a process of its own
 BATCH, STUDENT_BATCH, RANK, DRAFTED = 24, 16, 24, 0.3  # as the bundled files were trained, see docs/training-log.md
-PERCEPTION = "perception.pt"  # a perception's file in a folder of bundles
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Everything:
 
     def perceive(self) -> None:
         """The perception, and its file."""
-        begun = self.recipe.start_from / PERCEPTION
+        begun = BODIES.path(self.begun)
         recipe = PerceptionRecipe(
             bodies=self.out / "bodies",
             held_out=self.out / "bodies-val",
@@ -142,10 +141,7 @@ class Everything:
         )
         if not _done(recipe.out, self.seconds("perception")):
             train_perception(recipe, self.sizes.perception)
-        model, _ = trained_perception(recipe.out)
-        state = load_state(recipe.out) or {}
-        kept = {name: state[name] for name in ("config", "average", "step", "samples", "seconds")}
-        save_atomic({**kept, "average": model.state_dict()}, self.bundles / PERCEPTION)
+        bundle(BundleRecipe(perception=recipe.out, out=self.teacher))
 
     def transform(self) -> None:
         """The transformer, and its bundle with the parts of the one it began with."""
@@ -166,8 +162,8 @@ class Everything:
         if not _done(recipe.out, self.seconds("transformer")):
             launch(self.processes, teacher.train, recipe, config=load_bundle(self.begun)[2].config)
         bundle(BundleRecipe(codec=self.begun, teacher=recipe.out, dynamics=self.begun, out=self.teacher))
-        if (gate := gate_path(self.begun)).is_file():
-            with written(gate_path(self.teacher)) as partial_gate:
+        if (gate := GATE.path(self.begun)).is_file():
+            with written(GATE.path(self.teacher)) as partial_gate:
                 shutil.copyfile(gate, partial_gate)
 
     def solve(self) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..model.config import VDiTConfig
 from ..model.defaults import DEFAULTS
+from ..model.files.beside import BODIES
 from ..model.files.bundle import load_world_model
 from ..model.object_dynamics import DynamicsConfig, ObjectDynamics
 from ..model.perception import BodyPerception, PerceptionConfig
@@ -128,7 +129,10 @@ def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
 
 
 def trained_perception(run: Path) -> tuple[BodyPerception, dict[str, object]]:
-    """The perception of bodies of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
+    """The perception of bodies of a run, averaged weights, and how it was trained; or that of a file beside a bundle.
+    Raises FileNotFoundError."""
+    if run.suffix == ".safetensors":
+        return BODIES.load(run), {}
     if (state := load_state(run)) is None:
         raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train perception`")
     model = BodyPerception(PerceptionConfig(**{**state["config"], "widths": tuple(state["config"]["widths"])}))

@@ -168,7 +168,7 @@ class PerceptionRecipe(Recipe):
     device: str = compute_device()
     seed: int = random_seed()
     start_from: Path | None = option(
-        None, "a perception's run, or perception.pt of `vdit train all`, whose weights this one begins with"
+        None, "a perception's run, or NAME-bodies.safetensors, whose weights this one begins with"
     )
 
 
@@ -319,6 +319,7 @@ class BundleRecipe(Recipe):
     student: Path | None = option(None, "a student's run or bundle, to lie beside its teacher's file")
     dynamics: Path = option(Path("runs/dynamics"), "a run, or a bundle; default: runs/dynamics")
     gate: Path | None = option(None, "a gate's run alone, to lie beside its model's file, named as that and -gate")
+    perception: Path | None = option(None, "a perception's run alone, likewise, named as its model's file and -bodies")
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from ..student import added, additions, from_teacher, with_added
 from ..text import WordEncoder
 from ..vdit import VDiT
 from ..world_model import WorldModel
+from .beside import BODIES, GATE
 from .checksums import HEADER, KEY, check_card, check_tensors, checksums, header_checksum
 from .families import identify
 from .fill import check_names, check_varies
-from .gate import gate_path, load_gate
 from .promises import asked_while_built, on_paper
 from .weights import open_weights
 
@@ -94,7 +94,7 @@ def save_world_model(
 def load_world_model(
     path: str | Path = BUNDLED, device: str | torch.device = "cpu", check: Callable[[], None] = lambda: None
 ) -> WorldModel:
-    """Read a bundle, in float32, and the picture gate that lies beside it, if one does; a student has its teacher's.
+    """Read a bundle, in float32, and the networks of beside.py that lie beside it; a student has its teacher's.
 
     check: called between its parts, may raise to cancel. Raises CheckpointError naming the file, what was found and
     what is expected.
@@ -117,8 +117,10 @@ def load_world_model(
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
-    if teacher is None and (beside := gate_path(path)).is_file():
-        model.gate = load_gate(beside)
+    if teacher is None:
+        gate, bodies = GATE.path(path), BODIES.path(path)
+        model.gate = GATE.load(gate) if gate.is_file() else None
+        model.bodies = BODIES.load(bodies) if bodies.is_file() else None
     own = _own_parts(model, teacher)
     check()
     weights = _check_shapes(path, tensors, own, rank)
@@ -146,7 +148,7 @@ def _model(header: dict[str, Any], teacher: WorldModel | None, rank: int | None,
     if teacher is not None:
         shared = teacher.codec, teacher.text, defaults, facts
         model = WorldModel(config, transformer, *shared, dynamics=teacher.dynamics, teacher=teacher)
-        model.gate = teacher.gate
+        model.gate, model.bodies = teacher.gate, teacher.bodies
         return model
     codec = TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors)
     text = WordEncoder(**header["text"], dim=config.text_dim)

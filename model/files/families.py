@@ -12,7 +12,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Family(NamedTuple):
     """What a file of weights is."""
 
-    # "transformer", "codec", "preview codec", "text encoder", "vision encoder", "lora", "bundle", "gate", "other"
+    # "transformer", "codec", "preview codec", "text encoder", "vision encoder", "lora", "bundle", "beside", "other"
     role: str
     title: str  # as in "this is ..."
 
@@ -133,7 +133,9 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] = {}) -> Family:
             else "a model of VDiT's own, all parts in one file",
         )
     if "vdit_gate" in metadata:
-        return Family("gate", "a picture gate of VDiT's own")
+        return Family("beside", "a picture gate of VDiT's own")
+    if "vdit_bodies" in metadata:
+        return Family("beside", "a perception of bodies of VDiT's own")
     joined = "\n".join(names)
     if any(mark in joined for mark in LORA_MARKS) or (
         names and all(name.endswith((".diff", ".diff_b", ".alpha")) for name in names)

@@ -35,7 +35,7 @@ WHERE = {  # what a file is -> where it belongs
     "vision encoder": "load it with ComfyUI's CLIPVisionLoader",
     "lora": "give it to VDiT Load LoRA, behind the model that it was made for",
     "bundle": "give it as the model itself, alone: it holds all parts",
-    "gate": "leave it beside the model's file, whose name it has: it is read with that",
+    "beside": "leave it beside the model's file, whose name it has: it is read with that",
     "other": "a transformer of Wan 2.1 or 2.2 is expected, for example wan2.1_t2v_1.3B_fp16.safetensors",
 }
 ROLES = {"transformer": "a Wan transformer", "codec": "a Wan VAE", "text encoder": "the umt5-xxl text encoder"}

@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...control.flow_from_video import motion_before
 from ...world.arrays import Bytes
-from ...world.families.varied import varied
+from ...world.families.clip import Clip, make_clip
+from ...world.families.objects import OBJECT_FAMILIES, stage
+from ...world.families.varied import as_varied, balls_as_varied, varied
+from ...world.motion import Motion
 from ...world.scene import SceneError
 from ...world.simulate import simulate
 from ..recipes import BodiesRecipe
@@ -21,6 +25,7 @@ from .body_labels import FINE, KNOWN, seen
 from .other_pictures import OtherPictures, procedural
 from .shards import Shards, missing
 
+ALIKE_M = 0.02  # metres by which a ball of a clip may be elsewhere than its scene, simulated anew, has it
 SPLIT_SEEDS = {"train": 0, "validation": 10**8, "test": 2 * 10**8}  # first seed of each
 
 
@@ -29,7 +34,9 @@ class BodiesFormat:
     """What a shard holds."""
 
     starts: int = 128  # five-frame starts a file
-    each: int = 2  # starts of one scene
+    each: int = 3  # starts of one scene
+    of_objects: float = 0.3  # share of scenes from the families of objects that the benchmark draws from
+    of_balls: float = 0.3  # the same of the families of balls; all others are varied
     latest: int = 14  # frame of a scene at which a start may begin, at most
     sizes: tuple[tuple[int, int], ...] = ((96, 96), (128, 96), (96, 128), (96, 96))  # width, height, by number
     textures: int = 24  # a shard's own pool: photographs' parts and procedural pictures
@@ -52,13 +59,34 @@ def starts_of(seed: int, textures: list[Bytes], size: tuple[int, int], form: Bod
     """The starts of one scene: often its first frames, where what a person sets up is still untouched."""
     rng = np.random.default_rng([seed, 33])
     frames = form.latest + KNOWN + 1
-    made = varied(seed, textures, width=size[0], height=size[1], frames=frames)
+    kind, clip = rng.random(), None
+    if kind < form.of_objects:
+        family = OBJECT_FAMILIES[int(rng.integers(len(OBJECT_FAMILIES)))]
+        made = as_varied(stage(seed, family, width=size[0], height=size[1], frames=frames))
+    elif kind < form.of_objects + form.of_balls:
+        clip = make_clip(seed, width=size[0], height=size[1], frames=frames)
+        made = balls_as_varied(clip)
+    else:
+        made = varied(seed, textures, width=size[0], height=size[1], frames=frames)
     first = 0 if rng.random() < 0.3 else int(rng.integers(1, 6))
     begins = [first, *sorted(int(b) for b in rng.integers(first + 1, form.latest + 1, form.each - 1))]
     last = begins[-1] + KNOWN
     motion = simulate(made.scene, seconds=(last * FINE + 1) / (made.fps * FINE), fps=made.fps * FINE)
-    found = [seen(made, motion, b) for b in begins]
-    return [row for row in found if row is not None]
+    rows = [seen(made, motion, b) for b in begins]
+    if clip is not None:
+        rows = [row and as_rendered(row, clip, motion, b) for row, b in zip(rows, begins, strict=True)]
+    return [row for row in rows if row is not None]
+
+
+def as_rendered(row: dict[str, np.ndarray], clip: Clip, motion: Motion, start: int) -> dict[str, np.ndarray]:
+    """A start of a clip of balls with the clip's own pictures, where its balls are where the scene's are."""
+    frames = slice(start, start + KNOWN)
+    count = clip.centers.shape[1]
+    apart = motion.poses[::FINE][frames, :count, :3, 3] - clip.centers[frames]
+    if np.linalg.norm(apart, axis=-1).max(initial=0.0) > ALIKE_M:
+        return row
+    motion_seen = motion_before(clip.rgb[frames]).numpy().astype(np.float16)
+    return {**row, "rgb": np.round(clip.rgb[frames].numpy() * 255).astype(np.uint8), "motion": motion_seen}
 
 
 def write_bodies(recipe: BodiesRecipe, form: BodiesFormat = BodiesFormat()) -> None:

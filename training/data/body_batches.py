@@ -17,6 +17,7 @@ TOGETHER = 16  # held-out starts in a batch
 SINGLE = 0.35  # share of batches of one picture
 EMPTY = 0.06  # share of pictures that are replaced by photographs, in which no body is to be found
 NOISY, SOFT = 0.4, 0.25  # shares of pictures with noise, and without fine detail
+RECOLORED = 0.5  # share of pictures whose red, green and blue change places
 SOFT_PIXELS = (1.5, 4.0)  # detail finer than so many pixels is taken out
 # Those whose x changes its sign in a mirror, and pseudovectors, whose y and z do.
 FLIPPED = ("center", "velocity", "anchor", "axes", "ground", "light", "wall", "hinge")
@@ -66,10 +67,10 @@ class BodyBatches:
         empty = torch.zeros(count, dtype=torch.bool)
         if self.photographs is not None:
             for i in np.flatnonzero(rng.random(count) < EMPTY):
-                frames[i] = _photograph(self.photographs, frames.shape[1:4], rng)
+                frames[i], labels["motion"][i] = _photograph(self.photographs, frames.shape[1:4], rng)
                 empty[i] = True
         if rng.random() < SINGLE:
-            frames = frames[:, -1:]
+            frames, labels["motion"] = frames[:, -1:], torch.zeros_like(labels["motion"])
         return batch(frames, labels, empty)
 
     def held_out(self, count: int) -> list[Batch]:
@@ -97,9 +98,10 @@ def mirrored(labels: dict[str, Tensor], flips: Tensor) -> dict[str, Tensor]:
     theirs tells."""
     out = dict(labels)
     at = flips.nonzero()[:, 0]
-    for name, axis in (("rgb", 3), ("instance", 2), ("inverse_depth", 2)):
+    for name, axis in (("rgb", 3), ("instance", 2), ("inverse_depth", 2), ("motion", 2)):
         out[name] = labels[name].clone()
         out[name][at] = labels[name][at].flip(axis)
+    out["motion"][at] *= torch.tensor((-1.0, 1.0))
     sign = torch.tensor((-1.0, 1.0, 1.0))
     for name in FLIPPED:
         value = labels[name].clone()
@@ -117,13 +119,15 @@ def mirrored(labels: dict[str, Tensor], flips: Tensor) -> dict[str, Tensor]:
 
 
 def seen_by_others(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Frames [B, K, H, W, 3] as other cameras give them: exposure, contrast, tint, noise, softness."""
+    """Frames [B, K, H, W, 3] as other cameras give them: exposure, contrast, tint, other colours, noise, softness."""
     count = len(frames)
     shape = (count, 1, 1, 1, 3)
     gain = np.exp(rng.normal(0, 0.15, (count, 1, 1, 1, 1)) + rng.normal(0, 0.06, shape))
     gamma, lift = np.exp(rng.normal(0, 0.2, (count, 1, 1, 1, 1))), rng.normal(0, 0.03, shape)
     out = (frames.clamp_min(1e-4) ** torch.from_numpy(gamma).float()) * torch.from_numpy(gain).float()
     out = out + torch.from_numpy(lift).float()
+    for i in np.flatnonzero(rng.random(count) < RECOLORED):
+        out[i] = out[i][..., torch.from_numpy(rng.permutation(3))]
     for i in np.flatnonzero(rng.random(count) < SOFT):
         out[i] = _softened(out[i], float(rng.uniform(*SOFT_PIXELS)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
@@ -140,8 +144,8 @@ def _softened(frames: Tensor, pixels: float) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def _photograph(photographs: OtherPictures, shape: torch.Size, rng: np.random.Generator) -> Tensor:
-    """A part of a photograph [K, H, W, 3], still or drifting by a pixel a frame."""
+def _photograph(photographs: OtherPictures, shape: torch.Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A part of a photograph [K, H, W, 3], still or drifting by a pixel a frame, and its motion [2]."""
     known, height, width = shape
     square = torch.from_numpy(photographs.photograph(rng)).float()
     whole = F.interpolate(square.permute(2, 0, 1)[None], (height + 8, width + 8), mode="bilinear", antialias=True)[
@@ -149,4 +153,5 @@ def _photograph(photographs: OtherPictures, shape: torch.Size, rng: np.random.Ge
     ].permute(1, 2, 0)
     steps = rng.integers(-1, 2, 2) if rng.random() < 0.5 else (0, 0)
     corners = [(4 + int(steps[0]) * (t - 2), 4 + int(steps[1]) * (t - 2)) for t in range(known)]
-    return torch.stack([whole[y : y + height, x : x + width] for y, x in corners])
+    moved = -torch.tensor((float(steps[1]), float(steps[0]))) / height
+    return torch.stack([whole[y : y + height, x : x + width] for y, x in corners]), moved

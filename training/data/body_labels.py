@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ...control.flow_from_video import motion_before
 from ...model.perception import Perceived
 from ...world.drawing.film import film
-from ...world.families.varied import MOST_BODIES, SHAPES, VARIED_FAMILIES, Varied
+from ...world.families.varied import ALL_FAMILIES, MOST_BODIES, SHAPES, Varied
 from ...world.meshes import centroid, corners, pose_matrix, shape_mesh, shape_volume, transformed
 from ...world.motion import Motion
 from ...world.scene import Body, Shape
@@ -84,7 +85,7 @@ def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | No
     half, velocity, spin, fixed, hinged, anchor, hinge,
     support (AIR, GROUND or BODY holds it up), density (log, of DENSITY); ground [3] (unit, up), focal (in picture
     heights), light [3], gravity, camera [6] (how the camera moves in a frame: metres, then its turn), wall [4] (unit
-    normal, inverse distance; zeros: none), family (of VARIED_FAMILIES).
+    normal, inverse distance; zeros: none), family (of ALL_FAMILIES), motion [H/2, W/2, 2] (motion_before).
     """
     scene = made.scene
     frames = (start + np.arange(KNOWN)) * FINE
@@ -118,13 +119,14 @@ def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | No
     depth = footage.depth[-1, 1::INVERSE_CELL, 1::INVERSE_CELL].numpy() / height
     labels["inverse_depth"] = np.where(depth * height > 900, 0.0, 1 / depth).astype(np.float16)
     labels["rgb"] = np.round(footage.rgb.numpy() * 255).astype(np.uint8)
+    labels["motion"] = motion_before(footage.rgb).numpy().astype(np.float16)
     labels["instance"] = numbers[instance]
     labels["ground"] = turn @ (0.0, 0.0, 1.0)
     labels["focal"] = np.array(0.5 / np.tan(np.radians(scene.view.fov_deg) / 2))
     labels["light"] = turn @ np.asarray(scene.light.direction)
     labels["gravity"] = np.array(-scene.gravity[2] / height / made.fps**2)
     labels["camera"] = _camera_step(path[-2], c2w) / (height, height, height, 1, 1, 1)
-    labels["family"] = np.array(VARIED_FAMILIES.index(made.family), np.uint8)
+    labels["family"] = np.array(ALL_FAMILIES.index(made.family), np.uint8)
     labels["wall"] = np.zeros(4)
     if scene.backdrop is not None:
         normal = np.asarray(scene.backdrop.normal)

@@ -13,6 +13,7 @@ from ...model.perception import KINDS, ROUND, SURE, BodyPerception, Perceived
 from ..data.body_batches import Batch
 
 MATCHED = 0.5  # overlap (IoU) from which a mask is a body's
+MOVES = 0.02  # half extents a frame from which on a body moves
 LISTED = 0.05  # probability from which a body counts for the average precision
 
 
@@ -21,7 +22,8 @@ def scores(model: BodyPerception, batches: Sequence[Batch]) -> dict[str, float]:
 
     iou: mean over bodies of the mask matched with each, 0 where none is. ap50, recall: at an overlap of one half.
     center, depth, size: median errors in half extents, of the distance, of the size; axes: degrees; speed: median error
-    in half extents a frame; kind: share right. All but the first three of matched bodies. iou_KIND and so on: of one.
+    in half extents a frame, moving: of those that move; kind: share right. All but the first three of matched bodies.
+    iou_KIND and so on: of one.
     """
     out: dict[str, float] = {}
     for ending, count in (("", None), ("_single", 1)):
@@ -29,8 +31,10 @@ def scores(model: BodyPerception, batches: Sequence[Batch]) -> dict[str, float]:
         ranked: list[tuple[float, bool]] = []
         for batch in batches:
             for i in range(len(batch.frames)):
-                frames = batch.frames[i] if count is None else batch.frames[i, -count:]
-                _one(model.perceive(frames, LISTED), batch, i, rows, ranked)
+                frames, motion = batch.frames[i], batch.labels["motion"][i]
+                if count is not None:
+                    frames, motion = frames[-count:], torch.zeros_like(motion)
+                _one(model.perceive(frames, motion, LISTED), batch, i, rows, ranked)
         means = ("iou", "recall", "kind")
         values = {
             name: float(torch.tensor(v).mean() if name.split("_")[0] in means else torch.tensor(v).median())
@@ -102,6 +106,8 @@ def _errors(seen: Perceived, n: int, kind: str, truth: dict[str, Tensor]) -> dic
         "speed": float((seen.velocity[n] - truth["velocity"]).norm() / size),
         "kind": float(seen.kind[n] == kind),
     }
+    if float(truth["velocity"].norm() / size) > MOVES:
+        row["moving"] = row["speed"]
     if seen.kind[n] == kind and (kind == "box" or kind in ROUND):
         cos = (seen.rotation[n].T @ truth["axes"]).abs()
         cos = cos.max(0).values if kind == "box" else cos[2, 2]

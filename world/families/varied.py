@@ -16,6 +16,10 @@ from ..arrays import Bytes, Floats
 from ..extent import farthest
 from ..meshes import joined, shape_mesh
 from ..scene import Appearance, Body, Colored, Joint, Material, Quaternion, Scene, Shape, Textured, Vector
+from .bodies import to_scene
+from .clip import Clip
+from .objects import OBJECT_FAMILIES, Staged
+from .scene import FAMILIES
 from .shapes import Look, after, body, critical_tilt_deg, lifted, lowest, solid, turn
 from .surroundings import Surroundings, surroundings
 
@@ -31,7 +35,8 @@ SMALL = Look((0.5, 0.5, 0.5), np.zeros((1, 1, 3), np.uint8))  # asks shapes.body
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Varied:
-    """A scene that is ready to move. shapes: the kind of each body, of SHAPES. c2w [T, 4, 4] of the camera's path."""
+    """A scene that is ready to move. family: of ALL_FAMILIES; shapes: each body's kind, of SHAPES; c2w [T, 4, 4] of
+    the camera's path."""
 
     family: str
     scene: Scene
@@ -290,6 +295,7 @@ _BUILD: dict[str, tuple[Callable[[_Stage], None], float]] = {  # with the share 
     **{"stack": (_stack, 0.08), "collide": (_collide, 0.05), "hidden": (_hidden, 0.05), "rest": (_rest, 0.03)},
 }
 VARIED_FAMILIES = tuple(_BUILD)
+ALL_FAMILIES = tuple(dict.fromkeys((*VARIED_FAMILIES, *OBJECT_FAMILIES, *FAMILIES)))
 
 
 def _clutter(s: _Stage, count: int) -> None:
@@ -303,6 +309,28 @@ def _clutter(s: _Stage, count: int) -> None:
         lying = kind in ("capsule", "ellipsoid")
         rotation = after(s.yaw(), turn(0, 90.0)) if lying else s.yaw()
         s.add(kind, at, width, s(0.3, 1.1), rotation)
+
+
+_KINDS = {"ball": "sphere", "prism": "hull", "gem": "hull", "domino": "box"}  # of objects that have another name here
+
+
+def as_varied(staged: Staged) -> Varied:
+    """A scene of families/objects.py, whose bodies are named by colour and kind, seen with its first field of view."""
+    kinds = [body.name.split()[1] for body in staged.scene.bodies]
+    return Varied(
+        family=staged.family,
+        scene=staged.scene,
+        shapes=tuple(_KINDS.get(kind, kind) for kind in kinds),
+        fps=staged.fps,
+        c2w=staged.c2w,
+    )
+
+
+def balls_as_varied(clip: Clip) -> Varied:
+    """A clip of the families of balls and boxes, seen with its first field of view."""
+    scene = to_scene(clip)
+    kinds = tuple(body.shapes[0].kind for body in scene.bodies)
+    return Varied(family=clip.scene.family, scene=scene, shapes=kinds, fps=clip.scene.fps, c2w=clip.c2w)
 
 
 def varied(
