@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ..model.object_dynamics import ObjectDynamics, Perception, Start
@@ -60,7 +60,7 @@ class PerceptionCache:
     """Perceptions of the pictures used last, for further takes of a shot. Safe to share between threads."""
 
     def __init__(self):
-        self._shots: weakref.WeakKeyDictionary[ObjectDynamics, OrderedDict[tuple[object, ...], PerceivedShot]]
+        self._shots: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[object, ...], object]]
         self._shots = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -72,17 +72,25 @@ class PerceptionCache:
 
         single: see ObjectDynamics.start; clear: see ObjectDynamics.detect.
         """
+
+        def seen() -> PerceivedShot:
+            with torch.no_grad():
+                perception = dynamics.perceive(pictures[None])
+                start = dynamics.start(perception, *dynamics.detect(perception, clear), single)
+            return PerceivedShot(perception, start, Memo(pictures[0, ..., 0].numel()))
+
+        return self.recall(dynamics, pictures, seen, single, clear)
+
+    def recall(self, network: nn.Module, pictures: Tensor, seen: Callable[[], Result], *how: object) -> Result:
+        """What a network sees in pictures [k,H,W,3] on the CPU: seen(), once for equal pictures and the same `how`."""
         digest = hashlib.blake2b(pictures.contiguous().numpy().data, digest_size=16).digest()
-        key = digest, tuple(pictures.shape), single, clear
+        key = digest, tuple(pictures.shape), *how
         with self._lock:
-            shots = self._shots.setdefault(dynamics, OrderedDict())
+            shots = self._shots.setdefault(network, OrderedDict())
             if key in shots:
                 shots.move_to_end(key)
-                return shots[key]
-        with torch.no_grad():
-            perception = dynamics.perceive(pictures[None])
-            start = dynamics.start(perception, *dynamics.detect(perception, clear), single)
-        shot = PerceivedShot(perception, start, Memo(pictures[0, ..., 0].numel()))
+                return cast("Result", shots[key])
+        shot = seen()
         with self._lock:
             shots[key] = shot
             while len(shots) > MAX_SHOTS:

@@ -51,9 +51,12 @@ RESIZED = (0.6, 1.6)  # a body that hangs over the ground, or sinks into it, is 
 DROPPED = 0.5  # of a body's size: by so much, at most, it is moved to lie on the one beneath
 GAP = 1e-3  # of a body's size, between bodies on each other
 HEAVY = 0.3  # of the logarithm of density: what differs by less weighs like the others
-LEVEL_DEG = 6.0  # an axis that is nearer than this to upright or level is so, if the body stands and does not turn
-TURNS = 0.02  # radians a frame
+LEVEL_DEG = 12.0  # an axis that is nearer than this to upright or level is so, if the body stands and does not tip
+TURNS, TIPS = 0.02, 0.1  # radians a frame: what turns, about any axis; what tips, about a level one
 RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a pixel of a body of 25 pixels
+LIES_DEG = 15.0  # between level ground and the axis of a body that can roll
+ROLLING = ("cylinder", "capsule")
+SHOWN = 0.5  # share of the spin of what rolls, from which on a spin is believed as it is perceived
 ROUND = ("sphere", "ellipsoid", "capsule", "hull", "compound")  # kinds that no face holds upright
 
 
@@ -221,6 +224,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
     rests = bool(np.linalg.norm(velocity) < RESTS * size) and bool(np.linalg.norm(spin) < TURNS)
     if rests:
         velocity, spin = np.zeros(3), np.zeros(3)
+    held, tips = _holds(seen, i), float(np.linalg.norm(spin[:2])) > TIPS
     made = Body(
         name=f"{kind} {i + 1}",
         shapes=_shapes(kind, half),
@@ -229,8 +233,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         material=material,
         appearance=Colored((0.6, 0.6, 0.6)),
     )
-    held = _holds(seen, i)
-    if not hinged and held != AIR and kind not in ROUND and np.linalg.norm(spin) < TURNS:
+    if not hinged and held != AIR and kind not in ROUND and not tips:
         axes = _leveled(axes)
         made = _at(made, center, axes)
     low = float(farthest(made, np.array([[0.0, 0.0, -1.0]]))[0, 2]) - 1.0  # from the eye
@@ -242,10 +245,16 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         under = float(center[2] - (1.0 + scale * low))  # from its middle down to its lowest point
         larger = float(np.clip(center[2] / max(under, 1e-6), *RESIZED))
         half, center = half * larger, np.array([center[0], center[1], larger * under])
+    velocity, spin = (
+        velocity * scale,
+        spin if rests else _rolling(kind, half * scale, axes, velocity * scale, spin, held),
+    )
     joint = None
     if hinged:
-        anchor = (scale * (turn @ _array(seen.anchor[i])) + (0.0, 0.0, 1.0)) * eye
-        joint = Joint(kind="hinge", anchor=vector(anchor), axis=_unit(turn @ _array(seen.hinge[i])))
+        anchor = scale * (turn @ _array(seen.anchor[i])) + (0.0, 0.0, 1.0)
+        axis = _unit(turn @ _array(seen.hinge[i]))
+        joint = Joint(kind="hinge", anchor=vector(anchor * eye), axis=axis)
+        velocity, spin = _swinging(center - anchor, np.asarray(axis), velocity)
     return Body(
         name=made.name,
         shapes=_shapes(kind, half * scale * eye),
@@ -253,11 +262,31 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         rotation=_quaternion(axes),
         material=_weighing(material, float(seen.density[i])),
         appearance=made.appearance,
-        velocity=vector(velocity * scale * eye * fps),
+        velocity=vector(velocity * eye * fps),
         spin=vector(spin * fps),
         fixed=fixed and not hinged,
         joint=joint,
     )
+
+
+def _rolling(kind: str, half: Floats, axes: Floats, velocity: Floats, spin: Floats, held: int) -> Floats:
+    """The spin [3] of a body: as perceived, but what is round and lies on the ground rolls where its surface, often
+    plain, does not show that it turns; nearly everything that moves so does."""
+    over: Floats = np.array([-velocity[1], velocity[0], 0.0])  # upwards x velocity
+    if held == GROUND and kind == "sphere":
+        rolls = over / float(np.prod(half)) ** (1 / 3)
+    elif held == GROUND and kind in ROLLING and abs(axes[2, 2]) < math.sin(math.radians(LIES_DEG)):
+        rolls = axes[:, 2] * float(axes[:, 2] @ over) / math.sqrt(half[0] * half[1])
+    else:
+        return spin
+    return spin if abs(float(spin @ rolls)) > SHOWN * float(rolls @ rolls) else rolls + (0.0, 0.0, spin[2])
+
+
+def _swinging(arm: Floats, axis: Floats, velocity: Floats) -> tuple[Floats, Floats]:
+    """Velocity and spin [3] about a hinge's axis of a body on an arm [3] from it, as far as its velocity has them."""
+    across = arm - axis * float(arm @ axis)
+    spin = axis * float(axis @ np.cross(arm, velocity)) / max(float(across @ across), 1e-9)
+    return np.cross(spin, arm), spin
 
 
 def _holds(seen: Perceived, i: int) -> int:

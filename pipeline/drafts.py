@@ -17,6 +17,8 @@ from ..control.fit import evenly, fitted
 from ..control.pictures import cover, cover_masks
 from ..drafting import Draft, DraftRequest, NoPrediction, predict_draft, shows_ball
 from ..sampling import noise_from_seed
+from ..world.scene import SceneError
+from .body_drafts import draft_of_bodies
 from .family import family_of
 from .settings import lattice_of
 from .values import ClipSpec, Run
@@ -150,13 +152,21 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     for name, picture in (("start", pictures[-1]), ("end", last)):
         if picture is not None and not knows(model, picture[None]):
             return Prediction(reason=OTHER_WORLD.format(name))
+    camera = controls.camera
+    if camera is not None:
+        camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
+    if model.bodies is not None and not single and end is None and controls.flow is None and controls.depth is None:
+        try:
+            cache, check = run.context.perception, run.context.hooks.check
+            draft = draft_of_bodies(model.bodies, pictures, clip, camera, cache, check)
+            if draft is not None:
+                return Prediction(draft)
+        except (NoPrediction, SceneError) as reason:
+            return Prediction(reason=str(reason))
     if noise is None and (single or end is not None):
         if run.seed is None:
             return Prediction()
         noise = noise_from_seed(run.seed, clip.latent_shape(model.space))
-    camera = controls.camera
-    if camera is not None:
-        camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     request = DraftRequest(
         pictures=pictures,
         frames=clip.frames,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BELOW_PIPELINE = {"machine", "drafting", "model", "control", "geometry", "sampling", "kernels", "world"}
+BELOW_PIPELINE = {"machine", "drafting", "lift", "model", "control", "geometry", "sampling", "kernels", "world"}
 MAY = {
     "machine": set(),
     "geometry": set(),
@@ -29,7 +29,7 @@ MAY = {
     "benchmark": {"world", "control", "geometry", "machine"},
     "gym": {"world", "machine"},
     "training": BELOW_PIPELINE | {"pipeline"},
-    "nodes": BELOW_PIPELINE | {"pipeline", "lift", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
+    "nodes": BELOW_PIPELINE | {"pipeline", "benchmark", "host"},  # host: through the seam nodes/comfy.py only
     "farm": {"host", "training", "gym", "world", "machine"},
     "host": {"nodes", "machine"},  # host/cli.py starts other rooms' commands by the name of their module
 }

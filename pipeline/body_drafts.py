@@ -1,0 +1,128 @@
+"""Prediction of a draft by simulation: bodies of any shape, perceived in five pictures, become a scene that moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..drafting import Draft, PerceptionCache
+from ..drafting.draft import HELD, drawn
+from ..drafting.perception import Memo
+from ..geometry.linalg import norm
+from ..world.families.scene import GRAVITY
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..control.camera import CameraPath
+    from ..model.perception import BodyPerception, Perceived
+    from ..world.arrays import Floats
+    from ..world.scene import Scene
+    from .values import ClipSpec
+
+FPS = 8.0  # of videos that have no clock
+SURE = 0.8  # probability from which a body is asked whether it moves: one ball in 200 clips is taken for another body
+MOVES = 0.03  # of its size a frame, from which on a body moves
+FIXED = 0.5  # probability from which it never will
+CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians
+
+
+@dataclass(frozen=True, eq=False)
+class BodyShot:
+    """What pictures show of bodies: a scene, or None; and drafts that came of it."""
+
+    scene: Scene | None
+    memo: Memo
+
+
+def draft_of_bodies(
+    perception: BodyPerception,
+    pictures: Tensor,
+    clip: ClipSpec,
+    camera: CameraPath | None = None,
+    cache: PerceptionCache | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Draft | None:
+    """The draft of a clip that begins with pictures [k, H, W, 3] of its size, at least KNOWN; None where a ball
+    moves, nothing does, or the camera of the pictures does.
+
+    camera: the path from the last picture on, in metres of the simulated world; None: it is still. check: may raise to
+    cancel. Raises SceneError where no scene comes of it.
+    """
+    fps = clip.fps or FPS
+    cache = PerceptionCache() if cache is None else cache  # an empty one is false
+    shot = cache.recall(perception, pictures, lambda: _seen(perception, pictures, fps, check), fps)
+    scene = shot.scene
+    if scene is None:
+        return None
+    path = [] if camera is None else [camera.c2w, camera.fov_deg]
+    drawn_now = lambda: _drawn(scene, pictures, clip.frames, fps, camera, check)  # noqa: E731
+    return shot.memo.get("draft", drawn_now, clip.frames, *path, pictures=clip.frames)
+
+
+def _seen(perception: BodyPerception, pictures: Tensor, fps: float, check: Callable[[], None]) -> BodyShot:
+    """What the last KNOWN of the pictures show."""
+    import torch
+
+    from ..control.flow_from_video import motion_before
+    from ..lift.perceived import scene_from_perception
+    from ..lift.seen import looks_like
+    from ..model.perception import KNOWN, resized
+
+    memo = Memo(pictures[0, ..., 0].numel())
+    latest, (height, width) = pictures[-KNOWN:], pictures.shape[1:3]
+    seen = perception.perceive(latest, motion_before(resized(latest)))
+    # A camera that moves lends its motion to all that is seen.
+    if float(seen.camera.abs().max()) > CAMERA_MOVES or not others_move(seen):
+        return BodyShot(None, memo)
+    check()
+    eye_m = GRAVITY / (seen.gravity * fps**2)
+    scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m)
+    image = (pictures[-1] * 255).round().to(torch.uint8).numpy()
+    return BodyShot(looks_like(scene, image, seen.masks.numpy(), check), memo)
+
+
+def _drawn(
+    scene: Scene, pictures: Tensor, count: int, fps: float, camera: CameraPath | None, check: Callable[[], None]
+) -> Draft:
+    """The draft of `count` frames that begins with pictures, in the last of which the scene is as it is given."""
+    import torch
+
+    from ..world.drawing.film import film
+    from ..world.simulate import simulate
+
+    known = len(pictures)
+    motion = simulate(scene, seconds=(count - known + 1) / fps, fps=fps, check=check)
+    poses: Floats | None = None
+    zoom: Floats | None = None
+    if camera is not None:
+        poses = scene.view.c2w @ camera.relative().c2w.numpy()
+        zoom = (camera.fov_deg / camera.fov_deg[0] * scene.view.fov_deg).numpy()
+
+    def draw(first: int, stop: int, check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
+        """Frames and coverage from number `first` to `stop`: the pictures, then the motion after its first frame."""
+        shown = pictures[first:stop]
+        begin, end = max(1, first - known + 1), stop - known + 1
+        if end <= begin:
+            return shown, torch.zeros_like(shown[..., 0])
+        part = replace(motion, poses=motion.poses[begin:end], present=motion.present[begin:end])
+        c2w, fov_deg = (None if x is None else x[begin:end] for x in (poses, zoom))
+        width, height = scene.width, scene.height
+        footage = film(part, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check)
+        cover = (footage.instance > 0).float()
+        return torch.cat((shown, footage.rgb)), torch.cat((torch.zeros_like(shown[..., 0]), cover))
+
+    if count <= HELD:
+        frames, cover = draw(0, count, check)
+    else:
+        frames, cover = drawn((count, scene.height, scene.width), draw)
+    return Draft(frames, cover, camera_moves=camera is not None)
+
+
+def others_move(seen: Perceived) -> bool:
+    """Whether bodies move, and no ball does: its motion would spread over what it passes, and balls have dynamics of
+    their own."""
+    moves = (norm(seen.velocity) > MOVES * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)
+    moving = [i for i in range(len(seen.kind)) if bool(moves[i])]
+    return any(bool(seen.sure[i] > SURE) for i in moving) and all(seen.kind[i] != "sphere" for i in moving)

@@ -1,0 +1,87 @@
+"""Drafts by simulation: what is perceived in five pictures moves on as the simulator has it, in the picture's look."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from vdit.benchmark.bodies import BODY_SUITES
+from vdit.benchmark.body_labels import label_bodies
+from vdit.control.moves import move
+from vdit.drafting import PerceptionCache
+from vdit.pipeline.body_drafts import draft_of_bodies
+from vdit.pipeline.values import ClipSpec
+from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
+from vdit.world.families.objects import play, stage
+from vdit.world.families.varied import as_varied
+from vdit.world.simulate import simulate
+
+
+class TrueEyes(torch.nn.Module):
+    """Perceives what is there, and counts how often it is asked."""
+
+    def __init__(self, truth):
+        super().__init__()
+        self.truth, self.asked = truth, 0
+
+    def perceive(self, frames, motion):
+        self.asked += 1
+        assert len(frames) == KNOWN and motion.shape[2] == 2
+        return self.truth
+
+
+@pytest.fixture(scope="module")
+def topple():
+    """A clip in which a thing falls over, and what there is to perceive in its first pictures."""
+    staged = stage(5004, "topple", split="validation")
+    made = as_varied(staged)
+    labels = seen(made, simulate(made.scene, seconds=6 / 8, fps=8 * FINE), 0)
+    return play(staged), perfect(labels)
+
+
+def test_a_thing_that_is_perceived_rightly_falls_as_the_simulator_has_it(topple):
+    clip, truth = topple
+    labels = label_bodies(clip)
+    draft = draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], ClipSpec(labels.frames, 128, 128, 8.0))
+    assert torch.equal(draft.frames[:KNOWN], clip.rgb[:KNOWN]) and not draft.camera_moves
+    score = BODY_SUITES["bodies-physics"].score(draft.frames.numpy().astype(np.float32), labels, KNOWN)
+    assert score.value == 1, score.checks
+    assert not draft.coverage[:KNOWN].any() and 0 < draft.coverage[-1].mean() < 0.5
+
+
+def test_where_a_ball_moves_or_nothing_does_others_decide(topple):
+    clip, truth = topple
+    size, count = ClipSpec(9, 128, 128, 8.0), len(truth.kind)
+    still = replace(truth, velocity=0 * truth.velocity)
+    fixed = replace(truth, fixed=torch.ones(count))
+    unsure = replace(truth, sure=torch.full((count,), 0.5))
+    ball = replace(truth, kind=("sphere",) + truth.kind[1:], velocity=truth.velocity[:1].expand(count, 3))
+    for seen_so in (still, fixed, unsure, ball):
+        assert draft_of_bodies(TrueEyes(seen_so), clip.rgb[:KNOWN], size) is None
+    assert draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size) is not None
+
+
+def test_a_camera_path_is_followed_from_pictures_of_a_camera_at_rest(topple):
+    clip, truth = topple
+    size, moving = ClipSpec(9, 128, 128, 8.0), replace(truth, camera=torch.full((6,), 0.05))
+    path = move("pan", 1.0, frames=5)
+    assert draft_of_bodies(TrueEyes(moving), clip.rgb[:KNOWN], size, path) is None
+    still, panned = (draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size, p) for p in (None, path))
+    assert panned.camera_moves and (panned.frames[-1] - still.frames[-1]).abs().mean() > 0.02
+
+
+def test_takes_of_a_shot_share_what_was_perceived_and_drawn(topple):
+    clip, truth = topple
+    eyes, cache, size = TrueEyes(truth), PerceptionCache(), ClipSpec(9, 128, 128, 8.0)
+    first, again = (draft_of_bodies(eyes, clip.rgb[:KNOWN].clone(), size, cache=cache) for _ in range(2))
+    longer = draft_of_bodies(eyes, clip.rgb[:KNOWN], replace(size, frames=13), cache=cache)
+    assert again is first and eyes.asked == 1 and len(longer.frames) == 13
+
+
+def test_a_long_draft_is_drawn_where_it_is_looked_at(topple):
+    clip, truth = topple
+    short, long = (
+        draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], ClipSpec(count, 128, 128, 8.0)) for count in (41, 137)
+    )
+    assert not isinstance(long.frames, torch.Tensor) and len(long.frames) == 137
+    assert torch.equal(long.frames[30:40], short.frames[30:40]) and torch.equal(long.frames[:3], clip.rgb[:3])
