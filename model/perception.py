@@ -373,15 +373,21 @@ def _slopes(motion: Tensor, picture: Tensor, masks: Tensor) -> Tensor:
     """How motion [B, 2, h, w] changes across masks [K, h, w] of pictures [K]: du/dx, du/dy, dv/dx, dv/dy [K, 4] a
     picture height, by least squares; small masks tell less."""
     height, width = masks.shape[1:]
-    places = cell_places(height, width, 1, masks.device).flatten(0, 1)  # [P, 2]
+    x, y = cell_places(height, width, 1, masks.device).flatten(0, 1).unbind(1)  # [P]
     weight = masks.float().flatten(1)
     weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-3)
-    moved = motion.float().flatten(2)[picture].transpose(1, 2)  # [K, P, 2]
-    with torch.autocast(masks.device.type, enabled=False):
-        away = places[None] - (weight @ places)[:, None]
-        weighted = weight[..., None] * away
-        spread = weighted.transpose(1, 2) @ away + torch.eye(2, device=masks.device) / height**2  # a cell's, at least
-        return (moved.transpose(1, 2) @ weighted @ torch.linalg.inv(spread)).flatten(1)
+
+    def mean(values: Tensor) -> Tensor:  # sums of products, not matrix products: these would be in bfloat16
+        return (weight * values).sum(1, keepdim=True)
+
+    x, y = x - mean(x), y - mean(y)  # [K, P]
+    own = 1 / height**2  # of a cell: what is smaller has no slope that can be measured
+    xx, yy, xy = mean(x * x) + own, mean(y * y) + own, mean(x * y)
+    out: list[Tensor] = []
+    for moved in motion.float().flatten(2)[picture].unbind(1):  # u, v [K, P]
+        with_x, with_y = mean(moved * x), mean(moved * y)
+        out += [with_x * yy - with_y * xy, with_y * xx - with_x * xy]
+    return torch.cat(out, 1) / (xx * yy - xy * xy)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
