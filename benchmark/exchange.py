@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..machine.parse import Unreadable, check, json_value
+from ..machine.pictures import open_picture
 from ..machine.writing import written
 from ..world.arrays import Bytes, Floats
 from .files import claim, read_json, write_bytes, write_json
@@ -102,7 +103,7 @@ class Manifest:
             path = self.folder / name
             if not path.is_file():
                 raise ManifestError(f"{path} is missing: copy the whole folder of the export, or export again")
-            with Image.open(path) as picture:
+            with open_picture(path) as picture:
                 frames.append(np.asarray(picture.convert("RGB")))
         return np.stack(frames).astype(np.float32) / 255
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from ..machine.limits import check_pixels
 from ..machine.parse import check, json_value
+from ..machine.pictures import open_picture
 from ..world.arrays import Floats
 from ..world.video import Facts, Unplayable, facts_of, first_frame, frames_of
 from . import opencv
@@ -182,7 +183,7 @@ def _first(path: Path) -> Floats:
 
 def _still(path: Path) -> Floats:
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             return np.asarray(picture.convert("RGB"), np.float32) / 255
     except (UnidentifiedImageError, OSError) as reason:
         raise Unplayable(f"{path.name} cannot be read as a picture ({reason}); make it again") from reason
@@ -196,7 +197,7 @@ def _facts(path: Path) -> Facts:
     sizes: dict[tuple[int, int], str] = {}
     for still in stills:
         try:
-            with Image.open(still) as picture:
+            with open_picture(still) as picture:
                 sizes.setdefault(picture.size, still.name)
         except (UnidentifiedImageError, OSError) as reason:
             raise Unplayable(f"{still.name} cannot be read as a picture ({reason}); make it again") from reason

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..machine.limits import check_pixels
 from ..machine.parse import Unreadable, json_value
-from .opened import opened
+from ..machine.pictures import open_picture
 
 PICTURES = {".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".gif"}
 MEDIA = PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".flac", ".mp3", ".ogg", ".opus"}
@@ -55,7 +55,7 @@ def _picture_tags(path: Path) -> Iterator[tuple[str, str]]:
     from PIL import ExifTags
 
     try:
-        with opened(path) as picture:
+        with open_picture(path) as picture:
             check_pixels(path.name, *picture.size)
             picture.load()  # text may follow the pixels
             exif = picture.getexif()

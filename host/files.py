@@ -17,9 +17,9 @@ from aiohttp import web
 
 from ..machine.limits import TooLarge, check_pixels
 from ..machine.parse import BODY, Bounds, Unreadable, check, json_value
+from ..machine.pictures import open_picture
 from ..machine.writing import CannotSave, claim, created, written
 from . import bodies, folders, pixels
-from .opened import HEAD, check_head, opened
 
 log = logging.getLogger(__name__)
 routes = web.RouteTableDef()
@@ -137,7 +137,7 @@ def _redrawn(path: Path, preview: str, channel: str) -> tuple[bytes, str]:
     """The picture smaller in bytes (preview "webp;90") or one channel of it -> (file, content type)."""
     from PIL import Image
 
-    with opened(path) as image:
+    with open_picture(path) as image:
         check_pixels(path.name, *image.size)
         image.load()
     if image.mode == "F" or image.mode.startswith("I"):
@@ -207,11 +207,9 @@ async def _form(request: web.Request) -> Mapping[str, object]:
 
 
 def _is_picture(content: bytes) -> bool:
-    from PIL import Image
 
     try:
-        check_head(content[:HEAD], "the picture")
-        with Image.open(io.BytesIO(content)) as image:
+        with open_picture(content) as image:
             image.verify()
         return True
     except Exception:  # PIL's readers raise many kinds

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from ..machine.limits import TooLarge, check_pixels
+from ..machine.pictures import open_picture
 from . import pixels, running
-from .opened import opened
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def load(path: Path, most: int | None = None):
 
     frames, masks = [], []
     try:
-        with opened(path) as picture:
+        with open_picture(path) as picture:
             count = 1 if picture.format == "MPO" else min(most or sys.maxsize, getattr(picture, "n_frames", 1))
             width, height = picture.size
             check_pixels(str(path), width, height, count)

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ..machine.pictures import open_picture
 from ..nodes.preflight import Fault, faults_of
 from ..nodes.wired import Prompt, Wired
 from . import folders
-from .opened import opened
 
 # Nodes whose pictures are as large as these widgets of theirs say.
 SIZED = ("ImageScale", "VDiTSimulate", "VDiTSimulateScene")
@@ -49,7 +49,7 @@ def picture(node: Wired) -> None:
 
         path = folders.resolve(name)
         try:
-            with opened(path) as found:
+            with open_picture(path) as found:
                 check_pixels(str(path), *found.size)
         except UnidentifiedImageError:
             raise ValueError(f"{path}: {found_in(path)} no picture; save it again as PNG") from None

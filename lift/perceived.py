@@ -56,7 +56,7 @@ TURNS, TIPS = 0.02, 0.1  # radians a frame: what turns, about any axis; what tip
 RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a pixel of a body of 25 pixels
 LIES_DEG = 15.0  # between level ground and the axis of a body that can roll
 ROLLING = ("cylinder", "capsule")
-SHOWN = 0.5  # share of the spin of what rolls, from which on a spin is believed as it is perceived
+SHOWN = 0.5  # share of the rolling spin: a body that is perceived to spin faster is believed, a slower one rolls
 ROUND = ("sphere", "ellipsoid", "capsule", "hull", "compound")  # kinds that no face holds upright
 
 
@@ -245,10 +245,8 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         under = float(center[2] - (1.0 + scale * low))  # from its middle down to its lowest point
         larger = float(np.clip(center[2] / max(under, 1e-6), *RESIZED))
         half, center = half * larger, np.array([center[0], center[1], larger * under])
-    velocity, spin = (
-        velocity * scale,
-        spin if rests else _rolling(kind, half * scale, axes, velocity * scale, spin, held),
-    )
+    velocity = velocity * scale
+    spin = _rolling(kind, half * scale, axes, velocity, spin, held)
     joint = None
     if hinged:
         anchor = scale * (turn @ _array(seen.anchor[i])) + (0.0, 0.0, 1.0)
@@ -283,7 +281,10 @@ def _rolling(kind: str, half: Floats, axes: Floats, velocity: Floats, spin: Floa
 
 
 def _swinging(arm: Floats, axis: Floats, velocity: Floats) -> tuple[Floats, Floats]:
-    """Velocity and spin [3] about a hinge's axis of a body on an arm [3] from it, as far as its velocity has them."""
+    """The velocity and spin [3] that a hinge allows: the part of a velocity [3] that turns the body about the axis [3].
+
+    arm [3]: from the hinge to the body's centre.
+    """
     across = arm - axis * float(arm @ axis)
     spin = axis * float(axis @ np.cross(arm, velocity)) / max(float(across @ across), 1e-9)
     return np.cross(spin, arm), spin

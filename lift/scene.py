@@ -13,6 +13,7 @@ import numpy as np
 from ..control.pictures import as_pictures
 from ..geometry.camera_numpy import focal_length
 from ..world.scene import MATERIALS, Body, Plane, Plate, Projected, Scene, SceneError, View
+from .behind import filled_behind, hole_of
 from .body import Form, form
 from .camera import LOW_GROUND, Camera, camera_over_ground
 from .cutout import over, projected
@@ -23,14 +24,12 @@ from .masks import Layer, checked, layers
 from .membrane import membrane
 from .objects import GroundHint, LightHint, PictureObject
 from .plate import filled
-from .shadow import contact_shadow
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..world.arrays import Bools, Bytes, Floats
 
-RIM = 0.006  # picture widths around a body that are filled too: they hold its blur
 FARTHEST = 60.0  # camera heights: a foot nearer to the horizon than this stands too far away to tell
 FOOT_BAND = 0.12  # share of an object's height in which the depth of its foot, and of its top, is looked at
 STANDS = 0.15  # relative difference between a foot's depth and the ground's there up to which it stands on the ground
@@ -81,7 +80,8 @@ def scene_from_picture(
     check()
     parts = layers(masks, remarks, None if sounded is None else 1 / sounded.metres)
     check()
-    hole = _hole(image, parts)
+    leaves = [part.on is None and not part.object.fixed for part in parts]
+    hole = hole_of(image, [part.seen > 0 for part in parts], leaves)
     if hole.all():
         raise SceneError(
             "with their rims the masks leave no pixel from which to fill what they hide: mask less, without specks"
@@ -90,7 +90,8 @@ def scene_from_picture(
     # Filling takes longest of all; forms are found beside it.
     with ThreadPoolExecutor(1, "vdit-plate") as aside:
         given = None if plate is None else _same_size(_bytes(plate, "the plate"), image)
-        filling = aside.submit(copy_context().run, _behind, image, hole, camera, given, check)
+        fill = lambda: filled_behind(image, hole, camera, check) if given is None else given  # noqa: E731
+        filling = aside.submit(copy_context().run, fill)
         forms = _forms(parts, camera, None if sounded is None else sounded.metres, remarks)
         behind = filling.result()
     check()
@@ -119,34 +120,9 @@ def scene_from_picture(
     return Lifted(scene, tuple(remarks), np.stack([part.seen for part in parts]))
 
 
-def _hole(image: Bytes, parts: tuple[Layer, ...]) -> Bools:
-    """Pixels [H, W] to be filled: bodies, the blur of their rims, and the shadows at their feet."""
-    masks = [part.seen > 0 for part in parts]
-    hole = dilated(np.any(masks, axis=0), max(2, round(RIM * image.shape[1])))
-    for i, part in enumerate(parts):
-        if part.on is None and not part.object.fixed:
-            others = np.any([np.zeros_like(hole), *masks[:i], *masks[i + 1 :]], axis=0)
-            hole |= contact_shadow(image, masks[i], others)
-    return hole
-
-
-def _behind(image: Bytes, hole: Bools, camera: Camera, given: Bytes | None, check: Callable[[], None]) -> Bytes:
-    """The picture without the bodies: what was given, or filled from the same side of the horizon."""
-    if given is not None:
-        return given
-    sides = np.isfinite(camera.on_ground(_pixels(image))).astype(np.int64)
-    return filled(image, hole, sides, check)
-
-
 def _depth_behind(metres: Floats, hole: Bools) -> Floats:
     """Metres [H, W] without the bodies: inverse depth, which is linear on planes, continued into the hole."""
     return (1 / membrane((1 / metres)[..., None], dilated(hole, 2))[..., 0]).astype(np.float32)
-
-
-def _pixels(image: Bytes) -> Floats:
-    """Middles [H, W, 2] (x, y) of the pixels."""
-    rows, columns = np.nonzero(np.ones(image.shape[:2], bool))
-    return (np.stack((columns, rows), -1) + 0.5).reshape(*image.shape[:2], 2)
 
 
 def _forms(parts: tuple[Layer, ...], camera: Camera, metres: Floats | None, remarks: list[str]) -> list[Form]:

@@ -6,15 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..world.scene import Plate, Scene, SceneError
+from .behind import filled_behind, hole_of
 from .camera import Camera
 from .cutout import projected
-from .images import dilated
-from .plate import filled
-from .scene import RIM
-from .shadow import contact_shadow
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
@@ -34,16 +29,11 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], 
             f"bodies, {scene.width}x{scene.height}: expected one mask a body, all of one size"
         )
     covered: Bools = masks > MASKED
-    hole = dilated(np.any(covered, axis=0), max(2, round(RIM * width)))
-    for i, body in enumerate(scene.bodies):
-        if not body.fixed and covered[i].any():  # the shadow at its foot goes with it
-            hole |= contact_shadow(picture, covered[i], np.any(np.delete(covered, i, 0), axis=0))
+    hole = hole_of(picture, list(covered), [not body.fixed for body in scene.bodies])
     if hole.all():
         raise SceneError("the masks leave no pixel from which to fill what they hide")
     check()
-    rows, columns = np.mgrid[0:height, 0:width] + 0.5
-    below = np.isfinite(Camera(scene.view, width, height).on_ground(np.stack((columns, rows), -1)))
-    behind = filled(picture, hole, below.astype(np.int64), check)
+    behind = filled_behind(picture, hole, Camera(scene.view, width, height), check)
     bodies = tuple(
         replace(body, appearance=projected(picture, mask, behind, scene.view, body.material.name))
         for body, mask in zip(scene.bodies, masks, strict=True)

@@ -163,7 +163,7 @@ class VDiTLoadModel(io.ComfyNode):
             from ..model.files.beside import ALL
 
             model, *others = files_of(file, low_noise_file, vae, text_encoder, tokenizer)
-            return [model, *filter(None, others), *(p for kind in ALL if (p := kind.path(model)).exists())]
+            return [model, *filter(None, others), *(p for kind in ALL if (p := kind.found(model)))]
 
         return file_marks(paths)
 

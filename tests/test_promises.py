@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from vdit.control.depth import read_depth
 from vdit.control.span import ControlError
 from vdit.host import embedded, images, video
-from vdit.host.opened import opened
 from vdit.machine import limits
+from vdit.machine.pictures import open_picture
 from vdit.model.config import VDiTConfig
 from vdit.model.errors import CheckpointError
 from vdit.model.files import bundle
@@ -79,7 +79,7 @@ def test_a_webp_that_promises_too_many_pixels_is_refused_before_pillow_takes_mem
     frames[0].save(path, append_images=frames[1:] if kind == "animated" else [], **WEBP[kind])
     assert images.load(path)[0].shape[1:3] == (12, 20)
     data = bytearray(path.read_bytes())
-    assert opened(path).size == (20, 12)
+    assert open_picture(path).size == (20, 12)
     if kind == "animated":
         data[24:30] = b"\xff" * 6
     elif kind == "lossless":

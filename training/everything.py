@@ -127,7 +127,6 @@ class Everything:
 
     def perceive(self) -> None:
         """The perception, and its file."""
-        begun = BODIES.path(self.begun)
         recipe = PerceptionRecipe(
             bodies=self.out / "bodies",
             held_out=self.out / "bodies-val",
@@ -137,7 +136,7 @@ class Everything:
             peak=1.5e-3,
             device=self.recipe.device,
             seed=self.recipe.seed,
-            start_from=begun if begun.is_file() else None,
+            start_from=BODIES.found(self.begun),
         )
         if not _done(recipe.out, self.seconds("perception")):
             train_perception(recipe, self.sizes.perception)
@@ -162,7 +161,7 @@ class Everything:
         if not _done(recipe.out, self.seconds("transformer")):
             launch(self.processes, teacher.train, recipe, config=load_bundle(self.begun)[2].config)
         bundle(BundleRecipe(codec=self.begun, teacher=recipe.out, dynamics=self.begun, out=self.teacher))
-        if (gate := GATE.path(self.begun)).is_file():
+        if gate := GATE.found(self.begun):
             with written(GATE.path(self.teacher)) as partial_gate:
                 shutil.copyfile(gate, partial_gate)
 

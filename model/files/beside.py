@@ -33,8 +33,13 @@ class Beside(Generic[Network]):
     int8: bool  # large matrices in one byte a weight, else all in float16
 
     def path(self, bundle: Path) -> Path:
-        """The file in which it is looked for."""
+        """The name of this file of a bundle's."""
         return bundle.with_name(f"{bundle.stem}-{self.ending}.safetensors")
+
+    def found(self, bundle: Path) -> Path | None:
+        """The file, if there is one."""
+        path = self.path(bundle)
+        return path if path.is_file() else None
 
     def save(self, network: Network, path: Path, facts: dict[str, object]) -> Path:
         """Write the network, to a file beside it first; facts: how it was trained."""

@@ -118,9 +118,9 @@ def load_world_model(
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     if teacher is None:
-        gate, bodies = GATE.path(path), BODIES.path(path)
-        model.gate = GATE.load(gate) if gate.is_file() else None
-        model.bodies = BODIES.load(bodies) if bodies.is_file() else None
+        gate, bodies = GATE.found(path), BODIES.found(path)
+        model.gate = GATE.load(gate) if gate else None
+        model.bodies = BODIES.load(bodies) if bodies else None
     own = _own_parts(model, teacher)
     check()
     weights = _check_shapes(path, tensors, own, rank)

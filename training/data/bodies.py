@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ...control.flow_from_video import motion_before
 from ...world.arrays import Bytes
 from ...world.families.clip import Clip, make_clip
 from ...world.families.objects import OBJECT_FAMILIES, stage
@@ -72,21 +72,16 @@ def starts_of(seed: int, textures: list[Bytes], size: tuple[int, int], form: Bod
     begins = [first, *sorted(int(b) for b in rng.integers(first + 1, form.latest + 1, form.each - 1))]
     last = begins[-1] + KNOWN
     motion = simulate(made.scene, seconds=(last * FINE + 1) / (made.fps * FINE), fps=made.fps * FINE)
-    rows = [seen(made, motion, b) for b in begins]
-    if clip is not None:
-        rows = [row and as_rendered(row, clip, motion, b) for row, b in zip(rows, begins, strict=True)]
-    return [row for row in rows if row is not None]
+    found = [seen(made, motion, b, None if clip is None else rendered(clip, motion, b)) for b in begins]
+    return [row for row in found if row is not None]
 
 
-def as_rendered(row: dict[str, np.ndarray], clip: Clip, motion: Motion, start: int) -> dict[str, np.ndarray]:
-    """A start of a clip of balls with the clip's own pictures, where its balls are where the scene's are."""
+def rendered(clip: Clip, motion: Motion, start: int) -> Tensor | None:
+    """A clip's own pictures [KNOWN, H, W, 3] of a start; None where its balls are not where the scene's are."""
     frames = slice(start, start + KNOWN)
     count = clip.centers.shape[1]
     apart = motion.poses[::FINE][frames, :count, :3, 3] - clip.centers[frames]
-    if np.linalg.norm(apart, axis=-1).max(initial=0.0) > ALIKE_M:
-        return row
-    motion_seen = motion_before(clip.rgb[frames]).numpy().astype(np.float16)
-    return {**row, "rgb": np.round(clip.rgb[frames].numpy() * 255).astype(np.uint8), "motion": motion_seen}
+    return clip.rgb[frames] if np.linalg.norm(apart, axis=-1).max(initial=0.0) <= ALIKE_M else None
 
 
 def write_bodies(recipe: BodiesRecipe, form: BodiesFormat = BodiesFormat()) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...control.flow_from_video import motion_before
@@ -77,8 +78,9 @@ def _moments(shapes: tuple[Shape, ...]) -> tuple[np.ndarray, np.ndarray]:
     return center, second
 
 
-def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | None:
+def seen(made: Varied, motion: Motion, start: int, pictures: Tensor | None = None) -> dict[str, np.ndarray] | None:
     """Five frames from frame `start` on and their labels; None where no body is seen. motion: at FINE times made.fps.
+    pictures [KNOWN, H, W, 3] in 0..1: another drawing of the same moments, to be shown instead.
 
     rgb uint8 [KNOWN, H, W, 3]; instance uint8 [H, W] of the last frame, 1 + i being body i of the labels;
     inverse_depth float16 [H/4, W/4]; bodies [MOST_BODIES, ...], `pixels` 0 where there is none: kind, center, axes,
@@ -118,8 +120,9 @@ def seen(made: Varied, motion: Motion, start: int) -> dict[str, np.ndarray] | No
     labels = {name: _padded(value) for name, value in labels.items()}
     depth = footage.depth[-1, 1::INVERSE_CELL, 1::INVERSE_CELL].numpy() / height
     labels["inverse_depth"] = np.where(depth * height > 900, 0.0, 1 / depth).astype(np.float16)
-    labels["rgb"] = np.round(footage.rgb.numpy() * 255).astype(np.uint8)
-    labels["motion"] = motion_before(footage.rgb).numpy().astype(np.float16)
+    rgb = footage.rgb if pictures is None else pictures
+    labels["rgb"] = np.round(rgb.numpy() * 255).astype(np.uint8)
+    labels["motion"] = motion_before(rgb).numpy().astype(np.float16)
     labels["instance"] = numbers[instance]
     labels["ground"] = turn @ (0.0, 0.0, 1.0)
     labels["focal"] = np.array(0.5 / np.tan(np.radians(scene.view.fov_deg) / 2))

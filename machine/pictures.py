@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..machine.limits import check_pixels
+from .limits import check_pixels
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -13,17 +14,20 @@ if TYPE_CHECKING:
 HEAD = 32  # bytes of a file in which its WebP header tells the size
 
 
-def opened(path: Path) -> ImageFile:
-    """PIL.Image.open of a file. Raises TooLarge for one whose size would take memory before anybody could ask for it,
-    and what Pillow raises."""
+def open_picture(source: Path | bytes) -> ImageFile:
+    """PIL.Image.open of a file, or of what one holds. Raises TooLarge for a WebP of more pixels than are read, and what
+    Pillow raises."""
     from PIL import Image
 
-    with path.open("rb") as file:
-        check_head(file.read(HEAD), str(path))
-    return Image.open(path)
+    if isinstance(source, bytes):
+        _check_head(source[:HEAD], "the picture")
+        return Image.open(BytesIO(source))
+    with source.open("rb") as file:
+        _check_head(file.read(HEAD), str(source))
+    return Image.open(source)
 
 
-def check_head(head: bytes, name: str) -> None:
+def _check_head(head: bytes, name: str) -> None:
     """Raise TooLarge where the first bytes of a file are a WebP's of more pixels than are read."""
     if len(head) < HEAD or (head[:4], head[8:12]) != (b"RIFF", b"WEBP"):
         return
