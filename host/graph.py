@@ -76,7 +76,7 @@ class Graph:
                 yield from node.inner.every()
 
     def value(self, called: str, name: str) -> object:
-        """The value of a widget of the first node of that search name, else of that title; None where there is none.
+        """A widget of the first node with this search name, or else with this title: its value, or None without one.
 
         Muted nodes, primitives and instances of subgraphs count as well.
         """

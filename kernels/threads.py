@@ -1,4 +1,4 @@
-"""Several devices compute one forward pass in one process: each thread of a group works on a device of its own.
+"""Several devices compute one forward pass in one process: each thread of a group uses its own device.
 
 Tensors are handed over in memory, and copied by the one who gets them. All threads must use the same stream of each
 device: PyTorch orders a copy behind what that of its source and that of its target hold, and what follows on both

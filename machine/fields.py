@@ -47,7 +47,7 @@ class Unfit(Unreadable):
 
 @dataclass(frozen=True, eq=False)
 class Between:
-    """A number from low to high; noun: what it is."""
+    """A number from low to high. noun: what the error calls it, as "metres"."""
 
     low: float
     high: float
@@ -226,7 +226,7 @@ def _scalar(kind: type, names: Names) -> Reader:
 
 
 def _union(kinds: tuple[object, ...], names: Names) -> Reader:
-    """One type or null; or one of several dataclasses, told apart by "type", their name in small letters."""
+    """Reads one type or null, or one of several dataclasses, whose name in small letters the field "type" holds."""
     options = [kind for kind in kinds if kind is not type(None)]
     read = _of(options[0], names) if len(options) == 1 else _tagged(cast("list[type]", options), names)
     return read if len(options) == len(kinds) else lambda value: None if value is None else read(value)

@@ -33,11 +33,11 @@ class Beside(Generic[Network]):
     int8: bool  # large matrices in one byte a weight, else all in float16
 
     def path(self, bundle: Path) -> Path:
-        """The name of this file of a bundle's."""
+        """Where a bundle's file of this kind lies, whether or not there is one."""
         return bundle.with_name(f"{bundle.stem}-{self.ending}.safetensors")
 
     def found(self, bundle: Path) -> Path | None:
-        """The file, if there is one."""
+        """The bundle's file of this kind, if there is one."""
         path = self.path(bundle)
         return path if path.is_file() else None
 
