@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..machine.encoding import finish
+from ..machine.encoding import finish, open_encoder
 from ..machine.limits import check_pixels
 from ..machine.writing import written
 from . import frames, pixels, running, streams
@@ -338,6 +338,7 @@ def encode(path: Path, video: VideoComponents, metadata: Mapping[str, Any], how:
             if video.audio:
                 sound_codec, sound_rate = _sound_of(how, int(video.audio["sample_rate"]))
                 sound = output.add_stream(sound_codec, rate=sound_rate)
+            open_encoder(stream)
             for image in images:
                 running.check_interrupted()
                 frame = _frame(image, video.bit_depth).reformat(

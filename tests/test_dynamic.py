@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import av
@@ -161,6 +162,27 @@ def test_save_video_takes_prompts_of_old_and_new_cores(chosen, found):
         stream = file.streams.video[0]
         assert (path.suffix[1:], stream.codec.canonical_name, stream.codec_context.pix_fmt) == found
     assert len(result.outputs) == 1, "the video goes on to nodes that follow"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list threads")
+def test_no_encoder_makes_this_process_real_time(tmp_path, monkeypatch, capfd):
+    from fractions import Fraction
+
+    from vdit.host import running, video
+
+    policies = []
+
+    def look():
+        policies.append({os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()})
+
+    before = os.sched_getscheduler(0)
+    monkeypatch.setattr(running, "check_interrupted", look)
+    video.VideoFromComponents(video.VideoComponents(torch.zeros(3, 64, 64, 3), Fraction(8))).save_to(
+        tmp_path / "a.webm", "webm", "av1"
+    )
+    assert len(policies) >= 3
+    assert set().union(*policies) == {before}, "SVT-AV1 did, where the user is root: the machine then stops"
+    assert "Svt[info]" not in capfd.readouterr().err
 
 
 def test_a_lower_crf_makes_a_larger_file_and_ten_bits_are_written_where_asked(tmp_path):
