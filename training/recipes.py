@@ -195,7 +195,7 @@ class GateRecipe(Recipe):
     held_out_photographs: Path = folder("runs/photographs-val")
     out: Path = folder("runs/gate")
     hours: float = training_hours(0.5)
-    start_from: Path | None = option(None, "a gate's run, whose weights this one begins with")
+    start_from: Path | None = option(None, "a gate's run, or NAME-gate.safetensors, whose weights this one begins with")
     batch: int = option(64, "pictures a step, half of them of the simulated world")
     peak: float = learning_rate(2e-3)
     seed: int = random_seed()

@@ -21,10 +21,13 @@ from ...model.world_model import WorldModel
 from ...pipeline import ClipSpec, Continuation, Run, SamplerSettings, encode_shot, generate, take
 from ...pipeline.decode import decode_frames
 from ...pipeline.generate import FIRST_PICTURE_STEPS
+from ...world.drawing.film import film
 from ...world.families.caption import caption
+from ...world.families.objects import OBJECT_FAMILIES, Staged, stage
 from ...world.families.render import render
 from ...world.families.scene import FAMILIES, OUT_OF_DISTRIBUTION, Scene, sample_scene
 from ...world.families.simulate import Motion, simulate
+from ...world.simulate import simulate as simulate_bodies
 from ..recipes import PicturesRecipe
 from ..run import save_atomic
 from .shards import Shards, missing
@@ -39,12 +42,13 @@ class PictureFormat:
 
     scenes: int = 64  # a file; each gives some pictures
     frames: int = 4  # of one scene
+    bodies: float = 0.35  # share of scenes of the families of bodies of any shape; the others are of balls and boxes
     jpeg: float = 0.25  # share of scenes whose pictures went through JPEG
     h264: float = 0.15
     codec: float = 0.15  # through the model's codec
     cropped: float = 0.4
-    from_words: float = 0.12  # share of scenes of whose caption the model makes pictures
-    continued: float = 0.06  # share of scenes of which the model makes the video
+    from_words: float = 0.12  # share of scenes of balls of whose caption the model makes pictures
+    continued: float = 0.06  # share of scenes of balls of which the model makes the video
 
 
 class WorldPictures(Shards):
@@ -74,9 +78,11 @@ def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> l
     rng = np.random.default_rng([seed, 2])
     if split == "train" and rng.random() < 0.4:
         split = str(rng.choice(OUT_OF_DISTRIBUTION))
-    scene = sample_scene(seed, str(rng.choice(FAMILIES)), split=split)
+    bodies = rng.random() < form.bodies
+    family = str(rng.choice(OBJECT_FAMILIES if bodies else FAMILIES))
+    scene = stage(seed, family, split=split) if bodies else sample_scene(seed, family, split=split)
     width, height = (int(n) for n in rng.choice(SIDES, 2)) if rng.random() < 0.5 else (int(rng.choice(SIDES)),) * 2
-    pictures = rendered(scene, np.sort(rng.choice(scene.frames, form.frames, replace=False)), width, height)
+    pictures = rendered(scene, np.sort(rng.choice(len(scene.c2w), form.frames, replace=False)), width, height)
     ways = (form.jpeg, form.h264, form.codec)
     way = rng.choice(4, p=(*ways, 1 - sum(ways)))
     if way == 0:
@@ -88,6 +94,8 @@ def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> l
         with torch.no_grad():
             pictures = model.codec.decode(model.codec.encode(clip[None]))[0].clamp(0, 1)
     found = [cropped(pictures, rng) if rng.random() < form.cropped else pictures]
+    if isinstance(scene, Staged):
+        return found
     if rng.random() < form.from_words:
         found += from_words(model, caption(scene, int(rng.integers(4))), seed)
     if rng.random() < form.continued:
@@ -98,8 +106,12 @@ def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> l
     return found
 
 
-def rendered(scene: Scene, frames: np.ndarray, width: int, height: int) -> Tensor:
-    """Some frames [n, H, W, 3] of a scene."""
+def rendered(scene: Scene | Staged, frames: np.ndarray, width: int, height: int) -> Tensor:
+    """Some frames [n, H, W, 3] of a scene, in 0..1."""
+    if isinstance(scene, Staged):
+        moves = simulate_bodies(scene.scene, seconds=len(scene.c2w) / scene.fps, fps=scene.fps, seed=scene.seed)
+        shown = replace(moves, poses=moves.poses[frames], present=moves.present[frames])
+        return film(shown, width=width, height=height, c2w=scene.c2w[frames], fov_deg=scene.fov_deg[frames]).rgb
     motion = simulate(scene)
     some = Motion(motion.centers[frames], motion.box_poses[frames])
     drawn = render(replace(scene, c2w=scene.c2w[frames], fov_deg=scene.fov_deg[frames]), some, width, height)

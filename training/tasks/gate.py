@@ -87,7 +87,7 @@ class _GateTask(Task):
         self.held_out = [torch.cat(kind) for kind in zip(*parts, strict=True)]  # of the world, and others
         torch.manual_seed(recipe.seed)
         begun = None if recipe.start_from is None else trained_gate(recipe.start_from)[0]
-        self.model = (begun or PictureGate(config)).to(self.device)
+        self.model = (begun or PictureGate(config)).to(self.device).train().requires_grad_(True)
         params = dict(self.model.named_parameters())
         optimizer = torch.optim.AdamW(params.values(), lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.02)
         self.trained = TrainedWeights.averaging(params, [optimizer], 0.995)
