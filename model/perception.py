@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ..geometry.moments import line_of, rotation_of, symmetric
 from ..geometry.rotation import rotation_about
 from .ground import Residual, block, upsample
+from .region import RegionHead, Regions, cut, jittered, regions_of
 
 KNOWN = 5  # frames
 CELL = 4  # pixels a side of a cell of the map of centres
@@ -32,7 +33,9 @@ FIELDS = {  # numbers of a body, and how many
     **{"foot": 2, "support": 3, "density": 1},
 }
 SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
+FIRST = ("offset", "foot", "velocity")  # of a first look, which a second one is told in radii from the mask's middle
 TOLD = 12  # numbers that a body is read from: inverse depth, size, motion, its slopes, focal length, ground
+REGION_MAPS = 3 * KNOWN + 6  # pictures; own mask, those of others, inverse depth, motion, and where the picture is
 SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one of the network's answer means
 
 
@@ -44,6 +47,7 @@ class PerceptionConfig:
     frame: int = 16  # features of each frame's difference from the last
     mask: int = 8  # features that masks are drawn from, and of the filters that draw them
     body: int = 256  # of what is known of a body
+    region: int = 256  # of what a second look at it tells
 
 
 class Features(NamedTuple):
@@ -56,6 +60,7 @@ class Features(NamedTuple):
     centers: Tensor  # [B, H/4, W/4] log-odds of a body's centre
     inverse_depth: Tensor  # [B, H/4, W/4] of everything, in 1 / heights of the eye
     motion: Tensor  # [B, 2, H/2, W/2] as it was given, in SPEED_UNIT
+    pictures: Tensor  # [B, 3 KNOWN, H, W]: the last, and how the others differ from it
     scene: dict[str, Tensor]  # of SCENE_FIELDS [B, n]
 
 
@@ -64,10 +69,10 @@ class Perceived:
     """What is seen in the last picture, in its camera's axes; lengths in heights of the eye over the ground, times in
     frames. N bodies, the surest first.
 
-    masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; center, half (extents along the axes), velocity, spin [N, 3];
-    rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor, hinge [N, 3]: point and axis;
-    foot [N, 3]: way to the point of the ground beneath its centre; support [N, 3]: how sure that air, ground or another
-    body holds it up; density [N], of wood's.
+    masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; sphere [N]: probability of that kind; center, half (extents along
+    the axes), velocity, spin [N, 3]; rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor,
+    hinge [N, 3]: point and axis; foot [N, 3]: way to the point of the ground beneath its centre; support [N, 3]: how
+    sure that air, ground or another body holds it up; density [N], of wood's.
     inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
     frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
     """
@@ -75,6 +80,7 @@ class Perceived:
     masks: Tensor
     sure: Tensor
     kind: tuple[str, ...]
+    sphere: Tensor
     center: Tensor
     rotation: Tensor
     half: Tensor
@@ -137,6 +143,8 @@ class BodyPerception(nn.Module):
             nn.SiLU(),
             nn.Linear(c.body, sum(FIELDS.values())),
         )
+        known = 2 * (fine + middle) + whole + 2 + TOLD + sum(FIELDS.values()) + sum(FIELDS[n] for n in FIRST) + 1
+        self.region = RegionHead(REGION_MAPS, known, c.region, sum(FIELDS.values()))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
 
     def forward(self, frames: Tensor, motion: Tensor) -> Features:
@@ -149,9 +157,10 @@ class BodyPerception(nn.Module):
         moved = motion.permute(0, 3, 1, 2) / SPEED_UNIT
         pictures = 2 * frames.permute(0, 1, 4, 2, 3) - 1
         last = pictures[:, -1]
+        differs = (pictures[:, :-1] - last[:, None]).flatten(1, 2)
         x = self.picture(F.pixel_unshuffle(last, CELL))
         if count > 1:
-            changes = F.pixel_unshuffle((pictures[:, :-1] - last[:, None]).flatten(0, 1), CELL)
+            changes = F.pixel_unshuffle(differs.unflatten(1, (count - 1, 3)).flatten(0, 1), CELL)
             each = self.change(changes.contiguous(memory_format=torch.channels_last))
             x = x + self.changes(each.unflatten(0, (b, count - 1)).flatten(1, 2))
             x = x + self.motion(F.pixel_unshuffle(moved, CELL // MASK_CELL))
@@ -176,6 +185,7 @@ class BodyPerception(nn.Module):
             self.found(quarter)[:, 0].float(),
             (self.near(quarter)[:, 0].float() - 1).clamp(-8, 4).exp(),
             moved,
+            F.pad(torch.cat((last, differs), 1), (0, 0, 0, 0, 0, 3 * (KNOWN - count))),
             scene,
         )
 
@@ -213,6 +223,9 @@ class BodyPerception(nn.Module):
         told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture], moved, slopes), 1)
         x = torch.cat((at, *pooled, features.whole[picture], place, told.to(at.dtype)), 1)
         out = dict(zip(FIELDS, self.body(x).float().split(list(FIELDS.values()), 1), strict=True))
+        regions = self._regions(features, masks)
+        maps = self._maps(features, picture, masks, near, regions)
+        out = self._looked_at_again(out, maps, x, regions, place.float(), ray, angular)
         out["distance"] = out["distance"] + near
         out["size"] = out["size"] + angular
         closer = out["velocity"][:, 2:]
@@ -225,6 +238,45 @@ class BodyPerception(nn.Module):
         falls = falls * out["support"].detach().softmax(1)[:, :1] / (2 * SPEED_UNIT)
         out["velocity"] = torch.cat((out["velocity"][:, :2] + seen, closer), 1) + falls
         return out
+
+    def _regions(self, features: Features, masks: Tensor) -> Regions:
+        height, width = features.pictures.shape[2:]
+        found = regions_of(masks, cell_places(height, width, MASK_CELL, masks.device), 1 / height)
+        return jittered(found) if self.training else found
+
+    def _looked_at_again(
+        self,
+        first: dict[str, Tensor],
+        maps: Tensor,
+        x: Tensor,
+        regions: Regions,
+        place: Tensor,
+        ray: Tensor,
+        size: Tensor,
+    ) -> dict[str, Tensor]:
+        """FIELDS as a second look at maps of regions corrects them; a body's centre is first taken to be its mask's.
+
+        x: what the first look was told; place, ray, size: of its cell, of a picture height at depth one, of its mask
+        (logarithm).
+        """
+        aside, radius = regions.middle - place, regions.radius
+        units = {"offset": radius, "foot": radius, "velocity": radius * ray / SPEED_UNIT, "anchor": radius * ray}
+        own = [(first[name] - (0 if name == "velocity" else aside)) / units[name] for name in FIRST]
+        known = [x, *first.values(), torch.cat(own, 1).clamp(-9, 9), (radius * ray).log() - size]
+        more = self.region(maps, torch.cat(known, 1).detach()).float().split(list(FIELDS.values()), 1)
+        out = {**first, "offset": aside, "foot": first["foot"] - first["offset"] + aside}
+        return {name: out[name] + value * units.get(name, 1.0) for name, value in zip(FIELDS, more, strict=True)}
+
+    def _maps(self, features: Features, picture: Tensor, masks: Tensor, near: Tensor, regions: Regions) -> Tensor:
+        """What is seen around bodies [K, REGION_MAPS, SIDE, SIDE], in units of their own."""
+        own = cut(masks[:, None], torch.arange(len(masks), device=masks.device), regions)
+        all_masks = masks.new_zeros(len(features.pictures), *masks.shape[1:]).index_add(0, picture, masks)
+        others = cut(all_masks[:, None], picture, regions) - own
+        depth = features.inverse_depth.detach().clamp_min(1e-3).log()[:, None]
+        depth = (cut(depth, picture, regions) - near[..., None, None]).clamp(-2, 2)
+        moved = cut(features.motion, picture, regions) * (SPEED_UNIT / regions.radius)[..., None, None]
+        seen = cut(F.pad(features.pictures, (0, 0, 0, 0, 0, 1), value=1.0), picture, regions)
+        return torch.cat((seen, own, others, depth, moved), 1)
 
     def _at(self, features: Features, picture: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Features [K, C] at cells, and where these are [K, 2] in picture heights from the middle."""
@@ -276,6 +328,7 @@ def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Te
         masks=masks,
         sure=sure,
         kind=kinds,
+        sphere=bodies["kind"].softmax(1)[:, KINDS.index("sphere")],
         center=center,
         rotation=rotation,
         half=half * depth,

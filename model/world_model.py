@@ -47,6 +47,7 @@ class WorldModel:
     teacher: WorldModel | None = None  # of a student: the model from whose file codec, text and dynamics are read
     gate: PictureGate | None = None  # where object dynamics may be asked; None: everywhere
     bodies: BodyPerception | None = None  # sees bodies of any shape, for drafts by simulation
+    bodies_gate: PictureGate | None = None  # where that may be asked; None: everywhere
     causal: CausalTraining | None = None  # set if it makes videos block by block
     gpus: int = 1  # that make each video together, see pipeline.devices
     family: FamilyName = "vdit"
@@ -65,7 +66,7 @@ class WorldModel:
     @property
     def networks(self) -> list[nn.Module]:
         """All modules that a run may call."""
-        beside = [network for network in (self.gate, self.bodies) if network is not None]
+        beside = [network for network in (self.gate, self.bodies, self.bodies_gate) if network is not None]
         return [*self.parts.values(), *self.transformers, *beside]
 
     @property

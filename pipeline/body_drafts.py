@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .values import ClipSpec
 
 FPS = 8.0  # of videos that have no clock
-SURE = 0.8  # probability from which a body is asked whether it moves: one ball in 200 clips is taken for another body
+SURE = 0.5  # probability that it is there from which a body is asked whether it moves,
+BALL = 0.3  # and up to which it may be a ball: of balls in 96 clips none is taken for another body
 MOVES = 0.03  # of its size a frame, from which on a body moves
 FIXED = 0.5  # probability from which it never will
 CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians
@@ -125,4 +126,5 @@ def others_move(seen: Perceived) -> bool:
     their own."""
     moves = (norm(seen.velocity) > MOVES * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)
     moving = [i for i in range(len(seen.kind)) if bool(moves[i])]
-    return any(bool(seen.sure[i] > SURE) for i in moving) and all(seen.kind[i] != "sphere" for i in moving)
+    others = [i for i in moving if bool(seen.sure[i] > SURE) and bool(seen.sphere[i] < BALL)]
+    return bool(others) and all(seen.kind[i] != "sphere" for i in moving)

@@ -83,8 +83,13 @@ def first_picture_of(model: WorldModel, latent: Tensor) -> Tensor | None:
 
 
 def knows(model: WorldModel, pictures: Tensor) -> bool:
-    """Whether pictures [k,H,W,3] show the world that the model predicts; without a gate any picture does."""
+    """Whether pictures [k,H,W,3] show the world of balls that the model predicts; without a gate any picture does."""
     return model.gate is None or model.gate.accepts(pictures)
+
+
+def knows_bodies(model: WorldModel, pictures: Tensor) -> bool:
+    """Whether bodies of any shape may be perceived in pictures [k,H,W,3]."""
+    return model.bodies_gate is None or model.bodies_gate.accepts(pictures)
 
 
 def begun(run: Run) -> Run:
@@ -149,13 +154,11 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     single = len(start) < dynamics.known
     pictures = cover(start[:1] if single else start, clip.width, clip.height)
     last = None if end is None else cover(end, clip.width, clip.height)[-1]
-    for name, picture in (("start", pictures[-1]), ("end", last)):
-        if picture is not None and not knows(model, picture[None]):
-            return Prediction(reason=OTHER_WORLD.format(name))
     camera = controls.camera
     if camera is not None:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
-    if model.bodies is not None and not single and end is None and controls.flow is None and controls.depth is None:
+    alone = not single and end is None and controls.flow is None and controls.depth is None
+    if model.bodies is not None and alone and knows_bodies(model, pictures[-1:]):
         try:
             cache, check = run.context.perception, run.context.hooks.check
             draft = draft_of_bodies(model.bodies, pictures, clip, camera, cache, check)
@@ -163,6 +166,9 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
                 return Prediction(draft)
         except (NoPrediction, SceneError) as reason:
             return Prediction(reason=str(reason))
+    for name, picture in (("start", pictures[-1]), ("end", last)):
+        if picture is not None and not knows(model, picture[None]):
+            return Prediction(reason=OTHER_WORLD.format(name))
     if noise is None and (single or end is not None):
         if run.seed is None:
             return Prediction()

@@ -54,9 +54,10 @@ def test_where_a_ball_moves_or_nothing_does_others_decide(topple):
     size, count = ClipSpec(9, 128, 128, 8.0), len(truth.kind)
     still = replace(truth, velocity=0 * truth.velocity)
     fixed = replace(truth, fixed=torch.ones(count))
-    unsure = replace(truth, sure=torch.full((count,), 0.5))
+    unsure = replace(truth, sure=torch.full((count,), 0.4))
+    perhaps = replace(truth, sphere=torch.full((count,), 0.4))
     ball = replace(truth, kind=("sphere",) + truth.kind[1:], velocity=truth.velocity[:1].expand(count, 3))
-    for seen_so in (still, fixed, unsure, ball):
+    for seen_so in (still, fixed, unsure, perhaps, ball):
         assert draft_of_bodies(TrueEyes(seen_so), clip.rgb[:KNOWN], size) is None
     assert draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size) is not None
 

@@ -12,7 +12,7 @@ from PIL import Image
 from vdit.drafting import PerceptionCache
 from vdit.model.errors import CheckpointError
 from vdit.model.files import bundle as bundle_file
-from vdit.model.files.beside import GATE
+from vdit.model.files.beside import BODIES_GATE, GATE
 from vdit.model.files.bundle import load_world_model, save_world_model
 from vdit.model.files.inspect import inspect
 from vdit.model.object_dynamics import ObjectDynamics
@@ -96,6 +96,22 @@ def test_a_picture_of_another_world_gets_no_prediction_and_says_what_to_do(model
     assert torch.equal(made.latent, same.latent), "as without a prediction"
 
 
+def test_bodies_have_a_gate_of_their_own(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr("vdit.pipeline.drafts.draft_of_bodies", lambda *args: asked.append(1))
+    model.bodies, model.bodies_gate = torch.nn.Identity(), Verdict()
+    refused = 1 - bright(5)
+    model.gate = Verdict()
+    found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
+    assert "the start picture" in found.reason and not asked
+    model.bodies_gate.forward = lambda pictures: torch.ones(len(pictures))
+    found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
+    assert len(asked) == 1 and "the start picture" in found.reason, "no body moves: then balls are asked, as before"
+    model.bodies_gate = None
+    predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
+    assert len(asked) == 2
+
+
 def test_no_pictures_of_another_world_are_perceived(model):
     cache = PerceptionCache()
     for start in (1 - bright(), bright(), bright()):
@@ -134,13 +150,16 @@ def test_a_gate_is_read_with_the_bundle_that_it_lies_beside(tmp_path):
     gate, picture = PictureGate(GateConfig((8, 8, 16, 16))), torch.rand(2, 40, 60, 3)
     file = GATE.save(gate, GATE.path(path), {})
     assert file.name == "mine-gate.safetensors"
+    assert BODIES_GATE.save(gate, BODIES_GATE.path(path), {}).name == "mine-bodies-gate.safetensors"
     read = load_world_model(path).gate
+    assert torch.equal(load_world_model(path).bodies_gate(picture), read(picture))
     torch.testing.assert_close(read(picture), gate(picture).detach(), atol=2e-3, rtol=0)
     student = random_world_model(1, small_config(draft=True, flow_map=True))
     student, small = replace(student, codec=teacher.codec, text=teacher.text), tmp_path / "small.safetensors"
     save_world_model(student, small, beside=path.name)
     loaded = load_world_model(small)
     assert loaded.gate is loaded.teacher.gate is not None
+    assert loaded.bodies_gate is loaded.teacher.bodies_gate is not None
     seen = inspect(file)
     assert "picture gate" in seen.what and not seen.problems and "beside the model's file" in seen.needs[0]
     with pytest.raises(CheckpointError, match="picture gate"):
@@ -170,7 +189,7 @@ def test_pictures_of_bodies_are_those_that_the_benchmark_films():
     assert torch.equal(rendered(staged, frames, 64, 48), play(staged).rgb[frames])
 
 
-def test_pictures_of_the_world_are_of_balls_and_of_other_bodies(tmp_path, monkeypatch):
+def test_pictures_of_the_world_are_of_balls_and_of_other_bodies_where_asked(tmp_path, monkeypatch):
     weights, families = tmp_path / "toy.safetensors", []
     save_world_model(random_world_model(0), weights)
     for name in ("stage", "sample_scene"):
@@ -178,7 +197,10 @@ def test_pictures_of_the_world_are_of_balls_and_of_other_bodies(tmp_path, monkey
         noted = lambda seed, family, sample=sample, **more: families.append(family) or sample(seed, family, **more)  # noqa: E731
         monkeypatch.setattr(world_pictures, name, noted)
     form = PictureFormat(scenes=12, frames=1, from_words=0, continued=0)
-    write_pictures(PicturesRecipe(tmp_path, shards=1, model=weights), form)
+    write_pictures(PicturesRecipe(tmp_path / "balls", shards=1, model=weights), form)
+    assert len(families) == 12 and set(families) <= set(FAMILIES)
+    families.clear()
+    write_pictures(PicturesRecipe(tmp_path, shards=1, model=weights, bodies=True), form)
     bodies = [family for family in families if family in OBJECT_FAMILIES]
     assert len(families) == 12 and 2 <= len(bodies) <= 7 and set(families) - set(bodies) <= set(FAMILIES)
     assert len(world_pictures.WorldPictures.load(tmp_path)) == 12

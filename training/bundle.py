@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..model.defaults import STUDENT_DEFAULTS
-from ..model.files.beside import BODIES, GATE, Beside, Network
+from ..model.files.beside import BODIES, BODIES_GATE, GATE, Beside, Network
 from ..model.files.bundle import BUNDLED, load_world_model, save_world_model
 from ..model.files.checksums import card_renewed
 from ..model.world_model import WorldModel
@@ -107,11 +107,13 @@ def bundle(recipe: BundleRecipe) -> dict:
     """Write the bundle of a teacher's or student's run in 8 bits a weight and return its training facts.
 
     A student's holds its transformer alone, or what that adds to its teacher's where it was trained in few ranks; the
-    rest is read from vdit-small.safetensors beside it. A gate and a perception of bodies are files of their own. The
+    rest is read from vdit-small.safetensors beside it. Gates and a perception of bodies are files of their own. The
     card of a file that is replaced gets its SHA-256.
     """
     if recipe.gate is not None:
         return _beside(GATE, *trained_gate(recipe.gate), recipe.out)
+    if recipe.bodies_gate is not None:
+        return _beside(BODIES_GATE, *trained_gate(recipe.bodies_gate), recipe.out)
     if recipe.perception is not None:
         return _beside(BODIES, *trained_perception(recipe.perception), recipe.out)
     if recipe.student is None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ..machine.writing import written
-from ..model.files.beside import BODIES, GATE
+from ..model.files.beside import BODIES, BODIES_GATE, GATE
 from ..model.files.bundle import BUNDLED
 from ..model.perception import PerceptionConfig
 from .batches import available_cores
@@ -161,9 +161,10 @@ class Everything:
         if not _done(recipe.out, self.seconds("transformer")):
             launch(self.processes, teacher.train, recipe, config=load_bundle(self.begun)[2].config)
         bundle(BundleRecipe(codec=self.begun, teacher=recipe.out, dynamics=self.begun, out=self.teacher))
-        if gate := GATE.found(self.begun):
-            with written(GATE.path(self.teacher)) as partial_gate:
-                shutil.copyfile(gate, partial_gate)
+        for kind in (GATE, BODIES_GATE):
+            if gate := kind.found(self.begun):
+                with written(kind.path(self.teacher)) as partial_gate:
+                    shutil.copyfile(gate, partial_gate)
 
     def solve(self) -> None:
         """The transformer's trajectories."""

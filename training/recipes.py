@@ -183,6 +183,7 @@ class PicturesRecipe(Recipe):
     model: Path = option(
         Path("weights/vdit-small.safetensors"), "a bundle, of whose outputs some are; default: the bundled one"
     )
+    bodies: bool = option(False, "a third of the scenes are of bodies of any shape: for the gate of bodies")
 
 
 @dataclass(frozen=True)
@@ -320,6 +321,7 @@ class BundleRecipe(Recipe):
     dynamics: Path = option(Path("runs/dynamics"), "a run, or a bundle; default: runs/dynamics")
     gate: Path | None = option(None, "a gate's run alone, to lie beside its model's file, named as that and -gate")
     perception: Path | None = option(None, "a perception's run alone, likewise, named as its model's file and -bodies")
+    bodies_gate: Path | None = option(None, "a gate's run alone, that says where bodies may be perceived: -bodies-gate")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Networks in files of their own beside a model's bundle, whose name they have, followed by -gate or -bodies."""
+"""Networks in files of their own beside a model's bundle, whose name they have, followed by -gate, -bodies or
+-bodies-gate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -81,4 +82,5 @@ GATE = Beside("gate", "picture gate", "vdit_gate", lambda fields: PictureGate(Ga
 BODIES = Beside(
     "bodies", "perception of bodies", "vdit_bodies", lambda fields: BodyPerception(PerceptionConfig(**fields)), True
 )
-ALL = (GATE, BODIES)
+BODIES_GATE = replace(GATE, ending="bodies-gate", title="picture gate of bodies")
+ALL = (GATE, BODIES, BODIES_GATE)

@@ -24,7 +24,7 @@ from ..student import added, additions, from_teacher, with_added
 from ..text import WordEncoder
 from ..vdit import VDiT
 from ..world_model import WorldModel
-from .beside import BODIES, GATE
+from .beside import BODIES, BODIES_GATE, GATE
 from .checksums import HEADER, KEY, check_card, check_tensors, checksums, header_checksum
 from .families import identify
 from .fill import check_names, check_varies
@@ -118,9 +118,10 @@ def load_world_model(
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     if teacher is None:
-        gate, bodies = GATE.found(path), BODIES.found(path)
+        gate, bodies, bodies_gate = GATE.found(path), BODIES.found(path), BODIES_GATE.found(path)
         model.gate = GATE.load(gate) if gate else None
         model.bodies = BODIES.load(bodies) if bodies else None
+        model.bodies_gate = BODIES_GATE.load(bodies_gate) if bodies_gate else None
     own = _own_parts(model, teacher)
     check()
     weights = _check_shapes(path, tensors, own, rank)
@@ -148,7 +149,7 @@ def _model(header: dict[str, Any], teacher: WorldModel | None, rank: int | None,
     if teacher is not None:
         shared = teacher.codec, teacher.text, defaults, facts
         model = WorldModel(config, transformer, *shared, dynamics=teacher.dynamics, teacher=teacher)
-        model.gate, model.bodies = teacher.gate, teacher.bodies
+        model.gate, model.bodies, model.bodies_gate = teacher.gate, teacher.bodies, teacher.bodies_gate
         return model
     codec = TinyCodec(TinyCodecConfig.from_header(header["codec"]), preview_map=PREVIEW_MAP in tensors)
     text = WordEncoder(**header["text"], dim=config.text_dim)

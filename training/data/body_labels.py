@@ -201,6 +201,7 @@ def perfect(labels: dict[str, np.ndarray]) -> Perceived:
         masks=(torch.from_numpy(labels["instance"]) == numbers[:, None, None]).float(),
         sure=torch.ones(len(numbers)),
         kind=tuple(SHAPES[int(k)] for k in labels["kind"][there]),
+        sphere=torch.from_numpy(labels["kind"][there] == SHAPES.index("sphere")).float(),
         rotation=torch.from_numpy(labels["axes"][there]).float(),
         inverse_depth=torch.from_numpy(labels["inverse_depth"]).float(),
         fov_deg=float(np.degrees(2 * np.arctan(0.5 / labels["focal"]))),

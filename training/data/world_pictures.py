@@ -42,7 +42,7 @@ class PictureFormat:
 
     scenes: int = 64  # a file; each gives some pictures
     frames: int = 4  # of one scene
-    bodies: float = 0.35  # share of scenes of the families of bodies of any shape; the others are of balls and boxes
+    bodies: float = 0.35  # share of scenes of the families of bodies of any shape, where they are asked for
     jpeg: float = 0.25  # share of scenes whose pictures went through JPEG
     h264: float = 0.15
     codec: float = 0.15  # through the model's codec
@@ -67,6 +67,7 @@ def write_pictures(recipe: PicturesRecipe, form: PictureFormat = PictureFormat()
     """Fill shards number first .. first+shards-1 with rgb uint8 [N, SIDE, SIDE, 3]; shards that exist are kept."""
     torch.set_num_threads(1)
     model = load_world_model(recipe.model)
+    form = form if recipe.bodies else replace(form, bodies=0.0)
     for number, path in missing(recipe, "pictures"):
         seeds = range(number * form.scenes, (number + 1) * form.scenes)
         rows = [resized(pictures) for seed in seeds for pictures in _of_seed(seed, recipe.split, model, form)]
@@ -78,7 +79,7 @@ def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> l
     rng = np.random.default_rng([seed, 2])
     if split == "train" and rng.random() < 0.4:
         split = str(rng.choice(OUT_OF_DISTRIBUTION))
-    bodies = rng.random() < form.bodies
+    bodies = form.bodies > 0 and rng.random() < form.bodies
     family = str(rng.choice(OBJECT_FAMILIES if bodies else FAMILIES))
     scene = stage(seed, family, split=split) if bodies else sample_scene(seed, family, split=split)
     width, height = (int(n) for n in rng.choice(SIDES, 2)) if rng.random() < 0.5 else (int(rng.choice(SIDES)),) * 2

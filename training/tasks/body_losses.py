@@ -136,8 +136,11 @@ def body_losses(bodies: dict[str, Tensor], batch: Batch, cell: Tensor) -> dict[s
     where |= {"anchor": hinged, "hinge": hinged}
     out = {"kind": F.cross_entropy(bodies["kind"], kind)}
     out["support"] = F.cross_entropy(bodies["support"], batch.of_bodies("support").long())
+    size = wanted["size"].exp()
+    radius = size * batch.labels["focal"][batch.picture][:, None]  # picture heights
+    units = {"offset": radius, "foot": radius, "velocity": size / SPEED_UNIT}
     for name, target in wanted.items():
-        each = _smooth(bodies[name] - target.clamp(-20, 20)).sum(1)
+        each = _smooth((bodies[name] - target.clamp(-20, 20)) / units.get(name, 1.0)).sum(1)
         used = where.get(name)
         out[name] = each.mean() if used is None else (each * used).sum() / used.sum().clamp_min(1)
     for name in ("fixed", "hinged"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from ...model.perception import KINDS, ROUND, SURE, BodyPerception, Perceived
 from ..data.body_batches import Batch
+from .body_losses import plumb
 
 MATCHED = 0.5  # overlap (IoU) from which a mask is a body's
 MOVES = 0.02  # half extents a frame from which on a body moves
@@ -21,8 +23,9 @@ def scores(model: BodyPerception, batches: Sequence[Batch]) -> dict[str, float]:
     """Over batches of five frames, as they are and by their last alone (names that end in _single).
 
     iou: mean over bodies of the mask matched with each, 0 where none is. ap50, recall: at an overlap of one half.
-    center, depth, size: median errors in half extents, of the distance, of the size; axes: degrees; speed: median error
-    in half extents a frame, moving: of those that move; kind: share right. All but the first three of matched bodies.
+    center, depth, size: median errors in half extents, of the distance, of the size; across, foot: of the centre and of
+    the point of the ground beneath it, as they are seen, in half extents; axes: degrees; speed: in half extents a
+    frame, moving: of those that move; kind: share right. All but the first three of matched bodies.
     iou_KIND and so on: of one.
     """
     out: dict[str, float] = {}
@@ -65,6 +68,8 @@ def overlaps(a: Tensor, b: Tensor) -> Tensor:
 def _one(seen: Perceived, batch: Batch, i: int, rows: dict[str, list[float]], ranked: list[tuple[float, bool]]) -> None:
     numbers = batch.body[batch.picture == i]
     truth = {name: batch.labels[name][i, numbers] for name in ("kind", "center", "half", "axes", "velocity")}
+    label = batch.labels
+    around = {"ground": label["ground"][i], "focal": label["focal"][i]}
     masks = batch.labels["instance"][i] == (numbers + 1)[:, None, None]
     found = overlaps(seen.masks > 0.5, masks)
     match: dict[int, int] = {}
@@ -80,11 +85,10 @@ def _one(seen: Perceived, batch: Batch, i: int, rows: dict[str, list[float]], ra
         kind = KINDS[int(truth["kind"][k])]
         row = {"iou": float(found[match[k], k]) if k in match else 0.0, "recall": float(k in match)}
         if k in match:
-            row |= _errors(seen, match[k], kind, {name: value[k] for name, value in truth.items()})
+            row |= _errors(seen, match[k], kind, {name: value[k] for name, value in truth.items()} | around)
         for name, value in row.items():
             rows[name].append(value)
             rows[f"{name}_{kind}"].append(value)
-    label = batch.labels
     cos = float((seen.ground * label["ground"][i]).sum().clamp(-1, 1))
     rows["ground"].append(float(torch.rad2deg(torch.arccos(torch.tensor(cos)))))
     fov = float(torch.rad2deg(2 * torch.atan(0.5 / label["focal"][i])))
@@ -99,12 +103,17 @@ def _one(seen: Perceived, batch: Batch, i: int, rows: dict[str, list[float]], ra
 def _errors(seen: Perceived, n: int, kind: str, truth: dict[str, Tensor]) -> dict[str, float]:
     """Of one body that was found."""
     size = truth["half"].log().mean().exp()
+    focal, own = truth["focal"], 0.5 / math.tan(math.radians(seen.fov_deg) / 2)
+    wide = size / truth["center"][2] * focal
+    foot = plumb(truth["center"][None], truth["ground"][None])[0]
     row = {
         "center": float((seen.center[n] - truth["center"]).norm() / size),
         "depth": float((seen.center[n, 2] / truth["center"][2]).log().abs()),
         "size": float((seen.half[n].log().mean().exp() / size).log().abs()),
         "speed": float((seen.velocity[n] - truth["velocity"]).norm() / size),
         "kind": float(seen.kind[n] == kind),
+        "across": float((own * _on_plane(seen.center[n]) - focal * _on_plane(truth["center"])).norm() / wide),
+        "foot": float((own * _on_plane(seen.foot[n]) - focal * _on_plane(foot)).norm() / wide),
     }
     if float(truth["velocity"].norm() / size) > MOVES:
         row["moving"] = row["speed"]
@@ -113,3 +122,8 @@ def _errors(seen: Perceived, n: int, kind: str, truth: dict[str, Tensor]) -> dic
         cos = cos.max(0).values if kind == "box" else cos[2, 2]
         row["axes"] = float(torch.rad2deg(torch.arccos(cos.clamp(max=1.0))).max())
     return row
+
+
+def _on_plane(point: Tensor) -> Tensor:
+    """Where a point [3] is seen [2] at depth one."""
+    return point[:2] / point[2].clamp_min(1e-3)
