@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from vdit.model.files.beside import GATE
+from vdit.model.files.beside import BODIES, BODIES_GATE, GATE
 from vdit.model.files.bundle import BUNDLED, load_world_model
 from vdit.training.cli import main, parse
 from vdit.training.options import command_line
@@ -48,6 +48,9 @@ def read_by(recipe):
     return {path for path in paths.values() if isinstance(path, Path)}
 
 
+BESIDE = {"gate": GATE, "perception": BODIES, "bodies_gate": BODIES_GATE}  # what `vdit train bundle` makes of a run
+
+
 @pytest.mark.parametrize("page", GIVEN)
 def test_every_command_of_a_page_reads_what_those_before_it_make(page):
     there, lacking = {Path(path) for path in (*EVERYWHERE, *GIVEN[page])}, {}
@@ -55,6 +58,7 @@ def test_every_command_of_a_page_reads_what_those_before_it_make(page):
         if missing := read_by(recipe) - there:
             lacking[command_line(recipe)] = missing
         there |= {getattr(recipe, name) for name in WRITTEN if hasattr(recipe, name)}
+        there |= {kind.path(recipe.out) for run, kind in BESIDE.items() if getattr(recipe, run, None)}
     assert lacking == {}
 
 
