@@ -1,4 +1,4 @@
-"""The begin and the end of a video's encoding: with an ordinary share of the machine, and stopped when asked to."""
+"""The beginning and the end of a video's encoding: with an ordinary share of the machine, and stopped when asked to."""
 # pyright: reportUnknownVariableType=false
 # PyAV types its packets only in part.
 

@@ -33,7 +33,7 @@ FIELDS = {  # numbers of a body, and how many
     **{"foot": 2, "support": 3, "density": 1},
 }
 SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
-FIRST = ("offset", "foot", "velocity")  # of a first look, which a second one is told in radii from the mask's middle
+FIRST = ("offset", "foot", "velocity")  # numbers of the first look that the second one is given in radii of the body
 TOLD = 12  # numbers that a body is read from: inverse depth, size, motion, its slopes, focal length, ground
 REGION_MAPS = 3 * KNOWN + 6  # pictures; own mask, those of others, inverse depth, motion, and where the picture is
 SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one of the network's answer means

@@ -24,7 +24,7 @@ class Regions(NamedTuple):
     """Where K bodies are in their pictures, in picture heights from the middle."""
 
     middle: Tensor  # [K, 2]
-    radius: Tensor  # [K, 1] of a disc that reaches as far
+    radius: Tensor  # [K, 1]: that of the mask, if it is a disc; else twice its larger standard deviation
 
 
 def regions_of(masks: Tensor, places: Tensor, pixel: float) -> Regions:

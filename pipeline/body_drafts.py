@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FPS = 8.0  # of videos that have no clock
 SURE = 0.5  # probability that it is there from which a body is asked whether it moves,
-BALL = 0.3  # and up to which it may be a ball: of balls in 96 clips none is taken for another body
+BALL = 0.3  # and up to which it may be a ball: of balls in 320 clips none is taken for another body
 MOVES = 0.03  # of its size a frame, from which on a body moves
 FIXED = 0.5  # probability from which it never will
 CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians

@@ -42,6 +42,11 @@ class Beside(Generic[Network]):
         path = self.path(bundle)
         return path if path.is_file() else None
 
+    def of(self, bundle: Path) -> Network | None:
+        """The network beside a bundle, read, if there is one. Raises CheckpointError as load does."""
+        path = self.found(bundle)
+        return None if path is None else self.load(path)
+
     def save(self, network: Network, path: Path, facts: dict[str, object]) -> Path:
         """Write the network, to a file beside it first; facts: how it was trained."""
         from safetensors.torch import save_file

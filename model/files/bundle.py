@@ -118,10 +118,7 @@ def load_world_model(
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as e:
         raise CheckpointError(f"{path}: its VDiT header cannot be used ({e}); get the file again") from e
     if teacher is None:
-        gate, bodies, bodies_gate = GATE.found(path), BODIES.found(path), BODIES_GATE.found(path)
-        model.gate = GATE.load(gate) if gate else None
-        model.bodies = BODIES.load(bodies) if bodies else None
-        model.bodies_gate = BODIES_GATE.load(bodies_gate) if bodies_gate else None
+        model.gate, model.bodies, model.bodies_gate = GATE.of(path), BODIES.of(path), BODIES_GATE.of(path)
     own = _own_parts(model, teacher)
     check()
     weights = _check_shapes(path, tensors, own, rank)
