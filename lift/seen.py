@@ -6,13 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..world.scene import Plate, Scene, SceneError
+import numpy as np
+
+from ..world.drawing.film import film
+from ..world.scene import GREY, Colored, Plate, Scene, SceneError
+from ..world.simulate import simulate
 from .behind import filled_behind, hole_of
 from .camera import Camera
 from .cutout import projected
+from .images import eroded, nearest_outside
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
+    from ..world.scene import Body
 
 MASKED = 0.1  # of a mask, from which on the picture shows too much of a body to be taken for what is behind it
 
@@ -33,9 +39,28 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], 
     if hole.all():
         raise SceneError("the masks leave no pixel from which to fill what they hide")
     check()
+    light = _light_on_bodies(scene)
     behind = filled_behind(picture, hole, Camera(scene.view, width, height), check)
-    bodies = tuple(
-        replace(body, appearance=projected(picture, mask, behind, scene.view, body.material.name))
-        for body, mask in zip(scene.bodies, masks, strict=True)
-    )
-    return replace(scene, bodies=bodies, plate=Plate(behind, picture, hole))
+    bodies: list[Body] = []
+    for body, mask, bright in zip(scene.bodies, masks, light, strict=True):
+        look = projected(picture, mask, behind, scene.view, body.material.name)
+        bodies.append(replace(body, appearance=replace(look, brightness=bright)))
+    return replace(scene, bodies=tuple(bodies), plate=Plate(behind, picture, hole))
+
+
+def _light_on_bodies(scene: Scene) -> list[Bytes | None]:
+    """How bright each body [H, W] would be, if it were grey; beyond its outline as at the nearest pixel within. None of
+    what never moves, or is hidden by others."""
+    grey = Colored((GREY, GREY, GREY))
+    plain = replace(scene, bodies=tuple(replace(body, appearance=grey) for body in scene.bodies), plate=None)
+    drawn = film(simulate(plain, seconds=1.0, fps=1.0), width=scene.width, height=scene.height)
+    shown: Floats = drawn.rgb[0].numpy()
+    bright: Bytes = np.asarray(np.round(255 * shown.mean(-1)), np.uint8)
+    owner: Bytes = drawn.instance[0].numpy()
+    out: list[Bytes | None] = []
+    for i, body in enumerate(scene.bodies):
+        own = owner == i + 1
+        within = eroded(own, 1)  # along the outline there is something of what is behind
+        own = within if within.any() else own
+        out.append(bright[nearest_outside(~own)] if own.any() and not body.fixed else None)
+    return out

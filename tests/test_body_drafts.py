@@ -9,6 +9,7 @@ from vdit.benchmark.bodies import BODY_SUITES
 from vdit.benchmark.body_labels import label_bodies
 from vdit.control.moves import move
 from vdit.drafting import PerceptionCache
+from vdit.lift import seen as seen_module
 from vdit.pipeline.body_drafts import draft_of_bodies
 from vdit.pipeline.values import ClipSpec
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
@@ -47,6 +48,18 @@ def test_a_thing_that_is_perceived_rightly_falls_as_the_simulator_has_it(topple)
     score = BODY_SUITES["bodies-physics"].score(draft.frames.numpy().astype(np.float32), labels, KNOWN)
     assert score.value == 1, score.checks
     assert not draft.coverage[:KNOWN].any() and 0 < draft.coverage[-1].mean() < 0.5
+
+
+def test_what_turns_is_lit_anew(topple, monkeypatch):
+    """Its picture shows it in the light that fell on it as it stood."""
+    clip, truth = topple
+    size, off = ClipSpec(25, 128, 128, 8.0), []
+    moved = clip.footage.instance[24] > 0
+    for bright in (seen_module._light_on_bodies, lambda scene: [None] * len(scene.bodies)):
+        monkeypatch.setattr(seen_module, "_light_on_bodies", bright)
+        draft = draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size)
+        off.append(float((draft.frames[24] - clip.rgb[24])[moved].square().mean()))
+    assert off[0] < 0.5 * off[1]
 
 
 def test_where_a_ball_moves_or_nothing_does_others_decide(topple):

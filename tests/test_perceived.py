@@ -8,6 +8,8 @@ import torch
 from vdit.lift.perceived import GRAVITY, BodyEdit, scene_from_perception
 from vdit.lift.seen import looks_like
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
+from vdit.world import scene_file
+from vdit.world.checks import check
 from vdit.world.drawing.film import film
 from vdit.world.extent import farthest
 from vdit.world.families.varied import varied
@@ -143,6 +145,12 @@ def test_a_scene_that_looks_like_its_picture_is_its_picture_at_first():
     assert np.abs(drawn - picture / 255).mean() < 0.01
     with pytest.raises(SceneError, match="one mask a body"):
         looks_like(scene, picture, answer.masks.numpy()[:0])
+    look = scene.bodies[0].appearance
+    again = scene_file.loads(scene_file.dumps(scene))
+    assert look.brightness is not None and np.array_equal(again.bodies[0].appearance.brightness, look.brightness)
+    short = replace(scene.bodies[0], appearance=replace(look, brightness=look.brightness[:-1]))
+    with pytest.raises(SceneError, match="brightness is 127 x 128; its image 128 x 128"):
+        check(replace(scene, bodies=(short,)))
 
 
 @pytest.mark.parametrize("turns", [0.0, 1.0, -1.0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...geometry.camera_numpy import focal_length
+from ..scene import GREY
 from .camera import Camera, inverse
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def filtered(levels: tuple[Picture, ...], u: Floats, v: Floats, footprint: Float
 class Cutout:
     """A body's picture: sharp, as a pyramid; with the colours along its outline taken from within, for what turns away;
     and these blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels. opacity: of a body that is
-    seen through, as a pyramid of one channel, and its mean; empty and 1 of others.
+    seen through, as a pyramid of one channel, and its mean; empty and 1 of others. lit: its colours are those of a
+    white light, and are lit as they are drawn.
     """
 
     levels: tuple[Picture, ...]
@@ -92,6 +94,7 @@ class Cutout:
     focal: float  # length in pixels of `sharp`
     opacity: tuple[Picture, ...] = ()
     mean_opacity: float = 1.0
+    lit: bool = False
 
     @property
     def sharp(self) -> Picture:
@@ -215,7 +218,7 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
     height = look.image.shape[0]
     focal = float(focal_length(look.view.fov_deg, height))
     view = Camera(np.asarray(look.view.c2w, np.float64), focal, look.image.shape[1], height)
-    sharp = at_resolution(look.image, camera.focal / focal)
+    sharp = at_resolution(_unlit(look), camera.focal / focal)
     within, core = _within(sharp.image)
     # Colours of the sides are means over the neighbourhood, weighted by what is inside.
     inside = core[..., None].astype(np.float32)
@@ -239,7 +242,18 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
         focal * sharp.scale[0],
         opacity,
         mean_opacity,
+        look.brightness is not None,
     )
+
+
+def _unlit(look: Projected) -> Bytes:
+    """The picture [h, w, 4] in a white light, where it is known how bright its own is."""
+    if look.brightness is None:
+        return look.image
+    image: Bytes = np.array(look.image)
+    lit = np.maximum(look.brightness[..., None], 1) / np.float32(255 * GREY)
+    image[..., :3] = np.round(image[..., :3] / lit).clip(0, 255)
+    return image
 
 
 def _within(image: Bytes) -> tuple[Bytes, Bools]:

@@ -14,6 +14,7 @@ from .stage import parts_hit, transform
 
 if TYPE_CHECKING:
     from ..arrays import Floats, Ints
+    from ..scene import Light
     from .stage import Stage
     from .surfaces import Surfaces
 
@@ -114,37 +115,55 @@ def _projected(
         if len(side):
             share = np.clip((stretch[side] - low) / (high - low), 0, 1)[:, None].astype(np.float32)
             rgb[side] += share * (picture.at(u[side], v[side]) * np.float32(1 / 255) - rgb[side])
+    if cut.lit:
+        first = 0
+        for p, count in zip(parts, counts.tolist(), strict=True):
+            s = slice(first, first + count)
+            _, normal = _at(stage, p, Hits(hits.sample[s], hits.depth[s], hits.face[s]), x[s], y[s])
+            rgb[s] *= _diffuse(stage.light, inverse(stage.poses[p])[:3, :3], normal)[:, None]
+            first += count
+
+
+def _at(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Points and unit normals [3, n] of hits of a part, in its axes."""
+    surface = stage.surfaces.parts[p]
+    at = np.stack(transform(stage.to_part[p : p + 1], np.ones(1, np.int64), x, y, hits.depth))
+    assert surface.corner_normals is not None
+    corners = surface.corner_normals[hits.face - surface.faces.start]
+    normal = np.einsum("in,nij->jn", _barycentric(stage.surfaces, hits.face, at), corners)
+    return at, normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-9)
+
+
+def _diffuse(light: Light, turn: Floats, normal: Floats) -> Floats:
+    """Brightness [n] of a white surface with these normals [3, n]; turn [3, 3]: the world's axes to theirs.
+
+    A hemisphere of ambient light, brighter from above, lets faces that the light misses be told apart.
+    """
+    toward = turn @ (np.asarray(light.direction) / np.linalg.norm(light.direction))
+    ambient = light.ambient * (0.85 + 0.15 * (turn[:, 2] @ normal))
+    return ambient + (1 - light.ambient) * 1.2 * np.maximum(toward @ normal, 0)
 
 
 def _lit(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> Floats:
     """Lambert and a soft highlight of a coloured or textured part."""
     surface, face = stage.surfaces.parts[p], hits.face
     look = surface.part.appearance
-    at = np.stack(transform(stage.to_part[p : p + 1], np.ones(1, np.int64), x, y, hits.depth))  # [3, n]
-    weights = _barycentric(stage.surfaces, face, at)
-    assert surface.corner_normals is not None
-    corners = surface.corner_normals[face - surface.faces.start]
-    normal = np.einsum("in,nij->jn", weights, corners)
-    normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-9)
+    at, normal = _at(stage, p, hits, x, y)
     turn = inverse(stage.poses[p])[:3, :3]
-    light = stage.light
-    to_light = np.asarray(light.direction) / np.linalg.norm(light.direction)
+    to_light = np.asarray(stage.light.direction) / np.linalg.norm(stage.light.direction)
     to_eye = (inverse(stage.poses[p]) @ stage.camera.c2w[:, 3])[:3, None] - at
     to_eye /= np.maximum(np.linalg.norm(to_eye, axis=0), 1e-9)
     toward = turn @ to_light
     half = to_eye + toward[:, None]
     half /= np.maximum(np.linalg.norm(half, axis=0), 1e-9)
     facing = toward @ normal
-    # A hemisphere of ambient light, brighter from above, lets faces that the light misses be told apart.
-    above = turn @ np.array([0.0, 0.0, 1.0])
-    ambient = light.ambient * (0.85 + 0.15 * (above @ normal))
-    shade = ambient + (1 - light.ambient) * 1.2 * np.maximum(facing, 0)
+    shade = _diffuse(stage.light, turn, normal)
     highlight = GLOSS * np.maximum((half * normal).sum(0), 0) ** SHININESS * (facing > 0)
     if isinstance(look, Textured):
         uv = surface.part.surface.uv
         assert uv is not None
         corner_uv = np.asarray(uv)[surface.part.surface.faces[face - surface.faces.start]]
-        u, v = np.einsum("in,nij->jn", weights, corner_uv)
+        u, v = np.einsum("in,nij->jn", _barycentric(stage.surfaces, face, at), corner_uv)
         height, width = look.image.shape[:2]
         slant = np.maximum(np.abs((to_eye * np.transpose(stage.surfaces.normals[face])).sum(0)), 1e-3)
         metres = hits.depth / stage.camera.focal * np.maximum(1, SLANT / slant)
