@@ -74,8 +74,8 @@ def over(look: Projected, behind: Bytes) -> Bytes:
     return np.round(look.image[..., :3] * share + behind * (1 - share)).astype(np.uint8)
 
 
-def cut_out(picture: Bytes, alpha: Floats, behind: Bytes) -> Bytes:
-    """RGBA uint8 [H, W, 4] (straight alpha) of an object with alpha [H, W] in a picture [H, W, 3].
+def cut_out(picture: Bytes | Floats, alpha: Floats, behind: Bytes | Floats) -> Bytes:
+    """RGBA uint8 [H, W, 4] (straight alpha) of an object with alpha [H, W] in a picture [H, W, 3] in 0..255.
 
     behind [H, W, 3]: the plate. Where alpha is at least one half, alpha * colour + (1 - alpha) * plate is the picture
     again; below, and beyond the outline, the colour of the nearest pixel that shows the object alone is taken.

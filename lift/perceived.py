@@ -56,7 +56,7 @@ TURNS, TIPS = 0.02, 0.1  # radians a frame: what turns, about any axis; what tip
 RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a pixel of a body of 25 pixels
 LIES_DEG = 15.0  # between level ground and the axis of a body that can roll
 ROLLING = ("cylinder", "capsule")
-SHOWN = 0.5  # share of the rolling spin: a body that is perceived to spin faster is believed, a slower one rolls
+SKIDS = (-0.5, 1.8)  # of the rolling spin: what is perceived to turn backwards, or much faster, skids; all else rolls
 ROUND = ("sphere", "ellipsoid", "capsule", "hull", "compound")  # kinds that no face holds upright
 
 
@@ -277,7 +277,8 @@ def _rolling(kind: str, half: Floats, axes: Floats, velocity: Floats, spin: Floa
         rolls = axes[:, 2] * float(axes[:, 2] @ over) / math.sqrt(half[0] * half[1])
     else:
         return spin
-    return spin if abs(float(spin @ rolls)) > SHOWN * float(rolls @ rolls) else rolls + (0.0, 0.0, spin[2])
+    share = float(spin @ rolls) / max(float(rolls @ rolls), 1e-12)
+    return rolls + (0.0, 0.0, spin[2]) if SKIDS[0] < share < SKIDS[1] else spin
 
 
 def _swinging(arm: Floats, axis: Floats, velocity: Floats) -> tuple[Floats, Floats]:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..world.drawing.film import film
-from ..world.scene import GREY, Colored, Plate, Scene, SceneError
+from ..world.scene import Colored, Plate, Projected, Scene, SceneError
 from ..world.simulate import simulate
 from .behind import filled_behind, hole_of
 from .camera import Camera
-from .cutout import projected
-from .images import eroded, nearest_outside
+from .cutout import cut_out
+from .images import dilated, eroded, nearest_outside
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
     from ..world.scene import Body
 
+SHOWN = 0.5  # of a mask, from which on a pixel shows the body
+GREY = 0.6  # so bright a colour that no light makes it white
+DARKEST = 0.1  # of a white light: what is darker tells no colour
 MASKED = 0.1  # of a mask, from which on the picture shows too much of a body to be taken for what is behind it
 
 
@@ -39,28 +42,55 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], 
     if hole.all():
         raise SceneError("the masks leave no pixel from which to fill what they hide")
     check()
-    light = _light_on_bodies(scene)
     behind = filled_behind(picture, hole, Camera(scene.view, width, height), check)
+    drawn = _grey(scene)
     bodies: list[Body] = []
-    for body, mask, bright in zip(scene.bodies, masks, light, strict=True):
-        look = projected(picture, mask, behind, scene.view, body.material.name)
-        bodies.append(replace(body, appearance=replace(look, brightness=bright)))
+    for i, (body, mask) in enumerate(zip(scene.bodies, masks, strict=True)):
+        check()
+        if body.fixed or mask.max() <= SHOWN:
+            look = Projected(cut_out(picture, mask, behind), scene.view)
+        else:
+            light, hidden = _light_on(scene, i, masks, drawn)
+            look = Projected(_unlit(picture, mask, behind, light, hidden), scene.view, lit=True)
+        bodies.append(replace(body, appearance=look))
     return replace(scene, bodies=tuple(bodies), plate=Plate(behind, picture, hole))
 
 
-def _light_on_bodies(scene: Scene) -> list[Bytes | None]:
-    """How bright each body [H, W] would be, if it were grey; beyond its outline as at the nearest pixel within. None of
-    what never moves, or is hidden by others."""
+def _grey(scene: Scene) -> tuple[Floats, Bytes]:
+    """How bright a white light is on the bodies of a scene, and which one, counted from 1, is seen [H, W]."""
     grey = Colored((GREY, GREY, GREY))
     plain = replace(scene, bodies=tuple(replace(body, appearance=grey) for body in scene.bodies), plate=None)
     drawn = film(simulate(plain, seconds=1.0, fps=1.0), width=scene.width, height=scene.height)
     shown: Floats = drawn.rgb[0].numpy()
-    bright: Bytes = np.asarray(np.round(255 * shown.mean(-1)), np.uint8)
-    owner: Bytes = drawn.instance[0].numpy()
-    out: list[Bytes | None] = []
-    for i, body in enumerate(scene.bodies):
-        own = owner == i + 1
-        within = eroded(own, 1)  # along the outline there is something of what is behind
-        own = within if within.any() else own
-        out.append(bright[nearest_outside(~own)] if own.any() and not body.fixed else None)
-    return out
+    return shown.mean(-1) / GREY, drawn.instance[0].numpy()
+
+
+def _light_on(scene: Scene, i: int, masks: Floats, drawn: tuple[Floats, Bytes]) -> tuple[Floats, Bools]:
+    """How bright the light is on body i [H, W], beyond its outline as at the nearest pixel within, and where another
+    one hides it [H, W]. drawn: _grey of the scene."""
+    (bright, owner), mask = drawn, masks[i]
+    own: Bools = owner == i + 1
+    others: Bools = np.delete(masks, i, 0).max(0, initial=0) > MASKED
+    hidden = np.zeros_like(own)
+    if (dilated(mask > MASKED, 2) & others).any():
+        bright, alone = _grey(replace(scene, bodies=(scene.bodies[i],)))
+        hidden = dilated((alone > 0) & ~own & (mask < SHOWN), 1) & (alone > 0)
+        own = alone > 0
+    light = bright[nearest_outside(~_within(own))] if own.any() else np.ones_like(bright)
+    return np.maximum(light, DARKEST), hidden
+
+
+def _unlit(picture: Bytes, mask: Floats, behind: Bytes, light: Floats, hidden: Bools) -> Bytes:
+    """The cut-out [H, W, 4] of a body with a mask [H, W] in a white light; what is hidden has the median colour of what
+    is seen. behind [H, W, 3]: what the picture would show without it."""
+    white, plate = picture / light[..., None], behind / light[..., None]
+    if hidden.any():
+        white[hidden] = np.median(white[_within((mask > SHOWN) & ~hidden)], axis=0)
+        mask = np.where(hidden, 1.0, mask)
+    return cut_out(white, mask, plate)
+
+
+def _within(mask: Bools) -> Bools:
+    """A mask [H, W] without its rim, where there is something of what lies behind; of what is all rim, itself."""
+    inside = eroded(mask, 1)
+    return inside if inside.any() else mask

@@ -15,6 +15,7 @@ from vdit.pipeline.values import ClipSpec
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
 from vdit.world.families.objects import play, stage
 from vdit.world.families.varied import as_varied
+from vdit.world.scene import Projected
 from vdit.world.simulate import simulate
 
 
@@ -55,11 +56,26 @@ def test_what_turns_is_lit_anew(topple, monkeypatch):
     clip, truth = topple
     size, off = ClipSpec(25, 128, 128, 8.0), []
     moved = clip.footage.instance[24] > 0
-    for bright in (seen_module._light_on_bodies, lambda scene: [None] * len(scene.bodies)):
-        monkeypatch.setattr(seen_module, "_light_on_bodies", bright)
+    for _ in range(2):
         draft = draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size)
         off.append(float((draft.frames[24] - clip.rgb[24])[moved].square().mean()))
+        # With the picture's own light, and not lit again.
+        monkeypatch.setattr(seen_module, "_light_on", lambda _, i, masks, __: (np.ones_like(masks[i]), masks[i] > 1))
+        monkeypatch.setattr(seen_module, "Projected", lambda image, view, lit=False: Projected(image, view))
     assert off[0] < 0.5 * off[1]
+
+
+def test_what_another_thing_hides_of_a_body_comes_out_whole():
+    """Of a thing that flies behind a box the last known picture shows the half that is not behind it yet."""
+    staged = stage(7015, "hide", split="validation")
+    made, clip = as_varied(staged), play(staged)
+    truth = perfect(seen(made, simulate(made.scene, seconds=6 / 8, fps=8 * FINE), 0))
+    labels = label_bodies(clip)
+    look = labels.looks[0]
+    assert 0.1 < look.visible[KNOWN - 1] < 0.8
+    draft = draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], ClipSpec(labels.frames, 128, 128, 8.0))
+    score = BODY_SUITES["bodies-permanence"].score(draft.frames.numpy().astype(np.float32), labels, KNOWN)
+    assert score.value == 1, score.checks
 
 
 def test_where_a_ball_moves_or_nothing_does_others_decide(topple):

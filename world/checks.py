@@ -81,12 +81,10 @@ def _body(body: Body) -> None:
         _surface(body.surface, f"{where}, surface")
     if isinstance(body.appearance, Projected):
         _view(body.appearance.view, f"{where}, the projected picture's view")
-        expected = " x ".join(map(str, body.appearance.image.shape[:2]))
-        for name in ("opacity", "brightness"):
-            given = getattr(body.appearance, name)
-            if given is not None:
-                found = " x ".join(map(str, given.shape))
-                _require(found == expected, where, f"the projected picture's {name} is {found}; its image {expected}")
+        opacity, image = body.appearance.opacity, body.appearance.image
+        if opacity is not None:
+            found, expected = " x ".join(map(str, opacity.shape)), " x ".join(map(str, image.shape[:2]))
+            _require(found == expected, where, f"the projected picture's opacity is {found}; its image {expected}")
 
 
 def _shape(shape: Shape, where: str) -> None:

@@ -178,5 +178,4 @@ NAMES: Names = {
     **{"Shape.vertices": _floats(None, 3), "Mesh.vertices": _floats(None, 3), "Mesh.uv": _floats(None, 2)},
     **{"View.c2w": _floats(4, 4), "Plate.depth": _floats(None, None)},
     **{"Projected.image": Annotated[object, _Png("RGBA")], "Projected.opacity": Annotated[object, _Png("L")]},
-    "Projected.brightness": Annotated[object, _Png("L")],
 }

@@ -103,23 +103,19 @@ class Textured:
     image: Bytes
 
 
-GREY = 0.6  # so bright a colour that full light does not make it white
-
-
 @dataclass(frozen=True, eq=False)
 class Projected:
     """A picture uint8 [h, w, 4] (straight alpha) seen by `view`, projected onto the surface as it is posed at time 0.
 
-    It carries the picture's own light, so it is not lit again, but where `brightness` says how bright that light is:
-    then it is divided by it and lit anew as it turns. Beyond the outline colours are extended, so that no background
-    bleeds in. opacity uint8 [h, w]: of the body itself where it is, as glass has it; None: opaque. brightness uint8
-    [h, w]: what a surface of the colour GREY would show there.
+    It carries the picture's own light, so it is not lit again; where it is `lit`, its colours are those in a white
+    light, and the scene's light falls on it. Beyond the outline colours are extended, so that no background bleeds in.
+    opacity uint8 [h, w]: of the body itself where it is, as glass has it; None: opaque.
     """
 
     image: Bytes
     view: View
     opacity: Bytes | None = None
-    brightness: Bytes | None = None
+    lit: bool = False
 
 
 Appearance: TypeAlias = "Colored | Textured | Projected"

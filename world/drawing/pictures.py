@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...geometry.camera_numpy import focal_length
-from ..scene import GREY
 from .camera import Camera, inverse
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
     height = look.image.shape[0]
     focal = float(focal_length(look.view.fov_deg, height))
     view = Camera(np.asarray(look.view.c2w, np.float64), focal, look.image.shape[1], height)
-    sharp = at_resolution(_unlit(look), camera.focal / focal)
+    sharp = at_resolution(look.image, camera.focal / focal)
     within, core = _within(sharp.image)
     # Colours of the sides are means over the neighbourhood, weighted by what is inside.
     inside = core[..., None].astype(np.float32)
@@ -242,18 +241,8 @@ def cutout(look: Projected, camera: Camera) -> Cutout:
         focal * sharp.scale[0],
         opacity,
         mean_opacity,
-        look.brightness is not None,
+        look.lit,
     )
-
-
-def _unlit(look: Projected) -> Bytes:
-    """The picture [h, w, 4] in a white light, where it is known how bright its own is."""
-    if look.brightness is None:
-        return look.image
-    image: Bytes = np.array(look.image)
-    lit = np.maximum(look.brightness[..., None], 1) / np.float32(255 * GREY)
-    image[..., :3] = np.round(image[..., :3] / lit).clip(0, 255)
-    return image
 
 
 def _within(image: Bytes) -> tuple[Bytes, Bools]:

@@ -62,6 +62,9 @@ def meet_within(
             more = np.clip(RIM_GAIN * (1 - alpha[s] / np.maximum(found, 1e-3)), 0, 1)
             gain = np.flatnonzero(more > 0)
             rim = cut.rim.at(u[0, gain], v[0, gain]) * np.float32(1 / 255)
+            if cut.lit:
+                some = Hits(hits.sample[s], hits.depth[s], hits.face[s])
+                rim *= _light_on(stage, parts, counts, some, x[s], y[s])[gain, None]
             rgb[s][gain] += more[gain, None] * (rim - rgb[s][gain])
             alpha[s] = np.maximum(alpha[s], found)
     return rgb, alpha
@@ -116,12 +119,18 @@ def _projected(
             share = np.clip((stretch[side] - low) / (high - low), 0, 1)[:, None].astype(np.float32)
             rgb[side] += share * (picture.at(u[side], v[side]) * np.float32(1 / 255) - rgb[side])
     if cut.lit:
-        first = 0
-        for p, count in zip(parts, counts.tolist(), strict=True):
-            s = slice(first, first + count)
-            _, normal = _at(stage, p, Hits(hits.sample[s], hits.depth[s], hits.face[s]), x[s], y[s])
-            rgb[s] *= _diffuse(stage.light, inverse(stage.poses[p])[:3, :3], normal)[:, None]
-            first += count
+        rgb *= _light_on(stage, parts, counts, hits, x, y)[:, None]
+
+
+def _light_on(stage: Stage, parts: list[int], counts: Ints, hits: Hits, x: Floats, y: Floats) -> Floats:
+    """Brightness [n] of white surfaces where parts are hit; counts: how often each."""
+    out, first = np.empty(len(x), np.float32), 0
+    for p, count in zip(parts, counts.tolist(), strict=True):
+        s = slice(first, first + count)
+        _, normal = _at(stage, p, Hits(hits.sample[s], hits.depth[s], hits.face[s]), x[s], y[s])
+        out[s] = _diffuse(stage.light, inverse(stage.poses[p])[:3, :3], normal)
+        first += count
+    return out
 
 
 def _at(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats]:
