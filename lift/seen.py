@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 0.5  # of a mask, from which on a pixel shows the body
 GREY = 0.6  # so bright a colour that no light makes it white
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the perceived light that a picture may show on a body
 DARKEST = 0.1  # of a white light: what is darker tells no colour
 MASKED = 0.1  # of a mask, from which on the picture shows too much of a body to be taken for what is behind it
 
@@ -51,7 +52,9 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], 
             look = Projected(cut_out(picture, mask, behind), scene.view)
         else:
             light, hidden = _light_on(scene, i, masks, drawn)
-            look = Projected(_unlit(picture, mask, behind, light, hidden), scene.view, lit=True)
+            lit = _share(picture, mask, light)
+            light = 1 - lit + lit * light
+            look = Projected(_unlit(picture, mask, behind, light, hidden), scene.view, lit=lit)
         bodies.append(replace(body, appearance=look))
     return replace(scene, bodies=tuple(bodies), plate=Plate(behind, picture, hole))
 
@@ -80,12 +83,21 @@ def _light_on(scene: Scene, i: int, masks: Floats, drawn: tuple[Floats, Bytes]) 
     return np.maximum(light, DARKEST), hidden
 
 
+def _share(picture: Bytes, mask: Floats, light: Floats) -> float:
+    """The share of a light [H, W] on a body that explains best why it is darker in some places than in others: where
+    the light is not as it is perceived, or the picture knows no such light, little of it."""
+    seen = _within(mask > SHOWN)
+    shown = np.log(np.maximum(picture[seen].mean(-1), 1.0))
+    return min(SHARES, key=lambda share: float(np.std(shown - np.log(1 - share + share * light[seen]))))
+
+
 def _unlit(picture: Bytes, mask: Floats, behind: Bytes, light: Floats, hidden: Bools) -> Bytes:
     """The cut-out [H, W, 4] of a body with a mask [H, W] in a white light; what is hidden has the median colour of what
     is seen. behind [H, W, 3]: what the picture would show without it."""
     white, plate = picture / light[..., None], behind / light[..., None]
-    if hidden.any():
-        white[hidden] = np.median(white[_within((mask > SHOWN) & ~hidden)], axis=0)
+    seen = _within((mask > SHOWN) & ~hidden)
+    if hidden.any() and seen.any():
+        white[hidden] = np.median(white[seen], axis=0)
         mask = np.where(hidden, 1.0, mask)
     return cut_out(white, mask, plate)
 

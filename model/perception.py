@@ -20,6 +20,7 @@ from .ground import Residual, block, upsample
 from .region import RegionHead, Regions, cut, jittered, regions_of
 
 KNOWN = 5  # frames
+MOTION = 2 * (KNOWN - 1)  # numbers of motion_before
 CELL = 4  # pixels a side of a cell of the map of centres
 MASK_CELL = 2  # pixels a side of a cell of masks
 PIXELS, MULTIPLE = 104 * 104, 32  # about so many pixels are read, in sides that are multiples of so many
@@ -35,7 +36,10 @@ FIELDS = {  # numbers of a body, and how many
 SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
 FIRST = ("offset", "foot", "velocity")  # numbers of the first look that the second one is given in radii of the body
 TOLD = 12  # numbers that a body is read from: inverse depth, size, motion, its slopes, focal length, ground
-REGION_MAPS = 3 * KNOWN + 6  # pictures; own mask, those of others, inverse depth, motion, and where the picture is
+REGION_MAPS = 3 * KNOWN + 4 + MOTION  # pictures, and where there are any; own mask, those of others, inverse depth
+# The speed at the last of four frames of what has a constant acceleration (a quadratic fit), of its mean speeds since
+# each of those before, the latest first. The speed between the last two would be that of half a frame ago.
+LATEST_SPEED = (0.65, 1.7, -1.35)
 SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one of the network's answer means
 
 
@@ -59,7 +63,7 @@ class Features(NamedTuple):
     masks: Tensor  # [B, mask, H/2, W/2]
     centers: Tensor  # [B, H/4, W/4] log-odds of a body's centre
     inverse_depth: Tensor  # [B, H/4, W/4] of everything, in 1 / heights of the eye
-    motion: Tensor  # [B, 2, H/2, W/2] as it was given, in SPEED_UNIT
+    motion: Tensor  # [B, MOTION, H/2, W/2]: mean speeds since each frame before, in SPEED_UNIT
     pictures: Tensor  # [B, 3 KNOWN, H, W]: the last, and how the others differ from it
     scene: dict[str, Tensor]  # of SCENE_FIELDS [B, n]
 
@@ -117,7 +121,7 @@ class BodyPerception(nn.Module):
             nn.Conv2d(c.frame, c.frame, 1, bias=False),
         )
         self.changes = nn.Conv2d((KNOWN - 1) * c.frame, fine, 1, bias=False)
-        self.motion = nn.Conv2d(2 * (CELL // MASK_CELL) ** 2, fine, 1, bias=False)
+        self.motion = nn.Conv2d(MOTION * (CELL // MASK_CELL) ** 2, fine, 1, bias=False)
         self.where = nn.Linear(2, fine, bias=False)
         self.quarter = nn.Sequential(nn.SiLU(), Residual(fine))
         self.eighth = nn.Sequential(block(fine, middle, 2), Residual(middle))
@@ -150,11 +154,12 @@ class BodyPerception(nn.Module):
     def forward(self, frames: Tensor, motion: Tensor) -> Features:
         """Read frames [B, K, H, W, 3] in 0..1, K one or KNOWN; H and W are multiples of MULTIPLE.
 
-        motion [B, H/2, W/2, 2]: how far each pixel of the last frame came since the one before, in picture heights, as
-        optical flow tells it; zeros of one frame. Speeds are read from it and learned only as far as it is wrong.
+        motion [B, H/2, W/2, MOTION]: how far each pixel of the last frame came since each frame before, the latest
+        first, in picture heights, as optical flow tells it; zeros of one frame. Speeds are read from it and learned
+        only as far as it is wrong.
         """
         b, count, height, width, _ = frames.shape
-        moved = motion.permute(0, 3, 1, 2) / SPEED_UNIT
+        moved = mean_speeds(motion.permute(0, 3, 1, 2)) / SPEED_UNIT
         pictures = 2 * frames.permute(0, 1, 4, 2, 3) - 1
         last = pictures[:, -1]
         differs = (pictures[:, :-1] - last[:, None]).flatten(1, 2)
@@ -218,8 +223,8 @@ class BodyPerception(nn.Module):
         focal = features.scene["focal"].detach()[picture]
         angular = 0.5 * area.log()[:, None] - focal - 0.6  # a sphere's radius is .56 of the root of its area
         ray = 1 / focal.exp()  # of a picture height beside the middle, at depth one
-        moved = _under(features.motion, picture, masks[:, None]) * ray
-        slopes = _slopes(features.motion, picture, masks) * (SPEED_UNIT / SPIN_UNIT)
+        moved = _middle(latest_speed(features.motion), picture, masks) * ray
+        slopes = _slopes(features.motion[:, :2], picture, masks) * (SPEED_UNIT / SPIN_UNIT)
         told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture], moved, slopes), 1)
         x = torch.cat((at, *pooled, features.whole[picture], place, told.to(at.dtype)), 1)
         out = dict(zip(FIELDS, self.body(x).float().split(list(FIELDS.values()), 1), strict=True))
@@ -232,11 +237,7 @@ class BodyPerception(nn.Module):
         seen = moved + place.float() * ray * closer  # of what moves along its ray the picture shows only this
         turns = (slopes[:, 2:3] - slopes[:, 1:2]) / 2  # about the optical axis: the curl of the motion
         out["spin"] = torch.cat((out["spin"][:, :2], out["spin"][:, 2:] + turns), 1)
-        # The motion between two frames is that of half a frame ago: what nothing holds up falls faster now.
-        scene = {name: value.detach()[picture] for name, value in features.scene.items()}
-        falls = -F.normalize(scene["ground"], dim=1) * (scene["gravity"] + out["distance"].detach()).exp()
-        falls = falls * out["support"].detach().softmax(1)[:, :1] / (2 * SPEED_UNIT)
-        out["velocity"] = torch.cat((out["velocity"][:, :2] + seen, closer), 1) + falls
+        out["velocity"] = torch.cat((out["velocity"][:, :2] + seen, closer), 1)
         return out
 
     def _regions(self, features: Features, masks: Tensor) -> Regions:
@@ -291,7 +292,7 @@ class BodyPerception(nn.Module):
     def perceive(self, frames: Tensor, motion: Tensor, sure: float = SURE) -> Perceived:
         """What is seen in pictures [K, H, W, 3] in 0..1 of any size: the last of them, K one or KNOWN.
 
-        motion [h, w, 2]: as forward takes it, of any size.
+        motion [h, w, MOTION]: as forward takes it, of any size.
         """
         height, width = frames.shape[1:3]
         device = self.where.weight.device
@@ -420,6 +421,28 @@ def _under(maps: Tensor, picture: Tensor, share: Tensor) -> Tensor:
     weight = share.flatten(1)
     weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-3)
     return torch.einsum("kcp,kp->kc", maps.flatten(2)[picture].float(), weight).to(maps.dtype)
+
+
+def mean_speeds(motion: Tensor) -> Tensor:
+    """Of ways since each frame before [B, MOTION, h, w], the latest first: the mean speed on each, a frame."""
+    frames = torch.arange(1, KNOWN, device=motion.device).repeat_interleave(2)
+    return motion / frames[:, None, None]
+
+
+def latest_speed(speeds: Tensor) -> Tensor:
+    """The speed at the last frame [B, 2, h, w] of mean speeds [B, MOTION, h, w], see LATEST_SPEED."""
+    one, two, three = LATEST_SPEED
+    return one * speeds[:, :2] + two * speeds[:, 2:4] + three * speeds[:, 4:6]
+
+
+@torch.no_grad()
+def _middle(motion: Tensor, picture: Tensor, masks: Tensor) -> Tensor:
+    """Medians [K, 2] of motion [B, 2, h, w] of pictures [K], weighted by masks [K, h, w]: what lies beside a body, or
+    where flow is led astray by its edge, does not count."""
+    order = motion.float().flatten(2)[picture].sort(-1)  # [K, 2, P]
+    weight = masks.float().flatten(1)[:, None].expand_as(order.indices).gather(-1, order.indices).cumsum(-1)
+    place = (weight < weight[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(weight.shape[-1] - 1)
+    return order.values.gather(-1, place)[..., 0]
 
 
 def _slopes(motion: Tensor, picture: Tensor, masks: Tensor) -> Tensor:

@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 
 FPS = 8.0  # of videos that have no clock
 SURE = 0.5  # probability that it is there from which a body is asked whether it moves,
-BALL = 0.3  # and up to which it may be a ball: of balls in 320 clips none is taken for another body
-MOVES = 0.03  # of its size a frame, from which on a body moves
+BALL = 0.75  # and up to which it may be a ball: of balls in 320 clips none is taken for another body
+MOVING = 0.03  # of its size a frame, from which on a body moves
 FIXED = 0.5  # probability from which it never will
 CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians
 
 
 @dataclass(frozen=True, eq=False)
 class BodyShot:
-    """What pictures show of bodies: a scene, or None; and drafts that came of it."""
+    """What pictures show of bodies: a scene, or None; whether balls move, and nothing else; drafts that came of it."""
 
     scene: Scene | None
+    balls: bool
     memo: Memo
 
 
@@ -45,21 +46,39 @@ def draft_of_bodies(
     cache: PerceptionCache | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Draft | None:
-    """The draft of a clip that begins with pictures [k, H, W, 3] of its size, at least KNOWN; None where a ball
-    moves, nothing does, or the camera of the pictures does.
+    """The draft of a clip that begins with pictures [k, H, W, 3] of its size, at least KNOWN; None where nothing
+    moves, nothing but balls can, or the camera of the pictures moves.
 
     camera: the path from the last picture on, in metres of the simulated world; None: it is still. check: may raise to
     cancel. Raises SceneError where no scene comes of it.
     """
     fps = clip.fps or FPS
-    cache = PerceptionCache() if cache is None else cache  # an empty one is false
-    shot = cache.recall(perception, pictures, lambda: _seen(perception, pictures, fps, check), fps)
+    shot = _recalled(perception, pictures, fps, cache, check)
     scene = shot.scene
     if scene is None:
         return None
     path = [] if camera is None else [camera.c2w, camera.fov_deg]
     drawn_now = lambda: _drawn(scene, pictures, clip.frames, fps, camera, check)  # noqa: E731
     return shot.memo.get("draft", drawn_now, clip.frames, *path, pictures=clip.frames)
+
+
+def only_balls_move(
+    perception: BodyPerception,
+    pictures: Tensor,
+    clip: ClipSpec,
+    cache: PerceptionCache | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> bool:
+    """Whether in pictures, as draft_of_bodies has them, balls move and nothing else, before a camera that stands still:
+    then their dynamics may be asked, whatever else the pictures look like."""
+    return _recalled(perception, pictures, clip.fps or FPS, cache, check).balls
+
+
+def _recalled(
+    perception: BodyPerception, pictures: Tensor, fps: float, cache: PerceptionCache | None, check: Callable[[], None]
+) -> BodyShot:
+    cache = PerceptionCache() if cache is None else cache  # an empty one is false
+    return cache.recall(perception, pictures, lambda: _seen(perception, pictures, fps, check), fps)
 
 
 def _seen(perception: BodyPerception, pictures: Tensor, fps: float, check: Callable[[], None]) -> BodyShot:
@@ -73,15 +92,17 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, check: Calla
 
     memo = Memo(pictures[0, ..., 0].numel())
     latest, (height, width) = pictures[-KNOWN:], pictures.shape[1:3]
-    seen = perception.perceive(latest, motion_before(resized(latest)))
+    seen = perception.perceive(latest, motion_before(resized(latest), KNOWN))
     # A camera that moves lends its motion to all that is seen.
-    if float(seen.camera.abs().max()) > CAMERA_MOVES or not others_move(seen):
-        return BodyShot(None, memo)
+    if float(seen.camera.abs().max()) > CAMERA_MOVES:
+        return BodyShot(None, False, memo)
+    if not others_move(seen):
+        return BodyShot(None, balls_move(seen), memo)
     check()
     eye_m = GRAVITY / (seen.gravity * fps**2)
     scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m)
     image = (pictures[-1] * 255).round().to(torch.uint8).numpy()
-    return BodyShot(looks_like(scene, image, seen.masks.numpy(), check), memo)
+    return BodyShot(looks_like(scene, image, seen.masks.numpy(), check), False, memo)
 
 
 def _drawn(
@@ -122,9 +143,18 @@ def _drawn(
 
 
 def others_move(seen: Perceived) -> bool:
-    """Whether bodies move, and no ball does: its motion would spread over what it passes, and balls have dynamics of
-    their own."""
-    moves = (norm(seen.velocity) > MOVES * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)
-    moving = [i for i in range(len(seen.kind)) if bool(moves[i])]
-    others = [i for i in moving if bool(seen.sure[i] > SURE) and bool(seen.sphere[i] < BALL)]
-    return bool(others) and all(seen.kind[i] != "sphere" for i in moving)
+    """Whether anything moves where there are bodies that can and are no balls: a ball that flies at a pile must move
+    the pile. Of balls alone their dynamics know more."""
+    others = (seen.fixed < FIXED) & (seen.sure > SURE) & (seen.sphere < BALL)
+    return bool(_moving(seen).any()) and bool(others.any())
+
+
+def balls_move(seen: Perceived) -> bool:
+    """Whether something moves that is surely there, and all that moves are balls."""
+    moving = _moving(seen)
+    return bool((moving & (seen.sure > SURE)).any()) and bool((seen.sphere[moving] >= BALL).all())
+
+
+def _moving(seen: Perceived) -> Tensor:
+    """Which bodies [N] move."""
+    return (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)

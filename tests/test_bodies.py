@@ -6,13 +6,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from vdit.control.flow_from_video import motion_before
 from vdit.geometry.moments import fourth_moments, line_of, rotation_of, second_moments
-from vdit.model.perception import KINDS, MASK_CELL, BodyPerception, PerceptionConfig, answer, cell_places, resized
+from vdit.model.files.beside import BODIES
+from vdit.model.perception import (
+    KINDS,
+    MASK_CELL,
+    MOTION,
+    BodyPerception,
+    PerceptionConfig,
+    _middle,
+    answer,
+    cell_places,
+    latest_speed,
+    mean_speeds,
+    resized,
+)
+from vdit.training.bundle import bundle
 from vdit.training.data.bodies import Bodies, BodiesFormat, texture_pool, write_bodies
 from vdit.training.data.body_batches import BodyBatches, batch, mirrored
 from vdit.training.data.body_labels import FINE, KNOWN, principal, seen
-from vdit.training.finished_runs import trained_perception
-from vdit.training.recipes import BodiesRecipe, PerceptionRecipe
+from vdit.training.finished_runs import grown, trained_perception
+from vdit.training.recipes import BodiesRecipe, BundleRecipe, PerceptionRecipe
 from vdit.training.tasks import bodies as task
 from vdit.training.tasks.body_losses import cells_of, losses, targets, total
 from vdit.training.tasks.body_scores import average_precision, scores
@@ -69,7 +84,7 @@ def test_what_falls_freely_gains_gravity_times_the_time():
     scene = replace(made.scene, gravity=(0.0, 0.0, -1.0))
     thrown = [replace(b, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0)) for b in scene.bodies]
     made = replace(made, scene=replace(scene, bodies=tuple(thrown)), fps=8.0)
-    labels = seen(made, simulate(made.scene, seconds=18 / 32, fps=32), 0)
+    labels = seen(made, simulate(made.scene, seconds=(4.5 * FINE) / (8 * FINE), fps=8 * FINE), 0)
     falling = labels["pixels"] > 0
     up = labels["velocity"][falling] @ labels["ground"]
     assert falling.sum() and np.allclose(up, -labels["gravity"] * (KNOWN - 1), rtol=0.01)
@@ -134,14 +149,14 @@ def test_a_mirror_shows_the_mirrored_bodies(starts):
     once = mirrored(labels, flips)
     assert torch.equal(once["center"][0, :, 0], -labels["center"][0, :, 0])
     assert torch.equal(once["rgb"][1], labels["rgb"][1])
-    assert torch.equal(once["motion"][0, :, 0], labels["motion"][0, :, -1] * torch.tensor((-1.0, 1.0)))
+    assert torch.equal(once["motion"][0, :, 0], labels["motion"][0, :, -1] * torch.tensor((-1.0, 1.0) * (KNOWN - 1)))
     assert all(torch.equal(v, labels[k]) for k, v in mirrored(once, flips).items())
 
 
 def test_pictures_are_perceived_alike_where_gradients_are_off_for_good():
     """As in ComfyUI, whose nodes run in inference mode."""
     torch.manual_seed(0)
-    model, pictures, motion = BodyPerception(SMALL), torch.rand(KNOWN, 64, 64, 3), torch.zeros(32, 32, 2)
+    model, pictures, motion = BodyPerception(SMALL), torch.rand(KNOWN, 64, 64, 3), torch.zeros(32, 32, MOTION)
     for part in (model.found[1].bias, model.body[4].bias):
         part.data += torch.linspace(0, 1, len(part))  # sure of boxes
     model.body[4].bias.data[KINDS.index("box")] = 9.0
@@ -155,15 +170,65 @@ def test_pictures_are_perceived_alike_where_gradients_are_off_for_good():
 def test_pictures_of_any_size_are_answered_at_their_size(size):
     model = BodyPerception(SMALL)
     pictures = torch.rand(KNOWN, *size, 3)
-    found = model.perceive(pictures, torch.zeros(32, 32, 2), sure=0.0)
+    found = model.perceive(pictures, torch.zeros(32, 32, MOTION), sure=0.0)
     assert found.masks.shape[1:] == size and len(found.kind) == len(found.center) <= 16
     assert torch.isfinite(found.center).all() and torch.isfinite(found.rotation).all()
     assert found.ground.norm() == pytest.approx(1)
 
 
+def accelerated(t):
+    """Way in pixels of what moves at 2 pixels a frame now and gains 0.8 a frame."""
+    return 2.0 * t + 0.4 * t * t
+
+
+def test_motion_is_followed_from_frame_to_frame():
+    texture = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 164, 264, generator=torch.Generator().manual_seed(3)), 5)
+    texture = torch.nn.functional.interpolate(texture, (640, 1040), mode="bicubic")[0].clamp(
+        0, 1
+    )  # of a tenth of a pixel
+    starts = [round(200 + 10 * (accelerated(-4) - accelerated(t))) for t in (-4, -3, -2, -1, 0)]
+    frames = [torch.nn.functional.avg_pool2d(texture[:, :, x : x + 640], 10).permute(1, 2, 0) for x in starts]
+    motion = motion_before(torch.stack(frames), KNOWN)[8:24, 8:24].mean((0, 1)) * 64
+    true = [way for k in range(1, KNOWN) for way in (-accelerated(-k), 0.0)]
+    assert motion.tolist() == pytest.approx(true, abs=0.15)
+    speed = latest_speed(mean_speeds(motion[None, :, None, None]))
+    assert speed.flatten().tolist() == pytest.approx([2.0, 0.0], abs=0.15)
+    assert not motion_before(torch.stack(frames)[-1:], KNOWN).any()
+
+
+def test_the_speed_of_a_constant_acceleration_is_that_of_the_last_frame():
+    ways = torch.tensor([-accelerated(-k) for k in range(1, KNOWN)]).repeat_interleave(2)
+    assert latest_speed(mean_speeds(ways[None, :, None, None])).flatten().tolist() == pytest.approx([2.0, 2.0])
+
+
+def test_the_middle_of_motion_is_not_led_astray_by_what_lies_beside_a_body():
+    motion = torch.zeros(1, 2, 8, 8)
+    motion[:, 0, 2:6, 2:6], motion[:, 1, 2:6, 2:6] = 1.5, -0.5
+    mask = torch.zeros(1, 8, 8)
+    mask[:, 2:6, 2:7] = 1.0  # a fifth of it is still
+    assert _middle(motion, torch.zeros(1, dtype=torch.long), mask).tolist() == [[1.5, -0.5]]
+    assert _middle(motion, torch.zeros(1, dtype=torch.long), 0 * mask).isfinite().all()
+
+
+def test_a_network_goes_on_from_one_whose_layers_read_less():
+    torch.manual_seed(0)
+    first, model = BodyPerception(SMALL), BodyPerception(SMALL)
+    for own in (first.motion.weight, first.region.look[0][0].weight):
+        own.data[:, own.shape[1] // 2 :] = 0
+    smaller = first.state_dict()
+    for name in ("motion.weight", "region.look.0.0.weight"):
+        smaller[name] = smaller[name][:, : smaller[name].shape[1] // 2]
+    grown(smaller, model)
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="nothing for motion.weight"):
+        grown({n: v for n, v in smaller.items() if n != "motion.weight"}, model)
+    with pytest.raises(ValueError, match="begin with a run of the same network"):
+        grown(first.state_dict(), BodyPerception(replace(SMALL, body=16)))
+
+
 def test_five_equal_pictures_are_read_as_one():
     model, picture = BodyPerception(SMALL), torch.rand(1, 1, 64, 96, 3)
-    one, five = (model(x, torch.zeros(1, 32, 48, 2)) for x in (picture, picture.expand(-1, KNOWN, -1, -1, -1)))
+    one, five = (model(x, torch.zeros(1, 32, 48, MOTION)) for x in (picture, picture.expand(-1, KNOWN, -1, -1, -1)))
     assert torch.allclose(one.centers, five.centers, atol=1e-4)
     assert resized(torch.rand(1, 96, 96, 3)).shape == resized(torch.rand(1, 128, 128, 3)).shape == (1, 96, 96, 3)
 
@@ -212,10 +277,16 @@ def test_the_training_goes_on_where_it_stopped_and_is_scored_by_shape(starts, tm
     model, facts = trained_perception(tmp_path / "run")
     begun = task._PerceptionTask(replace(recipe, out=tmp_path / "other", start_from=tmp_path / "run"), SMALL)
     assert all(torch.equal(p, after["average"][name]) and p.requires_grad for name, p in begun.model.named_parameters())
+    file = tmp_path / "toy-bodies.safetensors"
+    BODIES.save(BodyPerception(SMALL), file, {})
+    other, made = BODIES.load(file), tmp_path / "made" / "toy.safetensors"
+    bundle(BundleRecipe(perception=tmp_path / "run", average_with=file, out=made))
+    mean = (model.found[1].bias + other.found[1].bias) / 2
+    assert torch.allclose(BODIES.load(BODIES.path(made)).found[1].bias, mean, atol=0.01)
     with pytest.raises(FileNotFoundError, match="vdit train perception"):
         task._PerceptionTask(replace(recipe, start_from=tmp_path / "nowhere"), SMALL)
     assert facts["steps"] == after["step"] and model.perceive(
-        torch.rand(1, 64, 64, 3), torch.zeros(32, 32, 2)
+        torch.rand(1, 64, 64, 3), torch.zeros(32, 32, MOTION)
     ).masks.shape[1:] == (64, 64)
 
 

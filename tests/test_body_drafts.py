@@ -10,7 +10,8 @@ from vdit.benchmark.body_labels import label_bodies
 from vdit.control.moves import move
 from vdit.drafting import PerceptionCache
 from vdit.lift import seen as seen_module
-from vdit.pipeline.body_drafts import draft_of_bodies
+from vdit.model.perception import MOTION
+from vdit.pipeline.body_drafts import balls_move, draft_of_bodies, only_balls_move, others_move
 from vdit.pipeline.values import ClipSpec
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
 from vdit.world.families.objects import play, stage
@@ -28,7 +29,7 @@ class TrueEyes(torch.nn.Module):
 
     def perceive(self, frames, motion):
         self.asked += 1
-        assert len(frames) == KNOWN and motion.shape[2] == 2
+        assert len(frames) == KNOWN and motion.shape[2] == MOTION
         return self.truth
 
 
@@ -61,7 +62,7 @@ def test_what_turns_is_lit_anew(topple, monkeypatch):
         off.append(float((draft.frames[24] - clip.rgb[24])[moved].square().mean()))
         # With the picture's own light, and not lit again.
         monkeypatch.setattr(seen_module, "_light_on", lambda _, i, masks, __: (np.ones_like(masks[i]), masks[i] > 1))
-        monkeypatch.setattr(seen_module, "Projected", lambda image, view, lit=False: Projected(image, view))
+        monkeypatch.setattr(seen_module, "Projected", lambda image, view, lit: Projected(image, view))
     assert off[0] < 0.5 * off[1]
 
 
@@ -84,11 +85,24 @@ def test_where_a_ball_moves_or_nothing_does_others_decide(topple):
     still = replace(truth, velocity=0 * truth.velocity)
     fixed = replace(truth, fixed=torch.ones(count))
     unsure = replace(truth, sure=torch.full((count,), 0.4))
-    perhaps = replace(truth, sphere=torch.full((count,), 0.4))
-    ball = replace(truth, kind=("sphere",) + truth.kind[1:], velocity=truth.velocity[:1].expand(count, 3))
-    for seen_so in (still, fixed, unsure, perhaps, ball):
+    perhaps = replace(truth, sphere=torch.full((count,), 0.8))
+    balls = replace(truth, kind=("sphere",) * count, sphere=torch.ones(count))
+    for seen_so in (still, fixed, unsure, perhaps, balls):
         assert draft_of_bodies(TrueEyes(seen_so), clip.rgb[:KNOWN], size) is None
+        assert only_balls_move(TrueEyes(seen_so), clip.rgb[:KNOWN], size) == (seen_so is balls or seen_so is perhaps)
     assert draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size) is not None
+
+
+def test_what_a_ball_flies_at_is_moved_with_it(topple):
+    _, truth = topple
+    fields = ("sure", "sphere", "velocity", "half", "fixed")
+    two = replace(truth, kind=("sphere", "box"), **{n: torch.cat((getattr(truth, n),) * 2)[:2] for n in fields})
+    two.sphere[0], two.velocity[1] = 1.0, 0.0
+    assert others_move(two) and not balls_move(replace(two, velocity=two.velocity[:1].expand(2, 3)))
+    two.fixed[1] = 1.0
+    assert not others_move(two) and balls_move(two)
+    two.sure[0] = 0.4
+    assert not balls_move(two)
 
 
 def test_a_camera_path_is_followed_from_pictures_of_a_camera_at_rest(topple):

@@ -17,7 +17,7 @@ from vdit.model.files.bundle import load_world_model, save_world_model
 from vdit.model.files.inspect import inspect
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.picture_gate import GateConfig, PictureGate
-from vdit.pipeline.drafts import first_picture_of
+from vdit.pipeline.drafts import OTHER_WORLD, first_picture_of
 from vdit.training.bundle import bundle
 from vdit.training.data import world_pictures
 from vdit.training.data.other_pictures import PROCEDURAL
@@ -99,6 +99,8 @@ def test_a_picture_of_another_world_gets_no_prediction_and_says_what_to_do(model
 def test_bodies_have_a_gate_of_their_own(model, monkeypatch):
     asked = []
     monkeypatch.setattr("vdit.pipeline.drafts.draft_of_bodies", lambda *args: asked.append(1))
+    balls = []
+    monkeypatch.setattr("vdit.pipeline.drafts.only_balls_move", lambda *args: bool(balls))
     model.bodies, model.bodies_gate = torch.nn.Identity(), Verdict()
     refused = 1 - bright(5)
     model.gate = Verdict()
@@ -106,10 +108,13 @@ def test_bodies_have_a_gate_of_their_own(model, monkeypatch):
     assert "the start picture" in found.reason and not asked
     model.bodies_gate.forward = lambda pictures: torch.ones(len(pictures))
     found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
-    assert len(asked) == 1 and "the start picture" in found.reason, "no body moves: then balls are asked, as before"
+    assert len(asked) == 1 and "the start picture" in found.reason, "nothing moves: then the gate of balls decides"
+    balls.append(1)
+    found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
+    assert len(asked) == 2 and found.reason != OTHER_WORLD.format("start"), "balls are seen to move, and nothing else"
     model.bodies_gate = None
     predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
-    assert len(asked) == 2
+    assert len(asked) == 3
 
 
 def test_no_pictures_of_another_world_are_perceived(model):
@@ -196,13 +201,17 @@ def test_pictures_of_the_world_are_of_balls_and_of_other_bodies_where_asked(tmp_
         sample = getattr(world_pictures, name)
         noted = lambda seed, family, sample=sample, **more: families.append(family) or sample(seed, family, **more)  # noqa: E731
         monkeypatch.setattr(world_pictures, name, noted)
+    varied = world_pictures.varied
+    noted = lambda *made, **more: families.append("varied") or varied(*made, **more)  # noqa: E731
+    monkeypatch.setattr(world_pictures, "varied", noted)
     form = PictureFormat(scenes=12, frames=1, from_words=0, continued=0)
     write_pictures(PicturesRecipe(tmp_path / "balls", shards=1, model=weights), form)
     assert len(families) == 12 and set(families) <= set(FAMILIES)
     families.clear()
     write_pictures(PicturesRecipe(tmp_path, shards=1, model=weights, bodies=True), form)
-    bodies = [family for family in families if family in OBJECT_FAMILIES]
-    assert len(families) == 12 and 2 <= len(bodies) <= 7 and set(families) - set(bodies) <= set(FAMILIES)
+    kinds = {"varied"}, set(OBJECT_FAMILIES), set(FAMILIES)
+    counts = [sum(family in kind for family in families) for kind in kinds]
+    assert sum(counts) == 12 and min(counts) >= 1
     assert len(world_pictures.WorldPictures.load(tmp_path)) == 12
 
 

@@ -9,6 +9,7 @@ from vdit.lift.perceived import GRAVITY, BodyEdit, scene_from_perception
 from vdit.lift.seen import looks_like
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
 from vdit.world import scene_file
+from vdit.world.checks import check
 from vdit.world.drawing.film import film
 from vdit.world.extent import farthest
 from vdit.world.families.varied import varied
@@ -48,7 +49,7 @@ def test_a_perceived_scene_is_seen_where_its_picture_shows_it(family, seed):
 
 
 def test_a_roll_ends_where_it_truly_ends():
-    made, motion, labels = clip("roll", 320002, seconds=1.5)
+    made, motion, labels = clip("roll", 320006, seconds=1.5)
     scene = lifted(made, labels)
     steps = round(1.5 * made.fps)
     moved = simulate(scene, seconds=(steps + 1) / made.fps, fps=made.fps)
@@ -144,7 +145,11 @@ def test_a_scene_that_looks_like_its_picture_is_its_picture_at_first():
     assert np.abs(drawn - picture / 255).mean() < 0.01
     with pytest.raises(SceneError, match="one mask a body"):
         looks_like(scene, picture, answer.masks.numpy()[:0])
-    assert [b.appearance.lit for b in scene_file.loads(scene_file.dumps(scene)).bodies] == [True] * len(scene.bodies)
+    lit = [body.appearance.lit for body in scene.bodies]
+    assert max(lit) > 0 and [body.appearance.lit for body in scene_file.loads(scene_file.dumps(scene)).bodies] == lit
+    body = replace(scene.bodies[0], appearance=replace(scene.bodies[0].appearance, lit=1.5))
+    with pytest.raises(SceneError, match="share of light on its projected picture: .1.5,.; expected 0 to 1"):
+        check(replace(scene, bodies=(body,)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.4, 3.0, -1.0])

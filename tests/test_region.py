@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from vdit.model.perception import FIELDS, MASK_CELL, SPEED_UNIT, BodyPerception, PerceptionConfig, cell_places
+from vdit.model.perception import FIELDS, MASK_CELL, MOTION, SPEED_UNIT, BodyPerception, PerceptionConfig, cell_places
 from vdit.model.region import REACH, SIDE, RegionHead, cut, regions_of
 
 SMALL = PerceptionConfig(widths=(16, 16, 16, 16), frame=8, body=32, region=16)
@@ -47,7 +47,7 @@ def test_outside_of_the_picture_a_region_is_zero():
 def test_in_training_regions_lie_and_reach_a_little_otherwise():
     torch.manual_seed(0)
     model = BodyPerception(SMALL).requires_grad_(False)
-    features = model(torch.rand(1, 5, 64, 96, 3), torch.zeros(1, 32, 48, 2))
+    features = model(torch.rand(1, 5, 64, 96, 3), torch.zeros(1, 32, 48, MOTION))
     masks, cell, picture = disc(12, 16, 6, 32, 48)[None], torch.tensor([4 * 24 + 6]), torch.zeros(1, dtype=torch.long)
     learning = (True, True, False, False)
     offsets = [model.train(now).bodies_of(features, picture, cell, masks)["offset"] for now in learning]
@@ -64,7 +64,7 @@ def test_a_new_head_adds_nothing():
 def test_what_a_head_says_of_lengths_is_in_radii_of_its_body():
     torch.manual_seed(0)
     model = BodyPerception(SMALL).eval().requires_grad_(False)
-    frames, motion = torch.rand(1, 5, 64, 96, 3), torch.zeros(1, 32, 48, 2)
+    frames, motion = torch.rand(1, 5, 64, 96, 3), torch.zeros(1, 32, 48, MOTION)
     features = model(frames, motion)
     masks = torch.stack([disc(12, 16, r, 32, 48) for r in (4, 8)])
     cell, picture = torch.tensor([4 * 24 + 6] * 2), torch.zeros(2, dtype=torch.long)

@@ -46,7 +46,7 @@ def full_scene() -> Scene:
     surface = Mesh(RNG.normal(size=(5, 3)), np.array([[0, 1, 2], [2, 3, 4]]), RNG.random((5, 2)))
     moves = dict(velocity=(1.0, 2.0, 3.0), spin=(0.1, 0.2, 0.3))
     ball = Shape(kind="sphere", size=(0.2,))
-    photo, blue = (Projected(pixels(4, 6, 4), view, pixels(4, 6, 1)[..., 0], True), Colored((0.1, 0.0, 1.0)))
+    photo, blue = (Projected(pixels(4, 6, 4), view, pixels(4, 6, 1)[..., 0], 0.5), Colored((0.1, 0.0, 1.0)))
     bodies = (
         Body(name="cup", shapes=(hull,), position=(1.0, 2.0, 3.0), rotation=TURN, appearance=photo),
         Body(

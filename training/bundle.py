@@ -15,6 +15,7 @@ from ..model.files.checksums import card_renewed
 from ..model.world_model import WorldModel
 from .finished_runs import (
     TEACHER_DEFAULTS,
+    begun_perception,
     hours_of,
     load_codec,
     load_dynamics,
@@ -115,7 +116,12 @@ def bundle(recipe: BundleRecipe) -> dict:
     if recipe.bodies_gate is not None:
         return _beside(BODIES_GATE, *trained_gate(recipe.bodies_gate), recipe.out)
     if recipe.perception is not None:
-        return _beside(BODIES, *trained_perception(recipe.perception), recipe.out)
+        perception, facts = trained_perception(recipe.perception)
+        if recipe.average_with is not None:  # a run and what it began with err in different ways (arXiv 2203.05482)
+            other = begun_perception(recipe.average_with).state_dict()
+            for name, value in perception.state_dict().items():
+                value.lerp_(other[name], 0.5)
+        return _beside(BODIES, perception, facts, recipe.out)
     if recipe.student is None:
         model, base, rank = trained_teacher(recipe), None, None
     else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..model.codec.tiny import TinyCodec, TinyCodecConfig
 from ..model.config import VDiTConfig
@@ -129,6 +130,26 @@ def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
     scores = {f"gate_held_out_{name}": last_logged(run, name) for name in ("refused", "accepted")}
     facts = {"gate_steps": state["step"], "gate_pictures_seen": state["samples"]}
     return gate, {**facts, "gate_hours": round(state["seconds"] / 3600, 2), **scores}
+
+
+def grown(tensors: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Give a network the weights of one whose layers read less: what they read more comes last, and counts nothing yet.
+    Raises ValueError where they are not of one make."""
+    for name, own in network.state_dict().items():
+        value = tensors.get(name)
+        if value is None or value.ndim != own.ndim or any(a > b for a, b in zip(value.shape, own.shape, strict=True)):
+            found = "nothing" if value is None else f"values of shape {list(value.shape)}"
+            raise ValueError(f"there is {found} for {name} {list(own.shape)}: begin with a run of the same network")
+        own.zero_()[tuple(slice(n) for n in value.shape)] = value
+
+
+def begun_perception(source: Path) -> BodyPerception:
+    """A perception of bodies to go on with, of a run or a bundle; of an earlier version where its layers read less."""
+    if source.suffix == ".safetensors":
+        network, tensors = BODIES.read(source)
+        grown(tensors, network)
+        return network
+    return trained_perception(source)[0]
 
 
 def trained_perception(run: Path) -> tuple[BodyPerception, dict[str, object]]:

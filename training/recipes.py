@@ -183,7 +183,8 @@ class PicturesRecipe(Recipe):
     model: Path = option(
         Path("weights/vdit-small.safetensors"), "a bundle, of whose outputs some are; default: the bundled one"
     )
-    bodies: bool = option(False, "a third of the scenes are of bodies of any shape: for the gate of bodies")
+    bodies: bool = option(False, "two thirds of the scenes are of bodies of any shape: for the gate of bodies")
+    photographs: Path = option(Path("runs/photographs"), "lend textures to bodies and grounds; none: left out")
 
 
 @dataclass(frozen=True)
@@ -322,6 +323,7 @@ class BundleRecipe(Recipe):
     gate: Path | None = option(None, "a gate's run alone, to lie beside its model's file, named as that and -gate")
     perception: Path | None = option(None, "a perception's run alone, likewise, named as its model's file and -bodies")
     bodies_gate: Path | None = option(None, "a gate's run alone, that says where bodies may be perceived: -bodies-gate")
+    average_with: Path | None = option(None, "of a perception: a run or file whose weights count as much as its own")
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def _body(body: Body) -> None:
         _surface(body.surface, f"{where}, surface")
     if isinstance(body.appearance, Projected):
         _view(body.appearance.view, f"{where}, the projected picture's view")
+        _numbers((body.appearance.lit,), f"{where}, the share of light on its projected picture", 0.0, 1.0)
         opacity, image = body.appearance.opacity, body.appearance.image
         if opacity is not None:
             found, expected = " x ".join(map(str, opacity.shape)), " x ".join(map(str, image.shape[:2]))

@@ -107,15 +107,16 @@ class Textured:
 class Projected:
     """A picture uint8 [h, w, 4] (straight alpha) seen by `view`, projected onto the surface as it is posed at time 0.
 
-    It carries the picture's own light, so it is not lit again; where it is `lit`, its colours are those in a white
-    light, and the scene's light falls on it. Beyond the outline colours are extended, so that no background bleeds in.
-    opacity uint8 [h, w]: of the body itself where it is, as glass has it; None: opaque.
+    It carries the picture's own light, so it is not lit again, but for the share `lit` of it in 0..1: its colours are
+    those in a white light, and so much of the scene's light falls on it, the rest being even. Beyond the outline
+    colours are extended, so that no background bleeds in. opacity uint8 [h, w]: of the body itself where it is, as
+    glass has it; None: opaque.
     """
 
     image: Bytes
     view: View
     opacity: Bytes | None = None
-    lit: bool = False
+    lit: float = 0.0
 
 
 Appearance: TypeAlias = "Colored | Textured | Projected"

@@ -61,6 +61,15 @@ class Beside(Generic[Network]):
 
     def load(self, path: Path) -> Network:
         """Read the network, in float32. Raises CheckpointError naming the file, what was found and what is expected."""
+        network, tensors = self.read(path)
+        wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in tensors.items()}
+        check_names(path, found, wanted, f"the {self.title} of its header")
+        network.load_state_dict(tensors)
+        return network.requires_grad_(False).eval()
+
+    def read(self, path: Path) -> tuple[Network, dict[str, torch.Tensor]]:
+        """A network of the header's sizes, at random, and what the file has for it. Raises as load does."""
         weights = open_weights(path)
         try:
             header = json.loads(weights.metadata[self.header])
@@ -73,14 +82,10 @@ class Beside(Generic[Network]):
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise CheckpointError(f"{path}: it is no {self.title} ({e!r}); get the file again, or remove it") from e
-        wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        found = {name: tuple(value.shape) for name, value in tensors.items()}
-        check_names(path, found, wanted, f"the {self.title} of its header")
         bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if bad:
             raise CheckpointError(f"{path}: NaN or infinite values in {bad[0]}; get the file again")
-        network.load_state_dict(tensors)
-        return network.requires_grad_(False).eval()
+        return network, tensors
 
 
 GATE = Beside("gate", "picture gate", "vdit_gate", lambda fields: PictureGate(GateConfig(**fields)), False)

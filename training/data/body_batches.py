@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...model.perception import KNOWN
 from .bodies import Bodies
 from .other_pictures import OtherPictures
 
@@ -101,7 +102,7 @@ def mirrored(labels: dict[str, Tensor], flips: Tensor) -> dict[str, Tensor]:
     for name, axis in (("rgb", 3), ("instance", 2), ("inverse_depth", 2), ("motion", 2)):
         out[name] = labels[name].clone()
         out[name][at] = labels[name][at].flip(axis)
-    out["motion"][at] *= torch.tensor((-1.0, 1.0))
+    out["motion"][at] *= torch.tensor((-1.0, 1.0)).repeat(KNOWN - 1)
     sign = torch.tensor((-1.0, 1.0, 1.0))
     for name in FLIPPED:
         value = labels[name].clone()
@@ -145,7 +146,7 @@ def _softened(frames: Tensor, pixels: float) -> Tensor:
 
 
 def _photograph(photographs: OtherPictures, shape: torch.Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A part of a photograph [K, H, W, 3], still or drifting by a pixel a frame, and its motion [2]."""
+    """A part of a photograph [K, H, W, 3], still or drifting by a pixel a frame, and its motion [MOTION]."""
     known, height, width = shape
     square = torch.from_numpy(photographs.photograph(rng)).float()
     whole = F.interpolate(square.permute(2, 0, 1)[None], (height + 8, width + 8), mode="bilinear", antialias=True)[
@@ -153,5 +154,6 @@ def _photograph(photographs: OtherPictures, shape: torch.Size, rng: np.random.Ge
     ].permute(1, 2, 0)
     steps = rng.integers(-1, 2, 2) if rng.random() < 0.5 else (0, 0)
     corners = [(4 + int(steps[0]) * (t - 2), 4 + int(steps[1]) * (t - 2)) for t in range(known)]
-    moved = -torch.tensor((float(steps[1]), float(steps[0]))) / height
-    return torch.stack([whole[y : y + height, x : x + width] for y, x in corners]), moved
+    step = -torch.tensor((float(steps[1]), float(steps[0]))) / height
+    moved = torch.arange(1, known)[:, None] * step
+    return torch.stack([whole[y : y + height, x : x + width] for y, x in corners]), moved.flatten()

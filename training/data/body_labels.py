@@ -22,7 +22,7 @@ from ...world.motion import Motion
 from ...world.scene import Body, Shape
 
 KNOWN = 5  # frames
-FINE = 4  # poses are simulated at so many times the frame rate, so that speeds are those of one moment
+FINE = 16  # poses are simulated at so many times the frame rate: a speed before a hit is not mixed with that after it
 LEAST_PIXELS = 12  # of a body's mask, from which on it is to be perceived
 BODY_FIELDS = (  # as Perceived names them
     *("center", "half", "velocity", "spin", "fixed", "hinged", "anchor", "hinge"),
@@ -87,7 +87,7 @@ def seen(made: Varied, motion: Motion, start: int, pictures: Tensor | None = Non
     half, velocity, spin, fixed, hinged, anchor, hinge,
     support (AIR, GROUND or BODY holds it up), density (log, of DENSITY); ground [3] (unit, up), focal (in picture
     heights), light [3], gravity, camera [6] (how the camera moves in a frame: metres, then its turn), wall [4] (unit
-    normal, inverse distance; zeros: none), family (of ALL_FAMILIES), motion [H/2, W/2, 2] (motion_before).
+    normal, inverse distance; zeros: none), family (of ALL_FAMILIES), motion [H/2, W/2, MOTION] (motion_before).
     """
     scene = made.scene
     frames = (start + np.arange(KNOWN)) * FINE
@@ -122,7 +122,7 @@ def seen(made: Varied, motion: Motion, start: int, pictures: Tensor | None = Non
     labels["inverse_depth"] = np.where(depth * height > 900, 0.0, 1 / depth).astype(np.float16)
     rgb = footage.rgb if pictures is None else pictures
     labels["rgb"] = np.round(rgb.numpy() * 255).astype(np.uint8)
-    labels["motion"] = motion_before(rgb).numpy().astype(np.float16)
+    labels["motion"] = motion_before(rgb, KNOWN).numpy().astype(np.float16)
     labels["instance"] = numbers[instance]
     labels["ground"] = turn @ (0.0, 0.0, 1.0)
     labels["focal"] = np.array(0.5 / np.tan(np.radians(scene.view.fov_deg) / 2))

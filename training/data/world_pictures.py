@@ -21,18 +21,22 @@ from ...model.world_model import WorldModel
 from ...pipeline import ClipSpec, Continuation, Run, SamplerSettings, encode_shot, generate, take
 from ...pipeline.decode import decode_frames
 from ...pipeline.generate import FIRST_PICTURE_STEPS
+from ...world.arrays import Bytes
 from ...world.drawing.film import film
 from ...world.families.caption import caption
 from ...world.families.objects import OBJECT_FAMILIES, Staged, stage
 from ...world.families.render import render
-from ...world.families.scene import FAMILIES, OUT_OF_DISTRIBUTION, Scene, sample_scene
+from ...world.families.scene import FAMILIES, OUT_OF_DISTRIBUTION, SPLITS, Scene, sample_scene
 from ...world.families.simulate import Motion, simulate
+from ...world.families.varied import Varied, varied
 from ...world.simulate import simulate as simulate_bodies
 from ..recipes import PicturesRecipe
 from ..run import save_atomic
+from .bodies import texture_pool
 from .shards import Shards, missing
 
 SIDES = (64, 80, 96, 112, 128, 128, 160, 192, 256, 320, 512)  # pixels, of pictures that users render or resize
+VARIED_SEEDS = 9 * 10**8  # first of the varied scenes', which no start of the perception has
 CODEC_SIDE = 16  # pixels: sides that a codec encodes are multiples of it
 
 
@@ -42,7 +46,9 @@ class PictureFormat:
 
     scenes: int = 64  # a file; each gives some pictures
     frames: int = 4  # of one scene
-    bodies: float = 0.35  # share of scenes of the families of bodies of any shape, where they are asked for
+    bodies: float = 0.35  # share of scenes of the families of bodies of any shape, where they are asked for,
+    varied: float = 0.35  # and of varied scenes, so that other renderers' pictures of such things are accepted too
+    textures: int = 24  # a shard's own pool for varied scenes
     jpeg: float = 0.25  # share of scenes whose pictures went through JPEG
     h264: float = 0.15
     codec: float = 0.15  # through the model's codec
@@ -67,22 +73,29 @@ def write_pictures(recipe: PicturesRecipe, form: PictureFormat = PictureFormat()
     """Fill shards number first .. first+shards-1 with rgb uint8 [N, SIDE, SIDE, 3]; shards that exist are kept."""
     torch.set_num_threads(1)
     model = load_world_model(recipe.model)
-    form = form if recipe.bodies else replace(form, bodies=0.0)
+    form = form if recipe.bodies else replace(form, bodies=0.0, varied=0.0)
     for number, path in missing(recipe, "pictures"):
+        rng = np.random.default_rng([SPLITS.index(recipe.split), number, 34])
+        textures = texture_pool(recipe.photographs, form.textures, rng) if recipe.bodies else []
         seeds = range(number * form.scenes, (number + 1) * form.scenes)
-        rows = [resized(pictures) for seed in seeds for pictures in _of_seed(seed, recipe.split, model, form)]
+        rows = [resized(pictures) for seed in seeds for pictures in _of_seed(seed, recipe.split, model, form, textures)]
         save_atomic({"rgb": (torch.cat(rows) * 255).round().to(torch.uint8)}, path)
 
 
-def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> list[Tensor]:
+def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat, textures: list[Bytes]) -> list[Tensor]:
     """Pictures [n, H, W, 3] in 0..1 of one scene, in all the ways that chance decides on."""
     rng = np.random.default_rng([seed, 2])
     if split == "train" and rng.random() < 0.4:
         split = str(rng.choice(OUT_OF_DISTRIBUTION))
-    bodies = form.bodies > 0 and rng.random() < form.bodies
-    family = str(rng.choice(OBJECT_FAMILIES if bodies else FAMILIES))
-    scene = stage(seed, family, split=split) if bodies else sample_scene(seed, family, split=split)
+    kind = rng.random()
     width, height = (int(n) for n in rng.choice(SIDES, 2)) if rng.random() < 0.5 else (int(rng.choice(SIDES)),) * 2
+    scene: Scene | Staged | Varied
+    if kind < form.bodies:
+        scene = stage(seed, str(rng.choice(OBJECT_FAMILIES)), split=split)
+    elif kind < form.bodies + form.varied:
+        scene = varied(VARIED_SEEDS + SPLITS.index(split) * 10**7 + seed, textures, width=width, height=height)
+    else:
+        scene = sample_scene(seed, str(rng.choice(FAMILIES)), split=split)
     pictures = rendered(scene, np.sort(rng.choice(len(scene.c2w), form.frames, replace=False)), width, height)
     ways = (form.jpeg, form.h264, form.codec)
     way = rng.choice(4, p=(*ways, 1 - sum(ways)))
@@ -95,7 +108,7 @@ def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> l
         with torch.no_grad():
             pictures = model.codec.decode(model.codec.encode(clip[None]))[0].clamp(0, 1)
     found = [cropped(pictures, rng) if rng.random() < form.cropped else pictures]
-    if isinstance(scene, Staged):
+    if not isinstance(scene, Scene):
         return found
     if rng.random() < form.from_words:
         found += from_words(model, caption(scene, int(rng.integers(4))), seed)
@@ -107,12 +120,13 @@ def _of_seed(seed: int, split: str, model: WorldModel, form: PictureFormat) -> l
     return found
 
 
-def rendered(scene: Scene | Staged, frames: np.ndarray, width: int, height: int) -> Tensor:
+def rendered(scene: Scene | Staged | Varied, frames: np.ndarray, width: int, height: int) -> Tensor:
     """Some frames [n, H, W, 3] of a scene, in 0..1."""
-    if isinstance(scene, Staged):
-        moves = simulate_bodies(scene.scene, seconds=len(scene.c2w) / scene.fps, fps=scene.fps, seed=scene.seed)
+    if not isinstance(scene, Scene):
+        moves = simulate_bodies(scene.scene, seconds=len(scene.c2w) / scene.fps, fps=scene.fps)
         shown = replace(moves, poses=moves.poses[frames], present=moves.present[frames])
-        return film(shown, width=width, height=height, c2w=scene.c2w[frames], fov_deg=scene.fov_deg[frames]).rgb
+        fov_deg = scene.fov_deg[frames] if isinstance(scene, Staged) else np.full(len(frames), scene.scene.view.fov_deg)
+        return film(shown, width=width, height=height, c2w=scene.c2w[frames], fov_deg=fov_deg).rgb
     motion = simulate(scene)
     some = Motion(motion.centers[frames], motion.box_poses[frames])
     drawn = render(replace(scene, c2w=scene.c2w[frames], fov_deg=scene.fov_deg[frames]), some, width, height)

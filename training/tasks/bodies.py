@@ -11,7 +11,7 @@ from ...model.perception import BodyPerception, PerceptionConfig
 from ...model.precision import mixed
 from ..batches import Batches, Turn
 from ..data.body_batches import Batch, BodyBatches
-from ..finished_runs import trained_perception
+from ..finished_runs import begun_perception
 from ..launch import ALONE
 from ..learning_rate import cosine
 from ..recipes import PerceptionRecipe
@@ -49,7 +49,7 @@ class _PerceptionTask(Task):
         self.starts, self.batches = source.starts, Batches(source, self.device, ALONE)
         self.held_out = BodyBatches(recipe.held_out, None).held_out(HELD_OUT)
         torch.manual_seed(recipe.seed)
-        begun = None if recipe.start_from is None else trained_perception(recipe.start_from)[0]
+        begun = None if recipe.start_from is None else begun_perception(recipe.start_from)
         self.model = (begun or BodyPerception(config)).to(self.device).train().requires_grad_(True)
         params = dict(self.model.named_parameters())
         optimizer = torch.optim.AdamW(params.values(), lr=recipe.peak, betas=(0.9, 0.98), weight_decay=0.02)

@@ -25,9 +25,9 @@ from ..data.body_batches import Batch
 WEIGHTS = {  # of each part in the sum; chosen by hand so that no part's gradient stands alone
     **{"center": 1.0, "mask": 1.0, "dice": 1.0, "depth": 0.5, "kind": 0.3, "offset": 2.0, "distance": 1.0},
     **{"size": 1.0, "second": 0.5, "fourth": 0.5, "apex": 0.1, "velocity": 2.0, "spin": 0.1, "fixed": 0.05},
-    **{"hinged": 0.05, "anchor": 0.1, "hinge": 0.1, "quality": 0.1, "ground": 2.0, "focal": 1.0, "light": 0.1},
+    **{"hinged": 0.05, "anchor": 0.2, "hinge": 0.1, "quality": 0.1, "ground": 2.0, "focal": 1.0, "light": 0.4},
     **{"gravity": 0.1, "camera": 0.3, "walled": 0.05, "wall": 0.1, "wall_near": 0.05},
-    **{"foot": 2.0, "support": 0.3, "density": 0.1},
+    **{"foot": 2.0, "support": 0.3, "density": 0.4},
 }
 SMALL = 0.1  # differences from which on they count by their size, not its square
 AXES_KNOWN = tuple(KINDS.index(k) for k in ("box", *ROUND))  # kinds whose fourth moments are told
@@ -138,7 +138,7 @@ def body_losses(bodies: dict[str, Tensor], batch: Batch, cell: Tensor) -> dict[s
     out["support"] = F.cross_entropy(bodies["support"], batch.of_bodies("support").long())
     size = wanted["size"].exp()
     radius = size * batch.labels["focal"][batch.picture][:, None]  # picture heights
-    units = {"offset": radius, "foot": radius, "velocity": size / SPEED_UNIT}
+    units = {"offset": radius, "foot": radius, "velocity": size / SPEED_UNIT, "anchor": size}
     for name, target in wanted.items():
         each = _smooth((bodies[name] - target.clamp(-20, 20)) / units.get(name, 1.0)).sum(1)
         used = where.get(name)

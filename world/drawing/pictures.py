@@ -80,8 +80,7 @@ def filtered(levels: tuple[Picture, ...], u: Floats, v: Floats, footprint: Float
 class Cutout:
     """A body's picture: sharp, as a pyramid; with the colours along its outline taken from within, for what turns away;
     and these blurred along the rim, for its sides. to_picture [3, 4]: world to its pixels. opacity: of a body that is
-    seen through, as a pyramid of one channel, and its mean; empty and 1 of others. lit: its colours are those of a
-    white light, and are lit as they are drawn.
+    seen through, as a pyramid of one channel, and its mean; empty and 1 of others. lit: see Projected.
     """
 
     levels: tuple[Picture, ...]
@@ -93,7 +92,7 @@ class Cutout:
     focal: float  # length in pixels of `sharp`
     opacity: tuple[Picture, ...] = ()
     mean_opacity: float = 1.0
-    lit: bool = False
+    lit: float = 0.0
 
     @property
     def sharp(self) -> Picture:

@@ -62,7 +62,7 @@ def meet_within(
             more = np.clip(RIM_GAIN * (1 - alpha[s] / np.maximum(found, 1e-3)), 0, 1)
             gain = np.flatnonzero(more > 0)
             rim = cut.rim.at(u[0, gain], v[0, gain]) * np.float32(1 / 255)
-            if cut.lit:
+            if cut.lit > 0:
                 some = Hits(hits.sample[s], hits.depth[s], hits.face[s])
                 rim *= _light_on(stage, parts, counts, some, x[s], y[s])[gain, None]
             rgb[s][gain] += more[gain, None] * (rim - rgb[s][gain])
@@ -118,17 +118,19 @@ def _projected(
         if len(side):
             share = np.clip((stretch[side] - low) / (high - low), 0, 1)[:, None].astype(np.float32)
             rgb[side] += share * (picture.at(u[side], v[side]) * np.float32(1 / 255) - rgb[side])
-    if cut.lit:
+    if cut.lit > 0:
         rgb *= _light_on(stage, parts, counts, hits, x, y)[:, None]
 
 
 def _light_on(stage: Stage, parts: list[int], counts: Ints, hits: Hits, x: Floats, y: Floats) -> Floats:
-    """Brightness [n] of white surfaces where parts are hit; counts: how often each."""
+    """The light [n] on parts with one picture where they are hit; counts: how often each."""
+    cut = stage.surfaces.parts[parts[0]].cutout
+    assert cut is not None
     out, first = np.empty(len(x), np.float32), 0
     for p, count in zip(parts, counts.tolist(), strict=True):
         s = slice(first, first + count)
         _, normal = _at(stage, p, Hits(hits.sample[s], hits.depth[s], hits.face[s]), x[s], y[s])
-        out[s] = _diffuse(stage.light, inverse(stage.poses[p])[:3, :3], normal)
+        out[s] = 1 - cut.lit + cut.lit * _diffuse(stage.light, inverse(stage.poses[p])[:3, :3], normal)
         first += count
     return out
 

@@ -101,7 +101,7 @@ def surfaces(of: tuple[Part, ...], camera: Camera, before: Surfaces | None = Non
             if id(look) not in cutouts:  # shards share their body's picture
                 cutouts[id(look)] = cutout(look, camera)
             picture = cutouts[id(look)]
-        lit = look is not None and (picture is None or picture.lit)
+        lit = look is not None and (picture is None or picture.lit > 0)
         corners = corner_normals(mesh, normal) if lit else None
         face_end, vertex_end = first_face + len(mesh.faces), first_vertex + len(at)
         own = slice(first_face, face_end), slice(first_vertex, vertex_end)
