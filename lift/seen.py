@@ -13,7 +13,7 @@ from ..world.scene import Colored, Plate, Projected, Scene, SceneError
 from ..world.simulate import simulate
 from .behind import filled_behind, hole_of
 from .camera import Camera
-from .cutout import cut_out
+from .cutout import cut_out, projected
 from .images import dilated, eroded, nearest_outside
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], 
     bodies: list[Body] = []
     for i, (body, mask) in enumerate(zip(scene.bodies, masks, strict=True)):
         check()
-        if body.fixed or mask.max() <= SHOWN:
-            look = Projected(cut_out(picture, mask, behind), scene.view)
+        material = body.material.name
+        if body.fixed or material == "glass" or mask.max() <= SHOWN:
+            look = projected(picture, mask, behind, scene.view, material)
         else:
             light, hidden = _light_on(scene, i, masks, drawn)
             lit = _share(picture, mask, light)
@@ -84,8 +85,8 @@ def _light_on(scene: Scene, i: int, masks: Floats, drawn: tuple[Floats, Bytes]) 
 
 
 def _share(picture: Bytes, mask: Floats, light: Floats) -> float:
-    """The share of a light [H, W] on a body that explains best why it is darker in some places than in others: where
-    the light is not as it is perceived, or the picture knows no such light, little of it."""
+    """The share of a light [H, W] that makes the colours of a body vary least when they are divided by it. It is small
+    where the light is perceived wrongly."""
     seen = _within(mask > SHOWN)
     shown = np.log(np.maximum(picture[seen].mean(-1), 1.0))
     return min(SHARES, key=lambda share: float(np.std(shown - np.log(1 - share + share * light[seen]))))

@@ -93,9 +93,6 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, check: Calla
     memo = Memo(pictures[0, ..., 0].numel())
     latest, (height, width) = pictures[-KNOWN:], pictures.shape[1:3]
     seen = perception.perceive(latest, motion_before(resized(latest), KNOWN))
-    # A camera that moves lends its motion to all that is seen.
-    if float(seen.camera.abs().max()) > CAMERA_MOVES:
-        return BodyShot(None, False, memo)
     if not others_move(seen):
         return BodyShot(None, balls_move(seen), memo)
     check()
@@ -156,5 +153,6 @@ def balls_move(seen: Perceived) -> bool:
 
 
 def _moving(seen: Perceived) -> Tensor:
-    """Which bodies [N] move."""
-    return (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)
+    """Which bodies [N] move: none where the camera does, which lends its motion to all that is seen."""
+    still = seen.camera.abs().max() <= CAMERA_MOVES
+    return still & (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..control.fit import evenly, fitted
 from ..control.pictures import cover, cover_masks
-from ..drafting import Draft, DraftRequest, NoPrediction, predict_draft, shows_ball
+from ..drafting import Draft, DraftRequest, NoPrediction, PerceptionCache, predict_draft, shows_ball
 from ..sampling import noise_from_seed
 from ..world.scene import SceneError
 from .body_drafts import draft_of_bodies, only_balls_move
@@ -161,7 +161,8 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     balls = False  # whether nothing else moves in the pictures
     if model.bodies is not None and alone and knows_bodies(model, pictures[-1:]):
         try:
-            cache, check = run.context.perception, run.context.hooks.check
+            shared, check = run.context.perception, run.context.hooks.check
+            cache = PerceptionCache() if shared is None else shared  # both questions are about one perception
             draft = draft_of_bodies(model.bodies, pictures, clip, camera, cache, check)
             if draft is not None:
                 return Prediction(draft)

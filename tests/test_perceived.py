@@ -152,6 +152,13 @@ def test_a_scene_that_looks_like_its_picture_is_its_picture_at_first():
         check(replace(scene, bodies=(body,)))
 
 
+def test_a_body_of_glass_is_seen_through():
+    made, _, labels = clip("roll", 2)
+    glass = {0: BodyEdit(material=replace(made.scene.bodies[0].material, name="glass"))}
+    scene = looks_like(lifted(made, labels, edits=glass), labels["rgb"][-1], perfect(labels).masks.numpy())
+    assert [body.appearance.opacity is not None for body in scene.bodies] == [i == 0 for i in range(len(scene.bodies))]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.4, 3.0, -1.0])
 def test_what_is_round_and_lies_rolls_where_it_is_not_seen_to_skid(share):
     made, _, labels = clip("roll", 320002)

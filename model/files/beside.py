@@ -43,7 +43,7 @@ class Beside(Generic[Network]):
         return path if path.is_file() else None
 
     def of(self, bundle: Path) -> Network | None:
-        """The network beside a bundle, read, if there is one. Raises CheckpointError as load does."""
+        """Load the network that lies beside a bundle; None where there is none. Raises CheckpointError as load does."""
         path = self.found(bundle)
         return None if path is None else self.load(path)
 

@@ -129,20 +129,21 @@ def _light_on(stage: Stage, parts: list[int], counts: Ints, hits: Hits, x: Float
     out, first = np.empty(len(x), np.float32), 0
     for p, count in zip(parts, counts.tolist(), strict=True):
         s = slice(first, first + count)
-        _, normal = _at(stage, p, Hits(hits.sample[s], hits.depth[s], hits.face[s]), x[s], y[s])
+        _, normal, _ = _at(stage, p, Hits(hits.sample[s], hits.depth[s], hits.face[s]), x[s], y[s])
         out[s] = 1 - cut.lit + cut.lit * _diffuse(stage.light, inverse(stage.poses[p])[:3, :3], normal)
         first += count
     return out
 
 
-def _at(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Points and unit normals [3, n] of hits of a part, in its axes."""
+def _at(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """Points and unit normals of hits of a part, in its axes, and weights of the corners of their faces [3, n]."""
     surface = stage.surfaces.parts[p]
     at = np.stack(transform(stage.to_part[p : p + 1], np.ones(1, np.int64), x, y, hits.depth))
     assert surface.corner_normals is not None
     corners = surface.corner_normals[hits.face - surface.faces.start]
-    normal = np.einsum("in,nij->jn", _barycentric(stage.surfaces, hits.face, at), corners)
-    return at, normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-9)
+    weights = _barycentric(stage.surfaces, hits.face, at)
+    normal = np.einsum("in,nij->jn", weights, corners)
+    return at, normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-9), weights
 
 
 def _diffuse(light: Light, turn: Floats, normal: Floats) -> Floats:
@@ -159,7 +160,7 @@ def _lit(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> Floats:
     """Lambert and a soft highlight of a coloured or textured part."""
     surface, face = stage.surfaces.parts[p], hits.face
     look = surface.part.appearance
-    at, normal = _at(stage, p, hits, x, y)
+    at, normal, weights = _at(stage, p, hits, x, y)
     turn = inverse(stage.poses[p])[:3, :3]
     to_light = np.asarray(stage.light.direction) / np.linalg.norm(stage.light.direction)
     to_eye = (inverse(stage.poses[p]) @ stage.camera.c2w[:, 3])[:3, None] - at
@@ -174,7 +175,7 @@ def _lit(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> Floats:
         uv = surface.part.surface.uv
         assert uv is not None
         corner_uv = np.asarray(uv)[surface.part.surface.faces[face - surface.faces.start]]
-        u, v = np.einsum("in,nij->jn", _barycentric(stage.surfaces, face, at), corner_uv)
+        u, v = np.einsum("in,nij->jn", weights, corner_uv)
         height, width = look.image.shape[:2]
         slant = np.maximum(np.abs((to_eye * np.transpose(stage.surfaces.normals[face])).sum(0)), 1e-3)
         metres = hits.depth / stage.camera.focal * np.maximum(1, SLANT / slant)
