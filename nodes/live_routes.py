@@ -26,7 +26,10 @@ log = logging.getLogger("vdit")
 PATH = "/vdit/live"
 SESSIONS = 8  # at most that are open at a time
 OFFERED, KEPT = 16, 8  # scenes of the nodes that ran last, which pages may open; so many stay when they are more
-HEARTBEAT_S = 2.0  # between two pings; a page that does not answer for half as long is gone
+# Between two pings; a page that does not answer for half as long is gone. A closed tab ends its connection at once, so
+# this is for networks that fail silently; while nodes compute, server or browser may have no core for seconds.
+HEARTBEAT_S = 20.0
+CLOSING_S = 2.0  # in which what is left to send to a page is sent
 OPENING_S = 10.0  # in which a page says which scene it opens
 LARGEST_MESSAGE = 64_000  # bytes
 WAITING = 256  # messages to a page that reads none: then it is gone
@@ -190,7 +193,7 @@ class Playing:
             player.close()
             self.players.discard(player)
             page.end()
-            await asyncio.wait((sending,), timeout=HEARTBEAT_S)
+            await asyncio.wait((sending,), timeout=CLOSING_S)
             sending.cancel()
 
     async def _listen(self, socket: web.WebSocketResponse, player: Player, page: Page) -> None:

@@ -81,7 +81,9 @@ def run(page):
 
 def settled(page):
     """Waits until the scene's first frame is shown and stands still on the screen."""
-    page.wait_for_function(f"() => {PLAY}?.session?.isOpen && {PLAY}.hasFrame && !{PLAY}.state.yielding")
+    ready = f"{PLAY}.session?.isOpen && {PLAY}.hasFrame && !{PLAY}.state.yielding"
+    page.wait_for_function(f"() => {PLAY}?.problem || ({ready})")
+    assert (page.evaluate(f"() => {PLAY}.problem") or "") == ""
     page.wait_for_function(
         f"""() => {{
         const now = JSON.stringify(document.querySelector('{CANVAS}').getBoundingClientRect());

@@ -1,30 +1,20 @@
-"""Live play: what a hand does, what is recorded and how it plays again, sizes that keep the rate, who may play."""
+"""Live play: what a hand does, what is recorded and how it plays again, sizes that keep the rate."""
 
-import asyncio
 import json
 import math
 import subprocess
 import sys
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import vdit
-from aiohttp import WSMsgType
-from aiohttp.client_exceptions import WSServerHandshakeError
-from aiohttp.test_utils import TestClient, TestServer
-from PIL import Image
+from live_play import FPS, HEIGHT, WIDTH, live, own_folders, room  # noqa: F401 (a fixture)
 from test_simulation import SHAPES, body, made_of, scene
-from vdit.geometry.camera_numpy import look_at
-from vdit.host import folders
-from vdit.host.api import call
-from vdit.host.server import Studio
 from vdit.machine.parse import Unreadable
-from vdit.nodes.live import VDiTLive
-from vdit.nodes.live_routes import Offer, Offers, offers
-from vdit.pipeline.live import HEADER, MAGIC, Play, Session, camera_path, dumps, loads, read_message
+from vdit.nodes.live_routes import offers
+from vdit.pipeline.live import Play, Session, camera_path, dumps, loads, read_message
 from vdit.pipeline.live.camera import around, led, start
 from vdit.pipeline.live.events import Control, Drop, Keys, Look, Move, SetGravity, SetSlow, SetWind, Stroke, Take
 from vdit.pipeline.live.pacing import SCALES, Budget
@@ -33,24 +23,12 @@ from vdit.pipeline.live.recorder import Recorder
 from vdit.world.actions import Force, Grab, Gravity, SetMaterial, Throw
 from vdit.world.ending import scene_after
 from vdit.world.mjcf import read_mjcf
-from vdit.world.scene import MATERIALS, Colored, SceneError, View
+from vdit.world.scene import MATERIALS, SceneError
 from vdit.world.scene_file import dumps as scene_text
 from vdit.world.scene_file import dumps_actions, loads_actions
 from vdit.world.simulate import simulate
 
-FPS, WIDTH, HEIGHT = 16.0, 208, 120
-VIEW = View(look_at(np.array((0.0, -3.0, 1.2)), np.array((0.0, 0.0, 0.4))), 40.0)
 ARM = Path(vdit.__path__[0]) / "workflows" / "inputs" / "vdit-robot-arm.xml"
-
-
-def room(**changes):
-    """A ball, a box and a can on the ground, 3 metres away."""
-    things = (
-        body(SHAPES[0], (-0.7, 0.0, 0.1), name="ball", appearance=Colored((0.8, 0.2, 0.2))),
-        body(SHAPES[1], (0.0, 0.0, 0.15), name="box", appearance=Colored((0.2, 0.6, 0.2))),
-        body(SHAPES[2], (0.7, 0.0, 0.12), name="can", appearance=Colored((0.2, 0.2, 0.8))),
-    )
-    return replace(scene(*things), view=VIEW, **changes)
 
 
 class Stage:
@@ -532,176 +510,10 @@ def test_messages_say_what_was_done():
     assert read_message('{"type": "push", "from": [0, 0], "to": [1, 1]}')[0] == Stroke((0.0, 0.0), (1.0, 1.0))
 
 
-# Pages
-
-
-@pytest.fixture
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "current", folders.Folders(tmp_path))
-
-
-def visited(use, token=None):
-    """What `use` gives of a studio's client, its studio and a scene that is offered there."""
-
-    async def run():
-        studio = Studio({})
-        async with TestClient(TestServer(studio.app(token=token))) as client:
-            name = offers.add(Offer(room(), Play(fps=FPS, width=WIDTH, height=HEIGHT)))
-            return await use(client, studio, name)
-
-    return asyncio.run(run())
-
-
-async def opened(client, name, origin=None):
-    origin = origin or f"http://{client.host}:{client.port}"
-    socket = await client.ws_connect("/api/vdit/live", headers={"Origin": origin})
-    await socket.send_json({"type": "open", "scene": name})
-    return socket
-
-
-async def heard(socket, kind, wanted=lambda found: True):
-    """The first message of a kind: a text's fields, or (header, picture)."""
-    async for message in socket:
-        if message.type is WSMsgType.TEXT:
-            fields = json.loads(message.data)
-            if fields["type"] == kind and wanted(fields):
-                return fields
-            assert fields["type"] != "error", fields
-        elif kind == "frame":
-            header = HEADER.unpack(message.data[: HEADER.size])
-            if wanted(header):
-                return header, Image.open(BytesIO(message.data[HEADER.size :]))
-    raise AssertionError(f"closed before {kind} came")
-
-
-async def until(true):
-    for _ in range(500):
-        if true():
-            return True
-        await asyncio.sleep(0.01)
-    return False
-
-
-def test_a_page_opens_plays_and_records_and_its_session_ends_with_it(own_folders):
-    async def use(client, studio, name):
-        socket = await opened(client, name)
-        about = await heard(socket, "opened")
-        header, picture = await heard(socket, "frame")
-        assert header[0] == MAGIC and picture.size == (WIDTH, HEIGHT) and header[2] == 0.0
-        await socket.send_json({"type": "play"})
-        await socket.send_json({"type": "set", "gravity": 3.0, "n": 5})
-        await heard(socket, "frame", lambda header: header[3] == 5 and header[2] > 0.2)
-        assert (await heard(socket, "state", lambda state: not state["paused"]))["scale"] in SCALES
-        await socket.send_json({"type": "record"})
-        recording = loads((await heard(socket, "recording"))["actions"])
-        (player,) = studio.live.players
-        await socket.close()
-        assert await until(lambda: not studio.live.players) and await asyncio.to_thread(player.join, 5.0)
-        return about, recording
-
-    about, recording = visited(use)
-    assert about["bodies"] == ["ball", "box", "can"] and about["fps"] == FPS and about["gravity"] == pytest.approx(9.81)
-    assert about["materials"]["ball"] == "wood" and about["actuators"] == [] and not about["painter"]
-    assert recording.seconds >= 0.2 and isinstance(recording.actions[0], Gravity)
-
-
-def test_a_foreign_page_and_a_guessed_name_get_nothing(own_folders):
-    async def use(client, studio, name):
-        found = []
-        for origin in ("http://evil.example", "null", f"http://{client.host}:1"):
-            with pytest.raises(WSServerHandshakeError) as refused:
-                await opened(client, name, origin)
-            found.append(refused.value.status)
-        with pytest.raises(WSServerHandshakeError) as refused:
-            await client.ws_connect("/vdit/live")
-        found.append(refused.value.status)
-        socket = await opened(client, name[:-1] + ("A" if name[-1] != "A" else "B"))
-        texts = [json.loads(m.data) async for m in socket]
-        assert not studio.live.players
-        return found, texts
-
-    found, texts = visited(use)
-    assert found == [403] * 4
-    assert [t["type"] for t in texts] == ["error"] and "run the VDiT Live node again" in texts[0]["message"]
-
-
-def test_a_server_with_a_token_asks_for_it_here_too(own_folders):
-    async def use(client, studio, name):
-        with pytest.raises(WSServerHandshakeError) as refused:
-            await opened(client, name)
-        return refused.value.status
-
-    assert visited(use, token="secret") == 401
-
-
-@pytest.mark.parametrize("message", ["{", '{"type": "play"}', '{"type": "open"}', "[1]"])
-def test_a_page_that_does_not_open_a_scene_is_told_so(own_folders, message):
-    async def use(client, studio, name):
-        socket = await client.ws_connect("/vdit/live", headers={"Origin": f"http://{client.host}:{client.port}"})
-        await socket.send_str(message)
-        return [json.loads(m.data) async for m in socket]
-
-    (told,) = visited(use)
-    assert told["type"] == "error" and "first message" in told["message"]
-
-
-def test_what_a_page_says_wrongly_ends_its_session_with_the_reason(own_folders):
-    async def use(client, studio, name):
-        socket = await opened(client, name)
-        await heard(socket, "opened")
-        await socket.send_str('{"type": "fly"}')
-        last = [json.loads(m.data) async for m in socket if m.type is WSMsgType.TEXT][-1]
-        return last, await until(lambda: not studio.live.players)
-
-    last, ended = visited(use)
-    assert last["type"] == "error" and "fly" in last["message"] and ended
-
-
-def test_a_ninth_session_is_refused_until_one_ends(own_folders):
-    async def use(client, studio, name):
-        sockets = [await opened(client, name) for _ in range(8)]
-        assert await until(lambda: len(studio.live.players) == 8)
-        ninth = await opened(client, name)
-        texts = [json.loads(m.data) async for m in ninth]
-        code = ninth.close_code
-        await sockets[0].close()
-        assert await until(lambda: len(studio.live.players) == 7)
-        tenth = await opened(client, name)
-        await heard(tenth, "opened")
-        return texts, code
-
-    texts, code = visited(use)
-    assert "played here already" in texts[0]["message"] and code == 1013
-
-
-def test_the_server_stops_while_a_scene_is_played(own_folders):
-    async def use(client, studio, name):
-        socket = await opened(client, name)
-        await heard(socket, "opened")
-        (player,) = studio.live.players
-        await studio.live.close()
-        return await asyncio.to_thread(player.join, 5.0)
-
-    assert visited(use)
-
-
-def test_the_oldest_scenes_are_forgotten_and_results_that_name_them_count_no_more():
-    some, play = Offers(), Offer(room(), Play())
-    names = [some.add(play) for _ in range(17)]
-    assert some.get(names[0]) is None and some.get(names[-1]) is play and some.forgotten == 1
-    assert some.get("") is None and some.get("\udcff") is None
-    assert len(set(names)) == 17 and min(map(len, names)) >= 22
-
-
 # The node
 
 
-def live(**changes):
-    given = {"scene": room(), "fps": FPS, "width": WIDTH, "height": HEIGHT, "recorded": "", **changes}
-    return call(VDiTLive, given)
-
-
-def test_without_a_recording_the_node_offers_its_scene_and_gives_the_first_frame(own_folders):
+def test_without_a_recording_the_node_offers_its_scene_and_gives_the_first_frame(own_folders):  # noqa: F811
     output = live(height=0)
     actions, camera, images, after, seconds, fps = output.args
     assert actions == () and camera is None and images.shape == (1, 128, WIDTH, 3) and (seconds, fps) == (3.0, FPS)
@@ -709,7 +521,7 @@ def test_without_a_recording_the_node_offers_its_scene_and_gives_the_first_frame
     assert offers.get(shown["session"]).scene is after
 
 
-def test_a_recording_comes_out_as_what_was_seen(own_folders):
+def test_a_recording_comes_out_as_what_was_seen(own_folders):  # noqa: F811
     stage = Stage().play(0.2)
     x, y = stage.place("ball")
     stage.do(Take((x, y)), Move((x + 0.1, y - 0.2)), Keys(("d",))).run(0.5)
@@ -726,7 +538,7 @@ def test_a_recording_comes_out_as_what_was_seen(own_folders):
     assert ball.position == pytest.approx(tuple(stage.at("ball")), abs=1e-9)
 
 
-def test_a_recording_of_another_scene_is_refused(own_folders):
+def test_a_recording_of_another_scene_is_refused(own_folders):  # noqa: F811
     stage = Stage().play(0.2)
     stage.do(Take(stage.place("ball"))).run(0.2)
     with pytest.raises(SceneError, match="of another scene"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import random_world_model, small_config
-from test_live import FPS, HEIGHT, WIDTH, heard, live, opened, own_folders, room, visited  # noqa: F401 (a fixture)
+from live_play import FPS, HEIGHT, WIDTH, heard, live, opened, own_folders, room, visited  # noqa: F401 (a fixture)
 from vdit.model.codec.tiny import TinyCodec
 from vdit.nodes.live_routes import Offer, offers
 from vdit.pipeline.live import Painter, Play
