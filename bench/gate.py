@@ -19,7 +19,7 @@ from vdit.control.flow_from_video import motion_before
 from vdit.control.pictures import cover
 from vdit.model.files.bundle import BUNDLED, load_world_model
 from vdit.model.perception import KNOWN, BodyPerception, resized
-from vdit.pipeline.body_drafts import balls_move, others_move
+from vdit.pipeline.body_drafts import is_moved
 from vdit.training.data.world_pictures import from_words, rendered
 from vdit.world.families.caption import caption
 from vdit.world.families.objects import OBJECT_FAMILIES, Staged, stage
@@ -172,7 +172,7 @@ def shown(picture: np.ndarray, rng: np.random.Generator) -> Iterator[torch.Tenso
 def moved(perception: BodyPerception, clip: torch.Tensor) -> bool:
     """Whether a body would be moved in a video that begins with these pictures, whatever the gate says."""
     seen = perception.perceive(clip, motion_before(resized(clip), KNOWN))
-    return others_move(seen) or balls_move(seen)
+    return is_moved(seen, balls=True)
 
 
 def main() -> None:

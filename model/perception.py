@@ -7,6 +7,7 @@ queries (DETR) need ten times the training. What a body is like is read from the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..geometry.linalg import least_squares, norm
 from ..geometry.moments import line_of, rotation_of, symmetric
 from ..geometry.rotation import rotation_about
 from .ground import Residual, block, upsample
@@ -29,17 +31,26 @@ KINDS = ("sphere", "box", "cylinder", "capsule", "cone", "ellipsoid", "hull", "c
 ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last axis
 SURE = 0.3  # probability of a centre from which there is a body
 FIELDS = {  # numbers of a body, and how many
-    **{"kind": len(KINDS), "offset": 2, "distance": 1, "size": 1, "second": 6, "fourth": 15, "apex": 3, "velocity": 3},
+    **{"kind": len(KINDS), "offset": 2, "distance": 1, "size": 1, "second": 6, "fourth": 15, "apex": 3, "closing": 1},
     **{"spin": 3, "fixed": 1, "hinged": 1, "anchor": 3, "hinge": 6, "quality": 1},
     **{"foot": 2, "support": 3, "density": 1},
 }
 SCENE_FIELDS = {"ground": 3, "focal": 1, "light": 3, "gravity": 1, "camera": 6, "walled": 1, "wall": 3, "wall_near": 1}
-FIRST = ("offset", "foot", "velocity")  # numbers of the first look that the second one is given in radii of the body
+FIRST = ("offset", "foot", "closing")  # numbers of the first look that the second one is given in radii of the body
 TOLD = 12  # numbers that a body is read from: inverse depth, size, motion, its slopes, focal length, ground
 REGION_MAPS = 3 * KNOWN + 4 + MOTION  # pictures, and where there are any; own mask, those of others, inverse depth
 # The speed at the last of four frames of what has a constant acceleration (a quadratic fit), of its mean speeds since
 # each of those before, the latest first. The speed between the last two would be that of half a frame ago.
 LATEST_SPEED = (0.65, 1.7, -1.35)
+# Mean speeds that agree with one speed to so many picture heights, and such a share of the body's size, are of a body
+# that keeps its speed: the fit of one number is three times as sure as that of LATEST_SPEED.
+STEADY, STEADY_SHARE = 2e-4, 0.01
+SAMPLES = 256  # cells of a mask, the surest, whose motion tells its body's speed
+STRAY = 0.25  # of a body's size: pixels that seem to have come from so far aside were hidden, or lie beside it
+# What flies, by probability, and bends its way downwards, tells gravity; its way may miss a parabola by such shares of
+# a frame's bend, and the network be off by such a factor. Where both agree to a tenth or so, their mean is nearer.
+FLIES, ACROSS, BEND_ERROR, MOST_OFF, AGREE = 0.6, 0.2, 0.4, 4.0, 0.2
+STANDS = 0.004  # heights of the eye a frame, or radians: a camera that moves more bends all ways
 SPEED_UNIT, SPIN_UNIT, CAMERA_UNIT = 0.05, 0.2, 0.02  # of a frame: what a one of the network's answer means
 
 
@@ -155,8 +166,7 @@ class BodyPerception(nn.Module):
         """Read frames [B, K, H, W, 3] in 0..1, K one or KNOWN; H and W are multiples of MULTIPLE.
 
         motion [B, H/2, W/2, MOTION]: how far each pixel of the last frame came since each frame before, the latest
-        first, in picture heights, as optical flow tells it; zeros of one frame. Speeds are read from it and learned
-        only as far as it is wrong.
+        first, in picture heights, as optical flow tells it; zeros of one frame.
         """
         b, count, height, width, _ = frames.shape
         moved = mean_speeds(motion.permute(0, 3, 1, 2)) / SPEED_UNIT
@@ -211,9 +221,11 @@ class BodyPerception(nn.Module):
         return x.view(-1, height, width)
 
     def bodies_of(self, features: Features, picture: Tensor, cell: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        """FIELDS [K, n] of bodies with mask probabilities [K, H/2, W/2].
+        """FIELDS [K, n] of bodies with mask probabilities [K, H/2, W/2], but velocity [K, 3] in place of closing; and
+        bend [K, 3]: acceleration and error of Ways.
 
-        distance and size come as log(1 / depth) and log(half extent / depth), the geometric mean of three.
+        distance and size come as log(1 / depth) and log(half extent / depth), the geometric mean of three; velocity in
+        SPEED_UNIT and shares of the depth: across the view as optical flow tells it, along it as the network does.
         """
         at, place = self._at(features, picture, cell)
         share = F.avg_pool2d(masks[:, None], CELL // MASK_CELL)  # [K, 1, H/4, W/4]
@@ -223,7 +235,8 @@ class BodyPerception(nn.Module):
         focal = features.scene["focal"].detach()[picture]
         angular = 0.5 * area.log()[:, None] - focal - 0.6  # a sphere's radius is .56 of the root of its area
         ray = 1 / focal.exp()  # of a picture height beside the middle, at depth one
-        moved = _middle(latest_speed(features.motion), picture, masks) * ray
+        way = ways_of(features.motion, picture, masks, area.sqrt())
+        moved = way.speed * ray
         slopes = _slopes(features.motion[:, :2], picture, masks) * (SPEED_UNIT / SPIN_UNIT)
         told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture], moved, slopes), 1)
         x = torch.cat((at, *pooled, features.whole[picture], place, told.to(at.dtype)), 1)
@@ -233,11 +246,11 @@ class BodyPerception(nn.Module):
         out = self._looked_at_again(out, maps, x, regions, place.float(), ray, angular)
         out["distance"] = out["distance"] + near
         out["size"] = out["size"] + angular
-        closer = out["velocity"][:, 2:]
-        seen = moved + place.float() * ray * closer  # of what moves along its ray the picture shows only this
+        seen = moved + place.float() * ray * out["closing"]  # of what moves along its ray the picture shows only this
         turns = (slopes[:, 2:3] - slopes[:, 1:2]) / 2  # about the optical axis: the curl of the motion
         out["spin"] = torch.cat((out["spin"][:, :2], out["spin"][:, 2:] + turns), 1)
-        out["velocity"] = torch.cat((out["velocity"][:, :2] + seen, closer), 1)
+        out["velocity"] = torch.cat((seen, out.pop("closing")), 1)
+        out["bend"] = torch.cat((way.acceleration, way.error), 1)
         return out
 
     def _regions(self, features: Features, masks: Tensor) -> Regions:
@@ -261,8 +274,8 @@ class BodyPerception(nn.Module):
         (logarithm).
         """
         aside, radius = regions.middle - place, regions.radius
-        units = {"offset": radius, "foot": radius, "velocity": radius * ray / SPEED_UNIT, "anchor": radius * ray}
-        own = [(first[name] - (0 if name == "velocity" else aside)) / units[name] for name in FIRST]
+        units = {"offset": radius, "foot": radius, "closing": radius * ray / SPEED_UNIT, "anchor": radius * ray}
+        own = [(first[name] - (0 if name == "closing" else aside)) / units[name] for name in FIRST]
         known = [x, *first.values(), torch.cat(own, 1).clamp(-9, 9), (radius * ray).log() - size]
         more = self.region(maps, torch.cat(known, 1).detach()).float().split(list(FIELDS.values()), 1)
         out = {**first, "offset": aside, "foot": first["foot"] - first["offset"] + aside}
@@ -346,10 +359,34 @@ def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Te
         ground=F.normalize(scene["ground"], dim=0),
         fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),
         light=F.normalize(scene["light"], dim=0),
-        gravity=float(scene["gravity"].exp()),
+        gravity=gravity_of(scene, bodies, sure, center),
         camera=scene["camera"] * CAMERA_UNIT,
         wall=wall if float(scene["walled"]) > 0 else None,
     )
+
+
+def gravity_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], sure: Tensor, center: Tensor) -> float:
+    """Gravity in heights of the eye a squared frame: as the network tells it, and as ways of bodies that fly bend.
+
+    How far away a body is is told as well as the ground is, and gravity then is as wrong: what was seen to fall must
+    fall on as it did. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n]; center [N, 3].
+    """
+    told, ground = float(scene["gravity"].exp()), F.normalize(scene["ground"], dim=0)
+    flies = (bodies["support"].softmax(1)[:, 0] > FLIES) & (sure > FLIES)
+    flies &= (bodies["hinged"][:, 0] < 0) & (bodies["fixed"][:, 0] < 0)
+    depth = center[:, 2:]
+    fall = center[:, :2] / depth * ground[2] - ground[:2]
+    pull = fall / depth * scene["focal"].exp()  # [N, 2] in the picture, of a gravity of one
+    bend, error = (bodies["bend"] * SPEED_UNIT).split((2, 1), 1)
+    along = (bend * pull).sum(1) / norm(pull).square()
+    across = norm(bend - along[:, None] * pull)
+    flies &= (torch.maximum(across / ACROSS, error[:, 0] / BEND_ERROR) < norm(bend)) & (along > told / MOST_OFF)
+    flies &= along < told * MOST_OFF
+    if not flies.any() or float(scene["camera"].abs().max()) > STANDS / CAMERA_UNIT:
+        return told
+    seen = float(along[flies].log().median()) - math.log(told)
+    agree = math.exp(-((seen / AGREE) ** 2))
+    return told * math.exp(seen * (1 - agree / 2))
 
 
 def shapes_of(kinds: tuple[str, ...], bodies: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -429,19 +466,46 @@ def mean_speeds(motion: Tensor) -> Tensor:
     return motion / frames[:, None, None]
 
 
-def latest_speed(speeds: Tensor) -> Tensor:
-    """The speed at the last frame [B, 2, h, w] of mean speeds [B, MOTION, h, w], see LATEST_SPEED."""
-    one, two, three = LATEST_SPEED
-    return one * speeds[:, :2] + two * speeds[:, 2:4] + three * speeds[:, 4:6]
+class Ways(NamedTuple):
+    """How K bodies went through the picture, in SPEED_UNIT."""
+
+    speed: Tensor  # [K, 2] at the last frame
+    acceleration: Tensor  # [K, 2] a frame, the best constant one
+    error: Tensor  # [K, 1]: by how much, at most, the way with that acceleration misses where they were
 
 
 @torch.no_grad()
-def _middle(motion: Tensor, picture: Tensor, masks: Tensor) -> Tensor:
-    """Medians [K, 2] of motion [B, 2, h, w] of pictures [K], weighted by masks [K, h, w]: what lies beside a body, or
-    where flow is led astray by its edge, does not count."""
-    order = motion.float().flatten(2)[picture].sort(-1)  # [K, 2, P]
-    weight = masks.float().flatten(1)[:, None].expand_as(order.indices).gather(-1, order.indices).cumsum(-1)
-    place = (weight < weight[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(weight.shape[-1] - 1)
+def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor) -> Ways:
+    """Ways of bodies with masks [K, h, w] in pictures [K].
+
+    speeds [B, MOTION, h, w]: mean_speeds in SPEED_UNIT; side [K]: of squares as large as the masks, in picture heights.
+    """
+    weight, pixel = masks.float().flatten(1).topk(min(SAMPLES, masks.shape[1:].numel()))  # [K, P]
+    mean = speeds.float().flatten(2)[picture].gather(2, pixel[:, None].expand(-1, MOTION, -1))
+    mean = mean.unflatten(1, (KNOWN - 1, 2))  # [K, frames before, 2, P]
+    frames = torch.arange(1.0, KNOWN, device=mean.device)[:, None]  # [frames before, 1]
+    unit = SPEED_UNIT / side[:, None]
+    aside = (frames[..., None] * (mean - _median(mean, weight)[..., None])).norm(dim=2).amax(1)
+    found = _median(mean, weight * (-(aside * unit / STRAY).square()).exp())
+    steady = (frames**2 * found).sum(1) / (frames**2).sum()
+    off = (frames * (found - steady[:, None])).norm(dim=2).amax(1)
+    keeps = off * SPEED_UNIT < STEADY + STEADY_SHARE * side
+    one, two, three = LATEST_SPEED
+    quadratic = one * found[:, 0] + two * found[:, 1] + three * found[:, 2]
+    # Least squares of the ways since each frame before: frames * speed - frames^2 / 2 * acceleration.
+    of_way = torch.cat((frames, -(frames**2) / 2), 1)
+    speed, acceleration = least_squares(of_way.expand(len(found), -1, -1), frames * found).unbind(1)
+    fit = of_way @ torch.stack((speed, acceleration), 1)
+    error = (frames * found - fit).norm(dim=2).amax(1, keepdim=True)
+    return Ways(torch.where(keeps[:, None], steady, quadratic), acceleration, error)
+
+
+def _median(values: Tensor, weight: Tensor) -> Tensor:
+    """Medians [K, ...] of values [K, ..., P], weighted by [K, P]."""
+    order = values.sort(-1)
+    shape = (len(weight), *(1 for _ in values.shape[1:-1]), weight.shape[1])
+    total = weight.view(shape).expand_as(order.indices).gather(-1, order.indices).cumsum(-1)
+    place = (total < total[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
     return order.values.gather(-1, place)[..., 0]
 
 

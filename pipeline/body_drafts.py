@@ -10,7 +10,7 @@ from ..drafting import Draft, PerceptionCache
 from ..drafting.draft import HELD, drawn
 from ..drafting.perception import Memo
 from ..geometry.linalg import norm
-from ..world.families.scene import GRAVITY
+from ..world.families.scene import FRICTION, GRAVITY, RESTITUTION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FPS = 8.0  # of videos that have no clock
 SURE = 0.5  # probability that it is there from which a body is asked whether it moves,
-BALL = 0.75  # and up to which it may be a ball: of balls in 320 clips none is taken for another body
+BALL = 0.5  # and up to which it may be a ball: of balls in 320 clips one is taken for another body
 MOVING = 0.03  # of its size a frame, from which on a body moves
 FIXED = 0.5  # probability from which it never will
 CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians
@@ -31,10 +31,9 @@ CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians
 
 @dataclass(frozen=True, eq=False)
 class BodyShot:
-    """What pictures show of bodies: a scene, or None; whether balls move, and nothing else; drafts that came of it."""
+    """What pictures show of bodies: a scene, None where none is to be moved; drafts that came of it."""
 
     scene: Scene | None
-    balls: bool
     memo: Memo
 
 
@@ -45,15 +44,20 @@ def draft_of_bodies(
     camera: CameraPath | None = None,
     cache: PerceptionCache | None = None,
     check: Callable[[], None] = lambda: None,
+    *,
+    balls: bool = False,
 ) -> Draft | None:
     """The draft of a clip that begins with pictures [k, H, W, 3] of its size, at least KNOWN; None where nothing
     moves, nothing but balls can, or the camera of the pictures moves.
 
-    camera: the path from the last picture on, in metres of the simulated world; None: it is still. check: may raise to
-    cancel. Raises SceneError where no scene comes of it.
+    balls: they are moved, too, where there is nothing else, and bounce and grip as in their families; left out, their
+    own dynamics are to be asked. camera: the path from the last picture on, in metres of the simulated world; None: it
+    is still. check: may raise to cancel. Raises SceneError where no scene comes of it.
     """
     fps = clip.fps or FPS
-    shot = _recalled(perception, pictures, fps, cache, check)
+    cache = PerceptionCache() if cache is None else cache  # an empty one is false
+    seen = lambda: _seen(perception, pictures, fps, balls, check)  # noqa: E731
+    shot = cache.recall(perception, pictures, seen, fps, balls)
     scene = shot.scene
     if scene is None:
         return None
@@ -62,44 +66,27 @@ def draft_of_bodies(
     return shot.memo.get("draft", drawn_now, clip.frames, *path, pictures=clip.frames)
 
 
-def only_balls_move(
-    perception: BodyPerception,
-    pictures: Tensor,
-    clip: ClipSpec,
-    cache: PerceptionCache | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> bool:
-    """Whether in pictures, as draft_of_bodies has them, balls move and nothing else, before a camera that stands still:
-    then their dynamics may be asked, whatever else the pictures look like."""
-    return _recalled(perception, pictures, clip.fps or FPS, cache, check).balls
-
-
-def _recalled(
-    perception: BodyPerception, pictures: Tensor, fps: float, cache: PerceptionCache | None, check: Callable[[], None]
-) -> BodyShot:
-    cache = PerceptionCache() if cache is None else cache  # an empty one is false
-    return cache.recall(perception, pictures, lambda: _seen(perception, pictures, fps, check), fps)
-
-
-def _seen(perception: BodyPerception, pictures: Tensor, fps: float, check: Callable[[], None]) -> BodyShot:
+def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool, check: Callable[[], None]) -> BodyShot:
     """What the last KNOWN of the pictures show."""
     import torch
 
     from ..control.flow_from_video import motion_before
-    from ..lift.perceived import scene_from_perception
+    from ..lift.perceived import STUFF, scene_from_perception
     from ..lift.seen import looks_like
     from ..model.perception import KNOWN, resized
 
     memo = Memo(pictures[0, ..., 0].numel())
     latest, (height, width) = pictures[-KNOWN:], pictures.shape[1:3]
     seen = perception.perceive(latest, motion_before(resized(latest), KNOWN))
-    if not others_move(seen):
-        return BodyShot(None, balls_move(seen), memo)
+    if not is_moved(seen, balls):
+        return BodyShot(None, memo)
     check()
+    only_balls = all(kind == "sphere" for kind, fixed in zip(seen.kind, seen.fixed, strict=True) if fixed < FIXED)
     eye_m = GRAVITY / (seen.gravity * fps**2)
-    scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m)
+    material = replace(STUFF, restitution=RESTITUTION, friction=FRICTION) if only_balls else STUFF
+    scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
     image = (pictures[-1] * 255).round().to(torch.uint8).numpy()
-    return BodyShot(looks_like(scene, image, seen.masks.numpy(), check), False, memo)
+    return BodyShot(looks_like(scene, image, seen.masks.numpy(), check), memo)
 
 
 def _drawn(
@@ -139,17 +126,13 @@ def _drawn(
     return Draft(frames, cover, camera_moves=camera is not None)
 
 
-def others_move(seen: Perceived) -> bool:
-    """Whether anything moves where there are bodies that can and are no balls: a ball that flies at a pile must move
-    the pile. Of balls alone their dynamics know more."""
-    others = (seen.fixed < FIXED) & (seen.sure > SURE) & (seen.sphere < BALL)
-    return bool(_moving(seen).any()) and bool(others.any())
-
-
-def balls_move(seen: Perceived) -> bool:
-    """Whether something moves that is surely there, and all that moves are balls."""
-    moving = _moving(seen)
-    return bool((moving & (seen.sure > SURE)).any()) and bool((seen.sphere[moving] >= BALL).all())
+def is_moved(seen: Perceived, balls: bool = False) -> bool:
+    """Whether anything moves where there are bodies that can and are no balls, or, with balls, that can: a ball that
+    flies at a pile must move the pile. Of balls alone, in their own world, their dynamics know more."""
+    asked = (seen.fixed < FIXED) & (seen.sure > SURE)
+    if not balls:
+        asked &= seen.sphere < BALL
+    return bool(_moving(seen).any()) and bool(asked.any())
 
 
 def _moving(seen: Perceived) -> Tensor:

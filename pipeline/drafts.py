@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..control.fit import evenly, fitted
 from ..control.pictures import cover, cover_masks
-from ..drafting import Draft, DraftRequest, NoPrediction, PerceptionCache, predict_draft, shows_ball
+from ..drafting import Draft, DraftRequest, NoPrediction, predict_draft, shows_ball
 from ..sampling import noise_from_seed
 from ..world.scene import SceneError
-from .body_drafts import draft_of_bodies, only_balls_move
+from .body_drafts import draft_of_bodies
 from .family import family_of
 from .settings import lattice_of
 from .values import ClipSpec, Run
@@ -158,19 +158,18 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     if camera is not None:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     alone = not single and end is None and controls.flow is None and controls.depth is None
-    balls = False  # whether nothing else moves in the pictures
     if model.bodies is not None and alone and knows_bodies(model, pictures[-1:]):
+        own = knows(model, pictures[-1:])  # the world in which the dynamics of balls know more
         try:
-            shared, check = run.context.perception, run.context.hooks.check
-            cache = PerceptionCache() if shared is None else shared  # both questions are about one perception
-            draft = draft_of_bodies(model.bodies, pictures, clip, camera, cache, check)
-            if draft is not None:
-                return Prediction(draft)
-            balls = only_balls_move(model.bodies, pictures, clip, cache, check)
+            draft = draft_of_bodies(
+                model.bodies, pictures, clip, camera, run.context.perception, run.context.hooks.check, balls=not own
+            )
         except (NoPrediction, SceneError) as reason:
             return Prediction(reason=str(reason))
+        if draft is not None:
+            return Prediction(draft)
     for name, picture in (("start", pictures[-1]), ("end", last)):
-        if picture is not None and not balls and not knows(model, picture[None]):
+        if picture is not None and not knows(model, picture[None]):
             return Prediction(reason=OTHER_WORLD.format(name))
     if noise is None and (single or end is not None):
         if run.seed is None:

@@ -10,11 +10,13 @@ from vdit.benchmark.body_labels import label_bodies
 from vdit.control.moves import move
 from vdit.drafting import PerceptionCache
 from vdit.lift import seen as seen_module
+from vdit.lift.perceived import STUFF
 from vdit.model.perception import MOTION
-from vdit.pipeline.body_drafts import balls_move, draft_of_bodies, only_balls_move, others_move
+from vdit.pipeline.body_drafts import draft_of_bodies, is_moved
 from vdit.pipeline.values import ClipSpec
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
 from vdit.world.families.objects import play, stage
+from vdit.world.families.scene import RESTITUTION
 from vdit.world.families.varied import as_varied
 from vdit.world.scene import Projected
 from vdit.world.simulate import simulate
@@ -89,7 +91,8 @@ def test_where_a_ball_moves_or_nothing_does_others_decide(topple):
     balls = replace(truth, kind=("sphere",) * count, sphere=torch.ones(count))
     for seen_so in (still, fixed, unsure, perhaps, balls):
         assert draft_of_bodies(TrueEyes(seen_so), clip.rgb[:KNOWN], size) is None
-        assert only_balls_move(TrueEyes(seen_so), clip.rgb[:KNOWN], size) == (seen_so is balls or seen_so is perhaps)
+        moved = draft_of_bodies(TrueEyes(seen_so), clip.rgb[:KNOWN], size, balls=True) is not None
+        assert moved == (seen_so is balls or seen_so is perhaps)
     assert draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size) is not None
 
 
@@ -98,11 +101,22 @@ def test_what_a_ball_flies_at_is_moved_with_it(topple):
     fields = ("sure", "sphere", "velocity", "half", "fixed")
     two = replace(truth, kind=("sphere", "box"), **{n: torch.cat((getattr(truth, n),) * 2)[:2] for n in fields})
     two.sphere[0], two.velocity[1] = 1.0, 0.0
-    assert others_move(two) and not balls_move(replace(two, velocity=two.velocity[:1].expand(2, 3)))
+    assert is_moved(two)
     two.fixed[1] = 1.0
-    assert not others_move(two) and balls_move(two)
+    assert not is_moved(two) and is_moved(two, balls=True)
     two.sure[0] = 0.4
-    assert not balls_move(two)
+    assert not is_moved(two, balls=True)
+
+
+def test_balls_alone_bounce_as_balls_do_and_others_as_wood(topple, monkeypatch):
+    clip, truth = topple
+    made = []
+    monkeypatch.setattr("vdit.pipeline.body_drafts._drawn", lambda scene, *_: made.append(scene))
+    count = len(truth.kind)
+    balls = replace(truth, kind=("sphere",) * count, sphere=torch.ones(count))
+    for seen_so in (balls, truth):
+        draft_of_bodies(TrueEyes(seen_so), clip.rgb[:KNOWN], ClipSpec(9, 128, 128, 8.0), balls=True)
+    assert [scene.ground.material.restitution for scene in made] == [RESTITUTION, STUFF.restitution]
 
 
 def test_a_camera_path_is_followed_from_pictures_of_a_camera_at_rest(topple):

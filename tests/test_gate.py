@@ -9,7 +9,7 @@ import pytest
 import torch
 from fakes import random_world_model, small_config
 from PIL import Image
-from vdit.drafting import PerceptionCache
+from vdit.drafting import Draft, PerceptionCache
 from vdit.model.errors import CheckpointError
 from vdit.model.files import bundle as bundle_file
 from vdit.model.files.beside import BODIES_GATE, GATE
@@ -17,7 +17,7 @@ from vdit.model.files.bundle import load_world_model, save_world_model
 from vdit.model.files.inspect import inspect
 from vdit.model.object_dynamics import ObjectDynamics
 from vdit.model.picture_gate import GateConfig, PictureGate
-from vdit.pipeline.drafts import OTHER_WORLD, first_picture_of
+from vdit.pipeline.drafts import first_picture_of
 from vdit.training.bundle import bundle
 from vdit.training.data import world_pictures
 from vdit.training.data.other_pictures import PROCEDURAL
@@ -97,10 +97,9 @@ def test_a_picture_of_another_world_gets_no_prediction_and_says_what_to_do(model
 
 
 def test_bodies_have_a_gate_of_their_own(model, monkeypatch):
-    asked = []
-    monkeypatch.setattr("vdit.pipeline.drafts.draft_of_bodies", lambda *args: asked.append(1))
-    balls = []
-    monkeypatch.setattr("vdit.pipeline.drafts.only_balls_move", lambda *args: bool(balls))
+    asked, drafts = [], []
+    draft_of = "vdit.pipeline.drafts.draft_of_bodies"
+    monkeypatch.setattr(draft_of, lambda *_, balls: (asked.append(balls), drafts[-1] if drafts else None)[1])
     model.bodies, model.bodies_gate = torch.nn.Identity(), Verdict()
     refused = 1 - bright(5)
     model.gate = Verdict()
@@ -108,13 +107,16 @@ def test_bodies_have_a_gate_of_their_own(model, monkeypatch):
     assert "the start picture" in found.reason and not asked
     model.bodies_gate.forward = lambda pictures: torch.ones(len(pictures))
     found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
-    assert len(asked) == 1 and "the start picture" in found.reason, "nothing moves: then the gate of balls decides"
-    balls.append(1)
+    assert asked == [True] and "the start picture" in found.reason, "nothing moves: then the gate of balls decides"
+    drafts.append(Draft(refused, None))
     found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
-    assert len(asked) == 2 and found.reason != OTHER_WORLD.format("start"), "balls are seen to move, and nothing else"
+    assert asked == [True] * 2 and found.draft is drafts[0], "balls of another world are moved as bodies"
+    model.gate.forward = lambda pictures: torch.ones(len(pictures))
+    predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
+    assert asked == [True, True, False], "in their own world their dynamics know more"
     model.bodies_gate = None
     predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 def test_no_pictures_of_another_world_are_perceived(model):

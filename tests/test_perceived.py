@@ -194,3 +194,30 @@ def test_a_pendulum_begins_with_the_speed_that_its_hinge_allows():
             arm = np.subtract(body.position, body.joint.anchor)
             assert np.allclose(np.cross(body.spin, arm), body.velocity, atol=1e-6)
             assert np.allclose(body.velocity, true.velocity, atol=1e-6) and np.linalg.norm(body.velocity) > 0.1
+
+
+@pytest.mark.parametrize("closing", [0.05, -0.05])
+def test_what_keeps_to_the_ground_goes_along_it_whatever_is_seen_of_its_closing_speed(closing):
+    """closing: error of the speed along the way from the eye, in heights of the eye a frame."""
+    made, _, labels = clip("slide", 320001, start=0)
+    answer = perfect(labels)
+    away = torch.nn.functional.normalize(answer.center, dim=1)
+    right, given = lifted(made, labels), replace(answer, velocity=answer.velocity + away * closing)
+    found = scene_from_perception(given, fps=made.fps, width=SIDE, height=SIDE)
+    wrong_by = abs(closing) * made.fps * float(right.view.c2w[2, 3])
+    slides = [i for i, body in enumerate(right.bodies) if np.linalg.norm(body.velocity) > wrong_by]
+    assert slides
+    for i in slides:
+        assert np.linalg.norm(np.subtract(found.bodies[i].velocity, right.bodies[i].velocity)) < 0.3 * wrong_by
+
+
+def test_a_cylinder_rolls_across_its_axis():
+    made, _, labels = clip("roll", 320002)
+    answer = perfect(labels)
+    away = torch.nn.functional.normalize(answer.center, dim=1)
+    wrong = replace(answer, velocity=answer.velocity + 0.05 * away, spin=0 * answer.spin)
+    scene = scene_from_perception(wrong, fps=made.fps, width=SIDE, height=SIDE)
+    body = max(scene.bodies[:2], key=lambda body: np.linalg.norm(body.velocity))
+    axis = rotation_matrix(body.rotation)[:, 2]
+    assert abs(axis @ body.velocity) < 1e-6 * np.linalg.norm(body.velocity)
+    assert np.allclose(np.cross(body.spin, (0, 0, body.shapes[0].size[0])), body.velocity, atol=1e-6)

@@ -70,12 +70,12 @@ def test_what_a_head_says_of_lengths_is_in_radii_of_its_body():
     cell, picture = torch.tensor([4 * 24 + 6] * 2), torch.zeros(2, dtype=torch.long)
     before = model.bodies_of(features, picture, cell, masks)
     names = list(FIELDS)
-    at = sum(FIELDS[n] for n in names[: names.index("velocity")])
-    model.region.last[-1].bias[at] = 1.0  # one radius a frame to the right
+    at = sum(FIELDS[n] for n in names[: names.index("closing")])
+    model.region.last[-1].bias[at] = 1.0  # one radius a frame away from the camera
     after = model.bodies_of(features, picture, cell, masks)
-    gained = (after["velocity"] - before["velocity"])[:, 0] * SPEED_UNIT * features.scene["focal"].exp()[0]
+    gained = (after["velocity"] - before["velocity"])[:, 2] * SPEED_UNIT * features.scene["focal"].exp()[0]
     radius = regions_of(masks, cell_places(64, 96, MASK_CELL, cell.device), 1 / 64).radius[:, 0]
     assert torch.allclose(gained, radius, rtol=1e-4)
     assert gained[1] > 1.9 * gained[0]
-    for name in set(names) - {"velocity"}:
+    for name in set(names) - {"closing"}:
         assert torch.equal(after[name], before[name])

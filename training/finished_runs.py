@@ -135,6 +135,10 @@ def trained_gate(run: Path) -> tuple[PictureGate, dict[str, object]]:
 def grown(tensors: Mapping[str, Tensor], network: nn.Module) -> None:
     """Give a network the weights of one whose layers read less: what they read more comes last, and counts nothing yet.
     Raises ValueError where they are not of one make."""
+    if unknown := sorted(tensors.keys() - network.state_dict().keys()):
+        raise ValueError(
+            f"there are {', '.join(unknown)}, which the network lacks: begin with a run of the same network"
+        )
     for name, own in network.state_dict().items():
         value = tensors.get(name)
         if value is None or value.ndim != own.ndim or any(a > b for a, b in zip(value.shape, own.shape, strict=True)):

@@ -15,9 +15,12 @@ from ..drawing.camera import Camera
 from ..footage import FAR
 from ..scene import Light, Material, Plane, Plate, Scene, View, vector
 
-WALLED = 0.6  # share of scenes with a backdrop
-TEXTURED = 0.65  # share of scenes whose ground and backdrop have textures; the others are checkered, under the sky
+WALLED = 0.7  # share of scenes with a backdrop
+TEXTURED = 0.8  # share of scenes whose ground and backdrop have textures; the others are checkered, under the sky
 MOVING = 0.35  # share of scenes whose camera moves
+LEVEL_DEG, STEEP_DEG = 2.0, 45.0  # by which cameras look down, most of them little, as people take pictures
+LOW_WALLS = 0.7  # share of textured backdrops above which the sky is seen: its lower edge is no horizon
+PATCHED = 0.4  # share of textured grounds of two textures, as where a floor meets a carpet or a road its kerb
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +66,8 @@ def surroundings(
         gravity=(0.0, 0.0, -float(np.exp(rng.uniform(math.log(3.0), math.log(11.0))))),
     )
     if textures and rng.random() < TEXTURED:
-        image = _textured(scene, rng, textures)
-        scene = replace(scene, plate=Plate(image, image, np.zeros(image.shape[:2], bool)))
+        image, depth = _textured(scene, rng, textures)
+        scene = replace(scene, plate=Plate(image, image, np.zeros(image.shape[:2], bool), depth))
     return Surroundings(scene, c2w)
 
 
@@ -72,7 +75,8 @@ def _path(rng: np.random.Generator, fov_deg: float, aspect: float, frames: int) 
     """Poses [T, 4, 4] of a camera that sees about four metres around the origin."""
     across = math.tan(math.radians(fov_deg) / 2) * min(1.0, aspect)
     distance = float(rng.uniform(1.3, 2.6)) / across
-    tilt, around = math.radians(float(rng.uniform(4, 45))), math.radians(float(rng.uniform(-50, 50)))
+    tilt = math.radians(LEVEL_DEG + (STEEP_DEG - LEVEL_DEG) * float(rng.random()) ** 1.7)
+    around = math.radians(float(rng.uniform(-50, 50)))
     away = np.array([math.sin(around) * math.cos(tilt), -math.cos(around) * math.cos(tilt), math.sin(tilt)])
     target = np.array([rng.uniform(-0.4, 0.4), rng.uniform(-0.2, 0.8), rng.uniform(0.2, 0.9)])
     eye = target + distance * away
@@ -89,20 +93,32 @@ def _path(rng: np.random.Generator, fov_deg: float, aspect: float, frames: int) 
     return c2w
 
 
-def _textured(scene: Scene, rng: np.random.Generator, textures: Sequence[Bytes]) -> Bytes:
-    """Ground and backdrop in two textures before a sky in a third, as the scene's first view sees them."""
+def _textured(scene: Scene, rng: np.random.Generator, textures: Sequence[Bytes]) -> tuple[Bytes, Floats | None]:
+    """Ground and backdrop in textures before a sky in another one, as the scene's first view sees them [H, W, 3], and
+    their depth [H, W]; None: that of the planes, which no low wall ends."""
     camera = Camera(
         np.asarray(scene.view.c2w), float(focal_length(scene.view.fov_deg, scene.height)), scene.width, scene.height
     )
     depth, ground = plane_depths(scene, camera)
     direction = pixel_map(to_world(camera), camera)
-    points = direction * depth + camera.c2w[:3, 3].astype(np.float32)[:, None, None]
+    eye = camera.c2w[:3, 3].astype(np.float32)[:, None, None]
+    low = scene.backdrop is not None and rng.random() < LOW_WALLS
+    if low:
+        over = ~ground & (direction[2] * depth + eye[2] > float(rng.uniform(0.4, 3.5)))
+        behind, _ = plane_depths(replace(scene, backdrop=None), camera)
+        depth, ground = np.where(over, behind, depth), ground | over
+    points = direction * depth + eye
     sky = np.stack((direction[0], direction[2]), -1) / np.linalg.norm(direction, axis=0)[..., None]
     out = _sampled(rng, textures, sky, np.full(depth.shape, 1 / camera.focal), (0.8, 3.0))
     if rng.random() < 0.6:
         out = out * 0.25 + 0.75 * rng.uniform(0.5, 1.0, 3)
     haze = np.exp(-depth / 60.0)[..., None]
-    for plane, here in ((scene.ground, ground & (depth < FAR)), (scene.backdrop, ~ground & (depth < FAR))):
+    covered = [(scene.ground, ground & (depth < FAR)), (scene.backdrop, ~ground & (depth < FAR))]
+    if rng.random() < PATCHED:
+        around, away = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(-1.0, 3.0))
+        beyond = math.cos(around) * points[0] + math.sin(around) * points[1] > away
+        covered.append((scene.ground, covered[0][1] & beyond))
+    for plane, here in covered:
         if plane is not None and here.any():
             normal = np.asarray(plane.normal)
             first = np.cross((0.0, 1.0, 0.0) if abs(normal[1]) < 0.5 else (0.0, 0.0, 1.0), normal)
@@ -112,7 +128,7 @@ def _textured(scene: Scene, rng: np.random.Generator, textures: Sequence[Bytes])
             slant = np.abs(np.tensordot(normal, direction, 1)) / np.linalg.norm(direction, axis=0)
             found = _sampled(rng, textures, flat, depth / camera.focal / np.maximum(slant, 0.05), (0.7, 6.0))
             out = np.where(here[..., None], found * haze + out.mean((0, 1)) * (1 - haze), out)
-    return (out * 255).clip(0, 255).astype(np.uint8)
+    return (out * 255).clip(0, 255).astype(np.uint8), depth if low else None
 
 
 def _sampled(
