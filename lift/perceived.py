@@ -57,6 +57,9 @@ RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a
 LIES_DEG = 15.0  # between level ground and the axis of a body that can roll
 ROLLING = ("cylinder", "capsule")
 SURER = 0.12  # error of a speed across the view, as a share of that along it (.006 and .05 sizes a frame, of barrels)
+SHOWS = (
+    0.1  # square of the share of a rolling cylinder's way that is across the view: below it the speed stays as it is
+)
 SKIDS = (-0.5, 1.8)  # of the rolling spin: what is perceived to turn backwards, or much faster, skids; all else rolls
 ROUND = ("sphere", "ellipsoid", "capsule", "hull", "compound")  # kinds that no face holds upright
 
@@ -246,10 +249,10 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         under = float(center[2] - (1.0 + scale * low))  # from its middle down to its lowest point
         larger = float(np.clip(center[2] / max(under, 1e-6), *RESIZED))
         half, center = half * larger, np.array([center[0], center[1], larger * under])
-    velocity = velocity * scale
+    velocity, ray = velocity * scale, np.asarray(_unit(center - (0.0, 0.0, 1.0)))
     if held == GROUND and not hinged and not tips:
-        velocity = _over_ground(velocity, center - (0.0, 0.0, 1.0))
-    velocity, spin = _rolling(kind, half * scale, axes, velocity, spin, held, center - (0.0, 0.0, 1.0))
+        velocity = _over_ground(velocity, ray)
+    velocity, spin = _rolling(kind, half * scale, axes, velocity, spin, held, ray)
     joint = None
     if hinged:
         anchor = scale * (turn @ _array(seen.anchor[i])) + (0.0, 0.0, 1.0)
@@ -270,41 +273,48 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
     )
 
 
-def _over_ground(velocity: Floats, seen_along: Floats) -> Floats:
-    """A velocity [3] of what neither rises nor sinks. The picture tells it across the way from the eye [3], well; along
+def _over_ground(velocity: Floats, ray: Floats) -> Floats:
+    """A velocity [3] of what neither rises nor sinks. The picture tells it across the ray [3] from the eye, well; along
     it only how the body's size changes, badly: that part is changed until the body keeps to the ground."""
-    ray = seen_along / max(float(np.linalg.norm(seen_along)), 1e-9)
     return velocity - ray * float(velocity[2] * ray[2] / (ray[2] ** 2 + SURER**2))
 
 
+def _across(vector: Floats, ray: Floats) -> Floats:
+    """The part of a vector [3] that a picture shows of it: across the unit ray [3] from the eye."""
+    return vector - ray * float(vector @ ray)
+
+
 def _rolling(
-    kind: str, half: Floats, axes: Floats, velocity: Floats, spin: Floats, held: int, seen_along: Floats
+    kind: str, half: Floats, axes: Floats, velocity: Floats, spin: Floats, held: int, ray: Floats
 ) -> tuple[Floats, Floats]:
     """Velocity and spin [3] of a body: as perceived, but what is round and lies on the ground rolls where its surface,
     often plain, does not show that it turns; nearly everything that moves so does. A cylinder rolls across its axis.
 
-    seen_along [3]: the way from the eye, along which the picture does not tell the velocity.
+    ray [3]: of unit length, from the eye; along it the picture does not show the velocity.
     """
-    over: Floats = np.array([-velocity[1], velocity[0], 0.0])  # upwards x velocity
-    if held == GROUND and kind == "sphere":
-        rolls = over / float(np.prod(half)) ** (1 / 3)
-    elif held == GROUND and kind in ROLLING and abs(axes[2, 2]) < math.sin(math.radians(LIES_DEG)):
-        rolls = axes[:, 2] * float(axes[:, 2] @ over) / math.sqrt(half[0] * half[1])
-    else:
+    axis = axes[:, 2]
+    lies = kind in ROLLING and abs(axis[2]) < math.sin(math.radians(LIES_DEG))
+    if held != GROUND or not (lies or kind == "sphere"):
         return velocity, spin
-    share = float(spin @ rolls) / max(float(rolls @ rolls), 1e-12)
+
+    def rolls(velocity: Floats) -> Floats:
+        over: Floats = np.array([-velocity[1], velocity[0], 0.0])  # upwards x velocity
+        return (
+            axis * float(axis @ over) / math.sqrt(half[0] * half[1]) if lies else over / float(np.prod(half)) ** (1 / 3)
+        )
+
+    rolling = rolls(velocity)
+    share = float(spin @ rolling) / max(float(rolling @ rolling), 1e-12)
     if not SKIDS[0] < share < SKIDS[1]:
         return velocity, spin
-    if kind != "sphere":
-        radius = math.sqrt(half[0] * half[1])
-        way = np.cross(axes[:, 2], (0.0, 0.0, 1.0))
+    if lies:
+        way = np.cross(axis, (0.0, 0.0, 1.0))
         way /= max(float(np.linalg.norm(way)), 1e-9)
-        ray = seen_along / max(float(np.linalg.norm(seen_along)), 1e-9)
-        across, seen = way - ray * float(way @ ray), velocity - ray * float(velocity @ ray)
-        if float(across @ across) > 0.1:
-            velocity = way * float(across @ seen) / float(across @ across)
-            rolls = axes[:, 2] * float(axes[:, 2] @ np.array([-velocity[1], velocity[0], 0.0])) / radius
-    return velocity, rolls + (0.0, 0.0, spin[2])
+        shown = _across(way, ray)
+        if float(shown @ shown) > SHOWS:
+            velocity = way * float(shown @ velocity) / float(shown @ shown)
+            rolling = rolls(velocity)
+    return velocity, rolling + (0.0, 0.0, spin[2])
 
 
 def _swinging(arm: Floats, axis: Floats, velocity: Floats) -> tuple[Floats, Floats]:

@@ -366,10 +366,10 @@ def answer(features: Features, place: Tensor, sure: Tensor, bodies: dict[str, Te
 
 
 def gravity_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], sure: Tensor, center: Tensor) -> float:
-    """Gravity in heights of the eye a squared frame: as the network tells it, and as ways of bodies that fly bend.
+    """Gravity in heights of the eye a squared frame: the network's, corrected by the acceleration of bodies that fly.
 
-    How far away a body is is told as well as the ground is, and gravity then is as wrong: what was seen to fall must
-    fall on as it did. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n]; center [N, 3].
+    Where the network misjudges the ground, it misjudges distances and gravity with it, and a body that was seen to fall
+    would fall on at another rate. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n]; center [N, 3].
     """
     told, ground = float(scene["gravity"].exp()), F.normalize(scene["ground"], dim=0)
     flies = (bodies["support"].softmax(1)[:, 0] > FLIES) & (sure > FLIES)

@@ -26,7 +26,6 @@ SURE = 0.5  # probability that it is there from which a body is asked whether it
 BALL = 0.5  # and up to which it may be a ball: of balls in 320 clips one is taken for another body
 MOVING = 0.03  # of its size a frame, from which on a body moves
 FIXED = 0.5  # probability from which it never will
-CAMERA_MOVES = 0.004  # heights of the eye a frame, or radians
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,5 +136,7 @@ def is_moved(seen: Perceived, balls: bool = False) -> bool:
 
 def _moving(seen: Perceived) -> Tensor:
     """Which bodies [N] move: none where the camera does, which lends its motion to all that is seen."""
-    still = seen.camera.abs().max() <= CAMERA_MOVES
+    from ..model.perception import STANDS
+
+    still = seen.camera.abs().max() <= STANDS
     return still & (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)

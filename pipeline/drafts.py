@@ -158,8 +158,8 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
     if camera is not None:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     alone = not single and end is None and controls.flow is None and controls.depth is None
+    own = knows(model, pictures[-1:])  # the world in which the dynamics of balls know more
     if model.bodies is not None and alone and knows_bodies(model, pictures[-1:]):
-        own = knows(model, pictures[-1:])  # the world in which the dynamics of balls know more
         try:
             draft = draft_of_bodies(
                 model.bodies, pictures, clip, camera, run.context.perception, run.context.hooks.check, balls=not own
@@ -168,9 +168,10 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
             return Prediction(reason=str(reason))
         if draft is not None:
             return Prediction(draft)
-    for name, picture in (("start", pictures[-1]), ("end", last)):
-        if picture is not None and not knows(model, picture[None]):
-            return Prediction(reason=OTHER_WORLD.format(name))
+    if not own:
+        return Prediction(reason=OTHER_WORLD.format("start"))
+    if last is not None and not knows(model, last[None]):
+        return Prediction(reason=OTHER_WORLD.format("end"))
     if noise is None and (single or end is not None):
         if run.seed is None:
             return Prediction()

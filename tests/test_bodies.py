@@ -235,8 +235,8 @@ def test_what_lies_beside_a_body_and_what_was_hidden_leave_its_speed_alone():
 
 @pytest.mark.parametrize("told", [0.5, 0.8, 2.0])
 def test_what_is_seen_to_fall_tells_gravity(told):
-    """A body flies in the middle of the picture of a camera that looks level; told: the network's gravity, as a share
-    of that with which it falls, .02 picture heights a squared frame at a focal length of one and three eye heights."""
+    """A body falls in the middle of the picture of a camera that looks level, three eye heights away, at a focal length
+    of one picture height. told: the gravity that the network predicts, as a share of the true one."""
     true, distance = 0.06, 3.0
     scene = {
         "gravity": torch.tensor([math.log(true * told)]),
