@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from vdit.control.flow_from_video import motion_before
 from vdit.control.pictures import cover
+from vdit.model.cells import resized
 from vdit.model.files.bundle import BUNDLED, load_world_model
-from vdit.model.perception import KNOWN, BodyPerception, resized
+from vdit.model.perception import BodyPerception
+from vdit.model.ways import KNOWN
 from vdit.pipeline.body_drafts import is_moved
 from vdit.training.data.world_pictures import from_words, rendered
 from vdit.world.families.caption import caption

@@ -21,7 +21,8 @@ import torch
 from scipy.spatial.transform import Rotation
 from vdit.lift.perceived import GRAVITY, BodyEdit, scene_from_perception
 from vdit.machine.writing import written
-from vdit.model.perception import BodyPerception, Perceived
+from vdit.model.perceived import Perceived
+from vdit.model.perception import BodyPerception
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, principal, seen
 from vdit.training.finished_runs import trained_perception
 from vdit.training.tasks.body_scores import overlaps

@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from vdit.control.flow_from_video import motion_before
-from vdit.model.perception import KINDS, KNOWN, BodyPerception, resized
+from vdit.model.cells import resized
+from vdit.model.perceived import KINDS
+from vdit.model.perception import BodyPerception
+from vdit.model.ways import KNOWN
 from vdit.training.finished_runs import trained_perception
 
 CURVE = (

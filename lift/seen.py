@@ -11,6 +11,7 @@ import numpy as np
 from ..world.drawing.film import film
 from ..world.scene import Colored, Plate, Projected, Scene, SceneError
 from ..world.simulate import simulate
+from .before import MARGIN
 from .behind import filled_behind, hole_of
 from .camera import Camera
 from .cutout import cut_out, projected
@@ -19,6 +20,7 @@ from .images import dilated, eroded, nearest_outside
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
     from ..world.scene import Body
+    from .before import Uncovered
 
 SHOWN = 0.5  # of a mask, from which on a pixel shows the body
 GREY = 0.6  # so bright a colour that no light makes it white
@@ -27,10 +29,17 @@ DARKEST = 0.1  # of a white light: what is darker tells no colour
 MASKED = 0.1  # of a mask, from which on the picture shows too much of a body to be taken for what is behind it
 
 
-def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], None] = lambda: None) -> Scene:
+def looks_like(
+    scene: Scene,
+    picture: Bytes,
+    masks: Floats,
+    check: Callable[[], None] = lambda: None,
+    before: Uncovered | None = None,
+) -> Scene:
     """The scene with the looks of its picture uint8 [H, W, 3], in which its bodies have masks [N, H, W] in 0..1.
 
-    check: may raise to cancel. Raises SceneError where sizes or numbers do not agree.
+    before: what earlier pictures show where bodies are now; what none shows is made up. check: may raise to cancel.
+    Raises SceneError where sizes or numbers do not agree.
     """
     height, width = picture.shape[:2]
     if masks.shape != (len(scene.bodies), height, width) or (scene.width, scene.height) != (width, height):
@@ -43,7 +52,12 @@ def looks_like(scene: Scene, picture: Bytes, masks: Floats, check: Callable[[], 
     if hole.all():
         raise SceneError("the masks leave no pixel from which to fill what they hide")
     check()
-    behind = filled_behind(picture, hole, Camera(scene.view, width, height), check)
+    camera = Camera(scene.view, width, height)
+    known, shown = np.zeros_like(hole), picture
+    if before is not None:  # in five pictures a body hardly leaves the shadow at its foot: that is filled
+        known, shown = before.known & (~hole | dilated(covered.any(0), MARGIN)), before.picture
+    behind = filled_behind(np.where(known[..., None], shown, picture), hole & ~known, camera, check)
+    hole |= known
     drawn = _grey(scene)
     bodies: list[Body] = []
     for i, (body, mask) in enumerate(zip(scene.bodies, masks, strict=True)):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..control.camera import CameraPath
-    from ..model.perception import BodyPerception, Perceived
+    from ..model.perceived import Perceived
+    from ..model.perception import BodyPerception
     from ..world.arrays import Floats
     from ..world.scene import Scene
     from .values import ClipSpec
@@ -70,9 +71,11 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     import torch
 
     from ..control.flow_from_video import motion_before
+    from ..lift.before import uncovered
     from ..lift.perceived import STUFF, scene_from_perception
-    from ..lift.seen import looks_like
-    from ..model.perception import KNOWN, resized
+    from ..lift.seen import MASKED, looks_like
+    from ..model.cells import resized
+    from ..model.ways import KNOWN
 
     memo = Memo(pictures[0, ..., 0].numel())
     latest, (height, width) = pictures[-KNOWN:], pictures.shape[1:3]
@@ -84,8 +87,12 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     eye_m = GRAVITY / (seen.gravity * fps**2)
     material = replace(STUFF, restitution=RESTITUTION, friction=FRICTION) if only_balls else STUFF
     scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
-    image = (pictures[-1] * 255).round().to(torch.uint8).numpy()
-    return BodyShot(looks_like(scene, image, seen.masks.numpy(), check), memo)
+    images = (latest * 255).round().to(torch.uint8).numpy()
+    masks = seen.masks.numpy()
+    covered = perception.covered(latest).numpy() > MASKED
+    covered[-1] |= (masks > MASKED).any(0)
+    before = uncovered(images, covered)
+    return BodyShot(looks_like(scene, images[-1], masks, check, before), memo)
 
 
 def _drawn(
@@ -136,7 +143,7 @@ def is_moved(seen: Perceived, balls: bool = False) -> bool:
 
 def _moving(seen: Perceived) -> Tensor:
     """Which bodies [N] move: none where the camera does, which lends its motion to all that is seen."""
-    from ..model.perception import STANDS
+    from ..model.perceived import STANDS
 
     still = seen.camera.abs().max() <= STANDS
     return still & (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)

@@ -9,21 +9,11 @@ import pytest
 import torch
 from vdit.control.flow_from_video import motion_before
 from vdit.geometry.moments import fourth_moments, line_of, rotation_of, second_moments
+from vdit.model.cells import MASK_CELL, cell_places, resized
 from vdit.model.files.beside import BODIES
-from vdit.model.perception import (
-    KINDS,
-    MASK_CELL,
-    MOTION,
-    SPEED_UNIT,
-    BodyPerception,
-    PerceptionConfig,
-    answer,
-    cell_places,
-    gravity_of,
-    mean_speeds,
-    resized,
-    ways_of,
-)
+from vdit.model.perceived import KINDS, answer, gravity_of
+from vdit.model.perception import BodyPerception, PerceptionConfig
+from vdit.model.ways import MOTION, SPEED_UNIT, mean_speeds, ways_of
 from vdit.training.bundle import bundle
 from vdit.training.data.bodies import Bodies, BodiesFormat, texture_pool, write_bodies
 from vdit.training.data.body_batches import BodyBatches, batch, mirrored
@@ -128,11 +118,11 @@ def test_true_numbers_are_answered_as_the_true_bodies(starts):
         told |= {name: made.of_bodies(name)[own][:, None] for name in ("fixed", "hinged")}
         told["support"] = torch.nn.functional.one_hot(made.of_bodies("support").long()[own], 3).float()
         told["bend"] = torch.zeros(len(kinds), 3)
-        scene = {name: value[i : i + 1] for name, value in features.scene.items()}
-        scene |= {"focal": made.labels["focal"][i : i + 1, None].log()}
+        scene = {name: value[i] for name, value in features.scene.items()}
+        scene |= {"focal": made.labels["focal"][i, None].log()}
         place = cell_places(64, 64, 4, cell.device).flatten(0, 1)[cell[own]]
-        mine = features._replace(scene=scene, inverse_depth=features.inverse_depth[i : i + 1])
-        found = answer(mine, place, torch.ones(int(own.sum())), told, torch.zeros(int(own.sum()), 64, 64))
+        sure, masks = torch.ones(int(own.sum())), torch.zeros(int(own.sum()), 64, 64)
+        found = answer(scene, features.inverse_depth[i], told, place, sure, masks)
         assert torch.allclose(found.center, made.of_bodies("center")[own], atol=1e-4)
         assert torch.allclose(found.velocity, made.of_bodies("velocity")[own], atol=1e-4)
         ground = made.labels["ground"][i]
@@ -178,6 +168,10 @@ def test_pictures_of_any_size_are_answered_at_their_size(size):
     assert found.masks.shape[1:] == size and len(found.kind) == len(found.center) <= 16
     assert torch.isfinite(found.center).all() and torch.isfinite(found.rotation).all()
     assert found.ground.norm() == pytest.approx(1)
+    covered = model.covered(pictures, sure=0.0)
+    alone = [model.perceive(picture[None], torch.zeros(32, 32, MOTION), sure=0.0).masks.amax(0) for picture in pictures]
+    assert torch.allclose(covered, torch.stack(alone), atol=1e-5)
+    assert not model.covered(pictures, sure=1.0).any()
 
 
 def accelerated(t):

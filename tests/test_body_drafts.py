@@ -11,7 +11,7 @@ from vdit.control.moves import move
 from vdit.drafting import PerceptionCache
 from vdit.lift import seen as seen_module
 from vdit.lift.perceived import STUFF
-from vdit.model.perception import MOTION
+from vdit.model.ways import MOTION
 from vdit.pipeline.body_drafts import draft_of_bodies, is_moved
 from vdit.pipeline.values import ClipSpec
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
@@ -33,6 +33,10 @@ class TrueEyes(torch.nn.Module):
         self.asked += 1
         assert len(frames) == KNOWN and motion.shape[2] == MOTION
         return self.truth
+
+    def covered(self, frames):
+        """As in the last picture: nothing has left its place."""
+        return self.truth.masks.amax(0).expand(len(frames), -1, -1)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from vdit.model.perception import FIELDS, MASK_CELL, MOTION, SPEED_UNIT, BodyPerception, PerceptionConfig, cell_places
+from vdit.model.cells import MASK_CELL, cell_places
+from vdit.model.perception import FIELDS, BodyPerception, PerceptionConfig
 from vdit.model.region import REACH, SIDE, RegionHead, cut, regions_of
+from vdit.model.ways import MOTION, SPEED_UNIT
 
 SMALL = PerceptionConfig(widths=(16, 16, 16, 16), frame=8, body=32, region=16)
 

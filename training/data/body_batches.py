@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...model.perception import KNOWN
+from ...model.ways import KNOWN
 from .bodies import Bodies
 from .other_pictures import OtherPictures
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...control.flow_from_video import motion_before
-from ...model.perception import Perceived
+from ...model.perceived import Perceived
 from ...world.drawing.film import film
 from ...world.families.varied import ALL_FAMILIES, MOST_BODIES, SHAPES, Varied
 from ...world.meshes import centroid, corners, pose_matrix, shape_mesh, shape_volume, transformed

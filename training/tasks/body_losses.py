@@ -9,17 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...geometry.moments import fourth_moments, second_moments
-from ...model.perception import (
-    CAMERA_UNIT,
-    CELL,
-    KINDS,
-    MASK_CELL,
-    ROUND,
-    SPEED_UNIT,
-    SPIN_UNIT,
-    BodyPerception,
-    cell_places,
-)
+from ...model.cells import CELL, MASK_CELL, cell_places
+from ...model.perceived import CAMERA_UNIT, KINDS, ROUND, SPIN_UNIT
+from ...model.perception import BodyPerception
+from ...model.ways import SPEED_UNIT
 from ..data.body_batches import Batch
 
 WEIGHTS = {  # of each part in the sum; chosen by hand so that no part's gradient stands alone

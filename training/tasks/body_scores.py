@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...model.perception import KINDS, ROUND, SURE, BodyPerception, Perceived
+from ...model.perceived import KINDS, ROUND, Perceived
+from ...model.perception import SURE, BodyPerception
 from ..data.body_batches import Batch
 from .body_losses import plumb
 

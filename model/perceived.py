@@ -1,0 +1,164 @@
+"""What is perceived of bodies, ground, camera and light: the value, and how it is read off a network's numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry.linalg import norm
+from ..geometry.moments import line_of, rotation_of, symmetric
+from ..geometry.rotation import rotation_about
+from .ways import SPEED_UNIT
+
+KINDS = ("sphere", "box", "cylinder", "capsule", "cone", "ellipsoid", "hull", "compound")
+ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last axis
+# What flies, by probability, and bends its way downwards, tells gravity; its way may miss a parabola by such shares of
+# a frame's bend, and the network be off by such a factor. Where both agree to a tenth or so, their mean is nearer.
+FLIES, ACROSS, BEND_ERROR, MOST_OFF, AGREE = 0.6, 0.2, 0.4, 4.0, 0.2
+STANDS = 0.004  # heights of the eye a frame, or radians: a camera that moves more bends all ways
+SPIN_UNIT, CAMERA_UNIT = 0.2, 0.02  # of a frame: what a one of the network's answer means
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Perceived:
+    """What is seen in the last picture, in its camera's axes; lengths in heights of the eye over the ground, times in
+    frames. N bodies, the surest first.
+
+    masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; sphere [N]: probability of that kind; center, half (extents along
+    the axes), velocity, spin [N, 3]; rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor,
+    hinge [N, 3]: point and axis; foot [N, 3]: way to the point of the ground beneath its centre; support [N, 3]: how
+    sure that air, ground or another body holds it up; density [N], of wood's.
+    inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
+    frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
+    """
+
+    masks: Tensor
+    sure: Tensor
+    kind: tuple[str, ...]
+    sphere: Tensor
+    center: Tensor
+    rotation: Tensor
+    half: Tensor
+    velocity: Tensor
+    spin: Tensor
+    fixed: Tensor
+    hinged: Tensor
+    anchor: Tensor
+    hinge: Tensor
+    foot: Tensor
+    support: Tensor
+    density: Tensor
+    inverse_depth: Tensor
+    ground: Tensor
+    fov_deg: float
+    light: Tensor
+    gravity: float
+    camera: Tensor
+    wall: Tensor | None
+
+
+def answer(
+    scene: dict[str, Tensor],
+    inverse_depth: Tensor,
+    bodies: dict[str, Tensor],
+    place: Tensor,
+    sure: Tensor,
+    masks: Tensor,
+) -> Perceived:
+    """The network's numbers for one picture as a value on the CPU: SCENE_FIELDS [n], inverse depth [H/4, W/4], and of
+    bodies [N] FIELDS [N, n], places of their cells [N, 2], probabilities and masks."""
+    scene, bodies = ({n: x.cpu() for n, x in part.items()} for part in (scene, bodies))
+    place, sure, masks, inverse_depth = (x.cpu() for x in (place, sure, masks, inverse_depth))
+    focal = float(scene["focal"].exp())
+    depth = (-bodies["distance"]).exp()
+    at = place + bodies["offset"]
+    center = torch.cat((at / focal * depth, depth), 1)
+    kinds = tuple(KINDS[i] for i in bodies["kind"].argmax(1).tolist())
+    rotation, half = shapes_of(kinds, bodies)
+    hinge = torch.linalg.eigh(symmetric(bodies["hinge"]))[1][..., 2] if len(kinds) else bodies["apex"]
+    wall = torch.cat((F.normalize(scene["wall"], dim=0), scene["wall_near"].exp()))
+    return Perceived(
+        masks=masks,
+        sure=sure,
+        kind=kinds,
+        sphere=bodies["kind"].softmax(1)[:, KINDS.index("sphere")],
+        center=center,
+        rotation=rotation,
+        half=half * depth,
+        velocity=bodies["velocity"] * SPEED_UNIT * depth,
+        spin=bodies["spin"] * SPIN_UNIT,
+        fixed=bodies["fixed"][:, 0].sigmoid(),
+        hinged=bodies["hinged"][:, 0].sigmoid(),
+        anchor=center + bodies["anchor"] * depth,
+        hinge=hinge,
+        foot=torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1),
+        support=bodies["support"].softmax(1),
+        density=bodies["density"][:, 0].exp(),
+        inverse_depth=inverse_depth,
+        ground=F.normalize(scene["ground"], dim=0),
+        fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),
+        light=F.normalize(scene["light"], dim=0),
+        gravity=gravity_of(scene, bodies, sure, center),
+        camera=scene["camera"] * CAMERA_UNIT,
+        wall=wall if float(scene["walled"]) > 0 else None,
+    )
+
+
+def gravity_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], sure: Tensor, center: Tensor) -> float:
+    """Gravity in heights of the eye a squared frame: the network's, corrected by the acceleration of bodies that fly.
+
+    Where the network misjudges the ground, it misjudges distances and gravity with it, and a body that was seen to fall
+    would fall on at another rate. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n]; center [N, 3].
+    """
+    told, ground = float(scene["gravity"].exp()), F.normalize(scene["ground"], dim=0)
+    flies = (bodies["support"].softmax(1)[:, 0] > FLIES) & (sure > FLIES)
+    flies &= (bodies["hinged"][:, 0] < 0) & (bodies["fixed"][:, 0] < 0)
+    depth = center[:, 2:]
+    fall = center[:, :2] / depth * ground[2] - ground[:2]
+    pull = fall / depth * scene["focal"].exp()  # [N, 2] in the picture, of a gravity of one
+    bend, error = (bodies["bend"] * SPEED_UNIT).split((2, 1), 1)
+    along = (bend * pull).sum(1) / norm(pull).square()
+    across = norm(bend - along[:, None] * pull)
+    flies &= (torch.maximum(across / ACROSS, error[:, 0] / BEND_ERROR) < norm(bend)) & (along > told / MOST_OFF)
+    flies &= along < told * MOST_OFF
+    if not flies.any() or float(scene["camera"].abs().max()) > STANDS / CAMERA_UNIT:
+        return told
+    seen = float(along[flies].log().median()) - math.log(told)
+    agree = math.exp(-((seen / AGREE) ** 2))
+    return told * math.exp(seen * (1 - agree / 2))
+
+
+def shapes_of(kinds: tuple[str, ...], bodies: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Rotations [N, 3, 3] and half extents [N, 3], as shares of the depth, of bodies of these kinds."""
+    if not kinds:
+        return torch.zeros(0, 3, 3), torch.zeros(0, 3)
+    second = symmetric(bodies["second"])
+    values, rotation = torch.linalg.eigh(second)
+    rotation = rotation * torch.linalg.det(rotation)[:, None, None].sign()
+    boxes = torch.tensor([k == "box" for k in kinds])
+    if boxes.any():
+        rotation[boxes] = rotation_of(bodies["second"][boxes], bodies["fourth"][boxes])
+    lathe = torch.tensor([k in ROUND for k in kinds])
+    if lathe.any():
+        axis = line_of(bodies["fourth"][lathe])
+        apex = (axis * bodies["apex"][lathe]).sum(1, keepdim=True)
+        axis = torch.where(apex < 0, -axis, axis)
+        rotation[lathe] = _towards(axis)
+    values = (rotation.transpose(1, 2) @ second @ rotation).diagonal(dim1=1, dim2=2).clamp_min(0.05)
+    values[lathe, :2] = values[lathe, :2].mean(1, keepdim=True)
+    sphere = torch.tensor([k == "sphere" for k in kinds])
+    values[sphere] = 1.0
+    return rotation, values / values.log().mean(1, keepdim=True).exp() * bodies["size"].exp()
+
+
+def _towards(axis: Tensor) -> Tensor:
+    """Rotations [N, 3, 3] whose last columns are these unit vectors [N, 3]."""
+    up = torch.tensor([0.0, 0.0, 1.0]).expand_as(axis)
+    across = torch.linalg.cross(up, axis)
+    sin = across.norm(dim=1)
+    across = torch.where(sin[:, None] > 1e-6, across, torch.tensor([1.0, 0.0, 0.0]))
+    return rotation_about(F.normalize(across, dim=1), torch.atan2(sin, axis[:, 2]))
