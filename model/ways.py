@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..geometry.linalg import least_squares
 from .cells import cell_places
+from .matching import mended
 
 KNOWN = 5  # frames
 MOTION = 2 * (KNOWN - 1)  # numbers of motion_before
@@ -38,15 +39,19 @@ class Ways(NamedTuple):
 
 
 @torch.no_grad()
-def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor) -> Ways:
+def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor, pictures: Tensor | None = None) -> Ways:
     """Ways of bodies with masks [K, h, w] in pictures [K].
 
     speeds [B, MOTION, h, w]: mean_speeds in SPEED_UNIT; side [K]: of squares as large as the masks, in picture heights.
+    pictures: as `mended` takes them, to mend what optical flow tells.
     """
     weight, pixel = masks.float().flatten(1).topk(min(SAMPLES, masks.shape[1:].numel()))  # [K, P]
     mean = speeds.float().flatten(2)[picture].gather(2, pixel[:, None].expand(-1, MOTION, -1))
     mean = mean.unflatten(1, (KNOWN - 1, 2))  # [K, frames before, 2, P]
     frames = torch.arange(1.0, KNOWN, device=mean.device)[:, None]  # [frames before, 1]
+    if pictures is not None:
+        came = frames * _median(mean, weight) * SPEED_UNIT
+        mean = mean + ((mended(pictures, picture, masks, came) - came) / (frames * SPEED_UNIT))[..., None]
     unit = SPEED_UNIT / side[:, None]
     aside = (frames[..., None] * (mean - _median(mean, weight)[..., None])).norm(dim=2).amax(1)
     found = _median(mean, weight * (-(aside * unit / STRAY).square()).exp())
