@@ -77,7 +77,8 @@ def looks_like(
 def _grey(scene: Scene) -> tuple[Floats, Bytes]:
     """How bright a white light is on the bodies of a scene, and which one, counted from 1, is seen [H, W]."""
     grey = Colored((GREY, GREY, GREY))
-    plain = replace(scene, bodies=tuple(replace(body, appearance=grey) for body in scene.bodies), plate=None)
+    bodies = tuple(replace(body, appearance=grey) for body in scene.bodies)
+    plain = replace(scene, bodies=bodies, plate=None, light=replace(scene.light, shadow=0.0))
     drawn = film(simulate(plain, seconds=1.0, fps=1.0), width=scene.width, height=scene.height)
     shown: Floats = drawn.rgb[0].numpy()
     return shown.mean(-1) / GREY, drawn.instance[0].numpy()

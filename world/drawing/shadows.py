@@ -45,13 +45,17 @@ class Shadows:
         there = zip(surfaces.parts, first.present, strict=True)
         sizes = [s.size for s, here in there if here and s.part.appearance is not None]
         self.cell = max(sizes, default=1.0) / CELLS_A_BODY
-        self.points: list[Floats] = []
+        self.planes = [plane for plane in (scene.ground, scene.backdrop) if plane is not None]
+        self.points: list[Floats] = []  # [3, n] over each part, in its axes
         self.cast_by(surfaces)
         self.seen: tuple[Background, Floats] | None = None
 
     def cast_by(self, surfaces: Surfaces) -> None:
         """Let parts that have appeared after those so far cast shadows too."""
-        self.points += [self._spread(surfaces, p) for p in range(len(self.points), len(surfaces.parts))]
+        new = range(len(self.points), len(surfaces.parts))
+        cast = self.scene.light.shadow > 0
+        points = (self._spread(surfaces, p) if cast else np.zeros((0, 3)) for p in new)
+        self.points += [np.ascontiguousarray(spread.T, np.float32) for spread in points]
 
     def darken(self, rgb: Floats, background: Background, poses: Floats, weights: Floats) -> None:
         """Darken a frame rgb [H, W, 3] of the background, in place, by parts at poses [P, 4, 4], weights [P]."""
@@ -90,28 +94,34 @@ class Shadows:
         import cv2
 
         order: list[int] = np.argsort(weights, kind="stable").tolist()  # the darker one comes last and wins
-        casting = [p for p in order if weights[p] > 0 and len(self.points[p])]
+        casting = [p for p in order if weights[p] > 0 and self.points[p].shape[1]]
         if not casting:
             return None
-        turned: list[Floats] = [self.points[p] @ np.transpose(poses[p, :3, :3]) + poses[p, :3, 3] for p in casting]
-        # Parts are multiplied one by one: a large product would wake BLAS's threads for nothing.
-        at = np.concatenate([points @ np.transpose(self.axes) for points in turned])
-        reach = self._reach(turned)
-        value = np.repeat(weights[casting].astype(np.float32), [len(points) for points in turned])
+        # Axes of the light, then ways above the planes: all are rows of one product a part. Parts are multiplied one
+        # by one: a large product would wake BLAS's threads for nothing.
+        axes = np.array([*self.axes, *(plane.normal for plane in self.planes)])
+        onto = np.float32(axes @ poses[casting, :3])  # [P, 3 + planes, 4]
+        each = [m[:, :3] @ self.points[p] + m[:, 3:] for p, m in zip(casting, onto, strict=True)]
+        ways = np.concatenate(each, axis=1)  # [3 + planes, N]
+        reach = self._reach(ways[3:])
+        value = np.repeat(weights[casting].astype(np.float32), [self.points[p].shape[1] for p in casting])
         falls = np.isfinite(reach)
         if not falls.any():
             return None
-        (at, toward), reach, value = np.split(at[falls], (2,), 1), reach[falls], value[falls]
+        if not falls.all():
+            ways, reach, value = ways[:, falls], reach[falls], value[falls]
+        at, toward = ways[:2], ways[2]
         spread = self.scene.light.softness * reach * 0.5  # the rim is two standard deviations wide
         cell = self.cell
-        while np.ptp(at, axis=0).max() / cell > MOST_CELLS:
+        least, most = at.min(1).astype(float), at.max(1).astype(float)
+        while (most - least).max() / cell > MOST_CELLS:
             cell *= 2
         blur = np.minimum(spread / cell, BANDS[-1])
         margin = 3 * max(float(blur.max()), LEAST_BLUR) + 2
-        origin = (np.floor(at.min(0) / cell) - np.ceil(margin)) * cell
-        columns, rows = (np.ceil((at.max(0) - origin) / cell + margin)).astype(int)
-        index = ((at - origin) / cell).astype(np.int64)
-        flat_index = index[:, 1] * columns + index[:, 0]
+        origin = (np.floor(least / cell) - np.ceil(margin)) * cell
+        columns, rows = (np.ceil((most - origin) / cell + margin)).astype(int)
+        column, row = ((at[i] - np.float32(origin[i])) * np.float32(1 / cell) for i in (0, 1))
+        flat_index = row.astype(np.int64) * columns + column.astype(np.int64)
         clear = np.ones((rows, columns), np.float32)
         for low, high in zip((0.0, *BANDS), BANDS, strict=False):
             here = (blur >= low) & ((blur < high) | (high == BANDS[-1]))
@@ -126,22 +136,20 @@ class Shadows:
         if not self.deep:
             return 1 - clear, origin, cell, None
         highest = np.full(rows * columns, -FAR, np.float32)
-        np.maximum.at(highest, flat_index, toward[:, 0].astype(np.float32))
+        np.maximum.at(highest, flat_index, toward)
         highest = highest[nearest_known(highest.reshape(rows, columns) > -FAR)]  # beyond its points a shadow is blurred
         return 1 - clear, origin, cell, np.asarray(cv2.dilate(highest, np.ones((5, 5), np.uint8)), np.float32)
 
-    def _reach(self, turned: list[Floats]) -> Floats:
-        """Way in metres along the light from points [n, 3] of some parts to the plane that they shade, part after part;
-        infinite where there is none.
+    def _reach(self, above: Floats) -> Floats:
+        """Way in metres [N] along the light from points to the plane that they shade; infinite where there is none.
+
+        above [planes, N]: their ways along the normals of the planes, from the origin.
         """
-        way = np.full(sum(len(points) for points in turned), np.inf)
-        for plane in (self.scene.ground, self.scene.backdrop):
-            if plane is not None:
-                normal = np.asarray(plane.normal)
-                slope = float(normal @ self.toward)
-                if slope > 1e-3:
-                    height = np.concatenate([points @ normal for points in turned]) - plane.offset
-                    way = np.minimum(way, np.maximum(height / slope, 0.0))
+        way = np.full(above.shape[1], np.inf, np.float32)
+        for plane, height in zip(self.planes, above, strict=True):
+            slope = float(np.asarray(plane.normal) @ self.toward)
+            if slope > 1e-3:
+                way = np.minimum(way, np.maximum((height - np.float32(plane.offset)) * np.float32(1 / slope), 0.0))
         return way
 
     def _spread(self, surfaces: Surfaces, p: int) -> Floats:
