@@ -56,6 +56,8 @@ TURNS, TIPS = 0.02, 0.1  # radians a frame: what turns, about any axis; what tip
 RESTS = 0.004  # of its size a frame: what moves more slowly rests; a tenth of a pixel of a body of 25 pixels
 LIES_DEG = 15.0  # between level ground and the axis of a body that can roll
 ROLLING = ("cylinder", "capsule")
+SLIDES = 0.25  # of gravity, by which what can roll and is braked slides
+MOST_FRICTION = 1.2
 SURER = 0.12  # error of a speed across the view, as a share of that along it (.006 and .05 sizes a frame, of barrels)
 SHOWS = (
     0.1  # square of the share of a rolling cylinder's way that is across the view: below it the speed stays as it is
@@ -130,6 +132,11 @@ class Perceived(Protocol):
     @property
     def density(self) -> Tensor:
         """[N], as a multiple of the material's."""
+        ...
+
+    @property
+    def braking(self) -> Tensor:
+        """[N], how fast it loses speed over the ground, in multiples of gravity; NaN: not seen."""
         ...
 
     @property
@@ -264,7 +271,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         shapes=_shapes(kind, half * scale * eye),
         position=vector(center * eye),
         rotation=_quaternion(axes),
-        material=_weighing(material, float(seen.density[i])),
+        material=_rubbing(_weighing(material, float(seen.density[i])), kind, float(seen.braking[i])),
         appearance=made.appearance,
         velocity=vector(velocity * eye * fps),
         spin=vector(spin * fps),
@@ -349,6 +356,17 @@ def _weighing(material: Material, density: float) -> Material:
     if abs(math.log(max(density, 1e-3))) < HEAVY:
         return material
     return replace(material, density=material.density * density)
+
+
+def _rubbing(material: Material, kind: str, braking: float) -> Material:
+    """With the friction of what slides as it is seen to; a material where that is not seen, or it rolls.
+
+    Friction between two bodies is the mean of theirs, by factors: with a ground of the material it is half way, by
+    factors, between that of the material and the one that is seen, which is known to a fifth or so.
+    """
+    if not math.isfinite(braking) or (kind in (*ROLLING, "sphere") and braking < SLIDES):
+        return material
+    return replace(material, friction=min(max(braking, 0.0), MOST_FRICTION))
 
 
 def _piled(bodies: list[Body], on_others: list[bool]) -> list[Body]:

@@ -69,8 +69,8 @@ def mended(pictures: Tensor, picture: Tensor, masks: Tensor, came: Tensor) -> Te
     for share in (1, 2 / STEPS):  # of the reach: all of it, then two steps
         ways = best[:, None] + share * reach[:, None] * around
         off = different(pair, ways)
-        best = ((off.min(1, keepdim=True).values - off) / ALIKE).softmax(1)[:, None] @ ways
-        best = best[:, 0]  # the middle of what is nearly as good: within a plain body all places are alike
+        good = ((off.min(1, keepdim=True).values - off) / ALIKE).softmax(1)[..., None]
+        best = (good * ways).sum(1)  # the middle of what is nearly as good: within a plain body all places are alike
     off = different(pair, best[:, None])[:, 0]
     found = (off < BETTER * told[pair]) & ((best - flow[pair]).norm(dim=1) > LEAST)
     out = flow.clone()

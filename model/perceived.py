@@ -19,6 +19,13 @@ ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last
 # What flies, by probability, and bends its way downwards, tells gravity; its way may miss a parabola by such shares of
 # a frame's bend, and the network be off by such a factor. Where both agree to a tenth or so, their mean is nearer.
 FLIES, ACROSS, BEND_ERROR, MOST_OFF, AGREE = 0.6, 0.2, 0.4, 4.0, 0.2
+# What moves over the ground shows whether it is braked, if its way is so far (picture heights a frame) and so nearly
+# that of a constant acceleration (share of its speed). Between the two shares of gravity, neither is sure. Braked
+# slides of 18 clips had .41 to .58, of rolls -.05 to .04; what topples gains speed, .05 to .2.
+SHOWN, SHOWN_ERROR = 0.012, 0.1
+UNBRAKED, BRAKED = 0.1, 0.25
+MAY_ROLL = 0.15  # probability of the kinds that can roll, from which on what is not braked is one of them
+ROLLING = ("sphere", "cylinder", "capsule")
 STANDS = 0.004  # heights of the eye a frame, or radians: a camera that moves more bends all ways
 SPIN_UNIT, CAMERA_UNIT = 0.2, 0.02  # of a frame: what a one of the network's answer means
 
@@ -31,7 +38,8 @@ class Perceived:
     masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; sphere [N]: probability of that kind; center, half (extents along
     the axes), velocity, spin [N, 3]; rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor,
     hinge [N, 3]: point and axis; foot [N, 3]: way to the point of the ground beneath its centre; support [N, 3]: how
-    sure that air, ground or another body holds it up; density [N], of wood's.
+    sure that air, ground or another body holds it up; density [N], of wood's; braking [N]: how fast it loses speed over
+    the ground, in multiples of gravity, NaN where that is not seen.
     inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
     frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
     """
@@ -52,6 +60,7 @@ class Perceived:
     foot: Tensor
     support: Tensor
     density: Tensor
+    braking: Tensor
     inverse_depth: Tensor
     ground: Tensor
     fov_deg: float
@@ -77,7 +86,9 @@ def answer(
     depth = (-bodies["distance"]).exp()
     at = place + bodies["offset"]
     center = torch.cat((at / focal * depth, depth), 1)
-    kinds = tuple(KINDS[i] for i in bodies["kind"].argmax(1).tolist())
+    gravity = gravity_of(scene, bodies, sure, center)
+    braking = braking_of(scene, bodies, at / focal, gravity / depth)
+    kinds = tuple(KINDS[i] for i in kinds_of(bodies["kind"], braking).tolist())
     rotation, half = shapes_of(kinds, bodies)
     hinge = torch.linalg.eigh(symmetric(bodies["hinge"]))[1][..., 2] if len(kinds) else bodies["apex"]
     wall = torch.cat((F.normalize(scene["wall"], dim=0), scene["wall_near"].exp()))
@@ -98,11 +109,12 @@ def answer(
         foot=torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1),
         support=bodies["support"].softmax(1),
         density=bodies["density"][:, 0].exp(),
+        braking=braking,
         inverse_depth=inverse_depth,
         ground=F.normalize(scene["ground"], dim=0),
         fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),
         light=F.normalize(scene["light"], dim=0),
-        gravity=gravity_of(scene, bodies, sure, center),
+        gravity=gravity,
         camera=scene["camera"] * CAMERA_UNIT,
         wall=wall if float(scene["walled"]) > 0 else None,
     )
@@ -130,6 +142,30 @@ def gravity_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], sure: Tensor
     seen = float(along[flies].log().median()) - math.log(told)
     agree = math.exp(-((seen / AGREE) ** 2))
     return told * math.exp(seen * (1 - agree / 2))
+
+
+def braking_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], ray: Tensor, gravity: Tensor) -> Tensor:
+    """Deceleration [N] along their ways of bodies that the ground holds up, in multiples of gravity; NaN where it is
+    not seen. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n]; ray [N, 2]: ways to them, at depth one; gravity [N, 1]: in
+    their depths a squared frame."""
+    focal = scene["focal"].exp()
+    speed = bodies["velocity"][:, :2] - ray * bodies["velocity"][:, 2:]  # as the picture shows it
+    bend, error = (bodies["bend"] / focal).split((2, 1), 1)
+    length = norm(speed)
+    seen = (bodies["support"].argmax(1) == 1) & (bodies["hinged"][:, 0] < 0) & (bodies["fixed"][:, 0] < 0)
+    seen &= (length * focal * SPEED_UNIT > SHOWN) & (error[:, 0] < SHOWN_ERROR * length)
+    seen &= scene["camera"].abs().max() <= STANDS / CAMERA_UNIT
+    along = -(bend * speed).sum(1) / length.clamp_min(1e-6)
+    return torch.where(seen, along * SPEED_UNIT / gravity[:, 0], torch.nan)
+
+
+def kinds_of(odds: Tensor, braking: Tensor) -> Tensor:
+    """The likeliest of KINDS [N] by log-odds [N, kinds]: what is not braked rolls, if it may, and no ball is braked."""
+    rolling = torch.tensor([kind in ROLLING for kind in KINDS])
+    rolls = (braking.abs() < UNBRAKED) & (odds.softmax(1)[:, rolling].sum(1) > MAY_ROLL)
+    slides = braking > BRAKED
+    ruled_out = rolls[:, None] & ~rolling | slides[:, None] & torch.tensor([kind == "sphere" for kind in KINDS])
+    return odds.masked_fill(ruled_out, -torch.inf).argmax(1)
 
 
 def shapes_of(kinds: tuple[str, ...], bodies: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from vdit.control.flow_from_video import motion_before
+from vdit.geometry.camera_numpy import focal_length
 from vdit.geometry.moments import fourth_moments, line_of, rotation_of, second_moments
 from vdit.model.cells import MASK_CELL, cell_places, resized
 from vdit.model.files.beside import BODIES
-from vdit.model.perceived import KINDS, answer, gravity_of
+from vdit.model.perceived import KINDS, answer, braking_of, gravity_of, kinds_of
 from vdit.model.perception import BodyPerception, PerceptionConfig
 from vdit.model.ways import MOTION, SPEED_UNIT, mean_speeds, ways_of
 from vdit.training.bundle import bundle
@@ -23,6 +24,8 @@ from vdit.training.recipes import BodiesRecipe, BundleRecipe, PerceptionRecipe
 from vdit.training.tasks import bodies as task
 from vdit.training.tasks.body_losses import cells_of, losses, targets, total
 from vdit.training.tasks.body_scores import average_precision, scores
+from vdit.world.drawing.background import plane_depths
+from vdit.world.drawing.camera import Camera
 from vdit.world.families.varied import SHAPES, VARIED_FAMILIES, varied
 from vdit.world.footage import FAR
 from vdit.world.scene import Shape
@@ -253,6 +256,39 @@ def test_what_is_seen_to_fall_tells_gravity(told):
         assert other == pytest.approx(true * told)
 
 
+@pytest.mark.parametrize(
+    "braked, speed, error, found",
+    [(0.45, 0.04, 0.001, 0.45), (0.0, 0.04, 0.001, 0.0), (0.45, 0.004, 0.0, None), (0.45, 0.04, 0.02, None)],
+)
+def test_what_slows_down_over_the_ground_is_braked(braked, speed, error, found):
+    """A body moves across the view of a level camera with a focal length of two picture heights, three eye heights
+    away. speed and error in picture heights; found: the share of gravity, None where the picture does not tell it."""
+    gravity, distance, focal = 0.03, 3.0, 2.0
+    scene = {"focal": torch.tensor([math.log(focal)]), "camera": torch.zeros(6)}
+    bend = torch.tensor([[-braked * gravity / distance * focal, 0.0, error]]) / SPEED_UNIT
+    bodies = {
+        "velocity": torch.tensor([[speed / focal, 0.0, 0.0]]) / SPEED_UNIT,
+        "bend": bend,
+        "support": torch.tensor([[0.0, 9.0, 0.0]]),
+        "fixed": torch.full((1, 1), -5.0),
+        "hinged": torch.full((1, 1), -5.0),
+    }
+    seen = braking_of(scene, bodies, torch.zeros(1, 2), torch.tensor([[gravity / distance]]))
+    assert seen.isnan().all() if found is None else float(seen) == pytest.approx(found, abs=1e-4)
+    for unseen in ({**scene, "camera": torch.ones(6)}, scene):
+        flies = bodies if unseen is not scene else {**bodies, "support": torch.tensor([[9.0, 0.0, 0.0]])}
+        assert braking_of(unseen, flies, torch.zeros(1, 2), torch.tensor([[0.01]])).isnan().all()
+
+
+def test_what_is_not_braked_rolls_and_no_ball_slides():
+    odds = torch.zeros(5, len(KINDS))
+    odds[:, KINDS.index("hull")], odds[:, KINDS.index("cylinder")] = 2.0, 1.5
+    odds[3, KINDS.index("cylinder")] = -9.0  # a box on wheels, say
+    odds[4, KINDS.index("sphere")] = 5.0
+    found = kinds_of(odds, torch.tensor([math.nan, 0.02, 0.45, 0.02, 0.45]))
+    assert [KINDS[i] for i in found] == ["hull", "cylinder", "hull", "hull", "hull"]
+
+
 def test_a_network_goes_on_from_one_whose_layers_read_less():
     torch.manual_seed(0)
     first, model = BodyPerception(SMALL), BodyPerception(SMALL)
@@ -364,3 +400,22 @@ def test_a_wall_may_end_below_the_sky_and_its_top_is_no_horizon():
         up = plate.depth[: 64 // 2].max(1)
         ends += bool((up >= FAR).any() and (plate.depth < FAR).any())
     assert ends >= 5
+
+
+def test_a_wall_may_have_the_colour_of_the_ground():
+    """Where they meet, only their textures tell; in other scenes colours tell too."""
+    rng = np.random.default_rng(3)
+    textures = texture_pool(None, 4, rng)
+    apart = []
+    for seed in range(60):
+        made = varied(seed, textures, width=64, height=64, frames=6)
+        scene = made.scene
+        if scene.plate is None or scene.backdrop is None:
+            continue
+        camera = Camera(np.asarray(scene.view.c2w), float(focal_length(scene.view.fov_deg, 64)), 64, 64)
+        depth, ground = plane_depths(scene, camera)
+        near = depth < FAR if scene.plate.depth is None else np.isclose(scene.plate.depth, depth, rtol=1e-4)
+        if min((near & ground).sum(), (near & ~ground).sum()) > 100:
+            floor, wall = (scene.plate.image[near & part].mean(0) for part in (ground, ~ground))
+            apart.append(float(np.ptp(wall - floor)))  # of colour, not of brightness
+    assert len(apart) > 12 and 0.4 < np.mean(np.array(apart) < 12) < 0.7

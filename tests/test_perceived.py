@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vdit.lift.perceived import GRAVITY, BodyEdit, scene_from_perception
+from vdit.lift.perceived import GRAVITY, STUFF, BodyEdit, scene_from_perception
 from vdit.lift.seen import looks_like
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
 from vdit.world import scene_file
@@ -28,8 +28,10 @@ def clip(family, seed, start=1, seconds=0.0):
     return made, motion, seen(made, motion, start)
 
 
-def lifted(made, labels, **changes):
-    return scene_from_perception(perfect(labels), fps=made.fps, width=SIDE, height=SIDE, **changes)
+def lifted(made, labels, answer=None, **changes):
+    return scene_from_perception(
+        perfect(labels) if answer is None else answer, fps=made.fps, width=SIDE, height=SIDE, **changes
+    )
 
 
 def first_frame(scene):
@@ -157,6 +159,28 @@ def test_a_body_of_glass_is_seen_through():
     glass = {0: BodyEdit(material=replace(made.scene.bodies[0].material, name="glass"))}
     scene = looks_like(lifted(made, labels, edits=glass), labels["rgb"][-1], perfect(labels).masks.numpy())
     assert [body.appearance.opacity is not None for body in scene.bodies] == [i == 0 for i in range(len(scene.bodies))]
+
+
+@pytest.mark.parametrize("braking, friction", [(np.nan, STUFF.friction), (0.3, 0.3), (0.0, 0.0), (9.0, 1.2)])
+def test_what_slides_rubs_as_it_is_seen_to(braking, friction):
+    made, _, labels = clip("topple", 2)
+    answer = perfect(labels)
+    answer = replace(answer, kind=tuple("box" for _ in answer.kind), braking=torch.full((len(answer.kind),), braking))
+    assert [b.material.friction for b in lifted(made, labels, answer=answer).bodies] == pytest.approx(
+        [friction] * len(answer.kind)
+    )
+
+
+def test_what_can_roll_and_is_not_braked_rolls_on():
+    made, _, labels = clip("roll", 2)
+    answer = perfect(labels)
+    for braking, friction in ((0.0, STUFF.friction), (0.4, 0.4)):
+        seen = replace(
+            answer, kind=tuple("cylinder" for _ in answer.kind), braking=torch.full_like(answer.sure, braking)
+        )
+        assert [b.material.friction for b in lifted(made, labels, answer=seen).bodies] == pytest.approx(
+            [friction] * len(seen.kind)
+        )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.4, 3.0, -1.0])

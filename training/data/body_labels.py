@@ -203,6 +203,7 @@ def perfect(labels: dict[str, np.ndarray]) -> Perceived:
         kind=tuple(SHAPES[int(k)] for k in labels["kind"][there]),
         sphere=torch.from_numpy(labels["kind"][there] == SHAPES.index("sphere")).float(),
         rotation=torch.from_numpy(labels["axes"][there]).float(),
+        braking=torch.full((len(numbers),), torch.nan),
         inverse_depth=torch.from_numpy(labels["inverse_depth"]).float(),
         fov_deg=float(np.degrees(2 * np.arctan(0.5 / labels["focal"]))),
         gravity=float(labels["gravity"]),

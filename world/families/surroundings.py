@@ -20,6 +20,8 @@ TEXTURED = 0.8  # share of scenes whose ground and backdrop have textures; the o
 MOVING = 0.35  # share of scenes whose camera moves
 LEVEL_DEG, STEEP_DEG = 2.0, 45.0  # by which cameras look down, most of them little, as people take pictures
 LOW_WALLS = 0.7  # share of textured backdrops above which the sky is seen: its lower edge is no horizon
+ALIKE = 0.5  # share of textured backdrops of the ground's colour: where they meet, only the textures tell
+SHADE = 0.35  # logarithm of brightness by which such a backdrop may differ, as two sides of one stuff in one light
 PATCHED = 0.4  # share of textured grounds of two textures, as where a floor meets a carpet or a road its kerb
 
 
@@ -113,11 +115,13 @@ def _textured(scene: Scene, rng: np.random.Generator, textures: Sequence[Bytes])
     if rng.random() < 0.6:
         out = out * 0.25 + 0.75 * rng.uniform(0.5, 1.0, 3)
     haze = np.exp(-depth / 60.0)[..., None]
-    covered = [(scene.ground, ground & (depth < FAR)), (scene.backdrop, ~ground & (depth < FAR))]
+    floor = ground & (depth < FAR)
+    covered = [(scene.ground, floor), (scene.backdrop, ~ground & (depth < FAR))]
     if rng.random() < PATCHED:
         around, away = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(-1.0, 3.0))
         beyond = math.cos(around) * points[0] + math.sin(around) * points[1] > away
-        covered.append((scene.ground, covered[0][1] & beyond))
+        covered.append((scene.ground, floor & beyond))
+    alike, shade = bool(rng.random() < ALIKE), math.exp(float(rng.uniform(-SHADE, SHADE)))
     for plane, here in covered:
         if plane is not None and here.any():
             normal = np.asarray(plane.normal)
@@ -127,6 +131,8 @@ def _textured(scene: Scene, rng: np.random.Generator, textures: Sequence[Bytes])
             flat = np.stack((np.tensordot(first, points, 1), np.tensordot(second, points, 1)), -1)
             slant = np.abs(np.tensordot(normal, direction, 1)) / np.linalg.norm(direction, axis=0)
             found = _sampled(rng, textures, flat, depth / camera.focal / np.maximum(slant, 0.05), (0.7, 6.0))
+            if alike and plane is scene.backdrop and floor.any():
+                found = (found + out[floor].mean(0) * shade - found[here].mean(0)).clip(0, 1)
             out = np.where(here[..., None], found * haze + out.mean((0, 1)) * (1 - haze), out)
     return (out * 255).clip(0, 255).astype(np.uint8), depth if low else None
 
@@ -138,8 +144,12 @@ def _sampled(
     texture = textures[int(rng.integers(len(textures)))].astype(np.float32) / 255
     if rng.random() < 0.5:  # tinted, flatter
         texture = texture.mean(2, keepdims=True) * rng.uniform(0.3, 1.1, 3).astype(np.float32)
-    keep = float(rng.uniform(0.2, 1.0))
+    keep, pale = (
+        0.1 + 0.9 * float(rng.random()) ** 1.5,
+        float(rng.random()),
+    )  # floors and walls are often plain and grey
     texture = texture * keep + texture.mean((0, 1)) * (1 - keep)
+    texture = texture * (1 - pale) + texture.mean(2, keepdims=True) * pale
     metres = float(rng.uniform(*size))
     angle = float(rng.uniform(0, 2 * math.pi))
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
