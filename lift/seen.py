@@ -16,6 +16,7 @@ from .behind import filled_behind, hole_of
 from .camera import Camera
 from .cutout import cut_out, projected
 from .images import dilated, eroded, nearest_outside
+from .shadow import rest_of_shadow
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
@@ -55,9 +56,12 @@ def looks_like(
     camera = Camera(scene.view, width, height)
     known, shown = np.zeros_like(hole), picture
     if before is not None:  # in five pictures a body hardly leaves the shadow at its foot: that is filled
-        known, shown = before.known & (~hole | dilated(covered.any(0), MARGIN)), before.picture
-    behind = filled_behind(np.where(known[..., None], shown, picture), hole & ~known, camera, check)
-    hole |= known
+        bodies = dilated(covered.any(0), MARGIN)
+        known = before.known & (~hole | bodies)
+        shown = np.where(known[..., None], before.picture, picture)
+        dark = rest_of_shadow(shown, known & ~bodies, bodies)
+        hole, known = hole | known | dark, known & ~dark
+    behind = filled_behind(shown, hole & ~known, camera, check)
     drawn = _grey(scene)
     bodies: list[Body] = []
     for i, (body, mask) in enumerate(zip(scene.bodies, masks, strict=True)):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from vdit.lift.before import uncovered
+from vdit.lift.shadow import rest_of_shadow
 
 SIZE = 64
 FLOOR = np.random.default_rng(0).integers(90, 160, (SIZE, SIZE, 1)) + np.array([0, 20, 40])
@@ -58,3 +59,18 @@ def test_where_the_light_changes_nothing_was_shaded():
 def test_what_stands_still_stays_unknown():
     pictures, covered = flight(step=0)
     assert not uncovered(pictures, covered).known.any()
+
+
+def test_the_rest_of_a_shadow_goes_with_the_part_that_is_known():
+    """A slow body's shadow has hidden its middle in all pictures: that is darker than the ground, and of its colour."""
+    picture = np.full((SIZE, SIZE, 3), (120, 130, 140), np.uint8)
+    shadow, shaded, bodies = (np.zeros((SIZE, SIZE), bool) for _ in range(3))
+    shadow[40:46, 20:34], shaded[40:46, 20:34], bodies[10:22, 20:32] = True, True, True
+    shaded[41:45, 25:29] = False
+    picture[shadow] = (72, 78, 84)
+    picture[shaded], picture[bodies] = (120, 130, 140), (10, 10, 12)
+    rest = rest_of_shadow(picture, shaded, bodies)
+    assert rest[shadow & ~shaded].mean() > 0.6 and not (rest & bodies).any() and rest.sum() < 2 * shadow.sum()
+    picture[shadow & ~shaded] = (120, 40, 40)  # a stain
+    assert not rest_of_shadow(picture, shaded, bodies)[42:44, 26:28].all()
+    assert not rest_of_shadow(picture, np.zeros_like(shaded), bodies).any()
