@@ -12,7 +12,7 @@ from .shadow import SAME_COLOR
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
-MARGIN = 2  # pixels: masks have soft rims
+RIM = 1 / 64  # of a picture's sides: masks are perceived in some hundred pixels, and have soft rims
 ALIKE = 24  # of 255: colours that differ by less, in no channel by more, are the same
 TWICE = 2  # pictures that must show the same, so that a body missed in one of them is not taken for what is behind it
 LIGHTER = 1.03  # times the light of the last picture, from which on a place was in the light before
@@ -32,8 +32,8 @@ def uncovered(pictures: Bytes, covered: Bools) -> Uncovered:
 
     covered [K, H, W]: where bodies are in each.
     """
-    last, own = pictures[-1].astype(np.float32), dilated(covered[-1], MARGIN)
-    hidden = np.stack([dilated(mask, MARGIN) for mask in covered[:-1]])
+    last, own = pictures[-1].astype(np.float32), with_rim(covered[-1])
+    hidden = np.stack([with_rim(mask) for mask in covered[:-1]])
     values = pictures[:-1].astype(np.float32)
     values[hidden] = np.nan
     seen = ~hidden.all(0)
@@ -50,6 +50,11 @@ def uncovered(pictures: Bytes, covered: Bools) -> Uncovered:
     shaded &= shaded.mean() < MOST
     known = (alike.sum(0) >= TWICE) & (left | shaded)
     return Uncovered(np.where(known[..., None], brightest, last).round().astype(np.uint8), known)
+
+
+def with_rim(mask: Bools) -> Bools:
+    """A mask [H, W] with the rim around it in which something of its body may be seen."""
+    return dilated(mask, max(2, round(RIM * max(mask.shape))))
 
 
 def _shares(colors: Floats) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from ..world.drawing.film import film
 from ..world.scene import Colored, Plate, Projected, Scene, SceneError
 from ..world.simulate import simulate
-from .before import MARGIN
+from .before import with_rim
 from .behind import filled_behind, hole_of
 from .camera import Camera
 from .cutout import cut_out, projected
@@ -56,10 +56,10 @@ def looks_like(
     camera = Camera(scene.view, width, height)
     known, shown = np.zeros_like(hole), picture
     if before is not None:  # in five pictures a body hardly leaves the shadow at its foot: that is filled
-        bodies = dilated(covered.any(0), MARGIN)
-        known = before.known & (~hole | bodies)
+        there = with_rim(np.asarray(covered.any(0)))
+        known = before.known & (~hole | there)
         shown = np.where(known[..., None], before.picture, picture)
-        dark = rest_of_shadow(shown, known & ~bodies, bodies)
+        dark = rest_of_shadow(shown, known & ~there, there)
         hole, known = hole | known | dark, known & ~dark
     behind = filled_behind(shown, hole & ~known, camera, check)
     drawn = _grey(scene)

@@ -45,7 +45,8 @@ def mended(pictures: Tensor, picture: Tensor, masks: Tensor, came: Tensor) -> Te
         return F.grid_sample(images, at * scale, padding_mode="border", align_corners=False)
 
     own = seen(last[picture], place[:, None])  # [K, 3, 1, P]
-    body, frame = (i.flatten() for i in torch.meshgrid(torch.arange(count), torch.arange(n), indexing="ij"))
+    every = torch.arange(count * n, device=came.device)  # pairs of a body and a picture before
+    body, frame = every // n, every % n
 
     def different(pair: Tensor, ways: Tensor) -> Tensor:
         """How the template of pairs [N] of a body and a picture differs from what is seen there [N, M], of ways
@@ -58,7 +59,7 @@ def mended(pictures: Tensor, picture: Tensor, masks: Tensor, came: Tensor) -> Te
         return (off * share).sum(-1) / share.sum(-1).clamp_min(1e-6) + 9 * (share.sum(-1) < whole / 2)
 
     flow = came.flatten(0, 1)  # [K n, 2]
-    told = different(torch.arange(count * n), flow[:, None])[:, 0]
+    told = different(every, flow[:, None])[:, 0]
     pair = torch.nonzero((told > WRONG) & (told < 9)).flatten()
     if not len(pair):
         return came

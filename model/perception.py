@@ -176,7 +176,8 @@ class BodyPerception(nn.Module):
         focal = features.scene["focal"].detach()[picture]
         angular = 0.5 * area.log()[:, None] - focal - 0.6  # a sphere's radius is .56 of the root of its area
         ray = 1 / focal.exp()  # of a picture height beside the middle, at depth one
-        way = ways_of(features.motion, picture, masks, area.sqrt(), features.pictures)
+        looked_for = None if self.training else features.pictures  # a search stops the device; a step does not need it
+        way = ways_of(features.motion, picture, masks, area.sqrt(), looked_for)
         moved = way.speed * ray
         slopes = slopes_of(features.motion[:, :2], picture, masks) * (SPEED_UNIT / SPIN_UNIT)
         told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture], moved, slopes), 1)

@@ -100,9 +100,9 @@ class Shadows:
         # Axes of the light, then ways above the planes: all are rows of one product a part. Parts are multiplied one
         # by one: a large product would wake BLAS's threads for nothing.
         axes = np.array([*self.axes, *(plane.normal for plane in self.planes)])
-        onto = np.float32(axes @ poses[casting, :3])  # [P, 3 + planes, 4]
+        onto: Floats = (axes @ poses[casting, :3]).astype(np.float32)  # [P, 3 + planes, 4]
         each = [m[:, :3] @ self.points[p] + m[:, 3:] for p, m in zip(casting, onto, strict=True)]
-        ways = np.concatenate(each, axis=1)  # [3 + planes, N]
+        ways: Floats = np.concatenate(each, axis=1)  # [3 + planes, N]
         reach = self._reach(ways[3:])
         value = np.repeat(weights[casting].astype(np.float32), [self.points[p].shape[1] for p in casting])
         falls = np.isfinite(reach)
