@@ -10,7 +10,7 @@ import numpy as np
 
 from ..world.drawing.film import film
 from ..world.scene import Colored, Plate, Projected, Scene, SceneError
-from ..world.simulate import simulate
+from ..world.simulate import still
 from .before import with_rim
 from .behind import filled_behind, hole_of
 from .camera import Camera
@@ -83,7 +83,7 @@ def _grey(scene: Scene) -> tuple[Floats, Bytes]:
     grey = Colored((GREY, GREY, GREY))
     bodies = tuple(replace(body, appearance=grey) for body in scene.bodies)
     plain = replace(scene, bodies=bodies, plate=None, light=replace(scene.light, shadow=0.0))
-    drawn = film(simulate(plain, seconds=1.0, fps=1.0), width=scene.width, height=scene.height)
+    drawn = film(still(plain), width=scene.width, height=scene.height)
     shown: Floats = drawn.rgb[0].numpy()
     return shown.mean(-1) / GREY, drawn.instance[0].numpy()
 

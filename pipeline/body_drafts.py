@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..model.perceived import Perceived
     from ..model.perception import BodyPerception
     from ..world.arrays import Floats
+    from ..world.footage import Footage
     from ..world.scene import Scene
     from .values import ClipSpec
 
@@ -101,34 +102,43 @@ def _drawn(
     """The draft of `count` frames that begins with pictures, in the last of which the scene is as it is given."""
     import torch
 
-    from ..world.drawing.film import film
-    from ..world.simulate import simulate
+    from ..world.drawing.film import film, film_moments
+    from ..world.simulate import simulate, simulated
 
     known = len(pictures)
-    motion = simulate(scene, seconds=(count - known + 1) / fps, fps=fps, check=check)
-    poses: Floats | None = None
-    zoom: Floats | None = None
+    later = count - known + 1  # frames of the motion, of which the first is the last picture
+    seconds, width, height = later / fps, scene.width, scene.height
+    c2w: Floats | None = None
+    fov_deg: Floats | None = None
     if camera is not None:
-        poses = scene.view.c2w @ camera.relative().c2w.numpy()
-        zoom = (camera.fov_deg / camera.fov_deg[0] * scene.view.fov_deg).numpy()
+        c2w = scene.view.c2w @ camera.relative().c2w[:later].numpy()
+        fov_deg = (camera.fov_deg[:later] / camera.fov_deg[0] * scene.view.fov_deg).numpy()
 
-    def draw(first: int, stop: int, check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
-        """Frames and coverage from number `first` to `stop`: the pictures, then the motion after its first frame."""
+    def after(shown: Tensor, footage: Footage, skipped: int = 0) -> tuple[Tensor, Tensor]:
+        """Frames and coverage: pictures, and then what is drawn of the motion."""
+        cover = (footage.instance[skipped:] > 0).float()
+        return torch.cat((shown, footage.rgb[skipped:])), torch.cat((torch.zeros_like(shown[..., 0]), cover))
+
+    if count <= HELD:  # each frame is drawn while the next is simulated
+        moments = simulated(scene, seconds=seconds, fps=fps, check=check)
+        footage = film_moments(
+            scene, moments, later, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check
+        )[1]
+        frames, cover = after(pictures, footage, 1)
+        return Draft(frames, cover, camera_moves=camera is not None)
+    motion = simulate(scene, seconds=seconds, fps=fps, check=check)
+
+    def draw(first: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Frames and coverage from number `first` to `stop`."""
         shown = pictures[first:stop]
         begin, end = max(1, first - known + 1), stop - known + 1
         if end <= begin:
             return shown, torch.zeros_like(shown[..., 0])
         part = replace(motion, poses=motion.poses[begin:end], present=motion.present[begin:end])
-        c2w, fov_deg = (None if x is None else x[begin:end] for x in (poses, zoom))
-        width, height = scene.width, scene.height
-        footage = film(part, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check)
-        cover = (footage.instance > 0).float()
-        return torch.cat((shown, footage.rgb)), torch.cat((torch.zeros_like(shown[..., 0]), cover))
+        seen_from, zoom = (None if x is None else x[begin:end] for x in (c2w, fov_deg))
+        return after(shown, film(part, width=width, height=height, c2w=seen_from, fov_deg=zoom))
 
-    if count <= HELD:
-        frames, cover = draw(0, count, check)
-    else:
-        frames, cover = drawn((count, scene.height, scene.width), draw)
+    frames, cover = drawn((count, height, width), draw)
     return Draft(frames, cover, camera_moves=camera is not None)
 
 

@@ -35,7 +35,7 @@ from vdit.world.scene import (
     Shape,
     View,
 )
-from vdit.world.simulate import simulate
+from vdit.world.simulate import simulate, still
 
 G = 9.81
 SHAPES = (
@@ -313,6 +313,14 @@ def test_what_rests_stays_at_rest(material):
     way = np.einsum("tpij,kj->tpki", motion.poses[:, :, :3, :3], points) + motion.poses[:, :, None, :3, 3]
     assert np.linalg.norm(way - way[0], axis=-1).max() < 0.1 * 1.5 / 832
     assert not motion.events
+
+
+def test_what_stands_still_is_as_the_first_frame_of_its_motion():
+    thrown = box(0.1, made_of(), position=(0, 0, 1), rotation=(0.8, 0.6, 0, 0), velocity=(1, 0, 0))
+    hung = body(SHAPES[2], (1, 0, 2), name="hung", fixed=True, material=made_of())
+    standing, moving = still(scene(thrown, hung)), simulate(scene(thrown, hung), seconds=0.5, fps=8)
+    assert np.array_equal(standing.poses, moving.poses[:1]) and standing.present.all()
+    assert [p.name for p in standing.parts] == [p.name for p in moving.parts] == ["body", "hung"]
 
 
 @pytest.mark.parametrize("lift", [-0.01, -0.002, 0.001])

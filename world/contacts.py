@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ STICKING = 1e-4  # m/s of slip times friction, below which there is no lift to s
 LIFT = 0.5  # m/s^2 to which the lift is solved: a twentieth of gravity
 FASTEST = 1000.0  # m/s: three times the speed of sound is no rigid body's in a picture
 LOOK_AHEAD = 1.5  # steps within which approaching surfaces are looked for
+TANGENTS = np.arange(1, 6)  # of a contact's rows after its normal's: two that slide, one that spins, two that roll
 PASSES = 4  # of the friction correction; after 4, a sliding box hops by less than 0.02 mm (bench/simulation.py)
 
 
@@ -59,20 +61,19 @@ def advance(world: World, seconds: float, load: Callable[[float], None] | None =
     model.pair_gap[:] = LOOK_AHEAD * seconds * _fastest(world)
     mujoco.mj_step1(model, data)
     contact = data.contact
-    address = np.asarray(contact.efc_address)
-    on = np.flatnonzero(address >= 0)
-    off = np.flatnonzero((address < 0) & (contact.dist > TOUCH_M))
+    address = contact.efc_address
+    solved = address >= 0
+    (on,), (off,) = solved.nonzero(), (~solved & (contact.dist > TOUCH_M)).nonzero()
     if len(off):
         seconds = min(seconds, max(_first_touch(world, off), SHORTEST * seconds))
         model.opt.timestep = seconds
-    owners = world.owner[contact.geom[on]]
-    rows = address[on]
-    approach = np.asarray(data.efc_vel)[rows]
+    geoms, rows = contact.geom[on], address[on]
+    owners, approach = world.owner[geoms], data.efc_vel[rows]
     ours = (owners != LINK).all(1)
-    slow = SLOW * np.linalg.norm(model.opt.gravity) * world.step_s
+    slow = SLOW * math.hypot(*model.opt.gravity) * world.step_s
     rebound = ours & (approach < -slow)
     if rebound.any():
-        e = world.restitution[contact.geom[on[rebound]]].mean(1)
+        e = world.restitution[geoms[rebound]].mean(1)
         data.efc_aref[rows[rebound]] = -(1.0 + e) * approach[rebound] / seconds
     if load is not None:
         load(seconds)
@@ -81,8 +82,7 @@ def advance(world: World, seconds: float, load: Callable[[float], None] | None =
     mujoco.mj_fwdConstraint(model, data)
     if ours.any():
         _unlift(world, rows[ours], on[ours])
-    force = np.asarray(data.efc_force)[rows]
-    hits = Hits(owners, force * seconds, np.asarray(contact.pos)[on])
+    hits = Hits(owners, data.efc_force[rows] * seconds, contact.pos[on])
     mujoco.mj_implicit(model, data)
     _check_state(world)
     return hits
@@ -90,17 +90,16 @@ def advance(world: World, seconds: float, load: Callable[[float], None] | None =
 
 def _fastest(world: World) -> float:
     """An upper bound in m/s of the speed at which two points of bodies near each other."""
-    spatial = np.asarray(world.data.cvel)
-    radius = world.model.geom_rbound.max(initial=0.0)
-    return 2.0 * float((np.linalg.norm(spatial[:, 3:], axis=1) + radius * np.linalg.norm(spatial[:, :3], axis=1)).max())
+    spin, way = np.sqrt(np.add.reduce((world.data.cvel**2).reshape(-1, 2, 3), 2)).T
+    return 2.0 * float(np.max(way + world.reach * spin))
 
 
 def _first_touch(world: World, off: Ints) -> float:
     """Seconds until the first of these contacts closes; slow approaches, and debris on debris, are not waited for."""
     data, contact = world.data, world.data.contact
     bodies = world.model.geom_bodyid[contact.geom[off]]  # [N, 2]
-    spatial = np.asarray(data.cvel)[bodies]
-    arm = np.asarray(contact.pos)[off, None] - np.asarray(data.subtree_com)[world.model.body_rootid[bodies]]
+    spatial = data.cvel[bodies]
+    arm = contact.pos[off, None] - data.subtree_com[world.model.body_rootid[bodies]]
     spin = spatial[..., :3]
     turned = spin[..., [1, 2, 0]] * arm[..., [2, 0, 1]] - spin[..., [2, 0, 1]] * arm[..., [1, 2, 0]]  # cross product
     point = spatial[..., 3:] + turned
@@ -117,18 +116,16 @@ def _unlift(world: World, rows: Ints, contacts: Ints) -> None:
     import mujoco
 
     model, data = world.model, world.data
-    dim = np.asarray(data.contact.dim)[contacts]
-    tangent = rows[:, None] + np.arange(1, 6)
-    there = np.arange(1, 6) < dim[:, None]
-    tangent = np.where(there, tangent, rows[:, None])
-    friction = np.asarray(data.contact.friction)[contacts] * there  # [N, 5]
+    there = TANGENTS < data.contact.dim[contacts, None]
+    tangent = rows[:, None] + TANGENTS * there
+    friction = data.contact.friction[contacts] * there  # [N, 5]
     if (friction * np.abs(data.efc_vel[tangent])).max() < STICKING:
         return
-    wanted = np.array(data.efc_aref[rows])
+    wanted = data.efc_aref[rows]
     product, before = np.zeros(data.nefc), np.zeros(len(rows))
     for _ in range(PASSES - 1):
         mujoco.mj_mulJacVec(model, data, product, data.qacc)
-        slip = np.linalg.norm(friction * (product[tangent] - data.efc_aref[tangent]), axis=1)
+        slip = np.sqrt(((friction * (product[tangent] - data.efc_aref[tangent])) ** 2).sum(1))
         if np.abs(slip - before).max() < LIFT:
             return
         before = slip
@@ -142,12 +139,12 @@ def _check_state(world: World) -> None:
     import mujoco
 
     data, model = world.data, world.model
-    speeds = np.abs(data.qvel)
-    warned = np.flatnonzero(data.warning.number)
-    if len(warned):
+    speeds, warnings = np.abs(data.qvel), data.warning.number
+    if warnings.any():
+        warned = np.flatnonzero(warnings)
         text = mujoco.mju_warningText(int(warned[0]), int(data.warning[warned[0]].lastinfo))
         raise SceneError(f"the simulation fails at {data.time:.3f} s. MuJoCo: {text}")
-    if np.isfinite(data.qpos).all() and (speeds < FASTEST).all():
+    if speeds.max(initial=0.0) < FASTEST and np.isfinite(data.qpos).all():  # a speed that is none is not less
         return
     bad = int(np.argmax(np.where(np.isfinite(speeds), speeds, np.inf)))
     name = model.body(int(model.dof_bodyid[bad])).name.partition("/")[2]

@@ -65,6 +65,11 @@ class World:
         """[F, 3] area vectors of the convex hull of each body, which wind asks for."""
         return tuple(_sides(b) for b in self.bodies)
 
+    @cached_property
+    def reach(self) -> float:
+        """Metres from the middle of a geom to its farthest point, of all geoms that have an end."""
+        return float(self.model.geom_rbound.max(initial=0.0))
+
     def refresh(self) -> None:
         """Work poses and velocities out from the state: a step leaves those before it."""
         import mujoco
@@ -74,8 +79,9 @@ class World:
 
     def pose(self, i: int) -> Floats:
         """Body i's axes to the world [4, 4], as last worked out."""
-        pose = pose_matrix(self.data.xpos[self.ids[i]], self.data.xquat[self.ids[i]])
-        pose[:3, 3] -= pose[:3, :3] @ self.centers[i]
+        pose, number = np.eye(4), self.ids[i]
+        pose[:3, :3] = turn = self.data.xmat[number].reshape(3, 3)
+        pose[:3, 3] = self.data.xpos[number] - turn @ self.centers[i]
         return pose
 
     def velocity(self, i: int) -> tuple[Floats, Floats]:

@@ -72,7 +72,7 @@ class Running:
             elif isinstance(a, Grab):
                 acting.check_grabbed(world, scene, a)
         offsets, self.remarks = settle(world, _moved_at_start(actions), check)
-        self.tracks = [Track(_part(b, b.name), o) for b, o in zip(scene.bodies, offsets, strict=True)]
+        self.tracks = [Track(part_of(b, b.name), o) for b, o in zip(scene.bodies, offsets, strict=True)]
         self.tracks += [Track(part, np.eye(4), link) for link, part in link_parts(world)]
         self.remarks += undrawn(world)
         _check_names([t.part.body for t in self.tracks if t.link is not None], scene)
@@ -151,7 +151,7 @@ def _load(world: World, scene: Scene, actions: Actions, fresh: Actions, debris: 
     debris.carry()
 
 
-def _part(body: Body, of: str) -> Part:
+def part_of(body: Body, of: str) -> Part:
     """A body as it is drawn, as a part of the scene's body `of`."""
     return Part(
         name=body.name,
@@ -223,7 +223,7 @@ def _made_of(body: Body, material: Material) -> Body:
 
 def _note(world: World, events: list[Event], hits: Hits, moment: float) -> None:
     """Add impacts to the events; further impacts of the same two bodies within an episode add to its impulse."""
-    if not len(hits.impulse):
+    if hits.impulse.sum() < IMPACT_SPEED * world.masses.min(initial=math.inf):
         return
     pairs = np.sort(hits.owners, 1)
     _, first, number = np.unique(pairs @ (1, len(world.bodies) + 2), return_index=True, return_inverse=True)
@@ -301,7 +301,7 @@ def _break(
 
 
 def _shard(shard: Body, parent: Part, rest: Floats) -> Part:
-    return replace(_part(shard, parent.body), rest=rest)
+    return replace(part_of(shard, parent.body), rest=rest)
 
 
 def _moment(world: World, tracks: list[Track], at_rest: bool = False) -> Moment:

@@ -16,7 +16,7 @@ from .dynamics import warnings_of_mujoco
 from .ending import ending_of
 from .meshes import body_volume
 from .motion import Moment, Motion, Part, ended
-from .running import SAME_TIME_S, Running
+from .running import SAME_TIME_S, Running, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -59,6 +59,13 @@ def simulate(
     Raises SceneError for a scene or actions that cannot be simulated, and where the simulation explodes.
     """
     return ended(simulated(scene, actions, seconds=seconds, fps=fps, seed=seed, check=check))
+
+
+def still(scene: Scene) -> Motion:
+    """One frame of a scene's bodies as they are given, in which nothing is simulated: to be drawn."""
+    parts = tuple(part_of(body, body.name) for body in scene.bodies)
+    poses = np.array([part.rest for part in parts]).reshape(1, -1, 4, 4)
+    return Motion(scene=scene, fps=1.0, parts=parts, poses=poses, present=np.ones(poses.shape[:2], bool))
 
 
 def simulated(
