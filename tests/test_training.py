@@ -130,6 +130,17 @@ def test_codec_run_resumes_where_it_stopped(made):
     assert any("held_out_psnr" in r for r in logged(made / "codec"))
 
 
+def test_two_trainings_do_not_share_a_folder(tmp_path, made, capsys):
+    folder = tmp_path / "codec"
+    recipe = codec_recipe(made, folder, 2)
+    with Run(folder).alone():
+        assert main(command_line(recipe).split()[2:]) == 2
+        assert f"{folder}: another process trains in this folder" in capsys.readouterr().out
+        assert not (folder / "log.jsonl").exists()
+    codec.train(recipe, TINY_CODEC)
+    assert load_state(folder)["step"] == 2
+
+
 def both_codecs(made, folder):
     """A run's codec, and that which it began with."""
     return [finished_runs.load_codec(run, made / "clips") for run in (made / "codec", folder / "codec")]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from ..machine.writing import written
 
@@ -50,6 +52,24 @@ class Run:
     def __post_init__(self):
         self.folder = Path(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else trains in the folder for as long as it lasts. Raises ValueError where somebody does."""
+        if self.silent:
+            yield
+            return
+        lock = FileLock(self.folder / "training.lock")  # of the system's kind: it ends with the process
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"{self.folder}: another process trains in this folder; wait for it, stop it, or name another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def load(self) -> dict | None:
         """The saved state, whose seconds this run goes on from, or None for a fresh run."""

@@ -211,10 +211,15 @@ class Trainer:
         self.shards = ShardedStates(run.folder, team) if team.shards else None
 
     def fit(self) -> None:
-        """Train to the schedule's end; then validate and save."""
+        """Train to the schedule's end; then validate and save. Raises ValueError where another process trains in the
+        run's folder."""
+        with self.run.alone():
+            self._begin()
+            self._train()
+
+    def _train(self) -> None:
         from tqdm import tqdm
 
-        self._begin()
         timed = self.schedule.steps is None
         total = round(self.schedule.seconds if self.schedule.steps is None else self.schedule.steps)
         done = lambda: min(total, round(self.run.seconds) if timed else self.step)  # noqa: E731
