@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..world.drawing.film import film
+from ..world.drawing.film import looks
 from ..world.scene import Colored, Plate, Projected, Scene, SceneError
 from ..world.simulate import still
 from .before import with_rim
@@ -83,7 +83,7 @@ def _grey(scene: Scene) -> tuple[Floats, Bytes]:
     grey = Colored((GREY, GREY, GREY))
     bodies = tuple(replace(body, appearance=grey) for body in scene.bodies)
     plain = replace(scene, bodies=bodies, plate=None, light=replace(scene.light, shadow=0.0))
-    drawn = film(still(plain), width=scene.width, height=scene.height)
+    drawn = looks(still(plain), width=scene.width, height=scene.height)
     shown: Floats = drawn.rgb[0].numpy()
     return shown.mean(-1) / GREY, drawn.instance[0].numpy()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.perceived import Perceived
     from ..model.perception import BodyPerception
     from ..world.arrays import Floats
-    from ..world.footage import Footage
+    from ..world.drawing.film import Looks
     from ..world.scene import Scene
     from .values import ClipSpec
 
@@ -102,29 +102,27 @@ def _drawn(
     """The draft of `count` frames that begins with pictures, in the last of which the scene is as it is given."""
     import torch
 
-    from ..world.drawing.film import film, film_moments
+    from ..world.drawing.film import looks, looks_of_moments
     from ..world.simulate import simulate, simulated
 
     known = len(pictures)
-    later = count - known + 1  # frames of the motion, of which the first is the last picture
-    seconds, width, height = later / fps, scene.width, scene.height
+    more = count - known + 1  # frames of the motion, of which the first is the last picture
+    seconds, width, height = more / fps, scene.width, scene.height
     c2w: Floats | None = None
     fov_deg: Floats | None = None
     if camera is not None:
-        c2w = scene.view.c2w @ camera.relative().c2w[:later].numpy()
-        fov_deg = (camera.fov_deg[:later] / camera.fov_deg[0] * scene.view.fov_deg).numpy()
+        c2w = scene.view.c2w @ camera.relative().c2w[:more].numpy()
+        fov_deg = (camera.fov_deg[:more] / camera.fov_deg[0] * scene.view.fov_deg).numpy()
 
-    def after(shown: Tensor, footage: Footage, skipped: int = 0) -> tuple[Tensor, Tensor]:
+    def after(shown: Tensor, later: Looks, skipped: int = 0) -> tuple[Tensor, Tensor]:
         """Frames and coverage: pictures, and then what is drawn of the motion."""
-        cover = (footage.instance[skipped:] > 0).float()
-        return torch.cat((shown, footage.rgb[skipped:])), torch.cat((torch.zeros_like(shown[..., 0]), cover))
+        cover = (later.instance[skipped:] > 0).float()
+        return torch.cat((shown, later.rgb[skipped:])), torch.cat((torch.zeros_like(shown[..., 0]), cover))
 
     if count <= HELD:  # each frame is drawn while the next is simulated
         moments = simulated(scene, seconds=seconds, fps=fps, check=check)
-        footage = film_moments(
-            scene, moments, later, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check
-        )[1]
-        frames, cover = after(pictures, footage, 1)
+        seen = looks_of_moments(scene, moments, more, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check)
+        frames, cover = after(pictures, seen[1], 1)
         return Draft(frames, cover, camera_moves=camera is not None)
     motion = simulate(scene, seconds=seconds, fps=fps, check=check)
 
@@ -136,7 +134,7 @@ def _drawn(
             return shown, torch.zeros_like(shown[..., 0])
         part = replace(motion, poses=motion.poses[begin:end], present=motion.present[begin:end])
         seen_from, zoom = (None if x is None else x[begin:end] for x in (c2w, fov_deg))
-        return after(shown, film(part, width=width, height=height, c2w=seen_from, fov_deg=zoom))
+        return after(shown, looks(part, width=width, height=height, c2w=seen_from, fov_deg=zoom))
 
     frames, cover = drawn((count, height, width), draw)
     return Draft(frames, cover, camera_moves=camera is not None)

@@ -8,7 +8,7 @@ import torch
 from pictured import picture_scene
 from vdit.nodes.moving import MovingPicture
 from vdit.world.actions import Break
-from vdit.world.drawing.film import film, film_moments
+from vdit.world.drawing.film import film, film_moments, looks
 from vdit.world.filming import Filming, filmed
 from vdit.world.scene import MATERIALS, Body, Colored, Plane, Scene, Shape
 from vdit.world.simulate import simulate, simulated
@@ -20,9 +20,9 @@ SECONDS, FPS = 1.0, 8.0
 def scene():
     """A brick that hangs before a photograph and breaks after a while, over another that lies."""
     brick, pictured = Shape(kind="box", size=(0.3, 0.2, 0.2)), picture_scene(**SIZE, bodies=((104, 50, 40, 30),))
-    looks = pictured.bodies[0].appearance
+    look = pictured.bodies[0].appearance
     bodies = (
-        Body(name="brick", shapes=(brick,), position=(0.0, 0.0, 0.8), material=MATERIALS["ceramic"], appearance=looks),
+        Body(name="brick", shapes=(brick,), position=(0.0, 0.0, 0.8), material=MATERIALS["ceramic"], appearance=look),
         Body(name="stone", shapes=(brick,), position=(0.1, 0.1, 0.2), appearance=Colored((0.2, 0.3, 0.7))),
     )
     return Scene(bodies=bodies, view=pictured.view, plate=pictured.plate, **SIZE)
@@ -40,6 +40,8 @@ def test_frames_drawn_while_simulated_are_those_of_the_motion():
     after = film(known, **SIZE)
     for name in ("rgb", "depth", "instance", "mask", "flow", "visible"):
         assert torch.equal(getattr(shot, name), getattr(after, name)), name
+    alone = looks(known, **SIZE)
+    assert all(torch.equal(getattr(alone, name), getattr(after, name)) for name in ("rgb", "depth", "instance"))
     assert torch.equal(shot.tracks.at, after.tracks.at) and torch.equal(shot.tracks.visible, after.tracks.visible)
 
 

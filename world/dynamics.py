@@ -37,6 +37,7 @@ OWN_BIT = 1 << 30  # contact bit of bodies: they meet each other through explici
 DRAG_TIME_S = 0.02  # time constant of the weld that drags: a hand's reaction; a jerk of the path is smoothed by it
 COARSE = 24  # segments around a round body whose cross-section the wind meets
 ROUND = ("sphere", "ellipsoid", "cylinder", "capsule")
+SPARSE = 24  # degrees of freedom, of four free bodies, from which on sparse contacts take less time than dense ones
 
 
 # Name of a geom, number of its body or NOBODY, whether it stands still, its radius if it is round, whose it is.
@@ -144,6 +145,8 @@ def compile_world(scene: Scene, bodies: Sequence[Body], actions: Actions, step_s
         raise SceneError(f"MuJoCo cannot compile the scene: {e}") from e
     # Of a mechanism too: steps end where something touches, and stiff actuators explode in MuJoCo's explicit ones.
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    if bodies and model.nv >= SPARSE:
+        model.opt.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
     owners = {name: (owner, thing.material.restitution) for name, owner, _, _, thing in surfaces}
     owner = [owners.get(model.geom(g).name, (LINK, 0.0)) for g in range(model.ngeom)]
     ids = np.array([model.body(f"body/{b.name}").id for b in bodies], np.int64)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ...control.flow_from_video import motion_before
 from ...model.perceived import Perceived
-from ...world.drawing.film import film
+from ...world.drawing.film import looks
 from ...world.families.varied import ALL_FAMILIES, MOST_BODIES, SHAPES, Varied
 from ...world.meshes import centroid, corners, pose_matrix, shape_mesh, shape_volume, transformed
 from ...world.motion import Motion
@@ -93,7 +93,7 @@ def seen(made: Varied, motion: Motion, start: int, pictures: Tensor | None = Non
     frames = (start + np.arange(KNOWN)) * FINE
     shown = replace(motion, poses=motion.poses[frames], present=motion.present[frames])
     path = made.c2w[start : start + KNOWN]
-    footage = film(shown, width=scene.width, height=scene.height, c2w=path, fov_deg=np.full(KNOWN, scene.view.fov_deg))
+    footage = looks(shown, width=scene.width, height=scene.height, c2w=path, fov_deg=np.full(KNOWN, scene.view.fov_deg))
     instance = footage.instance[-1].numpy()
     pixels = np.bincount(instance.ravel(), minlength=len(scene.bodies) + 1)[1:]
     order = [i for i in np.argsort(-pixels, kind="stable") if pixels[i] >= LEAST_PIXELS][:MOST_BODIES]

@@ -22,7 +22,7 @@ from ...pipeline import ClipSpec, Continuation, Run, SamplerSettings, encode_sho
 from ...pipeline.decode import decode_frames
 from ...pipeline.generate import FIRST_PICTURE_STEPS
 from ...world.arrays import Bytes
-from ...world.drawing.film import film
+from ...world.drawing.film import looks
 from ...world.families.caption import caption
 from ...world.families.objects import OBJECT_FAMILIES, Staged, stage
 from ...world.families.render import render
@@ -126,7 +126,7 @@ def rendered(scene: Scene | Staged | Varied, frames: np.ndarray, width: int, hei
         moves = simulate_bodies(scene.scene, seconds=len(scene.c2w) / scene.fps, fps=scene.fps)
         shown = replace(moves, poses=moves.poses[frames], present=moves.present[frames])
         fov_deg = scene.fov_deg[frames] if isinstance(scene, Staged) else np.full(len(frames), scene.scene.view.fov_deg)
-        return film(shown, width=width, height=height, c2w=scene.c2w[frames], fov_deg=fov_deg).rgb
+        return looks(shown, width=width, height=height, c2w=scene.c2w[frames], fov_deg=fov_deg).rgb
     motion = simulate(scene)
     some = Motion(motion.centers[frames], motion.box_poses[frames])
     drawn = render(replace(scene, c2w=scene.c2w[frames], fov_deg=scene.fov_deg[frames]), some, width, height)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
 
+    from torch import Tensor
+
     from ..arrays import Bools, Bytes, Floats
     from ..motion import Moment, Motion
     from ..scene import Scene
@@ -49,6 +51,32 @@ class Frame:
     visible: Bools | None
     tracks_at: Floats
     tracks_visible: Bools
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Looks:
+    """What is seen of a motion, without what leads from frame to frame: fields as Footage has them."""
+
+    rgb: Tensor
+    depth: Tensor
+    instance: Tensor
+
+
+def looks(
+    motion: Motion,
+    *,
+    width: int,
+    height: int,
+    c2w: Floats | None = None,
+    fov_deg: Floats | None = None,
+    check: Callable[[], None] | None = None,
+) -> Looks:
+    """What `film` draws of a motion, without flow and tracks, which take a sixth of its time."""
+    _check_motion(motion)
+    moments, frames = motion.moments(), len(motion.poses)
+    return looks_of_moments(
+        motion.scene, moments, frames, width=width, height=height, c2w=c2w, fov_deg=fov_deg, check=check
+    )[1]
 
 
 def film(
@@ -128,6 +156,29 @@ def film_moments(
     )
 
 
+def looks_of_moments(
+    scene: Scene,
+    moments: Generator[Moment, None, Motion],
+    frames: int,
+    *,
+    width: int,
+    height: int,
+    c2w: Floats | None = None,
+    fov_deg: Floats | None = None,
+    check: Callable[[], None] | None = None,
+) -> tuple[Motion, Looks]:
+    """What `film_moments` draws, without flow and tracks."""
+    import torch
+
+    check = check or (lambda: None)
+    film_cameras, _ = cameras(scene, frames, width, height, c2w, fov_deg)
+    buffers = buffers_of(frames, width, height)
+    for _ in _Run(scene, moments, film_cameras, buffers, check).drawn():
+        check()
+    rgb, depth, instance = (torch.from_numpy(x) for x in (buffers.rgb, buffers.depth, buffers.instance))
+    return ended(moments), Looks(rgb=rgb, depth=depth, instance=instance)
+
+
 def stream(
     motion: Motion, *, width: int, height: int, c2w: Floats | None = None, fov_deg: Floats | None = None
 ) -> Iterator[Frame]:
@@ -155,7 +206,7 @@ class _Run:
     def frames(self, check: Callable[[], None] | None) -> Iterator[Frame]:
         """Each frame, when the one after it is drawn: flow needs both."""
         total = len(self.cameras)
-        drawn = self._drawn()
+        drawn = self.drawn()
         present: tuple[int, ...] | None = None
         carrier = np.zeros(0, np.int64)
         before: tuple[Seen, Floats, Bools] | None = None
@@ -175,7 +226,7 @@ class _Run:
                 yield self._finish(t - 1, before, now[0] if now else None)
             before = now
 
-    def _drawn(self) -> Iterator[Seen]:
+    def drawn(self) -> Iterator[Seen]:
         """All frames, drawn ahead in threads as far as the buffers reach, while the next moment comes to be in this."""
         total = len(self.cameras)
         ahead = min(total, WORKERS if len(self.buffers.rgb) == total else 1)

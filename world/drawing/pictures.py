@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..arrays import Bools, Bytes, Floats, Ints
     from ..scene import Projected
 
-ROW = 1024  # points in a row of the maps that OpenCV reads: its maps are two-dimensional
+ROW = 1024  # points in a row, at most, of the maps that OpenCV reads: its maps are two-dimensional
 BEYOND_BLUR, BEYOND_FADE = 0.04, 0.12  # beyond a picture: width of the blur, and way to it, shares of the height
 SHARP = 1.25  # pixels of a picture in one that is drawn, up to which a cubic alone does not flicker
 COARSE = 8  # pixels between those at which a view is asked how much it shrinks a picture
@@ -35,14 +36,9 @@ class Picture:
         """Colours [n, C] at pixel positions u, v [n] of the original, by cubic interpolation; beyond, its border."""
         import cv2
 
-        count = len(u)
-        rows = max(-(-count // ROW), 1)
-        maps = np.zeros((2, rows * ROW), np.float32)
-        maps[0, :count] = u * self.scale[0] - 0.5
-        maps[1, :count] = v * self.scale[1] - 0.5
-        x, y = maps.reshape(2, rows, ROW)
+        x, y = in_rows(u * self.scale[0] - 0.5, v * self.scale[1] - 0.5)
         out = cv2.remap(self.image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(out, np.uint8).reshape(rows * ROW, -1)[:count]
+        return np.asarray(out, np.uint8).reshape(x.size, -1)[: len(u)]
 
 
 def pyramid(picture: Picture) -> tuple[Picture, ...]:
@@ -99,19 +95,29 @@ class Cutout:
         """The picture at the resolution that is drawn."""
         return self.levels[0]
 
+    @cached_property
+    def cover(self) -> Picture:
+        """How opaque the sharp picture is, as one channel."""
+        return Picture(np.ascontiguousarray(self.sharp.image[..., 3:]), self.sharp.scale)
+
 
 def lookup(image: Floats, u: Floats, v: Floats) -> Floats:
     """Bilinear values [n] of image float32 [h, w] at pixel positions u, v [n]; beyond, its border."""
     import cv2
 
-    count = len(u)
-    rows = max(-(-count // ROW), 1)
-    maps = np.zeros((2, rows * ROW), np.float32)
-    maps[0, :count] = u - np.float32(0.5)
-    maps[1, :count] = v - np.float32(0.5)
-    x, y = maps.reshape(2, rows, ROW)
+    x, y = in_rows(u - np.float32(0.5), v - np.float32(0.5))
     out = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(out, np.float32).ravel()[:count]
+    return np.asarray(out, np.float32).ravel()[: len(u)]
+
+
+def in_rows(u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Positions [n] as OpenCV's maps [rows, columns] of at least n, filled up with zeros."""
+    count = len(u)
+    columns = min(max(count, 1), ROW)
+    maps = np.zeros((2, -(-count // columns) or 1, columns), np.float32)
+    flat = maps.reshape(2, -1)
+    flat[0, :count], flat[1, :count] = u, v
+    return maps[0], maps[1]
 
 
 class Extended:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..scene import Colored, Textured
 from .camera import inverse
-from .pictures import Picture, filtered
+from .pictures import filtered
 from .raster import Hits
 from .stage import parts_hit, transform
 
@@ -50,15 +50,14 @@ def meet_within(
     its way counts, and what it has more than the rim has the colour of the rim's surroundings within the outline.
     """
     rgb, alpha = np.array(rgb), np.array(alpha)
+    steps = np.linspace(0, 1, CHORD_STEPS + 2, dtype=np.float32)[:, None]
     for parts, counts, s in _runs(stage.surfaces, hits):
         cut = stage.surfaces.parts[parts[0]].cutout
         if cut is not None:
-            opacity = Picture(cut.sharp.image[..., 3:], cut.sharp.scale)
-            steps = np.linspace(0, 1, CHORD_STEPS + 2, dtype=np.float32)[:, None]
             z = hits.depth[s] + (leaves[s] - hits.depth[s]) * steps
             a, b, c = transform(stage.to_picture[parts], counts, x[s], y[s], z)
             u, v = a / c, b / c
-            found = opacity.at(u.ravel(), v.ravel()).reshape(z.shape).max(0) * np.float32(1 / 255)
+            found = cut.cover.at(u.ravel(), v.ravel()).reshape(z.shape).max(0) * np.float32(1 / 255)
             more = np.clip(RIM_GAIN * (1 - alpha[s] / np.maximum(found, 1e-3)), 0, 1)
             gain = np.flatnonzero(more > 0)
             rim = cut.rim.at(u[0, gain], v[0, gain]) * np.float32(1 / 255)
@@ -188,10 +187,6 @@ def _lit(stage: Stage, p: int, hits: Hits, x: Floats, y: Floats) -> Floats:
 
 def _barycentric(surfaces: Surfaces, face: Ints, at: Floats) -> Floats:
     """Weights [3, n] of the corners of each point at [3, n] in its face."""
-    a, b, c = (np.transpose(surfaces.vertices[surfaces.faces[face, i]]) for i in range(3))
-    e1, e2, d = b - a, c - a, at - a
-    d11, d12, d22 = (e1 * e1).sum(0), (e1 * e2).sum(0), (e2 * e2).sum(0)
-    d1, d2 = (d * e1).sum(0), (d * e2).sum(0)
-    area = np.maximum(d11 * d22 - d12 * d12, 1e-30)
-    v, w = np.clip((d22 * d1 - d12 * d2) / area, 0, 1), np.clip((d11 * d2 - d12 * d1) / area, 0, 1)
+    matrices = surfaces.to_weights[face]
+    v, w = (np.einsum("nij,jn->in", matrices[..., :3], at) + np.transpose(matrices[..., 3])).clip(0, 1)
     return np.stack((np.maximum(1 - v - w, 0), v, w))

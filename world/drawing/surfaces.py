@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..meshes import corners
 from ..scene import Projected, SceneError, Textured
 from .camera import Camera, inverse
 from .pictures import Cutout, Picture, cutout, pyramid
@@ -64,6 +66,16 @@ class Surfaces:
     first_faces: Ints
     to_picture: Floats
     from_picture: Floats
+
+    @cached_property
+    def to_weights(self) -> Floats:
+        """[F, 2, 4]: times a point of a face and a one, the weights of its second and third corner."""
+        a, b, c = corners(self.vertices, self.faces)
+        e1, e2 = b - a, c - a
+        d11, d12, d22 = ((p * q).sum(1, keepdims=True) for p, q in ((e1, e1), (e1, e2), (e2, e2)))
+        rows = np.stack((d22 * e1 - d12 * e2, d11 * e2 - d12 * e1), 1)
+        rows /= np.maximum(d11 * d22 - d12 * d12, 1e-30)[:, None]
+        return np.concatenate((rows, -(rows @ a[:, :, None])), 2)
 
 
 def surfaces(of: tuple[Part, ...], camera: Camera, before: Surfaces | None = None) -> Surfaces:
