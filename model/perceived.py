@@ -35,16 +35,18 @@ class Perceived:
     """What is seen in the last picture, in its camera's axes; lengths in heights of the eye over the ground, times in
     frames. N bodies, the surest first.
 
-    masks [N, H, W] in 0..1; sure [N]; kind: of KINDS; sphere [N]: probability of that kind; center, half (extents along
-    the axes), velocity, spin [N, 3]; rotation [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor,
-    hinge [N, 3]: point and axis; foot [N, 3]: way to the point of the ground beneath its centre; support [N, 3]: how
-    sure that air, ground or another body holds it up; density [N], of wood's; braking [N]: how fast it loses speed over
-    the ground, in multiples of gravity, NaN where that is not seen.
+    masks [N, H, W] in 0..1; covered [K, H, W]: how much bodies cover of each of K pictures, 0..1; sure [N]; kind: of
+    KINDS; sphere [N]: probability of that kind; center, half (extents along the axes), velocity, spin [N, 3]; rotation
+    [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor, hinge [N, 3]: point and axis; foot [N, 3]:
+    way to the point of the ground beneath its centre; support [N, 3]: how sure that air, ground or another body holds
+    it up; density [N], of wood's; braking [N]: how fast it loses speed over the ground, in multiples of gravity, NaN
+    where that is not seen.
     inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
     frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
     """
 
     masks: Tensor
+    covered: Tensor
     sure: Tensor
     kind: tuple[str, ...]
     sphere: Tensor
@@ -77,11 +79,12 @@ def answer(
     place: Tensor,
     sure: Tensor,
     masks: Tensor,
+    covered: Tensor,
 ) -> Perceived:
     """The network's numbers for one picture as a value on the CPU: SCENE_FIELDS [n], inverse depth [H/4, W/4], and of
-    bodies [N] FIELDS [N, n], places of their cells [N, 2], probabilities and masks."""
+    bodies [N] FIELDS [N, n], places of their cells [N, 2], probabilities and masks; covered [K, H, W]."""
     scene, bodies = ({n: x.cpu() for n, x in part.items()} for part in (scene, bodies))
-    place, sure, masks, inverse_depth = (x.cpu() for x in (place, sure, masks, inverse_depth))
+    place, sure, masks, covered, inverse_depth = (x.cpu() for x in (place, sure, masks, covered, inverse_depth))
     focal = float(scene["focal"].exp())
     depth = (-bodies["distance"]).exp()
     at = place + bodies["offset"]
@@ -94,6 +97,7 @@ def answer(
     wall = torch.cat((F.normalize(scene["wall"], dim=0), scene["wall_near"].exp()))
     return Perceived(
         masks=masks,
+        covered=covered,
         sure=sure,
         kind=kinds,
         sphere=bodies["kind"].softmax(1)[:, KINDS.index("sphere")],

@@ -18,6 +18,7 @@ from .cells import CELL, MASK_CELL, cell_places, peaks, resized, sized
 from .ground import Residual, block, upsample
 from .perceived import KINDS, SPIN_UNIT, Perceived, answer
 from .region import RegionHead, Regions, cut, jittered, regions_of
+from .tracked import Tracked, came_by_masks
 from .ways import KNOWN, MOTION, SPEED_UNIT, mean_speeds, slopes_of, ways_of
 
 MOST = 16  # bodies
@@ -161,12 +162,15 @@ class BodyPerception(nn.Module):
         x = w3[:, None] @ F.relu(x) + b3[..., None]
         return x.view(-1, height, width)
 
-    def bodies_of(self, features: Features, picture: Tensor, cell: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    def bodies_of(
+        self, features: Features, picture: Tensor, cell: Tensor, masks: Tensor, tracked: Tracked | None = None
+    ) -> dict[str, Tensor]:
         """FIELDS [K, n] of bodies with mask probabilities [K, H/2, W/2], but velocity [K, 3] in place of closing; and
         bend [K, 3]: acceleration and error of Ways.
 
         distance and size come as log(1 / depth) and log(half extent / depth), the geometric mean of three; velocity in
-        SPEED_UNIT and shares of the depth: across the view as optical flow tells it, along it as the network does.
+        SPEED_UNIT and shares of the depth: across the view as optical flow tells it, and tracked where it is given (see
+        ways_of), along it as the network does.
         """
         at, place = self._at(features, picture, cell)
         share = F.avg_pool2d(masks[:, None], CELL // MASK_CELL)  # [K, 1, H/4, W/4]
@@ -176,8 +180,7 @@ class BodyPerception(nn.Module):
         focal = features.scene["focal"].detach()[picture]
         angular = 0.5 * area.log()[:, None] - focal - 0.6  # a sphere's radius is .56 of the root of its area
         ray = 1 / focal.exp()  # of a picture height beside the middle, at depth one
-        looked_for = None if self.training else features.pictures  # a search stops the device; a step does not need it
-        way = ways_of(features.motion, picture, masks, area.sqrt(), looked_for)
+        way = ways_of(features.motion, picture, masks, area.sqrt(), tracked)
         moved = way.speed * ray
         slopes = slopes_of(features.motion[:, :2], picture, masks) * (SPEED_UNIT / SPIN_UNIT)
         told = torch.cat((near, angular, focal, features.scene["ground"].detach()[picture], moved, slopes), 1)
@@ -261,26 +264,31 @@ class BodyPerception(nn.Module):
         cell, odds = cell[kept], odds[kept]
         picture = torch.zeros_like(cell)
         masks = self.masks_of(features, picture, cell).sigmoid()
-        bodies = self.bodies_of(features, picture, cell, masks)
+        before = self._masks_before(frames, sure)
+        small = F.avg_pool2d(frames.permute(0, 3, 1, 2), MASK_CELL).flip(0)
+        tracked = came_by_masks(small, [masks, *before[::-1]]) if before else None
+        bodies = self.bodies_of(features, picture, cell, masks, tracked)
         rows, columns = (n * CELL for n in features.centers.shape[1:])
         place = cell_places(rows, columns, CELL, cell.device).flatten(0, 1)[cell]
         scene = {name: value[0] for name, value in features.scene.items()}
-        return answer(scene, features.inverse_depth[0], bodies, place, odds, sized(masks, height, width))
+        none = masks.new_zeros(1, *masks.shape[1:])
+        covered = torch.stack([torch.cat((none, each)).amax(0) for each in (*before, masks)])
+        masks, covered = sized(masks, height, width), sized(covered, height, width)
+        return answer(scene, features.inverse_depth[0], bodies, place, odds, masks, covered)
 
-    @torch.no_grad()
-    def covered(self, frames: Tensor, sure: float = SURE) -> Tensor:
-        """How much of each pixel bodies cover [K, H, W], 0..1, in each of pictures [K, H, W, 3] by itself."""
-        height, width = frames.shape[1:3]
-        frames = resized(frames.to(self.where.weight.device))
+    def _masks_before(self, frames: Tensor, sure: float) -> list[Tensor]:
+        """Masks [K, H/2, W/2] of bodies in each of frames [K, H, W, 3] but the last, each seen by itself."""
+        earlier = frames[:-1]
+        if not len(earlier):
+            return []
         rows, columns = (n // MASK_CELL for n in frames.shape[1:3])
-        features = self(frames[:, None], frames.new_zeros(len(frames), rows, columns, MOTION))
-        out = frames.new_zeros(len(frames), rows, columns)
+        features = self(earlier[:, None], frames.new_zeros(len(earlier), rows, columns, MOTION))
+        out: list[Tensor] = []
         for k, centers in enumerate(features.centers):
             cell, odds = peaks(centers, MOST)
             cell = cell[odds > sure]
-            if len(cell):
-                out[k] = self.masks_of(features, torch.full_like(cell, k), cell).sigmoid().amax(0)
-        return sized(out, height, width).cpu()
+            out.append(self.masks_of(features, torch.full_like(cell, k), cell).sigmoid())
+        return out
 
 
 def _under(maps: Tensor, picture: Tensor, share: Tensor) -> Tensor:

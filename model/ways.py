@@ -1,4 +1,4 @@
-"""How bodies went through five pictures, by the optical flow under their masks."""
+"""How bodies went through five pictures, by the optical flow under their masks, and by these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.linalg import least_squares
 from .cells import cell_places
-from .matching import mended
+from .tracked import Tracked
 
 KNOWN = 5  # frames
 MOTION = 2 * (KNOWN - 1)  # numbers of motion_before
@@ -21,6 +21,9 @@ LATEST_SPEED = (0.65, 1.7, -1.35)
 STEADY, STEADY_SHARE = 2e-4, 0.01
 SAMPLES = 256  # cells of a mask, the surest, whose motion tells its body's speed
 STRAY = 0.25  # of a body's size: pixels that seem to have come from so far aside were hidden, or lie beside it
+# Masks that came with a constant acceleration to so many picture heights are believed; if they then differ by so many
+# from what flow tells, that has lost the body.
+EVEN, LOST = 0.005, 0.008
 SPEED_UNIT = 0.05  # picture heights a frame, and shares of the depth: what a one of the network's answer means
 
 
@@ -39,19 +42,29 @@ class Ways(NamedTuple):
 
 
 @torch.no_grad()
-def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor, pictures: Tensor | None = None) -> Ways:
+def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor, tracked: Tracked | None = None) -> Ways:
     """Ways of bodies with masks [K, h, w] in pictures [K].
 
     speeds [B, MOTION, h, w]: mean_speeds in SPEED_UNIT; side [K]: of squares as large as the masks, in picture heights.
-    pictures: as `mended` takes them, to mend what optical flow tells.
+    tracked: how far their masks came. Of what came evenly both count, the masks the more the longer ago, and alone
+    where flow has lost it.
     """
     weight, pixel = masks.float().flatten(1).topk(min(SAMPLES, masks.shape[1:].numel()))  # [K, P]
     mean = speeds.float().flatten(2)[picture].gather(2, pixel[:, None].expand(-1, MOTION, -1))
     mean = mean.unflatten(1, (KNOWN - 1, 2))  # [K, frames before, 2, P]
     frames = torch.arange(1.0, KNOWN, device=mean.device)[:, None]  # [frames before, 1]
-    if pictures is not None:
+    of_way = torch.cat((frames, -(frames**2) / 2), 1)  # ways since: frames * speed - frames^2 / 2 * acceleration
+    evenly: Tensor | None = None
+    if tracked is not None:
         came = frames * _median(mean, weight) * SPEED_UNIT
-        mean = mean + ((mended(pictures, picture, masks, came) - came) / (frames * SPEED_UNIT))[..., None]
+        seen = tracked.came.isfinite().all(2).all(1)
+        by_masks = torch.where(seen[:, None, None], tracked.came, came)
+        fit = of_way @ least_squares(of_way.expand(len(came), -1, -1), by_masks)
+        lost = (by_masks - came).norm(dim=2).amax(1) > LOST * (1 + tracked.guessed**2)
+        evenly = seen & ((by_masks - fit).norm(dim=2).amax(1) < EVEN) & (lost | (tracked.guessed < 2))
+        share = torch.where(lost[:, None], 1.0, frames[:, 0] / (frames[:, 0] + 2)) * evenly[:, None]
+        aside = share[..., None] * (by_masks - came) / (frames * SPEED_UNIT)
+        mean = mean + aside[..., None]
     unit = SPEED_UNIT / side[:, None]
     aside = (frames[..., None] * (mean - _median(mean, weight)[..., None])).norm(dim=2).amax(1)
     found = _median(mean, weight * (-(aside * unit / STRAY).square()).exp())
@@ -60,12 +73,13 @@ def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor, pictur
     keeps = off * SPEED_UNIT < STEADY + STEADY_SHARE * side
     one, two, three = LATEST_SPEED
     quadratic = one * found[:, 0] + two * found[:, 1] + three * found[:, 2]
-    # Least squares of the ways since each frame before: frames * speed - frames^2 / 2 * acceleration.
-    of_way = torch.cat((frames, -(frames**2) / 2), 1)
     speed, acceleration = least_squares(of_way.expand(len(found), -1, -1), frames * found).unbind(1)
     fit = of_way @ torch.stack((speed, acceleration), 1)
     error = (frames * found - fit).norm(dim=2).amax(1, keepdim=True)
-    return Ways(torch.where(keeps[:, None], steady, quadratic), acceleration, error)
+    latest = torch.where(keeps[:, None], steady, quadratic)
+    if evenly is not None:  # with masks the constant acceleration is the better fit, with flow alone it is not
+        latest = torch.where(evenly[:, None], speed, latest)
+    return Ways(latest, acceleration, error)
 
 
 def _median(values: Tensor, weight: Tensor) -> Tensor:

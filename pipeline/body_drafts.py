@@ -90,9 +90,7 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
     images = (latest * 255).round().to(torch.uint8).numpy()
     masks = seen.masks.numpy()
-    covered = perception.covered(latest).numpy() > MASKED
-    covered[-1] |= (masks > MASKED).any(0)
-    before = uncovered(images, covered)
+    before = uncovered(images, seen.covered.numpy() > MASKED)
     return BodyShot(looks_like(scene, images[-1], masks, check, before), memo)
 
 

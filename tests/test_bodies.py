@@ -125,7 +125,7 @@ def test_true_numbers_are_answered_as_the_true_bodies(starts):
         scene |= {"focal": made.labels["focal"][i, None].log()}
         place = cell_places(64, 64, 4, cell.device).flatten(0, 1)[cell[own]]
         sure, masks = torch.ones(int(own.sum())), torch.zeros(int(own.sum()), 64, 64)
-        found = answer(scene, features.inverse_depth[i], told, place, sure, masks)
+        found = answer(scene, features.inverse_depth[i], told, place, sure, masks, masks.amax(0, keepdim=True))
         assert torch.allclose(found.center, made.of_bodies("center")[own], atol=1e-4)
         assert torch.allclose(found.velocity, made.of_bodies("velocity")[own], atol=1e-4)
         ground = made.labels["ground"][i]
@@ -171,10 +171,11 @@ def test_pictures_of_any_size_are_answered_at_their_size(size):
     assert found.masks.shape[1:] == size and len(found.kind) == len(found.center) <= 16
     assert torch.isfinite(found.center).all() and torch.isfinite(found.rotation).all()
     assert found.ground.norm() == pytest.approx(1)
-    covered = model.covered(pictures, sure=0.0)
     alone = [model.perceive(picture[None], torch.zeros(32, 32, MOTION), sure=0.0).masks.amax(0) for picture in pictures]
-    assert torch.allclose(covered, torch.stack(alone), atol=0.01)  # the largest of resized masks, or the other way
-    assert not model.covered(pictures, sure=1.0).any()
+    # The largest of resized masks, or the other way.
+    assert torch.allclose(found.covered[:-1], torch.stack(alone[:-1]), atol=0.01)
+    assert torch.allclose(found.covered[-1], found.masks.amax(0), atol=0.01)
+    assert not model.perceive(pictures, torch.zeros(32, 32, MOTION), sure=1.0).covered.any()
 
 
 def accelerated(t):

@@ -197,8 +197,10 @@ def perfect(labels: dict[str, np.ndarray]) -> Perceived:
     body["density"] = body["density"].exp()
     whole = {name: torch.from_numpy(np.asarray(labels[name])).float() for name in ("ground", "light", "camera")}
     wall = torch.from_numpy(labels["wall"]).float() if labels["wall"].any() else None
+    instance = torch.from_numpy(labels["instance"])
     return Perceived(
-        masks=(torch.from_numpy(labels["instance"]) == numbers[:, None, None]).float(),
+        masks=(instance == numbers[:, None, None]).float(),
+        covered=(instance > 0).float()[None],
         sure=torch.ones(len(numbers)),
         kind=tuple(SHAPES[int(k)] for k in labels["kind"][there]),
         sphere=torch.from_numpy(labels["kind"][there] == SHAPES.index("sphere")).float(),
