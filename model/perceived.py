@@ -17,8 +17,10 @@ from .ways import SPEED_UNIT
 KINDS = ("sphere", "box", "cylinder", "capsule", "cone", "ellipsoid", "hull", "compound")
 ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last axis
 # What flies, by probability, and bends its way downwards, tells gravity; its way may miss a parabola by such shares of
-# a frame's bend, and the network be off by such a factor. Where both agree to a tenth or so, their mean is nearer.
-FLIES, ACROSS, BEND_ERROR, MOST_OFF, AGREE = 0.6, 0.2, 0.4, 4.0, 0.2
+# a frame's bend, and the network be off by such a factor.
+FLIES, ACROSS, BEND_ERROR, MOST_OFF = 0.6, 0.2, 0.4, 4.0
+TRUST = 0.5  # in the ground beneath what flies; what is left is trusted in the network's gravity
+HORIZON = 0.02  # slope of the way to the ground from which on a distance follows from it
 # What moves over the ground shows whether it is braked, if its way is so far (picture heights a frame) and so nearly
 # that of a constant acceleration (share of its speed). Between the two shares of gravity, neither is sure. Braked
 # slides of 18 clips had .41 to .58, of rolls -.05 to .04; what topples gains speed, .05 to .2.
@@ -89,7 +91,12 @@ def answer(
     depth = (-bodies["distance"]).exp()
     at = place + bodies["offset"]
     center = torch.cat((at / focal * depth, depth), 1)
-    gravity = gravity_of(scene, bodies, sure, center)
+    ground = F.normalize(scene["ground"], dim=0)
+    foot = torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1)
+    gravity, farther = gravity_of(scene, bodies, sure, center, foot)
+    center, depth = center * farther[:, None], depth * farther[:, None]
+    beneath = center - ground * ((center @ ground)[:, None] + 1)
+    foot = torch.where((farther != 1)[:, None], beneath / beneath[:, 2:].clamp_min(1e-3), foot)
     braking = braking_of(scene, bodies, at / focal, gravity / depth)
     kinds = tuple(KINDS[i] for i in kinds_of(bodies["kind"], braking).tolist())
     rotation, half = shapes_of(kinds, bodies)
@@ -110,12 +117,12 @@ def answer(
         hinged=bodies["hinged"][:, 0].sigmoid(),
         anchor=center + bodies["anchor"] * depth,
         hinge=hinge,
-        foot=torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1),
+        foot=foot,
         support=bodies["support"].softmax(1),
         density=bodies["density"][:, 0].exp(),
         braking=braking,
         inverse_depth=inverse_depth,
-        ground=F.normalize(scene["ground"], dim=0),
+        ground=ground,
         fov_deg=float(torch.rad2deg(2 * torch.atan(torch.tensor(0.5 / focal)))),
         light=F.normalize(scene["light"], dim=0),
         gravity=gravity,
@@ -124,28 +131,49 @@ def answer(
     )
 
 
-def gravity_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], sure: Tensor, center: Tensor) -> float:
-    """Gravity in heights of the eye a squared frame: the network's, corrected by the acceleration of bodies that fly.
+def gravity_of(
+    scene: dict[str, Tensor], bodies: dict[str, Tensor], sure: Tensor, center: Tensor, foot: Tensor
+) -> tuple[float, Tensor]:
+    """Gravity in heights of the eye a squared frame, and by how much farther than perceived each body is [N]: one but
+    for those that are seen to fly.
 
-    Where the network misjudges the ground, it misjudges distances and gravity with it, and a body that was seen to fall
-    would fall on at another rate. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n]; center [N, 3].
+    How strongly the way of what flies bends in the picture tells gravity as a multiple of its distance. The network's
+    gravity and the distance of the ground beneath a body both err in worlds that it does not know, and rarely together:
+    their mean counts, and what flies is as far away as it then must be. scene: SCENE_FIELDS [n]; bodies: FIELDS [N, n];
+    center, foot [N, 3].
     """
     told, ground = float(scene["gravity"].exp()), F.normalize(scene["ground"], dim=0)
     flies = (bodies["support"].softmax(1)[:, 0] > FLIES) & (sure > FLIES)
     flies &= (bodies["hinged"][:, 0] < 0) & (bodies["fixed"][:, 0] < 0)
-    depth = center[:, 2:]
-    fall = center[:, :2] / depth * ground[2] - ground[:2]
+    farther = _over_foot(center, foot, ground)
+    depth = center[:, 2:] * farther[:, None]
+    fall = center[:, :2] / center[:, 2:] * ground[2] - ground[:2]
     pull = fall / depth * scene["focal"].exp()  # [N, 2] in the picture, of a gravity of one
     bend, error = (bodies["bend"] * SPEED_UNIT).split((2, 1), 1)
     along = (bend * pull).sum(1) / norm(pull).square()
     across = norm(bend - along[:, None] * pull)
     flies &= (torch.maximum(across / ACROSS, error[:, 0] / BEND_ERROR) < norm(bend)) & (along > told / MOST_OFF)
     flies &= along < told * MOST_OFF
+    none = torch.ones_like(farther)
     if not flies.any() or float(scene["camera"].abs().max()) > STANDS / CAMERA_UNIT:
-        return told
-    seen = float(along[flies].log().median()) - math.log(told)
-    agree = math.exp(-((seen / AGREE) ** 2))
-    return told * math.exp(seen * (1 - agree / 2))
+        return told, none
+    gravity = told * math.exp(TRUST * (float(along[flies].log().median()) - math.log(told)))
+    lies = 1 / (bodies["size"][:, 0].exp() * center[:, 2] - center @ ground).clamp_min(
+        1e-3
+    )  # as far, it is on the ground
+    return gravity, torch.where(flies, torch.minimum(farther * gravity / along, lies), none)
+
+
+def _over_foot(center: Tensor, foot: Tensor, ground: Tensor) -> Tensor:
+    """By how much farther bodies [N] are, seen in the direction of centres [N, 3], over the points of the ground to
+    which there are ways foot [N, 3]; one where that is too near to the horizon or to the eye's plumb line."""
+    down = -(foot @ ground)
+    at = foot / down.clamp_min(1e-3)[:, None]
+    level = lambda x: x - (x @ ground)[:, None] * ground  # noqa: E731
+    along = level(center).square().sum(1)
+    farther = (level(center) * level(at)).sum(1) / along.clamp_min(1e-9)
+    known = (down > HORIZON * norm(foot)) & (along > 1e-4) & (farther > 0)
+    return torch.where(known, farther, torch.ones_like(farther))
 
 
 def braking_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], ray: Tensor, gravity: Tensor) -> Tensor:

@@ -232,9 +232,11 @@ def test_what_lies_beside_a_body_and_what_was_hidden_leave_its_speed_alone():
 
 
 @pytest.mark.parametrize("told", [0.5, 0.8, 2.0])
-def test_what_is_seen_to_fall_tells_gravity(told):
+@pytest.mark.parametrize("beneath", [0.7, 1.0, 1.2])
+def test_what_is_seen_to_fall_tells_gravity_and_how_far_it_is(told, beneath):
     """A body falls in the middle of the picture of a camera that looks level, three eye heights away, at a focal length
-    of one picture height. told: the gravity that the network predicts, as a share of the true one."""
+    of one picture height. told: the gravity that the network predicts, beneath: the distance of the ground beneath the
+    body, as shares of the true ones."""
     true, distance = 0.06, 3.0
     scene = {
         "gravity": torch.tensor([math.log(true * told)]),
@@ -244,17 +246,34 @@ def test_what_is_seen_to_fall_tells_gravity(told):
     }
     bend = torch.tensor([[0.0, true / distance, 0.0]]) / SPEED_UNIT
     bodies = {"support": torch.tensor([[9.0, 0.0, 0.0]]), "hinged": torch.full((1, 1), -5.0), "bend": bend}
-    bodies["fixed"] = bodies["hinged"]
-    sure, center = torch.ones(1), torch.tensor([[0.0, 0.0, distance]])
-    assert gravity_of(scene, bodies, sure, center) == pytest.approx(true, rel=0.06)
+    bodies |= {"fixed": bodies["hinged"], "size": torch.full((1, 1), math.log(0.1))}
+    sure, center = torch.ones(1), torch.tensor([[0.0, 0.0, 2.0]])  # which the network alone takes to be nearer
+    foot = torch.tensor([[0.0, 1 / (distance * beneath), 1.0]])
+    gravity, farther = gravity_of(scene, bodies, sure, center, foot)
+    assert gravity == pytest.approx(true * math.sqrt(told * beneath))
+    assert gravity / (2.0 * float(farther)) == pytest.approx(true / distance)  # it falls on as it was seen to
     stands = {**bodies, "support": torch.tensor([[0.0, 9.0, 0.0]])}
     moving, sideways = {**scene, "camera": torch.ones(6)}, {**bodies, "bend": bend[:, [1, 0, 2]]}
-    for other in (
-        gravity_of(scene, stands, sure, center),
-        gravity_of(moving, bodies, sure, center),
-        gravity_of(scene, sideways, sure, center),
-    ):
-        assert other == pytest.approx(true * told)
+    for others in ((scene, stands), (moving, bodies), (scene, sideways)):
+        gravity, farther = gravity_of(*others, sure, center, foot)
+        assert gravity == pytest.approx(true * told) and float(farther) == 1
+
+
+def test_what_flies_is_no_farther_than_the_ground():
+    """Its way bends so little that it would be beneath the ground, which it is seen against."""
+    scene = {
+        "gravity": torch.tensor([math.log(0.06)]),
+        "ground": torch.tensor([0.0, -1.0, 0.0]),
+        "focal": torch.zeros(1),
+        "camera": torch.zeros(6),
+    }
+    bodies = {"support": torch.tensor([[9.0, 0.0, 0.0]]), "hinged": torch.full((1, 1), -5.0)}
+    bodies |= {"fixed": bodies["hinged"], "size": torch.full((1, 1), math.log(0.1))}
+    bodies["bend"] = torch.tensor([[0.0, 0.01, 0.0]]) / SPEED_UNIT
+    center = torch.tensor([[0.0, 0.6, 2.0]])
+    farther = gravity_of(scene, bodies, torch.ones(1), center, torch.tensor([[0.0, 0.4, 1.0]]))[1]
+    at = center[0] * farther
+    assert 1 - float(at[1]) == pytest.approx(0.1 * float(at[2]))  # it touches the ground, one below the eye
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class BodiesFormat:
 
     starts: int = 128  # five-frame starts a file
     each: int = 3  # starts of one scene
-    of_objects: float = 0.1  # share of scenes from the families of objects that the benchmark draws from
+    of_objects: float = 0.3  # share of scenes from the families of objects that the benchmark draws from
     of_balls: float = 0.05  # the same of the families of balls; all others are varied
     latest: int = 14  # frame of a scene at which a start may begin, at most
     sizes: tuple[tuple[int, int], ...] = ((96, 96), (128, 96), (96, 128), (96, 96))  # width, height, by number
