@@ -158,9 +158,8 @@ def gravity_of(
     if not flies.any() or float(scene["camera"].abs().max()) > STANDS / CAMERA_UNIT:
         return told, none
     gravity = told * math.exp(TRUST * (float(along[flies].log().median()) - math.log(told)))
-    lies = 1 / (bodies["size"][:, 0].exp() * center[:, 2] - center @ ground).clamp_min(
-        1e-3
-    )  # as far, it is on the ground
+    size = bodies["size"][:, 0].exp() * center[:, 2]
+    lies = 1 / (size - center @ ground).clamp_min(1e-3)  # so many times as far away, the body lies on the ground
     return gravity, torch.where(flies, torch.minimum(farther * gravity / along, lies), none)
 
 

@@ -17,7 +17,7 @@ from .cells import MASK_CELL, cell_places
 
 SHOWN = 0.5  # of a mask, from which on a cell shows the body
 TOUCH = 1, 4  # cells beside another body, from which on that may hide some of it: in the latest picture, in others
-ENTIRE = 0.93  # of its largest area: what shows so much only touches another body, it is not hidden
+ENTIRE = 0.93  # of its largest area: a body that shows so much is not hidden, it only touches another one
 UNLIKE = 0.45  # from which on two masks are not of one body: differences of colours in 0..1,
 SIZE, FAR = 0.3, 0.3  # of the logarithm of area, and ways in picture heights
 
