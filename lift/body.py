@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -309,7 +309,7 @@ def _standing(surface: Mesh, shapes: tuple[Shape, ...], camera: Camera, level: f
     lowest = min(_lowest(s) for s in shapes)
     scale = (height - level) / (height - lowest)
     return Mesh(_scaled(surface.vertices, camera.eye, scale), surface.faces), tuple(
-        _scaled_shape(s, camera.eye, scale) for s in shapes
+        scaled_shape(s, camera.eye, scale) for s in shapes
     )
 
 
@@ -317,10 +317,11 @@ def _scaled(points: Floats, centre: Floats, scale: float) -> Floats:
     return centre + scale * (points - centre)
 
 
-def _scaled_shape(shape: Shape, centre: Floats, scale: float) -> Shape:
+def scaled_shape(shape: Shape, centre: Floats, scale: float) -> Shape:
+    """A shape that is `scale` times as large and as far from a point [3] of its body's axes."""
     if shape.vertices is None:
         x, y, z = (float(v) for v in _scaled(np.array(shape.position), centre, scale))
-        return Shape(kind=shape.kind, size=tuple(scale * s for s in shape.size), position=(x, y, z))
+        return replace(shape, size=tuple(scale * s for s in shape.size), position=(x, y, z))
     return Shape(kind="hull", vertices=_scaled(shape.vertices, centre, scale))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
     from ..world.scene import Body
     from .before import Uncovered
+    from .rod import Rod
 
 SHOWN = 0.5  # of a mask, from which on a pixel shows the body
 GREY = 0.6  # so bright a colour that no light makes it white
@@ -36,10 +37,12 @@ def looks_like(
     masks: Floats,
     check: Callable[[], None] = lambda: None,
     before: Uncovered | None = None,
+    rods: Mapping[int, Rod] | None = None,
 ) -> Scene:
     """The scene with the looks of its picture uint8 [H, W, 3], in which its bodies have masks [N, H, W] in 0..1.
 
-    before: what earlier pictures show where bodies are now; what none shows is made up. check: may raise to cancel.
+    before: what earlier pictures show where bodies are now; what none shows is made up. rods: what bodies hang on, by
+    their number. check: may raise to cancel.
     Raises SceneError where sizes or numbers do not agree.
     """
     height, width = picture.shape[:2]
@@ -48,7 +51,10 @@ def looks_like(
             f"masks {list(masks.shape)} and a picture of {width}x{height} do not fit a scene of {len(scene.bodies)} "
             f"bodies, {scene.width}x{scene.height}: expected one mask a body, all of one size"
         )
+    hang = rods or {}
     covered: Bools = masks > MASKED
+    for i, rod in hang.items():
+        covered[i] |= rod.mask(height, width)
     hole = hole_of(picture, list(covered), [not body.fixed for body in scene.bodies])
     if hole.all():
         raise SceneError("the masks leave no pixel from which to fill what they hide")
@@ -74,6 +80,8 @@ def looks_like(
             lit = _share(picture, mask, light)
             light = 1 - lit + lit * light
             look = Projected(_unlit(picture, mask, behind, light, hidden), scene.view, lit=lit)
+        if i in hang:
+            look = replace(look, image=_with_rod(look.image, hang[i]))
         bodies.append(replace(body, appearance=look))
     return replace(scene, bodies=tuple(bodies), plate=Plate(behind, picture, hole))
 
@@ -120,6 +128,16 @@ def _unlit(picture: Bytes, mask: Floats, behind: Bytes, light: Floats, hidden: B
         white[hidden] = np.median(white[seen], axis=0)
         mask = np.where(hidden, 1.0, mask)
     return cut_out(white, mask, plate)
+
+
+def _with_rod(image: Bytes, rod: Rod) -> Bytes:
+    """The cut-out [H, W, 4] of a body with the rod it hangs on, in one colour: of its pixels few show nothing else."""
+    own = image[..., 3] > 255 * SHOWN
+    line: Bools = rod.mask(*image.shape[:2]) & ~own
+    out = image.copy()
+    out[dilated(line, 2) & ~own, :3] = np.round(rod.color)
+    out[line, 3] = 255
+    return out
 
 
 def _within(mask: Bools) -> Bools:

@@ -41,8 +41,9 @@ class Perceived:
     KINDS; sphere [N]: probability of that kind; center, half (extents along the axes), velocity, spin [N, 3]; rotation
     [N, 3, 3], columns are the axes; fixed, hinged [N] probabilities; anchor, hinge [N, 3]: point and axis; foot [N, 3]:
     way to the point of the ground beneath its centre; support [N, 3]: how sure that air, ground or another body holds
-    it up; density [N], of wood's; braking [N]: how fast it loses speed over the ground, in multiples of gravity, NaN
-    where that is not seen.
+    it up; density [N], of wood's; came [N, K - 1, 2]: how far it came since each picture before, the latest first, in
+    picture heights; braking [N]: how fast it loses speed over the ground, in multiples of gravity, NaN where
+    that is not seen.
     inverse_depth [H/4, W/4]; ground [3]: its normal, at distance 1; light [3]; gravity; camera [6]: how it moves in a
     frame, way and turn; wall [4]: unit normal and inverse distance, None: none is seen.
     """
@@ -64,6 +65,7 @@ class Perceived:
     foot: Tensor
     support: Tensor
     density: Tensor
+    came: Tensor
     braking: Tensor
     inverse_depth: Tensor
     ground: Tensor
@@ -120,6 +122,7 @@ def answer(
         foot=foot,
         support=bodies["support"].softmax(1),
         density=bodies["density"][:, 0].exp(),
+        came=bodies["came"] * SPEED_UNIT,
         braking=braking,
         inverse_depth=inverse_depth,
         ground=ground,

@@ -166,7 +166,7 @@ class BodyPerception(nn.Module):
         self, features: Features, picture: Tensor, cell: Tensor, masks: Tensor, tracked: Tracked | None = None
     ) -> dict[str, Tensor]:
         """FIELDS [K, n] of bodies with mask probabilities [K, H/2, W/2], but velocity [K, 3] in place of closing; and
-        bend [K, 3]: acceleration and error of Ways.
+        of Ways bend [K, 3], acceleration and error, and came [K, KNOWN - 1, 2].
 
         distance and size come as log(1 / depth) and log(half extent / depth), the geometric mean of three; velocity in
         SPEED_UNIT and shares of the depth: across the view as optical flow tells it, and tracked where it is given (see
@@ -195,7 +195,7 @@ class BodyPerception(nn.Module):
         turns = (slopes[:, 2:3] - slopes[:, 1:2]) / 2  # about the optical axis: the curl of the motion
         out["spin"] = torch.cat((out["spin"][:, :2], out["spin"][:, 2:] + turns), 1)
         out["velocity"] = torch.cat((seen, out.pop("closing")), 1)
-        out["bend"] = torch.cat((way.acceleration, way.error), 1)
+        out["bend"], out["came"] = torch.cat((way.acceleration, way.error), 1), way.came
         return out
 
     def _regions(self, features: Features, masks: Tensor) -> Regions:

@@ -39,6 +39,7 @@ class Ways(NamedTuple):
     speed: Tensor  # [K, 2] at the last frame
     acceleration: Tensor  # [K, 2] a frame, the best constant one
     error: Tensor  # [K, 1]: by how much, at most, the way with that acceleration misses where they were
+    came: Tensor  # [K, KNOWN - 1, 2]: how far since each frame before, the latest first
 
 
 @torch.no_grad()
@@ -79,7 +80,7 @@ def ways_of(speeds: Tensor, picture: Tensor, masks: Tensor, side: Tensor, tracke
     latest = torch.where(keeps[:, None], steady, quadratic)
     if evenly is not None:  # with masks the constant acceleration is the better fit, with flow alone it is not
         latest = torch.where(evenly[:, None], speed, latest)
-    return Ways(latest, acceleration, error)
+    return Ways(latest, acceleration, error, frames * found)
 
 
 def _median(values: Tensor, weight: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..control.camera import CameraPath
+    from ..lift.rod import Rod
     from ..model.perceived import Perceived
     from ..model.perception import BodyPerception
-    from ..world.arrays import Floats
+    from ..world.arrays import Bytes, Floats
     from ..world.drawing.film import Looks
     from ..world.scene import Scene
     from .values import ClipSpec
@@ -73,6 +74,7 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
 
     from ..control.flow_from_video import motion_before
     from ..lift.before import uncovered
+    from ..lift.pendulum import hung
     from ..lift.perceived import STUFF, scene_from_perception
     from ..lift.seen import MASKED, looks_like
     from ..model.cells import resized
@@ -89,9 +91,27 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     material = replace(STUFF, restitution=RESTITUTION, friction=FRICTION) if only_balls else STUFF
     scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
     images = (latest * 255).round().to(torch.uint8).numpy()
-    masks = seen.masks.numpy()
-    before = uncovered(images, seen.covered.numpy() > MASKED)
-    return BodyShot(looks_like(scene, images[-1], masks, check, before), memo)
+    masks, covered = seen.masks.numpy(), seen.covered.numpy() > MASKED
+    rods = _rods(seen, images, check)
+    for rod in rods.values():
+        for back in range(len(images)):
+            covered[-1 - back] |= rod.mask(height, width, back)
+    before = uncovered(images, covered)
+    return BodyShot(looks_like(hung(scene, rods, fps), images[-1], masks, check, before, rods), memo)
+
+
+def _rods(seen: Perceived, images: Bytes, check: Callable[[], None]) -> dict[int, Rod]:
+    """What bodies with a hinge hang on, by their numbers, where pictures uint8 [K, H, W, 3] show it."""
+    from ..lift.perceived import HINGED
+    from ..lift.rod import rod_of
+
+    rods: dict[int, Rod] = {}
+    for i in (seen.hinged > HINGED).nonzero()[:, 0].tolist():
+        check()
+        rod = rod_of(images, seen.masks[i].numpy(), seen.came[i].numpy())
+        if rod is not None:
+            rods[i] = rod
+    return rods
 
 
 def _drawn(

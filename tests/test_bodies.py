@@ -120,7 +120,7 @@ def test_true_numbers_are_answered_as_the_true_bodies(starts):
         told["kind"] = torch.nn.functional.one_hot(kinds, len(KINDS)).float()
         told |= {name: made.of_bodies(name)[own][:, None] for name in ("fixed", "hinged")}
         told["support"] = torch.nn.functional.one_hot(made.of_bodies("support").long()[own], 3).float()
-        told["bend"] = torch.zeros(len(kinds), 3)
+        told |= {"bend": torch.zeros(len(kinds), 3), "came": torch.zeros(len(kinds), 4, 2)}
         scene = {name: value[i] for name, value in features.scene.items()}
         scene |= {"focal": made.labels["focal"][i, None].log()}
         place = cell_places(64, 64, 4, cell.device).flatten(0, 1)[cell[own]]

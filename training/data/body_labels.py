@@ -205,6 +205,7 @@ def perfect(labels: dict[str, np.ndarray]) -> Perceived:
         kind=tuple(SHAPES[int(k)] for k in labels["kind"][there]),
         sphere=torch.from_numpy(labels["kind"][there] == SHAPES.index("sphere")).float(),
         rotation=torch.from_numpy(labels["axes"][there]).float(),
+        came=torch.full((len(numbers), 4, 2), torch.nan),
         braking=torch.full((len(numbers),), torch.nan),
         inverse_depth=torch.from_numpy(labels["inverse_depth"]).float(),
         fov_deg=float(np.degrees(2 * np.arctan(0.5 / labels["focal"]))),
