@@ -59,9 +59,7 @@ ROLLING = ("cylinder", "capsule")
 SLIDES = 0.25  # of gravity, by which what can roll and is braked slides
 MOST_FRICTION = 1.2
 SURER = 0.12  # error of a speed across the view, as a share of that along it (.006 and .05 sizes a frame, of barrels)
-SHOWS = (
-    0.1  # square of the share of a rolling cylinder's way that is across the view: below it the speed stays as it is
-)
+SHOWS = 0.1  # square of the share of a rolling cylinder's way that is across the view: below it, the speed stays
 SKIDS = (-0.5, 1.8)  # of the rolling spin: what is perceived to turn backwards, or much faster, skids; all else rolls
 ROUND = ("sphere", "ellipsoid", "capsule", "hull", "compound")  # kinds that no face holds upright
 
@@ -235,7 +233,8 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
     rests = bool(np.linalg.norm(velocity) < RESTS * size) and bool(np.linalg.norm(spin) < TURNS)
     if rests:
         velocity, spin = np.zeros(3), np.zeros(3)
-    held, tips = _holds(seen, i), float(np.linalg.norm(spin[:2])) > TIPS
+    held = _holds(seen, i)
+    tips = float(np.linalg.norm(spin[:2])) > TIPS and not _can_roll(kind, axes)  # what rolls neither rises nor sinks
     made = Body(
         name=f"{kind} {i + 1}",
         shapes=_shapes(kind, half),
@@ -259,7 +258,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
     velocity, ray = velocity * scale, np.asarray(_unit(center - (0.0, 0.0, 1.0)))
     if held == GROUND and not hinged and not tips:
         velocity = _over_ground(velocity, ray)
-    velocity, spin = _rolling(kind, half * scale, axes, velocity, spin, held, ray)
+    velocity, spin, axes = _rolling(kind, half * scale, axes, velocity, spin, held, ray)
     joint = None
     if hinged:
         anchor = scale * (turn @ _array(seen.anchor[i])) + (0.0, 0.0, 1.0)
@@ -293,35 +292,43 @@ def _across(vector: Floats, ray: Floats) -> Floats:
 
 def _rolling(
     kind: str, half: Floats, axes: Floats, velocity: Floats, spin: Floats, held: int, ray: Floats
-) -> tuple[Floats, Floats]:
-    """Velocity and spin [3] of a body: as perceived, but what is round and lies on the ground rolls where its surface,
-    often plain, does not show that it turns; nearly everything that moves so does. A cylinder rolls across its axis.
+) -> tuple[Floats, Floats, Floats]:
+    """Velocity and spin [3] of a body, and its axes [3, 3]: as perceived, but what is round and lies on the ground
+    rolls where its surface, often plain, does not show that it turns; nearly everything that moves so does.
 
-    ray [3]: of unit length, from the eye; along it the picture does not show the velocity.
+    A cylinder rolls across its axis: its way is half way between the one that its place in the picture goes and the one
+    across the axis that is perceived. ray [3]: of unit length, from the eye; along it no velocity is seen.
     """
-    axis = axes[:, 2]
-    lies = kind in ROLLING and abs(axis[2]) < math.sin(math.radians(LIES_DEG))
-    if held != GROUND or not (lies or kind == "sphere"):
-        return velocity, spin
+    if held != GROUND or not _can_roll(kind, axes):
+        return velocity, spin, axes
+    lies = kind != "sphere"
 
-    def rolls(velocity: Floats) -> Floats:
+    def rolls(velocity: Floats, axis: Floats) -> Floats:
         over: Floats = np.array([-velocity[1], velocity[0], 0.0])  # upwards x velocity
         return (
             axis * float(axis @ over) / math.sqrt(half[0] * half[1]) if lies else over / float(np.prod(half)) ** (1 / 3)
         )
 
-    rolling = rolls(velocity)
+    rolling = rolls(velocity, axes[:, 2])
     share = float(spin @ rolling) / max(float(rolling @ rolling), 1e-12)
     if not SKIDS[0] < share < SKIDS[1]:
-        return velocity, spin
+        return velocity, spin, axes
     if lies:
-        way = np.cross(axis, (0.0, 0.0, 1.0))
-        way /= max(float(np.linalg.norm(way)), 1e-9)
+        across = np.cross(axes[:, 2], (0.0, 0.0, 1.0))
+        across /= math.copysign(max(float(np.linalg.norm(across)), 1e-9), float(across @ velocity))
+        seen = np.array([velocity[0], velocity[1], 0.0])
+        way = np.asarray(_unit(across + seen / max(float(np.linalg.norm(seen)), 1e-9)))
         shown = _across(way, ray)
         if float(shown @ shown) > SHOWS:
             velocity = way * float(shown @ velocity) / float(shown @ shown)
-            rolling = rolls(velocity)
-    return velocity, rolling + (0.0, 0.0, spin[2])
+            axes = _turn_onto(across, way) @ axes
+            rolling = rolls(velocity, axes[:, 2])
+    return velocity, rolling + (0.0, 0.0, spin[2]), axes
+
+
+def _can_roll(kind: str, axes: Floats) -> bool:
+    """Whether a body is a ball, or lies on its round side."""
+    return kind == "sphere" or (kind in ROLLING and abs(axes[2, 2]) < math.sin(math.radians(LIES_DEG)))
 
 
 def _swinging(arm: Floats, axis: Floats, velocity: Floats) -> tuple[Floats, Floats]:
