@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FACING = 0.2  # cosine between the axis and the view, from which on angles are seen
 ANGLE_ERROR = 0.003  # radians, of a rod in a picture of 128 rows
 PULL_ERROR = 0.2  # of the logarithm of gravity over length, as they are perceived without the swing
-MOST_OFF = 1.0  # of that logarithm: what swings as if gravity were so much stronger or weaker is driven
+MOST_OFF = 0.6  # of that logarithm: what swings as if gravity were so much stronger or weaker is driven
 SUBSTEPS = 4  # of a frame
 GAP = 0.02  # of the length: what swings stays so far over the ground,
 NEAREST = 0.8  # by being up to so much nearer than it is perceived

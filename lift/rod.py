@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .images import resized
+from .images import dilated, eroded, resized
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
 ROWS = 128  # of pictures in which lines are looked for: there they are a pixel or two wide
-SHOWN = 0.5  # of a mask, from which on a pixel shows the body; lines beside it are masked by some tenths
+SHOWN = 0.5  # of a mask, from which on a pixel shows the body
+THIN = 2  # pixels: parts of a mask that are not wider than twice that may be the line
 ASIDE = 2.0  # pixels from a line to what it is compared with, on either side
 CLEAR = 0.06  # difference of colours in 0..1 from which on a line is seen for sure
 ANGLES, LINES = 360, 10  # directions in which a line is looked for, and those that the earlier pictures are asked about
@@ -65,11 +66,13 @@ def rod_of(pictures: Bytes, mask: Floats, came: Floats) -> Rod | None:
     scale = ROWS / pictures.shape[1]
     width = round(pictures.shape[2] * scale)
     small = [resized(picture.astype(np.float32) / 255, width, ROWS) for picture in pictures[::-1]]
-    cover = resized(np.where(mask > SHOWN, mask, 0).astype(np.float32), width, ROWS)
-    if cover.max() < SHOWN or not np.isfinite(came).all():
+    cover = resized(mask.astype(np.float32), width, ROWS) >= SHOWN
+    thick = dilated(eroded(cover, THIN), THIN) & cover
+    cover = thick if thick.any() else cover
+    if not cover.any() or not np.isfinite(came).all():
         return None
-    rows, columns = np.indices(cover.shape) + 0.5
-    middle = np.array([(cover * columns).sum(), (cover * rows).sum()]) / cover.sum()
+    rows, columns = np.nonzero(cover)
+    middle = np.array([columns.mean(), rows.mean()]) + 0.5
     bodies = np.concatenate((middle[None], middle - came * ROWS))
     if np.linalg.norm(bodies - middle, axis=1).max() < CAME:
         return None
@@ -82,13 +85,13 @@ def rod_of(pictures: Bytes, mask: Floats, came: Floats) -> Rod | None:
     return Rod(end=end / scale, bodies=bodies / scale, begin=begin / scale, width=thick / scale, color=color)
 
 
-def _end_of_line(pictures: list[Floats], cover: Floats, bodies: Floats) -> tuple[Floats, float] | None:
+def _end_of_line(pictures: list[Floats], cover: Bools, bodies: Floats) -> tuple[Floats, float] | None:
     """The end [2] of the line that turns with the body, and how far from the body's middle it begins."""
     reach = STEP * np.arange(1, int(math.hypot(*cover.shape) / STEP))
     angle = np.arange(ANGLES) * (2 * math.pi / ANGLES)
     ways = np.stack((np.cos(angle), np.sin(angle)), 1)
     points = bodies[0] + ways[:, None] * reach[:, None]  # [ANGLES, S, 2]
-    covered = _at(cover[..., None], points)[..., 0] >= SHOWN
+    covered = _at(cover.astype(np.float32)[..., None], points)[..., 0] >= SHOWN
     begins = np.where(covered, np.arange(1, len(reach) + 1), 0).max(1)  # after the last point that shows the body
     seen = _beside(pictures[0], points, ways[:, None])
     likely: list[tuple[float, int, int]] = []
@@ -126,7 +129,10 @@ def _turning(pictures: list[Floats], bodies: Floats, end: Floats, begin: float) 
     total = np.zeros(len(beyond))
     for picture, body in zip(pictures, bodies, strict=True):
         way = (end - body) / max(float(np.linalg.norm(end - body)), 1e-6)
-        total += _beside(picture, (end + way * beyond[:, None])[None], way)[0] - 0.5
+        points = (end + way * beyond[:, None])[None]
+        contrast = _contrast(picture, points, np.broadcast_to(way, points.shape))[0] * _inside(picture, points)[0]
+        line = max(float(np.median(contrast[beyond < 0])), CLEAR / 2)
+        total += np.minimum(contrast / line, 1.0) - 0.5  # halfway down from what it is on the line, it ends
     return end + (end - bodies[0]) / length * float(beyond[int(np.cumsum(total).argmax())])
 
 
@@ -201,8 +207,11 @@ def _beside(picture: Floats, points: Floats, ways: Floats) -> Floats:
 
 def _clear(picture: Floats, points: Floats, ways: Floats) -> Floats:
     """How clearly a line along ways is seen [N, S] at points [N, S, 2], 0..1; beyond the picture not at all."""
-    inside = ((points > 0) & (points < (picture.shape[1], picture.shape[0]))).all(-1)
-    return np.minimum(_contrast(picture, points, ways) / CLEAR, 1.0) * inside
+    return np.minimum(_contrast(picture, points, ways) / CLEAR, 1.0) * _inside(picture, points)
+
+
+def _inside(picture: Floats, points: Floats) -> Bools:
+    return np.asarray(((points > 0) & (points < (picture.shape[1], picture.shape[0]))).all(-1))
 
 
 def _contrast(picture: Floats, points: Floats, ways: Floats) -> Floats:

@@ -29,6 +29,7 @@ SURE = 0.5  # probability that it is there from which a body is asked whether it
 BALL = 0.5  # and up to which it may be a ball: of balls in 320 clips one is taken for another body
 MOVING = 0.03  # of its size a frame, from which on a body moves
 FIXED = 0.5  # probability from which it never will
+MAY_HANG = 0.02  # probability of a hinge from which on a rod is looked for, which then makes sure of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +90,12 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     only_balls = all(kind == "sphere" for kind, fixed in zip(seen.kind, seen.fixed, strict=True) if fixed < FIXED)
     eye_m = GRAVITY / (seen.gravity * fps**2)
     material = replace(STUFF, restitution=RESTITUTION, friction=FRICTION) if only_balls else STUFF
-    scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
     images = (latest * 255).round().to(torch.uint8).numpy()
-    masks, covered = seen.masks.numpy(), seen.covered.numpy() > MASKED
     rods = _rods(seen, images, check)
+    hinged = seen.hinged.index_fill(0, torch.tensor(list(rods), dtype=torch.long), 1.0)
+    seen = replace(seen, hinged=hinged)
+    scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
+    masks, covered = seen.masks.numpy(), seen.covered.numpy() > MASKED
     for rod in rods.values():
         for back in range(len(images)):
             covered[-1 - back] |= rod.mask(height, width, back)
@@ -101,12 +104,11 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
 
 
 def _rods(seen: Perceived, images: Bytes, check: Callable[[], None]) -> dict[int, Rod]:
-    """What bodies with a hinge hang on, by their numbers, where pictures uint8 [K, H, W, 3] show it."""
-    from ..lift.perceived import HINGED
+    """What bodies that may have a hinge hang on, by their numbers, where pictures uint8 [K, H, W, 3] show it."""
     from ..lift.rod import rod_of
 
     rods: dict[int, Rod] = {}
-    for i in (seen.hinged > HINGED).nonzero()[:, 0].tolist():
+    for i in (seen.hinged > MAY_HANG).nonzero()[:, 0].tolist():
         check()
         rod = rod_of(images, seen.masks[i].numpy(), seen.came[i].numpy())
         if rod is not None:

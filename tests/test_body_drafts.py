@@ -9,6 +9,7 @@ from vdit.benchmark.bodies import BODY_SUITES
 from vdit.benchmark.body_labels import label_bodies
 from vdit.control.moves import move
 from vdit.drafting import PerceptionCache
+from vdit.geometry.camera_numpy import focal_length
 from vdit.lift import seen as seen_module
 from vdit.lift.perceived import STUFF
 from vdit.model.ways import MOTION
@@ -67,6 +68,26 @@ def test_what_turns_is_lit_anew(topple, monkeypatch):
         monkeypatch.setattr(seen_module, "_light_on", lambda _, i, masks, __: (np.ones_like(masks[i]), masks[i] > 1))
         monkeypatch.setattr(seen_module, "Projected", lambda image, view, lit: Projected(image, view))
     assert off[0] < 0.5 * off[1]
+
+
+def test_a_rod_swings_with_what_hangs_on_it():
+    """What is perceived of a pendulum's hinge is far off; the rod in the pictures tells where it is."""
+    staged = stage(8015, "swing", split="validation")
+    made, clip = as_varied(staged), play(staged)
+    truth = perfect(seen(made, simulate(made.scene, seconds=6 / 8, fps=8 * FINE), 0))
+    view = staged.scene.view
+    local = (clip.motion.poses[:KNOWN, 0, :3, 3] - view.c2w[:3, 3]) @ view.c2w[:3, :3]
+    at = local[:, :2] / local[:, 2:] * float(focal_length(view.fov_deg, 1.0))
+    came = torch.from_numpy(at[-1] - at[-2::-1])[None].float()
+    wrong = replace(truth, came=came, anchor=truth.anchor + torch.tensor([0.3, 0.1, 0.2]))
+    drafts = [
+        draft_of_bodies(TrueEyes(eyes), clip.rgb[:KNOWN], ClipSpec(33, 128, 128, 8.0)).frames
+        for eyes in (wrong, replace(wrong, came=torch.full_like(came, torch.nan)))
+    ]
+    swings = clip.footage.instance[:33] > 0
+    assert swings[KNOWN:, :45].any(2).any(0).sum() > 10  # the rod reaches high up
+    with_rod, without = (float((d - clip.rgb[:33])[swings].square().mean()) for d in drafts)
+    assert with_rod < 0.01 and with_rod < 0.3 * without, (with_rod, without)
 
 
 def test_what_another_thing_hides_of_a_body_comes_out_whole():

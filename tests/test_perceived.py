@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vdit.lift.perceived import GRAVITY, STUFF, BodyEdit, scene_from_perception
+from vdit.lift.perceived import GRAVITY, STUFF, TIPS, BodyEdit, scene_from_perception
 from vdit.lift.seen import looks_like
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
 from vdit.world import scene_file
 from vdit.world.checks import check
 from vdit.world.drawing.film import film
 from vdit.world.extent import farthest
-from vdit.world.families.varied import varied
+from vdit.world.families.objects import stage
+from vdit.world.families.varied import as_varied, varied
 from vdit.world.meshes import rotation_matrix
 from vdit.world.scene import SceneError
 from vdit.world.simulate import simulate
@@ -233,6 +234,23 @@ def test_what_keeps_to_the_ground_goes_along_it_whatever_is_seen_of_its_closing_
     assert slides
     for i in slides:
         assert np.linalg.norm(np.subtract(found.bodies[i].velocity, right.bodies[i].velocity)) < 0.3 * wrong_by
+
+
+def test_the_way_of_a_barrel_is_half_way_between_its_axis_and_its_place():
+    """Its spin is level, as that of what tips over: it keeps to the ground all the same."""
+    made = as_varied(stage(8001, "barrel", split="validation"))
+    labels = seen(made, simulate(made.scene, seconds=6 / 8, fps=8 * FINE), 0)
+    answer, right = perfect(labels), lifted(made, labels).bodies[0]
+    angle, up = np.radians(10), answer.ground
+    cross = torch.tensor([[0, -up[2], up[1]], [up[2], 0, -up[0]], [-up[1], up[0], 0]])
+    turn = torch.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    away = torch.nn.functional.normalize(answer.center, dim=1)
+    wrong = replace(answer, rotation=turn @ answer.rotation, velocity=answer.velocity + 0.02 * away)
+    body = scene_from_perception(wrong, fps=made.fps, width=SIDE, height=SIDE).bodies[0]
+    assert np.linalg.norm(body.spin[:2]) / made.fps > TIPS  # else this would show nothing
+    ways = [np.arctan2(v[1], v[0]) for v in (right.velocity, body.velocity)]
+    assert abs(np.degrees(ways[1] - ways[0])) == pytest.approx(5, abs=1.5)
+    assert abs(rotation_matrix(body.rotation)[:, 2] @ body.velocity) < 1e-6 and abs(body.velocity[2]) < 1e-6
 
 
 def test_a_cylinder_rolls_across_its_axis():
