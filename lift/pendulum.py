@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ..geometry.camera_numpy import focal_length
 from ..world.extent import surface_points
 from ..world.meshes import body_volume, rotation_matrix
-from ..world.scene import Body, Joint, Quaternion, Scene, Shape, vector
+from ..world.scene import Body, Joint, Quaternion, Scene, Shape, Vector, vector
 from .body import scaled_shape
 from .camera import Camera
 
@@ -59,22 +59,23 @@ def _on_rod(body: Body, joint: Joint, rod: Rod, camera: Camera, gravity: float, 
     rays = camera.rays(np.concatenate((rod.end[None], rod.bodies)))
     swing = swing_of(rays, axis, center - eye, gravity, GYRATION * _half_of(body) ** 2)
     if swing is None:  # what is seen of the end still tells in which direction it is
-        anchor = rays[0] * float(np.linalg.norm(np.array(joint.anchor) - eye) / np.linalg.norm(rays[0]))
+        anchor = rays[0] * (_length(np.array(joint.anchor) - eye) / _length(rays[0]))
         larger, velocity, spin = 1.0, np.array(body.velocity), np.array(body.spin)
     else:
-        larger = float(np.linalg.norm(swing.center) / np.linalg.norm(center - eye))
+        larger = _length(swing.center) / _length(center - eye)
         anchor, center, spin = swing.end, swing.center + eye, axis * swing.spin * fps
-        velocity = np.cross(spin, center - anchor - eye)
+        velocity = _cross(spin, center - anchor - eye)
     anchor = anchor + eye
-    way = anchor - center
-    length = float(np.linalg.norm(way))
+    way: Floats = anchor - center
+    length = _length(way)
     pixel = float((center - eye) @ camera.view.c2w[:3, 2] / focal_length(camera.view.fov_deg, camera.height))
     begin = min(rod.begin * pixel, 0.9 * length)
+    local = cast("Floats", rotation_matrix(body.rotation).T @ way) / length
     line = Shape(
         kind="capsule",
         size=(rod.width * pixel / 2, (length - begin) / 2),
-        position=vector(rotation_matrix(body.rotation).T @ way * (0.5 * (length + begin) / length)),
-        rotation=_upright_to(rotation_matrix(body.rotation).T @ way / length),
+        position=vector(0.5 * (length + begin) * local),
+        rotation=_upright_to(local),
     )
     made = replace(
         body,
@@ -93,7 +94,10 @@ def _on_rod(body: Body, joint: Joint, rod: Rod, camera: Camera, gravity: float, 
 
 def _nearer(body: Body, eye: Floats, share: float) -> Body:
     """A body on a joint at this share of its distance from the eye [3], as large as before in the picture."""
-    moved = lambda point: vector(eye + share * (np.array(point) - eye))  # noqa: E731
+
+    def moved(point: Vector) -> Vector:
+        return vector(eye + share * (np.array(point) - eye))
+
     return replace(
         body,
         shapes=tuple(scaled_shape(shape, np.zeros(3), share) for shape in body.shapes),
@@ -111,18 +115,18 @@ def swing_of(rays: Floats, axis: Floats, center: Floats, gravity: float, gyratio
     radius of gyration. Places are where rays meet the plane through the body across the axis. How fast the body falls
     back tells gravity over length, and so, gravity being known, how far away all of it is.
     """
-    from scipy.optimize import least_squares
+    from scipy.optimize import least_squares  # pyright: ignore[reportUnknownVariableType]
 
     facing = rays @ axis / np.linalg.norm(rays, axis=1)
     down = np.array([0.0, 0.0, -1.0]) + axis * axis[2]  # across the axis
-    steep = float(np.linalg.norm(down))
+    steep = _length(down)
     if np.abs(facing).min() < FACING or facing.min() * facing.max() < 0 or steep < FACING:
         return None
     places = rays * (float(center @ axis) / (rays @ axis))[:, None]
     arms, down = places[1:] - places[0], down / steep
-    level = np.cross(axis, down)
+    level = _cross(axis, down)
     angle = np.unwrap(np.arctan2(arms @ level, arms @ down))
-    length = float(np.linalg.norm(arms[0]))
+    length = _length(arms[0])
     usual = gravity * steep * length / (length**2 + gyration)
 
     def missed(found: Floats) -> Floats:
@@ -130,7 +134,7 @@ def swing_of(rays: Floats, axis: Floats, center: Floats, gravity: float, gyratio
         return np.append((way - angle) / ANGLE_ERROR, found[2] / PULL_ERROR)
 
     first = np.array([angle[0], angle[0] - angle[1], 0.0])
-    now, spin, stronger = least_squares(missed, first).x.tolist()
+    now, spin, stronger = (float(x) for x in cast("Floats", least_squares(missed, first).x))
     if abs(stronger) > MOST_OFF:
         return None
     nearer = math.exp(-stronger)
@@ -149,6 +153,14 @@ def _way(angle: float, spin: float, pull: float, count: int) -> Floats:
             angle, spin = angle + halfway * step, spin - pull * math.sin(middle) * step
         out.append(angle)
     return np.array(out)
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    return cast("Floats", np.cross(a, b))
+
+
+def _length(v: Floats) -> float:
+    return float(np.linalg.norm(v))
 
 
 def _half_of(body: Body) -> float:

@@ -177,8 +177,8 @@ def _line(picture: Floats, end: Floats, body: Floats, begin: float) -> tuple[Flo
     middle = (weight * aside).sum(1) / weight.sum(1)
     sure = np.minimum(clear / CLEAR, 1.0)
     terms = np.stack((np.ones_like(along), along / length), 1)
-    at, turn = np.linalg.lstsq(terms * sure[:, None], middle * sure, rcond=None)[0]
-    return body + _left(way) * at, end + _left(way) * (at + turn)
+    line = cast("Floats", np.linalg.lstsq(terms * sure[:, None], middle * sure, rcond=None)[0])
+    return body + _left(way) * float(line[0]), end + _left(way) * float(line.sum())
 
 
 def _looks(picture: Floats, end: Floats, body: Floats, begin: float) -> tuple[Floats, float]:

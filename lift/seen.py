@@ -134,7 +134,7 @@ def _with_rod(image: Bytes, rod: Rod) -> Bytes:
     """The cut-out [H, W, 4] of a body with the rod it hangs on, in one colour: of its pixels few show nothing else."""
     own = image[..., 3] > 255 * SHOWN
     line: Bools = rod.mask(*image.shape[:2]) & ~own
-    out = image.copy()
+    out: Bytes = np.array(image)
     out[dilated(line, 2) & ~own, :3] = np.round(rod.color)
     out[line, 3] = 255
     return out

@@ -108,7 +108,9 @@ def _rods(seen: Perceived, images: Bytes, check: Callable[[], None]) -> dict[int
     from ..lift.rod import rod_of
 
     rods: dict[int, Rod] = {}
-    for i in (seen.hinged > MAY_HANG).nonzero()[:, 0].tolist():
+    for i, hinged in enumerate(seen.hinged):
+        if float(hinged) <= MAY_HANG:
+            continue
         check()
         rod = rod_of(images, seen.masks[i].numpy(), seen.came[i].numpy())
         if rod is not None:
