@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vdit.benchmark.bodies import BODY_SUITES
+from vdit.benchmark.bodies import BODY_SUITES, BodySuite
 from vdit.benchmark.body_labels import BodiesLabels, label_bodies
 from vdit.control.flow_from_video import motion_before
 from vdit.model.cells import resized
@@ -48,7 +48,7 @@ BESIDE = 0.1  # picture heights: a body that is seen farther aside is another on
 
 
 class Eyes(nn.Module):
-    """A perception that answers what it is told to."""
+    """Stands in for the network and returns a given answer."""
 
     def __init__(self, answer: Perceived):
         super().__init__()
@@ -58,23 +58,26 @@ class Eyes(nn.Module):
         return self.answer
 
 
+def suite_of(family: str) -> BodySuite:
+    return BODY_SUITES["bodies-permanence" if family == "hide" else "bodies-physics"]
+
+
 def clips(family: str, count: int, first: int) -> Iterator[tuple[ObjectClip, BodiesLabels, Perceived]]:
     """Clips that can be judged, with their labels and what there is to perceive in their first pictures."""
-    suite = BODY_SUITES["bodies-permanence" if family == "hide" else "bodies-physics"]
     seed, made = first, 0
     while made < count:
         staged = stage(seed, family, split="validation", width=SIDE, height=SIDE, frames=FRAMES)
         seed += 1
         clip = play(staged)
         labels = label_bodies(clip)
-        if suite.unsuitable(labels, KNOWN) is None:
+        if suite_of(family).unsuitable(labels, KNOWN) is None:
             made += 1
             start = as_varied(staged)
             motion = simulate(start.scene, seconds=(KNOWN + 1) / FPS, fps=FPS * FINE)
             yield clip, labels, perfect(seen(start, motion, 0))
 
 
-def in_order(answer: Perceived, truth: Perceived, masks: Tensor) -> Perceived | None:
+def in_order(answer: Perceived, truth: Perceived) -> Perceived | None:
     """The answer's bodies in the order of the true ones; None where one is missing."""
     if len(answer.kind) < len(truth.kind):
         return None
@@ -84,18 +87,17 @@ def in_order(answer: Perceived, truth: Perceived, masks: Tensor) -> Perceived | 
     if len(set(order.tolist())) < len(order) or float(least.max()) > BESIDE:
         return None
     told = {name: getattr(answer, name)[order] for name in OF_BODIES}
-    return replace(answer, kind=tuple(answer.kind[i] for i in order.tolist()), covered=masks, **told)
+    return replace(answer, kind=tuple(answer.kind[i] for i in order.tolist()), **told)
 
 
 def passed(family: str, clip: ObjectClip, labels: BodiesLabels, answer: Perceived | None) -> bool:
     if answer is None:
         return False
-    suite = BODY_SUITES["bodies-permanence" if family == "hide" else "bodies-physics"]
     size = ClipSpec(FRAMES, SIDE, SIDE, FPS)
     draft = draft_of_bodies(Eyes(answer), clip.rgb[:KNOWN], size, balls=True)  # type: ignore[arg-type]
     if draft is None:
         return False
-    return suite.score(draft.frames.numpy().astype(np.float32), labels, KNOWN, lambda: None).value > 0
+    return suite_of(family).score(draft.frames.numpy().astype(np.float32), labels, KNOWN, lambda: None).value > 0
 
 
 def with_parts(own: Perceived, other: Perceived | None, names: tuple[str, ...]) -> Perceived | None:
@@ -115,8 +117,8 @@ def main() -> None:
         for clip, labels, truth in clips(family, args.clips, args.first):
             pictures = clip.rgb[:KNOWN]
             answer = network.perceive(pictures, motion_before(resized(pictures), KNOWN))
-            truth = replace(truth, covered=answer.covered, came=truth.came)
-            found = in_order(answer, truth, answer.covered)
+            truth = replace(truth, covered=answer.covered)
+            found = in_order(answer, truth)
             right["all true"].append(passed(family, clip, labels, truth))
             right["all perceived"].append(passed(family, clip, labels, answer))
             for part, names in PARTS.items():

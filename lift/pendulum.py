@@ -12,9 +12,10 @@ import numpy as np
 from ..geometry.camera_numpy import focal_length
 from ..world.extent import surface_points
 from ..world.meshes import body_volume, rotation_matrix
-from ..world.scene import Body, Joint, Quaternion, Scene, Shape, Vector, vector
+from ..world.scene import Body, Joint, Scene, Shape, Vector, vector
 from .body import scaled_shape
 from .camera import Camera
+from .perceived import quaternion, turn_onto
 
 if TYPE_CHECKING:
     from ..world.arrays import Floats
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 FACING = 0.2  # cosine between the axis and the view, from which on angles are seen
 ANGLE_ERROR = 0.003  # radians, of a rod in a picture of 128 rows
 PULL_ERROR = 0.2  # of the logarithm of gravity over length, as they are perceived without the swing
-MOST_OFF = 0.6  # of that logarithm: what swings as if gravity were so much stronger or weaker is driven
+MOST_OFF = 0.6  # Of that logarithm: a larger correction means that something other than gravity drives the body.
 SUBSTEPS = 4  # of a frame
-GAP = 0.02  # of the length: what swings stays so far over the ground,
-NEAREST = 0.8  # by being up to so much nearer than it is perceived
+GAP = 0.02  # Smallest distance between a swinging body and the ground, as a share of the pendulum's length.
+NEAREST = 0.8  # A body that would hit the ground is moved towards the camera, to this share of its distance at most.
 GYRATION = 0.64  # square of a body's radius of gyration, in squares of half its extent: .62 of a ball, .67 of a cube
 
 
@@ -59,13 +60,12 @@ def _on_rod(body: Body, joint: Joint, rod: Rod, camera: Camera, gravity: float, 
     rays = camera.rays(np.concatenate((rod.end[None], rod.bodies)))
     swing = swing_of(rays, axis, center - eye, gravity, GYRATION * _half_of(body) ** 2)
     if swing is None:  # what is seen of the end still tells in which direction it is
-        anchor = rays[0] * (_length(np.array(joint.anchor) - eye) / _length(rays[0]))
+        anchor = eye + rays[0] * (_length(np.array(joint.anchor) - eye) / _length(rays[0]))
         larger, velocity, spin = 1.0, np.array(body.velocity), np.array(body.spin)
     else:
         larger = _length(swing.center) / _length(center - eye)
-        anchor, center, spin = swing.end, swing.center + eye, axis * swing.spin * fps
-        velocity = _cross(spin, center - anchor - eye)
-    anchor = anchor + eye
+        anchor, center, spin = eye + swing.end, eye + swing.center, axis * swing.spin * fps
+        velocity = _cross(spin, center - anchor)
     way: Floats = anchor - center
     length = _length(way)
     pixel = float((center - eye) @ camera.view.c2w[:3, 2] / focal_length(camera.view.fov_deg, camera.height))
@@ -75,7 +75,7 @@ def _on_rod(body: Body, joint: Joint, rod: Rod, camera: Camera, gravity: float, 
         kind="capsule",
         size=(rod.width * pixel / 2, (length - begin) / 2),
         position=vector(0.5 * (length + begin) * local),
-        rotation=_upright_to(local),
+        rotation=quaternion(turn_onto(np.array([0.0, 0.0, 1.0]), local if local[2] > 0 else -local)),  # either end up
     )
     made = replace(
         body,
@@ -166,12 +166,3 @@ def _length(v: Floats) -> float:
 def _half_of(body: Body) -> float:
     """Half the extent of a body, in metres: of a cube of its volume."""
     return 0.5 * body_volume(body) ** (1 / 3)
-
-
-def _upright_to(way: Floats) -> Quaternion:
-    """The rotation that brings the z axis to a unit vector [3]."""
-    if way[2] < -1 + 1e-9:
-        return (0.0, 1.0, 0.0, 0.0)
-    w, x, y = 1 + float(way[2]), -float(way[1]), float(way[0])
-    size = math.sqrt(w * w + x * x + y * y)
-    return (w / size, x / size, y / size, 0.0)

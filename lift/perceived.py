@@ -239,7 +239,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         name=f"{kind} {i + 1}",
         shapes=_shapes(kind, half),
         position=vector(center),
-        rotation=_quaternion(axes),
+        rotation=quaternion(axes),
         material=material,
         appearance=Colored((0.6, 0.6, 0.6)),
     )
@@ -269,7 +269,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         name=made.name,
         shapes=_shapes(kind, half * scale * eye),
         position=vector(center * eye),
-        rotation=_quaternion(axes),
+        rotation=quaternion(axes),
         material=_rubbing(_weighing(material, float(seen.density[i])), kind, float(seen.braking[i])),
         appearance=made.appearance,
         velocity=vector(velocity * eye * fps),
@@ -321,7 +321,7 @@ def _rolling(
         shown = _across(way, ray)
         if float(shown @ shown) > SHOWS:
             velocity = way * float(shown @ velocity) / float(shown @ shown)
-            axes = _turn_onto(across, way) @ axes
+            axes = turn_onto(across, way) @ axes
             rolling = rolls(velocity, axes[:, 2])
     return velocity, rolling + (0.0, 0.0, spin[2]), axes
 
@@ -431,14 +431,14 @@ def _leveled(axes: Floats) -> Floats:
     upright = int(np.abs(axes[2]).argmax())
     column = axes[:, upright] * np.sign(axes[2, upright])
     if column[2] > math.cos(math.radians(LEVEL_DEG)):
-        return _turn_onto(column, np.array([0.0, 0.0, 1.0])) @ axes
+        return turn_onto(column, np.array([0.0, 0.0, 1.0])) @ axes
     level = axes[:, 2] * (1, 1, 0)
     if abs(axes[2, 2]) < math.sin(math.radians(LEVEL_DEG)):
-        return _turn_onto(axes[:, 2], level / np.linalg.norm(level)) @ axes
+        return turn_onto(axes[:, 2], level / np.linalg.norm(level)) @ axes
     return axes
 
 
-def _turn_onto(a: Floats, b: Floats) -> Floats:
+def turn_onto(a: Floats, b: Floats) -> Floats:
     """The smallest rotation [3, 3] that brings unit vector a to b; they are not opposite."""
     cross = np.cross(a, b)
     k = np.array([[0, -cross[2], cross[1]], [cross[2], 0, -cross[0]], [-cross[1], cross[0], 0]])
@@ -446,7 +446,7 @@ def _turn_onto(a: Floats, b: Floats) -> Floats:
 
 
 def _at(body: Body, center: Floats, axes: Floats) -> Body:
-    return replace(body, position=vector(center), rotation=_quaternion(axes))
+    return replace(body, position=vector(center), rotation=quaternion(axes))
 
 
 def _to_world(up: Floats) -> Floats:
@@ -460,7 +460,7 @@ def _to_world(up: Floats) -> Floats:
     return np.stack((x, y, z))
 
 
-def _quaternion(rotation: Floats) -> Quaternion:
+def quaternion(rotation: Floats) -> Quaternion:
     """Unit quaternion of a rotation [3, 3], as MuJoCo orders it."""
     from scipy.spatial.transform import Rotation
 

@@ -13,21 +13,21 @@ from .images import dilated, eroded, resized
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
 
-ROWS = 128  # of pictures in which lines are looked for: there they are a pixel or two wide
+ROWS = 128  # Lines are detected in pictures of this height, where they are one or two pixels wide.
 SHOWN = 0.5  # of a mask, from which on a pixel shows the body
 THIN = 2  # pixels: parts of a mask that are not wider than twice that may be the line
-ASIDE = 2.0  # pixels from a line to what it is compared with, on either side
+ASIDE = 2.0  # The background is sampled at this distance in pixels on both sides of a line.
 CLEAR = 0.06  # difference of colours in 0..1 from which on a line is seen for sure
-ANGLES, LINES = 360, 10  # directions in which a line is looked for, and those that the earlier pictures are asked about
+ANGLES, LINES = 360, 10  # directions that are searched in the last picture, and candidates checked in the others
 ALIKE = 5  # directions between two that count as different
 SHORTEST = 5.0  # pixels of a line
 SEEN = 0.8  # of the half towards its end, in each picture; edges of tiles have at most .79
-SURE = 0.95  # of it, from which on no other is looked for
+SURE = 0.95  # The search ends at a line of which so much is seen in each picture.
 CAME = 3.0  # pixels: what came by less in all does not show about which point it turns
 HALF = 0.5  # of a line, towards its end: less is changed there by an error of where the body is
 GRIDS = (4.0, 1.0), (1.0, 0.25)  # pixels around a guess of the end, and between those that are tried
 AROUND, ROUNDS = 2.5, 3  # pixels beside a line where the true one is looked for, and how often
-FIRM = 0.3  # of the end: by so much it is held where it was, as a share of what a line moves it
+FIRM = 0.3  # Weight of the previous end in the least squares that intersect the lines; each line weighs 1.
 STEP = 0.5  # pixels between points of a line
 WIDEST = 4.0  # pixels, of a line in a picture of ROWS
 
@@ -81,8 +81,8 @@ def rod_of(pictures: Bytes, mask: Floats, came: Floats) -> Rod | None:
         return None
     end, begin = found
     end, bodies = _straightened(small, end, bodies, begin)
-    color, thick = _looks(small[0], end, bodies[0], begin)
-    return Rod(end=end / scale, bodies=bodies / scale, begin=begin / scale, width=thick / scale, color=color)
+    color, wide = _looks(small[0], end, bodies[0], begin)
+    return Rod(end=end / scale, bodies=bodies / scale, begin=begin / scale, width=wide / scale, color=color)
 
 
 def _end_of_line(pictures: list[Floats], cover: Bools, bodies: Floats) -> tuple[Floats, float] | None:
@@ -152,10 +152,10 @@ def _straightened(pictures: list[Floats], end: Floats, bodies: Floats, begin: fl
     for _ in range(ROUNDS):
         lines = [_line(picture, end, body, begin) for picture, body in zip(pictures, bodies, strict=True)]
         left = np.stack([_left((last - first) / np.linalg.norm(last - first)) for first, last in lines])
-        aside = np.array([[float(n @ last)] for n, (_, last) in zip(left, lines, strict=True)])
-        normal = np.concatenate((left, FIRM * np.eye(2)))
-        wanted = np.concatenate((aside[:, 0], FIRM * end))
-        met = np.linalg.lstsq(normal, wanted, rcond=None)[0]  # the point that is nearest to all lines
+        aside = np.array([float(normal @ last) for normal, (_, last) in zip(left, lines, strict=True)])
+        normals = np.concatenate((left, FIRM * np.eye(2)))
+        # The point that is nearest to all lines.
+        met = np.linalg.lstsq(normals, np.concatenate((aside, FIRM * end)), rcond=None)[0]
         ways = np.stack([first - last for first, last in lines])
         ways /= np.linalg.norm(ways, axis=1, keepdims=True)
         bodies = met + ways * np.linalg.norm(bodies - end, axis=1, keepdims=True)
