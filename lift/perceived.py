@@ -45,8 +45,6 @@ STUFF = Material("perceived", 700.0, 0.45, 0.4)  # what a picture does not tell:
 CONE_SIDES = 32
 FIXED, HINGED = 0.5, 0.5  # probabilities from which a body is fixed, or hangs on a joint
 AIR, GROUND, BODY = range(3)  # what holds a body up, as the network orders it
-HORIZON = 0.02  # slope of the way to the ground from which on a distance follows from it
-FARTHEST = 60.0  # heights of the eye
 RESIZED = (0.6, 1.6)  # a body that hangs over the ground, or sinks into it, is made so much larger or smaller, at most
 DROPPED = 0.5  # of a body's size: by so much, at most, it is moved to lie on the one beneath
 GAP = 1e-3  # of a body's size, between bodies on each other
@@ -191,6 +189,8 @@ def scene_from_perception(
     The camera stands at (0, 0, eye_m) over the ground and looks towards +y. eye_m: its height in metres; None: as
     gravity tells. edits: by number of the body; each field that is given wins. Raises SceneError without a ground.
     """
+    from ..geometry.level import farther_over
+
     turn = _to_world(_array(seen.ground))
     eye = eye_m if eye_m is not None else GRAVITY / max(seen.gravity * fps**2, 1e-9)
     if not (0.001 <= eye <= 10000):
@@ -198,7 +198,8 @@ def scene_from_perception(
     c2w = np.eye(4)
     c2w[:3, :3], c2w[2, 3] = turn, eye
     known = edits or {}
-    made = [_body(seen, i, turn, eye, fps, material) for i in range(len(seen.kind))]
+    farther = _array(farther_over(seen.center, seen.foot, seen.ground))
+    made = [_body(seen, i, turn, eye, fps, material, float(farther[i])) for i in range(len(seen.kind))]
     made = _piled(made, [_holds(seen, i) == BODY and made[i].joint is None for i in range(len(made))])
     bodies = tuple(_edited(body, known.get(i, BodyEdit())) for i, body in enumerate(made))
     return Scene(
@@ -222,8 +223,9 @@ def _wall(wall: Tensor | None, turn: Floats, eye: float, material: Material) -> 
     return Plane(normal=_unit(normal), offset=-eye / max(float(told[3]), 1e-3), material=material)
 
 
-def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, material: Material) -> Body:
-    """Body i in metres, as far away as the ground beneath it, and on the ground where it stands there."""
+def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, material: Material, scale: float) -> Body:
+    """Body i in metres, on the ground where it stands there. scale: by how much farther than perceived it is, as the
+    ground beneath it tells; NaN: it does not."""
     kind, half = seen.kind[i], np.maximum(_array(seen.half[i]), 2 * SMALLEST / eye)
     size = float(np.prod(half)) ** (1 / 3)
     axes = turn @ _array(seen.rotation[i])
@@ -247,8 +249,7 @@ def _body(seen: Perceived, i: int, turn: Floats, eye: float, fps: float, materia
         axes = _leveled(axes)
         made = _at(made, center, axes)
     low = float(farthest(made, np.array([[0.0, 0.0, -1.0]]))[0, 2]) - 1.0  # from the eye
-    scale = _distance_by_ground(turn @ _array(seen.foot[i]), center)
-    if scale is None:  # it is seen alike when it is nearer to the eye, or farther: until it touches the ground
+    if not math.isfinite(scale):  # it is seen alike when it is nearer to the eye: until it touches the ground
         scale = -1 / min(low, -0.1) if held == GROUND and not hinged else 1.0
     center = np.array([0, 0, 1.0]) + scale * (center - (0, 0, 1.0))
     if held == GROUND and not hinged:
@@ -344,19 +345,6 @@ def _swinging(arm: Floats, axis: Floats, velocity: Floats) -> tuple[Floats, Floa
 def _holds(seen: Perceived, i: int) -> int:
     """AIR, GROUND or BODY."""
     return int(seen.support[i].argmax())
-
-
-def _distance_by_ground(way: Floats, center: Floats) -> float | None:
-    """By how much farther a body with this centre [3] is, if it is over the point of the ground to which there is this
-    way [3] from the eye. None where that is too near to the horizon, or the body too near to the eye's plumb line."""
-    if way[2] > -HORIZON * np.linalg.norm(way):
-        return None
-    at = way[:2] / -way[2]
-    along = float(center[:2] @ center[:2])
-    scale = float(center[:2] @ at) / max(along, 1e-9)
-    if along < 1e-4 or scale <= 0 or np.linalg.norm(at) > FARTHEST:
-        return None
-    return scale
 
 
 def _weighing(material: Material, density: float) -> Material:

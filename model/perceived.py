@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..geometry.level import farther_over
 from ..geometry.linalg import norm
 from ..geometry.moments import line_of, rotation_of, symmetric
 from ..geometry.rotation import rotation_about
@@ -20,7 +21,6 @@ ROUND = ("cylinder", "capsule", "cone")  # bodies of revolution about their last
 # a frame's bend, and the network be off by such a factor.
 FLIES, ACROSS, BEND_ERROR, MOST_OFF = 0.6, 0.2, 0.4, 4.0
 TRUST = 0.5  # in the ground beneath what flies; what is left is trusted in the network's gravity
-HORIZON = 0.02  # slope of the way to the ground from which on a distance follows from it
 # What moves over the ground shows whether it is braked, if its way is so far (picture heights a frame) and so nearly
 # that of a constant acceleration (share of its speed). Between the two shares of gravity, neither is sure. Braked
 # slides of 18 clips had .41 to .58, of rolls -.05 to .04; what topples gains speed, .05 to .2.
@@ -148,7 +148,7 @@ def gravity_of(
     told, ground = float(scene["gravity"].exp()), F.normalize(scene["ground"], dim=0)
     flies = (bodies["support"].softmax(1)[:, 0] > FLIES) & (sure > FLIES)
     flies &= (bodies["hinged"][:, 0] < 0) & (bodies["fixed"][:, 0] < 0)
-    farther = _over_foot(center, foot, ground)
+    farther = farther_over(center, foot, ground).nan_to_num(1.0)
     depth = center[:, 2:] * farther[:, None]
     fall = center[:, :2] / center[:, 2:] * ground[2] - ground[:2]
     pull = fall / depth * scene["focal"].exp()  # [N, 2] in the picture, of a gravity of one
@@ -164,18 +164,6 @@ def gravity_of(
     size = bodies["size"][:, 0].exp() * center[:, 2]
     lies = 1 / (size - center @ ground).clamp_min(1e-3)  # so many times as far away, the body lies on the ground
     return gravity, torch.where(flies, torch.minimum(farther * gravity / along, lies), none)
-
-
-def _over_foot(center: Tensor, foot: Tensor, ground: Tensor) -> Tensor:
-    """By how much farther bodies [N] are, seen in the direction of centres [N, 3], over the points of the ground to
-    which there are ways foot [N, 3]; one where that is too near to the horizon or to the eye's plumb line."""
-    down = -(foot @ ground)
-    at = foot / down.clamp_min(1e-3)[:, None]
-    level = lambda x: x - (x @ ground)[:, None] * ground  # noqa: E731
-    along = level(center).square().sum(1)
-    farther = (level(center) * level(at)).sum(1) / along.clamp_min(1e-9)
-    known = (down > HORIZON * norm(foot)) & (along > 1e-4) & (farther > 0)
-    return torch.where(known, farther, torch.ones_like(farther))
 
 
 def braking_of(scene: dict[str, Tensor], bodies: dict[str, Tensor], ray: Tensor, gravity: Tensor) -> Tensor:

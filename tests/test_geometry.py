@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from vdit.geometry import camera, camera_numpy
+from vdit.geometry.level import farther_over
 from vdit.geometry.moves import EASINGS, PRESETS, TRAINING_MOVES
 from vdit.geometry.pixels import pixel_grid, sample_bilinear
 from vdit.geometry.pose import poses_from_flow
@@ -122,6 +123,19 @@ def test_poses_are_found_again_from_their_own_flow():
     assert (found[:, :3, 3] - c2w[:, :3, 3]).abs().max() < 0.02
     assert axis_angle(found[:, :3, :3].mT @ c2w[:, :3, :3])[1].max() < math.radians(0.3)
     assert found_fov.double().allclose(fov, rtol=0.01)
+
+
+def test_the_ground_beneath_a_body_tells_how_far_away_it_is():
+    turn = poses(((20, -15, 4), (0, 0, 0)))[0, :3, :3]
+    up = turn.mT @ torch.tensor([0.0, -1, 0], dtype=F64)
+    beneath = torch.tensor([[0.5, 1, 4], [-1, 1, 2.5], [0, 1, 90], [0, 1, 0.005]], dtype=F64)  # y is down, the eye at 0
+    body = beneath - torch.tensor([0.0, 0.3, 0], dtype=F64)
+    seen_at = torch.tensor([0.8, 1.7, 1, 1], dtype=F64)[:, None]  # of their distance they are taken to be at
+    found = farther_over(seen_at * body @ turn, 3 * beneath @ turn, up)
+    assert torch.allclose(found[:2], torch.tensor([1 / 0.8, 1 / 1.7], dtype=F64))
+    assert found[2:].isnan().all(), "towards the horizon, and straight beneath the eye, the ground tells nothing"
+    assert farther_over(body[:2] @ turn, -beneath[:2] @ turn, up).isnan().all(), "above the horizon there is none"
+    assert farther_over(body[:0], beneath[:0], up).shape == (0,)
 
 
 def test_values_between_pixels_are_linear_and_the_border_goes_on():
