@@ -67,7 +67,9 @@ def as_masks(mask: Tensor, name: str, meaning: str = "0 (keep) to 1 (make anew)"
         mask = mask[None]
     if not isinstance(mask, torch.Tensor) or mask.ndim != 3 or 0 in mask.shape:
         found = list(mask.shape) if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise PictureError(f"{name} is {found}; expected a MASK [frames, height, width]")
+        empty = isinstance(mask, torch.Tensor) and mask.ndim == 3
+        hint = ": it is empty, as where a segmenter finds nothing" if empty else ""
+        raise PictureError(f"{name} is {found}; expected a MASK [frames, height, width]{hint}")
     mask = mask.detach().to("cpu", torch.float32)
     low, high = mask.min().item(), mask.max().item()
     if not (low >= -1e-3 and high <= 1 + 1e-3):

@@ -26,6 +26,7 @@ ANGLE_ERROR = 0.003  # radians, of a rod in a picture of 128 rows
 PULL_ERROR = 0.2  # of the logarithm of gravity over length, as they are perceived without the swing
 MOST_OFF = 0.6  # Of that logarithm: a larger correction means that something other than gravity drives the body.
 SUBSTEPS = 4  # of a frame
+INSIDE = 0.7  # A rod begins at this share of the distance from which it is seen: bodies may be perceived too small.
 GAP = 0.02  # Smallest distance between a swinging body and the ground, as a share of the pendulum's length.
 NEAREST = 0.8  # A body that would hit the ground is moved towards the camera, to this share of its distance at most.
 GYRATION = 0.64  # square of a body's radius of gyration, in squares of half its extent: .62 of a ball, .67 of a cube
@@ -69,7 +70,7 @@ def _on_rod(body: Body, joint: Joint, rod: Rod, camera: Camera, gravity: float, 
     way: Floats = anchor - center
     length = _length(way)
     pixel = float((center - eye) @ camera.view.c2w[:3, 2] / focal_length(camera.view.fov_deg, camera.height))
-    begin = min(rod.begin * pixel, 0.9 * length)
+    begin = min(INSIDE * rod.begin * pixel, 0.9 * length)
     local = cast("Floats", rotation_matrix(body.rotation).T @ way) / length
     line = Shape(
         kind="capsule",

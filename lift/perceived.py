@@ -194,7 +194,9 @@ def scene_from_perception(
     turn = _to_world(_array(seen.ground))
     eye = eye_m if eye_m is not None else GRAVITY / max(seen.gravity * fps**2, 1e-9)
     if not (0.001 <= eye <= 10000):
-        raise SceneError(f"the eye would stand {eye:.3g} m over the ground; expected 0.001 to 10000: give eye_m")
+        raise SceneError(
+            f"the eye would stand {eye:.3g} m over the ground; expected 0.001 to 10000: check fps, or give eye_m"
+        )
     c2w = np.eye(4)
     c2w[:3, :3], c2w[2, 3] = turn, eye
     known = edits or {}

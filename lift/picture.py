@@ -89,7 +89,7 @@ def _masked(given: Given, expected: tuple[int, int], size: tuple[int, int]) -> t
                 f"names ({given.names.strip()}) are of masks, and none are connected; clear one of the two"
             )
         return ()
-    masks = as_masks(given.masks, "masks")
+    masks = as_masks(given.masks, "masks", "0 (not the object) to 1 (the object)")
     found = (masks.shape[2], masks.shape[1])
     if found not in (expected, size):
         empty = "; they are empty: Load Image gives such a MASK where a picture has no transparency"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def looks_like(
     bodies: list[Body] = []
     for i, (body, mask) in enumerate(zip(scene.bodies, masks, strict=True)):
         check()
-        material = body.material.name
+        material, light = body.material.name, np.ones(hole.shape)
         if body.fixed or material == "glass" or mask.max() <= SHOWN:
             look = projected(picture, mask, behind, scene.view, material)
         else:
@@ -81,7 +82,7 @@ def looks_like(
             light = 1 - lit + lit * light
             look = Projected(_unlit(picture, mask, behind, light, hidden), scene.view, lit=lit)
         if i in hang:
-            look = replace(look, image=_with_rod(look.image, hang[i]))
+            look = replace(look, image=_with_rod(look.image, hang[i], light))
         bodies.append(replace(body, appearance=look))
     return replace(scene, bodies=tuple(bodies), plate=Plate(behind, picture, hole))
 
@@ -130,12 +131,19 @@ def _unlit(picture: Bytes, mask: Floats, behind: Bytes, light: Floats, hidden: B
     return cut_out(white, mask, plate)
 
 
-def _with_rod(image: Bytes, rod: Rod) -> Bytes:
-    """The cut-out [H, W, 4] of a body with the rod it hangs on, in one colour: of its pixels few show nothing else."""
+def _with_rod(image: Bytes, rod: Rod, light: Floats) -> Bytes:
+    """The cut-out [H, W, 4] of a body with the rod it hangs on, in one colour: of its pixels few show nothing else.
+    What is no thicker than the rod in the body's mask is the rod, or beside it. light [H, W]: in which it is seen."""
     own = image[..., 3] > 255 * SHOWN
-    line: Bools = rod.mask(*image.shape[:2]) & ~own
+    thin = math.ceil(rod.width / 2) + 1
+    thick = dilated(eroded(own, thin), thin) & own
+    body = thick if thick.any() else own
+    line: Bools = rod.mask(*image.shape[:2]) & ~body
+    beside: Bools = dilated(line, thin + 1) & ~dilated(body, 1)
     out: Bytes = np.array(image)
-    out[dilated(line, 2) & ~own, :3] = np.round(rod.color)
+    if line.any():
+        out[line | beside, :3] = np.round(np.minimum(rod.color / np.median(light[line]), 255))
+    out[beside, 3] = 0
     out[line, 3] = 255
     return out
 

@@ -73,7 +73,7 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     """What the last KNOWN of the pictures show."""
     import torch
 
-    from ..control.flow_from_video import motion_before
+    from ..control.flow_from_video import camera_moves, motion_before
     from ..lift.before import uncovered
     from ..lift.pendulum import hung
     from ..lift.perceived import STUFF, scene_from_perception
@@ -83,8 +83,10 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
 
     memo = Memo(pictures[0, ..., 0].numel())
     latest, (height, width) = pictures[-KNOWN:], pictures.shape[1:3]
-    seen = perception.perceive(latest, motion_before(resized(latest), KNOWN))
-    if not is_moved(seen, balls):
+    small = resized(latest)
+    motion = motion_before(small, KNOWN)
+    seen = perception.perceive(latest, motion)
+    if not is_moved(seen, balls) or camera_moves(small[-1], motion, seen.covered):
         return BodyShot(None, memo)
     check()
     only_balls = all(kind == "sphere" for kind, fixed in zip(seen.kind, seen.fixed, strict=True) if fixed < FIXED)
@@ -172,8 +174,5 @@ def is_moved(seen: Perceived, balls: bool = False) -> bool:
 
 
 def _moving(seen: Perceived) -> Tensor:
-    """Which bodies [N] move: none where the camera does, which lends its motion to all that is seen."""
-    from ..model.perceived import STANDS
-
-    still = seen.camera.abs().max() <= STANDS
-    return still & (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)
+    """Which bodies [N] move."""
+    return (norm(seen.velocity) > MOVING * seen.half.log().mean(1).exp()) & (seen.fixed < FIXED)

@@ -29,9 +29,15 @@ if TYPE_CHECKING:
     from ..control.conditioning import Conditioning
     from ..model.world_model import WorldModel
 
+TO_MOVE = "To move what the picture shows, draw the objects: VDiT Scene From Picture"
 OTHER_WORLD = (
     "the {} picture is not of the simulated world that this model knows (balls and boxes on a floor before a wall); it "
-    "would see balls where there are none. To move what the picture shows, draw the objects: VDiT Scene From Picture"
+    f"would see balls where there are none. {TO_MOVE}"
+)
+UNMOVED = f"nothing that moves is seen in the start pictures, or their camera moves: nothing is predicted. {TO_MOVE}"
+BODIES_NEED = (
+    "how bodies go on is predicted from {} start pictures, without an end picture, depth or flow; the shot has {}. "
+    f"{TO_MOVE}"
 )
 
 
@@ -159,7 +165,8 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     alone = not single and end is None and controls.flow is None and controls.depth is None
     own = knows(model, pictures[-1:])  # the world in which the dynamics of balls know more
-    if model.bodies is not None and alone and knows_bodies(model, pictures[-1:]):
+    bodies = model.bodies is not None and knows_bodies(model, pictures[-1:])
+    if model.bodies is not None and bodies and alone:
         try:
             draft = draft_of_bodies(
                 model.bodies, pictures, clip, camera, run.context.perception, run.context.hooks.check, balls=not own
@@ -169,7 +176,8 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         if draft is not None:
             return Prediction(draft)
     if not own:
-        return Prediction(reason=OTHER_WORLD.format("start"))
+        other = UNMOVED if alone else BODIES_NEED.format(dynamics.known, _given(conditioning))
+        return Prediction(reason=other if bodies else OTHER_WORLD.format("start"))
     if last is not None and not knows(model, last[None]):
         return Prediction(reason=OTHER_WORLD.format("end"))
     if noise is None and (single or end is not None):
@@ -189,6 +197,14 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         return Prediction(predict_draft(dynamics, request, run.context.perception, run.context.hooks.check))
     except NoPrediction as reason:
         return Prediction(reason=str(reason))
+
+
+def _given(conditioning: Conditioning) -> str:
+    """What of a shot tells how its start pictures go on."""
+    controls = conditioning.controls
+    count = 0 if conditioning.start is None else len(conditioning.start)
+    more = {"an end picture": conditioning.end, "depth": controls.depth, "flow": controls.flow}
+    return ", ".join((f"{count}", *(name for name, value in more.items() if value is not None)))
 
 
 def _word_ids(model: WorldModel, prompt: str) -> list[int]:

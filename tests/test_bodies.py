@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vdit.control.flow_from_video import motion_before
+from vdit.control.flow_from_video import camera_moves, motion_before
 from vdit.geometry.camera_numpy import focal_length
 from vdit.geometry.moments import fourth_moments, line_of, rotation_of, second_moments
 from vdit.model.cells import MASK_CELL, cell_places, resized
@@ -195,6 +195,25 @@ def test_motion_is_followed_from_frame_to_frame():
     assert motion.tolist() == pytest.approx(true, abs=0.15)
     assert speed_of(motion) == pytest.approx([2.0, 0.0], abs=0.15)
     assert not motion_before(torch.stack(frames)[-1:], KNOWN).any()
+
+
+@pytest.mark.parametrize(
+    "pan, walks, moves", [(0, 0, False), (0, 3, False), (2, 0, True), (2, 3, True), (-1, -3, True)]
+)
+def test_a_camera_moves_that_carries_on_what_nothing_covers(pan, walks, moves):
+    """pan, walks: pixels a frame of a wall with a pattern, and of a block before it; its mask is the block's."""
+    wall = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 100, 140, generator=torch.Generator().manual_seed(5)), 5, 1)[
+        0
+    ]
+    frames, covered = torch.zeros(KNOWN, 96, 96, 3), torch.zeros(KNOWN, 96, 96)
+    for t in range(KNOWN):
+        across = slice(30 + (pan + walks) * (t - 2), 62 + (pan + walks) * (t - 2))
+        frames[t] = wall[:, :, 20 - pan * t :][:, :96, :96].permute(1, 2, 0)
+        frames[t, 30:70, across] = torch.tensor([0.9, 0.2, 0.1])
+        covered[t, 30:70, across] = 1.0
+    assert camera_moves(frames[-1], motion_before(frames, KNOWN), covered) == moves
+    plain = torch.full_like(frames, 0.5)
+    assert not camera_moves(plain[-1], motion_before(plain, KNOWN), covered), "nothing is seen to move"
 
 
 def speed_of(ways, mask=None, pixels=64.0):

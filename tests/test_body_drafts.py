@@ -9,13 +9,14 @@ from vdit.benchmark.bodies import BODY_SUITES
 from vdit.benchmark.body_labels import label_bodies
 from vdit.control.moves import move
 from vdit.drafting import PerceptionCache
-from vdit.geometry.camera_numpy import focal_length
+from vdit.geometry.camera_numpy import axis_rotation, focal_length
 from vdit.lift import seen as seen_module
 from vdit.lift.perceived import STUFF
 from vdit.model.ways import MOTION
 from vdit.pipeline.body_drafts import draft_of_bodies, is_moved
 from vdit.pipeline.values import ClipSpec
 from vdit.training.data.body_labels import FINE, KNOWN, perfect, seen
+from vdit.world.drawing.film import looks
 from vdit.world.families.objects import play, stage
 from vdit.world.families.scene import RESTITUTION
 from vdit.world.families.varied import as_varied
@@ -37,6 +38,14 @@ class TrueEyes(torch.nn.Module):
         return replace(self.truth, covered=covered)
 
 
+def looked_round(clip, degrees):
+    """The first pictures of a clip from a camera that pans by so many degrees in a frame, as it stands in the last."""
+    first = replace(clip.motion, poses=clip.motion.poses[:KNOWN], present=clip.motion.present[:KNOWN])
+    c2w = np.stack([clip.c2w[0]] * KNOWN)
+    c2w[:, :3, :3] = c2w[:, :3, :3] @ axis_rotation(1, degrees * (np.arange(KNOWN) - KNOWN + 1.0))
+    return looks(first, width=128, height=128, c2w=c2w, fov_deg=clip.fov_deg[:KNOWN]).rgb
+
+
 @pytest.fixture(scope="module")
 def topple():
     """A clip in which a thing falls over, and what there is to perceive in its first pictures."""
@@ -51,6 +60,7 @@ def test_a_thing_that_is_perceived_rightly_falls_as_the_simulator_has_it(topple)
     labels = label_bodies(clip)
     draft = draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], ClipSpec(labels.frames, 128, 128, 8.0))
     assert torch.equal(draft.frames[:KNOWN], clip.rgb[:KNOWN]) and not draft.camera_moves
+    assert draft.frames.min() >= 0 and draft.frames.max() <= 1
     score = BODY_SUITES["bodies-physics"].score(draft.frames.numpy().astype(np.float32), labels, KNOWN)
     assert score.value == 1, score.checks
     assert not draft.coverage[:KNOWN].any() and 0 < draft.coverage[-1].mean() < 0.5
@@ -143,9 +153,11 @@ def test_balls_alone_bounce_as_balls_do_and_others_as_wood(topple, monkeypatch):
 
 def test_a_camera_path_is_followed_from_pictures_of_a_camera_at_rest(topple):
     clip, truth = topple
-    size, moving = ClipSpec(9, 128, 128, 8.0), replace(truth, camera=torch.full((6,), 0.05))
-    path = move("pan", 1.0, frames=5)
-    assert draft_of_bodies(TrueEyes(moving), clip.rgb[:KNOWN], size, path) is None
+    size, path = ClipSpec(9, 128, 128, 8.0), move("pan", 1.0, frames=5)
+    for degrees in (-3, 0.5, 3):  # in a frame
+        turned = looked_round(clip, degrees)
+        assert draft_of_bodies(TrueEyes(truth), turned, size, path) is None, "its motion is lent to all that is seen"
+    assert draft_of_bodies(TrueEyes(truth), looked_round(clip, 0.0), size) is not None
     still, panned = (draft_of_bodies(TrueEyes(truth), clip.rgb[:KNOWN], size, p) for p in (None, path))
     assert panned.camera_moves and (panned.frames[-1] - still.frames[-1]).abs().mean() > 0.02
 

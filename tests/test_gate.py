@@ -103,11 +103,15 @@ def test_bodies_have_a_gate_of_their_own(model, monkeypatch):
     model.bodies, model.bodies_gate = torch.nn.Identity(), Verdict()
     refused = 1 - bright(5)
     model.gate = Verdict()
+    ended = encoded(model, "", start=refused, end=refused[-1:])
     found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
     assert "the start picture" in found.reason and not asked
     model.bodies_gate.forward = lambda pictures: torch.ones(len(pictures))
     found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
-    assert asked == [True] and "the start picture" in found.reason, "nothing moves: then the gate of balls decides"
+    assert asked == [True] and "nothing that moves is seen in the start pictures" in found.reason
+    for shot, told in ((encoded(model, "", start=refused[:4]), "has 4"), (ended, "has 5, an end picture")):
+        found = predicted(model, shot, **SIZE, seed=1)
+        assert "from 5 start pictures" in found.reason and told in found.reason and asked == [True]
     drafts.append(Draft(refused, None))
     found = predicted(model, encoded(model, "", start=refused), **SIZE, seed=1)
     assert asked == [True] * 2 and found.draft is drafts[0], "balls of another world are moved as bodies"

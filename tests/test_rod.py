@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from vdit.geometry.camera_numpy import focal_length
+from vdit.lift import seen
 from vdit.lift.pendulum import hung, swing_of
 from vdit.lift.rod import Rod, rod_of
 from vdit.world.meshes import rotation_matrix
@@ -72,6 +73,19 @@ def test_without_a_way_there_is_no_rod():
     assert rod_of(shown, mask, 0.1 * came) is None
     assert rod_of(shown, mask, np.full_like(came, np.nan)) is None
     assert rod_of(shown, 0 * mask, came) is None
+
+
+def test_what_a_mask_shows_of_a_rod_is_the_rod():
+    """Masks are perceived coarsely: along the rod they come and go, and hold what lies beside it."""
+    rod = Rod(end=END, bodies=np.array([[70.0, 70.0]] * KNOWN), begin=8.0, width=2.0, color=np.array([160.0, 30, 40]))
+    image = np.zeros((128, 128, 4), np.uint8)
+    image[60:80, 58:82] = 40, 60, 160, 255
+    image[40:50, 68:71] = image[52:60, 69:73] = 150, 150, 150, 220
+    made = seen._with_rod(image, rod, np.full((128, 128), 0.5))
+    shown = made[22:58, 60:80]
+    assert (shown[..., 3] > 0).sum(1).max() <= 4 and (shown[:, 10, 3] == 255).all(), "one line, and nothing beside it"
+    assert np.array_equal(np.unique(shown[shown[..., 3] > 0][:, :3], axis=0), [[255, 60, 80]]), "in a white light"
+    assert np.array_equal(made[62:80, 58:82], image[62:80, 58:82])
 
 
 def pendulum(distance=1.0, length=1.8, angle=0.6, spin=-0.5):

@@ -150,5 +150,5 @@ def _check_state(world: World) -> None:
     name = model.body(int(model.dof_bodyid[bad])).name.partition("/")[2]
     raise SceneError(
         f"the simulation explodes at {data.time:.3f} s: {name!r} moves at {speeds[bad]:.3g} m/s or rad/s; "
-        f"expected less than {FASTEST:.0f}. Look for deep overlaps, huge impulses or stiff actuators"
+        f"expected less than {FASTEST:.0f}. Look for strong arrows, deep overlaps, huge impulses or stiff actuators"
     )

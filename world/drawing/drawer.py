@@ -139,7 +139,7 @@ class Drawer:
         """Lay the parts over rgb [H, W, 3] in place; gives hit pixels, part [H, W], depths of those, masks of hits."""
         layers, at = draw_parts(stage, background.hides)
         flat = rgb.reshape(-1, 3)
-        flat[at] = flat[at] * layers.through[:, None] + layers.rgb
+        flat[at] = (flat[at] * layers.through[:, None] + layers.rgb).clip(0, 1)  # pictures are lit anew, beyond white
         part = np.full(rgb.shape[:2], -1, np.int16)
         part.ravel()[at] = layers.part
         return at, part, layers.depth[layers.part >= 0], layers.mask

@@ -50,9 +50,9 @@ class RestPicture:
         at = np.flatnonzero(weight > 0)
         flat = rgb.reshape(-1, 3)
         pixel, share = self.pixel[at], weight[at, None]
-        changed = flat[pixel] + self.difference[at] * share
+        changed = (flat[pixel] + self.difference[at] * share).clip(0, 1)
         through = self.seen_through[at, None]
-        flat[pixel] = np.where(through, changed.clip(0, 1), np.where(share == 1, self.picture[at], changed))
+        flat[pixel] = np.where((share == 1) & ~through, self.picture[at], changed)
 
 
 def shadow_weights(surfaces: Surfaces, poses: Floats, present: tuple[int, ...], in_picture: bool) -> Floats:
