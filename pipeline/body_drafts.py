@@ -89,10 +89,12 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     if not is_moved(seen, balls) or camera_moves(small[-1], motion, seen.covered):
         return BodyShot(None, memo)
     check()
+    images = (latest * 255).round().to(torch.uint8).numpy()
+    seen = _landing(seen, images)
+    check()
     only_balls = all(kind == "sphere" for kind, fixed in zip(seen.kind, seen.fixed, strict=True) if fixed < FIXED)
     eye_m = GRAVITY / (seen.gravity * fps**2)
     material = replace(STUFF, restitution=RESTITUTION, friction=FRICTION) if only_balls else STUFF
-    images = (latest * 255).round().to(torch.uint8).numpy()
     rods = _rods(seen, images, check)
     hinged = seen.hinged.index_fill(0, torch.tensor(list(rods), dtype=torch.long), 1.0)
     seen = replace(seen, hinged=hinged)
@@ -103,6 +105,48 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
             covered[-1 - back] |= rod.mask(height, width, back)
     before = uncovered(images, covered)
     return BodyShot(looks_like(hung(scene, rods, fps), images[-1], masks, check, before, rods), memo)
+
+
+def _landing(seen: Perceived, images: Bytes) -> Perceived:
+    """What is perceived, with what flies as far away as its shadows in pictures uint8 [K, H, W, 3] tell.
+
+    How strongly ways bend tells gravity over distance, so gravity changes as distances do; and what throws no shadow
+    that is seen is moved as the others are.
+    """
+    import torch
+
+    from ..lift.landing import farther_by_shadow
+    from ..lift.perceived import AIR
+    from ..lift.seen import MASKED
+
+    flies = (seen.support.argmax(1) == AIR) & (seen.fixed < FIXED) & (seen.hinged < FIXED) & (seen.sure > SURE)
+    if not flies.any():
+        return seen
+    frames = torch.arange(float(len(images)))[:, None]
+    told = torch.zeros(len(seen.kind))
+    for i, fly in enumerate(flies):
+        if not fly:
+            continue
+        way = seen.center[i] - frames * seen.velocity[i] - frames**2 / 2 * seen.gravity * seen.ground
+        told[i] = farther_by_shadow(
+            images,
+            seen.covered.numpy() > MASKED,
+            way.numpy(),
+            float(seen.half[i].log().mean().exp()),
+            up=seen.ground.numpy(),
+            light=seen.light.numpy(),
+            fov_deg=seen.fov_deg,
+        )
+    sees = told != 0
+    if not sees.any():
+        return seen
+    mean = told[sees].mean()
+    farther = torch.where(flies, torch.where(sees, told, mean), 0.0).exp()[:, None]
+    center = seen.center * farther
+    foot = center - seen.ground * (center @ seen.ground + 1)[:, None]
+    foot = torch.where(flies[:, None], foot / foot[:, 2:].clamp_min(1e-3), seen.foot)
+    half, velocity, gravity = seen.half * farther, seen.velocity * farther, seen.gravity * float(mean.exp())
+    return replace(seen, center=center, foot=foot, half=half, velocity=velocity, gravity=gravity)
 
 
 def _rods(seen: Perceived, images: Bytes, check: Callable[[], None]) -> dict[int, Rod]:
