@@ -35,7 +35,9 @@ def test_frames_encode_the_same_as_they_come():
     encode = codec.begin_encoding()
     with torch.no_grad():
         parts = [encode(part) for part in video.split([1, 4, 4, 4], 1)]
-        assert torch.equal(torch.cat(parts, 2), codec.encode_fast(video))
+        together = codec.encode_fast(video)
+    # Some processors round products of other sizes otherwise, in the last bits.
+    assert torch.allclose(torch.cat(parts, 2), together, rtol=0, atol=1e-6)
 
 
 def test_a_painter_paints_block_after_block_in_memory_that_does_not_grow():

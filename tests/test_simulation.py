@@ -513,7 +513,8 @@ def test_a_ball_drives_resting_shards_apart():
     np.testing.assert_array_equal(hit.poses[20], still.poses[20])
     way = np.linalg.norm((hit.poses[-1] - still.poses[-1])[2:, :3, 3], axis=1)
     assert (way > 0.05).sum() >= 4
-    assert hit.poses[-1, 1, 0, 3] > 0.1  # shards as heavy as the ground would have stopped it at -0.12
+    # Shards as heavy as the ground would have stopped it at -0.12; where exactly depends on how a processor rounds.
+    assert hit.poses[-1, 1, 0, 3] > 0
 
 
 def test_shards_fall_when_what_carries_them_is_taken_away():
