@@ -12,6 +12,12 @@ FARTHEST = 60.0  # heights of the eye
 ASIDE = 0.01  # heights of the eye: what is nearer to the eye's plumb line has no direction over the ground
 
 
+def foot_of(center: Tensor, up: Tensor) -> Tensor:
+    """Ways [N, 3], at depth one, to the points of the ground beneath centres [N, 3]; otherwise as farther_over."""
+    beneath = center - up * ((center @ up)[:, None] + 1)
+    return beneath / beneath[:, 2:].clamp_min(1e-3)
+
+
 def farther_over(center: Tensor, foot: Tensor, up: Tensor) -> Tensor:
     """By how much farther from the eye bodies with centres [N, 3] are, if they are over the points of the ground to
     which there are ways foot [N, 3]: factors [N], NaN where the ways do not tell it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -63,6 +64,18 @@ def filtered(image: Floats, kernel: Floats) -> Floats:
 
     done = cv2.filter2D(np.ascontiguousarray(image), -1, kernel, borderType=cv2.BORDER_REPLICATE)
     return cast(Floats, done).reshape(image.shape)
+
+
+def between(image: Floats, at: Floats, *, zero_outside: bool = False) -> Floats:
+    """Bilinear values [..., C], or [...], of an image [H, W, C] or [H, W] at points [..., 2] (x, y) in pixels from its
+    corner. Outside the image the border's values go on, or are zero."""
+    import cv2
+
+    rows = np.asarray(at - 0.5, np.float32).reshape(math.prod(at.shape[:-2]), at.shape[-2], 2)
+    x, y = (np.ascontiguousarray(rows[..., k]) for k in (0, 1))
+    border = cv2.BORDER_CONSTANT if zero_outside else cv2.BORDER_REPLICATE
+    values = cv2.remap(image.astype(np.float32, copy=False), x, y, cv2.INTER_LINEAR, borderMode=border)
+    return cast(Floats, values).reshape(*at.shape[:-1], *image.shape[2:])
 
 
 def product(a: Floats, b: Floats) -> Floats:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .images import dilated, eroded, resized
+from .images import between, dilated, eroded, resized
 
 if TYPE_CHECKING:
     from ..world.arrays import Bools, Bytes, Floats
@@ -22,7 +22,7 @@ ANGLES, LINES = 360, 10  # directions that are searched in the last picture, and
 ALIKE = 5  # directions between two that count as different
 SHORTEST = 5.0  # pixels of a line
 SEEN = 0.8  # of the half towards its end, in each picture; edges of tiles have at most .79
-SURE = 0.95  # The search ends at a line of which so much is seen in each picture.
+SURE = 0.95  # A line of which this share is visible in every picture ends the search.
 CAME = 3.0  # pixels: what came by less in all does not show about which point it turns
 HALF = 0.5  # of a line, towards its end: less is changed there by an error of where the body is
 GRIDS = (4.0, 1.0), (1.0, 0.25)  # pixels around a guess of the end, and between those that are tried
@@ -91,7 +91,7 @@ def _end_of_line(pictures: list[Floats], cover: Bools, bodies: Floats) -> tuple[
     angle = np.arange(ANGLES) * (2 * math.pi / ANGLES)
     ways = np.stack((np.cos(angle), np.sin(angle)), 1)
     points = bodies[0] + ways[:, None] * reach[:, None]  # [ANGLES, S, 2]
-    covered = _at(cover.astype(np.float32)[..., None], points)[..., 0] >= SHOWN
+    covered = between(cover.astype(np.float32), points) >= SHOWN
     begins = np.where(covered, np.arange(1, len(reach) + 1), 0).max(1)  # after the last point that shows the body
     seen = _beside(pictures[0], points, ways[:, None])
     likely: list[tuple[float, int, int]] = []
@@ -188,13 +188,13 @@ def _looks(picture: Floats, end: Floats, body: Floats, begin: float) -> tuple[Fl
     way = way / length
     points = body + way * np.arange(begin + 1, length - 1, STEP)[:, None]
     left = ASIDE * _left(way)
-    behind = (_at(picture, (points + left)[None])[0] + _at(picture, (points - left)[None])[0]) / 2
-    here = _at(picture, points[None])[0]
+    behind = (between(picture, points + left) + between(picture, points - left)) / 2
+    here = between(picture, points)
     apart = np.linalg.norm(here - behind, axis=1)
     clear = apart >= np.quantile(apart, 0.75)  # where the line covers whole pixels
     color, plate = np.median(here[clear], 0), np.median(behind[clear], 0)
     across = np.arange(-ASIDE, ASIDE + 1e-6, STEP / 2)
-    profile = _at(picture, points[clear][:, None] + across[:, None] * _left(way)).mean(0)  # [A, 3]
+    profile = between(picture, points[clear][:, None] + across[:, None] * _left(way)).mean(0)  # [A, 3]
     share = ((profile - plate) @ (color - plate) / max(float(np.square(color - plate).sum()), 1e-9)).clip(0, 1)
     return 255 * color, float(np.clip(share.sum() * STEP / 2, 0.5, WIDEST))
 
@@ -217,21 +217,10 @@ def _inside(picture: Floats, points: Floats) -> Bools:
 def _contrast(picture: Floats, points: Floats, ways: Floats) -> Floats:
     """By how much [N, S] points [N, S, 2] of a line along ways differ from both of its sides, in the same colours."""
     left = ASIDE * _left(ways)
-    here = _at(picture, points)
-    one, other = here - _at(picture, points + left), here - _at(picture, points - left)
+    here = between(picture, points)
+    one, other = here - between(picture, points + left), here - between(picture, points - left)
     return np.sqrt(np.maximum((one * other).sum(-1), 0.0))
 
 
 def _left(ways: Floats) -> Floats:
     return np.stack((ways[..., 1], -ways[..., 0]), -1)
-
-
-def _at(image: Floats, points: Floats) -> Floats:
-    """Values [N, S, C] of an image [H, W, C] at points [N, S, 2] in pixels, between pixels."""
-    import cv2
-
-    x, y = np.moveaxis(np.asarray(points - 0.5, np.float32), -1, 0)
-    out = cv2.remap(
-        image, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return cast("Floats", out).reshape(*points.shape[:-1], -1)

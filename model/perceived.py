@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..geometry.level import farther_over
+from ..geometry.level import farther_over, foot_of
 from ..geometry.linalg import norm
 from ..geometry.moments import line_of, rotation_of, symmetric
 from ..geometry.rotation import rotation_about
@@ -97,8 +97,7 @@ def answer(
     foot = torch.cat(((place + bodies["foot"]) / focal, torch.ones_like(depth)), 1)
     gravity, farther = gravity_of(scene, bodies, sure, center, foot)
     center, depth = center * farther[:, None], depth * farther[:, None]
-    beneath = center - ground * ((center @ ground)[:, None] + 1)
-    foot = torch.where((farther != 1)[:, None], beneath / beneath[:, 2:].clamp_min(1e-3), foot)
+    foot = torch.where((farther != 1)[:, None], foot_of(center, ground), foot)
     braking = braking_of(scene, bodies, at / focal, gravity / depth)
     kinds = tuple(KINDS[i] for i in kinds_of(bodies["kind"], braking).tolist())
     rotation, half = shapes_of(kinds, bodies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..drafting import Draft, PerceptionCache
 from ..drafting.draft import HELD, drawn
 from ..drafting.perception import Memo
+from ..geometry.level import foot_of
 from ..geometry.linalg import norm
 from ..world.families.scene import FRICTION, GRAVITY, RESTITUTION
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ..lift.rod import Rod
     from ..model.perceived import Perceived
     from ..model.perception import BodyPerception
-    from ..world.arrays import Bytes, Floats
+    from ..world.arrays import Bools, Bytes, Floats
     from ..world.drawing.film import Looks
     from ..world.scene import Scene
     from .values import ClipSpec
@@ -90,7 +92,8 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
         return BodyShot(None, memo)
     check()
     images = (latest * 255).round().to(torch.uint8).numpy()
-    seen = _landing(seen, images)
+    covered = seen.covered.numpy() > MASKED
+    seen = _landing(seen, images, covered)
     check()
     only_balls = all(kind == "sphere" for kind, fixed in zip(seen.kind, seen.fixed, strict=True) if fixed < FIXED)
     eye_m = GRAVITY / (seen.gravity * fps**2)
@@ -99,7 +102,7 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     hinged = seen.hinged.index_fill(0, torch.tensor(list(rods), dtype=torch.long), 1.0)
     seen = replace(seen, hinged=hinged)
     scene = scene_from_perception(seen, fps=fps, width=width, height=height, eye_m=eye_m, material=material)
-    masks, covered = seen.masks.numpy(), seen.covered.numpy() > MASKED
+    masks = seen.masks.numpy()
     for rod in rods.values():
         for back in range(len(images)):
             covered[-1 - back] |= rod.mask(height, width, back)
@@ -107,46 +110,42 @@ def _seen(perception: BodyPerception, pictures: Tensor, fps: float, balls: bool,
     return BodyShot(looks_like(hung(scene, rods, fps), images[-1], masks, check, before, rods), memo)
 
 
-def _landing(seen: Perceived, images: Bytes) -> Perceived:
-    """What is perceived, with what flies as far away as its shadows in pictures uint8 [K, H, W, 3] tell.
+def _landing(seen: Perceived, images: Bytes, covered: Bools) -> Perceived:
+    """Moves flying bodies to the distances that their shadows indicate.
 
-    How strongly ways bend tells gravity over distance, so gravity changes as distances do; and what throws no shadow
-    that is seen is moved as the others are.
+    images uint8 [K, H, W, 3]; covered [K, H, W]: the pixels of bodies.
+
+    The curvature of a path tells gravity over distance, so gravity changes with the mean of the distances. A flying
+    body without a visible shadow moves by that mean.
     """
     import torch
 
-    from ..lift.landing import farther_by_shadow
+    from ..lift.landing import farther_by_shadows
     from ..lift.perceived import AIR
-    from ..lift.seen import MASKED
 
     flies = (seen.support.argmax(1) == AIR) & (seen.fixed < FIXED) & (seen.hinged < FIXED) & (seen.sure > SURE)
     if not flies.any():
         return seen
     frames = torch.arange(float(len(images)))[:, None]
-    told = torch.zeros(len(seen.kind))
-    for i, fly in enumerate(flies):
-        if not fly:
-            continue
-        way = seen.center[i] - frames * seen.velocity[i] - frames**2 / 2 * seen.gravity * seen.ground
-        told[i] = farther_by_shadow(
-            images,
-            seen.covered.numpy() > MASKED,
-            way.numpy(),
-            float(seen.half[i].log().mean().exp()),
-            up=seen.ground.numpy(),
-            light=seen.light.numpy(),
-            fov_deg=seen.fov_deg,
-        )
-    sees = told != 0
-    if not sees.any():
+    ways = seen.center[flies, None] - frames * seen.velocity[flies, None]
+    ways -= frames**2 / 2 * seen.gravity * seen.ground
+    told = farther_by_shadows(
+        images,
+        covered,
+        ways.numpy(),
+        seen.half[flies].log().mean(1).exp().numpy(),
+        up=seen.ground.numpy(),
+        light=seen.light.numpy(),
+        fov_deg=seen.fov_deg,
+    )
+    if not told.any():
         return seen
-    mean = told[sees].mean()
-    farther = torch.where(flies, torch.where(sees, told, mean), 0.0).exp()[:, None]
-    center = seen.center * farther
-    foot = center - seen.ground * (center @ seen.ground + 1)[:, None]
-    foot = torch.where(flies[:, None], foot / foot[:, 2:].clamp_min(1e-3), seen.foot)
-    half, velocity, gravity = seen.half * farther, seen.velocity * farther, seen.gravity * float(mean.exp())
-    return replace(seen, center=center, foot=foot, half=half, velocity=velocity, gravity=gravity)
+    mean = float(told[told != 0].mean())
+    farther = torch.ones(len(seen.kind), 1)
+    farther[flies, 0] = torch.from_numpy(told).float().where(torch.from_numpy(told != 0), mean).exp()
+    center, half, velocity = seen.center * farther, seen.half * farther, seen.velocity * farther
+    foot = torch.where(flies[:, None], foot_of(center, seen.ground), seen.foot)
+    return replace(seen, center=center, foot=foot, half=half, velocity=velocity, gravity=seen.gravity * math.exp(mean))
 
 
 def _rods(seen: Perceived, images: Bytes, check: Callable[[], None]) -> dict[int, Rod]:

@@ -165,11 +165,11 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
         camera = camera.since(0 if single else len(start) - 1) if camera.moves else None
     alone = not single and end is None and controls.flow is None and controls.depth is None
     own = knows(model, pictures[-1:])  # the world in which the dynamics of balls know more
-    bodies = model.bodies is not None and knows_bodies(model, pictures[-1:])
-    if model.bodies is not None and bodies and alone:
+    bodies = model.bodies if model.bodies is not None and knows_bodies(model, pictures[-1:]) else None
+    if bodies is not None and alone:
         try:
             draft = draft_of_bodies(
-                model.bodies, pictures, clip, camera, run.context.perception, run.context.hooks.check, balls=not own
+                bodies, pictures, clip, camera, run.context.perception, run.context.hooks.check, balls=not own
             )
         except (NoPrediction, SceneError) as reason:
             return Prediction(reason=str(reason))
@@ -177,7 +177,7 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
             return Prediction(draft)
     if not own:
         other = UNMOVED if alone else BODIES_NEED.format(dynamics.known, _given(conditioning))
-        return Prediction(reason=other if bodies else OTHER_WORLD.format("start"))
+        return Prediction(reason=OTHER_WORLD.format("start") if bodies is None else other)
     if last is not None and not knows(model, last[None]):
         return Prediction(reason=OTHER_WORLD.format("end"))
     if noise is None and (single or end is not None):
@@ -200,11 +200,11 @@ def predict(run: Run, noise: Tensor | None = None) -> Prediction:
 
 
 def _given(conditioning: Conditioning) -> str:
-    """What of a shot tells how its start pictures go on."""
+    """A shot's number of start pictures, and what else it has that says how they go on."""
     controls = conditioning.controls
     count = 0 if conditioning.start is None else len(conditioning.start)
     more = {"an end picture": conditioning.end, "depth": controls.depth, "flow": controls.flow}
-    return ", ".join((f"{count}", *(name for name, value in more.items() if value is not None)))
+    return ", ".join((str(count), *(name for name, value in more.items() if value is not None)))
 
 
 def _word_ids(model: WorldModel, prompt: str) -> list[int]:

@@ -202,9 +202,8 @@ def test_motion_is_followed_from_frame_to_frame():
 )
 def test_a_camera_moves_that_carries_on_what_nothing_covers(pan, walks, moves):
     """pan, walks: pixels a frame of a wall with a pattern, and of a block before it; its mask is the block's."""
-    wall = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 100, 140, generator=torch.Generator().manual_seed(5)), 5, 1)[
-        0
-    ]
+    noise = torch.rand(1, 3, 100, 140, generator=torch.Generator().manual_seed(5))
+    wall = torch.nn.functional.avg_pool2d(noise, 5, 1)[0]
     frames, covered = torch.zeros(KNOWN, 96, 96, 3), torch.zeros(KNOWN, 96, 96)
     for t in range(KNOWN):
         across = slice(30 + (pan + walks) * (t - 2), 62 + (pan + walks) * (t - 2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from vdit.control.pictures import cover
-from vdit.lift.landing import farther_by_shadow
+from vdit.lift.landing import farther_by_shadows
 from vdit.pipeline import body_drafts
 
 KNOWN, SIDE, FOV, RADIUS, GRAVITY = 5, 128, 45.0, 0.2, 0.03  # lengths in heights of the eye, times in frames
@@ -43,9 +43,14 @@ def pictures(shadow=True, walks=0.0, noise=0.004):
     return np.stack(shown), np.stack(covered)
 
 
+def farther(shown, covered, way, radius, **told):
+    """Of one ball."""
+    return float(farther_by_shadows(shown, covered, way[None], np.array([radius]), **told)[0])
+
+
 def found(scale, light=LIGHT, **how):
     shown, covered = pictures(**how)
-    return farther_by_shadow(shown, covered, flight(scale), RADIUS * scale, up=UP, light=light, fov_deg=FOV)
+    return farther(shown, covered, flight(scale), RADIUS * scale, up=UP, light=light, fov_deg=FOV)
 
 
 @pytest.mark.parametrize("log_scale", [-0.25, -0.1, 0.0, 0.15])
@@ -53,7 +58,7 @@ def found(scale, light=LIGHT, **how):
 def test_a_shadow_tells_how_far_away_what_flies_is(log_scale, aside):
     light = LIGHT + np.array([aside, 0, 0])
     told = found(np.exp(log_scale), light / np.linalg.norm(light))
-    assert abs(told + log_scale) < 0.06 + 0.35 * abs(log_scale), told  # it is trusted in part
+    assert abs(told + log_scale) < 0.06 + 0.35 * abs(log_scale), told  # The shadow has a weight below 1.
 
 
 def test_where_no_shadow_is_seen_nothing_changes():
@@ -63,11 +68,11 @@ def test_where_no_shadow_is_seen_nothing_changes():
     still = np.repeat(shown[-1:], KNOWN, 0)
     args = flight(0.8), 0.8 * RADIUS
     told = {"up": UP, "light": LIGHT, "fov_deg": FOV}
-    assert farther_by_shadow(still, covered, *args, **told) == 0.0
-    assert farther_by_shadow(np.zeros_like(shown), covered, *args, **told) == 0.0
-    assert farther_by_shadow(shown, np.ones_like(covered), *args, **told) == 0.0
+    assert farther(still, covered, *args, **told) == 0.0
+    assert farther(np.zeros_like(shown), covered, *args, **told) == 0.0
+    assert farther(shown, np.ones_like(covered), *args, **told) == 0.0
     sunk = flight() - 2 * UP
-    assert farther_by_shadow(shown, covered, sunk, RADIUS, **told) == 0.0, "it is beneath the ground"
+    assert farther(shown, covered, sunk, RADIUS, **told) == 0.0, "it is beneath the ground"
 
 
 @pytest.mark.parametrize("size", [(64, 64), (320, 320), (256, 128)])
@@ -78,7 +83,7 @@ def test_pictures_of_other_sizes_tell_the_same(size):
     mask = cover(torch.from_numpy(covered)[..., None].expand(-1, -1, -1, 3).float(), width, height)[..., 0] > 0.5
     fov = np.degrees(2 * np.arctan(np.tan(np.radians(FOV) / 2) * height / max(width, height)))
     images = (larger * 255).round().to(torch.uint8).numpy()
-    told = farther_by_shadow(images, mask.numpy(), flight(0.82), 0.82 * RADIUS, up=UP, light=LIGHT, fov_deg=float(fov))
+    told = farther(images, mask.numpy(), flight(0.82), 0.82 * RADIUS, up=UP, light=LIGHT, fov_deg=float(fov))
     assert 0.08 < told < 0.26, told
 
 
@@ -102,7 +107,7 @@ def test_gravity_and_what_flies_beside_it_go_with_a_body_that_is_moved(topple_tr
         gravity=scale * GRAVITY,
         **{name: t(value, value) for name, value in (("fixed", 0.0), ("hinged", 0.0), ("sure", 1.0))},
     )
-    made = body_drafts._landing(seen, shown)
+    made = body_drafts._landing(seen, shown, covered)
     factor = float(made.center[0].norm() / seen.center[0].norm())
     assert 1.05 < factor < 1.2 and made.gravity == pytest.approx(factor * seen.gravity, rel=1e-5)
     assert torch.allclose(made.velocity[0], factor * seen.velocity[0]) and torch.equal(made.center[1], seen.center[1])
@@ -111,7 +116,8 @@ def test_gravity_and_what_flies_beside_it_go_with_a_body_that_is_moved(topple_tr
         made.foot[0] * (made.center[0] - over * made.ground)[2], made.center[0] - over * made.ground, atol=1e-5
     )
     assert torch.equal(made.foot[1], seen.foot[1])
-    assert body_drafts._landing(replace(seen, support=t([0, 1.0, 0], [0, 1.0, 0])), shown).center is not made.center
+    stands = replace(seen, support=t([0, 1.0, 0], [0, 1.0, 0]))
+    assert body_drafts._landing(stands, shown, covered) is stands
 
 
 @pytest.fixture(scope="module")

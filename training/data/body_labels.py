@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...control.flow_from_video import motion_before
+from ...geometry.level import foot_of
 from ...model.perceived import Perceived
 from ...world.drawing.film import looks
 from ...world.families.varied import ALL_FAMILIES, MOST_BODIES, SHAPES, Varied
@@ -191,8 +192,7 @@ def perfect(labels: dict[str, np.ndarray]) -> Perceived:
     body = {name: torch.from_numpy(np.asarray(labels[name])[there]).float() for name in BODY_FIELDS}
     numbers = torch.arange(1, int(there.sum()) + 1)
     ground = torch.from_numpy(labels["ground"]).float()
-    foot = body["center"] - ground * (body["center"] @ ground + 1)[:, None]
-    body["foot"] = foot / foot[:, 2:].clamp_min(1e-3)
+    body["foot"] = foot_of(body["center"], ground)
     body["support"] = F.one_hot(body["support"].long(), 3).float()
     body["density"] = body["density"].exp()
     whole = {name: torch.from_numpy(np.asarray(labels[name])).float() for name in ("ground", "light", "camera")}
